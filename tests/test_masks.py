@@ -1,0 +1,355 @@
+"""Masks: known answers, agreement with pycocotools and OpenCV, and input that must be refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from pycocotools import mask as coco_mask
+
+import occ_order
+from occ_order import masks
+
+MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12))
+STACKS = hnp.arrays(bool, st.tuples(st.integers(0, 5), st.integers(1, 9), st.integers(1, 9)))
+SQUARE = [1, 1, 5, 1, 5, 4, 1, 4]
+
+
+def square(y0, x0, y1, x1, shape=(10, 12)):
+    mask = np.zeros(shape, dtype=bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+# --- decoding and encoding -----------------------------------------------------------------
+
+
+def test_uncompressed_runs_go_down_the_columns():
+    mask = masks.decode({"size": [2, 3], "counts": [1, 2, 3]}, 2, 3)
+    assert mask.dtype == bool
+    assert mask.tolist() == [[False, True, False], [True, False, False]]
+
+
+def test_encode_known_string():
+    rle = masks.encode(np.array([[0, 1, 0], [1, 0, 0]]))
+    assert rle == {"size": [2, 3], "counts": "123"}
+    assert json.loads(json.dumps(rle)) == rle
+
+
+@given(MASKS)
+def test_round_trip_and_agreement_with_pycocotools(mask):
+    rle = masks.encode(mask)
+    height, width = mask.shape
+    np.testing.assert_array_equal(masks.decode(rle, height, width), mask)
+    np.testing.assert_array_equal(coco_mask.decode(rle), mask)
+    as_bytes = {"size": rle["size"], "counts": rle["counts"].encode()}
+    np.testing.assert_array_equal(masks.decode(as_bytes, height, width), mask)
+
+
+@given(MASKS)
+def test_uncompressed_round_trip(mask):
+    column_major = mask.T.ravel()
+    changes = np.flatnonzero(np.diff(column_major)) + 1
+    counts = np.diff([0, *changes, mask.size]).tolist()
+    if column_major[0]:
+        counts = [0, *counts]
+    rle = {"size": list(mask.shape), "counts": counts}
+    np.testing.assert_array_equal(masks.decode(rle, *mask.shape), mask)
+
+
+def test_long_runs_use_several_characters():
+    mask = np.zeros((700, 900), dtype=bool)
+    mask[300:, 400:500] = True
+    mask[::7, 800:] = True
+    np.testing.assert_array_equal(masks.decode(masks.encode(mask), 700, 900), mask)
+
+
+def test_encode_takes_any_nonzero_value_as_inside():
+    mask = np.array([[0, 17, 3], [255, 0, 0]], dtype=np.uint8)
+    np.testing.assert_array_equal(masks.decode(masks.encode(mask), 2, 3), mask > 0)
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (4, 0), (3,), (2, 3, 4)])
+def test_encode_refuses_other_shapes(shape):
+    with pytest.raises(ValueError):
+        masks.encode(np.zeros(shape))
+
+
+def test_polygon_known_answer():
+    mask = masks.decode([SQUARE], 6, 8)
+    np.testing.assert_array_equal(mask, square(1, 1, 4, 5, (6, 8)))
+
+
+def test_several_polygons_are_united_and_a_flat_one_is_wrapped():
+    other = [4, 0, 8, 0, 8, 6, 4, 6]
+    both = masks.decode([SQUARE, other], 6, 8)
+    np.testing.assert_array_equal(both, masks.decode(SQUARE, 6, 8) | masks.decode([other], 6, 8))
+    np.testing.assert_array_equal(
+        masks.decode(np.array(SQUARE), 6, 8), masks.decode([SQUARE], 6, 8)
+    )
+
+
+def test_polygon_outside_is_empty_and_partly_outside_is_cut():
+    far = [20, 20, 30, 20, 30, 30, 20, 30]
+    assert not masks.decode([far], 6, 8).any()
+    assert masks.decode([[-9, -9, 30, -9, 30, 30, -9, 30]], 6, 8).all()
+
+
+def test_self_touching_polygon_is_accepted():
+    bow_tie = masks.decode([[0, 0, 8, 6, 8, 0, 0, 6]], 6, 8)
+    assert 0 < bow_tie.sum() < 48
+
+
+@settings(max_examples=50)
+@given(st.lists(st.floats(-20, 20), min_size=6, max_size=12).filter(lambda p: len(p) % 2 == 0))
+def test_polygons_agree_with_pycocotools(polygon):
+    rle = coco_mask.merge(coco_mask.frPyObjects([polygon], 10, 12))
+    np.testing.assert_array_equal(masks.decode([polygon], 10, 12), coco_mask.decode(rle))
+
+
+GOOD = masks.encode(square(2, 3, 7, 9))
+BAD_SEGMENTATIONS = {
+    "size too large": ({"size": [11, 12], "counts": GOOD["counts"]}, "RLE size is"),
+    "size swapped": ({"size": [12, 10], "counts": GOOD["counts"]}, "RLE size is"),
+    "size not a pair": ({"size": 10, "counts": GOOD["counts"]}, "RLE size must be"),
+    "runs too short": ({"size": [10, 12], "counts": "123"}, "sum to 6, expected 10"),
+    "runs too long": ({"size": [10, 12], "counts": GOOD["counts"] + "5"}, "sum to"),
+    "cut off": ({"size": [10, 12], "counts": "12R"}, "cut off"),
+    "garbage": ({"size": [10, 12], "counts": "hello world!"}, "garbage"),
+    "not ascii": ({"size": [10, 12], "counts": "ü"}, "ASCII"),
+    "huge number": ({"size": [10, 12], "counts": "oooooooooooo0"}, "longer than the image"),
+    "negative run": ({"size": [10, 12], "counts": "O"}, "negative"),
+    "empty string": ({"size": [10, 12], "counts": ""}, "empty"),
+    "empty bytes": ({"size": [10, 12], "counts": b""}, "empty"),
+    "empty list": ({"size": [10, 12], "counts": []}, "empty"),
+    "list too short": ({"size": [10, 12], "counts": [4]}, "sum to 4"),
+    "list negative": ({"size": [10, 12], "counts": [130, -10]}, "negative"),
+    "list of floats": ({"size": [10, 12], "counts": [60.0, 60.0]}, "integers"),
+    "list beyond 64 bits": ({"size": [10, 12], "counts": [2**70]}, "64 bits"),
+    "sum wraps": ({"size": [10, 12], "counts": [2**62, 2**62, 2**62, 2**62, 120]}, "longer than"),
+    "counts None": ({"size": [10, 12], "counts": None}, "string or a list"),
+    "no counts": ({"size": [10, 12]}, "lacks 'counts'"),
+    "no polygons": ([], "no polygons"),
+    "two points": ([[1, 1, 5, 5]], "at least 6"),
+    "odd": ([[1, 1, 5, 1, 5, 5, 2]], "7 coordinates"),
+    "nan": ([[1, 1, 5, 1, 5, float("nan")]], "not finite"),
+    "inf": ([[1, 1, 5, 1, 5, float("inf")]], "not finite"),
+    "1e7": ([[1, 1, 5, 1, 5, 1e7]], "coordinate 1e+07"),
+    "strings": ([["1", "1", "5", "1", "5", "5"]], "not a number"),
+    "None inside": ([[1, 1, 5, 1, 5, None]], "not a number"),
+    "points as pairs": ([[[1, 1], [5, 1], [5, 5]]], "flat"),
+    "ragged": ([[1, 1, [5, 1], 5, 5]], "flat"),
+    "polygon is a number": ([[1, 1, 5, 1, 5, 5], 7], "list of numbers"),
+    "a string": ("123", "RLE dict or a list"),
+    "None": (None, "RLE dict or a list"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SEGMENTATIONS)
+def test_damage_is_refused_with_the_name(case):
+    segmentation, message = BAD_SEGMENTATIONS[case]
+    with pytest.raises(ValueError, match="annotation 7") as error:
+        masks.decode(segmentation, 10, 12, name="annotation 7")
+    assert message in str(error.value)
+    with pytest.raises(ValueError, match="annotation 7"):
+        masks.check(segmentation, 10, 12, name="annotation 7")
+
+
+def test_check_accepts_what_decodes():
+    masks.check(GOOD, 10, 12)
+    masks.check([SQUARE], 10, 12)
+    masks.check({"size": [10, 12], "counts": [120]}, 10, 12)
+
+
+@given(st.text(alphabet=[chr(c) for c in range(40, 120)], max_size=12))
+def test_any_counts_string_is_decoded_exactly_or_refused(counts):
+    try:
+        mask = masks.decode({"size": [3, 4], "counts": counts}, 3, 4)
+    except ValueError:
+        return
+    np.testing.assert_array_equal(coco_mask.decode({"size": [3, 4], "counts": counts}), mask)
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, -1), (2.0, 3), (True, 3), (2**15, 2**14)])
+def test_image_size_is_checked(size):
+    with pytest.raises(ValueError, match="photo.jpg"):
+        masks.decode([SQUARE], *size, name="photo.jpg")
+
+
+KILLERS = {
+    "nan": [[1, 1, 5, 1, 5, float("nan")]],
+    "inf": [[1, 1, 5, 1, 5, float("-inf")]],
+    "1e7": [[1, 1, 5, 1, 5, 1e7]],
+    "1e9": [[1, 1, 5, 1, 1e9, 3]],
+    "zigzag": [[float(v) for k in range(50_000) for v in (k % 2 * 6000, k % 7)]],
+    "longest allowed": [[float(v) for k in range(330) for v in (k % 2 * 6000, k % 7)]],
+}
+CHILD = """
+import json, resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+from occ_order.masks import decode
+try:
+    print("area", int(decode(json.load(sys.stdin), 480, 640, name="annotation 7").sum()))
+except ValueError as error:
+    print("refused:", error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
+@pytest.mark.parametrize("case", KILLERS)
+def test_polygons_that_kill_pycocotools_under_one_gigabyte(case):
+    root = Path(occ_order.__file__).parents[1]
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD],
+        input=json.dumps(KILLERS[case]),
+        env={**os.environ, "PYTHONPATH": str(root), "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert child.returncode == 0, child.stderr
+    expected = "area" if case == "longest allowed" else "refused: annotation 7: polygon"
+    assert child.stdout.startswith(expected)
+
+
+def test_decode_all():
+    stack = np.stack([square(2, 3, 7, 9), square(0, 0, 10, 12), square(0, 0, 0, 0)])
+    rles = [masks.encode(mask) for mask in stack]
+    np.testing.assert_array_equal(masks.decode_all(rles, 10, 12), stack)
+    assert masks.decode_all([], 10, 12).shape == (0, 10, 12)
+    with pytest.raises(ValueError, match="mask 1"):
+        masks.decode_all([rles[0], {}], 10, 12)
+    with pytest.raises(ValueError, match="region b"):
+        masks.decode_all([rles[0], {}], 10, 12, names=["region a", "region b"])
+    with pytest.raises(ValueError, match="1 names for 3"):
+        masks.decode_all(rles, 10, 12, names=["a"])
+
+
+# --- geometry ------------------------------------------------------------------------------
+
+
+def test_bounding_box():
+    assert masks.bounding_box(square(2, 3, 7, 9)).tolist() == [3, 2, 9, 7]
+    assert masks.bounding_box(square(0, 0, 10, 12)).tolist() == [0, 0, 12, 10]
+    assert masks.bounding_box(square(0, 0, 0, 0)).tolist() == [0, 0, 0, 0]
+    assert masks.bounding_box(square(4, 4, 5, 5)).dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    "other, expected",
+    [
+        (square(2, 9, 7, 11), True),  # shares an edge on the right
+        (square(7, 3, 9, 9), True),  # shares an edge below
+        (square(6, 8, 9, 11), True),  # overlaps in one pixel
+        (square(2, 3, 7, 9), True),  # identical
+        (square(4, 4, 5, 5), True),  # inside
+        (square(7, 9, 9, 11), False),  # touches a corner only
+        (square(2, 10, 7, 11), False),  # gap of one pixel
+        (square(0, 0, 0, 0), False),  # empty
+    ],
+)
+def test_bordering_known_answers(other, expected):
+    mask = square(2, 3, 7, 9)
+    assert masks.bordering(mask, other) is expected
+    assert masks.bordering(other, mask) is expected
+    assert masks.bordering(mask.astype(np.uint8) * 44, other * 2.0) is expected
+
+
+@given(STACKS)
+def test_bordering_pairs_agree_with_opencv_dilation(stack):
+    cross = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], dtype=np.uint8)
+    expected = np.zeros((len(stack), len(stack)), dtype=bool)
+    for i, mask in enumerate(stack):
+        grown = cv2.dilate(mask.astype(np.uint8), cross)
+        for j in range(len(stack)):
+            expected[i, j] = i != j and bool((grown & stack[j]).any())
+    result = masks.bordering_pairs(stack)
+    assert result.dtype == bool
+    np.testing.assert_array_equal(result, expected)
+
+
+@given(STACKS, STACKS)
+def test_overlap_areas_agree_with_a_product(a, b):
+    if a.shape[1:] != b.shape[1:]:
+        with pytest.raises(ValueError, match="image sizes differ"):
+            masks.overlap_areas(a, b)
+        return
+    expected = np.einsum("ihw,jhw->ij", a.astype(int), b.astype(int))
+    np.testing.assert_array_equal(masks.overlap_areas(a, b), expected)
+    chosen = np.tri(len(a), len(b), dtype=bool)
+    np.testing.assert_array_equal(
+        masks.overlap_areas(a, b, pairs=chosen), np.where(chosen, expected, 0)
+    )
+
+
+def test_shapes_are_checked():
+    with pytest.raises(ValueError, match="differ in shape"):
+        masks.bordering(np.zeros((2, 3)), np.zeros((3, 2)))
+    with pytest.raises(ValueError, match=r"\(N, H, W\)"):
+        masks.bordering_pairs(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="pairs must have shape"):
+        masks.overlap_areas(np.zeros((2, 3, 3)), np.zeros((1, 3, 3)), pairs=np.ones((1, 2)))
+    with pytest.raises(ValueError, match="occlusion must have shape"):
+        masks.paint(np.zeros((2, 3, 3)), occlusion=np.zeros((3, 3)))
+
+
+# --- painting ------------------------------------------------------------------------------
+
+
+def test_paint_smaller_area_wins_without_order():
+    large, small = square(0, 0, 8, 8), square(4, 4, 10, 10)
+    ids = masks.paint(np.stack([large, small]))
+    assert ids.dtype == np.int32
+    np.testing.assert_array_equal(ids, np.where(small, 2, np.where(large, 1, 0)))
+
+
+@pytest.mark.parametrize(
+    "occ, winner",
+    [
+        ([[0, 1], [0, 0]], 1),
+        ([[0, 0], [1, 0]], 2),
+        ([[0, 1], [1, 0]], 2),  # mutual: the smaller area
+        ([[0, -1], [-1, 0]], 2),  # unknown: the smaller area
+        ([[0, 0], [0, 0]], 2),
+    ],
+)
+def test_paint_follows_the_order(occ, winner):
+    stack = np.stack([square(0, 0, 8, 8), square(4, 4, 10, 10)])
+    assert masks.paint(stack, occlusion=np.array(occ, dtype=np.int8))[6, 6] == winner
+
+
+def test_paint_of_equal_areas_gives_the_lower_index():
+    stack = np.stack([square(0, 0, 4, 4)] * 3)
+    np.testing.assert_array_equal(masks.paint(stack), stack[0].astype(int))
+
+
+def test_paint_three_on_one_pixel():
+    stack = np.stack([square(0, 0, 3, 3), square(0, 0, 4, 4), square(0, 0, 5, 5)])
+    occ = np.zeros((3, 3), dtype=np.int8)
+    occ[2, 0] = 1  # the largest occludes the smallest; the middle one is related to neither
+    ids = masks.paint(stack, occlusion=occ)
+    assert ids[0, 0] == 1  # 3, then 2 (smaller), then 1 (smaller than 2)
+    occ[1, 0] = 1
+    assert masks.paint(stack, occlusion=occ)[0, 0] == 2
+
+
+def test_paint_nothing():
+    np.testing.assert_array_equal(masks.paint(np.zeros((0, 3, 4))), np.zeros((3, 4)))
+    np.testing.assert_array_equal(masks.paint(np.zeros((2, 3, 4))), np.zeros((3, 4)))
+
+
+@given(STACKS)
+def test_paint_covers_the_union_and_only_by_owners(stack):
+    ids = masks.paint(stack)
+    np.testing.assert_array_equal(ids > 0, stack.any(axis=0))
+    for k, mask in enumerate(stack):
+        assert mask[ids == k + 1].all()
