@@ -1,0 +1,16 @@
+"""The CRF whose labels are the occlusion order (OOSIS Section 4): arrays in, arrays out."""
+
+from occ_order.crf.energy import energy, occludes_from_heads, occludes_from_target
+from occ_order.crf.instances import InstanceSet, instances
+from occ_order.crf.solve import CRFResult, solve, solve_many
+
+__all__ = [
+    "CRFResult",
+    "InstanceSet",
+    "energy",
+    "instances",
+    "occludes_from_heads",
+    "occludes_from_target",
+    "solve",
+    "solve_many",
+]

@@ -1,0 +1,186 @@
+"""Moves on whole regions, beyond the paper: what single jumps cannot reach.
+
+A jump changes labels by one and sees pairs of neighbouring labels through a bound, so it leaves
+strips and ties behind. Two better views of the same energy help it out, neither of which can raise
+it:
+
+* :func:`closed_region_layers` proposes the answer that the occlusion pairs give where they close
+  around the instances: cut the foreground along them, layer the pieces. The solver *fuses* it with
+  the current labels by one minimum cut (:func:`occ_order.crf.moves.fusion_problem`).
+* :func:`search_regions` changes the label of one connected component at a time, taking along the
+  components that must stay in front of it, with the exact energy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from occ_order.crf.energy import Problem, neighbour_pairs, occlusion_pairs
+from occ_order.crf.instances import components
+from occ_order.targets.oriented_boundary import neighbour_slices
+
+
+@dataclass(frozen=True)
+class RegionGraph:
+    """Regions that touch, in compressed rows: row r is ``neighbour[start[r] : start[r + 1]]``.
+
+    Attributes:
+        start: int64 (R + 1,).
+        neighbour: int64 (E,), region on the other side; every contact stands in both rows.
+        length: int64 (E,), pairs of pixels in contact.
+        front: int64 (E,), pairs of O in which this region occludes that neighbour.
+        behind: int64 (E,), pairs of O in which that neighbour occludes this region.
+        unary: int64 (R,), cost of a positive label minus cost of label 0, over the region.
+    """
+
+    start: np.ndarray
+    neighbour: np.ndarray
+    length: np.ndarray
+    front: np.ndarray
+    behind: np.ndarray
+    unary: np.ndarray
+
+
+def region_graph(problem: Problem, ids: np.ndarray) -> RegionGraph:
+    """Graph of the regions ``ids`` int32 (H, W), numbered from 0 without gaps."""
+    num = int(ids.max(initial=-1)) + 1
+    columns = []
+    for axis in (0, 1):
+        p, q = neighbour_pairs(ids, axis)
+        p_over_q, q_over_p = occlusion_pairs(problem.occludes, axis)
+        touch = np.nonzero(p != q)
+        p, q, p_over_q, q_over_p = (part[touch] for part in (p, q, p_over_q, q_over_p))
+        columns += [(p, q, p_over_q, q_over_p), (q, p, q_over_p, p_over_q)]
+    row, neighbour, front, behind = (np.concatenate(parts) for parts in zip(*columns, strict=True))
+    contact, inverse = np.unique(row.astype(np.int64) * num + neighbour, return_inverse=True)
+    row, neighbour = np.divmod(contact, max(num, 1))
+
+    def count(pairs: np.ndarray | None) -> np.ndarray:
+        return np.bincount(inverse, weights=pairs, minlength=len(contact)).astype(np.int64)
+
+    return RegionGraph(
+        start=np.searchsorted(row, np.arange(num + 1)),
+        neighbour=neighbour,
+        length=count(None),
+        front=count(front),
+        behind=count(behind),
+        unary=np.bincount(ids.ravel(), weights=problem.unary.ravel(), minlength=num).astype(
+            np.int64
+        ),
+    )
+
+
+def closed_region_layers(problem: Problem) -> np.ndarray:
+    """Labels of the foreground pieces between occlusion pairs, by the longest path behind each.
+
+    Exact where the boundaries are closed; where they leak, pieces of several instances come out
+    as one. The labels need not be feasible: see :func:`take_where_feasible`.
+
+    Returns:
+        int32 (H, W), 0 where background is the likelier.
+    """
+    ids = components(np.zeros_like(problem.unary), problem.unary < 0, problem.occludes)
+    graph = region_graph(problem, ids)
+    row = np.repeat(np.arange(len(graph.unary)), np.diff(graph.start))
+    net = graph.front - graph.behind
+    use = (net > 0) & (row > 0) & (graph.neighbour > 0)
+    layers = longest_paths(len(graph.unary), row[use], graph.neighbour[use], net[use]) + 1
+    layers[:1] = 0
+    return layers[ids].astype(np.int32)
+
+
+def longest_paths(num: int, front: np.ndarray, back: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Edges on the longest path that starts at each node, after dropping weak edges of cycles.
+
+    While there is a cycle, every strongly connected group loses its weakest edge (all of them, on a
+    tie).
+
+    Args:
+        num: number of nodes.
+        front: int (E,), tails of the edges; back: int (E,), heads; weight: int (E,).
+        back: heads.
+        weight: strength of each edge.
+
+    Returns:
+        int64 (num,), 0 where no edge leaves a node.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    while True:
+        links = coo_matrix((np.ones(len(front), bool), (front, back)), shape=(num, num))
+        group = connected_components(links, connection="strong")[1] if num else np.zeros(0, int)
+        inner = group[front] == group[back]
+        if not inner.any():
+            break
+        weakest = np.full(num, np.iinfo(np.int64).max)
+        np.minimum.at(weakest, group[front][inner], weight[inner])
+        keep = ~(inner & (weight == weakest[group[front]]))
+        front, back, weight = front[keep], back[keep], weight[keep]
+    depth = np.zeros(num, np.int64)
+    while True:
+        deeper = depth.copy()
+        np.maximum.at(deeper, front, depth[back] + 1)
+        if np.array_equal(deeper, depth):
+            return depth
+        depth = deeper
+
+
+def take_where_feasible(problem: Problem, labels: np.ndarray, proposal: np.ndarray) -> np.ndarray:
+    """The proposal, with the current labels kept around every pair of O that it violates.
+
+    Args:
+        problem: the CRF.
+        labels: int32 (H, W), feasible.
+        proposal: int32 (H, W).
+
+    Returns:
+        int32 (H, W), feasible. Keeping a pixel can violate its other pairs, hence the loop; it ends
+        because ``labels`` is feasible.
+    """
+    proposal = proposal.copy()
+    while True:
+        violated = np.zeros(labels.shape, bool)
+        for direction in range(4):
+            here, there = neighbour_slices(direction)
+            pairs = problem.occludes[direction][here] & (proposal[here] < proposal[there])
+            violated[here] |= pairs
+            violated[there] |= pairs
+        if not violated.any():
+            return proposal
+        proposal[violated] = labels[violated]
+
+
+def search_regions(problem: Problem, labels: np.ndarray, *, max_sweeps: int = 8) -> np.ndarray:
+    """Better labels for the connected components of ``labels``, by exact local search.
+
+    Args:
+        problem: the CRF.
+        labels: int32 (H, W), feasible.
+        max_sweeps: passes over all components at most.
+
+    Returns:
+        int32 (H, W), feasible, of at most the same energy.
+    """
+    from occ_order.crf._region_kernels import sweep
+
+    ids = components(labels, np.ones(labels.shape, bool)) - 1
+    graph = region_graph(problem, ids)
+    region_labels = np.zeros(len(graph.unary), np.int64)
+    region_labels[ids.ravel()] = labels.ravel()
+    dirty = np.ones(len(region_labels), bool)
+    for _ in range(max_sweeps):
+        if not sweep(
+            graph.start,
+            graph.neighbour,
+            graph.length * problem.smoothness,
+            graph.front * problem.occlusion,
+            graph.behind * problem.occlusion,
+            graph.unary,
+            region_labels,
+            dirty,
+        ):
+            break
+    return region_labels.astype(np.int32)[ids]

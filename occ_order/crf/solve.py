@@ -1,0 +1,229 @@
+"""Occlusion order by jump moves (OOSIS Section 4.2), and what the project adds to them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from occ_order.crf.energy import SCALE, Problem, make_problem, scaled_energy
+from occ_order.crf.regions import closed_region_layers, search_regions, take_where_feasible
+
+BOUNDS = ("alternate", "constant")
+BACKENDS = ("auto", "grid", "pymaxflow")
+
+
+@dataclass(frozen=True)
+class CRFResult:
+    """Answer of :func:`solve`.
+
+    Attributes:
+        labels: int32 (H, W), 0 background; a positive label occludes every neighbouring smaller
+            one.
+        energies: E(x) of the start (all background) and after every move; falls strictly. Of the
+            problem with sigma and the weights rounded to multiples of 1 / 1024.
+        num_jumps: moves taken, ``len(energies) - 1``.
+        converged: no further move lowers the energy; False if ``max_jumps`` ended the search.
+    """
+
+    labels: np.ndarray
+    energies: list[float]
+    num_jumps: int
+    converged: bool
+
+
+def solve(
+    background_prob: np.ndarray,
+    occludes: np.ndarray,
+    *,
+    smoothness: float = 40.0,
+    occlusion: float = 100.0,
+    bound: str = "alternate",
+    refine: bool | None = None,
+    backend: str = "auto",
+    max_jumps: int = 64,
+) -> CRFResult:
+    """Labels of low energy (OOSIS Eq. 8), from "everything is background" by moves that lower it.
+
+    ``bound="constant"`` is the paper's algorithm: jump moves with the constant bound, fewest pixels
+    on a tie, until none lowers the energy. ``bound="alternate"`` takes jumps with the constant
+    bound (most pixels on a tie) until stuck, then with the modular bound until stuck, in turn (see
+    :mod:`occ_order.crf.moves`). With ``refine``, it fuses in the paper's own answer, so that it
+    never ends higher than that, and the layers of closed regions, and moves whole regions (see
+    :mod:`occ_order.crf.regions`), until nothing helps.
+
+    The answer is a local minimum. All backends give the same labels, bit for bit.
+
+    Args:
+        background_prob: float (H, W) in [0, 1], sigma: the probability of background.
+        occludes: bool (4, H, W), left, right, top, bottom: the pixel occludes that neighbour.
+            Contradictory pairs and cycles are allowed: they force equal labels.
+        smoothness: lambda per unordered pair of neighbours; the paper's 20 is 40 here.
+        occlusion: mu.
+        bound: "alternate" or "constant".
+        refine: use the moves of whole regions; None: exactly for ``bound="alternate"``.
+        backend: "grid" (compiled, needs numba), "pymaxflow" (needs PyMaxflow), or "auto": the first
+            of them that is installed.
+        max_jumps: at most this many moves, at least 0.
+
+    Returns:
+        The labels and how they were found.
+
+    Raises:
+        ValueError: a wrong shape, dtype or value (see :func:`occ_order.crf.energy.make_problem`),
+            an unknown bound or backend, a negative ``max_jumps``.
+        ImportError: the backend's library is missing; the message says which to install.
+    """
+    if bound not in BOUNDS:
+        raise ValueError(f"bound: got {bound!r}, expected one of {BOUNDS}")
+    if max_jumps < 0:
+        raise ValueError(f"max_jumps: got {max_jumps}, expected 0 or more")
+    problem = make_problem(background_prob, occludes, smoothness=smoothness, occlusion=occlusion)
+    descent = _Descent(problem, _moves(backend, problem), max_jumps)
+    if bound == "constant":
+        descent.constant()
+    else:
+        descent.alternate()
+    if bound == "alternate" if refine is None else refine:
+        descent.refine()
+    return CRFResult(
+        labels=descent.moves.labels,
+        energies=[energy / SCALE for energy in descent.energies],
+        num_jumps=len(descent.energies) - 1,
+        converged=not descent.exhausted,
+    )
+
+
+def _moves(backend: str, problem: Problem):
+    if backend not in BACKENDS:
+        raise ValueError(f"backend: got {backend!r}, expected one of {BACKENDS}")
+    if backend == "auto":
+        from occ_order.crf._compile import COMPILED
+
+        backend = "grid" if COMPILED else "pymaxflow"
+    if backend == "grid":
+        from occ_order.crf.grid import GridJumps
+
+        return GridJumps(problem)
+    from occ_order.crf.maxflow import PyMaxflowJumps
+
+    return PyMaxflowJumps(problem)
+
+
+class _Descent:
+    """A run of moves from the all-background labelling; counts them and logs the energy."""
+
+    def __init__(self, problem: Problem, moves, max_jumps: int) -> None:
+        self.problem = problem
+        self.moves = moves
+        self.max_jumps = max_jumps
+        self.exhausted = False
+        self.energies = [scaled_energy(problem, moves.labels)]
+
+    def constant(self) -> None:
+        """The paper's jumps until stuck."""
+        while self._move(partial(self.moves.jump, "constant")):
+            pass
+
+    def alternate(self) -> None:
+        """Jumps with the two bounds in turn, each until stuck, until both are."""
+        steps = (
+            partial(self.moves.jump, "constant", largest=True),
+            partial(self.moves.jump, "modular"),
+        )
+        turn = stuck = 0
+        while stuck < 2:
+            if self._move(steps[turn]):
+                stuck = 0
+            else:
+                stuck += 1
+                turn = 1 - turn
+
+    def refine(self) -> None:
+        """Fusions and moves of whole regions, with alternating jumps between, until stuck."""
+        self._move(partial(self.moves.fuse, self._published()))
+        layers = closed_region_layers(self.problem)
+        while True:
+            before = self.energies[-1]
+            self._move(lambda: self._fuse_where_feasible(layers))
+            self._move(self._search_regions)
+            if self.energies[-1] == before:
+                return
+            self.alternate()
+
+    def _published(self) -> np.ndarray:
+        """Where the paper's algorithm ends."""
+        current = self.moves.labels
+        self.moves.restart(np.zeros_like(current))
+        for _ in range(self.max_jumps):
+            if not self.moves.jump("constant"):
+                break
+        published = self.moves.labels
+        self.moves.restart(current)
+        return published
+
+    def _fuse_where_feasible(self, proposal: np.ndarray) -> int:
+        return self.moves.fuse(take_where_feasible(self.problem, self.moves.labels, proposal))
+
+    def _search_regions(self) -> int:
+        labels = search_regions(self.problem, self.moves.labels)
+        change = scaled_energy(self.problem, labels) - self.energies[-1]
+        if change:
+            self.moves.restart(labels)
+        return change
+
+    def _move(self, move) -> bool:
+        """Make one move; False if it found nothing or the moves are used up."""
+        if len(self.energies) > self.max_jumps:
+            self.exhausted = True
+            return False
+        change = move()
+        if change:
+            self.energies.append(self.energies[-1] + change)
+        return bool(change)
+
+
+def solve_many(
+    problems: Iterable[tuple[np.ndarray, np.ndarray]],
+    *,
+    workers: int = 2,
+    processes: bool = False,
+    **options,
+) -> Iterator[CRFResult]:
+    """:func:`solve` over a batch, several at a time; results come in the order of the input.
+
+    Args:
+        problems: pairs (background_prob, occludes); read as they are needed, a few ahead.
+        workers: how many are solved at once, at least 1.
+        processes: processes instead of threads. The compiled solver releases the interpreter's
+            lock, so threads are enough for it.
+        **options: as :func:`solve`.
+
+    Yields:
+        One result for each problem.
+
+    Raises:
+        ValueError: as :func:`solve`, or ``workers`` below 1.
+    """
+    if workers < 1:
+        raise ValueError(f"workers: got {workers}, expected at least 1")
+    run = partial(_solve_pair, options=options)
+    pool = ProcessPoolExecutor if processes else ThreadPoolExecutor
+    with pool(workers) as executor:
+        pending = deque()
+        for pair in problems:
+            pending.append(executor.submit(run, pair))
+            # Reading far ahead would hold every map of a data set in memory.
+            if len(pending) > 2 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def _solve_pair(pair: tuple[np.ndarray, np.ndarray], *, options: dict) -> CRFResult:
+    background_prob, occludes = pair
+    return solve(background_prob, occludes, **options)
