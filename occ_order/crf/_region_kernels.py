@@ -82,7 +82,7 @@ def energy_change(chain, length, start, neighbour, smooth, front, behind, unary,
 
 @kernel
 def sweep(start, neighbour, smooth, front, behind, unary, labels, dirty):
-    """Give every dirty region the best of its neighbours' labels and the labels just above them.
+    """Give every dirty region the best of 0, its neighbours' labels and the labels just above them.
 
     Changes ``labels`` and ``dirty`` in place; never raises the energy.
 
@@ -101,9 +101,10 @@ def sweep(start, neighbour, smooth, front, behind, unary, labels, dirty):
         best, best_value = 0, -1
         tried[labels[region]] = region
         for e in range(start[region] - 1, start[region + 1]):
-            # The first round is for the label just above the region's own.
-            base = labels[region] if e < start[region] else labels[neighbour[e]]
-            for value in range(base, base + 2):
+            # The first round is for background and the label just above the region's own.
+            first = 0 if e < start[region] else labels[neighbour[e]]
+            second = (labels[region] if e < start[region] else first) + 1
+            for value in (first, second):
                 if value >= len(tried) or tried[value] == region:
                     continue
                 tried[value] = region
@@ -112,7 +113,15 @@ def sweep(start, neighbour, smooth, front, behind, unary, labels, dirty):
                 )
                 if length > 0:
                     change = energy_change(
-                        chain, length, start, neighbour, smooth, front, behind, unary, labels,
+                        chain,
+                        length,
+                        start,
+                        neighbour,
+                        smooth,
+                        front,
+                        behind,
+                        unary,
+                        labels,
                         proposal,
                     )
                     if change < best:
@@ -121,9 +130,7 @@ def sweep(start, neighbour, smooth, front, behind, unary, labels, dirty):
                     proposal[chain[k]] = labels[chain[k]]
         if best_value < 0:
             continue
-        length = raise_chain(
-            region, best_value, start, neighbour, behind, labels, proposal, chain
-        )
+        length = raise_chain(region, best_value, start, neighbour, behind, labels, proposal, chain)
         for k in range(length):
             a = chain[k]
             labels[a] = proposal[a]

@@ -36,9 +36,7 @@ def hard_weight(problem: Problem) -> int:
     return num_pixels * (SCALE + 2 * problem.smoothness + 4 * problem.occlusion) + 1
 
 
-def jump_problem(
-    problem: Problem, labels: np.ndarray, bound: str
-) -> tuple[np.ndarray, np.ndarray]:
+def jump_problem(problem: Problem, labels: np.ndarray, bound: str) -> tuple[np.ndarray, np.ndarray]:
     """Unary costs and arcs of the jump from ``labels`` (see :func:`.maxflow.minimum_cut`).
 
     Args:

@@ -166,6 +166,8 @@ def search_regions(problem: Problem, labels: np.ndarray, *, max_sweeps: int = 8)
     """
     from occ_order.crf._region_kernels import sweep
 
+    if labels.size == 0:
+        return labels
     ids = components(labels, np.ones(labels.shape, bool)) - 1
     graph = region_graph(problem, ids)
     region_labels = np.zeros(len(graph.unary), np.int64)

@@ -1,0 +1,714 @@
+"""Scores of amodal masks: average precision and recall by occlusion, order by regions.
+
+The protocol of the COCO amodal data set as "Learning Semantics-aware Distance Map with Semantics
+Layering Network" (Zhang et al., ACM MM 2019) reports it, Tables 1-3, on the evaluation of
+pycocotools. All scores are percent. Amodal = the whole object, modal = its visible part,
+invisible = amodal - modal.
+
+Images are plain dictionaries. Ground truth: ``{"image_id", "masks", ...}``, predictions the same
+with ``"scores"``. ``"masks"`` is bool (N, H, W) or a list of N COCO run-length encodings of one
+image size; it holds what is to be compared, so amodal masks give amodal AP and modal masks modal
+AP. Further keys are (N,) arrays, named where they are needed. A key that a score needs and an
+image lacks raises ValueError; a score without anything to average is NaN, never 0.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from occ_order import masks as mask_tools
+from occ_order.metrics.matching import mask_iou, mask_stack, match_greedy, overlap_counts
+from occ_order.targets.layering import order_from_levels
+
+OCCLUSION_BANDS = {"none": (0.0, 1e-5), "partial": (1e-5, 0.25), "heavy": (0.25, 1.0)}
+"""Bands of the occlusion rate |invisible| / |amodal|; both ends belong to a band."""
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+
+Images = Sequence[Mapping[str, Any]]
+
+
+# ------------------------------------------------------------------ average precision and recall
+
+
+def amodal_scores(
+    gt: Images,
+    pred: Images,
+    *,
+    bands: Mapping[str, tuple[float, float]] | None = None,
+    things_and_stuff: bool = True,
+    max_detections: Sequence[int] = (1, 10, 100),
+    compat: str | None = None,
+) -> dict[str, float]:
+    """AP and AR of class-agnostic amodal masks, by occlusion and by things / stuff (Tables 1-3).
+
+    Every subset is one run of the COCO evaluation in which the ground truth outside the subset is
+    ignored: not missed if unmatched, and a prediction matched to it is neither right nor wrong.
+    A prediction matched to nothing is a false positive in *every* run, so AP of a subset counts
+    the false positives of the whole image and is low by construction; AR is the number to look at.
+
+    Args:
+        gt: images with "masks" and, for the subsets, "occlude_rate" (N,) in [0, 1] and "is_stuff"
+            (N,) bool; optional "is_crowd" (N,) bool with COCO's meaning.
+        pred: images with "masks" and "scores" (N,), in any order. Images without an entry have no
+            predictions.
+        bands: name -> (lowest, highest) occlusion rate, ends included; None means
+            `OCCLUSION_BANDS`, ``{}`` none (then "occlude_rate" is not needed).
+        things_and_stuff: also score things and stuff apart; False needs no "is_stuff".
+        max_detections: ascending numbers of best-scored predictions an image; AP uses the last.
+        compat: None, or "sln" for what the published evaluation does: the last image of `gt` is
+            left out, and so are images without predictions, along with their ground truth.
+
+    Returns:
+        Percent, NaN where a subset has no ground truth. Keys are ``AP``, ``AP50``, ``AP75`` and
+        ``AR1``, ``AR10``, ``AR100`` (one for each of `max_detections`), with ``_none``,
+        ``_partial``, ``_heavy`` (the names of `bands`) appended for the occlusion bands and
+        ``things/`` or ``stuff/`` put in front; every combination is there.
+
+    Raises:
+        ValueError: a missing key, arrays that do not fit, scores that are not finite, masks of
+            different sizes or damaged encodings, image ids that repeat, predictions for an image
+            that `gt` lacks, or another value of `compat`.
+    """
+    if compat not in (None, "sln"):
+        raise ValueError(f"compat must be None or 'sln', got {compat!r}")
+    bands = OCCLUSION_BANDS if bands is None else bands
+    needed = ["occlude_rate"] * bool(bands) + ["is_stuff"] * things_and_stuff
+    images = _pair_images(gt, pred, needed)
+    if compat == "sln":
+        images = [image for image in images[:-1] if image.pred.num]
+    subsets = _subset_names(bands, things_and_stuff)
+    for image in images:
+        image.ignore = np.stack(
+            [_outside(image.gt, bands.get(band), kind) for kind, band in subsets]
+        )
+        image.pred_ignore = np.zeros((len(subsets), image.pred.num), dtype=bool)
+    evaluation = _evaluate(images, len(subsets), [-1], max_detections)
+    scores = {}
+    for index, (kind, band) in enumerate(subsets):
+        for name, value in _summary(evaluation, index).items():
+            scores[(f"{kind}/" if kind else "") + name + (f"_{band}" if band else "")] = value
+    return scores
+
+
+def class_scores(
+    gt: Images,
+    pred: Images,
+    *,
+    min_occlusion: Sequence[float] = (0.15, 0.25, 0.40),
+    max_detections: Sequence[int] = (1, 10, 100),
+) -> dict[str, float]:
+    """AP averaged over classes, for COCOA-cls, D2SA and KINS, with plainly named occlusion bands.
+
+    Published code for these data sets reports AP of occluded objects in the columns for object
+    size ("APs" for an occlusion rate of 0.15 and more, and so on); here they have their own names.
+
+    Args:
+        gt: images with "masks", "classes" (N,) integers and, for the bands, "occlude_rate" (N,);
+            optional "is_crowd" (N,).
+        pred: images with "masks", "scores" and "classes"; optional "occlude_rate" (N,), the rate
+            the prediction itself implies: an unmatched prediction outside a band is then ignored
+            there instead of counting as a false positive.
+        min_occlusion: lowest occlusion rates of the bands; ``()`` for none.
+        max_detections: ascending numbers of best-scored predictions an image and class.
+
+    Returns:
+        Percent: "AP", "AP50", "AP75", "AR1", "AR10", "AR100" and, for a rate r of
+        `min_occlusion`, "AP_occ15" (r >= 0.15), "AP50_occ15" and so on. NaN without ground truth.
+
+    Raises:
+        ValueError: as `amodal_scores`.
+    """
+    lows = [0.0, *min_occlusion]
+    images = _pair_images(gt, pred, ["classes"] + ["occlude_rate"] * bool(min_occlusion))
+    for image in images:
+        bands = [None, *((low, np.inf) for low in min_occlusion)]
+        image.ignore = np.stack([_outside(image.gt, band, "") for band in bands])
+        image.pred_ignore = np.stack([_outside(image.pred, band, "") for band in bands])
+    classes = sorted({int(c) for image in images for c in image.gt.classes})
+    for image in images:
+        if image.pred.classes is None:
+            raise ValueError(f"image {image.image_id}: prediction has no 'classes'")
+    evaluation = _evaluate(images, len(lows), classes, max_detections)
+    scores = _summary(evaluation, 0)
+    for index, low in enumerate(min_occlusion, start=1):
+        for name, value in _summary(evaluation, index).items():
+            scores[f"{name}_occ{round(100 * low)}"] = value
+    return scores
+
+
+@dataclass
+class _Instances:
+    """Instances of one image on one side."""
+
+    masks: np.ndarray | list[dict]
+    size: tuple[int, int] | None
+    num: int
+    scores: np.ndarray | None = None
+    classes: np.ndarray | None = None
+    occlude_rate: np.ndarray | None = None
+    is_stuff: np.ndarray | None = None
+    is_crowd: np.ndarray | None = None
+
+
+@dataclass
+class _Image:
+    image_id: Any
+    gt: _Instances
+    pred: _Instances
+    ignore: np.ndarray | None = None
+    """bool (S, G): ground truth outside each of S subsets."""
+    pred_ignore: np.ndarray | None = None
+    """bool (S, P): predictions that are ignored there if they match nothing."""
+    iou: np.ndarray | None = None
+    """float64 (P, G)."""
+
+
+def _subset_names(bands: Mapping, things_and_stuff: bool) -> list[tuple[str, str]]:
+    kinds = ["", "things", "stuff"] if things_and_stuff else [""]
+    return [(kind, band) for kind in kinds for band in ("", *bands)]
+
+
+def _outside(side: _Instances, band: tuple[float, float] | None, kind: str) -> np.ndarray:
+    """bool (N,): which instances do not belong to a subset; an unknown rate belongs to all."""
+    outside = np.zeros(side.num, dtype=bool)
+    if kind:
+        outside |= side.is_stuff if kind == "things" else ~side.is_stuff
+    if band is not None and side.occlude_rate is not None:
+        outside |= (side.occlude_rate < band[0]) | (side.occlude_rate > band[1])
+    return outside
+
+
+def _evaluate(
+    images: list[_Image], num_subsets: int, classes: list[int], max_detections: Sequence[int]
+):
+    """Runs pycocotools' evaluation; see `_make_evaluator` for what differs."""
+    numbers = np.asarray(max_detections)
+    if numbers.ndim != 1 or not len(numbers) or numbers[0] < 1 or (np.diff(numbers) <= 0).any():
+        raise ValueError(f"max_detections must be ascending and positive, got {max_detections}")
+    evaluation = _make_evaluator()(iouType="segm")
+    # Equal scores are ranked by image; sorted, the order of the lists does not matter.
+    images = sorted(images, key=lambda image: (str(type(image.image_id)), image.image_id))
+    evaluation.images = images
+    params = evaluation.params
+    params.iouThrs = IOU_THRESHOLDS
+    params.useCats = classes != [-1]
+    params.catIds = classes
+    params.imgIds = list(range(len(images)))
+    params.maxDets = [int(number) for number in numbers]
+    # The "area ranges" only number the subsets here.
+    params.areaRng = [[index, index] for index in range(num_subsets)]
+    params.areaRngLbl = [str(index) for index in range(num_subsets)]
+    if images and classes:
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation.evaluate()
+            evaluation.accumulate()
+    return evaluation
+
+
+def _make_evaluator() -> type:
+    """COCOeval on images in memory, with all subsets matched at once.
+
+    Parameters, loop and accumulation are pycocotools'. Replaced are the input (its own insists on
+    files' dictionaries, writes into them and overwrites the ``ignore`` flag) and the matching of
+    an image, which does the same for every subset and threshold in one pass.
+    """
+    from pycocotools.cocoeval import COCOeval
+
+    class SubsetEvaluation(COCOeval):
+        images: list[_Image]
+
+        def _prepare(self) -> None:
+            self.evalImgs, self.eval, self._matched = [], {}, {}
+
+        def computeIoU(self, image_id: int, class_id: int) -> None:  # noqa: N802
+            image = self.images[image_id]
+            gt, pred = _of_class(image.gt, class_id), _of_class(image.pred, class_id)
+            if len(gt) + len(pred) == 0:
+                return
+            best = np.argsort(-image.pred.scores[pred], kind="stable")
+            pred = pred[best[: self.params.maxDets[-1]]]
+            self._matched[image_id, class_id] = _match_image(
+                image, gt, pred, np.asarray(self.params.iouThrs)
+            )
+
+        def evaluateImg(  # noqa: N802
+            self, image_id: int, class_id: int, subset: list[int], max_detections: int
+        ) -> dict | None:
+            matched = self._matched.get((image_id, class_id))
+            return None if matched is None else matched[subset[0]]
+
+    return SubsetEvaluation
+
+
+def _of_class(side: _Instances, class_id: int) -> np.ndarray:
+    return np.arange(side.num) if class_id == -1 else np.flatnonzero(side.classes == class_id)
+
+
+def _match_image(
+    image: _Image, gt: np.ndarray, pred: np.ndarray, thresholds: np.ndarray
+) -> list[dict]:
+    """Greedy COCO matching of some instances, one record for each subset.
+
+    By descending score, a prediction takes the free ground truth with the largest IoU of at least
+    the threshold, and one outside the subset only if there is none inside. Of equal IoU the last.
+
+    Args:
+        gt: indices of ground-truth instances.
+        pred: indices of predictions, best score first.
+        thresholds: (T,) IoU.
+    """
+    crowd = image.gt.is_crowd[gt]
+    ignore = image.ignore[:, gt] | crowd
+    iou = image.iou[np.ix_(pred, gt)]
+    limits = np.minimum(thresholds, 1 - 1e-10)
+    matched = np.zeros((len(ignore), len(limits), len(pred)), dtype=bool)
+    ignored = np.zeros_like(matched)
+    near = iou >= limits[0]
+    # Most predictions and objects have eyes for each other only; these need no competition.
+    alone = (near.sum(axis=1) == 1) & (near & (near.sum(axis=0) == 1)).any(axis=1)
+    chosen = near[alone].argmax(axis=1) if alone.any() else np.zeros(0, np.intp)
+    hit = iou[alone, chosen] >= limits[:, None]
+    matched[:, :, alone] = hit
+    ignored[:, :, alone] = hit & ignore[:, None, chosen]
+    free = np.ones((len(ignore), len(limits), len(gt)), dtype=bool)
+    for p in np.flatnonzero(near.any(axis=1) & ~alone):
+        rivals = np.flatnonzero(near[p])[::-1]
+        fits = free[:, :, rivals] & (iou[p, rivals] >= limits[:, None])
+        # Inside the subset beats outside, then the larger IoU, then the later index.
+        rank = fits * (iou[p, rivals] + 2.0 * ~ignore[:, None, rivals])
+        taken = rivals[rank.argmax(axis=2)]
+        s, t = np.nonzero(fits.any(axis=2))
+        g = taken[s, t]
+        matched[s, t, p] = True
+        ignored[s, t, p] = ignore[s, g]
+        free[s, t, g] = crowd[g]
+    ignored |= ~matched & image.pred_ignore[:, None, pred]
+    scores = image.pred.scores[pred].tolist()
+    return [
+        {
+            "dtScores": scores,
+            "dtMatches": matched[s],
+            "dtIgnore": ignored[s],
+            "gtIgnore": ignore[s],
+        }
+        for s in range(len(ignore))
+    ]
+
+
+def _iou(gt: _Instances, pred: _Instances) -> np.ndarray:
+    """float64 (P, G); for crowd regions the share of the prediction that they cover, as in COCO."""
+    if not gt.num or not pred.num:
+        return np.zeros((pred.num, gt.num))
+    if isinstance(gt.masks, np.ndarray) and isinstance(pred.masks, np.ndarray):
+        shared, pred_area, gt_area = overlap_counts(pred.masks, gt.masks)
+        union = np.where(gt.is_crowd, 0, gt_area - shared) + pred_area[:, None]
+        return shared / np.maximum(union, 1)
+    from pycocotools import mask as coco_mask
+
+    crowd = gt.is_crowd.astype(int).tolist()
+    return np.asarray(coco_mask.iou(_as_rle(pred.masks), _as_rle(gt.masks), crowd))
+
+
+def _as_rle(masks: np.ndarray | list[dict]) -> list[dict]:
+    return [mask_tools.encode(m) for m in masks] if isinstance(masks, np.ndarray) else masks
+
+
+def _summary(evaluation, subset: int) -> dict[str, float]:
+    """AP, AP50, AP75 and AR<n> of one subset, percent."""
+    numbers = evaluation.params.maxDets
+    if not evaluation.eval:
+        names = ["AP", "AP50", "AP75", *(f"AR{number}" for number in numbers)]
+        return dict.fromkeys(names, float("nan"))
+    precision = evaluation.eval["precision"][:, :, :, subset, -1]
+    recall = evaluation.eval["recall"][:, :, subset]
+    scores = {
+        "AP": _mean(precision),
+        "AP50": _mean(precision[0]),
+        "AP75": _mean(precision[5]),
+    }
+    for index, number in enumerate(numbers):
+        scores[f"AR{number}"] = _mean(recall[..., index])
+    return scores
+
+
+def _mean(values: np.ndarray) -> float:
+    """Percent; the evaluation marks what has no ground truth by -1."""
+    known = values[values > -1]
+    return 100.0 * float(known.mean()) if known.size else float("nan")
+
+
+# ------------------------------------------------------------------------------- invisible parts
+
+
+def occlude_rate(amodal: np.ndarray, modal: np.ndarray) -> np.ndarray:
+    """Share of each object that cannot be seen, |amodal - modal| / |amodal|.
+
+    Args:
+        amodal: bool (N, H, W).
+        modal: bool (N, H, W); pixels outside `amodal` do not count.
+
+    Returns:
+        float64 (N,) in [0, 1]; NaN for an empty amodal mask.
+
+    Raises:
+        ValueError: shapes differ, or masks are not (N, H, W) of 0 and 1.
+    """
+    amodal, modal = _same_shape({"amodal": amodal, "modal": modal})
+    whole = _areas(amodal)
+    return np.where(whole > 0, _areas(amodal & ~modal) / np.maximum(whole, 1), np.nan)
+
+
+def invisible_iou(
+    gt_amodal: np.ndarray, gt_modal: np.ndarray, pred_amodal: np.ndarray, pred_modal: np.ndarray
+) -> np.ndarray:
+    """IoU of the invisible parts (amodal - modal) of objects that correspond index by index.
+
+    Args:
+        gt_amodal: bool (N, H, W).
+        gt_modal: bool (N, H, W).
+        pred_amodal: bool (N, H, W).
+        pred_modal: bool (N, H, W); pass `gt_modal` for methods that complete given visible masks.
+
+    Returns:
+        float64 (N,) in [0, 1]; NaN where the true invisible part is empty.
+
+    Raises:
+        ValueError: shapes differ, or masks are not (N, H, W) of 0 and 1.
+    """
+    gt_amodal, gt_modal, pred_amodal, pred_modal = _same_shape(
+        {
+            "gt_amodal": gt_amodal,
+            "gt_modal": gt_modal,
+            "pred_amodal": pred_amodal,
+            "pred_modal": pred_modal,
+        }
+    )
+    truth, guess = gt_amodal & ~gt_modal, pred_amodal & ~pred_modal
+    shared, either = _areas(truth & guess), _areas(truth | guess)
+    return np.where(truth.any(axis=(1, 2)), shared / np.maximum(either, 1), np.nan)
+
+
+def invisible_scores(gt: Images, pred: Images, *, iou_threshold: float = 0.5) -> dict[str, float]:
+    """Mean IoU of invisible parts over a data set, with predictions matched by amodal IoU.
+
+    Args:
+        gt: images with "masks" (amodal) and "modal_masks", bool (N, H, W) each.
+        pred: images with "masks", "modal_masks" and "scores".
+        iou_threshold: amodal IoU that a match must exceed; greedy by score, one to one, whatever
+            the class.
+
+    Returns:
+        Percent over the ground-truth objects that have an invisible part: "invisible_iou" (an
+        unmatched object counts 0), "invisible_iou_matched" (matched ones only) and
+        "invisible_matched" (how many are matched). NaN without such objects.
+
+    Raises:
+        ValueError: as `amodal_scores`; masks must be arrays.
+    """
+    found, num_objects = [], 0
+    for image_id, truth, guess in _pair_arrays(gt, pred, ["modal_masks"]):
+        partner = match_greedy(
+            mask_iou(guess["masks"], truth["masks"]),
+            _finite_scores(guess, image_id),
+            iou_threshold=iou_threshold,
+        )
+        hit = np.flatnonzero(partner >= 0)
+        values = invisible_iou(
+            truth["masks"][partner[hit]],
+            truth["modal_masks"][partner[hit]],
+            guess["masks"][hit],
+            guess["modal_masks"][hit],
+        )
+        found.extend(values[~np.isnan(values)])
+        num_objects += int((truth["masks"] & ~truth["modal_masks"]).any(axis=(1, 2)).sum())
+    total = float(np.sum(found))
+    return {
+        "invisible_iou": _percent(total, num_objects),
+        "invisible_iou_matched": _percent(total, len(found)),
+        "invisible_matched": _percent(len(found), num_objects),
+    }
+
+
+# ------------------------------------------------------------------------------- order of pairs
+
+
+def region_order_counts(
+    gt: Mapping[str, Any],
+    pred: Mapping[str, Any],
+    *,
+    min_iou: float = 0.0,
+    threshold: float = 0.5,
+    overlap: str = "product",
+    vote: str = "component",
+) -> np.ndarray:
+    """Which annotated pairs of one image the predicted layering maps order correctly (Table 2).
+
+    Every ground-truth object is represented by the prediction with the largest amodal IoU (of
+    equal ones that with the better score). The order of two predictions comes from their regional
+    order (Eq. 4-5, `occ_order.targets.layering`). Undecided are pairs whose objects share one
+    prediction, have none, or whose predictions do not overlap or tie.
+
+    Args:
+        gt: "masks" bool (N, H, W), amodal, and "occlusion" (N, N), 1 where the row is in front;
+            pairs that occlude each other have no one answer and are left out.
+        pred: "masks" bool (P, H, W), amodal, "levels" integer (P, H, W) (-1 outside, 0 visible, l
+            hidden behind l objects), "scores" (P,) and optional "confidence" (P, H, W) in [0, 1]
+            (1 inside by default).
+        min_iou: an object whose best IoU is smaller has no prediction.
+        threshold: c of Eq. 5.
+        overlap: "product" or "min", how Omega of Eq. 5 is taken.
+        vote: "component" or "area", how regions become one order.
+
+    Returns:
+        int64 (3,): pairs, decided pairs, correctly decided pairs.
+
+    Raises:
+        ValueError: missing keys or shapes that do not fit.
+    """
+    for side, keys, name in (
+        (gt, ("masks", "occlusion"), "ground truth"),
+        (pred, ("masks", "levels", "scores"), "prediction"),
+    ):
+        _require(side, keys, name)
+    gt_masks = np.asarray(gt["masks"])
+    occ = np.asarray(gt["occlusion"])
+    if occ.shape != (len(gt_masks),) * 2:
+        raise ValueError(f"occlusion must be {(len(gt_masks),) * 2}, got {occ.shape}")
+    levels = np.asarray(pred["levels"])
+    scores = _finite_scores(pred, "")
+    if len({len(pred["masks"]), len(levels), len(scores)}) != 1:
+        raise ValueError(
+            f"{len(pred['masks'])} predicted masks, {len(levels)} levels, {len(scores)} scores"
+        )
+    front, back = np.nonzero((occ == 1) & (occ.T != 1))
+    partner = _best_partner(gt_masks, pred["masks"], scores, min_iou)
+    first, second = partner[front], partner[back]
+    apart = (first >= 0) & (second >= 0) & (first != second)
+    # Only predictions that stand for something are compared.
+    used, position = np.unique([first[apart], second[apart]], return_inverse=True)
+    position = position.reshape(2, -1)
+    used = used.astype(np.intp)
+    confidence = pred.get("confidence")
+    order = order_from_levels(
+        levels[used],
+        None if confidence is None else np.asarray(confidence)[used],
+        threshold=threshold,
+        overlap=overlap,
+        vote=vote,
+    )
+    right = order[position[0], position[1]] == 1
+    wrong = order[position[1], position[0]] == 1
+    return np.array([len(front), (right | wrong).sum(), right.sum()], dtype=np.int64)
+
+
+def region_order_accuracy(gt: Images, pred: Images, **options: Any) -> dict[str, float]:
+    """Pairwise order accuracy by regions over a data set (Table 2).
+
+    Args:
+        gt: images as `region_order_counts` takes them, with "image_id".
+        pred: likewise; images without an entry have no predictions.
+        **options: as `region_order_counts`.
+
+    Returns:
+        `region_order_summary` of the counts of all images.
+
+    Raises:
+        ValueError: as `region_order_counts`, naming the image, and as `amodal_scores` for image
+            ids.
+    """
+    by_id = _by_id(pred, gt)
+    counts = np.zeros((len(gt), 3), dtype=np.int64)
+    for index, truth in enumerate(gt):
+        guess = by_id.get(truth["image_id"])
+        if guess is None:
+            shape = np.shape(truth["masks"])[1:]
+            nothing = np.zeros((0, *shape))
+            guess = {"masks": nothing > 0, "levels": nothing.astype(np.int8), "scores": []}
+        try:
+            counts[index] = region_order_counts(truth, guess, **options)
+        except ValueError as error:
+            raise ValueError(f"image {truth['image_id']}: {error}") from error
+    return region_order_summary(counts)
+
+
+def region_order_summary(counts: np.ndarray) -> dict[str, float]:
+    """Accuracy from counts, which processes can compute apart and concatenate.
+
+    Args:
+        counts: int (I, 3), `region_order_counts` of all images.
+
+    Returns:
+        Percent: "order_accuracy" (right / pairs, an undecided pair is wrong), "order_coverage"
+        (decided / pairs), "order_accuracy_decided" (right / decided). NaN where nothing is
+        counted.
+
+    Raises:
+        ValueError: `counts` is not (I, 3).
+    """
+    counts = np.asarray(counts)
+    if counts.ndim != 2 or counts.shape[1] != 3:
+        raise ValueError(f"counts must be (I, 3), got shape {counts.shape}")
+    pairs, decided, right = counts.sum(axis=0).tolist()
+    return {
+        "order_accuracy": _percent(right, pairs),
+        "order_coverage": _percent(decided, pairs),
+        "order_accuracy_decided": _percent(right, decided),
+    }
+
+
+def _best_partner(
+    gt_masks: np.ndarray, pred_masks: np.ndarray, scores: np.ndarray, min_iou: float
+) -> np.ndarray:
+    """intp (N,): prediction with the largest IoU (then score), -1 where none overlaps enough."""
+    order = np.argsort(-scores, kind="stable")
+    if not len(order):
+        return np.full(len(gt_masks), -1, dtype=np.intp)
+    iou = mask_iou(np.asarray(pred_masks)[order], gt_masks)
+    best = iou.max(axis=0)
+    return np.where((best > 0) & (best >= min_iou), order[iou.argmax(axis=0)], -1)
+
+
+# --------------------------------------------------------------------------------------- checking
+
+
+def _by_id(pred: Images, gt: Images) -> dict[Any, Mapping[str, Any]]:
+    """Predictions by image id; ids must be there, unique, and known to the ground truth."""
+    seen: dict[str, dict] = {}
+    for name, side in (("ground truth", gt), ("predictions", pred)):
+        seen[name] = {}
+        for index, image in enumerate(side):
+            _require(image, ("image_id",), f"{name}, entry {index}")
+            if image["image_id"] in seen[name]:
+                raise ValueError(f"{name}: image {image['image_id']} is there twice")
+            seen[name][image["image_id"]] = image
+    unknown = seen["predictions"].keys() - seen["ground truth"].keys()
+    if unknown:
+        few = sorted(unknown, key=str)[:5]
+        raise ValueError(f"predictions for images without ground truth: {few}")
+    return seen["predictions"]
+
+
+def _require(image: Mapping[str, Any], keys: Sequence[str], name: str) -> None:
+    for key in keys:
+        if image.get(key) is None:
+            raise ValueError(f"{name} has no {key!r}, which this score needs")
+
+
+def _pair_images(gt: Images, pred: Images, needed: list[str]) -> list[_Image]:
+    """Checked images, in the order of the ground truth."""
+    by_id = _by_id(pred, gt)
+    images = []
+    for truth in gt:
+        name = f"image {truth['image_id']}"
+        _require(truth, ["masks", *needed], f"{name}: ground truth")
+        guess = by_id.get(truth["image_id"])
+        side = _instances(truth, f"{name}: ground truth")
+        if guess is None:
+            empty = np.zeros(0)
+            other = _Instances([], None, 0, scores=empty, classes=empty)
+        else:
+            _require(guess, ("masks", "scores"), f"{name}: prediction")
+            other = _instances(guess, f"{name}: prediction")
+            other.scores = _finite_scores(guess, truth["image_id"])
+        if side.num and other.num and side.size != other.size:
+            raise ValueError(f"{name}: masks are {side.size}, predictions {other.size}")
+        images.append(_Image(truth["image_id"], side, other, iou=_iou(side, other)))
+    return images
+
+
+def _instances(image: Mapping[str, Any], name: str) -> _Instances:
+    masks = image["masks"]
+    if isinstance(masks, np.ndarray):
+        masks = mask_stack(masks, f"{name}: masks")
+        size = masks.shape[1:]
+    else:
+        masks, size = list(masks), None
+        for index, rle in enumerate(masks):
+            if not isinstance(rle, Mapping) or len(rle.get("size", ())) != 2:
+                raise ValueError(f"{name}, mask {index}: not a run-length encoding")
+            size = size or tuple(rle["size"])
+            # pycocotools reads past the end of runs that do not fill the size they state.
+            mask_tools.check(rle, *size, name=f"{name}, mask {index}")
+    side = _Instances(masks, size, len(masks))
+    for key, dtype in (
+        ("scores", float),
+        ("classes", np.int64),
+        ("occlude_rate", float),
+        ("is_stuff", bool),
+        ("is_crowd", bool),
+    ):
+        if image.get(key) is not None:
+            setattr(side, key, _vector(image[key], side.num, dtype, f"{name}: {key}"))
+    if (
+        side.occlude_rate is not None
+        and not ((side.occlude_rate >= 0) & (side.occlude_rate <= 1)).all()
+    ):
+        raise ValueError(f"{name}: occlude_rate must lie in [0, 1] and not be NaN")
+    if side.is_crowd is None:
+        side.is_crowd = np.zeros(side.num, dtype=bool)
+    return side
+
+
+def _vector(values: Any, num: int, dtype: type, name: str) -> np.ndarray:
+    values = np.asarray(values)
+    if values.shape != (num,):
+        raise ValueError(f"{name} must have shape ({num},), got {values.shape}")
+    if dtype is np.int64 and values.size and not np.issubdtype(values.dtype, np.integer):
+        raise ValueError(f"{name} must be integers, got {values.dtype}")
+    return values.astype(dtype)
+
+
+def _finite_scores(image: Mapping[str, Any], image_id: Any) -> np.ndarray:
+    scores = np.asarray(image["scores"], dtype=float)
+    if scores.shape != (len(image["masks"]),):
+        raise ValueError(
+            f"image {image_id}: {len(image['masks'])} masks, scores of shape {scores.shape}"
+        )
+    if not np.isfinite(scores).all():
+        raise ValueError(f"image {image_id}: scores must be finite, got {scores.tolist()}")
+    return scores
+
+
+def _pair_arrays(gt: Images, pred: Images, extra: list[str]):
+    """Yields (image id, ground truth, prediction), masks as bool arrays."""
+    by_id = _by_id(pred, gt)
+    for truth in gt:
+        image_id = truth["image_id"]
+        keys = ["masks", *extra]
+        _require(truth, keys, f"image {image_id}: ground truth")
+        guess = by_id.get(image_id)
+        if guess is None:
+            nothing = np.zeros((0, *np.shape(truth["masks"])[1:]), dtype=bool)
+            guess = {"scores": [], **dict.fromkeys(keys, nothing)}
+        _require(guess, [*keys, "scores"], f"image {image_id}: prediction")
+        sides = []
+        for side in (truth, guess):
+            try:
+                stacks = _same_shape({key: side[key] for key in keys})
+            except ValueError as error:
+                raise ValueError(f"image {image_id}: {error}") from error
+            sides.append({**side, **dict(zip(keys, stacks, strict=True))})
+        yield image_id, *sides
+
+
+def _same_shape(stacks: dict[str, np.ndarray]) -> list[np.ndarray]:
+    arrays = {name: mask_stack(stack, name) for name, stack in stacks.items()}
+    if len({array.shape for array in arrays.values()}) > 1:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise ValueError(f"masks must share one shape, got {shapes}")
+    return list(arrays.values())
+
+
+def _areas(masks: np.ndarray) -> np.ndarray:
+    return masks.sum(axis=(1, 2))
+
+
+def _percent(part: float, whole: float) -> float:
+    return 100.0 * part / whole if whole else float("nan")

@@ -1,0 +1,520 @@
+"""Layering maps: how many objects lie in front of each part of an object, and back again.
+
+The maps of "Learning Semantics-aware Distance Map with Semantics Layering Network for Amodal
+Instance Segmentation" (Zhang et al., ACM MM 2019), sections 3 and 4, in one consistent reading.
+
+Shape shorthand: ``N`` objects, ``K`` levels, ``H, W`` image size. A *level* ``L`` counts the
+objects in front of an object at a pixel: 0 = visible, l = hidden behind l objects, -1 = the
+object is not there. ``C`` in [0, 1) is the confidence that the object is there and
+``M = C - L`` its semantics-aware distance ("sem-dist") map, so M of level l lies in [-l, 1 - l).
+
+What data and networks keep are levels (or per-level probabilities) and confidences; M is for
+export. Reading M takes a floor at exactly the values a perfect map has, so noise of 0.01 already
+destroys it, while `level_set` values stand noise of 0.1.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+MAX_LEVEL = 127
+"""Largest level that int8 maps hold; deeper parts are reported at this level."""
+
+DEFAULT_LEVELS = 4
+"""Number of levels K: with 4, the last one (hidden behind 3 or more) is almost never clipped."""
+
+_BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))
+
+ConfidenceAndLevel = tuple[np.ndarray, np.ndarray]
+
+
+class Layering(NamedTuple):
+    """A decoded layering map of N objects (or of one, without the first axis)."""
+
+    modal: np.ndarray
+    """bool (N, H, W), visible part."""
+    amodal: np.ndarray
+    """bool (N, H, W), whole object; contains `modal`."""
+    levels: np.ndarray
+    """int8 (N, H, W): -1 outside the amodal mask, 0 visible, l hidden behind l objects."""
+
+
+# ------------------------------------------------------------------------------- ground truth
+
+
+def visibility_levels(
+    amodal: np.ndarray,
+    order: np.ndarray,
+    *,
+    modal: np.ndarray | None = None,
+    num_levels: int | None = None,
+) -> np.ndarray:
+    """Level of every object at every pixel (section 3: the layer an object part lies in).
+
+    ``L_i(p)`` is the number of objects j whose amodal mask holds p and which lie in front of i
+    there: all of them would have to be removed to see i at p. A total order on the objects
+    covering p gives them the levels 0..n-1, each once.
+
+    A pair that occludes each other (rider and horse) has no one order for all pixels, so only
+    `modal` can say who is in front where: the one that is visible at p. Where neither is visible,
+    or without `modal`, neither counts as being in front of the other. Pairs of unknown order (-1)
+    or without order count the same way.
+
+    With `modal` given, it is also the last word on visibility: visible pixels get level 0 and
+    hidden ones at least 1. So data sets that give visible masks but no order still get a map of
+    two levels.
+
+    Args:
+        amodal: bool (N, H, W), whole objects.
+        order: occlusion matrix (N, N), ``order[i, j] == 1`` iff i occludes j, 0 no, -1 unknown.
+        modal: bool (N, H, W), visible parts; pixels outside `amodal` are ignored.
+        num_levels: clip to ``num_levels - 1``; None clips to `MAX_LEVEL` only.
+
+    Returns:
+        int8 (N, H, W): -1 outside the amodal mask, 0 visible, l hidden behind l objects.
+
+    Raises:
+        ValueError: wrong shapes or dtypes, values of `order` outside {-1, 0, 1}, or
+            `num_levels` outside 1..128.
+    """
+    amodal, order = _check_masks(amodal, "amodal"), _check_order(order, len(amodal))
+    last = MAX_LEVEL if num_levels is None else _check_num_levels(num_levels) - 1
+    if modal is not None:
+        modal = _check_masks(modal, "modal")
+        if modal.shape != amodal.shape:
+            raise ValueError(f"modal has shape {modal.shape}, amodal {amodal.shape}")
+    in_front, mutual = _front_and_mutual(order)
+    boxes = mask_boxes(amodal)
+    levels = np.full(amodal.shape, -1, dtype=np.int8)
+    for i, (y0, y1, x0, x1) in enumerate(boxes):
+        crop = (slice(y0, y1), slice(x0, x1))
+        count = np.zeros((y1 - y0, x1 - x0), dtype=np.int32)
+        meets = _boxes_meeting(boxes, i)
+        for j in np.flatnonzero(in_front[:, i] & meets):
+            count += amodal[j][crop]
+        if modal is not None:
+            for j in np.flatnonzero(mutual[:, i] & meets):
+                count += modal[j][crop] & amodal[j][crop] & ~modal[i][crop]
+            count = np.where(modal[i][crop], 0, np.maximum(count, 1))
+        inside = amodal[i][crop]
+        levels[i][crop][inside] = np.minimum(count, last)[inside]
+    return levels
+
+
+def global_layers(amodal: np.ndarray, *, num_levels: int = DEFAULT_LEVELS) -> np.ndarray:
+    """Global layering map G (section 4.3, Fig. 1): is a pixel covered more than l times?
+
+    Args:
+        amodal: bool (N, H, W).
+        num_levels: K, number of layers.
+
+    Returns:
+        bool (K, H, W); ``G[l]`` is [number of amodal masks at the pixel > l], so ``G[0]`` is
+        their union and each layer contains the next.
+
+    Raises:
+        ValueError: `amodal` is not bool (N, H, W), or `num_levels` outside 1..128.
+    """
+    amodal = _check_masks(amodal, "amodal")
+    thresholds = np.arange(_check_num_levels(num_levels))
+    # Never more than K needs to be counted, which keeps the sums in one byte.
+    count = np.zeros(amodal.shape[1:], dtype=np.uint8)
+    for mask in amodal:
+        count += mask & (count < len(thresholds))
+    return count > thresholds[:, None, None]
+
+
+def instance_layers(levels: np.ndarray, *, num_levels: int = DEFAULT_LEVELS) -> np.ndarray:
+    """Instance layering target (section 4.5): one-hot over {not the object, level 0..K-1}.
+
+    Args:
+        levels: int8 (N, H, W), -1 outside.
+        num_levels: K; deeper levels fall into the last one.
+
+    Returns:
+        bool (N, K + 1, H, W); channel 0 "not this object", channel l + 1 "level l". Exactly one
+        channel is set at every pixel.
+
+    Raises:
+        ValueError: `levels` is not integer (N, H, W), or `num_levels` outside 1..128.
+    """
+    clipped = _clipped_levels(levels, num_levels)
+    return clipped[:, None] == np.arange(-1, num_levels)[:, None, None]
+
+
+def ordinal_targets(levels: np.ndarray, *, num_levels: int = DEFAULT_LEVELS) -> np.ndarray:
+    """Targets of the refinement block: is the object there at level l or nearer?
+
+    Probabilities of these nested events can be learnt by binary cross-entropy (which M, not
+    being a probability, cannot) and pasted into the image without a level in between appearing
+    along borders.
+
+    Args:
+        levels: int8 (N, H, W), -1 outside.
+        num_levels: K; deeper levels fall into the last one.
+
+    Returns:
+        bool (N, K, H, W); ``Y[:, 0]`` is the modal mask, ``Y[:, K - 1]`` the amodal mask, and
+        each is contained in the next.
+
+    Raises:
+        ValueError: as `instance_layers`.
+    """
+    clipped = _clipped_levels(levels, num_levels)[:, None]
+    return (clipped >= 0) & (clipped <= np.arange(num_levels)[:, None, None])
+
+
+def decode_ordinal(prob: np.ndarray, *, threshold: float = 0.5) -> Layering:
+    """Masks and levels from ordinal probabilities, the inverse of `ordinal_targets`.
+
+    Args:
+        prob: float (N, K, H, W), probability of "there, at level l or nearer". Should not
+            decrease with l; the running maximum is taken, so that modal stays inside amodal.
+        threshold: c, what counts as yes.
+
+    Returns:
+        `Layering` of (N, H, W) arrays; the level is the number of l with probability <= c.
+
+    Raises:
+        ValueError: `prob` does not have four axes or has no level.
+    """
+    prob = np.asarray(prob)
+    if prob.ndim != 4 or prob.shape[1] == 0:
+        raise ValueError(f"prob must be (N, K, H, W) with K >= 1, got shape {prob.shape}")
+    above = np.logical_or.accumulate(prob > threshold, axis=1)
+    return _layering((~above).sum(axis=1), above[:, -1])
+
+
+# ------------------------------------------------------------------------------ sem-dist maps
+
+
+def sem_dist(
+    levels: np.ndarray, confidence: np.ndarray | None = None, *, eps: float = 1e-3
+) -> np.ndarray:
+    """Semantics-aware distance map ``M = C - L`` (Eq. 1).
+
+    Outside the object L is 0 and C small, so that M = C lies in [0, c) there. C is clipped to
+    [0, 1 - eps]: at C = 1 the fractional part that Eq. 3 reads would be 0 and the mask empty.
+
+    Args:
+        levels: int8 (..., H, W), -1 outside.
+        confidence: float (..., H, W) in [0, 1]; None means certain (1 - eps inside, 0 outside).
+        eps: distance that C keeps from 1; must be positive and below 0.5.
+
+    Returns:
+        float32 (..., H, W) in [-MAX_LEVEL, 1).
+
+    Raises:
+        ValueError: integer `levels` expected, shapes differ, `confidence` outside [0, 1] or NaN,
+            or `eps` outside (0, 0.5) or too small for float32 at these levels.
+    """
+    levels = np.asarray(levels)
+    if not np.issubdtype(levels.dtype, np.integer):
+        raise ValueError(f"levels must be integer, got {levels.dtype}")
+    depth = np.maximum(levels, 0).astype(np.float32)
+    resolution = np.spacing(np.float32(depth.max(initial=1)))
+    if not resolution < eps < 0.5:
+        raise ValueError(f"eps must lie in ({resolution:.1e}, 0.5) for these levels, got {eps}")
+    confidence = (levels >= 0) if confidence is None else np.asarray(confidence)
+    if confidence.shape != levels.shape:
+        raise ValueError(f"confidence has shape {confidence.shape}, levels {levels.shape}")
+    if not ((confidence >= 0) & (confidence <= 1)).all():
+        raise ValueError("confidence must lie in [0, 1] and not be NaN")
+    return np.minimum(confidence.astype(np.float32), np.float32(1 - eps)) - depth
+
+
+def split_sem_dist(values: np.ndarray) -> ConfidenceAndLevel:
+    """Confidence and level of a sem-dist map: ``L = -floor(M)``, ``C = M - floor(M)`` (Eq. 2-3).
+
+    The floor goes towards minus infinity; truncation would lift every hidden level by one.
+    Values of 1 and more, which no map can have, are read as just below 1.
+
+    Args:
+        values: float32 or float64 (..., H, W), M.
+
+    Returns:
+        ``(confidence, level)``: float in [0, 1) of the dtype of `values`, and int16 in
+        0..MAX_LEVEL. The level says nothing where the confidence is low.
+
+    Raises:
+        ValueError: not floating, float16 (its spacing near 4 eats the confidence), or not finite.
+    """
+    values = np.asarray(values)
+    if not np.issubdtype(values.dtype, np.floating) or values.dtype == np.float16:
+        raise ValueError(f"a sem-dist map must be float32 or float64, got {values.dtype}")
+    if not np.isfinite(values).all():
+        raise ValueError("a sem-dist map must be finite")
+    values = np.minimum(values, _BELOW_ONE)
+    floor = np.floor(values)
+    return values - floor, np.minimum(-floor, MAX_LEVEL).astype(np.int16)
+
+
+def decode_sem_dist(values: np.ndarray, *, threshold: float = 0.5) -> Layering:
+    """Masks and levels of sem-dist maps (Eq. 2-3 with the threshold c of section 3.3).
+
+    Modal: level 0 and C > c. Amodal: C > c.
+
+    Args:
+        values: float32 or float64 (..., H, W), M.
+        threshold: c.
+
+    Returns:
+        `Layering` of arrays shaped like `values`.
+
+    Raises:
+        ValueError: as `split_sem_dist`.
+    """
+    confidence, level = split_sem_dist(values)
+    return _layering(level, confidence > threshold)
+
+
+def level_set(levels: np.ndarray, *, num_levels: int = DEFAULT_LEVELS) -> np.ndarray:
+    """Level-set view of a layering map (Fig. 2): the background lies behind every level.
+
+    Args:
+        levels: integer (..., H, W), -1 outside.
+        num_levels: K; deeper levels fall into the last one.
+
+    Returns:
+        float32 (..., H, W): 1 visible, 1 - l hidden behind l objects, -(K - 1) outside.
+
+    Raises:
+        ValueError: `levels` is not integer, or `num_levels` outside 1..128.
+    """
+    clipped = _clipped_levels(levels, num_levels)
+    return np.where(clipped < 0, 1 - num_levels, 1 - clipped).astype(np.float32)
+
+
+def decode_level_set(
+    values: np.ndarray, *, num_levels: int = DEFAULT_LEVELS, threshold: float = 0.5
+) -> Layering:
+    """Masks and levels of a level-set map, the inverse of `level_set` (Fig. 2).
+
+    Modal: value > c. Amodal: value > c - (K - 1). Level l: c - l < value <= c - l + 1. With
+    c = 0.5 all thresholds lie halfway between the values, so errors below 0.5 are harmless.
+
+    Args:
+        values: float (..., H, W).
+        num_levels: K the map was made with.
+        threshold: c.
+
+    Returns:
+        `Layering` of arrays shaped like `values`.
+
+    Raises:
+        ValueError: a value is not finite, or `num_levels` outside 1..128.
+    """
+    values = np.asarray(values)
+    if not np.isfinite(values).all():
+        raise ValueError("a level-set map must be finite")
+    level = np.maximum(np.floor(threshold - values) + 1, 0)
+    return _layering(level, level < _check_num_levels(num_levels))
+
+
+# ---------------------------------------------------------------------------------- the order
+
+
+def regional_order(
+    first: np.ndarray | ConfidenceAndLevel,
+    second: np.ndarray | ConfidenceAndLevel,
+    *,
+    threshold: float = 0.5,
+    overlap: str = "product",
+) -> np.ndarray:
+    """Who is nearer at each pixel that two objects share (Eq. 4-5).
+
+    ``R = floor(M_A) - floor(M_B) = L_B - L_A`` on Omega, the pixels where both objects are.
+
+    Args:
+        first: object A, as its sem-dist map M (H, W) or as a pair ``(confidence, level)`` of
+            (H, W) arrays (prefer the pair for predictions, it needs no floor).
+        second: object B, likewise.
+        threshold: c.
+        overlap: Omega: "product" takes C_A * C_B > c^2 (Eq. 5, lets .9 x .3 pass for c = .5),
+            "min" takes min(C_A, C_B) > c.
+
+    Returns:
+        int16 (H, W): positive where A is nearer, negative where B is, 0 undecided or off Omega.
+
+    Raises:
+        ValueError: shapes differ, a map is not finite, or another name for `overlap`.
+    """
+    if overlap not in ("product", "min"):
+        raise ValueError(f"overlap must be 'product' or 'min', got {overlap!r}")
+    conf_a, level_a = first if isinstance(first, tuple) else split_sem_dist(first)
+    conf_b, level_b = second if isinstance(second, tuple) else split_sem_dist(second)
+    shapes = {np.shape(a) for a in (conf_a, level_a, conf_b, level_b)}
+    if len(shapes) != 1:
+        raise ValueError(f"the maps of both objects must share one shape, got {sorted(shapes)}")
+    if overlap == "product":
+        omega = np.multiply(conf_a, conf_b, dtype=np.float64) > threshold**2
+    else:
+        omega = np.minimum(conf_a, conf_b) > threshold
+    # Outside an object levels are -1; there Omega can only be reached by a wrong confidence.
+    nearer = np.maximum(level_b, 0).astype(np.int16) - np.maximum(level_a, 0).astype(np.int16)
+    return np.where(omega, nearer, np.int16(0))
+
+
+def object_order(regional: np.ndarray, *, vote: str = "component") -> int:
+    """Order of two objects from their regional order (section 3.3).
+
+    Args:
+        regional: integer (H, W), R of `regional_order`.
+        vote: "component": the sign of the largest 4-connected region of one sign decides (the
+            paper's "largest region"); "area": the sign with more pixels.
+
+    Returns:
+        1 the first object is in front, -1 the second, 0 undecided (no pixel, or a tie).
+
+    Raises:
+        ValueError: `regional` is not two-dimensional, or another name for `vote`.
+    """
+    regional = np.asarray(regional)
+    if regional.ndim != 2:
+        raise ValueError(f"regional must be (H, W), got shape {regional.shape}")
+    if vote not in ("component", "area"):
+        raise ValueError(f"vote must be 'component' or 'area', got {vote!r}")
+    size = _largest_component if vote == "component" else np.count_nonzero
+    ahead, behind = size(regional > 0), size(regional < 0)
+    return int(ahead > behind) - int(behind > ahead)
+
+
+def order_from_levels(
+    levels: np.ndarray,
+    confidence: np.ndarray | None = None,
+    *,
+    threshold: float = 0.5,
+    overlap: str = "product",
+    vote: str = "component",
+) -> np.ndarray:
+    """Occlusion matrix of all objects of an image, pair by pair from `regional_order`.
+
+    Args:
+        levels: integer (N, H, W), -1 outside.
+        confidence: float (N, H, W) in [0, 1]; None means 1 inside and 0 outside.
+        threshold: c of Eq. 5.
+        overlap: as `regional_order`.
+        vote: as `object_order`.
+
+    Returns:
+        int8 (N, N): 1 where i is in front of j, 0 otherwise (no common pixel, or undecided).
+
+    Raises:
+        ValueError: as `regional_order` and `object_order`.
+    """
+    levels = np.asarray(levels)
+    if levels.ndim != 3 or not np.issubdtype(levels.dtype, np.integer):
+        raise ValueError(f"levels must be integer (N, H, W), got {levels.dtype} {levels.shape}")
+    confidence = (levels >= 0).astype(np.float32) if confidence is None else np.asarray(confidence)
+    if confidence.shape != levels.shape:
+        raise ValueError(f"confidence has shape {confidence.shape}, levels {levels.shape}")
+    # c^2 bounds the smaller confidence from below in both rules, so nothing is missed.
+    boxes = mask_boxes(confidence > threshold**2)
+    order = np.zeros((len(levels), len(levels)), dtype=np.int8)
+    for i in range(len(levels)):
+        for j in np.flatnonzero(_boxes_meeting(boxes, i)[:i]):
+            crop = _common_crop(boxes[i], boxes[j])
+            regional = regional_order(
+                (confidence[i][crop], levels[i][crop]),
+                (confidence[j][crop], levels[j][crop]),
+                threshold=threshold,
+                overlap=overlap,
+            )
+            decision = object_order(regional, vote=vote)
+            order[i, j], order[j, i] = decision == 1, decision == -1
+    return order
+
+
+def mask_boxes(masks: np.ndarray) -> np.ndarray:
+    """Tight index boxes of masks, for cropping.
+
+    Args:
+        masks: bool (N, H, W).
+
+    Returns:
+        int64 (N, 4): y0, y1, x0, x1 with exclusive ends; all 0 for an empty mask.
+    """
+    masks = _check_masks(masks, "masks")
+    boxes = np.zeros((len(masks), 4), dtype=np.int64)
+    if 0 in masks.shape:
+        return boxes
+    for axis, columns in ((2, slice(0, 2)), (1, slice(2, 4))):
+        hit = masks.any(axis=axis)
+        boxes[:, columns.start] = hit.argmax(axis=1)
+        boxes[:, columns.stop - 1] = hit.shape[1] - hit[:, ::-1].argmax(axis=1)
+        boxes[~hit.any(axis=1), columns] = 0
+    return boxes
+
+
+# -------------------------------------------------------------------------------- inner parts
+
+
+def _layering(level: np.ndarray, amodal: np.ndarray) -> Layering:
+    levels = np.where(amodal, np.minimum(level, MAX_LEVEL), -1).astype(np.int8)
+    return Layering(modal=levels == 0, amodal=amodal, levels=levels)
+
+
+def _front_and_mutual(order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """bool (N, N) each: i is in front of j everywhere; i and j occlude each other."""
+    occludes = order == 1
+    np.fill_diagonal(occludes, False)
+    mutual = occludes & occludes.T
+    return occludes & ~mutual, mutual
+
+
+def _boxes_meeting(boxes: np.ndarray, i: int) -> np.ndarray:
+    """bool (N,): boxes that share a pixel with box i (including itself unless empty)."""
+    top, left = (np.maximum(boxes[:, k], boxes[i, k]) for k in (0, 2))
+    bottom, right = (np.minimum(boxes[:, k], boxes[i, k]) for k in (1, 3))
+    return (top < bottom) & (left < right)
+
+
+def _common_crop(first: np.ndarray, second: np.ndarray) -> tuple[slice, slice]:
+    (top, _, left, _), (_, bottom, _, right) = np.maximum(first, second), np.minimum(first, second)
+    return slice(top, bottom), slice(left, right)
+
+
+def _largest_component(mask: np.ndarray) -> int:
+    """Pixels of the largest 4-connected component, 0 for an empty mask."""
+    if not mask.any():
+        return 0
+    import cv2  # only here, so that the other targets import quickly
+
+    stats = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)[2]
+    return int(stats[1:, cv2.CC_STAT_AREA].max())
+
+
+def _clipped_levels(levels: np.ndarray, num_levels: int) -> np.ndarray:
+    levels = np.asarray(levels)
+    if levels.ndim < 2 or not np.issubdtype(levels.dtype, np.integer):
+        raise ValueError(
+            f"levels must be integer (..., H, W), got {levels.dtype} of shape {levels.shape}"
+        )
+    return np.minimum(levels, _check_num_levels(num_levels) - 1)
+
+
+def _check_num_levels(num_levels: int) -> int:
+    if not 1 <= num_levels <= MAX_LEVEL + 1:
+        raise ValueError(f"num_levels must lie in 1..{MAX_LEVEL + 1}, got {num_levels}")
+    return num_levels
+
+
+def _check_masks(masks: np.ndarray, name: str) -> np.ndarray:
+    masks = np.asarray(masks)
+    if masks.dtype != np.bool_ or masks.ndim != 3:
+        raise ValueError(f"{name} must be bool (N, H, W), got {masks.dtype} of shape {masks.shape}")
+    return masks
+
+
+def _check_order(order: np.ndarray, num_objects: int) -> np.ndarray:
+    order = np.asarray(order)
+    if order.shape != (num_objects, num_objects):
+        raise ValueError(
+            f"order must be ({num_objects}, {num_objects}) for {num_objects} masks, "
+            f"got shape {order.shape}"
+        )
+    if not np.isin(order, (-1, 0, 1)).all():
+        raise ValueError(f"order must hold only -1, 0 and 1, got {np.unique(order).tolist()}")
+    return order
