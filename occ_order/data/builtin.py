@@ -1,0 +1,444 @@
+"""Registers the data sets with Detectron2, below `$DETECTRON2_DATASETS` (default: `./datasets`).
+
+Importing this module registers every name that datasets/README.md lists; files are opened when a
+data set is first asked for. The `register_*` functions do the same for a user's own files:
+
+    from occ_order.data.builtin import register_cocoa
+    register_cocoa("my_photographs", "my.json", "my_images")
+
+Registered records have what Detectron2 expects: `bbox_mode` is XYXY_ABS, RLE is compressed and
+category ids count from 0; `MetadataCatalog.get(name).thing_dataset_id_to_contiguous_id` maps the
+file's ids to them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
+from detectron2.structures import BoxMode
+
+from occ_order.data import datasets
+from occ_order.data.datasets.mask_fields import as_rle
+
+logger = logging.getLogger(__name__)
+
+Categories = list[dict[str, Any]]
+
+COCO_THINGS: Categories = [
+    {"id": c["id"], "name": c["name"]} for c in COCO_CATEGORIES if c["isthing"]
+]
+COCOA_CLASSES: Categories = [{"id": 1, "name": "object"}]
+_KINS_NAMES = {1: "cyclist", 2: "pedestrian", 4: "car", 5: "tram", 6: "truck", 7: "van", 8: "misc"}
+KINS_2019_CLASSES: Categories = [{"id": k, "name": v} for k, v in _KINS_NAMES.items()]
+KINS_2020_CLASSES: Categories = [
+    {"id": k, "name": v} for k, v in sorted({**_KINS_NAMES, 3: "rider"}.items())
+]
+
+# What each of our names was registered with; Detectron2's catalog keeps only functions.
+_registered: dict[str, dict[str, Any]] = {}
+
+
+def register_instaorder(
+    name: str,
+    order_json: str | os.PathLike,
+    instances_json: str | os.PathLike,
+    image_root: str | os.PathLike,
+    *,
+    categories: Categories | None = None,
+) -> None:
+    """Registers an InstaOrder file with the COCO instances file that it refers to.
+
+    Args:
+        name: name of the data set.
+        order_json: file of the layout of `InstaOrder_val2017.json`.
+        instances_json: file of the layout of `instances_val2017.json`.
+        image_root: folder of the pictures.
+        categories: [{"id", "name"}] in the order of the contiguous ids; None takes those of the
+            file when it is loaded.
+
+    Raises:
+        ValueError: the name is already registered with other arguments.
+    """
+    _register(
+        name,
+        "instaorder",
+        datasets.load_instaorder,
+        (order_json, instances_json, image_root),
+        categories=categories,
+        category_file=instances_json,
+        metadata={"json_file": order_json, "instances_json": instances_json},
+    )
+
+
+def register_cocoa(
+    name: str,
+    json_file: str | os.PathLike,
+    image_root: str | os.PathLike,
+    *,
+    max_occlude_rate: float | None = None,
+) -> None:
+    """Registers a COCOA file; every region is of the one class "object".
+
+    Args:
+        name: name of the data set.
+        json_file: file of the layout of `COCO_amodal_val2014.json`.
+        image_root: folder of the pictures.
+        max_occlude_rate: see `occ_order.data.datasets.load_cocoa`.
+
+    Raises:
+        ValueError: the name is already registered with other arguments.
+    """
+    _register(
+        name,
+        "cocoa",
+        datasets.load_cocoa,
+        (json_file, image_root),
+        options={"max_occlude_rate": max_occlude_rate},
+        categories=COCOA_CLASSES,
+        metadata={"json_file": json_file},
+    )
+
+
+def register_coco_amodal(
+    name: str,
+    json_file: str | os.PathLike,
+    image_root: str | os.PathLike,
+    *,
+    categories: Categories | None = None,
+) -> None:
+    """Registers a COCOA-cls or D2SA file (COCO nesting with `visible_mask`).
+
+    Args:
+        name: name of the data set.
+        json_file: file of the layout of `COCO_amodal_val2014_with_classes.json`.
+        image_root: folder of the pictures.
+        categories: as in `register_instaorder`.
+
+    Raises:
+        ValueError: the name is already registered with other arguments.
+    """
+    _register(
+        name,
+        "cocoa_cls",
+        datasets.load_cocoa_cls,
+        (json_file, image_root),
+        categories=categories,
+        category_file=json_file,
+        metadata={"json_file": json_file},
+    )
+
+
+def register_kins(
+    name: str,
+    json_file: str | os.PathLike,
+    image_root: str | os.PathLike,
+    *,
+    categories: Categories | None = None,
+) -> None:
+    """Registers a KINS file of 2019 or 2020.
+
+    Args:
+        name: name of the data set.
+        json_file: file of the layout of `instances_val.json` or `update_test_2020.json`.
+        image_root: folder of the pictures.
+        categories: as in `register_instaorder`.
+
+    Raises:
+        ValueError: the name is already registered with other arguments.
+    """
+    _register(
+        name,
+        "kins",
+        datasets.load_kins,
+        (json_file, image_root),
+        categories=categories,
+        category_file=json_file,
+        metadata={"json_file": json_file},
+    )
+
+
+def register_diw(name: str, csv_file: str | os.PathLike, image_root: str | os.PathLike) -> None:
+    """Registers a Depth-in-the-Wild csv file; records are those of `load_diw` with an image_id.
+
+    Raises:
+        ValueError: the name is already registered with other arguments.
+    """
+    _register(
+        name,
+        "diw",
+        datasets.load_diw,
+        (csv_file, image_root),
+        metadata={"json_file": csv_file},
+    )
+
+
+def register_kitti_depth(
+    name: str,
+    list_file: str | os.PathLike,
+    root: str | os.PathLike,
+    *,
+    rgb_dir: str = "rawdata",
+    depth_dir: str = "data_depth_annotated",
+) -> None:
+    """Registers a list of pictures and depth maps; maps that are not on disk are left out.
+
+    Records are those of `load_kitti_depth` with an image_id.
+
+    Raises:
+        ValueError: the name is already registered with other arguments.
+    """
+    _register(
+        name,
+        "kitti_depth",
+        datasets.load_kitti_depth,
+        (list_file, root),
+        options={"rgb_dir": rgb_dir, "depth_dir": depth_dir, "skip_missing": True},
+        metadata={"json_file": list_file},
+    )
+
+
+def _register(
+    name: str,
+    format: str,
+    reader: Callable[..., list[dict[str, Any]]],
+    paths: tuple[str | os.PathLike, ...],
+    *,
+    metadata: dict[str, Any],
+    options: dict[str, Any] | None = None,
+    categories: Categories | None = None,
+    category_file: str | os.PathLike | None = None,
+) -> None:
+    places = tuple(os.path.abspath(os.fspath(path)) for path in paths)
+    arguments = {
+        "format": format,
+        "paths": places,
+        "options": options or {},
+        "categories": categories,
+    }
+    if name in DatasetCatalog:
+        if _registered.get(name) == arguments:
+            return
+        before = _registered.get(name)
+        raise ValueError(
+            f"the data set name {name!r} is already registered with "
+            f"{_described(before) if before else 'a reader of another package'}; "
+            f"now with {_described(arguments)}"
+        )
+
+    def load() -> list[dict[str, Any]]:
+        for path in places[:-1]:
+            if not os.path.isfile(path):
+                raise FileNotFoundError(
+                    f"data set {name!r}: no file {path}; datasets/README.md says what belongs "
+                    f"there (DETECTRON2_DATASETS is {os.getenv('DETECTRON2_DATASETS', 'not set')})"
+                )
+        records = reader(*places, **arguments["options"])
+        if category_file is None and categories is None:
+            return [{**record, "image_id": k} for k, record in enumerate(records)]
+        chosen = categories or datasets.read_categories(category_file)
+        return _for_detectron2(name, records, chosen)
+
+    DatasetCatalog.register(name, load)
+    entry = MetadataCatalog.get(name)
+    paths_as_text = {key: os.path.abspath(os.fspath(path)) for key, path in metadata.items()}
+    entry.set(evaluator_type=format, image_root=places[-1], **paths_as_text)
+    if categories is not None:
+        _set_categories(name, categories)
+    _registered[name] = arguments
+
+
+def _described(arguments: dict[str, Any]) -> str:
+    options = [f"{key}={value}" for key, value in arguments["options"].items()]
+    categories = arguments["categories"]
+    classes = f"{len(categories)} categories" if categories else "the file's categories"
+    return ", ".join([arguments["format"], *arguments["paths"], *options, classes])
+
+
+def _set_categories(name: str, categories: Categories) -> dict[int, int]:
+    """Writes the classes into the metadata; returns the contiguous id of each category id."""
+    contiguous = {category["id"]: k for k, category in enumerate(categories)}
+    names = [category["name"] for category in categories]
+    entry = MetadataCatalog.get(name)
+    if entry.get("thing_classes", names) != names:
+        raise ValueError(
+            f"data set {name!r}: the file now has the categories {names}, "
+            f"but it was loaded with {entry.thing_classes} before"
+        )
+    entry.set(thing_classes=names, thing_dataset_id_to_contiguous_id=contiguous)
+    return contiguous
+
+
+def _for_detectron2(
+    name: str, records: list[dict[str, Any]], categories: Categories
+) -> list[dict[str, Any]]:
+    """Adds bbox_mode, makes category ids contiguous and RLE compressed, in place."""
+    contiguous = _set_categories(name, categories)
+    for record in records:
+        for annotation in record["annotations"]:
+            category_id = annotation["category_id"]
+            if category_id not in contiguous:
+                raise ValueError(
+                    f"data set {name!r}: image {record['image_id']}: annotation "
+                    f"{annotation['id']}: category_id {category_id} is not one of the registered "
+                    f"categories {sorted(contiguous)}"
+                )
+            annotation["category_id"] = contiguous[category_id]
+            annotation["bbox_mode"] = BoxMode.XYXY_ABS
+            for key in ("segmentation", "amodal_segmentation"):
+                if isinstance(annotation.get(key), dict):  # Detectron2 reads compressed RLE only
+                    size = record["height"], record["width"]
+                    name = f"image {record['image_id']}: annotation {annotation['id']}"
+                    annotation[key] = as_rle(annotation[key], *size, name=name)
+    return records
+
+
+def validation_arguments(name: str) -> dict[str, Any]:
+    """Returns what `occ_order.data.validate.validate` is to be called with for a registered name.
+
+    Raises:
+        ValueError: no such file, and no data set of that name that was registered here.
+    """
+    if name not in _registered:
+        raise ValueError(
+            f"{name!r} is neither a file nor a data set of this package; "
+            f"the data sets are {', '.join(sorted(_registered))}"
+        )
+    entry = _registered[name]
+    return {
+        "path": entry["paths"][0],
+        "format": entry["format"],
+        "images": entry["paths"][-1],
+        "instances": entry["paths"][1] if entry["format"] == "instaorder" else None,
+        "options": entry["options"],
+    }
+
+
+def register_all(root: str | os.PathLike) -> None:
+    """Registers every built-in data set below `root`; does nothing for names that are ours already.
+
+    A name that another package has registered is left to it, with a warning.
+    """
+    for name, register, arguments in _builtin(os.fspath(root)):
+        if name in DatasetCatalog and name not in _registered:
+            logger.warning("data set name %s is taken by another package, left alone", name)
+        else:
+            register(name, **arguments)
+
+
+def _builtin(root: str) -> list[tuple[str, Callable[..., None], dict[str, Any]]]:
+    def under(*parts: str) -> str:
+        return os.path.join(root, *parts)
+
+    entries: list[tuple[str, Callable[..., None], dict[str, Any]]] = []
+    for split in ("train", "val"):
+        arguments = {
+            "order_json": under("coco/annotations", f"InstaOrder_{split}2017.json"),
+            "instances_json": under("coco/annotations", f"instances_{split}2017.json"),
+            "image_root": under("coco", f"{split}2017"),
+            "categories": COCO_THINGS,
+        }
+        entries.append((f"instaorder_2017_{split}", register_instaorder, arguments))
+    for split in ("train", "val", "test"):
+        arguments = {
+            "json_file": under("coco/annotations", f"COCO_amodal_{split}2014.json"),
+            "image_root": under("coco", f"{split}2014"),
+        }
+        entries.append((f"cocoa_2014_{split}", register_cocoa, arguments))
+    for split in ("train", "val"):
+        arguments = {
+            "json_file": under("coco/annotations", f"COCO_amodal_{split}2014_with_classes.json"),
+            "image_root": under("coco", f"{split}2014"),
+            "categories": COCO_THINGS,
+        }
+        entries.append((f"cocoa_cls_{split}", register_coco_amodal, arguments))
+    for more in (_builtin_kins, _builtin_d2sa, _builtin_depth, _scenes):
+        entries += more(under)
+    return entries
+
+
+def _builtin_kins(under: Callable[..., str]) -> list[tuple[str, Callable[..., None], dict]]:
+    folders = {"train": "training", "val": "testing", "test": "testing"}
+    files = [
+        ("kins_2019_train", "instances_train.json", "train", KINS_2019_CLASSES),
+        ("kins_2019_val", "instances_val.json", "val", KINS_2019_CLASSES),
+        ("kins_2020_train", "update_train_2020.json", "train", KINS_2020_CLASSES),
+        ("kins_2020_test", "update_test_2020.json", "test", KINS_2020_CLASSES),
+    ]
+    return [
+        (
+            name,
+            register_kins,
+            {
+                "json_file": under("kins", file),
+                "image_root": under("kins", folders[split], "image_2"),
+                "categories": classes,
+            },
+        )
+        for name, file, split, classes in files
+    ]
+
+
+def _builtin_d2sa(under: Callable[..., str]) -> list[tuple[str, Callable[..., None], dict]]:
+    files = {
+        "d2sa_train": "D2S_amodal_training_rot0.json",
+        "d2sa_train_aug": "D2S_amodal_augmented.json",
+        "d2sa_val": "D2S_amodal_validation.json",
+    }
+    images = under("d2sa", "d2s_amodal_images_v1", "images")
+    folder = under("d2sa", "d2s_amodal_annotations_v1")
+    return [
+        (
+            name,
+            register_coco_amodal,
+            {"json_file": os.path.join(folder, file), "image_root": images},
+        )
+        for name, file in files.items()
+    ]
+
+
+def _builtin_depth(under: Callable[..., str]) -> list[tuple[str, Callable[..., None], dict]]:
+    diw = {"csv_file": under("diw", "DIW_Annotations", "DIW_test.csv"), "image_root": under("diw")}
+    kitti = {"list_file": under("kitti", "eigen_test_files_with_gt.txt"), "root": under("kitti")}
+    return [("diw_test", register_diw, diw), ("kitti_eigen_test", register_kitti_depth, kitti)]
+
+
+def _scenes(under: Callable[..., str]) -> list[tuple[str, Callable[..., None], dict]]:
+    """Generated scenes, as datasets/make_scenes.py writes them."""
+    entries: list[tuple[str, Callable[..., None], dict]] = []
+    for split in ("train", "val"):
+        folder, images = under("scenes", "annotations"), under("scenes", split, "images")
+        for kind, register, stem in (
+            ("cocoa", register_cocoa, "cocoa"),
+            ("cocoa_cls", register_coco_amodal, "cocoa_cls"),
+            ("kins", register_kins, "kins2020"),
+        ):
+            json_file = os.path.join(folder, f"{stem}_{split}.json")
+            arguments = {"json_file": json_file, "image_root": images}
+            entries.append((f"scenes_{split}_{kind}", register, arguments))
+        order = {
+            "order_json": os.path.join(folder, f"instaorder_{split}.json"),
+            "instances_json": os.path.join(folder, f"instances_{split}.json"),
+            "image_root": images,
+        }
+        diw = {
+            "csv_file": os.path.join(folder, f"diw_{split}.csv"),
+            "image_root": under("scenes", split),
+        }
+        kitti = {
+            "list_file": os.path.join(folder, f"kitti_{split}.txt"),
+            "root": under("scenes", split),
+            "rgb_dir": "images",
+            "depth_dir": "depth",
+        }
+        entries.append((f"scenes_{split}_instaorder", register_instaorder, order))
+        entries.append((f"scenes_{split}_diw", register_diw, diw))
+        entries.append((f"scenes_{split}_kitti", register_kitti_depth, kitti))
+    return entries
+
+
+register_all(os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets")))

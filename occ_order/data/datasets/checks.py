@@ -1,0 +1,148 @@
+"""Checked access to what a file says, and messages that name the place of every error."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+_REQUIRED = object()
+
+_SHOWN = 60  # characters of a wrong value that an error message repeats
+
+
+class DataError(ValueError):
+    """A ValueError whose message names the file and the entry in it."""
+
+
+class Report:
+    """Says where an error is: file, image, annotation. Raises it, or collects it.
+
+    Readers nest `with report.at("image 7"):` around each entry. A ValueError that leaves such a
+    block is raised again as a `DataError` with the whole place in front; when `problems` is a
+    list, the message is appended to it instead, and reading goes on after the block.
+
+    Args:
+        path: the file, as it shall appear in messages.
+        problems: None to raise at the first error; a list to collect all messages in.
+    """
+
+    def __init__(self, path: str | os.PathLike, problems: list[str] | None = None) -> None:
+        self.problems = problems
+        self._places = [os.fspath(path)]
+
+    def at(self, place: str = "") -> Report:
+        """Enters a place, to be used as a context manager; "" is the file as a whole."""
+        self._places.append(place)
+        return self
+
+    def located(self, message: object) -> str:
+        """Returns the message with the current place in front."""
+        return ": ".join([*filter(None, self._places), str(message)])
+
+    def add(self, message: object) -> None:
+        """Raises (or collects) an error at the current place."""
+        if self.problems is None:
+            raise DataError(self.located(message))
+        self.problems.append(self.located(message))
+
+    @property
+    def count(self) -> int:
+        """How many problems were collected so far (always 0 when they are raised)."""
+        return len(self.problems or ())
+
+    def __enter__(self) -> Report:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> bool:
+        try:
+            if not isinstance(error, ValueError) or isinstance(error, DataError):
+                return False
+            if self.problems is None:
+                raise DataError(self.located(error)) from error
+            self.problems.append(self.located(error))
+            return True
+        finally:
+            self._places.pop()
+
+
+def _is_int(value: object) -> bool:
+    # Larger numbers do not fit into the arrays that are made of them.
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+
+
+def _is_number(value: object) -> bool:
+    return _is_int(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+_KINDS: dict[str, Callable[[object], bool]] = {
+    "an integer": _is_int,
+    "a positive integer": lambda value: _is_int(value) and value > 0,
+    "a finite number": _is_number,
+    "a string": lambda value: isinstance(value, str),
+    "a list": lambda value: isinstance(value, list),
+    "an object": lambda value: isinstance(value, dict),
+    "0 or 1": lambda value: value in (0, 1) and isinstance(value, int),
+    "true or false": lambda value: isinstance(value, bool),
+}
+
+
+def show(value: object) -> str:
+    """Returns a short repr of a wrong value for an error message."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def field(entry: dict, key: str, kind: str, default: Any = _REQUIRED) -> Any:
+    """Returns `entry[key]` after checking its type.
+
+    Args:
+        entry: an object of the file.
+        key: the wanted key.
+        kind: what the value must be, one of "an integer", "a positive integer", "a finite number",
+            "a string", "a list", "an object", "0 or 1", "true or false".
+        default: returned when the key is absent; without it the key is required.
+
+    Raises:
+        ValueError: the key is absent, or its value is of another kind.
+    """
+    value = entry.get(key, _REQUIRED)
+    if value is _REQUIRED:
+        if default is _REQUIRED:
+            raise ValueError(
+                f"key {key!r} is missing, the keys are {show(sorted(map(str, entry)))}"
+            )
+        return default
+    if not _KINDS[kind](value):
+        raise ValueError(f"{key!r} must be {kind}, got {show(value)}")
+    return value
+
+
+def listed(data: dict, key: str) -> list[dict]:
+    """Returns the objects in the list `data[key]`, nothing if there is no such list."""
+    items = data.get(key)
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
+def finite(numbers: list[int | float]) -> bool:
+    """Whether all numbers are finite and of a size that floats can hold."""
+    try:
+        return math.isfinite(sum(numbers))
+    except OverflowError:  # an integer beyond the range of floats
+        return False
+
+
+def entries(
+    data: dict, key: str, report: Report, default: Any = _REQUIRED
+) -> Iterator[tuple[int, dict]]:
+    """Yields (index, object) for the list `data[key]`; reports elements that are no objects."""
+    items: list = []
+    with report.at():
+        items = field(data, key, "a list", default)
+    for index, entry in enumerate(items):
+        if isinstance(entry, dict):
+            yield index, entry
+        else:
+            with report.at(f"{key}[{index}]"):
+                raise ValueError(f"must be an object, got {show(entry)}")

@@ -1,0 +1,119 @@
+"""Files on disk: JSON in and out, paths that stay in their folder, sizes of pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from occ_order.data.datasets.checks import DataError, show
+
+_DRIVE = re.compile(r"^[A-Za-z]:")
+
+
+def read_json(path: str | os.PathLike) -> dict:
+    """Reads a JSON file whose top level is an object.
+
+    Raises:
+        ValueError: not UTF-8, not JSON (the message has line and column), or another top level.
+        FileNotFoundError: no such file.
+    """
+    path = os.fspath(path)
+    with open(path, encoding="utf-8") as file:
+        try:
+            data = json.load(file)
+        except RecursionError as error:
+            raise DataError(f"{path}: nested too deeply") from error
+        except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+            raise DataError(f"{path}: not a JSON file ({error})") from error
+    if not isinstance(data, dict):
+        raise DataError(f"{path}: the top level must be an object, got {type(data).__name__}")
+    return data
+
+
+@contextmanager
+def atomic_writer(path: str | os.PathLike, mode: str = "w", *, sync: bool = True) -> Iterator[Any]:
+    """Opens a temporary neighbour of `path` that takes its name only when the block succeeds.
+
+    Args:
+        path: the file; its folder is made if need be.
+        mode: "w" (UTF-8 text) or "wb".
+        sync: whether to wait until the disk has the data, so that the file also survives a loss of
+            power; slow for many small files.
+    """
+    path = os.fspath(path)
+    folder = os.path.dirname(path) or "."
+    os.makedirs(folder, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes files that only the owner can read
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def write_json(path: str | os.PathLike, data: dict) -> None:
+    """Writes JSON atomically; NaN and infinity are refused with a ValueError."""
+    with atomic_writer(path) as file:
+        # json.dumps is several times faster than json.dump, which never uses the C encoder.
+        file.write(json.dumps(data, allow_nan=False, ensure_ascii=False))
+
+
+def join_path(image_root: str | os.PathLike, file_name: str) -> str:
+    """Joins a file name of a data set to its folder, never leaving the folder.
+
+    Raises:
+        ValueError: empty, absolute, with a drive letter, a backslash, a NUL or a ".." component.
+    """
+    parts = file_name.split("/")
+    if not file_name or "\0" in file_name or "\\" in file_name:
+        raise ValueError(f"file name must be a path with forward slashes, got {show(file_name)}")
+    if file_name.startswith("/") or _DRIVE.match(file_name) or ".." in parts:
+        raise ValueError(f"file name must stay inside the image folder, got {show(file_name)}")
+    name = "/".join(part for part in parts if part not in ("", "."))
+    return os.path.join(os.fspath(image_root), name)
+
+
+def relative_name(file_name: str, image_root: str | os.PathLike | None) -> str:
+    """Returns `file_name` as a file shall hold it: relative to `image_root`, forward slashes.
+
+    Raises:
+        ValueError: the file is not inside `image_root`.
+    """
+    if image_root is not None:
+        root = os.path.abspath(os.fspath(image_root))
+        file_name = os.path.relpath(os.path.abspath(file_name), root).replace(os.sep, "/")
+        if file_name.split("/")[0] == "..":
+            raise ValueError(f"{file_name!r} is not inside the image folder {root!r}")
+    return file_name
+
+
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Returns (width, height) of an image file from its header, as it is displayed (EXIF rotation).
+
+    Raises:
+        ValueError: names the file; it is missing or no image.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            rotated = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    except FileNotFoundError as error:
+        raise ValueError(f"no such image file: {path}") from error
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"not a readable image: {path} ({error})") from error
+    return (height, width) if rotated else (width, height)
