@@ -1,0 +1,73 @@
+"""Metrics over plain arrays: no network, no framework.
+
+| module | what | unit |
+|---|---|---|
+| `occlusion` | recall / precision / F1, pair accuracy of occlusion matrices | percent |
+| `whdr` | weighted human disagreement rate of depth orders | percent |
+| `depth` | KITTI errors, scale-and-shift alignment, DIW | metres / ratios; DIW percent |
+| `oair` | occlusion accuracy against instance recall; instances in cycles | fractions; percent |
+| `coverage` | weighted coverage of instances | fraction |
+| `boundary` | ODS / OIS / AP of oriented boundaries | fractions |
+| `amodal` | AP / AR of masks by class, occlusion band, things / stuff; order by regions | percent |
+| `matching` | mask overlap, greedy one-to-one matching | |
+| `report` | all that a data set and a file of results can give | percent |
+"""
+
+from occ_order.metrics.amodal import (
+    amodal_scores,
+    class_scores,
+    invisible_scores,
+    occlude_rate,
+    region_order_accuracy,
+)
+from occ_order.metrics.boundary import boundary_scores
+from occ_order.metrics.coverage import mean_weighted_coverage, weighted_coverage
+from occ_order.metrics.depth import (
+    align_scale_shift,
+    depth_errors,
+    disparity_to_depth,
+    diw_relation,
+    diw_whdr,
+    kb_crop,
+    mean_depth_errors,
+)
+from occ_order.metrics.matching import mask_iou, match_greedy, match_greedy_sweep
+from occ_order.metrics.oair import (
+    IOU_THRESHOLDS,
+    oair,
+    oair_by_confidence,
+    percent_in_cycles,
+)
+from occ_order.metrics.occlusion import occlusion_scores, pair_accuracy
+from occ_order.metrics.report import evaluate_results
+from occ_order.metrics.whdr import WHDR_CELLS, whdr
+
+__all__ = [
+    "IOU_THRESHOLDS",
+    "WHDR_CELLS",
+    "align_scale_shift",
+    "amodal_scores",
+    "boundary_scores",
+    "class_scores",
+    "depth_errors",
+    "disparity_to_depth",
+    "diw_relation",
+    "diw_whdr",
+    "evaluate_results",
+    "invisible_scores",
+    "kb_crop",
+    "mask_iou",
+    "match_greedy",
+    "match_greedy_sweep",
+    "mean_depth_errors",
+    "mean_weighted_coverage",
+    "oair",
+    "oair_by_confidence",
+    "occlude_rate",
+    "occlusion_scores",
+    "pair_accuracy",
+    "percent_in_cycles",
+    "region_order_accuracy",
+    "weighted_coverage",
+    "whdr",
+]

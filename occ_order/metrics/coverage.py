@@ -1,0 +1,82 @@
+"""Weighted coverage of ground-truth instances (Baselizadeh et al., section 4, "WC")."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from occ_order.metrics.matching import iou_from_counts, overlap_counts
+from occ_order.metrics.matrices import image_pairs, mean_or_nan
+
+
+def weighted_coverage(gt_masks, pred_masks, *, normalizer: str = "instances") -> float:
+    """How well the best prediction covers each instance, large instances counting more.
+
+    WC = 1/n sum_i |r_i| max_j IoU(r_i, s_j), over the ground-truth instances r_i and the
+    predictions s_j of one image; classes and scores play no part, and the background is not a
+    region. A prediction may be the best one of several instances.
+
+    Args:
+        gt_masks: (G, H, W), bool or 0/1.
+        pred_masks: (P, H, W), bool or 0/1.
+        normalizer: n. "instances" (default): sum_i |r_i|, so that perfect masks give 1.
+            "pixels": H * W, so that an image is worth what its instances occupy.
+
+    Returns:
+        A fraction in [0, 1]; NaN without a ground-truth pixel, 0 without predictions.
+
+    Raises:
+        ValueError: unknown normalizer, stacks that are not (N, H, W), different image sizes (both
+            shapes are printed), values other than 0 and 1.
+    """
+    shared, pred_area, gt_area = overlap_counts(pred_masks, gt_masks)
+    num_pixels = int(np.prod(np.shape(gt_masks)[1:]))
+    iou = iou_from_counts(shared, pred_area, gt_area)
+    return weighted_coverage_from_iou(iou, gt_area, num_pixels=num_pixels, normalizer=normalizer)
+
+
+def weighted_coverage_from_iou(
+    iou: np.ndarray, gt_area: np.ndarray, *, num_pixels: int, normalizer: str = "instances"
+) -> float:
+    """`weighted_coverage` where the overlaps are known already.
+
+    Args:
+        iou: (P, G).
+        gt_area: (G,) pixels.
+        num_pixels: H * W, the n of normalizer "pixels".
+        normalizer: "instances" or "pixels".
+
+    Returns:
+        As `weighted_coverage`.
+
+    Raises:
+        ValueError: unknown normalizer.
+    """
+    if normalizer not in ("instances", "pixels"):
+        raise ValueError(f"normalizer must be 'instances' or 'pixels', got {normalizer!r}")
+    area = np.asarray(gt_area, float)
+    if area.sum() == 0:
+        return float("nan")
+    best = np.asarray(iou, float).max(0, initial=0.0)
+    total = area.sum() if normalizer == "instances" else num_pixels
+    return float((area * best).sum() / total)
+
+
+def mean_weighted_coverage(gt_images, pred_images, *, normalizer: str = "instances") -> float:
+    """Mean of `weighted_coverage` over the images of a data set.
+
+    Args:
+        gt_images: iterable of (G, H, W) mask stacks.
+        pred_images: iterable of (P, H, W) mask stacks, same length and order.
+        normalizer: "instances" or "pixels".
+
+    Returns:
+        A fraction; images without ground truth are left out, NaN where none is left.
+
+    Raises:
+        ValueError: as `weighted_coverage`, or iterables of different lengths.
+    """
+    values = [
+        weighted_coverage(gt, pred, normalizer=normalizer)
+        for _, (gt, pred) in image_pairs(gt_images, pred_images)
+    ]
+    return mean_or_nan(values)

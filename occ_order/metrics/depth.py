@@ -1,0 +1,214 @@
+"""Depth metrics: KITTI errors, scale-and-shift alignment, and the ordinal pairs of DIW."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from occ_order.metrics.matrices import mean_or_nan
+
+DEPTH_ERRORS = ("abs_rel", "sq_rel", "rmse", "rmse_log", "d1", "d2", "d3", "silog")
+KB_CROP = (352, 1216)
+
+
+def kb_crop(image: np.ndarray) -> np.ndarray:
+    """The KITTI benchmark crop: the bottom 352 rows, the middle 1216 columns.
+
+    Args:
+        image: (H, W) or (H, W, C).
+
+    Returns:
+        View of shape (352, 1216, ...); top row H - 352, left column (W - 1216) // 2.
+
+    Raises:
+        ValueError: the image is smaller than the crop.
+    """
+    height, width = KB_CROP
+    if image.ndim < 2 or image.shape[0] < height or image.shape[1] < width:
+        raise ValueError(f"the KITTI benchmark crop needs at least {KB_CROP}, got {image.shape}")
+    top, left = image.shape[0] - height, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width]
+
+
+def disparity_to_depth(disparity: np.ndarray) -> np.ndarray:
+    """Relative depth from a disparity map of unknown scale, as published for KITTI.
+
+    depth = 1 / ((disparity - min) / max + 1e-3). The result has no unit: scale it to the ground
+    truth's median before errors are taken.
+
+    Args:
+        disparity: (H, W), larger = nearer.
+
+    Returns:
+        float64 (H, W), larger = farther.
+
+    Raises:
+        ValueError: not (H, W), empty, not finite, or without a positive value.
+    """
+    disparity = np.asarray(disparity, float)
+    if disparity.ndim != 2 or disparity.size == 0:
+        raise ValueError(f"disparity must have shape (H, W), got {disparity.shape}")
+    if not np.isfinite(disparity).all() or disparity.max() <= 0:
+        raise ValueError("disparity must be finite and positive somewhere")
+    return 1.0 / ((disparity - disparity.min()) / disparity.max() + 1e-3)
+
+
+def depth_errors(
+    gt: np.ndarray,
+    pred: np.ndarray,
+    *,
+    scale: str = "median",
+    min_depth: float = 1e-3,
+    max_depth: float = 80.0,
+) -> dict[str, float]:
+    """The KITTI depth errors of one image.
+
+    Over the pixels with min_depth <= gt <= max_depth, after scaling the prediction by
+    median(gt) / median(pred) and clipping it to [min_depth, max_depth]; with e = pred - gt and
+    l = ln pred - ln gt: abs_rel = mean |e| / gt, sq_rel = mean e^2 / gt, rmse = sqrt mean e^2,
+    rmse_log = sqrt mean l^2, silog = sqrt(mean l^2 - (mean l)^2) (not times 100), and d1, d2, d3 =
+    share of pixels with max(pred / gt, gt / pred) < 1.25, 1.25^2, 1.25^3.
+
+    Args:
+        gt: (H, W) metres, 0 = no measurement. Crop it first (`kb_crop`) where a benchmark does.
+        pred: (H, W), larger = farther; metres, or any unit with scale "median".
+        scale: "median" or "none".
+        min_depth: metres.
+        max_depth: metres.
+
+    Returns:
+        The eight errors of `DEPTH_ERRORS`; NaN each where no pixel is valid.
+
+    Raises:
+        ValueError: different shapes (both are printed), not two-dimensional, a prediction that is
+            not finite or whose median is not positive, unknown scale, limits not 0 < min < max.
+    """
+    gt, pred = np.asarray(gt, float), np.asarray(pred, float)
+    if gt.ndim != 2 or gt.shape != pred.shape:
+        raise ValueError(f"gt {gt.shape} and pred {pred.shape} must have one shape (H, W)")
+    if scale not in ("median", "none"):
+        raise ValueError(f"scale must be 'median' or 'none', got {scale!r}")
+    if not 0 < min_depth < max_depth:
+        raise ValueError(f"need 0 < min_depth < max_depth, got {min_depth} and {max_depth}")
+    valid = (gt >= min_depth) & (gt <= max_depth)
+    if not valid.any():
+        return dict.fromkeys(DEPTH_ERRORS, float("nan"))
+    gt, pred = gt[valid], pred[valid]
+    if not np.isfinite(pred).all():
+        raise ValueError("pred is not finite at a pixel with ground truth")
+    if scale == "median":
+        if np.median(pred) <= 0:
+            raise ValueError(f"median of pred is {np.median(pred)}: expected positive depths")
+        pred = pred * (np.median(gt) / np.median(pred))
+    return _errors(gt, np.clip(pred, min_depth, max_depth))
+
+
+def _errors(gt: np.ndarray, pred: np.ndarray) -> dict[str, float]:
+    """`DEPTH_ERRORS` of two vectors of positive depths."""
+    error, log_error = pred - gt, np.log(pred) - np.log(gt)
+    worst = np.maximum(pred / gt, gt / pred)
+    values = (
+        (np.abs(error) / gt).mean(),
+        (error**2 / gt).mean(),
+        np.sqrt((error**2).mean()),
+        np.sqrt((log_error**2).mean()),
+        *((worst < 1.25**power).mean() for power in (1, 2, 3)),
+        np.sqrt(max((log_error**2).mean() - log_error.mean() ** 2, 0.0)),
+    )
+    return {name: float(value) for name, value in zip(DEPTH_ERRORS, values, strict=True)}
+
+
+def mean_depth_errors(images) -> dict[str, float]:
+    """Mean of the errors of several images.
+
+    Args:
+        images: list of what `depth_errors` returns.
+
+    Returns:
+        The same keys; images with NaN are left out, NaN where none is left.
+    """
+    images = list(images)
+    return {name: mean_or_nan([image[name] for image in images]) for name in DEPTH_ERRORS}
+
+
+def align_scale_shift(pred: np.ndarray, target: np.ndarray, *, mask=None) -> tuple[float, float]:
+    """Least-squares scale s and shift t with s * pred + t close to target.
+
+    The alignment that relative-depth networks are compared under: for a predicted disparity, the
+    target is 1 / depth.
+
+    Args:
+        pred: (H, W).
+        target: (H, W).
+        mask: bool (H, W), pixels to use; None = all.
+
+    Returns:
+        (s, t). (0, mean of the target) where the prediction is constant; NaN without a pixel.
+
+    Raises:
+        ValueError: different shapes (all are printed), or a value that is not finite in the mask.
+    """
+    pred, target = np.asarray(pred, float), np.asarray(target, float)
+    mask = np.ones(pred.shape, bool) if mask is None else np.asarray(mask, bool)
+    if not pred.shape == target.shape == mask.shape:
+        raise ValueError(
+            f"pred {pred.shape}, target {target.shape} and mask {mask.shape} must have one shape"
+        )
+    pred, target = pred[mask], target[mask]
+    if pred.size == 0:
+        return float("nan"), float("nan")
+    if not (np.isfinite(pred).all() and np.isfinite(target).all()):
+        raise ValueError("pred and target must be finite inside the mask")
+    centred = pred - pred.mean()
+    power = (centred**2).sum()
+    scale = (centred * (target - target.mean())).sum() / power if power > 0 else 0.0
+    return float(scale), float(target.mean() - scale * pred.mean())
+
+
+def diw_relation(disparity: np.ndarray, point_a, point_b, *, size=None) -> str:
+    """Which of two points of a disparity map is nearer.
+
+    Args:
+        disparity: (h, w), larger = nearer.
+        point_a: (y, x), 0-based, in the image.
+        point_b: (y, x).
+        size: (H, W) of the image; a disparity map of another size is stretched bilinearly to it.
+
+    Returns:
+        "<" if A is nearer, ">" otherwise (also where both are equal).
+
+    Raises:
+        ValueError: not (h, w), or a point outside the image.
+    """
+    disparity = np.asarray(disparity, np.float32)
+    if disparity.ndim != 2 or disparity.size == 0:
+        raise ValueError(f"disparity must have shape (h, w), got {disparity.shape}")
+    if size is not None and tuple(size) != disparity.shape:
+        disparity = cv2.resize(disparity, (int(size[1]), int(size[0])))
+    for name, (y, x) in (("A", point_a), ("B", point_b)):
+        if not (0 <= y < disparity.shape[0] and 0 <= x < disparity.shape[1]):
+            raise ValueError(f"point {name} (y {y}, x {x}) lies outside {disparity.shape}")
+    (ya, xa), (yb, xb) = point_a, point_b
+    return "<" if disparity[int(ya), int(xa)] > disparity[int(yb), int(xb)] else ">"
+
+
+def diw_whdr(gt, pred) -> float:
+    """Disagreement rate of Depth in the Wild: percent of wrong relations, every pair weighing 1.
+
+    Args:
+        gt: list of "<" (A nearer) or ">".
+        pred: list of the same, from `diw_relation`.
+
+    Returns:
+        Percent; NaN without a pair.
+
+    Raises:
+        ValueError: lists of different lengths, or another character.
+    """
+    gt, pred = list(gt), list(pred)
+    if len(gt) != len(pred):
+        raise ValueError(f"{len(gt)} relations and {len(pred)} predictions")
+    unknown = set(gt + pred) - {"<", ">"}
+    if unknown:
+        raise ValueError(f"relations must be '<' or '>', got {sorted(map(str, unknown))}")
+    return 100.0 * mean_or_nan([a != b for a, b in zip(gt, pred, strict=True)])

@@ -1,0 +1,263 @@
+"""Mask overlap and the one-to-one greedy matching that every instance metric shares.
+
+Shape letters: P predictions, G ground-truth instances, H x W the image, T thresholds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+_WORDS_AT_ONCE = 1 << 16  # of 8 bytes: the comparison of a block of masks stays in the cache
+
+
+def mask_stack(masks, name: str = "masks") -> np.ndarray:
+    """Checks a stack of masks and returns it as booleans.
+
+    Args:
+        masks: (N, H, W), bool, or any numbers that are all 0 or 1.
+        name: how to call the argument in an error message.
+
+    Returns:
+        bool (N, H, W); the same object where it already is one.
+
+    Raises:
+        ValueError: not three-dimensional, or values other than 0 and 1.
+    """
+    array = np.asarray(masks)
+    if array.ndim != 3:
+        raise ValueError(f"{name} must have shape (N, H, W), got {array.shape}")
+    if array.dtype == bool:
+        return array
+    if array.size and not np.isin(array, (0, 1)).all():
+        raise ValueError(f"{name} must hold only 0 and 1, got {np.unique(array)[:8]}")
+    return array.astype(bool)
+
+
+def _popcount(words: np.ndarray) -> np.ndarray:
+    """Set bits of each uint64 word; numpy < 2 has no such function, so a table stands in."""
+    if hasattr(np, "bitwise_count"):
+        return np.bitwise_count(words)
+    table = np.unpackbits(np.arange(1 << 16, dtype=">u2").view(np.uint8).reshape(-1, 2), axis=1)
+    counts = table.sum(1, dtype=np.uint8)[words.view(np.uint16)]
+    return counts.reshape(*words.shape, 4).sum(-1, dtype=np.uint8)
+
+
+def _pack(masks: np.ndarray) -> np.ndarray:
+    """bool (N, H, W) -> uint64 (N, ceil(H * W / 64)), pixel p in bit p % 64, zero padded."""
+    num, pixels = len(masks), masks.shape[1] * masks.shape[2]
+    octets = np.zeros((num, -(-pixels // 64) * 8), np.uint8)
+    packed = np.packbits(masks.reshape(num, pixels), axis=1, bitorder="little")
+    octets[:, : -(-pixels // 8)] = packed
+    return octets.view("<u8")
+
+
+def touching(masks, pairs) -> np.ndarray:
+    """Which of the given pairs of masks overlap or have pixels that are 4-neighbours.
+
+    The question of `occ_order.masks.bordering`, asked about a few pairs of one stack. Masks are
+    packed into bits, so that moving one by a pixel is a shift of whole words; growing both to the
+    right and downwards stands for all four directions.
+
+    Args:
+        masks: (N, H, W), bool or 0/1.
+        pairs: int (E, 2), indices into the stack.
+
+    Returns:
+        bool (E,).
+
+    Raises:
+        ValueError: masks that are not (N, H, W), or values other than 0 and 1.
+    """
+    masks = mask_stack(masks)
+    inner = np.ones((1, *masks.shape[1:]), bool)
+    inner[:, :, -1:] = False  # one place up from the last column is the next row
+    bits = _pack(masks)
+    grown = bits.copy()
+    _or_shifted(grown, bits & _pack(inner), 1)
+    _or_shifted(grown, bits, masks.shape[2])
+    pairs = np.asarray(pairs, np.int64).reshape(-1, 2)
+    result = np.zeros(len(pairs), bool)
+    rows = max(1, _WORDS_AT_ONCE // max(bits.shape[1], 1))
+    for start in range(0, len(pairs), rows):
+        first, second = pairs[start : start + rows].T
+        meet = (grown[first] & bits[second]) | (bits[first] & grown[second])
+        result[start : start + rows] = meet.any(1)
+    return result
+
+
+def _or_shifted(target: np.ndarray, words: np.ndarray, step: int) -> None:
+    """target |= words with every bit moved `step` places up; (N, words) uint64 each."""
+    whole, part = divmod(step, 64)
+    count = words.shape[1]
+    if whole < count:
+        target[:, whole:] |= words[:, : count - whole] << np.uint64(part)
+    if part and whole + 1 < count:
+        target[:, whole + 1 :] |= words[:, : count - whole - 1] >> np.uint64(64 - part)
+
+
+def overlap_counts(pred_masks, gt_masks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Number of shared pixels of every prediction with every ground-truth mask, and the areas.
+
+    Bits are packed, and masks are compared only along the stretch of the image where they have
+    pixels, so the cost follows the size of the instances more than that of the image.
+
+    Args:
+        pred_masks: (P, H, W), bool or 0/1.
+        gt_masks: (G, H, W), bool or 0/1.
+
+    Returns:
+        int64 (P, G) shared pixels, int64 (P,) and (G,) pixels of each mask.
+
+    Raises:
+        ValueError: not (N, H, W), values other than 0 and 1, or images of different sizes.
+    """
+    pred, gt = mask_stack(pred_masks, "pred_masks"), mask_stack(gt_masks, "gt_masks")
+    if pred.shape[1:] != gt.shape[1:]:
+        raise ValueError(
+            f"masks of different images: pred_masks {pred.shape} and gt_masks {gt.shape}"
+        )
+    pred_bits, gt_bits = _pack(pred), _pack(gt)
+    pred_area = _popcount(pred_bits).sum(1, dtype=np.int64)
+    gt_area = _popcount(gt_bits).sum(1, dtype=np.int64)
+    shared = np.zeros((len(pred), len(gt)), np.int64)
+    if shared.size == 0 or pred_bits.size == 0:
+        return shared, pred_area, gt_area
+    rows = max(1, _WORDS_AT_ONCE // gt_bits.size)
+    for start in range(0, len(pred), rows):
+        bits = pred_bits[start : start + rows]
+        used = np.flatnonzero((bits != 0).any(0))
+        if used.size:
+            window = slice(used[0], used[-1] + 1)
+            both = bits[:, None, window] & gt_bits[None, :, window]
+            shared[start : start + rows] = _popcount(both).sum(2, dtype=np.int64)
+    return shared, pred_area, gt_area
+
+
+def mask_iou(pred_masks, gt_masks) -> np.ndarray:
+    """Intersection over union of every prediction with every ground-truth mask.
+
+    Args:
+        pred_masks: (P, H, W), bool or 0/1.
+        gt_masks: (G, H, W), bool or 0/1.
+
+    Returns:
+        float64 (P, G) in [0, 1]; 0 where both masks are empty.
+
+    Raises:
+        ValueError: as `overlap_counts`.
+    """
+    return iou_from_counts(*overlap_counts(pred_masks, gt_masks))
+
+
+def iou_from_counts(shared, pred_area, gt_area) -> np.ndarray:
+    """`mask_iou` from what `overlap_counts` returns: float64 (P, G)."""
+    union = pred_area[:, None] + gt_area[None, :] - shared
+    return shared / np.maximum(union, 1)
+
+
+def match_greedy(
+    iou, scores=None, *, iou_threshold: float = 0.5, pred_classes=None, gt_classes=None
+) -> np.ndarray:
+    """One-to-one matching of predictions to ground truth, best score first.
+
+    Each prediction, by descending score, looks at the still unmatched ground-truth instance of
+    its class with the largest IoU and takes it if that IoU *exceeds* the threshold (the matching
+    that the OAIR curve is built on; Baselizadeh et al., section 4).
+
+    Args:
+        iou: (P, G) in [0, 1].
+        scores: (P,), larger first; equal scores keep their order. None = the order as given.
+        iou_threshold: strict lower bound.
+        pred_classes: (P,), with gt_classes (G,): only equal classes match. None = any class.
+        gt_classes: (G,).
+
+    Returns:
+        int64 (P,): index of the matched ground-truth instance, -1 for none.
+
+    Raises:
+        ValueError: shapes that do not fit, values outside [0, 1], NaN scores, classes given for
+            one side only.
+    """
+    return match_greedy_sweep(
+        iou,
+        scores,
+        iou_thresholds=[iou_threshold],
+        pred_classes=pred_classes,
+        gt_classes=gt_classes,
+    )[0]
+
+
+def match_greedy_sweep(
+    iou, scores=None, *, iou_thresholds, pred_classes=None, gt_classes=None
+) -> np.ndarray:
+    """`match_greedy` at several thresholds at once.
+
+    Args:
+        iou: (P, G) in [0, 1].
+        scores: (P,) or None.
+        iou_thresholds: (T,).
+        pred_classes: (P,) or None.
+        gt_classes: (G,) or None.
+
+    Returns:
+        int64 (T, P): index of the matched ground-truth instance, -1 for none.
+
+    Raises:
+        ValueError: as `match_greedy`.
+    """
+    iou = np.asarray(iou, float)
+    thresholds = np.asarray(iou_thresholds, float).reshape(-1)
+    if iou.ndim != 2:
+        raise ValueError(f"iou must have shape (P, G), got {iou.shape}")
+    if not ((iou >= 0) & (iou <= 1)).all():
+        raise ValueError("iou must lie in [0, 1]")
+    if not ((thresholds >= 0) & (thresholds <= 1)).all():
+        raise ValueError(f"IoU thresholds must lie in [0, 1], got {thresholds.tolist()}")
+    order = _score_order(scores, len(iou))
+    wanted = _same_class(iou, pred_classes, gt_classes)
+    # Only pairs above the smallest threshold can ever match; mostly that leaves one per row.
+    wanted = np.where(wanted > thresholds.min(initial=1.0), wanted, -1.0)
+    matches = np.full((len(thresholds), len(iou)), -1, np.int64)
+    if wanted.size == 0 or len(thresholds) == 0:
+        return matches
+    candidates = wanted >= 0
+    if candidates.sum(0).max() <= 1 and candidates.sum(1).max() <= 1:
+        best = wanted.argmax(1)
+        hit = wanted.max(1)[None, :] > thresholds[:, None]
+        return np.where(hit, best[None, :], -1)
+    free = np.ones((len(thresholds), wanted.shape[1]), bool)
+    rows = np.arange(len(thresholds))
+    for pred in order[candidates.any(1)[order]]:
+        offers = np.where(free, wanted[pred], -1.0)
+        best = offers.argmax(1)
+        hit = offers[rows, best] > thresholds
+        matches[hit, pred] = best[hit]
+        free[rows[hit], best[hit]] = False
+    return matches
+
+
+def _score_order(scores, num_pred: int) -> np.ndarray:
+    """Indices by descending score, ties in the order given."""
+    if scores is None:
+        return np.arange(num_pred)
+    scores = np.asarray(scores, float)
+    if scores.shape != (num_pred,):
+        raise ValueError(f"scores must have shape ({num_pred},), got {scores.shape}")
+    if np.isnan(scores).any():
+        raise ValueError(f"score of prediction {int(np.isnan(scores).argmax())} is NaN")
+    return np.argsort(-scores, kind="stable")
+
+
+def _same_class(iou: np.ndarray, pred_classes, gt_classes) -> np.ndarray:
+    """`iou` with -1 where the classes differ."""
+    if (pred_classes is None) != (gt_classes is None):
+        raise ValueError("pred_classes and gt_classes must be given together")
+    if pred_classes is None:
+        return iou
+    pred_classes, gt_classes = np.asarray(pred_classes), np.asarray(gt_classes)
+    if (pred_classes.shape, gt_classes.shape) != ((iou.shape[0],), (iou.shape[1],)):
+        raise ValueError(
+            f"classes must have shapes ({iou.shape[0]},) and ({iou.shape[1]},), "
+            f"got {pred_classes.shape} and {gt_classes.shape}"
+        )
+    return np.where(pred_classes[:, None] == gt_classes[None, :], iou, -1.0)

@@ -1,0 +1,133 @@
+"""Lists of N x N pair matrices as flat arrays, so that metrics need no loop over pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class FlatPairs:
+    """The entries of all matrices of a data set, image after image, row after row.
+
+    Attributes:
+        values: name -> int64 (E,), the entries of that list of matrices.
+        image: int64 (E,), which image an entry belongs to.
+        row: int64 (E,), first instance of the pair.
+        col: int64 (E,), second instance of the pair.
+        transposed: int64 (E,), where the entry of the swapped pair stands.
+        num_images: number of matrices in each list.
+    """
+
+    values: dict[str, np.ndarray]
+    image: np.ndarray
+    row: np.ndarray
+    col: np.ndarray
+    transposed: np.ndarray
+    num_images: int
+
+
+def flatten(lists: dict, allowed: dict) -> FlatPairs:
+    """Checks parallel lists of pair matrices and lays them out flat.
+
+    Args:
+        lists: name -> list of (N, N) integer matrices, one an image; N may differ from image to
+            image but not from list to list.
+        allowed: name -> (smallest, largest) value that an entry may have.
+
+    Returns:
+        FlatPairs.
+
+    Raises:
+        ValueError: lists of different lengths; a matrix that is not square; matrices of one image
+            with different shapes (both are printed); values outside the allowed range or not
+            whole numbers.
+    """
+    arrays = {name: [np.asarray(matrix) for matrix in items] for name, items in lists.items()}
+    lengths = {name: len(items) for name, items in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"lists hold different numbers of images: {lengths}")
+    first = next(iter(arrays.values()))
+    _check_shapes(arrays)
+    values = {name: _concatenate(name, items, allowed[name]) for name, items in arrays.items()}
+    side = np.array([len(matrix) for matrix in first], np.int64)
+    entries = side**2
+    start = np.repeat(np.cumsum(entries) - entries, entries)
+    long_side = np.repeat(side, entries)
+    position = np.arange(entries.sum()) - start
+    row, col = np.divmod(position, np.maximum(long_side, 1))
+    return FlatPairs(
+        values=values,
+        image=np.repeat(np.arange(len(side)), entries),
+        row=row,
+        col=col,
+        transposed=start + col * long_side + row,
+        num_images=len(side),
+    )
+
+
+def _check_shapes(arrays: dict[str, list[np.ndarray]]) -> None:
+    """Every matrix square, all matrices of an image alike."""
+    for index, matrices in enumerate(zip(*arrays.values(), strict=True)):
+        shape = matrices[0].shape
+        if len(shape) != 2 or shape[0] != shape[1] or any(m.shape != shape for m in matrices):
+            found = ", ".join(f"{n} {m.shape}" for n, m in zip(arrays, matrices, strict=True))
+            raise ValueError(f"image {index}: expected matrices of one shape (N, N), got {found}")
+
+
+def _concatenate(name: str, items: list[np.ndarray], allowed: tuple[int, int]) -> np.ndarray:
+    """All entries as one int64 vector; values checked."""
+    flat = np.concatenate([np.empty(0, np.int64), *(matrix.ravel() for matrix in items)])
+    with np.errstate(invalid="ignore"):  # NaN is caught below, by the comparison
+        whole = flat.astype(np.int64)
+    bad = (whole != flat) | (whole < allowed[0]) | (whole > allowed[1])
+    if bad.any():
+        at = int(bad.argmax())
+        sizes = np.cumsum([matrix.size for matrix in items])
+        image = int(np.searchsorted(sizes, at, side="right"))
+        raise ValueError(
+            f"image {image}: {name} holds {flat[at]}, expected a whole number from {allowed[0]} "
+            f"to {allowed[1]}"
+        )
+    return whole
+
+
+def ratio(numerator: np.ndarray, denominator: np.ndarray, undefined: float) -> np.ndarray:
+    """Elementwise quotient, `undefined` where the denominator is 0."""
+    safe = np.where(denominator > 0, denominator, 1)
+    return np.where(denominator > 0, numerator / safe, undefined)
+
+
+def mean_or_nan(values: np.ndarray) -> float:
+    """Mean of the entries that are not NaN; NaN where there are none."""
+    defined = np.asarray(values, float)
+    defined = defined[~np.isnan(defined)]
+    return float(defined.mean()) if defined.size else float("nan")
+
+
+def image_pairs(gt_images, pred_images):
+    """Walks two iterables of images in step.
+
+    Args:
+        gt_images: iterable.
+        pred_images: iterable.
+
+    Yields:
+        (index, (ground truth, prediction)).
+
+    Raises:
+        ValueError: one is shorter than the other; says which, and by how much it got.
+    """
+    gt_images, pred_images = iter(gt_images), iter(pred_images)
+    nothing = object()
+    index = 0
+    while True:
+        gt, pred = next(gt_images, nothing), next(pred_images, nothing)
+        if gt is nothing and pred is nothing:
+            return
+        if gt is nothing or pred is nothing:
+            short = "ground truth" if gt is nothing else "predictions"
+            raise ValueError(f"different numbers of images: the {short} end after {index}")
+        yield index, (gt, pred)
+        index += 1

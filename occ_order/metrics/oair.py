@@ -1,0 +1,370 @@
+"""Occlusion accuracy against instance recall: the OAIR curve (Baselizadeh et al., section 4).
+
+Every metric here takes images as dictionaries: `"masks"` bool (N, H, W), `"classes"` (N,),
+`"occlusion"` (N, N) with 1 where the row occludes the column; a prediction also has `"scores"`
+(N,). Images are read one after the other, so a generator that decodes masks as it goes needs the
+memory of one image only.
+
+Shape letters: G ground-truth instances, P predictions, E ground-truth edges, T thresholds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from occ_order.metrics.matching import mask_iou, mask_stack, match_greedy_sweep, touching
+from occ_order.metrics.matrices import image_pairs, mean_or_nan
+from occ_order.order.encoding import check_occlusion
+from occ_order.order.graph import instances_in_cycles
+
+IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+"""0.50, 0.55 ... 0.95: the points of the curve by IoU."""
+
+
+def _reachable(occlusion: np.ndarray) -> np.ndarray:
+    """Which instance has a directed path of occlusions to which.
+
+    Args:
+        occlusion: (..., N, N), 1 = row occludes column; the diagonal is ignored.
+
+    Returns:
+        bool (..., N, N): a path of at least one edge from row to column; on the diagonal, the
+        instance lies on a cycle. The batched form of `occ_order.order.graph.reachability`.
+    """
+    edges = np.asarray(occlusion) == 1
+    reach = edges & ~np.eye(edges.shape[-1], dtype=bool)
+    found, before = int(np.count_nonzero(reach)), 0
+    while found > before:  # path lengths double
+        step = reach.astype(np.float32)
+        reach = (step + step @ step) > 0
+        before, found = found, int(np.count_nonzero(reach))
+    return reach
+
+
+@dataclass(frozen=True)
+class EdgeMatches:
+    """The ground-truth edges of one image and the predictions that their ends are matched to.
+
+    Attributes:
+        ends: int64 (T, E, 2), index of the prediction that occluder and occludee are matched to
+            at each IoU threshold, -1 = unmatched.
+        occlusion: (P, P), 1 = row occludes column.
+        scores: float (P,), or None.
+    """
+
+    ends: np.ndarray
+    occlusion: np.ndarray
+    scores: np.ndarray | None
+
+    def counts(self) -> np.ndarray:
+        """int64 (T, 3): edges, recovered edges, recovered and correct edges."""
+        recovered = (self.ends >= 0).all(-1)
+        correct = recovered
+        if recovered.any():
+            reach = _reachable(self.occlusion)
+            first, second = self.ends[..., 0], self.ends[..., 1]
+            correct = recovered & reach[first, second] & ~reach[second, first]
+        return _counts(recovered, correct)
+
+    def edge_scores(self) -> np.ndarray:
+        """(R,) lowest score of the two ends of every edge recovered at the first threshold."""
+        ends = self.ends[0]
+        return self.scores[ends[(ends >= 0).all(-1)]].min(-1)
+
+    def counts_above(self, scores: np.ndarray) -> np.ndarray:
+        """`counts` at the first IoU threshold, without the predictions below each of S scores.
+
+        int64 (S, 3). The best scores are matched first, so taking low ones away changes no match
+        that stays.
+        """
+        keep = self.scores >= np.asarray(scores)[:, None]
+        first, second = self.ends[0].T
+        matched = (first >= 0) & (second >= 0)
+        recovered = np.zeros((len(keep), len(matched)), bool)
+        recovered[:, matched] = keep[:, first[matched]] & keep[:, second[matched]]
+        correct = recovered
+        if recovered.any():
+            reach = _reachable((self.occlusion == 1) & keep[:, :, None] & keep[:, None, :])
+            correct = recovered & reach[:, first, second] & ~reach[:, second, first]
+        return _counts(recovered, correct)
+
+
+def _counts(recovered: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """bool (T, E) twice -> int64 (T, 3)."""
+    counts = np.full((len(recovered), 3), recovered.shape[1], np.int64)
+    counts[:, 1] = recovered.sum(1)
+    counts[:, 2] = correct.sum(1)
+    return counts
+
+
+def edge_matches(
+    gt: dict,
+    pred: dict,
+    *,
+    iou_thresholds=IOU_THRESHOLDS,
+    score_threshold: float | None = None,
+    gt_edges: str = "touching",
+    class_agnostic: bool = False,
+    iou: np.ndarray | None = None,
+) -> EdgeMatches:
+    """Checks one image, finds its ground-truth edges and matches their ends.
+
+    Args:
+        gt: as in `oair`.
+        pred: as in `oair`.
+        iou_thresholds: (T,).
+        score_threshold: smallest score that stays; None = all predictions.
+        gt_edges: "touching" or "all".
+        class_agnostic: True matches whatever the classes.
+        iou: (P, G), overlap of all predictions with the ground truth where it is known already.
+
+    Returns:
+        EdgeMatches; its `counts()` of several images may be added up anywhere.
+
+    Raises:
+        ValueError: a field is missing or its shape does not fit the masks (both are printed),
+            masks of different image sizes, NaN scores, unknown `gt_edges`.
+    """
+    if gt_edges not in ("touching", "all"):
+        raise ValueError(f"gt_edges must be 'touching' or 'all', got {gt_edges!r}")
+    gt_masks, gt_classes, gt_occ = _image(gt, class_agnostic, "ground truth")
+    pred_masks, pred_classes, pred_occ = _image(pred, class_agnostic, "prediction")
+    if gt_masks.shape[1:] != pred_masks.shape[1:]:
+        raise ValueError(
+            f"ground-truth masks {gt_masks.shape} and predicted masks {pred_masks.shape} "
+            "belong to images of different sizes"
+        )
+    scores = _field(pred, "scores", (len(pred_masks),), "prediction", optional=True)
+    if scores is None and score_threshold is not None:
+        raise ValueError("score_threshold needs predictions with 'scores'")
+    edges = _gt_edges(gt_masks, gt_occ, gt_edges)
+    if len(edges) == 0 or len(pred_masks) == 0:
+        ends = np.full((len(np.atleast_1d(iou_thresholds)), len(edges), 2), -1)
+        return EdgeMatches(ends, pred_occ, scores)
+    iou = mask_iou(pred_masks, gt_masks) if iou is None else iou
+    if score_threshold is not None:
+        dropped = ~(scores >= score_threshold)
+        iou = np.where(dropped[:, None], 0.0, iou)
+        pred_occ = np.where(dropped[:, None] | dropped[None, :], 0, pred_occ)
+    matches = match_greedy_sweep(
+        iou,
+        scores,
+        iou_thresholds=iou_thresholds,
+        pred_classes=pred_classes,
+        gt_classes=gt_classes,
+    )
+    partner = np.full((len(matches), len(gt_masks)), -1)
+    row, matched = np.nonzero(matches >= 0)
+    partner[row, matches[row, matched]] = matched
+    return EdgeMatches(partner[:, edges], pred_occ, scores)
+
+
+def oair(
+    gt_images,
+    pred_images,
+    *,
+    iou_thresholds=IOU_THRESHOLDS,
+    score_threshold: float | None = None,
+    gt_edges: str = "touching",
+    class_agnostic: bool = False,
+) -> dict[str, list[float]]:
+    """The OAIR curve by IoU: how many orders are recovered, and how many of those are right.
+
+    For every image predictions with a score below the threshold are taken away with their edges,
+    the others are matched one to one (`match_greedy`), and for every ground-truth edge g1 -> g2:
+    it is *recovered* where both ends are matched, and *correct* where the predicted graph has a
+    path from the match of g1 to that of g2 and none back. Paths may pass through predictions that
+    match nothing. Counts are pooled over the data set: recall = recovered / edges, accuracy =
+    correct / recovered.
+
+    Args:
+        gt_images: iterable of {"masks", "classes", "occlusion"}; -1 in the matrix = not annotated,
+            which is no edge. Pairs that occlude each other are no edge either: neither direction
+            is "in front".
+        pred_images: iterable of {"masks", "classes", "scores", "occlusion"}, same order. Without
+            "scores" the instances are matched in the order given.
+        iou_thresholds: (T,); a match must exceed the threshold.
+        score_threshold: smallest score that stays; None = all predictions.
+        gt_edges: "touching" (default): annotated pairs whose masks share pixels or are
+            4-neighbours, the paper's known adjacent occlusions. "all": every annotated pair.
+        class_agnostic: True matches whatever the classes, which may then be absent.
+
+    Returns:
+        {"recall", "accuracy", "iou_threshold", "edges", "recovered", "correct"}: lists of length
+        T, the first two fractions in [0, 1]. Recall is NaN without a ground-truth edge, accuracy
+        where nothing is recovered.
+
+    Raises:
+        ValueError: different numbers of images, or an image that `edge_matches` refuses (its index
+            is named).
+    """
+    thresholds = [float(value) for value in np.asarray(iou_thresholds, float).reshape(-1)]
+    counts = np.zeros((len(thresholds), 3), np.int64)
+    for index, (gt, pred) in image_pairs(gt_images, pred_images):
+        try:
+            counts += edge_matches(
+                gt,
+                pred,
+                iou_thresholds=thresholds,
+                score_threshold=score_threshold,
+                gt_edges=gt_edges,
+                class_agnostic=class_agnostic,
+            ).counts()
+        except ValueError as error:
+            raise ValueError(f"image {index}: {error}") from error
+    return oair_from_counts(counts, thresholds)
+
+
+def oair_from_counts(counts: np.ndarray, iou_thresholds) -> dict[str, list[float]]:
+    """`oair` from pooled counts.
+
+    Args:
+        counts: (T, 3), sums of `EdgeMatches.counts()`.
+        iou_thresholds: (T,).
+
+    Returns:
+        As `oair`.
+    """
+    edges, recovered, correct = np.asarray(counts, np.int64).reshape(-1, 3).T.tolist()
+    return {
+        "recall": [_fraction(r, e) for r, e in zip(recovered, edges, strict=True)],
+        "accuracy": [_fraction(c, r) for c, r in zip(correct, recovered, strict=True)],
+        "iou_threshold": [float(value) for value in iou_thresholds],
+        "edges": edges,
+        "recovered": recovered,
+        "correct": correct,
+    }
+
+
+def oair_by_confidence(
+    gt_images,
+    pred_images,
+    *,
+    num_points: int = 6,
+    iou_threshold: float = 0.5,
+    gt_edges: str = "touching",
+    class_agnostic: bool = False,
+) -> dict[str, list[float]]:
+    """The OAIR curve by confidence: score thresholds that step evenly up to the largest recall.
+
+    Point k of n uses the largest score threshold that recovers at least k / n of the edges that
+    are recovered without any threshold. (Recall 0 has no accuracy, so the curve starts at 1 / n.)
+    A threshold takes predictions away together with their edges, so paths can break.
+
+    Args:
+        gt_images: as in `oair`.
+        pred_images: as in `oair`; "scores" are needed.
+        num_points: n, 6 in the paper.
+        iou_threshold: a match must exceed it.
+        gt_edges: "touching" or "all".
+        class_agnostic: True matches whatever the classes.
+
+    Returns:
+        {"recall", "accuracy", "score_threshold", "edges", "recovered", "correct"}: lists of length
+        `num_points`; NaN as in `oair`, and the threshold is NaN where nothing is recovered.
+
+    Raises:
+        ValueError: as `oair`, predictions without scores, or `num_points` below 1.
+    """
+    images = []
+    for index, (gt, pred) in image_pairs(gt_images, pred_images):
+        try:
+            if pred.get("scores") is None:
+                raise ValueError("prediction lacks 'scores'")
+            found = edge_matches(
+                gt,
+                pred,
+                iou_thresholds=[iou_threshold],
+                gt_edges=gt_edges,
+                class_agnostic=class_agnostic,
+            )
+        except ValueError as error:
+            raise ValueError(f"image {index}: {error}") from error
+        images.append(found)
+    return confidence_curve(images, num_points=num_points)
+
+
+def confidence_curve(images: list[EdgeMatches], *, num_points: int = 6) -> dict[str, list[float]]:
+    """`oair_by_confidence` from matched images, at the first of their IoU thresholds.
+
+    Args:
+        images: what `edge_matches` returns for predictions with scores.
+        num_points: number of points.
+
+    Returns:
+        As `oair_by_confidence`.
+
+    Raises:
+        ValueError: `num_points` below 1.
+    """
+    if num_points < 1:
+        raise ValueError(f"num_points must be at least 1, got {num_points}")
+    scores = np.sort(np.concatenate([np.empty(0), *(image.edge_scores() for image in images)]))
+    wanted = [-(-point * len(scores) // num_points) for point in range(1, num_points + 1)]
+    thresholds = [float(scores[-count]) if count else float("nan") for count in wanted]
+    counts = np.zeros((num_points, 3), np.int64)
+    for image in images:
+        counts += image.counts_above(thresholds)
+    curve = oair_from_counts(counts, thresholds)
+    curve["score_threshold"] = curve.pop("iou_threshold")
+    return curve
+
+
+def percent_in_cycles(occlusions) -> float:
+    """Share of the instances of a data set that lie on a directed cycle of occlusions.
+
+    Args:
+        occlusions: iterable of (N, N), 1 = row occludes column. Two instances that occlude each
+            other are a cycle; the diagonal is ignored.
+
+    Returns:
+        Percent of all instances; NaN where there is none.
+
+    Raises:
+        ValueError: a matrix that is not square (its shape is printed).
+    """
+    cyclic = [np.empty(0, bool)]
+    for index, matrix in enumerate(occlusions):
+        try:
+            cyclic.append(instances_in_cycles(matrix))
+        except ValueError as error:
+            raise ValueError(f"image {index}: {error}") from error
+    return 100.0 * mean_or_nan(np.concatenate(cyclic))
+
+
+def _image(image: dict, class_agnostic: bool, name: str):
+    """Checked masks, classes (None where they play no part) and occlusion matrix."""
+    if "masks" not in image:
+        raise ValueError(f"{name} lacks 'masks'")
+    masks = mask_stack(image["masks"], f"{name} masks")
+    occlusion = _field(image, "occlusion", (len(masks), len(masks)), name)
+    occlusion = check_occlusion(occlusion, name=f"{name} 'occlusion'")
+    classes = None if class_agnostic else _field(image, "classes", (len(masks),), name)
+    return masks, classes, occlusion
+
+
+def _field(image: dict, key: str, shape: tuple, name: str, *, optional: bool = False):
+    """One entry of an image as an array of the expected shape."""
+    if image.get(key) is None:
+        if optional:
+            return None
+        raise ValueError(f"{name} lacks '{key}'")
+    array = np.asarray(image[key])
+    if array.shape != shape:
+        raise ValueError(f"{name} '{key}' must have shape {shape}, got {array.shape}")
+    return array
+
+
+def _gt_edges(masks: np.ndarray, occlusion: np.ndarray, gt_edges: str) -> np.ndarray:
+    """int64 (E, 2): occluder and occludee of every ground-truth edge."""
+    edges = np.argwhere((occlusion == 1) & ~(occlusion.T == 1))
+    if gt_edges == "touching" and len(edges):
+        edges = edges[touching(masks, edges)]
+    return edges
+
+
+def _fraction(part: int, whole: int) -> float:
+    """part / whole, NaN for 0 / 0."""
+    return part / whole if whole else float("nan")

@@ -1,0 +1,512 @@
+"""Every metric that a data set and a file of results can give together, in one pass.
+
+Ground truth is a list of records (`occ_order.data.datasets`), predictions are the images of an
+`order_results.json` (`occ_order.order.io`). Rates are percent, as the papers print them. The keys
+are the same whatever the data; what cannot be computed is NaN and a note says why - never 0.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from occ_order import masks as mask_tools
+from occ_order.metrics.amodal import (
+    amodal_scores,
+    class_scores,
+    occlude_rate,
+    region_order_counts,
+    region_order_summary,
+)
+from occ_order.metrics.coverage import weighted_coverage_from_iou
+from occ_order.metrics.matching import iou_from_counts, match_greedy, overlap_counts
+from occ_order.metrics.matrices import mean_or_nan
+from occ_order.metrics.oair import (
+    IOU_THRESHOLDS,
+    EdgeMatches,
+    confidence_curve,
+    edge_matches,
+    oair_from_counts,
+    percent_in_cycles,
+)
+from occ_order.metrics.occlusion import occlusion_scores, pair_accuracy
+from occ_order.metrics.whdr import WHDR_CELLS, whdr
+from occ_order.order.io import matrices
+
+_AMODAL = re.compile(r"(amodal|amodal/things|amodal/stuff)/(A[PR][0-9]*)(_[a-z]+)?")
+"""Keys of amodal AP and AR: kind, score, occlusion band."""
+
+
+@dataclass
+class _Image:
+    """What one image contributes: matrices in the order of its ground-truth instances."""
+
+    occlusion: tuple[np.ndarray, np.ndarray] | None = None  # ground truth, prediction
+    depth: tuple[np.ndarray, ...] | None = None  # depth, overlap, count, prediction
+    edges: EdgeMatches | None = None
+    graph: np.ndarray | None = None  # predicted occlusion, in the order of the predictions
+    coverage: tuple[float, float] = (math.nan, math.nan)  # of instance pixels, of all pixels
+    modal: tuple[dict, dict] | None = None  # ground truth, prediction, as `class_scores` has them
+    amodal: tuple[dict, dict] | None = None  # likewise for `amodal_scores`
+    regions: np.ndarray | None = None  # of `region_order_counts`
+    counts: Counter = field(default_factory=Counter)
+
+
+def evaluate_results(
+    records: list[dict],
+    images: list[dict],
+    *,
+    match: str = "iou",
+    iou_threshold: float = 0.5,
+    class_agnostic: bool = False,
+    gt_edges: str = "touching",
+    things_only: bool = False,
+) -> dict:
+    """Scores the images of an `order_results.json` against ground truth.
+
+    An image without predictions counts as one with none. An instance of the ground truth that no
+    prediction is matched to occludes nothing and has no depth order, which costs recall and is a
+    disagreement on each of its pairs.
+
+    Args:
+        records: ground truth; masks in "segmentation" are the modal ones.
+        images: what `occ_order.order.io.load_results` returns.
+        match: which prediction stands for which instance in the pairwise metrics. "iou": best
+            score first, mask IoU above `iou_threshold`, same class. "id": the prediction whose
+            "id" is the annotation's, for orders that were predicted on given masks.
+        iou_threshold: for `match="iou"`.
+        class_agnostic: True ignores classes in matching, OAIR and AP.
+        gt_edges: "touching" or "all", for OAIR.
+        things_only: True leaves out annotations with "is_stuff" and their pairs.
+
+    Returns:
+        {"scalars": {name: float}, percent, NaN where undefined; "curves": {"oair_by_iou",
+        "oair_by_confidence"} (fractions); "counts": {name: int}; "notes": list of sentences}.
+
+    Raises:
+        ValueError: unknown option; an image id twice in the ground truth; predictions for images
+            that the ground truth does not have; sizes that differ; masks that cannot be decoded.
+    """
+    if match not in ("iou", "id"):
+        raise ValueError(f"match must be 'iou' or 'id', got {match!r}")
+    notes: list[str] = []
+    pairs = _pair_images(records, images, notes)
+    given = _available(records, images, notes)
+    options = {"match": match, "iou_threshold": iou_threshold, "class_agnostic": class_agnostic}
+    parts = []
+    for record, image in pairs:
+        if things_only:
+            record = _without_stuff(record)
+        try:
+            parts.append(_score_image(record, image, given, gt_edges, **options))
+        except ValueError as error:
+            raise ValueError(f"image {record['image_id']}: {error}") from error
+    counts = sum((part.counts for part in parts), Counter())
+    counts.update(images=len(pairs), images_without_predictions=len(pairs) - len(images))
+    _note_unmatched(counts, notes)
+    scalars, curves = _summarise(parts, class_agnostic)
+    return {
+        "scalars": scalars,
+        "curves": curves,
+        "counts": {name: int(counts[name]) for name in _COUNTS},
+        "notes": notes,
+    }
+
+
+_COUNTS = (
+    "images",
+    "images_without_predictions",
+    "gt_instances",
+    "predicted_instances",
+    "unmatched_gt_instances",
+    "unmatched_predictions",
+    "occlusion_pairs",
+    "occlusion_pairs_unmatched",
+    "depth_pairs",
+    "depth_pairs_unmatched",
+)
+
+
+def _pair_images(records, images, notes) -> list[tuple[dict, dict | None]]:
+    """Records with their predictions, None where there is none."""
+    known = Counter(record["image_id"] for record in records)
+    repeated = [image_id for image_id, times in known.items() if times > 1]
+    if repeated:
+        raise ValueError(f"ground truth has image ids twice: {_some(repeated)}")
+    by_id = {image["image_id"]: image for image in images}
+    unknown = [image_id for image_id in by_id if image_id not in known]
+    if unknown:
+        raise ValueError(
+            f"predictions for {len(unknown)} images that the ground truth does not have: "
+            f"{_some(unknown)}"
+        )
+    missing = [image_id for image_id in known if image_id not in by_id]
+    if missing:
+        notes.append(
+            f"{len(missing)} of {len(records)} images have no predictions and count as empty "
+            f"predictions: {_some(missing)}"
+        )
+    return [(record, by_id.get(record["image_id"])) for record in records]
+
+
+def _some(ids: list, most: int = 8) -> str:
+    """The first few of many ids."""
+    shown = ", ".join(repr(image_id) for image_id in ids[:most])
+    return shown if len(ids) <= most else f"{shown} and {len(ids) - most} more"
+
+
+def _available(records, images, notes) -> set[str]:
+    """Which of "occlusion", "depth" and "amodal" both sides have; says so where one does not."""
+    given = set()
+    for key, spoils in (("occlusion", "occlusion, OAIR and cycles"), ("depth", "WHDR")):
+        in_gt = any(key in record for record in records)
+        in_pred = any(key in image for image in images) or not images
+        if in_gt and in_pred:
+            given.add(key)
+        side = "ground truth has" if not in_gt else "predictions have"
+        if not (in_gt and in_pred):
+            notes.append(f"{spoils}: not computed, the {side} no {key} order")
+        elif not all(key in image for image in images):
+            lacking = sum(key not in image for image in images)
+            notes.append(f"{lacking} predicted images have no {key} order: their pairs are unknown")
+    sides = {
+        "ground truth has": [one for record in records for one in record["annotations"]],
+        "predictions have": [one for image in images for one in image["instances"]],
+    }
+    poor = [
+        side
+        for side, ones in sides.items()
+        if not all("amodal_segmentation" in one for one in ones)
+    ]
+    if not poor:
+        given.add("amodal")
+    for side in poor:
+        notes.append(f"amodal AP and order by regions: not computed, not all {side} amodal masks")
+    return given
+
+
+def _without_stuff(record: dict) -> dict:
+    """The record without its "is_stuff" annotations, rows and columns."""
+    keep = [not annotation.get("is_stuff", 0) for annotation in record["annotations"]]
+    rows = np.flatnonzero(keep)
+    kept = {"annotations": [record["annotations"][row] for row in rows]}
+    for key in ("occlusion", "depth", "overlap", "count"):
+        if key in record:
+            kept[key] = np.asarray(record[key])[np.ix_(rows, rows)]
+    return {**record, **kept}
+
+
+def _score_image(
+    record: dict,
+    image: dict | None,
+    given: set[str],
+    gt_edges: str,
+    *,
+    match: str,
+    iou_threshold: float,
+    class_agnostic: bool,
+) -> _Image:
+    """Decodes the masks of one image, matches them and collects what the metrics need."""
+    height, width = record["height"], record["width"]
+    image = image or {"instances": [], "height": height, "width": width}
+    if (image["height"], image["width"]) != (height, width):
+        raise ValueError(
+            f"predicted for size {(image['height'], image['width'])}, ground truth has "
+            f"{(height, width)} (height, width)"
+        )
+    gt = _side(record["annotations"], height, width, "annotation")
+    pred = _side(image["instances"], height, width, "instance")
+    shared, pred_area, gt_area = overlap_counts(pred["masks"], gt["masks"])
+    iou = iou_from_counts(shared, pred_area, gt_area)
+    partner = _partners(gt, pred, iou, match, iou_threshold, class_agnostic)
+    part = _Image(graph=matrices(image)[0])
+    part.coverage = tuple(
+        weighted_coverage_from_iou(iou, gt_area, num_pixels=height * width, normalizer=normalizer)
+        for normalizer in ("instances", "pixels")
+    )
+    part.modal = tuple(
+        {**_masks_of(side, record), "is_crowd": side["is_crowd"]} for side in (gt, pred)
+    )
+    part.counts.update(_instance_counts(partner, len(iou)))
+    _add_orders(part, record, image, given, partner)
+    if "amodal" in given:
+        _add_amodal(part, record, gt, pred)
+    if part.occlusion:
+        graph = np.zeros((len(iou),) * 2, np.int8) if part.graph is None else part.graph
+        part.edges = edge_matches(
+            {**gt, "occlusion": part.occlusion[0]},
+            {**pred, "occlusion": graph},
+            gt_edges=gt_edges,
+            class_agnostic=class_agnostic,
+            iou=iou,
+        )
+    return part
+
+
+def _add_orders(part: _Image, record: dict, image: dict, given: set[str], partner) -> None:
+    """The pair matrices of one image, predictions in the order of the ground truth."""
+    pred_occ, pred_depth, _ = matrices(image)
+    if "occlusion" in given and "occlusion" in record:
+        truth = np.asarray(record["occlusion"])
+        part.occlusion = truth, _in_gt_order(pred_occ, partner)
+        part.counts.update(_pair_counts("occlusion", truth == 1, partner))
+    if "depth" in given and "depth" in record:
+        truth = np.asarray(record["depth"])
+        unknown = np.full(truth.shape, -1)
+        extra = (np.asarray(record.get(key, unknown)) for key in ("overlap", "count"))
+        part.depth = (truth, *extra, _in_gt_order(pred_depth, partner))
+        part.counts.update(_pair_counts("depth", np.triu(truth >= 0, 1), partner))
+
+
+def _side(instances: list[dict], height: int, width: int, name: str) -> dict:
+    """Instances of an image as arrays: masks, classes, scores (where given), ids."""
+    names = [f"{name} {one['id']}" for one in instances]
+    segmentations = [one["segmentation"] for one in instances]
+    side = {
+        "masks": mask_tools.decode_all(segmentations, height, width, names=names),
+        "classes": np.array([one["category_id"] for one in instances], np.int64),
+        "ids": [one["id"] for one in instances],
+        "instances": instances,
+        "is_crowd": np.array([one.get("iscrowd", 0) for one in instances], bool),
+    }
+    if all("score" in one for one in instances):
+        side["scores"] = np.array([one["score"] for one in instances], float)
+    return side
+
+
+def _partners(gt, pred, iou, match, iou_threshold, class_agnostic) -> np.ndarray:
+    """int64 (G,): the prediction that stands for each ground-truth instance, -1 for none."""
+    if match == "id":
+        place = {number: index for index, number in enumerate(pred["ids"])}
+        return np.array([place.get(number, -1) for number in gt["ids"]], np.int64)
+    classes = (
+        {} if class_agnostic else {"pred_classes": pred["classes"], "gt_classes": gt["classes"]}
+    )
+    matches = match_greedy(iou, pred["scores"], iou_threshold=iou_threshold, **classes)
+    partner = np.full(iou.shape[1], -1, np.int64)
+    partner[matches[matches >= 0]] = np.flatnonzero(matches >= 0)
+    return partner
+
+
+def _in_gt_order(matrix: np.ndarray | None, partner: np.ndarray) -> np.ndarray:
+    """A predicted matrix in the rows and columns of the ground truth; -1 where unmatched."""
+    moved = np.full((len(partner),) * 2, -1, np.int64)
+    found = np.flatnonzero(partner >= 0)
+    if matrix is not None:
+        moved[np.ix_(found, found)] = matrix[np.ix_(partner[found], partner[found])]
+    return moved
+
+
+def _instance_counts(partner: np.ndarray, num_pred: int) -> dict[str, int]:
+    unmatched = int((partner < 0).sum())
+    return {
+        "gt_instances": len(partner),
+        "predicted_instances": num_pred,
+        "unmatched_gt_instances": unmatched,
+        "unmatched_predictions": num_pred - len(partner) + unmatched,
+    }
+
+
+def _pair_counts(name: str, pairs: np.ndarray, partner: np.ndarray) -> dict[str, int]:
+    """Annotated pairs, and those of them with an end that nothing was matched to."""
+    lost = pairs & ((partner < 0)[:, None] | (partner < 0)[None, :])
+    return {f"{name}_pairs": int(pairs.sum()), f"{name}_pairs_unmatched": int(lost.sum())}
+
+
+def _masks_of(side: dict, record: dict, kind: str = "segmentation", masks=None) -> dict:
+    """The instances of one side as `occ_order.metrics.amodal` takes them, masks compressed."""
+    stack = side["masks"] if masks is None else masks
+    pairs = zip(side["instances"], stack, strict=True)
+    return {
+        "image_id": record["image_id"],
+        "masks": [_compressed(one[kind], mask) for one, mask in pairs],
+        "classes": side["classes"],
+        "scores": side.get("scores"),
+    }
+
+
+def _add_amodal(part: _Image, record: dict, gt: dict, pred: dict) -> None:
+    """Amodal instances of one image and the order that their hidden parts imply."""
+    size, key = (record["height"], record["width"]), "amodal_segmentation"
+    whole = []
+    for side in (gt, pred):
+        names = [f"amodal mask of {number}" for number in side["ids"]]
+        segmentations = [one[key] for one in side["instances"]]
+        whole.append(mask_tools.decode_all(segmentations, *size, names=names))
+    rate = np.nan_to_num(occlude_rate(whole[0], gt["masks"]))
+    annotations = gt["instances"]
+    part.amodal = (
+        {
+            **_masks_of(gt, record, key, whole[0]),
+            "is_stuff": np.array([one.get("is_stuff", 0) for one in annotations], bool),
+            "occlude_rate": [
+                one.get("occlude_rate", value) for one, value in zip(annotations, rate, strict=True)
+            ],
+        },
+        _masks_of(pred, record, key, whole[1]),
+    )
+    if part.occlusion:
+        levels = np.where(whole[1], np.where(pred["masks"], 0, 1), -1).astype(np.int8)
+        part.regions = region_order_counts(
+            {"masks": whole[0], "occlusion": part.occlusion[0]},
+            {"masks": whole[1], "levels": levels, "scores": pred["scores"]},
+        )
+
+
+def _compressed(segmentation, mask: np.ndarray) -> dict:
+    """The segmentation itself where it is compressed RLE already (decoding has checked it)."""
+    done = isinstance(segmentation, dict) and isinstance(segmentation["counts"], (str, bytes))
+    return segmentation if done else mask_tools.encode(mask)
+
+
+def _note_unmatched(counts: Counter, notes: list[str]) -> None:
+    """One sentence where instances found no partner."""
+    if counts["unmatched_gt_instances"] or counts["unmatched_predictions"]:
+        notes.append(
+            f"{counts['unmatched_gt_instances']} of {counts['gt_instances']} ground-truth "
+            f"instances and {counts['unmatched_predictions']} of {counts['predicted_instances']} "
+            "predictions are unmatched; "
+            f"{counts['occlusion_pairs_unmatched']} of {counts['occlusion_pairs']} occlusions and "
+            f"{counts['depth_pairs_unmatched']} of {counts['depth_pairs']} depth pairs have an "
+            "unmatched end, which counts against the prediction"
+        )
+
+
+def _summarise(parts: list[_Image], class_agnostic: bool) -> tuple[dict, dict]:
+    """Scalars (percent) and curves of all images."""
+    scalars = {
+        **_occlusion_scalars([part.occlusion for part in parts if part.occlusion]),
+        **_depth_scalars([part.depth for part in parts if part.depth]),
+    }
+    edges = [part.edges for part in parts if part.edges]
+    counts = sum((part.counts() for part in edges), np.zeros((len(IOU_THRESHOLDS), 3), np.int64))
+    curves = {"oair_by_iou": oair_from_counts(counts, IOU_THRESHOLDS)}
+    curves["oair_by_confidence"] = confidence_curve(
+        [part for part in edges if part.scores is not None]
+    )
+    for threshold in (0.5, 0.75):
+        point = IOU_THRESHOLDS.index(threshold)
+        for name in ("recall", "accuracy"):
+            value = 100.0 * curves["oair_by_iou"][name][point]
+            scalars[f"oair/{name}_{round(100 * threshold)}"] = value
+    graphs = [part.graph for part in parts if part.graph is not None]
+    scalars["cycles/instances"] = percent_in_cycles(graphs)
+    covered = np.array([part.coverage for part in parts], float).reshape(-1, 2)
+    scalars["coverage/weighted"] = 100.0 * mean_or_nan(covered[:, 0])
+    scalars["coverage/weighted_all_pixels"] = 100.0 * mean_or_nan(covered[:, 1])
+    scalars.update(_mask_scalars(parts, class_agnostic))
+    return scalars, curves
+
+
+def _mask_scalars(parts: list[_Image], class_agnostic: bool) -> dict[str, float]:
+    """AP of modal masks, AP and AR of amodal masks, pairwise order by regions."""
+    modal = [[dict(part.modal[side]) for part in parts] for side in (0, 1)]
+    for image in (*modal[0], *modal[1]) if class_agnostic else ():
+        image["classes"] = np.ones_like(image["classes"])
+    amodal = [[part.amodal[side] for part in parts if part.amodal] for side in (0, 1)]
+    regions = [part.regions for part in parts if part.regions is not None]
+    groups = {
+        "modal": class_scores(*modal, min_occlusion=()),
+        "amodal": amodal_scores(*amodal),
+        "region_order": region_order_summary(np.array(regions).reshape(-1, 3)),
+    }
+    return {f"{g}/{name}": value for g, scores in groups.items() for name, value in scores.items()}
+
+
+def _occlusion_scalars(pairs: list) -> dict[str, float]:
+    """Recall, precision and F1 in the three ways that tables print them."""
+    gt, pred = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    ways = {
+        "occlusion": {"zero_division": math.nan},
+        "occlusion_unidirectional": {"zero_division": math.nan, "bidirectional": False},
+        "occlusion_per_image": {"average": "image"},
+    }
+    scalars = {
+        f"{group}/{name}": value
+        for group, options in ways.items()
+        for name, value in occlusion_scores(gt, pred, **options).items()
+    }
+    accuracy = pair_accuracy(gt, pred)
+    return {**scalars, **{f"pair_accuracy/{name}": value for name, value in accuracy.items()}}
+
+
+def _depth_scalars(pairs: list) -> dict[str, float]:
+    columns = list(zip(*pairs, strict=True)) if pairs else [[]] * 4
+    scalars = {}
+    for group, average in (("depth", "global"), ("depth_per_image", "image")):
+        rates = whdr(*columns, average=average)
+        scalars.update({f"{group}/whdr_{cell}": rates[cell] for cell in WHDR_CELLS})
+    return scalars
+
+
+def format_report(report: dict) -> str:
+    """A report as text: one aligned line per scalar, then the OAIR curves, counts and notes.
+
+    Args:
+        report: what `evaluate_results` returns.
+
+    Returns:
+        Lines of text; "-" stands for NaN. A group of scalars that are all NaN is one line, the
+        subsets of amodal AP and AR are one line each.
+    """
+    groups: dict[str, dict[str, float]] = {}
+    subsets: dict[str, list[str]] = {}
+    for name, value in report["scalars"].items():
+        subset = _AMODAL.fullmatch(name)
+        if subset and not math.isnan(report["scalars"]["amodal/AP"]):
+            subsets.setdefault(subset[1] + (subset[3] or ""), []).append(_number(value))
+        else:
+            groups.setdefault(name.partition("/")[0], {})[name] = value
+    rows = []
+    for group, values in groups.items():
+        known = not all(math.isnan(value) for value in values.values())
+        rows += [(k, _number(v)) for k, v in values.items()] if known else [(f"{group}/...", "-")]
+    lines = ["metric (percent)", *_aligned(rows)]
+    if subsets:
+        titles = ("AP", "AP50", "AP75", "AR1", "AR10", "AR100")
+        grid = [("amodal masks (percent)", titles), *subsets.items()]
+        lines += ["", *(f"  {name:<24}" + "".join(f"{v:>8}" for v in row) for name, row in grid)]
+    for title, key, axis in (
+        ("OAIR by IoU", "oair_by_iou", "iou_threshold"),
+        ("OAIR by confidence", "oair_by_confidence", "score_threshold"),
+    ):
+        curve = report["curves"][key]
+        lines += ["", f"{title} (percent)"]
+        for name, scale in ((axis, 1.0), ("recall", 100.0), ("accuracy", 100.0)):
+            values = "".join(f"{_number(scale * value):>8}" for value in curve[name])
+            lines.append(f"  {name:<16}{values}")
+    lines += ["", "counts"]
+    lines += _aligned([(name, str(value)) for name, value in report["counts"].items()])
+    if report["notes"]:
+        lines += ["", "notes", *(f"  - {note}" for note in report["notes"])]
+    return "\n".join(lines)
+
+
+def _aligned(rows: list[tuple[str, str]]) -> list[str]:
+    left = max(len(name) for name, _ in rows)
+    right = max(len(value) for _, value in rows)
+    return [f"  {name:<{left}}  {value:>{right}}" for name, value in rows]
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
+
+
+def without_nan(value):
+    """The same structure with None for every NaN, for JSON, which has none.
+
+    Args:
+        value: dictionaries, lists and scalars.
+
+    Returns:
+        A copy.
+    """
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

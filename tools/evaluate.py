@@ -1,0 +1,145 @@
+"""Scores an order_results.json against the ground truth of a data set; needs no model.
+
+Example:
+    python tools/evaluate.py --gt COCO_amodal_val2014.json --format cocoa \
+        --predictions output/inference/order_results.json
+
+Reads COCOA, KINS (2019 and 2020), InstaOrder (with --instances) and COCOA-cls / D2SA files.
+Numbers are percent; "-" is undefined for these data, and the notes below the table say why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from occ_order.metrics.report import evaluate_results, format_report, without_nan
+from occ_order.order.io import load_results
+
+FORMATS = ("cocoa", "kins", "instaorder", "cocoa_cls")
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line.
+
+    Args:
+        arguments: as sys.argv[1:].
+
+    Returns:
+        The options.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--gt", required=True, help="ground-truth JSON file")
+    parser.add_argument("--format", required=True, choices=FORMATS, help="what kind of file it is")
+    parser.add_argument("--predictions", required=True, help="order_results.json")
+    parser.add_argument("--instances", help="COCO instances JSON that an InstaOrder file refers to")
+    parser.add_argument(
+        "--images", default=".", help="folder of the photographs; they are not opened"
+    )
+    parser.add_argument(
+        "--json",
+        metavar="OUT",
+        help='write {"scalars": percent, "curves": fractions, "counts", "notes"}; undefined '
+        "numbers (NaN) become null",
+    )
+    parser.add_argument(
+        "--match",
+        choices=("iou", "id"),
+        default="iou",
+        help="which prediction stands for an annotation: the best mask (default), or the one with "
+        "the same id, for orders predicted on given masks",
+    )
+    parser.add_argument("--iou", type=float, default=0.5, help="threshold of --match iou")
+    parser.add_argument("--class-agnostic", action="store_true", help="ignore classes")
+    parser.add_argument("--things", action="store_true", help="leave COCOA's stuff regions out")
+    parser.add_argument(
+        "--gt-edges",
+        choices=("touching", "all"),
+        default="touching",
+        help="annotated pairs that the OAIR curve counts",
+    )
+    options = parser.parse_args(arguments)
+    if (options.format == "instaorder") != (options.instances is not None):
+        parser.error("--instances belongs to --format instaorder, which needs it")
+    return options
+
+
+def load_ground_truth(options: argparse.Namespace) -> list[dict]:
+    """Reads the records of the chosen format.
+
+    Args:
+        options: of `parse_arguments`.
+
+    Returns:
+        Records.
+
+    Raises:
+        ValueError: the file is not of that format, or an entry of it is damaged.
+    """
+    from occ_order.data.datasets import cocoa, cocoa_cls, instaorder, kins
+
+    if options.format == "instaorder":
+        return instaorder.load_instaorder(options.gt, options.instances, options.images)
+    load = {
+        "cocoa": cocoa.load_cocoa,
+        "cocoa_cls": cocoa_cls.load_cocoa_cls,
+        "kins": kins.load_kins,
+    }[options.format]
+    return load(options.gt, options.images)
+
+
+def write_json(path: Path, report: dict) -> None:
+    """Writes a report under a temporary name first, so that no half-written file remains.
+
+    Args:
+        path: file to write.
+        report: without NaN.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        text = json.dumps(report, indent=1, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the tool.
+
+    Args:
+        arguments: as sys.argv[1:].
+
+    Returns:
+        0, or 2 where a file cannot be read or does not fit.
+    """
+    options = parse_arguments(arguments)
+    try:
+        report = evaluate_results(
+            load_ground_truth(options),
+            load_results(options.predictions),
+            match=options.match,
+            iou_threshold=options.iou,
+            class_agnostic=options.class_agnostic,
+            gt_edges=options.gt_edges,
+            things_only=options.things,
+        )
+        if options.json:
+            write_json(Path(options.json), without_nan(report))
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(format_report(report))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
