@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
+import cv2
 import numpy as np
 
 MAX_PIXELS = 2**28
@@ -63,7 +64,9 @@ def decode(segmentation: Any, height: int, width: int, *, name: str = "") -> np.
         rles = coco_mask.frPyObjects([polygon.tolist() for polygon in parsed], height, width)
         parsed = _runs(coco_mask.merge(rles), height, width, where)
     inside = np.arange(len(parsed)) % 2 == 1
-    return np.ascontiguousarray(np.repeat(inside, parsed).reshape(width, height).T)
+    # The runs go down the columns; OpenCV turns the picture several times faster than NumPy.
+    columns = np.repeat(inside, parsed).reshape(width, height)
+    return cv2.transpose(columns.view(np.uint8)).reshape(height, width).view(bool)
 
 
 def check(segmentation: Any, height: int, width: int, *, name: str = "") -> None:
@@ -189,7 +192,8 @@ def bordering(mask_a: np.ndarray, mask_b: np.ndarray) -> bool:
 def bordering_pairs(masks: np.ndarray) -> np.ndarray:
     """:func:`bordering` for all pairs of N masks at once.
 
-    Only pairs whose boxes touch are looked at, and of these only the common part of the boxes.
+    Disjoint masks, as modal masks are, become one map of ids whose neighbours are read off; others
+    are compared pair by pair, and only those whose boxes touch.
 
     Args:
         masks: (N, H, W), nonzero = inside; they may overlap.
@@ -198,8 +202,27 @@ def bordering_pairs(masks: np.ndarray) -> np.ndarray:
         bool (N, N), symmetric, diagonal False; (0, 0) for no masks.
     """
     masks = as_bool(masks, 3)
-    result = np.zeros((len(masks), len(masks)), dtype=bool)
     boxes = _boxes(masks)
+    ids = np.zeros(masks.shape[1:], np.int32)
+    for k, (x0, y0, x1, y1) in enumerate(boxes):
+        ids[y0:y1, x0:x1][masks[k, y0:y1, x0:x1]] = k + 1
+    if np.count_nonzero(ids) == np.count_nonzero(masks):
+        return _neighbours(ids, len(masks))
+    return _bordering_overlapping(masks, boxes)
+
+
+def _neighbours(ids: np.ndarray, num: int) -> np.ndarray:
+    """bool (num, num): which ids of a map (0 = none, k + 1 = k) are 4-neighbours somewhere."""
+    table = np.zeros((num + 1, num + 1), dtype=bool)
+    for p, q in ((ids[:, :-1], ids[:, 1:]), (ids[:-1], ids[1:])):
+        meet = (p != q) & (p > 0) & (q > 0)
+        table[p[meet], q[meet]] = True
+    return (table | table.T)[1:, 1:]
+
+
+def _bordering_overlapping(masks: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """:func:`bordering_pairs` of masks that may share pixels, pair by pair of touching boxes."""
+    result = np.zeros((len(masks), len(masks)), dtype=bool)
     x0, y0, x1, y1 = boxes.T
     for i in np.flatnonzero(x1 > x0):
         # The box of i grown by the one pixel that the dilation may reach.

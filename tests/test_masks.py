@@ -353,3 +353,14 @@ def test_paint_covers_the_union_and_only_by_owners(stack):
     np.testing.assert_array_equal(ids > 0, stack.any(axis=0))
     for k, mask in enumerate(stack):
         assert mask[ids == k + 1].all()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_disjoint_and_overlapping_masks_border_by_the_same_rule(seed):
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(0, 6, rng.integers(1, 12, 2))
+    ids = np.repeat(np.repeat(ids, 2, axis=0), 3, axis=1)
+    disjoint = ids[None] == np.arange(1, 6)[:, None, None]
+    # A copy of a mask overlaps it and nothing else, which sends the others down the other path.
+    copied = np.concatenate([disjoint, disjoint[:1]])
+    assert np.array_equal(masks.bordering_pairs(disjoint), masks.bordering_pairs(copied)[:5, :5])

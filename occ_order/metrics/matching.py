@@ -51,50 +51,6 @@ def _pack(masks: np.ndarray) -> np.ndarray:
     return octets.view("<u8")
 
 
-def touching(masks, pairs) -> np.ndarray:
-    """Which of the given pairs of masks overlap or have pixels that are 4-neighbours.
-
-    The question of `occ_order.masks.bordering`, asked about a few pairs of one stack. Masks are
-    packed into bits, so that moving one by a pixel is a shift of whole words; growing both to the
-    right and downwards stands for all four directions.
-
-    Args:
-        masks: (N, H, W), bool or 0/1.
-        pairs: int (E, 2), indices into the stack.
-
-    Returns:
-        bool (E,).
-
-    Raises:
-        ValueError: masks that are not (N, H, W), or values other than 0 and 1.
-    """
-    masks = mask_stack(masks)
-    inner = np.ones((1, *masks.shape[1:]), bool)
-    inner[:, :, -1:] = False  # one place up from the last column is the next row
-    bits = _pack(masks)
-    grown = bits.copy()
-    _or_shifted(grown, bits & _pack(inner), 1)
-    _or_shifted(grown, bits, masks.shape[2])
-    pairs = np.asarray(pairs, np.int64).reshape(-1, 2)
-    result = np.zeros(len(pairs), bool)
-    rows = max(1, _WORDS_AT_ONCE // max(bits.shape[1], 1))
-    for start in range(0, len(pairs), rows):
-        first, second = pairs[start : start + rows].T
-        meet = (grown[first] & bits[second]) | (bits[first] & grown[second])
-        result[start : start + rows] = meet.any(1)
-    return result
-
-
-def _or_shifted(target: np.ndarray, words: np.ndarray, step: int) -> None:
-    """target |= words with every bit moved `step` places up; (N, words) uint64 each."""
-    whole, part = divmod(step, 64)
-    count = words.shape[1]
-    if whole < count:
-        target[:, whole:] |= words[:, : count - whole] << np.uint64(part)
-    if part and whole + 1 < count:
-        target[:, whole + 1 :] |= words[:, : count - whole - 1] >> np.uint64(64 - part)
-
-
 def overlap_counts(pred_masks, gt_masks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Number of shared pixels of every prediction with every ground-truth mask, and the areas.
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from occ_order.metrics.matching import mask_iou, mask_stack, match_greedy_sweep, touching
+from occ_order.masks import bordering_pairs
+from occ_order.metrics.matching import mask_iou, mask_stack, match_greedy_sweep
 from occ_order.metrics.matrices import image_pairs, mean_or_nan
 from occ_order.order.encoding import check_occlusion
 from occ_order.order.graph import instances_in_cycles
@@ -361,7 +362,7 @@ def _gt_edges(masks: np.ndarray, occlusion: np.ndarray, gt_edges: str) -> np.nda
     """int64 (E, 2): occluder and occludee of every ground-truth edge."""
     edges = np.argwhere((occlusion == 1) & ~(occlusion.T == 1))
     if gt_edges == "touching" and len(edges):
-        edges = edges[touching(masks, edges)]
+        edges = edges[bordering_pairs(masks)[edges[:, 0], edges[:, 1]]]
     return edges
 
 

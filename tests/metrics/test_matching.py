@@ -3,14 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from occ_order import masks as mask_tools
 from occ_order.metrics import matching
 from occ_order.metrics.matching import (
     mask_iou,
     match_greedy,
     match_greedy_sweep,
     overlap_counts,
-    touching,
 )
 
 
@@ -82,25 +80,6 @@ def test_shape_and_value_errors_print_what_came():
         mask_iou(np.zeros((4, 5)), np.zeros((1, 4, 5)))
     with pytest.raises(ValueError, match="only 0 and 1"):
         mask_iou(np.full((1, 4, 5), 0.5), np.zeros((1, 4, 5)))
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_touching_is_bordering(seed):
-    rng = np.random.default_rng(seed)
-    stack = random_masks(rng, 6, (int(rng.integers(1, 40)), int(rng.integers(1, 140))))
-    pairs = np.argwhere(~np.eye(6, dtype=bool))
-    expected = mask_tools.bordering_pairs(stack)[pairs[:, 0], pairs[:, 1]]
-    np.testing.assert_array_equal(touching(stack, pairs), expected)
-
-
-def test_touching_by_hand():
-    # 0 and 1 are neighbours, 0 and 2 meet at a corner, 3 is a pixel away, 4 ends the row over 5.
-    stack = boxes(
-        (0, 0, 2, 2), (0, 2, 2, 4), (2, 2, 4, 4), (3, 0, 5, 1), (6, 8, 7, 9), (7, 0, 8, 1)
-    )
-    pairs = [(0, 1), (1, 0), (0, 2), (1, 2), (0, 3), (4, 5)]
-    assert touching(stack, pairs).tolist() == [True, True, False, True, False, False]
-    assert touching(stack, np.empty((0, 2), int)).shape == (0,)
 
 
 def test_best_score_chooses_first():
