@@ -1,0 +1,35 @@
+"""Generated layered scenes: seeded pictures with masks, occlusion, depth order and disparity.
+
+>>> from occ_order.scenes import generate
+>>> scene = generate(7, size=(128, 192), num_instances=5)
+>>> scene.image.shape, scene.modal.shape
+((128, 192, 3), (5, 128, 192))
+"""
+
+from __future__ import annotations
+
+from occ_order.scenes.orders import depth_from_ranges
+from occ_order.scenes.scene import (
+    VERSION,
+    Scene,
+    draw_size,
+    generate,
+    generate_many,
+    scene_seed,
+    to_record,
+)
+from occ_order.scenes.shapes import CLASSES
+from occ_order.scenes.world import KINDS
+
+__all__ = [
+    "CLASSES",
+    "KINDS",
+    "VERSION",
+    "Scene",
+    "depth_from_ranges",
+    "draw_size",
+    "generate",
+    "generate_many",
+    "scene_seed",
+    "to_record",
+]

@@ -1,0 +1,293 @@
+"""Generated scenes: the public functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from occ_order.scenes.orders import annotator_counts, depth_from_ranges
+from occ_order.scenes.placing import arrange
+from occ_order.scenes.render import Painter, develop, levels_from_rank, masks_and_overlaps
+from occ_order.scenes.shapes import CLASSES
+from occ_order.scenes.world import KINDS, draw_world
+
+VERSION = 1  # raised whenever the same arguments give other bytes than before
+SMALLEST, LARGEST = 16, 4096  # allowed side of a picture in pixels
+MOST_INSTANCES = 100
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture and everything that is true about it. N instances, H x W pixels.
+
+    Attributes:
+        image: uint8 (H, W, 3), RGB.
+        modal: bool (N, H, W), visible parts; pairwise disjoint, never empty.
+        amodal: bool (N, H, W), whole objects, clipped to the picture.
+        levels: int8 (N, H, W), -1 outside the amodal mask, else how many instances lie in front
+            (0 = visible). Exact also for interlocked instances, whose order differs by region.
+        classes: int64 (N,), index into ``CLASSES``.
+        occlusion: int8 (N, N), 1 iff i lies in front of j somewhere on j's amodal mask (also where
+            a third instance covers both); both directions 1 for interlocked instances.
+        depth: int8 (N, N), 1 closer, 0 farther, 2 equal, -1 on the diagonal.
+        overlap: int8 (N, N), 1 overlapping depth ranges, 0 distinct, -1 on the diagonal.
+        count: int16 (N, N), simulated workers asked (2 to 5), -1 on the diagonal.
+        disparity: float32 (H, W), 1 / depth of what is visible; larger = nearer, positive.
+        depth_range: float32 (N, 2), nearest and farthest depth of the whole instance.
+        kind: the kind of background, one of ``KINDS``.
+    """
+
+    image: np.ndarray
+    modal: np.ndarray
+    amodal: np.ndarray
+    levels: np.ndarray
+    classes: np.ndarray
+    occlusion: np.ndarray
+    depth: np.ndarray
+    overlap: np.ndarray
+    count: np.ndarray
+    disparity: np.ndarray
+    depth_range: np.ndarray
+    kind: str
+
+
+def generate(
+    seed: int,
+    *,
+    size: tuple[int, int] = (256, 256),
+    num_instances: int | tuple[int, int] = (3, 10),
+    classes: Sequence[str] | None = None,
+    background: str | None = None,
+    interlocked: float = 0.18,
+    cyclic: float = 0.0,
+    max_hidden: float = 0.85,
+    min_visible: int | None = None,
+    min_overlap: int | None = None,
+) -> Scene:
+    """Generate one scene. The same arguments give the same bytes.
+
+    Random numbers come from ``numpy.random.PCG64`` seeded by ``seed`` alone; pixels pass only
+    through integer operations and exactly rounded float32 arithmetic.
+
+    Which objects are kept: a placement that would leave any object, new or old, with fewer than
+    ``min_visible`` visible pixels or a hidden share above ``max_hidden``, or with less than 30 % of
+    its silhouette inside the picture, is refused and another one drawn. So nothing is dropped
+    afterwards and every instance of the result is visible.
+
+    Args:
+        seed: non-negative integer.
+        size: (height, width) in pixels, each in [16, 4096]; meant for 64 to 640.
+        num_instances: how many, or (lowest, highest), both included, at most 100. A scene has fewer
+            only where the picture has no room for more.
+        classes: names out of ``CLASSES`` to choose from; None = all.
+        background: one of ``KINDS``; None = any.
+        interlocked: probability that a placement is an interlocked pair (each occludes the other).
+        cyclic: probability that the scene holds three bars that cover each other in a circle (A
+            over B over C over A; a bar's end may be hidden or cut off, so nine in ten of these
+            scenes really have a cycle). Such scenes have no front-to-back order.
+        max_hidden: largest hidden share of an instance, in [0, 1).
+        min_visible: least number of visible pixels; None = 0.0004 of the picture, at least 12.
+        min_overlap: an instance that covers fewer pixels of another does not count as occluding
+            it, and those pixels leave the other's amodal mask; None = 0.0001 of the picture, at
+            least 4.
+
+    Returns:
+        The scene.
+
+    Raises:
+        ValueError: an argument is outside its range.
+    """
+    height, width = _check_size(size)
+    low, high = _check_count(num_instances)
+    kinds = _check_classes(classes)
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed must be a non-negative integer, got {seed!r}")
+    if background is not None and background not in KINDS:
+        raise ValueError(f"background must be one of {KINDS} or None, got {background!r}")
+    for name, value in (("interlocked", interlocked), ("cyclic", cyclic)):
+        if not 0.0 <= value <= 1.0:
+            raise ValueError(f"{name} must be a probability in [0, 1], got {value!r}")
+    if not 0.0 <= max_hidden < 1.0:
+        raise ValueError(f"max_hidden must be in [0, 1), got {max_hidden!r}")
+    min_visible = _pixels("min_visible", min_visible, max(12, int(0.0004 * height * width)))
+    min_overlap = _pixels("min_overlap", min_overlap, max(4, int(0.0001 * height * width)))
+
+    streams = np.random.SeedSequence(int(seed)).spawn(4)
+    layout, look, film, people = (np.random.Generator(np.random.PCG64(s)) for s in streams)
+    kind = background or str(layout.choice(KINDS, p=[0.38, 0.32, 0.15, 0.15]))
+    world = draw_world(layout, kind, height, width)
+    board = arrange(
+        layout,
+        world,
+        int(layout.integers(low, high + 1)),
+        kinds=kinds,
+        interlocked=interlocked,
+        cyclic=cyclic,
+        min_visible=min_visible,
+        max_hidden=max_hidden,
+    )
+    rank, covered = masks_and_overlaps(board, min_overlap=min_overlap)
+    levels = levels_from_rank(rank)
+    painter = Painter(look, board)
+    painter.run(rank)
+    items = board.items
+    ranges = np.array([[i.near, i.far] for i in items], dtype=np.float32).reshape(-1, 2)
+    depth, overlap = depth_from_ranges(ranges)
+    return Scene(
+        image=develop(film, painter.canvas),
+        modal=levels == 0,
+        amodal=levels >= 0,
+        levels=levels,
+        classes=np.array([i.kind for i in items], dtype=np.int64),
+        occlusion=(covered > 0).astype(np.int8),
+        depth=depth,
+        overlap=overlap,
+        count=annotator_counts(people, ranges, depth, overlap),
+        disparity=painter.disparity,
+        depth_range=ranges,
+        kind=kind,
+    )
+
+
+def scene_seed(seed: int, index: int) -> int:
+    """Seed of scene ``index`` of a series, so that any scene can be made without the others."""
+    return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0])
+
+
+def generate_many(
+    seed: int,
+    count: int,
+    *,
+    first: int = 0,
+    size_range: tuple[int, int] | None = None,
+    **options,
+) -> Iterator[Scene]:
+    """Scenes ``first`` to ``first + count - 1`` of the series ``seed``.
+
+    Args:
+        seed: of the series, non-negative.
+        count: how many scenes.
+        first: index of the first one.
+        size_range: (smallest, largest) side; each scene draws its height and width from it. None
+            leaves the size to ``options``.
+        options: keyword arguments of :func:`generate`.
+
+    Yields:
+        One scene at a time.
+    """
+    for index in range(first, first + count):
+        own = scene_seed(seed, index)
+        if size_range is not None:
+            options["size"] = draw_size(own, size_range)
+        yield generate(own, **options)
+
+
+def draw_size(seed: int, size_range: tuple[int, int]) -> tuple[int, int]:
+    """(height, width), each uniform on a log scale over ``size_range``, both ends included."""
+    low, high = _check_size(size_range)
+    if low > high:
+        raise ValueError(f"size range must be (smallest, largest), got {size_range!r}")
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 1])))
+    sides = low * (high / low) ** rng.random(2)
+    return int(round(float(sides[0]))), int(round(float(sides[1])))
+
+
+def to_record(
+    scene: Scene, *, image_id: int, file_name: str, front_to_back: bool = False
+) -> dict[str, Any]:
+    """The scene as a data set record (Detectron2's standard dict with orders).
+
+    Annotation ids are ``1000 * image_id + r``, r = 1, 2, ... from front to back (the layers of
+    ``occ_order.order.layers``), the numbering that COCOA regions get when they are read.
+
+    Args:
+        scene: a generated scene.
+        image_id: id of the picture.
+        file_name: path of the picture.
+        front_to_back: put the annotations (and the matrices) in the order of their ids, as COCOA
+            has them. Otherwise annotation k is instance k of the scene, whose order says nothing.
+
+    Returns:
+        ``{"file_name", "image_id", "height", "width", "annotations", "occlusion", "depth",
+        "overlap", "count"}``. An annotation holds ``id``, ``category_id`` (class index + 1),
+        ``bbox`` and ``amodal_bbox`` ([x0, y0, x1, y1], x1 and y1 exclusive), ``segmentation``
+        (modal RLE), ``amodal_segmentation`` (RLE), ``iscrowd`` 0, ``is_stuff`` 0,
+        ``occlude_rate`` (hidden share) and ``name``.
+    """
+    from occ_order.order import layers  # imported here: making scenes does not need networkx
+
+    ranks = np.argsort(layers(scene.occlusion), kind="stable")
+    numbers = np.empty(len(ranks), dtype=np.int64)
+    numbers[ranks] = np.arange(1, len(ranks) + 1)
+    rows = ranks if front_to_back else np.arange(len(ranks))
+    square = np.ix_(rows, rows)
+    height, width = scene.image.shape[:2]
+    return {
+        "file_name": file_name,
+        "image_id": image_id,
+        "height": height,
+        "width": width,
+        "annotations": [
+            _annotation(scene, int(k), 1000 * image_id + int(numbers[k])) for k in rows
+        ],
+        "occlusion": scene.occlusion[square],
+        "depth": scene.depth[square],
+        "overlap": scene.overlap[square],
+        "count": scene.count[square],
+    }
+
+
+def _annotation(scene: Scene, k: int, number: int) -> dict[str, Any]:
+    from occ_order.masks import bounding_box, encode
+
+    modal, amodal = scene.modal[k], scene.amodal[k]
+    return {
+        "id": number,
+        "category_id": int(scene.classes[k]) + 1,
+        "bbox": [float(v) for v in bounding_box(modal)],
+        "segmentation": encode(modal),
+        "amodal_segmentation": encode(amodal),
+        "amodal_bbox": [float(v) for v in bounding_box(amodal)],
+        "iscrowd": 0,
+        "is_stuff": 0,
+        "occlude_rate": int((amodal & ~modal).sum()) / int(amodal.sum()),
+        "name": CLASSES[scene.classes[k]],
+    }
+
+
+def _check_size(size) -> tuple[int, int]:
+    if len(tuple(size)) != 2 or not all(isinstance(s, int | np.integer) for s in size):
+        raise ValueError(f"size must be two integers, got {size!r}")
+    if not all(SMALLEST <= s <= LARGEST for s in size):
+        raise ValueError(f"size must lie in [{SMALLEST}, {LARGEST}] pixels, got {size!r}")
+    return int(size[0]), int(size[1])
+
+
+def _check_count(count) -> tuple[int, int]:
+    pair = (count, count) if isinstance(count, int | np.integer) else tuple(count)
+    if len(pair) != 2 or not all(isinstance(c, int | np.integer) for c in pair):
+        raise ValueError(f"num_instances must be an integer or two, got {count!r}")
+    if not 0 <= pair[0] <= pair[1] <= MOST_INSTANCES:
+        raise ValueError(
+            f"num_instances must satisfy 0 <= lowest <= highest <= {MOST_INSTANCES}, got {count!r}"
+        )
+    return int(pair[0]), int(pair[1])
+
+
+def _check_classes(classes: Sequence[str] | None) -> tuple[int, ...]:
+    names = CLASSES if classes is None else tuple(classes)
+    unknown = [n for n in names if n not in CLASSES]
+    if unknown or not names:
+        raise ValueError(f"classes must be names out of {CLASSES}, got {classes!r}")
+    return tuple(sorted({CLASSES.index(n) for n in names}))
+
+
+def _pixels(name: str, value: int | None, default: int) -> int:
+    if value is None:
+        return default
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1 pixel, got {value!r}")
+    return int(value)
