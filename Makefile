@@ -1,0 +1,83 @@
+# From a bare machine with Python >= 3.10: `make demo` and `make test`. `make help` lists the rest.
+
+PYTHON ?= python3
+JOBS ?= 2
+PYTEST_ARGS ?=
+DEMO_OUTPUT ?= output/demo
+
+VENV := .venv
+BIN := $(VENV)/bin
+VENV_STAMP := $(VENV)/.made
+INSTALL_STAMP := $(VENV)/.installed
+SOLVER_STAMP := $(VENV)/.solver-compiled
+
+# The stamps say what is done already; every other target runs each time.
+.PHONY: help install demo test lint format clean new-venv
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+	@echo "Variables: PYTHON=$(PYTHON) (makes .venv), JOBS=$(JOBS) (test processes), PYTEST_ARGS=..."
+
+install: $(INSTALL_STAMP) ## make .venv and install everything into it
+
+demo: $(SOLVER_STAMP) ## run the main job and write the report output/demo/index.html
+	OMP_WAIT_POLICY=PASSIVE MPLBACKEND=Agg $(BIN)/python demo/main_job.py --output $(DEMO_OUTPUT)
+	@echo "Report: $(CURDIR)/$(DEMO_OUTPUT)/index.html"
+
+# One thread per process: several threads in each of several processes slow PyTorch down tenfold.
+test: $(SOLVER_STAMP) ## run the test suite (PYTEST_ARGS="-k crf" runs a part)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+lint: $(INSTALL_STAMP) ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALL_STAMP) ## put the format right, and what else ruff can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove what the commands above made, but for .venv and your own output/
+	rm -rf output/demo build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# A usable .venv that is there already is taken as it is; a half-made one is made anew.
+$(VENV_STAMP):
+	@$(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 10))' 2> /dev/null \
+	  || $(MAKE) --no-print-directory new-venv
+	@touch $@
+
+new-venv:
+	@command -v "$(PYTHON)" > /dev/null || { \
+	  echo "There is no '$(PYTHON)'. Install Python 3.10 or newer, or: make PYTHON=/path/to/python ..."; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "'$(PYTHON)' is $$("$(PYTHON)" --version 2>&1); needed is Python 3.10 or newer." ; \
+	  echo "With a newer one beside it: make PYTHON=python3.12 ..."; exit 1; }
+	@"$(PYTHON)" -c 'import venv, ensurepip' 2> /dev/null || { \
+	  echo "'$(PYTHON)' cannot make virtual environments: its modules venv and ensurepip are missing." ; \
+	  echo "Debian and Ubuntu: sudo apt install python3-venv. Others: a complete Python."; exit 1; }
+	"$(PYTHON)" -m venv --clear $(VENV)
+
+# --no-compile: Python compiles what is imported anyway, a small part of these libraries.
+$(INSTALL_STAMP): setup.py tools/install_detectron2.py $(VENV_STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --upgrade "pip>=23"
+	$(BIN)/python -m pip install --disable-pip-version-check --no-compile --editable ".[all,test]"
+	$(BIN)/python tools/install_detectron2.py
+	@touch $@
+
+# The fast solver compiles itself at its first call and keeps the result: once here, instead of once
+# in each of several processes later. A failure is for the tests to tell.
+define FIRST_SOLVE
+from occ_order import crf, masks, scenes, targets
+scene = scenes.generate(0, size=(48, 64))
+ids = masks.paint(scene.modal, occlusion=scene.occlusion)
+occludes = crf.occludes_from_target(*targets.oriented_boundary(ids, scene.occlusion))
+for bound in ("constant", "alternate"):
+    crf.solve((ids == 0).astype(float), occludes, bound=bound)
+endef
+export FIRST_SOLVE
+
+$(SOLVER_STAMP): $(INSTALL_STAMP) $(wildcard occ_order/crf/*.py)
+	@echo "Compiling the solver of the CRF: about half a minute, once."
+	@OMP_NUM_THREADS=1 $(BIN)/python -c "$$FIRST_SOLVE" || echo "It failed; the tests will say more."
+	@touch $@

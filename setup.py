@@ -1,0 +1,62 @@
+"""Packaging of occ_order; INSTALL.md explains the choices."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+
+# What masks, orders, metrics, the CRF and generated scenes need: no PyTorch, no Detectron2.
+ARRAYS = [
+    "numpy>=1.26",
+    "scipy>=1.11.4",
+    "opencv-python-headless>=4.10",
+    "pycocotools>=2.0.8",
+    "PyMaxflow>=1.3.2",
+    "networkx>=3.2",
+    "numba>=0.60",
+    "pillow>=10.3",
+    "tqdm>=4.66",
+]
+REPORT = ["matplotlib>=3.8.2", "jinja2>=3.1"]
+# Detectron2 itself cannot stand here: it has no release on the package index.
+NETWORKS = ["torch>=2.4", "torchvision>=0.19"]
+TEST = ["pytest>=8.0", "pytest-xdist>=3.5", "hypothesis>=6.100", "scikit-learn>=1.4", "ruff>=0.9"]
+
+
+def read_version() -> str:
+    """Version out of occ_order/__init__.py, read as text: nothing is imported."""
+    text = (HERE / "occ_order" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
+    if found is None:
+        raise ValueError('occ_order/__init__.py has no line __version__ = "..."')
+    return found.group(1)
+
+
+def read_readme() -> str:
+    """README.md, or nothing where only the package was copied."""
+    readme = HERE / "README.md"
+    return readme.read_text(encoding="utf-8") if readme.exists() else ""
+
+
+setup(
+    name="occ_order",
+    version=read_version(),
+    description="Instances, who occludes whom, and who is nearer: a Detectron2 extension",
+    long_description=read_readme(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=find_packages(include=["occ_order", "occ_order.*"]),
+    package_data={"occ_order": ["**/*.j2", "**/*.jinja", "**/*.json", "**/*.yaml", "**/*.css"]},
+    zip_safe=False,
+    install_requires=ARRAYS,
+    extras_require={
+        "report": REPORT,
+        "networks": NETWORKS + REPORT,
+        "test": TEST,
+        "all": NETWORKS + REPORT,
+    },
+)

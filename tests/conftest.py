@@ -1,0 +1,86 @@
+"""What every test runs under: one thread, fixed seeds, no network, no window."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import sys
+from pathlib import Path
+
+# Before any library is imported: they read these once. One thread per process, because a second
+# one makes PyTorch many times slower when several test processes share the processors.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+
+import hypothesis
+import numpy as np
+import pytest
+
+hypothesis.settings.register_profile("occ_order", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("occ_order")
+
+PHOTOGRAPHS = "OCC_ORDER_COCOA_DEMO"
+LOOPBACK = {"localhost", "::1", "", None}
+
+
+class NetworkBlocked(RuntimeError):
+    """A test reached for the network; not an OSError, so that no code mistakes it for bad luck."""
+
+
+def _refuse_remote(host: object) -> None:
+    if isinstance(host, bytes):
+        host = host.decode()
+    if host not in LOOPBACK and not str(host).startswith("127."):
+        raise NetworkBlocked(f"tests must not use the network; tried to reach {host!r}")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_network():
+    """Connections and look-ups outside this machine raise, in this process."""
+    patch = pytest.MonkeyPatch()
+    real_lookup = socket.getaddrinfo
+
+    def guarded(real):
+        def connect(self, address):
+            if self.family != getattr(socket, "AF_UNIX", None):
+                _refuse_remote(address[0])
+            return real(self, address)
+
+        return connect
+
+    def lookup(host, *args, **kwargs):
+        if host != socket.gethostname():
+            _refuse_remote(host)
+        return real_lookup(host, *args, **kwargs)
+
+    patch.setattr(socket.socket, "connect", guarded(socket.socket.connect))
+    patch.setattr(socket.socket, "connect_ex", guarded(socket.socket.connect_ex))
+    patch.setattr(socket, "getaddrinfo", lookup)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def _same_start():
+    """Every test starts from the same random state; PyTorch only if something imported it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(0)
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def cocoa_demo() -> Path:
+    """Folder of five photographs with human COCOA annotation; skips where none is named."""
+    folder = os.environ.get(PHOTOGRAPHS)
+    if not folder:
+        pytest.skip(f"{PHOTOGRAPHS} is not set: no folder of annotated photographs")
+    path = Path(folder).absolute()
+    if not path.is_dir():
+        pytest.fail(f"{PHOTOGRAPHS}={folder}: no such folder")
+    return path

@@ -1,0 +1,484 @@
+"""Hygiene of the whole repository, and of the tests themselves.
+
+Patterns are written so that they do not match their own text: this file is checked as well.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import os
+import random
+import re
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+GENERATED = {"build", "dist", "output", "__pycache__"}
+LARGE = 1_000_000
+LARGE_ALLOWED: set[str] = set()
+"""Files above 1 MB that belong here."""
+
+NAMES_THE_PHOTOGRAPHS = ".ci/run"
+"""The one file that says where the photographs of the tests may lie, beside the checkout."""
+
+FORBIDDEN_TEXT = {
+    "a folder of one machine": r"(?<![\w.:/~*$}-])/(?:home|root|work|tmp|Users|mnt|scratch)/\w",
+    "a host of a package registry": r"pythonhosted\.|pypi\.org|index[-]url",
+    "an unfinished thought": r"\b(?:TO[D]O|FIX[M]E|X[X]X)\b",
+    "a conflict mark": r"^(?:<{7}|>{7}) ",
+}
+PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".ico", ".npz", ".pth", ".woff2"}
+
+COMPARES = {"allclose", "array_equal", "array_equiv", "equal", "isclose", "is_close", "issubset"}
+CHECKS = ("assert", "_assert", "check", "_check", "raises", "warns", "fail", "same", "expect")
+
+
+def unlisted_files() -> list[str]:
+    """Every file below the root, for a copy without git: what is made anew is left out."""
+    found = []
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = [
+            name
+            for name in folders
+            if name not in GENERATED
+            and not name.endswith(".egg-info")
+            and (name == ".ci" or not name.startswith("."))
+        ]
+        found += [Path(folder, name).relative_to(ROOT).as_posix() for name in files]
+    return found
+
+
+@functools.cache
+def all_files() -> tuple[str, ...]:
+    """Tracked files, and untracked ones that git does not ignore; relative to the root."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    listed = (ROOT / ".git").exists() and done.returncode == 0
+    names = done.stdout.split("\0") if listed else unlisted_files()
+    return tuple(sorted(name for name in set(names) if name and (ROOT / name).is_file()))
+
+
+@functools.cache
+def text_of(name: str) -> str:
+    """A text file of the repository."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def tree_of(name: str) -> ast.Module:
+    """Syntax tree of a Python file of the repository."""
+    return ast.parse(text_of(name))
+
+
+def text_files() -> list[str]:
+    """Everything but pictures and weights."""
+    return [name for name in all_files() if Path(name).suffix.lower() not in PICTURES]
+
+
+def python_files(*folders: str) -> list[str]:
+    """Python files, all or those below ``folders``."""
+    names = [name for name in all_files() if name.endswith(".py")]
+    return [n for n in names if not folders or n.startswith(tuple(f"{f}/" for f in folders))]
+
+
+def markdown_files() -> list[str]:
+    """All documents."""
+    return [name for name in all_files() if name.endswith(".md")]
+
+
+def last_name(node: ast.AST) -> str | None:
+    """``c`` of ``a.b.c`` and of ``c``; None for any other expression."""
+    return getattr(node, "attr", getattr(node, "id", None))
+
+
+# --- what a Python file must not hold: each gives the lines at fault
+
+
+def discarded_comparisons(tree: ast.AST) -> list[int]:
+    """Comparisons whose result nobody looks at."""
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr)
+        and (
+            isinstance(node.value, (ast.Compare, ast.BoolOp))
+            or (isinstance(node.value, ast.Call) and last_name(node.value.func) in COMPARES)
+        )
+    ]
+
+
+def always_true_asserts(tree: ast.AST) -> list[int]:
+    """``assert (a, b)``, ``assert True``, ``assert "text"``."""
+    asserts = [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+    return [
+        node.lineno
+        for node in asserts
+        if (isinstance(node.test, ast.Tuple) and node.test.elts)
+        or (isinstance(node.test, ast.Constant) and node.test.value)
+    ]
+
+
+def bare_excepts(tree: ast.AST) -> list[int]:
+    """``except:``, which also swallows an interrupt from the keyboard."""
+    handlers = (node for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler))
+    return [node.lineno for node in handlers if node.type is None]
+
+
+def cuda_calls(tree: ast.AST) -> list[int]:
+    """``x.cuda()``: fails without a GPU; ``.to(device)`` does not."""
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "cuda"
+    ]
+
+
+def debuggers(tree: ast.AST) -> list[int]:
+    """Breakpoints left behind."""
+    names = {"pdb", "ipdb", "pudb"}
+
+    def stops(node: ast.AST) -> bool:
+        if isinstance(node, ast.Import):
+            return bool(names & {alias.name for alias in node.names})
+        if isinstance(node, ast.ImportFrom):
+            return node.module in names
+        calls = ("breakpoint", "set_trace")
+        return isinstance(node, ast.Call) and last_name(node.func) in calls
+
+    return [node.lineno for node in ast.walk(tree) if stops(node)]
+
+
+def collected_tests(tree: ast.AST) -> list[ast.FunctionDef]:
+    """Functions that pytest collects, also in classes."""
+    found = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    return [node for node in found if node.name.startswith("test_")]
+
+
+def cannot_fail(tree: ast.AST) -> list[int]:
+    """Tests without an assertion, an expected error, a call of a checker, or ``check=True``."""
+
+    def checks(node: ast.AST) -> bool:
+        if isinstance(node, ast.Assert):
+            return True
+        if not isinstance(node, ast.Call):
+            return False
+        strict = any(k.arg == "check" and getattr(k.value, "value", 0) for k in node.keywords)
+        return strict or (last_name(node.func) or "").startswith(CHECKS)
+
+    return [f.lineno for f in collected_tests(tree) if not any(map(checks, ast.walk(f)))]
+
+
+def undocumented(tree: ast.Module) -> list[int]:
+    """The module, its public functions and classes, and the public methods of those."""
+    found = [] if ast.get_docstring(tree) else [1]
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    pending = list(tree.body)
+    while pending:
+        node = pending.pop()
+        if not isinstance(node, definitions) or node.name.startswith("_"):
+            continue
+        decorators = {last_name(d) for d in node.decorator_list}
+        if not ast.get_docstring(node) and not decorators & {"overload", "setter", "override"}:
+            found.append(node.lineno)
+        if isinstance(node, ast.ClassDef):
+            pending += node.body
+    return sorted(found)
+
+
+EVERYWHERE = [bare_excepts, cuda_calls, debuggers]
+IN_TESTS = [discarded_comparisons, always_true_asserts, cannot_fail]
+
+
+@pytest.mark.parametrize(
+    ("check", "bad", "good"),
+    [
+        (discarded_comparisons, "a == b", "assert a == b"),
+        (discarded_comparisons, "np.allclose(a, b)", "assert np.allclose(a, b)"),
+        (discarded_comparisons, "torch.equal(a, b)", "same = torch.equal(a, b)"),
+        (discarded_comparisons, "a and b", "np.testing.assert_allclose(a, b)"),
+        (always_true_asserts, "assert (a == 1, 'one')", "assert a == 1, 'one'"),
+        (always_true_asserts, "assert True", "assert not a"),
+        (bare_excepts, "try: a\nexcept: b", "try: a\nexcept ValueError: b"),
+        (cuda_calls, "x.cuda()", "torch.cuda.is_available()"),
+        (debuggers, "import pdb", "import pdbfile"),
+        (debuggers, "breakpoint()", "breakpoints = 2"),
+        (debuggers, "from ipdb import set_trace", "from pathlib import Path"),
+        (cannot_fail, "def test_a(): f(1)", "def test_a(): assert f(1)"),
+        (cannot_fail, "def test_a(): run(x, check=False)", "def test_a(): run(x, check=True)"),
+        (cannot_fail, "def test_a():\n '''assert'''", "def test_a():\n with raises(E): f()"),
+        (cannot_fail, "class TestA:\n def test_a(self): f()", "def helper(): f()"),
+        (undocumented, "", "'''m'''"),
+        (undocumented, "'''m'''\ndef f(): pass", "'''m'''\ndef _f(): pass"),
+        (undocumented, "'''m'''\nclass A: pass", "'''m'''\nclass A:\n '''a'''"),
+        (undocumented, "'''m'''\nclass A:\n '''a'''\n def f(self): pass", "'''m'''\nf = 1"),
+    ],
+)
+def test_each_check_finds_its_fault_and_no_other(check, bad, good):
+    assert len(check(ast.parse(bad))) == 1
+    assert check(ast.parse(good)) == []
+
+
+@pytest.mark.parametrize(
+    ("what", "bad", "good"),
+    [
+        ("a folder of one machine", "open('/hom" + "e/me/x')", "https://a.b/home/x, ../tmp/x"),
+        ("a folder of one machine", "cd /tm" + "p/x", "cd data/tmp/x and tmp/x"),
+        ("a host of a package registry", "files.python" + "hosted.org", "from PyPI"),
+        ("a host of a package registry", "--index" + "-url x", "the index of a URL"),
+        ("an unfinished thought", "# TO" + "DO: more", "# todos and methods"),
+        ("a conflict mark", "<" * 7 + " HEAD", "a << 7 >> 2"),
+    ],
+)
+def test_each_pattern_finds_its_fault_and_no_other(what, bad, good):
+    assert re.search(FORBIDDEN_TEXT[what], bad, re.MULTILINE)
+    assert not re.search(FORBIDDEN_TEXT[what], good, re.MULTILINE)
+
+
+# --- the repository
+
+
+def test_the_files_are_found():
+    assert {"setup.py", "LICENSE", "occ_order/__init__.py", ".ci/run"} <= set(all_files())
+    assert not any(".venv/" in name or "__pycache__" in name for name in all_files())
+
+
+def test_a_copy_without_git_lists_the_same_sources():
+    listed = set(python_files())
+    walked = {name for name in unlisted_files() if name.endswith(".py")}
+    assert listed <= walked
+
+
+@pytest.mark.parametrize("check", EVERYWHERE, ids=lambda check: check.__name__)
+def test_python_files_hold_no(check):
+    faults = [f"{name}:{line}" for name in python_files() for line in check(tree_of(name))]
+    assert not faults, "\n" + "\n".join(faults)
+
+
+@pytest.mark.parametrize("check", IN_TESTS, ids=lambda check: check.__name__)
+def test_tests_hold_no(check):
+    faults = [f"{name}:{line}" for name in python_files("tests") for line in check(tree_of(name))]
+    assert not faults, "\n" + "\n".join(faults)
+
+
+def test_everything_public_is_documented():
+    names = python_files("occ_order", "tools", "datasets", "demo", "projects")
+    public = [name for name in names if not re.search(r"/_[a-z]", name)]
+    faults = [f"{name}:{line}" for name in public for line in undocumented(tree_of(name))]
+    assert not faults, "\n" + "\n".join(faults)
+
+
+@pytest.mark.parametrize("what", FORBIDDEN_TEXT)
+def test_text_holds_no(what):
+    faults = []
+    for name in text_files():
+        text = text_of(name)
+        for found in re.finditer(FORBIDDEN_TEXT[what], text, re.MULTILINE):
+            line = text.count("\n", 0, found.start()) + 1
+            faults.append(f"{name}:{line}: {found.group()}")
+    assert not faults, "\n" + "\n".join(faults)
+
+
+def test_one_file_says_where_the_photographs_may_lie():
+    place = "shared/" + "data"
+    assert [name for name in text_files() if place in text_of(name)] == [NAMES_THE_PHOTOGRAPHS]
+
+
+def test_no_file_is_large():
+    large = {name for name in all_files() if (ROOT / name).stat().st_size > LARGE}
+    assert large <= LARGE_ALLOWED
+
+
+def test_scripts_can_be_run():
+    scripts = [name for name in text_files() if text_of(name).startswith("#!")]
+    assert NAMES_THE_PHOTOGRAPHS in scripts
+    assert [name for name in scripts if not os.access(ROOT / name, os.X_OK)] == []
+
+
+def test_every_folder_of_the_package_is_a_package():
+    folders = {Path(name).parent for name in python_files("occ_order")}
+    assert [f for f in sorted(folders) if f"{f.as_posix()}/__init__.py" not in all_files()] == []
+
+
+def test_every_other_file_of_the_package_is_installed_with_it():
+    """By the patterns of ``package_data`` in setup.py."""
+    endings = tuple(re.findall(r"\"\*\*/\*([^\"]+)\"", text_of("setup.py")))
+    others = [name for name in all_files() if re.match(r"occ_order/.*(?<!\.py)$", name)]
+    assert ".json" in endings
+    assert [name for name in others if not name.endswith(endings)] == []
+
+
+# --- what tests/conftest.py promises
+
+
+@pytest.mark.parametrize("address", [("192.0.2.1", 80), ("an.example", 443), (b"an.example", 1)])
+def test_the_network_is_out_of_reach(address):
+    with pytest.raises(RuntimeError, match="must not use the network"):
+        socket.create_connection(address, timeout=0.1)
+    with socket.socket() as plain, pytest.raises(RuntimeError, match="must not use the network"):
+        plain.connect_ex(address)
+
+
+def test_this_machine_is_within_reach():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        with socket.create_connection(address, timeout=5) as client:
+            assert client.getpeername() == address
+
+
+def test_pytorch_uses_one_thread():
+    torch = pytest.importorskip("torch")
+    assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize("again", [1, 2])
+def test_every_test_starts_from_the_same_random_state(again):
+    assert (random.random(), np.random.rand()) == (
+        random.Random(0).random(),
+        np.random.RandomState(0).rand(),
+    )
+
+
+# --- the Makefile, in a folder of its own
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Runs make on a copy of the Makefile; gives the exit status and everything printed."""
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "tools").mkdir()
+    for name in ("setup.py", "tools/install_detectron2.py"):
+        (tmp_path / name).touch()
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+
+    def run(*arguments: str) -> tuple[int, str]:
+        command = ["make", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+def fake_python(folder: Path, refuses: str) -> str:
+    """A Python that fails the check whose code holds ``refuses``."""
+    path = folder / "fake-python"
+    path.write_text(
+        f'#!/bin/sh\ncase "$*" in *--version*) echo Python 3.9.1;; *{refuses}*) exit 1;; esac\n',
+        encoding="utf-8",
+    )
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_make_alone_lists_every_target(make):
+    status, printed = make()
+    assert status == 0
+    assert {"demo", "test", "lint", "install", "clean", "help"} <= make_targets_named(
+        "\n".join(f"`{line.strip()}`" for line in printed.splitlines())
+    )
+
+
+@pytest.mark.parametrize("target", ["install", "demo", "test", "lint"])
+def test_make_without_a_python_says_so(make, target):
+    status, printed = make(target, "PYTHON=no-such-python")
+    assert status != 0
+    assert "There is no 'no-such-python'. Install Python 3.10 or newer" in printed
+
+
+@pytest.mark.parametrize(
+    ("refuses", "told"),
+    [
+        ("version_info", "is Python 3.9.1; needed is Python 3.10 or newer"),
+        ("ensurepip", "sudo apt install python3-venv"),
+    ],
+)
+def test_make_with_an_unfit_python_says_what_is_needed(make, tmp_path, refuses, told):
+    status, printed = make("install", f"PYTHON={fake_python(tmp_path, refuses)}")
+    assert status != 0
+    assert told in printed
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_make_does_nothing_twice(make, tmp_path):
+    (tmp_path / ".venv").mkdir()
+    for stamp in (".made", ".installed"):
+        (tmp_path / ".venv" / stamp).touch()
+    status, printed = make("install", "PYTHON=no-such-python")
+    assert status == 0 and "Nothing to be done" in printed
+    later = (tmp_path / ".venv" / ".installed").stat().st_mtime + 10
+    os.utime(tmp_path / "setup.py", (later, later))
+    assert make("install", "--dry-run", "PYTHON=no-such-python")[1].count("pip install") == 2
+
+
+# --- documents
+
+
+def code_of(document: str) -> str:
+    """The code blocks and code words of a document, one a line."""
+    blocks = re.findall(r"^```[^\n]*\n(.*?)^```", document, re.MULTILINE | re.DOTALL)
+    rest = re.sub(r"^```.*?^```", "", document, flags=re.MULTILINE | re.DOTALL)
+    return "\n".join([*blocks, *re.findall(r"`([^`\n]+)`", rest)])
+
+
+def make_targets_named(document: str) -> set[str]:
+    """Targets of the ``make`` commands in the code of a document."""
+    pattern = (
+        r"^(?:\$ )?(?:[A-Z_]+=\S+ )*make((?: +[A-Z_]+=(?:\"[^\"]*\"|\S+))*(?: +[a-z][a-z-]*)*)"
+    )
+    arguments = " ".join(re.findall(pattern, code_of(document), re.MULTILINE)).split()
+    return {argument for argument in arguments if re.fullmatch("[a-z][a-z-]*", argument)}
+
+
+def links(document: str) -> list[str]:
+    """Relative targets of links and pictures, without their anchors."""
+    prose = re.sub(r"^```.*?^```|`[^`\n]+`", "", document, flags=re.MULTILINE | re.DOTALL)
+    found = re.findall(r"\]\(\s*<?([^)\s>]+)", prose)
+    found += re.findall(r"<(?:img|a)\b[^>]*?(?:src|href)=\"([^\"]+)\"", prose)
+    found += re.findall(r"^\[[^\]]+\]:\s*(\S+)", prose, re.MULTILINE)
+    bare = (target.split("#")[0] for target in found if not re.match(r"[a-z]+:", target))
+    return [target for target in bare if target]
+
+
+def test_links_and_targets_are_found_in_a_document():
+    document = (
+        "Run `make test` or `make JOBS=4 demo`, and make sure of it.\n"
+        "```bash\n$ make install lint\nPYTHON=x make help  # make nothing\n[no](link.md)\n```\n"
+        "[a](b.md#part) ![p](<q.png>) [web](https://x.y/z.md) [top](#top) `[c](d.md)`\n"
+        '<img src="r.png" width="3">\n[ref]: e/f.md\n'
+    )
+    assert make_targets_named(document) == {"test", "demo", "install", "lint", "help"}
+    assert sorted(links(document)) == ["b.md", "e/f.md", "q.png", "r.png"]
+
+
+def test_links_lead_somewhere():
+    faults = [
+        f"{name} -> {target}"
+        for name in markdown_files()
+        for target in links(text_of(name))
+        if not (ROOT / name).parent.joinpath(target).exists()
+    ]
+    assert not faults, "\n" + "\n".join(faults)
+
+
+def test_make_targets_named_in_documents_exist():
+    targets = set(re.findall(r"^([a-z][a-z-]*):", text_of("Makefile"), re.MULTILINE))
+    assert {"demo", "test", "lint", "install", "clean", "help"} <= targets
+    faults = {
+        f"{name}: make {target}"
+        for name in markdown_files()
+        for target in make_targets_named(text_of(name)) - targets
+    }
+    assert not faults, sorted(faults)
+
+
+def test_the_two_commands_stand_in_the_readme():
+    assert {"demo", "test"} <= make_targets_named(text_of("README.md"))
