@@ -1,0 +1,334 @@
+"""Pictures as arrays: checking, enlarging, joining, labelling, encoding.
+
+Shape shorthand: ``H, W`` size in pixels of what goes in, ``N`` instances. A *picture* is always
+uint8 (H, W, 3) in RGB order, never BGR; a *point* is (x, y) in pixels from the top left corner of
+the picture, the centre of the top left pixel being (0, 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+
+INK = (28, 32, 38)
+"""Dark text and lines on white."""
+
+PAPER = (255, 255, 255)
+"""Background of every drawn figure, so that one file is legible on light and dark pages."""
+
+MUTED = (110, 118, 128)
+"""Secondary text, and relations that carry less weight."""
+
+
+def check_picture(image: np.ndarray, name: str = "image") -> np.ndarray:
+    """Returns `image` as a contiguous RGB picture; grey (H, W) arrays are repeated.
+
+    Args:
+        image: uint8 (H, W, 3) RGB or uint8 (H, W).
+        name: what to call it in the error.
+
+    Raises:
+        ValueError: any other shape or dtype (alpha channels must be dropped by the caller).
+    """
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
+        raise ValueError(
+            f"{name} must be uint8 of shape (H, W, 3) in RGB or (H, W), "
+            f"got {image.dtype} {image.shape}"
+        )
+    if image.ndim == 2:
+        image = np.repeat(image[..., None], 3, axis=2)
+    return np.ascontiguousarray(image)
+
+
+def check_masks(masks: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Returns `masks` as a bool (N, H, W) array.
+
+    Args:
+        masks: (N, H, W), any dtype that means false at 0.
+        size: (H, W) that the masks must have, if known.
+
+    Raises:
+        ValueError: not three axes, or another size than `size`.
+    """
+    masks = np.asarray(masks)
+    if masks.ndim != 3:
+        raise ValueError(f"masks must have shape (N, H, W), got {masks.shape}")
+    if size is not None and masks.shape[1:] != tuple(size):
+        raise ValueError(f"masks are {masks.shape[1:]} but the picture is {tuple(size)} (H, W)")
+    return masks.astype(bool, copy=False)
+
+
+def enlarge(image: np.ndarray, scale: int, *, smooth: bool = True) -> np.ndarray:
+    """Enlarges by a whole factor.
+
+    Args:
+        image: (H, W) or (H, W, C), uint8 or float32.
+        scale: factor >= 1.
+        smooth: cubic interpolation (photographs); otherwise pixels become squares.
+
+    Returns:
+        (H * scale, W * scale[, C]), same dtype.
+
+    Raises:
+        ValueError: `scale` below 1.
+    """
+    if scale < 1:
+        raise ValueError(f"scale must be a whole number >= 1, got {scale}")
+    if scale == 1 or image.size == 0:  # OpenCV refuses empty arrays
+        return np.repeat(np.repeat(image, scale, axis=0), scale, axis=1)
+    flag = cv2.INTER_CUBIC if smooth else cv2.INTER_NEAREST
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=flag)
+
+
+def enlarge_mask(mask: np.ndarray, scale: int) -> np.ndarray:
+    """Enlarges a bool (H, W) mask with a smoothed outline to bool (H * scale, W * scale)."""
+    if scale == 1 or mask.size == 0:
+        return np.repeat(np.repeat(mask, scale, axis=0), scale, axis=1)
+    soft = cv2.resize(
+        mask.astype(np.float32), None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR
+    )
+    return soft > 0.5
+
+
+def display_scale(height: int, width: int, *, target: int = 640) -> int:
+    """Whole factor that brings the longer side of a small image near `target` pixels."""
+    longest = max(height, width)
+    return max(1, round(target / longest)) if longest else 1
+
+
+def fade(image: np.ndarray, amount: float = 0.75, *, toward: Sequence[int] = PAPER) -> np.ndarray:
+    """Grey version of a picture, mixed with `toward`, as a quiet ground for coloured lines.
+
+    Args:
+        image: picture (H, W, 3).
+        amount: 0 keeps the grey picture, 1 gives the plain colour.
+        toward: RGB colour.
+
+    Returns:
+        picture (H, W, 3).
+    """
+    if image.size == 0:
+        return image.copy()
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)[..., None]
+    mixed = grey * (1 - amount) + np.asarray(toward, np.float32) * amount
+    return np.rint(mixed).astype(np.uint8)
+
+
+@lru_cache(maxsize=32)
+def font(size: int, bold: bool = True) -> ImageFont.FreeTypeFont:
+    """The DejaVu Sans face that comes with matplotlib, so that no system font is needed."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), size)
+
+
+def label_points(masks: np.ndarray) -> np.ndarray:
+    """Where to write a label: the point of each mask that is farthest from its outline.
+
+    Unlike the centroid it always lies inside, also for a ring or a mask cut in two.
+
+    Args:
+        masks: bool (N, H, W).
+
+    Returns:
+        float64 (N, 2), (x, y) in pixels; NaN for an empty mask.
+    """
+    points = np.full((len(masks), 2), np.nan)
+    for point, mask in zip(points, check_masks(masks), strict=True):
+        if mask.any():
+            padded = np.pad(mask, 1).astype(np.uint8)
+            depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)
+            y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+            point[:] = x - 1, y - 1
+    return points
+
+
+def draw_labels(
+    picture: np.ndarray,
+    texts: Sequence[str],
+    points: np.ndarray,
+    colors: np.ndarray,
+    *,
+    size: int | Sequence[int] = 15,
+) -> np.ndarray:
+    """Writes short labels on rounded plates, each centred on its point and kept inside.
+
+    Args:
+        picture: (H, W, 3); not changed.
+        texts: N strings; an empty one is skipped.
+        points: (N, 2), (x, y); a row with NaN is skipped.
+        colors: uint8 (N, 3), colour of the plates; the text is black or white on it.
+        size: font size in pixels, one for all or N.
+
+    Returns:
+        A new picture.
+    """
+    canvas = Image.fromarray(picture)
+    if not picture.size:
+        return picture.copy()
+    draw = ImageDraw.Draw(canvas)
+    sizes = np.broadcast_to(size, len(texts)).tolist()
+    for text, point, color, size in zip(texts, points, colors, sizes, strict=True):
+        if not text or not np.isfinite(point).all():
+            continue
+        face = font(size)
+        left, top, right, bottom = draw.textbbox((0, 0), text, font=face)
+        half = np.array([(right - left) / 2 + size * 0.4, (bottom - top) / 2 + size * 0.3])
+        half[0] = max(half[0], half[1])
+        limit = np.array([canvas.width - 1, canvas.height - 1])
+        centre = np.clip(
+            point, np.minimum(half + 1, limit / 2), np.maximum(limit - half, limit / 2)
+        )
+        plate = [*(centre - half), *(centre + half)]
+        draw.rounded_rectangle(plate, radius=half[1], fill=tuple(color), outline=PAPER, width=2)
+        start = centre - [(left + right) / 2, (top + bottom) / 2]
+        draw.text(tuple(start), text, font=face, fill=text_color(color))
+    return np.asarray(canvas).copy()
+
+
+def text_color(background: Sequence[int]) -> tuple[int, int, int]:
+    """Black or white, whichever reads better on an RGB colour (WCAG relative luminance)."""
+    linear = (np.asarray(background, np.float64) / 255) ** 2.2
+    return INK if linear @ (0.2126, 0.7152, 0.0722) > 0.3 else PAPER
+
+
+def text_width(text: str, size: int, *, bold: bool = True) -> int:
+    """Width in pixels of one line of text."""
+    return int(np.ceil(font(size, bold).getlength(text)))
+
+
+def write(
+    picture: np.ndarray,
+    text: str,
+    point: Sequence[float],
+    *,
+    size: int = 15,
+    color: Sequence[int] = INK,
+    bold: bool = False,
+    anchor: str = "lm",
+) -> None:
+    """Writes one line of plain text into `picture`, in place.
+
+    Args:
+        picture: (H, W, 3), changed.
+        text: one line.
+        point: (x, y) of the anchor.
+        size: font size in pixels.
+        color: RGB.
+        bold: bold face.
+        anchor: Pillow's two letters, "lm" = left middle, "mm" = centred.
+    """
+    canvas = Image.fromarray(picture)
+    draw = ImageDraw.Draw(canvas)
+    draw.text(tuple(point), text, font=font(size, bold), fill=tuple(color), anchor=anchor)
+    picture[...] = np.asarray(canvas)
+
+
+def join(
+    pictures: Sequence[np.ndarray],
+    *,
+    axis: int = 1,
+    gap: int = 12,
+    background: Sequence[int] = PAPER,
+) -> np.ndarray:
+    """Puts pictures beside (axis 1) or below (axis 0) one another, centred, never resized.
+
+    Args:
+        pictures: pictures of any sizes; an empty list gives a (0, 0, 3) picture.
+        axis: 1 = from left to right, 0 = from top to bottom.
+        gap: pixels between them.
+        background: RGB of everything uncovered.
+
+    Returns:
+        picture.
+    """
+    if not pictures:
+        return np.zeros((0, 0, 3), np.uint8)
+    across = 1 - axis
+    size = [0, 0]
+    size[axis] = sum(p.shape[axis] for p in pictures) + gap * (len(pictures) - 1)
+    size[across] = max(p.shape[across] for p in pictures)
+    result = np.full((*size, 3), background, np.uint8)
+    at = 0
+    for picture in pictures:
+        start = [0, 0]
+        start[axis], start[across] = at, (size[across] - picture.shape[across]) // 2
+        height, width = picture.shape[:2]
+        result[start[0] : start[0] + height, start[1] : start[1] + width] = picture
+        at += picture.shape[axis] + gap
+    return result
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A matplotlib figure of width x height pixels that needs no display and no global state."""
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def figure_picture(figure: Figure, *, sharpness: float = 1.0) -> np.ndarray:
+    """Draws a figure into a picture.
+
+    Args:
+        figure: made by `new_figure`.
+        sharpness: pixels per figure pixel; 2 for screens with small pixels.
+
+    Returns:
+        picture (about height * sharpness, width * sharpness, 3).
+    """
+    figure.set_dpi(100 * sharpness)
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+
+
+def png_bytes(picture: np.ndarray, *, colors: int | None = None) -> bytes:
+    """PNG file of a picture.
+
+    Args:
+        picture: (H, W, 3), H and W at least 1.
+        colors: reduce to a palette of at most this many colours (<= 256), for small files.
+
+    Returns:
+        the file's bytes; the same picture always gives the same bytes.
+
+    Raises:
+        ValueError: empty or wrongly typed picture.
+    """
+    picture = _check_encodable(picture)
+    if colors is None:
+        return cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])[
+            1
+        ].tobytes()
+    from io import BytesIO
+
+    buffer = BytesIO()
+    reduced = Image.fromarray(picture).quantize(colors, dither=Image.Dither.FLOYDSTEINBERG)
+    reduced.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def jpeg_bytes(picture: np.ndarray, *, quality: int = 88) -> bytes:
+    """JPEG file of a picture, for photographs and overlays on them.
+
+    Raises:
+        ValueError: empty or wrongly typed picture.
+    """
+    picture = _check_encodable(picture)
+    return cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[
+        1
+    ].tobytes()
+
+
+def _check_encodable(picture: np.ndarray) -> np.ndarray:
+    picture = check_picture(picture, "picture")
+    if not picture.size:
+        raise ValueError(f"cannot encode an empty picture of shape {picture.shape}")
+    return picture

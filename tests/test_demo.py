@@ -1,0 +1,291 @@
+"""The main job end to end, with and without photographs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from occ_order.masks import encode
+from occ_order.order.io import load_results
+
+SCRIPT = Path(__file__).resolve().parents[1] / "demo" / "main_job.py"
+
+
+@pytest.fixture(scope="module")
+def main_job():
+    """demo/main_job.py as a module, on tiny scenes."""
+    spec = importlib.util.spec_from_file_location("main_job", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    patch = pytest.MonkeyPatch()
+    patch.setitem(sys.modules, "main_job", module)
+    spec.loader.exec_module(module)
+    module.SCENE_SIZES = ((64, 80), (96, 72))
+    yield module
+    patch.undo()
+
+
+class Page(HTMLParser):
+    """Sources of the images, targets of the links, open tags, and all text of a page."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.images, self.links, self.ids, self.open, self.text = [], [], set(), [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.ids.add(attributes.get("id"))
+        if tag == "img" and "src" in attributes:
+            self.images.append(attributes["src"])
+        if tag == "a":
+            self.links.append(attributes["href"])
+        if tag not in ("img", "meta"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        """<line/> and the like close themselves."""
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"</{tag}> closes another element"
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def check_page(path: Path) -> Page:
+    page = Page(path.read_text(encoding="utf-8"))
+    assert page.open == []
+    for source in page.images:
+        assert source.startswith("data:image/") or (path.parent / source).is_file()
+    for link in page.links:
+        assert link.startswith("#") and link[1:] in page.ids
+    return page
+
+
+def no_photographs(monkeypatch):
+    monkeypatch.delenv("OCC_ORDER_COCOA_DEMO", raising=False)
+
+
+def test_two_tiny_scenes_end_to_end_and_again(main_job, tmp_path, monkeypatch, capsys):
+    no_photographs(monkeypatch)
+    command = ["--output", str(tmp_path / "new" / "demo"), "--scenes", "2", "--jobs", "1"]
+    assert main_job.main(command) == 0
+    printed = capsys.readouterr().out
+    assert "OCC_ORDER_COCOA_DEMO is not set" in printed and "--cocoa" in printed
+    output = tmp_path / "new" / "demo"
+    page = check_page(output / "index.html")
+    assert len(page.images) >= 2 * 6 + 8
+    assert "2 generated scenes" in " ".join("".join(page.text).split())
+    numbers = json.loads((output / "metrics.json").read_text())
+    rows = numbers["sets"]["scenes"]["rows"]
+    assert len(rows) == 8 and list(numbers["sets"]) == ["scenes"]
+    images = load_results(output / "scenes" / "order_results.json")
+    assert [image["image_id"] for image in images] == [1, 2]
+    assert len(images[0]["instances"]) > 0 and images[0]["cycles"] == []
+    banner = cv2.imread(str(output / "banner.png"))
+    assert banner.shape[1] == 1600 and (output / "banner.png").stat().st_size < 300_000
+    assert main_job.main([*command, "--scenes", "0", "--no-banner"]) == 0
+    assert json.loads((output / "metrics.json").read_text())["sets"] == {}
+
+
+def test_exact_maps_give_back_what_went_in(main_job):
+    """Two squares, one over the other: both found whole, in the right order, by either bound."""
+    masks = np.zeros((2, 40, 60), bool)
+    masks[0, 10:30, 10:30] = True
+    masks[1, 14:34, 30:50] = True
+    example = main_job.Example(
+        "e", "E", 1, np.zeros((40, 60, 3), np.uint8), masks, ["a", "b"], np.ones(2, int),
+        np.array([[0, 1], [0, 0]], np.int8),
+    )  # fmt: skip
+    maps = main_job.input_maps(example)
+    assert set(np.unique(maps[0])) == {0.05, 0.95}
+    for bound in main_job.BOUNDS:
+        outcome = main_job.run_crf(*maps, bound, 40.0)
+        row = main_job.score(
+            [main_job.ground_truth(example)], [main_job.prediction(example, outcome.found)]
+        )
+        assert (row["things_found"], row["orders_right"], row["orders"]) == (2, 1, 1)
+        assert row["weighted_coverage"] == pytest.approx(100.0)
+        assert row["cycles"] == 0.0
+
+
+def test_gaps_remove_a_tenth_and_only_that(main_job):
+    occludes = np.zeros((4, 100, 200), bool)
+    occludes[2, 50] = occludes[3, 20] = True
+    rng = np.random.default_rng(1)
+    damaged = main_job.cut_gaps(occludes, share=0.1, block=12, rng=rng)
+    left = damaged.any(0).sum() / occludes.any(0).sum()
+    assert 0.9 - 12 / 400 <= left <= 0.9
+    assert not (damaged & ~occludes).any()
+    again = main_job.cut_gaps(occludes, share=0.1, block=12, rng=np.random.default_rng(1))
+    assert (again == damaged).all()
+
+
+def test_false_boundary_leaves_no_contradiction_and_no_pair_outside(main_job):
+    occludes = np.zeros((4, 12, 12), bool)
+    main_job.add_false_boundary(occludes, 60, length=6, rng=np.random.default_rng(0))
+    assert occludes.sum() > 60
+    assert not (occludes[0, :, 1:] & occludes[1, :, :-1]).any()
+    assert not (occludes[2, 1:] & occludes[3, :-1]).any()
+    assert not occludes[0, :, 0].any() and not occludes[1, :, -1].any()
+    assert not occludes[2, 0].any() and not occludes[3, -1].any()
+
+
+def test_damage_is_seeded_and_leaves_empty_maps_alone(main_job):
+    background, nothing = np.full((8, 8), 0.95), np.zeros((4, 8, 8), bool)
+    for condition in main_job.CONDITIONS:
+        maps = main_job.damage(background, nothing, condition, np.random.default_rng(0))
+        assert maps[0] is background and maps[1] is nothing
+    occludes = nothing.copy()
+    occludes[2, 4] = True
+    first, second = (
+        main_job.damage(background, occludes, "noisy", np.random.default_rng(3)) for _ in range(2)
+    )
+    assert (first[0] == second[0]).all() and (first[1] == second[1]).all()
+    assert first[0].min() >= 0 and first[0].max() <= 1 and np.ptp(first[0]) > 0.1
+
+
+def cocoa_folder(folder: Path, *, size=(48, 64)) -> Path:
+    """One own COCOA file with a painted picture: a near square, a far one, and a wall of stuff."""
+    height, width = size
+    (folder / "images").mkdir(parents=True)
+    cv2.imwrite(str(folder / "images" / "one.png"), np.full((48, 64, 3), 128, np.uint8))
+    near, far, wall = (np.zeros((48, 64), bool) for _ in range(3))
+    near[20:44, 10:34], far[8:32, 26:50], wall[:6] = True, True, True
+    outlines = {
+        "near <thing>": [10, 20, 34, 20, 34, 44, 10, 44],
+        "far": [26, 8, 50, 8, 50, 32, 26, 32],
+        "wall": [0, 0, 64, 0, 64, 6, 0, 6],
+    }
+    regions = [
+        {"name": name, "order": k + 1, "segmentation": line, "isStuff": int(name == "wall"),
+         "occlude_rate": 0.0}
+        for k, (name, line) in enumerate(outlines.items())
+    ]  # fmt: skip
+    regions[1] |= {"visible_mask": encode(far & ~near), "invisible_mask": encode(far & near)}
+    for number, one in enumerate(regions):
+        one["area"] = float((near, far, wall)[number].sum())
+    data = {
+        "images": [{"id": 5, "file_name": "one.png", "height": height, "width": width}],
+        "annotations": [
+            {"id": 1, "image_id": 5, "size": 3, "depth_constraint": "1-2", "regions": regions}
+        ],
+    }
+    (folder / "own.json").write_text(json.dumps(data))
+    return folder / "own.json"
+
+
+def test_own_cocoa_files(main_job, tmp_path, monkeypatch):
+    no_photographs(monkeypatch)
+    source = cocoa_folder(tmp_path)
+    command = ["--output", str(tmp_path / "out"), "--scenes", "0", "--jobs", "1", "--no-banner"]
+    command += ["--cocoa", str(source), "--images", str(tmp_path / "images")]
+    assert main_job.main(command) == 0
+    page = check_page(tmp_path / "out" / "index.html")
+    text = " ".join("".join(page.text).split())
+    assert "became background: wall" in text
+    rows = json.loads((tmp_path / "out" / "metrics.json").read_text())["sets"]["photographs"][
+        "rows"
+    ]
+    assert (rows[0]["things"], rows[0]["orders"], rows[0]["orders_right"]) == (2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_text("{not json"), "own.json"),
+        (lambda path: path.write_text('{"images": []}'), "annotations"),
+        (lambda path: path.unlink(), "own.json"),
+        (lambda path: (path.parent / "images/one.png").unlink(), "no such photograph"),
+        (lambda path: (path.parent / "images/one.png").write_bytes(b""), "not a picture"),
+        (lambda path: (path.parent / "images/one.png").write_bytes(b"<html>"), "not a picture"),
+        (
+            lambda path: cv2.imwrite(
+                str(path.parent / "images/one.png"), np.zeros((40, 64, 3), np.uint8)
+            ),
+            "annotated as (48, 64)",
+        ),
+        (
+            lambda path: path.write_text(path.read_text().replace('"1-2"', '"1-9"')),
+            "1-9",
+        ),
+    ],
+    ids=["json", "keys", "no json", "no photo", "empty", "html", "size", "order"],
+)
+def test_damaged_input_is_an_error_with_a_name(
+    main_job, tmp_path, monkeypatch, capsys, damage, message
+):
+    no_photographs(monkeypatch)
+    source = cocoa_folder(tmp_path)
+    damage(source)
+    command = ["--output", str(tmp_path / "out"), "--scenes", "0", "--jobs", "1", "--no-banner"]
+    assert main_job.main([*command, "--cocoa", str(source), "--images", str(tmp_path / "images")])
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: ") and message in errors
+    assert "Traceback" not in errors
+
+
+def test_nothing_to_do_still_gives_a_page(main_job, tmp_path, monkeypatch):
+    no_photographs(monkeypatch)
+    assert main_job.main(["--output", str(tmp_path), "--scenes", "0", "--no-banner"]) == 0
+    assert "nothing to do" in "".join(check_page(tmp_path / "index.html").text)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--cocoa", "a.json"], ["--scenes", "-1"], ["--jobs", "0"], ["--what"]]
+)
+def test_wrong_options_are_refused(main_job, tmp_path, arguments):
+    with pytest.raises(SystemExit) as stop:
+        main_job.main(["--output", str(tmp_path), *arguments])
+    assert stop.value.code == 2
+
+
+def test_help_of_the_command(tmp_path):
+    helped = subprocess.run(
+        [sys.executable, str(SCRIPT), "--help"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert helped.returncode == 0, helped.stderr
+    assert "--cocoa" in helped.stdout and "OCC_ORDER_COCOA_DEMO" in helped.stdout
+
+
+def test_as_a_command_in_two_processes(tmp_path):
+    source = cocoa_folder(tmp_path)
+    data = json.loads(source.read_text())
+    data["images"].append(data["images"][0] | {"id": 6})
+    data["annotations"].append(data["annotations"][0] | {"id": 2, "image_id": 6})
+    source.write_text(json.dumps(data))
+    command = [sys.executable, str(SCRIPT), "--output", str(tmp_path / "out"), "--scenes", "0"]
+    command += ["--jobs", "2", "--no-banner", "--cocoa", str(source)]
+    command += ["--images", str(tmp_path / "images")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "out/metrics.json").read_text())["sets"]["photographs"]["rows"]
+    assert (rows[0]["things_found"], rows[0]["orders_right"], rows[0]["orders"]) == (4, 2, 2)
+
+
+def test_photographs_of_the_environment_variable(main_job, cocoa_demo, tmp_path, monkeypatch):
+    """One of the five: all things found, orders at least as good as the published algorithm's."""
+    monkeypatch.setenv("OCC_ORDER_COCOA_DEMO", str(cocoa_demo))
+    read = main_job.cocoa_examples
+    monkeypatch.setattr(main_job, "cocoa_examples", lambda *source: read(*source)[3:4])
+    monkeypatch.setattr(main_job, "CONDITIONS", {"exact": "exact maps", "gaps": "gaps"})
+    assert (
+        main_job.main(["--output", str(tmp_path), "--scenes", "0", "--jobs", "1", "--no-banner"])
+        == 0
+    )
+    page = check_page(tmp_path / "index.html")
+    assert len(page.images) >= 6 + 8
+    rows = json.loads((tmp_path / "metrics.json").read_text())["sets"]["photographs"]["rows"]
+    default, published = rows[0], rows[1]
+    assert default["things_found"] == default["things"] == 10
+    assert default["orders"] == 8 and default["orders_right"] >= published["orders_right"]
+    assert default["energy"] <= published["energy"]
