@@ -87,7 +87,7 @@ def test_two_tiny_scenes_end_to_end_and_again(main_job, tmp_path, monkeypatch, c
     assert "2 generated scenes" in " ".join("".join(page.text).split())
     numbers = json.loads((output / "metrics.json").read_text())
     rows = numbers["sets"]["scenes"]["rows"]
-    assert len(rows) == 8 and list(numbers["sets"]) == ["scenes"]
+    assert len(rows) == 9 and list(numbers["sets"]) == ["scenes"]
     images = load_results(output / "scenes" / "order_results.json")
     assert [image["image_id"] for image in images] == [1, 2]
     assert len(images[0]["instances"]) > 0 and images[0]["cycles"] == []
@@ -289,3 +289,20 @@ def test_photographs_of_the_environment_variable(main_job, cocoa_demo, tmp_path,
     assert default["things_found"] == default["things"] == 10
     assert default["orders"] == 8 and default["orders_right"] >= published["orders_right"]
     assert default["energy"] <= published["energy"]
+
+
+def test_the_annotation_in_pieces_is_what_labels_can_say(main_job):
+    """A bar cut in two by a post: two pieces, and only the piece that is matched keeps its order."""
+    masks = np.zeros((2, 20, 60), bool)
+    masks[0, :, 40:44] = True
+    masks[1, 8:12, 2:58] = True
+    masks[1] &= ~masks[0]
+    example = main_job.Example(
+        "e", "E", 1, np.zeros((20, 60, 3), np.uint8), masks, ["post", "bar"], np.ones(2, int),
+        np.array([[0, 1], [0, 0]], np.int8),
+    )  # fmt: skip
+    pieces = main_job.annotated_pieces(example, smoothness=40.0)
+    assert len(pieces.found) == 3
+    assert pieces.found.occlusion.sum() == 2 and pieces.found.relative_depth.max() == 2
+    found = main_job.run_crf(*main_job.input_maps(example), "alternate", 40.0)
+    assert found.energy == pytest.approx(pieces.energy, abs=20 * 60 / 1024)
