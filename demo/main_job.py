@@ -277,7 +277,8 @@ def run_crf(
 def annotated_pieces(example: Example, smoothness: float) -> Outcome:
     """The annotation itself, but every connected piece of a thing for one instance.
 
-    What labels can say at best: the CRF has no way to know that two pieces belong to one thing that something cuts in two.
+    What labels can say at best: the CRF has no way to know that two pieces belong to one thing
+    that something cuts in two.
     """
     background_prob, occludes = input_maps(example)
     ids = paint(example.masks, occlusion=example.occlusion)

@@ -292,7 +292,7 @@ def test_photographs_of_the_environment_variable(main_job, cocoa_demo, tmp_path,
 
 
 def test_the_annotation_in_pieces_is_what_labels_can_say(main_job):
-    """A bar cut in two by a post: two pieces, and only the piece that is matched keeps its order."""
+    """A bar cut in two by a post is two pieces, and the CRF finds exactly these."""
     masks = np.zeros((2, 20, 60), bool)
     masks[0, :, 40:44] = True
     masks[1, 8:12, 2:58] = True

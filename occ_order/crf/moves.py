@@ -85,7 +85,7 @@ def jump_problem(problem: Problem, labels: np.ndarray, bound: str) -> tuple[np.n
 def fusion_problem(
     problem: Problem, labels: np.ndarray, proposal: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Unary costs and arcs of a fusion: every pixel keeps its label (y = 0) or takes the proposal's.
+    """Unary costs and arcs of a fusion: a pixel keeps its label (y = 0) or takes the proposal's.
 
     Exact where both or neither of two neighbours change. Where one alone changes and the table is
     not submodular, the cost of the second alone is raised until it is; so the minimum is an upper

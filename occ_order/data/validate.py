@@ -444,7 +444,12 @@ def main(arguments: list[str] | None = None) -> int:
         if not os.path.isfile(name):
             chosen = {key: value for key, value in options.items() if value is not None}
             options = {**_registered(name), **chosen}
-            name = options.pop("path")
+            data_set, name = name, options.pop("path")
+            if not os.path.isfile(name):
+                raise FileNotFoundError(
+                    f"{data_set} should be in {name}: no such file "
+                    "(data sets are looked for below $DETECTRON2_DATASETS, ./datasets if unset)"
+                )
         result = validate(name, **options)
     except (ValueError, OSError) as error:
         print(f"cannot check: {error}", file=sys.stderr)

@@ -40,7 +40,7 @@ def two_rectangles(gap_rows):
 def test_two_rectangles_with_a_gap(backend):
     ids, sigma, occludes = two_rectangles((6, 12, 13, 18))
     options = {"smoothness": 20, "occlusion": 100, "backend": backend}
-    # Truth: 4,000 px at .05; 170 pairs of outline at 20 - 100; 24 pairs of contact, 20 of them in O.
+    # Truth: 4,000 px at .05; 170 outline pairs at 20 - 100; 24 contact pairs, 20 of them in O.
     truth = 4000 * 0.05 + 170 * (20 - 100) + 24 * 20 - 20 * 100
     assert truth == -14920
 
@@ -99,7 +99,7 @@ def test_energy_falls_labels_are_feasible_and_ours_is_never_worse(seed):
 
 
 def one_expansion_cycle(sigma, occludes, num_labels, **weights):
-    """Alpha-expansion for 1, 2, ..., each over all 2**n moves: exact, so at least as good as any."""
+    """Alpha-expansion for 1, 2, ... over all 2**n moves each: exact, so as good as any."""
     labels = np.zeros(sigma.shape, int)
     for alpha in range(1, num_labels + 1):
         candidates = (
