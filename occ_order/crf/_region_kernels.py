@@ -63,8 +63,9 @@ def raise_chain(region, value, start, neighbour, behind, labels, proposal, chain
 
 
 @kernel
-def energy_change(chain, length, start, neighbour, smooth, front, behind, unary, labels, proposal):
+def energy_change(chain, length, graph, labels, proposal):
     """Exact change of energy when the regions of ``chain`` take their proposal."""
+    start, neighbour, smooth, front, behind, unary = graph
     change = 0
     for k in range(length):
         a = chain[k]
@@ -81,61 +82,73 @@ def energy_change(chain, length, start, neighbour, smooth, front, behind, unary,
 
 
 @kernel
-def sweep(start, neighbour, smooth, front, behind, unary, labels, dirty):
-    """Give every dirty region the best of 0, its neighbours' labels and the labels just above them.
+def best_move(region, graph, labels, proposal, chain, tried, stamp):
+    """The label that lowers the energy most if ``region`` takes it, together with its chain.
 
-    Changes ``labels`` and ``dirty`` in place; never raises the energy.
+    Candidates are 0, the label just above the region's own, its neighbours' labels and the labels
+    just above these; of equally good ones the smallest. ``tried`` marks them with ``stamp``, a
+    number not used before.
 
     Returns:
-        Whether anything changed.
+        The change of energy, at most 0, and the label, -1 if nothing lowers the energy.
+    """
+    start, neighbour, _, _, behind, _ = graph
+    best, best_value = 0, -1
+    tried[labels[region]] = stamp
+    for e in range(start[region] - 1, start[region + 1]):
+        # The first round is for background and the label just above the region's own.
+        first = 0 if e < start[region] else labels[neighbour[e]]
+        second = (labels[region] if e < start[region] else first) + 1
+        for value in (first, second):
+            if value >= len(tried) or tried[value] == stamp:
+                continue
+            tried[value] = stamp
+            length = raise_chain(region, value, start, neighbour, behind, labels, proposal, chain)
+            if length > 0:
+                change = energy_change(chain, length, graph, labels, proposal)
+                if change < best or (change == best and value < best_value):
+                    best, best_value = change, value
+            for k in range(abs(length)):
+                proposal[chain[k]] = labels[chain[k]]
+    return best, best_value
+
+
+@kernel
+def search(start, neighbour, smooth, front, behind, unary, labels):
+    """Take the best move of all regions, again and again, until none lowers the energy.
+
+    The best one, not the first, so that the answer does not depend on how the regions are numbered
+    (but for ties). Changes ``labels`` in place. A move can change what others are worth farther
+    away than the neighbours that are looked at again; so its own worth is checked before it is
+    taken, and that of all regions once more at the end.
     """
     num = len(labels)
+    graph = (start, neighbour, smooth, front, behind, unary)
     proposal = labels.copy()
-    chain = np.empty(MAX_CHAIN, np.int64)
-    tried = np.full(labels.max() + num + 2, -1)  # the last region that tried each label
-    changed = False
-    for region in range(num):
-        if not dirty[region]:
-            continue
-        dirty[region] = False
-        best, best_value = 0, -1
-        tried[labels[region]] = region
-        for e in range(start[region] - 1, start[region + 1]):
-            # The first round is for background and the label just above the region's own.
-            first = 0 if e < start[region] else labels[neighbour[e]]
-            second = (labels[region] if e < start[region] else first) + 1
-            for value in (first, second):
-                if value >= len(tried) or tried[value] == region:
-                    continue
-                tried[value] = region
-                length = raise_chain(
-                    region, value, start, neighbour, behind, labels, proposal, chain
-                )
-                if length > 0:
-                    change = energy_change(
-                        chain,
-                        length,
-                        start,
-                        neighbour,
-                        smooth,
-                        front,
-                        behind,
-                        unary,
-                        labels,
-                        proposal,
-                    )
-                    if change < best:
-                        best, best_value = change, value
-                for k in range(abs(length)):
-                    proposal[chain[k]] = labels[chain[k]]
-        if best_value < 0:
-            continue
-        length = raise_chain(region, best_value, start, neighbour, behind, labels, proposal, chain)
-        for k in range(length):
-            a = chain[k]
-            labels[a] = proposal[a]
-            dirty[a] = True
-            for e in range(start[a], start[a + 1]):
-                dirty[neighbour[e]] = True
-        changed = True
-    return changed
+    chain, moved = np.empty(MAX_CHAIN, np.int64), np.empty(MAX_CHAIN, np.int64)
+    tried = np.zeros(labels.max() + num + 2, np.int64)
+    gain = np.zeros(num, np.int64)
+    stamp = 0
+    stuck = False
+    while not stuck:
+        stuck = True
+        for region in range(num):
+            stamp += 1
+            gain[region] = best_move(region, graph, labels, proposal, chain, tried, stamp)[0]
+        while gain.min() < 0:
+            region = gain.argmin()
+            expected = gain[region]
+            stamp += 1
+            gain[region], value = best_move(region, graph, labels, proposal, chain, tried, stamp)
+            if gain[region] != expected:
+                continue
+            stuck = False
+            length = raise_chain(region, value, start, neighbour, behind, labels, proposal, moved)
+            for k in range(length):
+                labels[moved[k]] = proposal[moved[k]]
+            for k in range(length):
+                a = moved[k]
+                for e in range(start[a] - 1, start[a + 1]):
+                    b = a if e < start[a] else neighbour[e]
+                    stamp += 1
+                    gain[b] = best_move(b, graph, labels, proposal, chain, tried, stamp)[0]

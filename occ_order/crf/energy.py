@@ -43,8 +43,8 @@ class Problem:
     Attributes:
         unary: int32 (H, W), ``u_p(k > 0) - u_p(0) = 2 sigma_p - 1``.
         occludes: bool (4, H, W).
-        smoothness: lambda, the cost of an unordered pair of neighbours with different labels.
-        occlusion: mu, the gain of an activated occlusion pair.
+        smoothness: lambda, the cost of an unordered pair of neighbours with different labels; even.
+        occlusion: mu, the gain of an activated occlusion pair; even, so that half of it is whole.
     """
 
     unary: np.ndarray
@@ -77,8 +77,8 @@ def make_problem(
     return Problem(
         unary=2 * sigma - SCALE,
         occludes=occludes,
-        smoothness=round(smoothness * SCALE),
-        occlusion=round(occlusion * SCALE),
+        smoothness=2 * round(smoothness * SCALE / 2),
+        occlusion=2 * round(occlusion * SCALE / 2),
     )
 
 

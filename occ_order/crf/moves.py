@@ -87,9 +87,9 @@ def fusion_problem(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Unary costs and arcs of a fusion: a pixel keeps its label (y = 0) or takes the proposal's.
 
-    Exact where both or neither of two neighbours change. Where one alone changes and the table is
-    not submodular, the cost of the second alone is raised until it is; so the minimum is an upper
-    bound of the change of energy, and at most that of taking the whole proposal.
+    Exact where both or neither of two neighbours change. Where the table is not submodular, the two
+    costs of one alone changing are raised, by the same amount, until it is; so the minimum is an
+    upper bound of the change of energy, and at most that of taking the whole proposal.
 
     Args:
         problem: the CRF.
@@ -111,6 +111,10 @@ def fusion_problem(
         q_alone, q_never = _pair_cost(problem, old_p - new_q, *pairs)
         both, _ = _pair_cost(problem, new_p - new_q, *pairs)
         p_alone, q_alone, both = p_alone - neither, q_alone - neither, both - neither
+        # Half for each of the two, so that mirrored input gives the mirrored answer (weights are
+        # even, see make_problem). A forbidden case is submodular already.
+        lift = np.where(p_never | q_never, 0, np.maximum(both - p_alone - q_alone, 0) // 2)
+        p_alone, q_alone = p_alone + lift, q_alone + lift
         # The split of the cost between the two pixels and their arcs: a forbidden case stands in
         # its arc alone, so that no pixel carries the forbidding weight itself.
         share_p = np.where(p_never, np.where(q_never, both, both - q_alone), p_alone)

@@ -153,18 +153,17 @@ def take_where_feasible(problem: Problem, labels: np.ndarray, proposal: np.ndarr
         proposal[violated] = labels[violated]
 
 
-def search_regions(problem: Problem, labels: np.ndarray, *, max_sweeps: int = 8) -> np.ndarray:
+def search_regions(problem: Problem, labels: np.ndarray) -> np.ndarray:
     """Better labels for the connected components of ``labels``, by exact local search.
 
     Args:
         problem: the CRF.
         labels: int32 (H, W), feasible.
-        max_sweeps: passes over all components at most.
 
     Returns:
         int32 (H, W), feasible, of at most the same energy.
     """
-    from occ_order.crf._region_kernels import sweep
+    from occ_order.crf._region_kernels import search
 
     if labels.size == 0:
         return labels
@@ -172,17 +171,13 @@ def search_regions(problem: Problem, labels: np.ndarray, *, max_sweeps: int = 8)
     graph = region_graph(problem, ids)
     region_labels = np.zeros(len(graph.unary), np.int64)
     region_labels[ids.ravel()] = labels.ravel()
-    dirty = np.ones(len(region_labels), bool)
-    for _ in range(max_sweeps):
-        if not sweep(
-            graph.start,
-            graph.neighbour,
-            graph.length * problem.smoothness,
-            graph.front * problem.occlusion,
-            graph.behind * problem.occlusion,
-            graph.unary,
-            region_labels,
-            dirty,
-        ):
-            break
+    search(
+        graph.start,
+        graph.neighbour,
+        graph.length * problem.smoothness,
+        graph.front * problem.occlusion,
+        graph.behind * problem.occlusion,
+        graph.unary,
+        region_labels,
+    )
     return region_labels.astype(np.int32)[ids]

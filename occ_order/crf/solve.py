@@ -25,7 +25,7 @@ class CRFResult:
         labels: int32 (H, W), 0 background; a positive label occludes every neighbouring smaller
             one.
         energies: E(x) of the start (all background) and after every move; falls strictly. Of the
-            problem with sigma and the weights rounded to multiples of 1 / 1024.
+            problem with sigma rounded to a multiple of 1 / 1024 and the weights to one of 1 / 512.
         num_jumps: moves taken, ``len(energies) - 1``.
         converged: no further move lowers the energy; False if ``max_jumps`` ended the search.
     """

@@ -154,20 +154,21 @@ def test_ties_do_not_climb(backend, bound):
         assert alone.labels.max() == 1
 
 
-@pytest.mark.parametrize("bound", ["constant", "alternate"])
-def test_mirrored_input_gives_the_mirrored_energy(bound):
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("axis", ["horizontal", "vertical"])
+def test_mirrored_input_gives_the_mirrored_answer(backend, axis):
     rng = np.random.default_rng(8)
-    for _ in range(10):
+    flip = np.s_[:, ::-1] if axis == "horizontal" else np.s_[::-1]
+    for _ in range(20):
         sigma, occludes = random_crf(rng, 6, 7)
-        straight = solve(sigma, occludes, bound=bound, backend="pymaxflow", refine=False)
-        mirrored = solve(
-            sigma[:, ::-1],
-            flip_orientation(occludes),
-            bound=bound,
-            backend="pymaxflow",
-            refine=False,
-        )
-        assert np.array_equal(mirrored.labels[:, ::-1], straight.labels)
+        mirrored_input = sigma[flip], flip_orientation(occludes, axis=axis)
+        for bound, refine in (("constant", False), ("alternate", False), ("alternate", True)):
+            options = {"bound": bound, "refine": refine, "backend": backend}
+            straight, mirrored = (
+                solve(sigma, occludes, **options),
+                solve(*mirrored_input, **options),
+            )
+            assert np.array_equal(mirrored.labels[flip], straight.labels)
 
 
 def test_contradictions_and_cycles_force_equal_labels():
