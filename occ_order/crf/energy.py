@@ -72,10 +72,15 @@ def make_problem(
     background_prob = np.asarray(background_prob)
     check_background_prob(background_prob)
     occludes = check_occludes(occludes, background_prob.shape)
-    # One rounding of sigma itself, so that the same sigma gives the same energy everywhere.
-    sigma = np.rint(background_prob.astype(np.float64, copy=False) * SCALE).astype(np.int32)
+    # One rounding of sigma itself, so that the same sigma gives the same energy everywhere. Single
+    # precision is exact too: the factor is a power of two.
+    kind = np.float32 if background_prob.dtype == np.float32 else np.float64
+    sigma = np.multiply(background_prob, SCALE, dtype=kind)
+    unary = np.rint(sigma, out=sigma).astype(np.int32)
+    unary *= 2
+    unary -= SCALE
     return Problem(
-        unary=2 * sigma - SCALE,
+        unary=unary,
         occludes=occludes,
         smoothness=2 * round(smoothness * SCALE / 2),
         occlusion=2 * round(occlusion * SCALE / 2),
@@ -165,13 +170,16 @@ def energy(
     return float(unary + smoothness * different - occlusion * active)
 
 
+def background_energy(problem: Problem) -> int:
+    """E(0), all pixels background, in units of 1 / SCALE: the sum of 1 - sigma."""
+    return (SCALE * problem.unary.size - int(problem.unary.sum(dtype=np.int64))) // 2
+
+
 def scaled_energy(problem: Problem, labels: np.ndarray) -> int:
     """E(x) of the rounded problem in units of 1 / SCALE; ``labels`` must be feasible."""
     different, active, violated = pair_counts(labels, problem.occludes)
     assert not violated or not problem.occlusion, f"{violated} violated pairs"
-    background = (SCALE - problem.unary) // 2  # 1 - sigma: the unary cost of label 0
-    unary = int(background.sum(dtype=np.int64))
-    unary += int(problem.unary.sum(where=labels > 0, dtype=np.int64))
+    unary = background_energy(problem) + int(problem.unary.sum(where=labels > 0, dtype=np.int64))
     return unary + problem.smoothness * different - problem.occlusion * active
 
 

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from occ_order.crf.energy import SCALE, Problem, make_problem, scaled_energy
+from occ_order.crf.energy import SCALE, Problem, background_energy, make_problem, scaled_energy
 from occ_order.crf.regions import closed_region_layers, search_regions, take_where_feasible
 
 BOUNDS = ("alternate", "constant")
@@ -122,7 +122,7 @@ class _Descent:
         self.moves = moves
         self.max_jumps = max_jumps
         self.exhausted = False
-        self.energies = [scaled_energy(problem, moves.labels)]
+        self.energies = [background_energy(problem)]
 
     def constant(self) -> None:
         """The paper's jumps until stuck."""
