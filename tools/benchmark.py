@@ -1,4 +1,4 @@
-"""Side-by-side timings: ``python tools/benchmark.py crf [--json OUT] [--repeats N]``.
+"""Side-by-side timings: ``python tools/benchmark.py crf|metrics [--json OUT] [--repeats N]``.
 
 Every benchmark is one function that returns rows ``{"case", "ours_s", "baseline_s", "ratio"}``. It
 runs our code and a stated baseline in turns in one process on one thread, and takes the median of
@@ -258,7 +258,7 @@ def _row(case: str, ours: float, baseline: float) -> dict:
 
 def _line(row: dict) -> str:
     return (
-        f"{row['case']:30s} {1e3 * row['ours_s']:9.1f} ms {1e3 * row['baseline_s']:10.1f} ms "
+        f"{row['case']:40s} {1e3 * row['ours_s']:9.1f} ms {1e3 * row['baseline_s']:10.1f} ms "
         f"x{row['ratio']:.1f}"
     )
 
@@ -291,8 +291,8 @@ def solver_memory(size: tuple[int, int] = KINS_SIZE) -> float:
 def run_crf(args: argparse.Namespace) -> list[dict]:
     """The subcommand ``crf``."""
     start = time.process_time()
-    small = np.zeros((4, 2, 2), bool)
-    crf.solve(np.full((2, 2), 0.9), small, backend="grid")
+    tiny = make_scene(SceneClass((80, 100), 5, 0.1, 0.05, 0.02, 40), 0)
+    crf.solve(*tiny, backend="grid")
     print(f"compiled or loaded from the cache in {time.process_time() - start:.1f} s")
     print(f"arrays of the solver at {KINS_SIZE[1]} x {KINS_SIZE[0]}: {solver_memory():.0f} MB")
     if args.naive:
@@ -302,6 +302,16 @@ def run_crf(args: argparse.Namespace) -> list[dict]:
         raise SystemExit(f"unknown cases {sorted(unknown)}, expected some of {list(CRF_CLASSES)}")
     rows = bench_crf(args.repeats, args.seeds, args.cases, args.bounds)
     _print_summary(rows)
+    return rows
+
+
+def run_metrics(args: argparse.Namespace) -> list[dict]:
+    """The subcommand ``metrics``."""
+    from benchmark_metrics import WHOLE_SET, bench_metrics
+
+    rows = bench_metrics(args.repeats)
+    for row in rows:
+        print(f"{_line(row)}   ours on {WHOLE_SET} images {row['whole_set_s']:.2f} s")
     return rows
 
 
@@ -319,6 +329,8 @@ def main() -> None:
     command.add_argument("--bounds", nargs="+", default=["constant", "alternate"])
     command.add_argument("--naive", action="store_true", help="beside a per-pixel Python build")
     command.set_defaults(run=run_crf)
+    command = commands.add_parser("metrics", parents=[common], help="metrics of 5,000 images")
+    command.set_defaults(run=run_metrics)
     args = parser.parse_args()
     rows = args.run(args)
     print(f"geometric mean of {len(rows)} ratios: x{geomean(rows):.1f}")

@@ -13,4 +13,10 @@ except ImportError:
 
 else:
     COMPILED = True
-    kernel = njit(cache=True, nogil=True)
+
+    def kernel(function):
+        """Compile ``function``; keep the result for the next process where that can be written."""
+        try:
+            return njit(cache=True, nogil=True)(function)
+        except RuntimeError:  # no folder for the cache: compile anew in every process
+            return njit(nogil=True)(function)

@@ -27,7 +27,7 @@ PAD_LABEL = -(2**30)
 
 
 class _Workspace:
-    """Arrays of one image size, 54 bytes a pixel (see :mod:`._grid_kernels` for the layout).
+    """Arrays of one image size, 57 bytes a pixel (see :mod:`._grid_kernels` for the layout).
 
     Attributes:
         shape: (H, W).

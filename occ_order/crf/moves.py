@@ -119,13 +119,19 @@ def fusion_problem(
         # its arc alone, so that no pixel carries the forbidding weight itself.
         share_p = np.where(p_never, np.where(q_never, both, both - q_alone), p_alone)
         share_q = both - share_p
+        # What is left goes to the two arcs in equal parts, or flow would have to cross the image
+        # just to even them out.
+        slack = np.maximum(q_alone - share_q, 0)
+        half = np.where(p_never | q_never, 0, slack // 2)
         cost_p, cost_q = neighbour_pairs(unary, axis)
-        cost_p += share_p
-        cost_q += share_q
-        neighbour_pairs(arcs[towards_q], axis)[0][...] = np.where(p_never, hard, 0)
-        neighbour_pairs(arcs[towards_p], axis)[1][...] = np.where(
-            q_never, hard, np.maximum(q_alone - share_q, 0)
+        cost_p += share_p - half
+        cost_q += share_q + half
+        p_arc, q_arc = (
+            neighbour_pairs(arcs[towards_q], axis)[0],
+            neighbour_pairs(arcs[towards_p], axis)[1],
         )
+        p_arc[...] = np.where(p_never, hard, half)
+        q_arc[...] = np.where(q_never, hard, slack - half)
     return unary, arcs
 
 
