@@ -134,12 +134,13 @@ def components(labels: np.ndarray, inside: np.ndarray, cut: np.ndarray | None = 
 
 
 def _in_reading_order(ids: np.ndarray) -> np.ndarray:
-    """Renumber positive ids by their first pixel in reading order."""
-    present, first = np.unique(ids, return_index=True)
-    positive = present > 0
-    present, first = present[positive], first[positive]
-    renumber = np.zeros(int(ids.max(initial=0)) + 1, np.int32)
-    renumber[present[np.argsort(first)]] = np.arange(1, len(present) + 1, dtype=np.int32)
+    """Renumber ids 0..n by their first pixel in reading order; 0 stays."""
+    num = int(ids.max(initial=0))
+    first = np.zeros(num + 1, np.int64)
+    # Written from the end, so that the first pixel of each id is what stays.
+    first[ids.ravel()[::-1]] = np.arange(ids.size)[::-1]
+    renumber = np.zeros(num + 1, np.int32)
+    renumber[1 + np.argsort(first[1:])] = np.arange(1, num + 1, dtype=np.int32)
     return renumber[ids]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 
 import numpy as np
 
@@ -200,7 +201,8 @@ def solve_many(
         problems: pairs (background_prob, occludes); read as they are needed, a few ahead.
         workers: how many are solved at once, at least 1.
         processes: processes instead of threads. The compiled solver releases the interpreter's
-            lock, so threads are enough for it.
+            lock, so threads are enough for it. Processes are spawned: a script needs the usual
+            ``if __name__ == "__main__"``.
         **options: as :func:`solve`.
 
     Yields:
@@ -212,8 +214,13 @@ def solve_many(
     if workers < 1:
         raise ValueError(f"workers: got {workers}, expected at least 1")
     run = partial(_solve_pair, options=options)
-    pool = ProcessPoolExecutor if processes else ThreadPoolExecutor
-    with pool(workers) as executor:
+    # A forked process inherits OpenCV's thread pool without its threads, and waits for them forever.
+    pool = (
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+        if processes
+        else ThreadPoolExecutor(workers)
+    )
+    with pool as executor:
         pending = deque()
         for pair in problems:
             pending.append(executor.submit(run, pair))
