@@ -214,7 +214,7 @@ def solve_many(
     if workers < 1:
         raise ValueError(f"workers: got {workers}, expected at least 1")
     run = partial(_solve_pair, options=options)
-    # A forked process inherits OpenCV's thread pool without its threads, and waits for them forever.
+    # A forked process inherits OpenCV's thread pool without its threads, and waits for ever.
     pool = (
         ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
         if processes
