@@ -1,342 +1,75 @@
-"""Side-by-side timings: ``python tools/benchmark.py crf|metrics [--json OUT] [--repeats N]``.
+"""Side-by-side timings: ``python tools/benchmark.py NAME [--json OUT] [--repeats N] [...]``.
 
-Every benchmark is one function that returns rows ``{"case", "ours_s", "baseline_s", "ratio"}``. It
-runs our code and a stated baseline in turns in one process on one thread, and takes the median of
-the CPU times of either. The figures depend on the machine; the ratios much less.
+Every benchmark is a module ``tools/benchmark_NAME.py``, imported only when it is asked for, with
+
+* ``add_arguments(parser)``: adds its own options; ``--json`` and ``--repeats`` are there already;
+* ``rows(arguments)``: a list of dictionaries (or a generator, which prints each row at once)
+  ``{"case", "ours_s", "baseline_s", "ratio"}``, with further keys where it likes;
+* ``summary(rows)``, if there is one: a text to print below the table.
+
+A row is our code and a stated baseline in turns in one process on one thread, the median of the CPU
+times of either, and baseline / ours (:mod:`benchmarking` helps). The figures depend on the machine;
+the ratios much less.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
-import statistics
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from itertools import pairwise
+from importlib import import_module
 from pathlib import Path
 
 import cv2
-import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
-from occ_order import crf  # noqa: E402
+from benchmarking import format_row, geomean  # noqa: E402
 
-KINS_SIZE = (615, 2048)
-COCO_SIZE = (480, 640)
-
-
-@dataclass(frozen=True)
-class SceneClass:
-    """A kind of CRF input.
-
-    Attributes:
-        size: (H, W).
-        instances: number of car-like blobs, nearer ones lower in the image and larger.
-        noise: standard deviation of the error of sigma, as smooth blotches and per pixel.
-        gaps: share of the boundary without ordered pairs, in stretches.
-        spurious: wrong ordered pairs, as a share of the right ones, in short strokes.
-        smoothness: lambda.
-    """
-
-    size: tuple[int, int]
-    instances: int
-    noise: float
-    gaps: float
-    spurious: float
-    smoothness: float
-
-
-# Growing noise, gaps and number of instances; smoothness 40 unless the name says otherwise.
-CRF_CLASSES = {
-    "coco_easy": SceneClass(COCO_SIZE, 5, 0.02, 0.0, 0.0, 40),
-    "coco_mid": SceneClass(COCO_SIZE, 12, 0.10, 0.05, 0.02, 40),
-    "coco_mid_20": SceneClass(COCO_SIZE, 12, 0.10, 0.05, 0.02, 20),
-    "coco_hard": SceneClass(COCO_SIZE, 20, 0.20, 0.15, 0.10, 40),
-    "coco_crowd_80": SceneClass(COCO_SIZE, 40, 0.20, 0.10, 0.05, 80),
-    "kins_easy": SceneClass(KINS_SIZE, 8, 0.02, 0.0, 0.0, 40),
-    "kins_mid": SceneClass(KINS_SIZE, 20, 0.10, 0.05, 0.02, 40),
-    "kins_mid_20": SceneClass(KINS_SIZE, 20, 0.10, 0.05, 0.02, 20),
-    "kins_hard": SceneClass(KINS_SIZE, 30, 0.20, 0.15, 0.10, 40),
-    "kins_hard_80": SceneClass(KINS_SIZE, 30, 0.20, 0.15, 0.10, 80),
-    "kins_crowd": SceneClass(KINS_SIZE, 60, 0.15, 0.10, 0.05, 40),
+BENCHMARKS = {
+    "crf": "the CRF's compiled solver beside PyMaxflow",
+    "metrics": "the metrics of 5,000 images beside loops over pairs",
+    "pairs": "pairwise networks: pairs batched by instance beside pair by pair",
+    "load": "reading annotations and results beside straightforward readers",
 }
 
 
-def make_scene(kind: SceneClass, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The CRF input of one scene: sigma float32 (H, W), multiples of 1/1024, and occludes."""
-    rng = np.random.default_rng(seed)
-    depth = _draw_blobs(kind, rng)
-    occludes = _true_pairs(depth)
-    occludes &= ~_strokes(kind, rng, occludes, kind.gaps, length=12)
-    occludes |= _wrong_pairs(kind, rng, occludes)
-    return _background_prob(kind, rng, depth > 0), occludes
+def run(name: str, module, arguments: argparse.Namespace) -> dict:
+    """Run one benchmark and print its table.
 
-
-def _draw_blobs(kind: SceneClass, rng: np.random.Generator) -> np.ndarray:
-    """Instance number per pixel int32 (H, W); a larger number is nearer, 0 is background."""
-    height, width = kind.size
-    depth = np.zeros(kind.size, np.int32)
-    floor = np.sort(rng.uniform(0.45, 1.0, kind.instances)) * height
-    for number, bottom in enumerate(floor, start=1):
-        tall = (0.12 + 0.5 * (bottom / height - 0.4)) * height * rng.uniform(0.7, 1.3)
-        wide = tall * rng.uniform(0.8, 2.0)
-        x = rng.uniform(0, width)
-        body = [[-1, 0], [-1, -0.5], [-0.7, -0.55], [-0.45, -1], [0.4, -1], [0.7, -0.6], [1, -0.5]]
-        outline = np.array([*body, [1, 0]]) * (wide / 2, tall) + (x, bottom)
-        cv2.fillPoly(depth, [np.rint(outline).astype(np.int32)], number)
-        for wheel in (-0.6, 0.6):
-            centre = (round(x + wheel * wide / 2), round(bottom))
-            cv2.circle(depth, centre, max(1, round(0.14 * tall)), number, -1)
-    return depth
-
-
-def _true_pairs(depth: np.ndarray) -> np.ndarray:
-    """Every pixel occludes its farther neighbours, the background included."""
-    occludes = np.zeros((4, *depth.shape), bool)
-    occludes[0, :, 1:] = depth[:, 1:] > depth[:, :-1]
-    occludes[1, :, :-1] = depth[:, :-1] > depth[:, 1:]
-    occludes[2, 1:] = depth[1:] > depth[:-1]
-    occludes[3, :-1] = depth[:-1] > depth[1:]
-    return occludes
-
-
-def _strokes(kind, rng, occludes: np.ndarray, share: float, *, length: int) -> np.ndarray:
-    """Squares around random boundary pixels, which cover about ``share`` of them: bool (H, W)."""
-    places = np.argwhere(occludes.any(axis=0))
-    chosen = places[rng.random(len(places)) < share / length]
-    mask = np.zeros(kind.size, np.uint8)
-    mask[tuple(chosen.T)] = 1
-    return cv2.dilate(mask, np.ones((length, length), np.uint8)) > 0
-
-
-def _wrong_pairs(kind, rng, occludes: np.ndarray) -> np.ndarray:
-    """Short straight strokes of ordered pairs anywhere, horizontal or vertical."""
-    height, width = kind.size
-    wrong = np.zeros_like(occludes)
-    for _ in range(round(kind.spurious * occludes.any(axis=0).sum() / 10)):
-        length, d = int(rng.integers(2, 19)), int(rng.integers(4))
-        y, x = int(rng.integers(1, height - 19)), int(rng.integers(1, width - 19))
-        if d < 2:
-            wrong[d, y : y + length, x] = True
-        else:
-            wrong[d, y, x : x + length] = True
-    return wrong
-
-
-def _background_prob(kind, rng, foreground: np.ndarray) -> np.ndarray:
-    """sigma: 0.05 or 0.95, plus blotches of about 16 px and white noise, on a grid of 1/1024."""
-    height, width = kind.size
-    coarse = rng.normal(0, 2 * kind.noise, (height // 16 + 2, width // 16 + 2)).astype(np.float32)
-    blotches = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    white = rng.normal(0, kind.noise, kind.size).astype(np.float32)
-    sigma = np.where(foreground, 0.05, 0.95) + blotches + white
-    return (np.rint(np.clip(sigma, 0, 1) * 1024) / 1024).astype(np.float32)
-
-
-def bench_crf(repeats: int, seeds: int, cases: list[str], bounds: list[str]) -> list[dict]:
-    """``solve(backend="grid")`` beside the vectorised PyMaxflow backend.
-
-    Both get the same input, checks and all, and must return the same labels and energies.
+    Returns:
+        {"name", "rows", "geomean"}, ready for JSON.
     """
     rows = []
-    for name in cases:
-        kind = CRF_CLASSES[name]
-        for seed in range(seeds):
-            sigma, occludes = make_scene(kind, seed)
-            for bound in bounds:
-                ours, baseline = (
-                    partial(
-                        crf.solve,
-                        sigma,
-                        occludes,
-                        smoothness=kind.smoothness,
-                        bound=bound,
-                        backend=backend,
-                    )
-                    for backend in ("grid", "pymaxflow")
-                )
-                results, seconds = _in_turns((ours, baseline), repeats)
-                _check_same(f"{name} seed {seed} {bound}", *results)
-                rows.append(_row(f"{name}/{seed}/{bound}", *seconds))
-    return rows
+    for row in module.rows(arguments):
+        print(format_row(row), flush=True)
+        rows.append(row)
+    if hasattr(module, "summary"):
+        print(module.summary(rows))
+    mean = geomean(rows)
+    print(f"geometric mean of {len(rows)} ratios: x{mean:.1f}")
+    return {"name": name, "rows": rows, "geomean": mean}
 
 
-def bench_crf_naive(repeats: int) -> list[dict]:
-    """``bound="constant"`` beside a build of each graph pixel by pixel in Python."""
-    rows = []
-    for name in ("coco_mid", "kins_mid"):
-        kind = CRF_CLASSES[name]
-        sigma, occludes = make_scene(kind, 0)
-        options = {"smoothness": kind.smoothness, "occlusion": 100}
-        fast = partial(crf.solve, sigma, occludes, bound="constant", backend="grid", **options)
-        slow = partial(_solve_naively, sigma, occludes, **options)
-        (result, labels), seconds = _in_turns((fast, slow), repeats)
-        if not np.array_equal(result.labels, labels):
-            raise SystemExit(f"{name}: the naive build gives other labels")
-        rows.append(_row(f"{name}/naive", *seconds))
-    return rows
-
-
-def _solve_naively(
-    sigma: np.ndarray, occludes: np.ndarray, *, smoothness: float, occlusion: float
-) -> np.ndarray:
-    """Jump moves as a first script would write them: loops over pixels, floating point."""
-    import maxflow
-
-    labels = np.zeros(sigma.shape, np.int32)
-    current = crf.energy(labels, sigma, occludes, smoothness=smoothness, occlusion=occlusion)
-    while True:
-        graph = maxflow.Graph[float](labels.size, 2 * labels.size)
-        nodes = graph.add_nodes(labels.size).reshape(labels.shape)
-        _add_pixels(graph, nodes, labels, sigma, occludes, smoothness, occlusion)
-        graph.maxflow()
-        moved = [[graph.get_segment(node) for node in row] for row in nodes]
-        proposal = labels + np.array(moved, np.int32)
-        new = crf.energy(proposal, sigma, occludes, smoothness=smoothness, occlusion=occlusion)
-        if not new < current - 1e-6:
-            return labels
-        labels, current = proposal, new
-
-
-def _add_pixels(graph, nodes, labels, sigma, occludes, smoothness, occlusion) -> None:
-    """Terminals and edges of one jump with the constant bound, pixel by pixel."""
-    height, width = labels.shape
-    cost = np.where(labels == 0, 2.0 * sigma - 1, 0.0)
-    for y in range(height):
-        for x in range(width):
-            for d, dy, dx in ((1, 0, 1), (3, 1, 0)):
-                if y + dy == height or x + dx == width:
-                    continue
-                step = labels[y, x] - labels[y + dy, x + dx]
-                front, behind = occludes[d, y, x], occludes[d ^ 1, y + dy, x + dx]
-                forward = backward = smoothness if step == 0 else 0
-                if step == 0:
-                    cost[y, x] += occlusion * (int(behind) - int(front))
-                    cost[y + dy, x + dx] -= occlusion * (int(behind) - int(front))
-                    forward += 1e9 * front
-                    backward += 1e9 * behind
-                elif step == 1:
-                    forward += occlusion * front
-                elif step == -1:
-                    backward += occlusion * behind
-                if forward or backward:
-                    graph.add_edge(nodes[y, x], nodes[y + dy, x + dx], forward, backward)
-    for y in range(height):
-        for x in range(width):
-            graph.add_tedge(nodes[y, x], max(cost[y, x], 0), max(-cost[y, x], 0))
-
-
-def _check_same(case: str, ours, baseline) -> None:
-    if not np.array_equal(ours.labels, baseline.labels) or ours.energies != baseline.energies:
-        raise SystemExit(f"{case}: the backends disagree")
-    if any(after >= before for before, after in pairwise(ours.energies)):
-        raise SystemExit(f"{case}: the energy rose")
-
-
-def _in_turns(functions: tuple[Callable, ...], repeats: int) -> tuple[list, list[float]]:
-    """Results of the functions, and medians of their CPU seconds over interleaved runs."""
-    results: list = [None] * len(functions)
-    seconds: list[list[float]] = [[] for _ in functions]
-    for _ in range(repeats):
-        for k, function in enumerate(functions):
-            start = time.process_time()
-            results[k] = function()
-            seconds[k].append(time.process_time() - start)
-    return results, [statistics.median(times) for times in seconds]
-
-
-def _row(case: str, ours: float, baseline: float) -> dict:
-    row = {"case": case, "ours_s": ours, "baseline_s": baseline, "ratio": baseline / ours}
-    print(_line(row), flush=True)
-    return row
-
-
-def _line(row: dict) -> str:
-    return (
-        f"{row['case']:40s} {1e3 * row['ours_s']:9.1f} ms {1e3 * row['baseline_s']:10.1f} ms "
-        f"x{row['ratio']:.1f}"
-    )
-
-
-def geomean(rows: list[dict]) -> float:
-    """Geometric mean of the ratios; NaN for no rows."""
-    if not rows:
-        return math.nan
-    return math.exp(statistics.fmean(math.log(row["ratio"]) for row in rows))
-
-
-def _print_summary(rows: list[dict]) -> None:
-    groups = {"all": rows}
-    for part in ("kins", "coco", "constant", "alternate"):
-        groups[part] = [row for row in rows if part in row["case"]]
-    for name, group in groups.items():
-        if group:
-            least = min(row["ratio"] for row in group)
-            mean = geomean(group)
-            print(f"{name:10s} {len(group):3d} rows  geomean x{mean:.1f}  least x{least:.1f}")
-
-
-def solver_memory(size: tuple[int, int] = KINS_SIZE) -> float:
-    """Megabytes of the compiled solver's arrays at an image size."""
-    from occ_order.crf.grid import workspace_bytes
-
-    return workspace_bytes(size) / 1e6
-
-
-def run_crf(args: argparse.Namespace) -> list[dict]:
-    """The subcommand ``crf``."""
-    start = time.process_time()
-    tiny = make_scene(SceneClass((80, 100), 5, 0.1, 0.05, 0.02, 40), 0)
-    crf.solve(*tiny, backend="grid")
-    print(f"compiled or loaded from the cache in {time.process_time() - start:.1f} s")
-    print(f"arrays of the solver at {KINS_SIZE[1]} x {KINS_SIZE[0]}: {solver_memory():.0f} MB")
-    if args.naive:
-        return bench_crf_naive(args.repeats)
-    unknown = set(args.cases) - set(CRF_CLASSES)
-    if unknown:
-        raise SystemExit(f"unknown cases {sorted(unknown)}, expected some of {list(CRF_CLASSES)}")
-    rows = bench_crf(args.repeats, args.seeds, args.cases, args.bounds)
-    _print_summary(rows)
-    return rows
-
-
-def run_metrics(args: argparse.Namespace) -> list[dict]:
-    """The subcommand ``metrics``."""
-    from benchmark_metrics import WHOLE_SET, bench_metrics
-
-    rows = bench_metrics(args.repeats)
-    for row in rows:
-        print(f"{_line(row)}   ours on {WHOLE_SET} images {row['whole_set_s']:.2f} s")
-    return rows
-
-
-def main() -> None:
-    """Run one benchmark and print (and write) its rows."""
+def main(argv: list[str] | None = None) -> None:
+    """Run the benchmark that the command line names."""
+    argv = sys.argv[1:] if argv is None else argv
     cv2.setNumThreads(1)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="name", required=True)
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--json", type=Path, help="write the rows there")
-    common.add_argument("--repeats", type=int, default=3, help="interleaved runs of each")
-    command = commands.add_parser("crf", parents=[common], help="the CRF's compiled solver")
-    command.add_argument("--seeds", type=int, default=3, help="scenes of each class")
-    command.add_argument("--cases", nargs="+", default=list(CRF_CLASSES), help="scene classes")
-    command.add_argument("--bounds", nargs="+", default=["constant", "alternate"])
-    command.add_argument("--naive", action="store_true", help="beside a per-pixel Python build")
-    command.set_defaults(run=run_crf)
-    command = commands.add_parser("metrics", parents=[common], help="metrics of 5,000 images")
-    command.set_defaults(run=run_metrics)
-    args = parser.parse_args()
-    rows = args.run(args)
-    print(f"geometric mean of {len(rows)} ratios: x{geomean(rows):.1f}")
-    if args.json:
-        result = {"name": args.name, "rows": rows, "geomean": geomean(rows)}
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    module = None
+    for name, what in BENCHMARKS.items():
+        command = commands.add_parser(name, help=what)
+        command.add_argument("--json", type=Path, help="write the rows there")
+        command.add_argument("--repeats", type=int, default=3, help="interleaved runs of each")
+        if argv[:1] == [name]:
+            module = import_module(f"benchmark_{name}")
+            module.add_arguments(command)
+    arguments = parser.parse_args(argv)
+    result = run(arguments.name, module, arguments)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -31,11 +31,15 @@ _EVALUATION = (
 )
 
 
-def bench_metrics(repeats: int) -> list[dict]:
+def add_arguments(parser) -> None:
+    """``benchmark.py metrics`` has no options of its own."""
+
+
+def rows(arguments) -> list[dict]:
     """Times every metric on 250 images x 10 instances (128 px) and ours on 5,000 of them.
 
     Args:
-        repeats: interleaved runs; the median is kept.
+        arguments: ``repeats``, interleaved runs; the median is kept.
 
     Returns:
         Rows {"case", "ours_s", "baseline_s", "ratio", "whole_set_s"}: CPU seconds on the same 250
@@ -47,18 +51,18 @@ def bench_metrics(repeats: int) -> list[dict]:
         boundaries are not in it.
     """
     data = _make_data(np.random.default_rng(0))
-    rows = []
+    table = []
     for case, (ours, baseline) in _cases().items():
-        times = [(_cpu(ours, data), _cpu(baseline, data)) for _ in range(repeats)]
+        times = [(_cpu(ours, data), _cpu(baseline, data)) for _ in range(arguments.repeats)]
         ours_s, baseline_s = (median(column) for column in zip(*times, strict=True))
         row = {"case": case, "ours_s": ours_s, "baseline_s": baseline_s}
         row["ratio"] = baseline_s / ours_s
         row["whole_set_s"] = _cpu(ours, data * (WHOLE_SET // NUM_IMAGES))
-        rows.append(row)
-    used = [row for row in rows if row["case"] in _EVALUATION]
+        table.append(row)
+    used = [row for row in table if row["case"] in _EVALUATION]
     total = {key: sum(row[key] for row in used) for key in ("ours_s", "baseline_s", "whole_set_s")}
     total["ratio"] = total["baseline_s"] / total["ours_s"]
-    return [*rows, {"case": "all of an evaluation", **total}]
+    return [*table, {"case": "all of an evaluation", **total}]
 
 
 def _cpu(function, data) -> float:
