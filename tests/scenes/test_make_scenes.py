@@ -12,6 +12,7 @@ import pytest
 
 import occ_order
 from occ_order import masks
+from occ_order.data import write_scenes
 from occ_order.data.datasets import (
     load_cocoa,
     load_cocoa_cls,
@@ -197,8 +198,8 @@ def test_more_processes_give_the_same_bytes(tmp_path, data):
 
 def test_an_interrupted_run_is_finished(data, tmp_path, monkeypatch):
     folder = tmp_path / "broken"
-    monkeypatch.setattr(make_scenes, "CHUNK", 2)
-    real, made = make_scenes.write_scene, []
+    monkeypatch.setattr(write_scenes, "CHUNK", 2)
+    real, made = write_scenes.write_scene, []
 
     def failing(output, parameters, split, index):
         if len(made) == 3:
@@ -206,15 +207,15 @@ def test_an_interrupted_run_is_finished(data, tmp_path, monkeypatch):
         made.append((split, index))
         return real(output, parameters, split, index)
 
-    monkeypatch.setattr(make_scenes, "write_scene", failing)
+    monkeypatch.setattr(write_scenes, "write_scene", failing)
     with pytest.raises(KeyboardInterrupt):
         run(folder)
-    assert make_scenes.state_of(folder, parameters_of()) == "unfinished"
+    assert write_scenes.state_of(folder, parameters_of()) == "unfinished"
     assert not (folder / "annotations" / "cocoa_train.json").exists()
-    monkeypatch.setattr(make_scenes, "write_scene", real)
+    monkeypatch.setattr(write_scenes, "write_scene", real)
     again = []
     monkeypatch.setattr(
-        make_scenes, "write_scene", lambda o, p, s, k: again.append((s, k)) or real(o, p, s, k)
+        write_scenes, "write_scene", lambda o, p, s, k: again.append((s, k)) or real(o, p, s, k)
     )
     assert run(folder) == 0
     rest = [("train", 2), ("train", 3), ("train", 4), ("val", 0), ("val", 1)]

@@ -1,0 +1,52 @@
+"""Settings: Detectron2's, and ours beside them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from detectron2.config import CfgNode
+from detectron2.config import get_cfg as detectron2_defaults
+
+from occ_order.config.common import add_common_config
+from occ_order.config.disparity import add_disparity_config
+from occ_order.config.oosis import add_oosis_config
+from occ_order.config.order_head import add_order_head_config
+from occ_order.config.pairwise import add_pairwise_config
+from occ_order.config.sln import add_sln_config
+
+__all__ = ["add_occ_order_config", "get_cfg", "load_cfg"]
+
+
+def add_occ_order_config(cfg: CfgNode) -> None:
+    """Adds every setting of this package to Detectron2's `cfg`, in place."""
+    for add in (
+        add_common_config,
+        add_oosis_config,
+        add_pairwise_config,
+        add_order_head_config,
+        add_disparity_config,
+        add_sln_config,
+    ):
+        add(cfg)
+
+
+def get_cfg() -> CfgNode:
+    """A new copy of the defaults: Detectron2's and ours."""
+    cfg = detectron2_defaults()
+    add_occ_order_config(cfg)
+    return cfg
+
+
+def load_cfg(file: str | os.PathLike[str], opts: Sequence[str] = ()) -> CfgNode:
+    """The defaults, changed by a YAML file and then by `opts` (KEY VALUE KEY VALUE ...).
+
+    YAML tags that would run code are refused.
+
+    Raises:
+        KeyError: the file or `opts` name a setting that does not exist.
+    """
+    cfg = get_cfg()
+    cfg.merge_from_file(os.fspath(file), allow_unsafe=False)
+    cfg.merge_from_list(list(opts))
+    return cfg

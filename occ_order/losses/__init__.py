@@ -1,0 +1,1 @@
+"""Losses: functions over tensors, one module per subject; PyTorch only."""

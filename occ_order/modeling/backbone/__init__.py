@@ -1,0 +1,16 @@
+"""Backbones beside Detectron2's."""
+
+from detectron2.projects import deeplab  # registers build_resnet_deeplab_backbone
+
+from occ_order.modeling.backbone.mini_resnet import (
+    build_mini_resnet_backbone,
+    build_mini_resnet_fpn_backbone,
+    make_mini_resnet,
+)
+
+__all__ = [
+    "build_mini_resnet_backbone",
+    "build_mini_resnet_fpn_backbone",
+    "deeplab",
+    "make_mini_resnet",
+]
