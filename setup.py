@@ -22,7 +22,16 @@ ARRAYS = [
 REPORT = ["matplotlib>=3.8.2", "jinja2>=3.1"]
 # Detectron2 itself cannot stand here: it has no release on the package index.
 NETWORKS = ["torch>=2.4", "torchvision>=0.19"]
-TEST = ["pytest>=8.0", "pytest-xdist>=3.5", "hypothesis>=6.100", "scikit-learn>=1.4", "ruff>=0.9"]
+PSD = ["psd-tools>=1.12"]
+INTEROP = ["supervision>=0.25"]
+TEST = [
+    "pytest>=8.0",
+    "pytest-xdist>=3.5",
+    "hypothesis>=6.100",
+    "scikit-learn>=1.4",
+    "ruff>=0.9",
+    *PSD,
+]
 
 
 def read_version() -> str:
@@ -50,12 +59,24 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["occ_order", "occ_order.*"]),
-    package_data={"occ_order": ["**/*.j2", "**/*.jinja", "**/*.json", "**/*.yaml", "**/*.css"]},
+    package_data={
+        "occ_order": [
+            "**/*.j2",
+            "**/*.jinja",
+            "**/*.json",
+            "**/*.yaml",
+            "**/*.css",
+            "**/*.html",
+            "**/*.js",
+        ]
+    },
     zip_safe=False,
     install_requires=ARRAYS,
     extras_require={
         "report": REPORT,
         "networks": NETWORKS + REPORT,
+        "psd": PSD,
+        "interop": INTEROP,
         "test": TEST,
         "all": NETWORKS + REPORT,
     },
