@@ -408,36 +408,50 @@ def _builtin_depth(under: Callable[..., str]) -> list[tuple[str, Callable[..., N
 
 
 def _scenes(under: Callable[..., str]) -> list[tuple[str, Callable[..., None], dict]]:
-    """Generated scenes, as datasets/make_scenes.py writes them."""
-    entries: list[tuple[str, Callable[..., None], dict]] = []
-    for split in ("train", "val"):
-        folder, images = under("scenes", "annotations"), under("scenes", split, "images")
+    """Generated scenes, as datasets/make_scenes.py writes them, and those of quick schedules."""
+    return [
+        entry
+        for name in ("scenes", "scenes_quick")
+        for split in ("train", "val")
+        for entry in _scenes_split(under(name), name, split)
+    ]
+
+
+def _scenes_split(
+    root: str, name: str, split: str
+) -> list[tuple[str, Callable[..., None], dict[str, Any]]]:
+    images = os.path.join(root, split, "images")
+
+    def file(stem: str, ending: str) -> str:
+        return os.path.join(root, "annotations", f"{stem}_{split}.{ending}")
+
+    entries: list[tuple[str, Callable[..., None], dict[str, Any]]] = [
+        (
+            f"{name}_{split}_{kind}",
+            register,
+            {"json_file": file(stem, "json"), "image_root": images},
+        )
         for kind, register, stem in (
             ("cocoa", register_cocoa, "cocoa"),
             ("cocoa_cls", register_coco_amodal, "cocoa_cls"),
             ("kins", register_kins, "kins2020"),
-        ):
-            json_file = os.path.join(folder, f"{stem}_{split}.json")
-            arguments = {"json_file": json_file, "image_root": images}
-            entries.append((f"scenes_{split}_{kind}", register, arguments))
-        order = {
-            "order_json": os.path.join(folder, f"instaorder_{split}.json"),
-            "instances_json": os.path.join(folder, f"instances_{split}.json"),
-            "image_root": images,
-        }
-        diw = {
-            "csv_file": os.path.join(folder, f"diw_{split}.csv"),
-            "image_root": under("scenes", split),
-        }
-        kitti = {
-            "list_file": os.path.join(folder, f"kitti_{split}.txt"),
-            "root": under("scenes", split),
-            "rgb_dir": "images",
-            "depth_dir": "depth",
-        }
-        entries.append((f"scenes_{split}_instaorder", register_instaorder, order))
-        entries.append((f"scenes_{split}_diw", register_diw, diw))
-        entries.append((f"scenes_{split}_kitti", register_kitti_depth, kitti))
+        )
+    ]
+    order = {
+        "order_json": file("instaorder", "json"),
+        "instances_json": file("instances", "json"),
+        "image_root": images,
+    }
+    diw = {"csv_file": file("diw", "csv"), "image_root": os.path.join(root, split)}
+    kitti = {
+        "list_file": file("kitti", "txt"),
+        "root": os.path.join(root, split),
+        "rgb_dir": "images",
+        "depth_dir": "depth",
+    }
+    entries.append((f"{name}_{split}_instaorder", register_instaorder, order))
+    entries.append((f"{name}_{split}_diw", register_diw, diw))
+    entries.append((f"{name}_{split}_kitti", register_kitti_depth, kitti))
     return entries
 
 

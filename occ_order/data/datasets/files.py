@@ -7,7 +7,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from occ_order.data.datasets.checks import DataError, show
@@ -62,6 +62,18 @@ def atomic_writer(path: str | os.PathLike, mode: str = "w", *, sync: bool = True
     except BaseException:
         os.unlink(temporary)
         raise
+    if sync:
+        _sync_folder(folder)
+
+
+def _sync_folder(folder: str) -> None:
+    """Waits until the disk has a folder's names; where folders cannot be opened (Windows), no."""
+    with suppress(PermissionError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_json(path: str | os.PathLike, data: dict) -> None:

@@ -1,0 +1,35 @@
+"""From a record of a data set to the input of a network: one mapper for each kind of network.
+
+`cfg.INPUT.MAPPER` names one in `MAPPER_REGISTRY`; it is called with `(cfg, is_train)` and the
+result with a record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetMapper
+from fvcore.common.registry import Registry
+
+MAPPER_REGISTRY = Registry("MAPPER")
+MAPPER_REGISTRY.__doc__ = "Dataset mappers, each `@configurable` with `from_config(cfg, is_train)`."
+
+Mapper = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def build_mapper(cfg: CfgNode, *, is_train: bool) -> Mapper:
+    """The mapper that `cfg.INPUT.MAPPER` names; Detectron2's own for "".
+
+    Raises:
+        KeyError: no mapper has that name.
+    """
+    name = cfg.INPUT.MAPPER
+    return MAPPER_REGISTRY.get(name)(cfg, is_train) if name else DatasetMapper(cfg, is_train)
+
+
+# The mappers register themselves; they need the registry above.
+from occ_order.data.mappers import instances  # noqa: E402
+
+__all__ = ["MAPPER_REGISTRY", "Mapper", "build_mapper", "instances"]

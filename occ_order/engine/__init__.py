@@ -1,0 +1,7 @@
+"""Training and evaluation by configuration: Detectron2's trainer with our parts in it."""
+
+from occ_order.engine.launch import main, run, setup
+from occ_order.engine.quick_scenes import make_quick_scenes
+from occ_order.engine.trainer import Trainer, build_optimizer
+
+__all__ = ["Trainer", "build_optimizer", "main", "make_quick_scenes", "run", "setup"]

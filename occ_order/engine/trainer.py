@@ -1,0 +1,86 @@
+"""The trainer: mapper, evaluators, optimiser and schedule by configuration."""
+
+from __future__ import annotations
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.engine import DefaultTrainer
+from detectron2.evaluation import DatasetEvaluators
+from detectron2.projects.deeplab import build_lr_scheduler
+from detectron2.solver import LRScheduler
+from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
+from torch import nn
+
+import occ_order.data.builtin
+import occ_order.modeling  # noqa: F401  (both imports fill Detectron2's registries)
+from occ_order.data.mappers import build_mapper
+from occ_order.evaluation import build_evaluator
+
+OPTIMIZERS = {"SGD": torch.optim.SGD, "ADAMW": torch.optim.AdamW}
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """SOLVER.OPTIMIZER over the parameters that are trained.
+
+    Weight decay, biases, norms and gradient clipping follow Detectron2's settings; parameters whose
+    name starts with one of SOLVER.HEAD_NAMES learn SOLVER.HEAD_LR_FACTOR times as fast.
+
+    Raises:
+        ValueError: the optimiser is unknown.
+    """
+    kind = cfg.SOLVER.OPTIMIZER.upper()
+    if kind not in OPTIMIZERS:
+        raise ValueError(f"SOLVER.OPTIMIZER must be one of {sorted(OPTIMIZERS)}, got {kind!r}")
+    heads = tuple(cfg.SOLVER.HEAD_NAMES)
+    parameters = get_default_optimizer_params(
+        model,
+        base_lr=cfg.SOLVER.BASE_LR,
+        weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+        bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
+        weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+        lr_factor_func=lambda name: (
+            cfg.SOLVER.HEAD_LR_FACTOR if heads and name.startswith(heads) else 1.0
+        ),
+    )
+    more = {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV}
+    return maybe_add_gradient_clipping(cfg, OPTIMIZERS[kind])(
+        parameters,
+        lr=cfg.SOLVER.BASE_LR,
+        weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+        **(more if kind == "SGD" else {}),
+    )
+
+
+class Trainer(DefaultTrainer):
+    """Detectron2's `DefaultTrainer` for every network of this package.
+
+    INPUT.MAPPER chooses the mapper, TEST.EVALUATORS the evaluators, SOLVER.OPTIMIZER and
+    SOLVER.LR_SCHEDULER_NAME (also WarmupPolyLR) the optimisation.
+    """
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """See `occ_order.engine.build_optimizer`."""
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
+        """Detectron2's schedules and WarmupPolyLR."""
+        return build_lr_scheduler(cfg, optimizer)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode):
+        """Batches of DATASETS.TRAIN through the mapper."""
+        return build_detection_train_loader(cfg, mapper=build_mapper(cfg, is_train=True))
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
+        """Pictures of one data set through the mapper."""
+        mapper = build_mapper(cfg, is_train=False)
+        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
+        """See `occ_order.evaluation.build_evaluator`."""
+        return build_evaluator(cfg, dataset_name)

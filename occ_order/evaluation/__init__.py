@@ -1,0 +1,67 @@
+"""Evaluators: they collect what a network says, image by image, and call `occ_order.metrics`.
+
+`cfg.TEST.EVALUATORS` names those of `EVALUATOR_REGISTRY` that run; where it names none, those of
+`DEFAULT_EVALUATORS` for the format of the data set do.
+"""
+
+from __future__ import annotations
+
+import os
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluators
+
+from occ_order.evaluation.base import EVALUATOR_REGISTRY, OrderEvaluator
+from occ_order.evaluation.results import OrderResults, image_result
+
+DEFAULT_EVALUATORS: dict[str, tuple[str, ...]] = {
+    "instaorder": ("OrderResults",),
+    "cocoa": ("OrderResults",),
+    "cocoa_cls": ("OrderResults",),
+    "kins": ("OrderResults",),
+    "diw": (),
+    "kitti_depth": (),
+}
+"""`evaluator_type` of a data set -> names of evaluators."""
+
+
+def build_evaluator(
+    cfg: CfgNode, dataset_name: str, output_dir: str | os.PathLike[str] | None = None
+) -> DatasetEvaluators:
+    """The evaluators of a data set.
+
+    Args:
+        cfg: TEST.EVALUATORS and what the evaluators read.
+        dataset_name: registered name.
+        output_dir: where they write; None = `inference` below OUTPUT_DIR, with one folder for each
+            data set if DATASETS.TEST names several.
+
+    Raises:
+        KeyError: no evaluator has that name.
+        ValueError: none is named and the data set's format has no default.
+    """
+    if output_dir is None:
+        several = len(cfg.DATASETS.TEST) > 1
+        output_dir = os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name if several else "")
+    names = cfg.TEST.EVALUATORS
+    if not names:
+        kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
+        if kind not in DEFAULT_EVALUATORS:
+            raise ValueError(
+                f"data set {dataset_name!r} has the evaluator_type {kind!r}, for which there is no "
+                f"default: name some of {sorted(EVALUATOR_REGISTRY._obj_map)} in TEST.EVALUATORS"
+            )
+        names = DEFAULT_EVALUATORS[kind]
+    folder = os.fspath(output_dir)
+    return DatasetEvaluators([EVALUATOR_REGISTRY.get(n)(cfg, dataset_name, folder) for n in names])
+
+
+__all__ = [
+    "DEFAULT_EVALUATORS",
+    "EVALUATOR_REGISTRY",
+    "OrderEvaluator",
+    "OrderResults",
+    "build_evaluator",
+    "image_result",
+]
