@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
+from typing import Any
+
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader, build_detection_train_loader
-from detectron2.engine import DefaultTrainer
+from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.projects.deeplab import build_lr_scheduler
 from detectron2.solver import LRScheduler
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
+from detectron2.utils import comm
 from torch import nn
 
 import occ_order.data.builtin
 import occ_order.modeling  # noqa: F401  (both imports fill Detectron2's registries)
 from occ_order.data.mappers import build_mapper
+from occ_order.engine.hooks import TrainingTime
 from occ_order.evaluation import build_evaluator
+from occ_order.metrics.report import without_nan
 
 OPTIMIZERS = {"SGD": torch.optim.SGD, "ADAMW": torch.optim.AdamW}
 
@@ -84,3 +92,23 @@ class Trainer(DefaultTrainer):
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
         """See `occ_order.evaluation.build_evaluator`."""
         return build_evaluator(cfg, dataset_name)
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators=None) -> dict[str, Any]:
+        """Evaluates on DATASETS.TEST, and writes the scores to `inference/scores.json`.
+
+        Returns:
+            {task: {metric: float}}, for several data sets below the name of each.
+        """
+        results = super().test(cfg, model, evaluators)
+        if comm.is_main_process():
+            path = Path(cfg.OUTPUT_DIR, "inference", "scores.json")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(path.name + ".part")
+            part.write_text(json.dumps(without_nan(results), indent=2) + "\n", encoding="utf-8")
+            os.replace(part, path)
+        return results
+
+    def build_hooks(self) -> list[HookBase]:
+        """Detectron2's hooks; time is measured around the iterations and before evaluation."""
+        return [TrainingTime(self.cfg.OUTPUT_DIR), *super().build_hooks()]

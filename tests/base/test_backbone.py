@@ -56,5 +56,5 @@ def test_by_configuration():
     cfg.MODEL.FPN.OUT_CHANNELS = 8
     features = build_backbone(cfg)(torch.rand(1, 3, 64, 64))
     assert {name: f.shape[1:] for name, f in features.items()} == {
-        f"p{k}": (8, 2 ** (8 - k), 2 ** (8 - k)) for k in range(2, 7)
+        f"p{k}": (8, 2 ** (6 - k), 2 ** (6 - k)) for k in range(2, 7)
     }

@@ -1,0 +1,38 @@
+"""Hooks of the trainer."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+
+TRAINING_TIME = "training_time.json"
+
+
+class TrainingTime(HookBase):
+    """Writes `training_time.json`: iterations, and the CPU and wall time that they took.
+
+    CPU time is that of the first process with all its threads, without its data-loading workers.
+    Evaluation before the last iteration counts as well, the one after it does not.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike[str]):
+        """Keeps the folder, which must exist when training ends."""
+        self.path = Path(output_dir, TRAINING_TIME)
+
+    def before_train(self) -> None:
+        """Starts both clocks."""
+        self._start = time.process_time(), time.monotonic()
+
+    def after_train(self) -> None:
+        """Writes the file."""
+        if not comm.is_main_process():
+            return
+        cpu, wall = time.process_time() - self._start[0], time.monotonic() - self._start[1]
+        iterations = self.trainer.iter - self.trainer.start_iter
+        measured = {"iterations": iterations, "cpu_seconds": cpu, "wall_seconds": wall}
+        self.path.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")

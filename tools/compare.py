@@ -1,0 +1,183 @@
+#!/usr/bin/env python
+"""Train several models for the same CPU time on the same scenes and print one table.
+
+    python tools/compare.py --table configs/tables/pairs.yaml --output output/tables/pairs
+
+The YAML file holds
+
+    minutes: 4            # CPU minutes of training for each row
+    rows:
+      - {name: InstaOrderNet^o, config: configs/InstaOrder/x.yaml, opts: [SEED, 2]}
+      - {name: area, config: configs/InstaOrder/area.yaml, train: false}
+      - {name: Mask R-CNN + area, config: y.yaml, weights_from: Mask R-CNN}  # trained in that row
+      - {name: long, config: x.yaml, iterations: 2000}  # instead of measuring how many fit
+    columns: {F1: occlusion/f1, WHDR: depth/whdr_all}   # heading: task/metric of the evaluators
+
+A row is trained with one thread; how many iterations fit into the time is measured first, and the
+learning rate is scheduled to end there. What is in the output folder already is not run again, so
+that an interrupted table goes on; --only NAME runs some of the rows. The time that training really
+took is printed beside the scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+TRIAL = 30  # iterations to measure speed with
+ROW_KEYS = {"name", "config", "opts", "train", "weights_from", "iterations"}
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The table's description, checked.
+
+    Raises:
+        ValueError: a key is missing or unknown, or a name is used twice or refers to no row.
+    """
+    table = yaml.safe_load(path.read_text(encoding="utf-8"))
+    missing = {"rows", "columns"} - set(table)
+    if missing:
+        raise ValueError(f"{path}: no {sorted(missing)}")
+    names = [row.get("name") for row in table["rows"]]
+    if len(set(names)) != len(names):
+        raise ValueError(f"{path}: names must differ, got {names}")
+    for row in table["rows"]:
+        wrong = set(row) - ROW_KEYS
+        if wrong or "config" not in row or row.get("weights_from", names[0]) not in names:
+            raise ValueError(f"{path}: row {row}: needs name and config, may have {ROW_KEYS}")
+        if trained(row) and "iterations" not in row and "minutes" not in table:
+            raise ValueError(
+                f"{path}: row {row['name']!r} has no iterations and there are no minutes"
+            )
+    return table
+
+
+def trained(row: dict[str, Any]) -> bool:
+    """Whether a row is trained, rather than evaluated as it is or with another row's weights."""
+    return row.get("train", True) and "weights_from" not in row
+
+
+def folder_of(output: Path, name: str) -> Path:
+    """The folder of a row's run."""
+    return output / re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").lower()
+
+
+def train_net(row: dict[str, Any], folder: Path, *more: str) -> None:
+    """Runs tools/train_net.py for a row, with one thread; its log lies in `folder`.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    opts = [*map(str, row.get("opts", [])), *more, "OUTPUT_DIR", str(folder)]
+    flags = [] if trained(row) else ["--eval-only"]
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(ROOT / "tools/train_net.py"), *flags]
+    command += ["--config-file", str(ROOT / row["config"]), *opts]
+    log = folder / "output.txt"
+    with log.open("w", encoding="utf-8") as out:
+        done = subprocess.run(
+            command, stdout=out, stderr=out, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+    if done.returncode:
+        raise RuntimeError(f"row {row['name']!r} failed: see {log}")
+
+
+def iterations_for(row: dict[str, Any], minutes: float, output: Path) -> int:
+    """How many iterations of a row fit into `minutes` of CPU time, by a short trial."""
+    if "iterations" in row:
+        return row["iterations"]
+    folder = folder_of(output, row["name"] + " trial")
+    trial = ["SOLVER.MAX_ITER", str(TRIAL), "DATASETS.TEST", "[]", "TEST.EXPECTED_RESULTS", "[]"]
+    train_net(row, folder, *trial)
+    measured = training_time(folder)
+    shutil.rmtree(folder)
+    return max(1, round(60 * minutes * measured["iterations"] / measured["cpu_seconds"]))
+
+
+def training_time(folder: Path) -> dict[str, float]:
+    """What the trainer wrote about its time."""
+    return json.loads((folder / "training_time.json").read_text(encoding="utf-8"))
+
+
+def run_row(row: dict[str, Any], table: dict[str, Any], output: Path) -> None:
+    """Trains and evaluates a row, unless its scores are there."""
+    folder = folder_of(output, row["name"])
+    if (folder / "inference" / "scores.json").is_file():
+        return
+    print(f"{row['name']} ...", file=sys.stderr, flush=True)
+    if trained(row):
+        count = iterations_for(row, table.get("minutes", 0), output)
+        train_net(row, folder, "SOLVER.MAX_ITER", str(count))
+    elif "weights_from" in row:
+        weights = folder_of(output, row["weights_from"]) / "model_final.pth"
+        train_net(row, folder, "MODEL.WEIGHTS", str(weights))
+    else:
+        train_net(row, folder)
+
+
+def cells_of(row: dict[str, Any], table: dict[str, Any], output: Path) -> list[str]:
+    """A row of the table as text: name, scores, CPU minutes, iterations."""
+    folder = folder_of(output, row["name"])
+    file = folder / "inference" / "scores.json"
+    scores = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    cells = [row["name"]]
+    for key in table["columns"].values():
+        task, metric = key.split("/", 1)
+        value = None if scores is None else scores.get(task, {}).get(metric)
+        cells.append("-" if value is None else f"{value:.2f}")
+    if not trained(row) or scores is None:
+        return [*cells, "-", "-"]
+    time = training_time(folder)
+    return [*cells, f"{time['cpu_seconds'] / 60:.1f}", str(time["iterations"])]
+
+
+def markdown(table: dict[str, Any], output: Path) -> str:
+    """The table of all rows that have been run."""
+    head = ["", *table["columns"], "CPU min", "iterations"]
+    lines = [head, ["---"] * len(head)]
+    lines += [cells_of(row, table, output) for row in table["rows"]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--table", type=Path, required=True, help="YAML file")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="rows to run; default: all")
+    parser.add_argument("--minutes", type=float, help="instead of the file's")
+    options = parser.parse_args(arguments)
+    try:
+        table = read_table(options.table)
+        if options.minutes is not None:
+            table["minutes"] = options.minutes
+        unknown = set(options.only or []) - {row["name"] for row in table["rows"]}
+        if unknown:
+            raise ValueError(f"{options.table}: no rows {sorted(unknown)}")
+        for row in table["rows"]:
+            if options.only is None or row["name"] in options.only:
+                run_row(row, table, options.output)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"compare: {error}", file=sys.stderr)
+        return 1
+    text = markdown(table, options.output)
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "table.md").write_text(text, encoding="utf-8")
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
