@@ -1,9 +1,11 @@
 """Packaging of occ_order; INSTALL.md explains the choices."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).resolve().parent
 
@@ -32,6 +34,17 @@ TEST = [
     "ruff>=0.9",
     *PSD,
 ]
+
+
+class WithConfigs(build_py):
+    """Puts the folder configs into the built package, where the model zoo looks for it."""
+
+    def run(self) -> None:
+        """Builds as usual, then copies."""
+        super().run()
+        if not self.editable_mode and (HERE / "configs").is_dir():
+            inside = Path(self.build_lib, "occ_order", "model_zoo", "configs")
+            shutil.copytree(HERE / "configs", inside, dirs_exist_ok=True)
 
 
 def read_version() -> str:

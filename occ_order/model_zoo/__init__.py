@@ -1,0 +1,32 @@
+"""The models that were really trained, by name: settings, weights and what they scored.
+
+    from occ_order import model_zoo
+    model = model_zoo.get("NAME")             # on the CPU, ready to predict
+    cfg = model_zoo.get_cfg("NAME")
+
+`zoo.json` is the list; MODEL_ZOO.md is written from it by `tools/model_zoo.py`.
+"""
+
+from occ_order.model_zoo.zoo import (
+    ROW_KEYS,
+    checkpoint_file,
+    config_file,
+    get,
+    get_cfg,
+    names,
+    row,
+    rows,
+    save_checkpoint,
+)
+
+__all__ = [
+    "ROW_KEYS",
+    "checkpoint_file",
+    "config_file",
+    "get",
+    "get_cfg",
+    "names",
+    "row",
+    "rows",
+    "save_checkpoint",
+]
