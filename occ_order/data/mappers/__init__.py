@@ -30,6 +30,14 @@ def build_mapper(cfg: CfgNode, *, is_train: bool) -> Mapper:
 
 
 # The mappers register themselves; they need the registry above.
-from occ_order.data.mappers import instances  # noqa: E402
+from occ_order.data.mappers import completion, instances, oosis, pairs  # noqa: E402
 
-__all__ = ["MAPPER_REGISTRY", "Mapper", "build_mapper", "instances"]
+__all__ = [
+    "MAPPER_REGISTRY",
+    "Mapper",
+    "build_mapper",
+    "completion",
+    "instances",
+    "oosis",
+    "pairs",
+]

@@ -1,0 +1,248 @@
+"""Crops of pairs of instances (Lee & Park, Section 4.1, "patch" input), without a loop over pairs.
+
+Shapes: P pairs or boxes, N instances, S the side of the network's input. Boxes are float (P, 4)
+``x0, y0, x1, y1`` in pixels of the image, x1 and y1 exclusive; a *square* is int64 (P, 3) ``x, y,
+side``, its upper left pixel and its side, and may reach beyond the image, where everything is 0.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+EXPANSION = 3.0
+"""Area of the square around one instance, in areas of its box, that published test code takes."""
+
+
+def mask_boxes(masks: torch.Tensor) -> torch.Tensor:
+    """Tight boxes of masks.
+
+    Args:
+        masks: (N, H, W), nonzero = inside.
+
+    Returns:
+        float32 (N, 4); zeros for an empty mask.
+    """
+    boxes = masks.new_zeros((len(masks), 4), dtype=torch.float32)
+    if boxes.numel() == 0 or masks.shape[1] * masks.shape[2] == 0:
+        return boxes
+    inside = masks != 0
+    for axis, other in ((0, 1), (1, 2)):  # columns give x, rows give y
+        used = inside.any(dim=other).to(torch.uint8)
+        boxes[:, axis] = used.argmax(1)
+        boxes[:, axis + 2] = used.shape[1] - used.flip(1).argmax(1)
+    return boxes * inside.flatten(1).any(1, keepdim=True)
+
+
+def union_boxes(boxes: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
+    """The box around both instances of every pair.
+
+    Args:
+        boxes: float (N, 4).
+        pairs: int64 (P, 2) indices into `boxes`.
+
+    Returns:
+        float (P, 4).
+    """
+    first, second = boxes[pairs[:, 0]], boxes[pairs[:, 1]]
+    low = torch.minimum(first[:, :2], second[:, :2])
+    high = torch.maximum(first[:, 2:], second[:, 2:])
+    return torch.cat([low, high], dim=1)
+
+
+def square_around(boxes: torch.Tensor, *, area: float = 2.0, margin: float = 1.1) -> torch.Tensor:
+    """The square of a crop: centre of the box, side max(sqrt(area w h), margin w, margin h).
+
+    Args:
+        boxes: float (P, 4).
+        area: area of the square in areas of the box, for a box that is not too long.
+        margin: least side in sides of the box.
+
+    Returns:
+        float64 (P, 3): centre x, centre y, side.
+    """
+    low, high = boxes[:, :2].double(), boxes[:, 2:].double()
+    width, height = (high - low).unbind(1)
+    side = torch.sqrt(area * width * height)
+    side = torch.maximum(side, margin * torch.maximum(width, height))
+    return torch.cat([(low + high) / 2, side[:, None]], dim=1)
+
+
+def on_pixels(squares: torch.Tensor) -> torch.Tensor:
+    """Upper left pixel and side of squares, all cut off towards zero as published.
+
+    Args:
+        squares: float64 (P, 3) centre x, centre y, side.
+
+    Returns:
+        int64 (P, 3) x, y, side; the side is at least 1.
+    """
+    corner = (squares[:, :2] - squares[:, 2:] / 2).trunc().long()
+    return torch.cat([corner, squares[:, 2:].trunc().long().clamp(min=1)], dim=1)
+
+
+def expanded_boxes(boxes: torch.Tensor, *, area: float = EXPANSION) -> torch.Tensor:
+    """The square around every single instance, as a box.
+
+    Published test code replaces the boxes by these before it forms the pair's crop (the ``compat``
+    switch for double expansion); PCNet-M looks at one of them.
+
+    Args:
+        boxes: float (N, 4).
+        area: area of the square in areas of the box.
+
+    Returns:
+        float32 (N, 4) with whole coordinates.
+    """
+    x, y, side = on_pixels(square_around(boxes, area=area)).unbind(1)
+    return torch.stack([x, y, x + side, y + side], dim=1).float()
+
+
+def pair_squares(
+    boxes: torch.Tensor,
+    pairs: torch.Tensor,
+    *,
+    jitter: torch.Tensor | None = None,
+    expand_first: bool = False,
+) -> torch.Tensor:
+    """The crop of every pair: around the box of both, side max(sqrt(2 w h), 1.1 w, 1.1 h).
+
+    Args:
+        boxes: float (N, 4) tight boxes.
+        pairs: int64 (P, 2); a pair and its reverse have the same crop.
+        jitter: float (P, 3) shift of x and y in sides, and scale of the objects: the centre moves
+            by ``shift * side``, then the side is divided by the scale (training: U(-0.2, 0.2) and
+            U(0.8, 1.2)). None moves nothing.
+        expand_first: take the squares of `expanded_boxes` instead of the boxes.
+
+    Returns:
+        int64 (P, 3) x, y, side.
+    """
+    if expand_first:
+        boxes = expanded_boxes(boxes)
+    squares = square_around(union_boxes(boxes, pairs))
+    if jitter is not None:
+        jitter = jitter.to(squares)
+        centre = squares[:, :2] + jitter[:, :2] * squares[:, 2:]
+        squares = torch.cat([centre, squares[:, 2:] / jitter[:, 2:]], dim=1)
+    return on_pixels(squares)
+
+
+def crop_masks(
+    masks: torch.Tensor, index: torch.Tensor, squares: torch.Tensor, size: int
+) -> torch.Tensor:
+    """Crops of masks, by the nearest pixel (target pixel t shows source pixel floor(t side / S)).
+
+    Args:
+        masks: (N, H, W) of any type.
+        index: int64 (P,), which mask each crop is of.
+        squares: int64 (P, 3).
+        size: S.
+
+    Returns:
+        (P, S, S) of the type of `masks`; 0 outside the image.
+    """
+    columns, inside_x = _nearest(squares[:, 0], squares[:, 2], size, masks.shape[2])
+    rows, inside_y = _nearest(squares[:, 1], squares[:, 2], size, masks.shape[1])
+    if masks.shape[1] * masks.shape[2] == 0:
+        return masks.new_zeros((len(index), size, size))
+    picked = masks[index[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return picked * (inside_y[:, :, None] & inside_x[:, None, :]).to(picked.dtype)
+
+
+def _nearest(
+    start: torch.Tensor, side: torch.Tensor, size: int, limit: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """int64 (P, S) source positions clamped to the image, and bool (P, S) which are inside."""
+    steps = torch.arange(size, device=start.device)
+    source = start[:, None] + steps * side[:, None] // size
+    return source.clamp(0, max(limit - 1, 0)), (source >= 0) & (source < limit)
+
+
+def crop_images(
+    image: torch.Tensor, squares: torch.Tensor, size: int, *, mode: str = "bicubic"
+) -> torch.Tensor:
+    """Crops of one picture, or of a map for each crop.
+
+    Args:
+        image: (C, H, W), or (P, C, H, W) with one for each crop.
+        squares: int64 (P, 3).
+        size: S.
+        mode: "bicubic" (a = -0.75, as OpenCV) or "bilinear".
+
+    Returns:
+        float32 (P, C, S, S); 0 outside the image.
+    """
+    count, (channels, height, width) = len(squares), image.shape[-3:]
+    if count == 0 or height * width == 0:
+        return image.new_zeros((count, channels, size, size), dtype=torch.float32)
+    x, y, side = squares.double()[:, :, None].unbind(1)
+    steps = (torch.arange(size, device=image.device, dtype=torch.float64) + 0.5) / size
+    columns = (2 * (x + steps * side) / width - 1).float()
+    rows = (2 * (y + steps * side) / height - 1).float()
+    grid = torch.stack(
+        [columns[:, None].expand(-1, size, -1), rows[:, :, None].expand(-1, -1, size)], dim=-1
+    )
+    source = image.float().expand(count, -1, -1, -1)
+    return F.grid_sample(source, grid, mode=mode, padding_mode="zeros", align_corners=False)
+
+
+def resize_masks(masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Whole masks stretched by the nearest pixel ("resize" input).
+
+    Args:
+        masks: (N, H, W) of any type.
+        size: h, w.
+
+    Returns:
+        (N, h, w) of the type of `masks`.
+    """
+    if masks.shape[1] * masks.shape[2] == 0:
+        return masks.new_zeros((len(masks), *size))
+    rows, columns = (
+        torch.arange(new, device=masks.device) * old // new
+        for new, old in zip(size, masks.shape[1:], strict=True)
+    )
+    return masks[:, rows[:, None], columns]
+
+
+def resize_images(
+    image: torch.Tensor, size: tuple[int, int], *, mode: str = "bilinear"
+) -> torch.Tensor:
+    """A whole picture or several maps stretched, without smoothing (as OpenCV does).
+
+    Args:
+        image: (C, H, W).
+        size: h, w.
+        mode: "bilinear" or "bicubic".
+
+    Returns:
+        float32 (C, h, w).
+    """
+    if image.numel() == 0:
+        return image.new_zeros((len(image), *size), dtype=torch.float32)
+    return F.interpolate(image.float()[None], size, mode=mode, align_corners=False)[0]
+
+
+def paste_masks(crops: torch.Tensor, squares: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Puts crops of masks back into images, by the nearest pixel.
+
+    Args:
+        crops: (N, S, S).
+        squares: int64 (N, 3), where each was cropped.
+        size: H, W of the image.
+
+    Returns:
+        (N, H, W) of the type of `crops`; 0 outside the square.
+    """
+    count, side = len(crops), crops.shape[-1]
+    x, y, length = squares.unbind(1)
+    positions = []
+    for start, limit in ((y, size[0]), (x, size[1])):
+        offset = torch.arange(limit, device=crops.device) - start[:, None]
+        inside = (offset >= 0) & (offset < length[:, None])
+        positions.append(((offset * side // length[:, None]).clamp(0, side - 1), inside))
+    (rows, inside_y), (columns, inside_x) = positions
+    index = torch.arange(count, device=crops.device)[:, None, None]
+    pasted = crops[index, rows[:, :, None], columns[:, None, :]]
+    return pasted * (inside_y[:, :, None] & inside_x[:, None, :]).to(pasted.dtype)

@@ -1,0 +1,98 @@
+"""Losses of pairwise orders (Lee & Park, Section 4.1) and of partial completion (PCNet-M).
+
+Each is right for no pair at all: a zero that still has a gradient. A target of -1 (nobody has said)
+never counts.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+
+def occlusion_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy of "second over first" and "first over second".
+
+    Args:
+        logits: float (P, 2).
+        target: float (P, 2), 1 / 0 / -1.
+
+    Returns:
+        float (): mean over the annotated entries.
+    """
+    known = target >= 0
+    loss = F.binary_cross_entropy_with_logits(logits, target.clamp(min=0), reduction="none")
+    return _mean(loss, known)
+
+
+def class_loss(
+    logits: torch.Tensor, target: torch.Tensor, *, double_softmax: bool = False
+) -> torch.Tensor:
+    """Cross-entropy of OrderNet's relation, or of one of the two groups of depth pairs.
+
+    Args:
+        logits: float (P, C).
+        target: int64 (P,), 0 .. C - 1, or -1.
+        double_softmax: take the softmax of the logits as logits, as the published code does; the
+            loss can then not fall below ``log(1 + (C - 1) / e)``.
+
+    Returns:
+        float (): mean over the annotated pairs.
+    """
+    if double_softmax:
+        logits = logits.softmax(dim=1)
+    loss = F.cross_entropy(logits, target.clamp(min=0), reduction="none")
+    return _mean(loss, target >= 0)
+
+
+def depth_loss(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    overlap: torch.Tensor,
+    *,
+    weights: tuple[float, float] = (0.9, 0.1),
+    double_softmax: bool = False,
+) -> torch.Tensor:
+    """Cross-entropy of depth pairs: weighted sum of the means over distinct and overlapping ones.
+
+    Args:
+        logits: float (P, 3).
+        target: int64 (P,), 0 closer / 1 farther / 2 equal / -1.
+        overlap: (P,), 1 depth ranges overlap, 0 distinct, -1 unknown (counted as distinct).
+        weights: of distinct pairs and of overlapping ones.
+        double_softmax: see `class_loss`.
+
+    Returns:
+        float ().
+    """
+    ignored = torch.full_like(target, -1)
+    distinct = torch.where(overlap == 1, ignored, target)
+    overlapping = torch.where(overlap == 1, target, ignored)
+    return sum(
+        weight * class_loss(logits, part, double_softmax=double_softmax)
+        for weight, part in zip(weights, (distinct, overlapping), strict=True)
+    )
+
+
+def completion_loss(
+    logits: torch.Tensor, target: torch.Tensor, eraser: torch.Tensor, *, inside: float = 5.0
+) -> torch.Tensor:
+    """Cross-entropy of PCNet-M: pixels inside the eraser weigh more.
+
+    Args:
+        logits: float (K, 2, S, S), [0] outside and [1] inside of the instance.
+        target: (K, S, S), 1 inside the instance, 0 outside.
+        eraser: (K, S, S), nonzero = erased.
+        inside: weight of erased pixels; others weigh 1.
+
+    Returns:
+        float (): weighted sum divided by the number of pixels.
+    """
+    loss = F.cross_entropy(logits, target.long(), reduction="none")
+    weight = torch.where(eraser != 0, inside, 1.0).to(loss)
+    return (loss * weight).sum() / max(loss.numel(), 1) + 0.0 * logits.sum()
+
+
+def _mean(loss: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Mean of the known entries; a zero with a gradient where there is none."""
+    return (loss * known).sum() / known.sum().clamp(min=1)

@@ -1,0 +1,103 @@
+"""The classifier of a pair: any Detectron2 backbone, average pooling, one linear layer a task.
+
+`build_torchvision_resnet_backbone` is the ResNet of the published networks (torchvision's layout,
+the stride in the 3x3 convolution) with as many input channels as a pair has.
+"""
+
+from __future__ import annotations
+
+import torch
+import torchvision
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from torch import nn
+
+DEPTHS = (18, 34, 50, 101, 152)
+
+
+class TorchvisionResNet(Backbone):
+    """torchvision's ResNet without its last layer; modules are named as there."""
+
+    def __init__(self, depth: int = 50, in_channels: int = 3):
+        """Builds it with random weights.
+
+        Args:
+            depth: 18, 34, 50, 101 or 152.
+            in_channels: channels of the input.
+
+        Raises:
+            ValueError: another depth.
+        """
+        super().__init__()
+        if depth not in DEPTHS:
+            raise ValueError(f"a ResNet has a depth out of {DEPTHS}, got {depth}")
+        net = getattr(torchvision.models, f"resnet{depth}")(weights=None)
+        self.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+        self.bn1, self.relu, self.maxpool = net.bn1, net.relu, net.maxpool
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            net.layer1,
+            net.layer2,
+            net.layer3,
+            net.layer4,
+        )
+        self.out_channels = net.fc.in_features
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """float (B, in_channels, H, W) -> {"res5": float (B, C, H / 32, W / 32)}."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        return {"res5": self.layer4(self.layer3(self.layer2(self.layer1(x))))}
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and stride of the one feature."""
+        return {"res5": ShapeSpec(channels=self.out_channels, stride=32)}
+
+
+@BACKBONE_REGISTRY.register()
+def build_torchvision_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TorchvisionResNet:
+    """Builds `TorchvisionResNet` of MODEL.RESNETS.DEPTH."""
+    return TorchvisionResNet(cfg.MODEL.RESNETS.DEPTH, input_shape.channels)
+
+
+class PairClassifier(nn.Module):
+    """Logits of every task for a batch of pair inputs."""
+
+    def __init__(self, backbone: Backbone, outputs: dict[str, int]):
+        """Puts linear layers behind the backbone.
+
+        Args:
+            backbone: its coarsest feature is pooled.
+            outputs: task -> number of logits.
+        """
+        super().__init__()
+        self.backbone = backbone
+        shapes = backbone.output_shape()
+        self.feature = max(shapes, key=lambda name: shapes[name].stride)
+        channels = shapes[self.feature].channels
+        self.heads = nn.ModuleDict(
+            {task: nn.Linear(channels, number) for task, number in outputs.items()}
+        )
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """float (B, channels, S, S) -> {task: float (B, logits)}."""
+        pooled = self.backbone(x)[self.feature].mean(dim=(2, 3))
+        return {task: head(pooled) for task, head in self.heads.items()}
+
+
+def init_xavier(module: nn.Module, *, gain: float = 0.02, first_std: float = 0.0005) -> None:
+    """The published start: Xavier with a small gain, the first convolution of the network smaller.
+
+    Args:
+        module: its convolutions and linear layers are initialised in place.
+        gain: of every weight; biases are 0.
+        first_std: standard deviation of the first convolution.
+    """
+    layers = [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    for layer in layers:
+        nn.init.xavier_normal_(layer.weight, gain=gain)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    first = next((layer for layer in layers if isinstance(layer, nn.Conv2d)), None)
+    if first is not None:
+        nn.init.normal_(first.weight, std=first_std)
