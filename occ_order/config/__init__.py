@@ -10,6 +10,7 @@ from detectron2.config import get_cfg as detectron2_defaults
 
 from occ_order.config.common import add_common_config
 from occ_order.config.disparity import add_disparity_config
+from occ_order.config.files import check_config_file
 from occ_order.config.oosis import add_oosis_config
 from occ_order.config.order_head import add_order_head_config
 from occ_order.config.pairwise import add_pairwise_config
@@ -41,11 +42,14 @@ def get_cfg() -> CfgNode:
 def load_cfg(file: str | os.PathLike[str], opts: Sequence[str] = ()) -> CfgNode:
     """The defaults, changed by a YAML file and then by `opts` (KEY VALUE KEY VALUE ...).
 
-    YAML tags that would run code are refused.
+    YAML tags that would run code are refused, and so is a `_BASE_` that is missing, an address, or
+    in a circle.
 
     Raises:
+        ValueError: the file is refused.
         KeyError: the file or `opts` name a setting that does not exist.
     """
+    check_config_file(file)
     cfg = get_cfg()
     cfg.merge_from_file(os.fspath(file), allow_unsafe=False)
     cfg.merge_from_list(list(opts))

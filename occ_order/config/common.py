@@ -26,6 +26,9 @@ def _add_input(cfg: CfgNode) -> None:
     # Whether the mapper leaves the annotated instances in the input at test time as well, for
     # networks that order given masks.
     cfg.INPUT.KEEP_GROUND_TRUTH = False
+    # Whether training takes another image where a picture file is missing or damaged; each is
+    # counted and logged. False: it stops and names the file.
+    cfg.DATALOADER.SKIP_UNREADABLE = False
     # Generated scenes that are made when a data set `scenes_quick_*` is used and is not there.
     cfg.DATASETS.QUICK_SCENES = CfgNode()
     cfg.DATASETS.QUICK_SCENES.TRAIN = 8

@@ -1,7 +1,15 @@
 """Training and evaluation by configuration: Detectron2's trainer with our parts in it."""
 
-from occ_order.engine.launch import main, run, setup
+from occ_order.engine.launch import argument_parser, main, run, setup
 from occ_order.engine.quick_scenes import make_quick_scenes
 from occ_order.engine.trainer import Trainer, build_optimizer
 
-__all__ = ["Trainer", "build_optimizer", "main", "make_quick_scenes", "run", "setup"]
+__all__ = [
+    "Trainer",
+    "argument_parser",
+    "build_optimizer",
+    "main",
+    "make_quick_scenes",
+    "run",
+    "setup",
+]

@@ -6,25 +6,43 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, default_setup, launch
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
+from occ_order.checkpoint import OrderCheckpointer
+from occ_order.checkpoint.files import UNSAFE_FLAG
 from occ_order.config import load_cfg
+from occ_order.engine.output import check_output_folder
 from occ_order.engine.quick_scenes import make_quick_scenes
 from occ_order.engine.trainer import Trainer
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """Detectron2's arguments, and the one that lets checkpoints run code."""
+    parser = default_argument_parser()
+    parser.add_argument(
+        UNSAFE_FLAG,
+        action="store_true",
+        help="load checkpoints that hold Python objects (.pkl); they can run any command",
+    )
+    return parser
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
     """Settings of a run, frozen; makes the output folder, the log and, where needed, quick scenes.
 
     Args:
-        args: of Detectron2's `default_argument_parser`.
+        args: of `argument_parser`, or of Detectron2's `default_argument_parser`.
+
+    Raises:
+        ValueError: the config file is refused (`occ_order.config.load_cfg`).
+        OSError: the output folder cannot be written.
     """
     cfg = load_cfg(args.config_file, args.opts)
     cfg.freeze()
+    check_output_folder(cfg.OUTPUT_DIR)
     default_setup(cfg, args)
     make_quick_scenes(cfg)
     return cfg
@@ -37,12 +55,15 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         What the evaluators say.
     """
     cfg = setup(args)
+    unsafe = getattr(args, "allow_unsafe_pickle", False)
     if not args.eval_only:
-        trainer = Trainer(cfg)
+        trainer = Trainer(cfg, allow_unsafe_pickle=unsafe)
         trainer.resume_or_load(resume=args.resume)
         return trainer.train()
     model = Trainer.build_model(cfg)
-    checkpointer = DetectionCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
+    checkpointer = OrderCheckpointer(
+        model, save_dir=cfg.OUTPUT_DIR, strict=True, allow_unsafe_pickle=unsafe
+    )
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
@@ -52,7 +73,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
 
 def run(arguments: Sequence[str] | None = None) -> None:
     """Parses a command line and starts as many processes as it asks for."""
-    args = default_argument_parser().parse_args(arguments)
+    args = argument_parser().parse_args(arguments)
     launch(
         main,
         args.num_gpus,

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
-from detectron2.engine import DefaultTrainer, HookBase
+from detectron2.data import build_detection_test_loader
+from detectron2.engine import DefaultTrainer, HookBase, create_ddp_model, hooks
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.projects.deeplab import build_lr_scheduler
 from detectron2.solver import LRScheduler
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 from torch import nn
 
 import occ_order.data.builtin
 import occ_order.modeling  # noqa: F401  (both imports fill Detectron2's registries)
+from occ_order.checkpoint import OrderCheckpointer, kept_random_state
 from occ_order.data.mappers import build_mapper
+from occ_order.engine.finite import FiniteAMPTrainer, FiniteTrainer
 from occ_order.engine.hooks import TrainingTime
+from occ_order.engine.loader import TrainLoader, build_train_loader
+from occ_order.engine.resume import ResumableCheckpoints, restore
 from occ_order.evaluation import build_evaluator
 from occ_order.metrics.report import without_nan
 
@@ -65,7 +72,47 @@ class Trainer(DefaultTrainer):
 
     INPUT.MAPPER chooses the mapper, TEST.EVALUATORS the evaluators, SOLVER.OPTIMIZER and
     SOLVER.LR_SCHEDULER_NAME (also WarmupPolyLR) the optimisation.
+
+    A step whose loss or gradient is not finite stops the training before the weights change. A
+    training that was interrupted and resumed ends with the weights of one that was not, given the
+    same machine, number of processes and threads.
+
+    Args:
+        cfg: all settings.
+        allow_unsafe_pickle: checkpoints are trusted, pickles are loaded. Not a setting, because a
+            config file is somebody else's, too.
     """
+
+    def __init__(self, cfg: CfgNode, *, allow_unsafe_pickle: bool = False):
+        super(DefaultTrainer, self).__init__()  # its own __init__ makes its own checkpointer
+        logger = logging.getLogger("detectron2")
+        if not logger.isEnabledFor(logging.INFO):
+            setup_logger()
+        self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        step = FiniteAMPTrainer if cfg.SOLVER.AMP.ENABLED else FiniteTrainer
+        self._trainer = step(_distributed(model), self.build_train_loader(cfg), optimizer)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = OrderCheckpointer(
+            self._trainer.model,
+            cfg.OUTPUT_DIR,
+            allow_unsafe_pickle=allow_unsafe_pickle,
+            trainer=weakref.proxy(self),
+        )
+        self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
+        self.register_hooks(self.build_hooks())
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Goes on from the newest checkpoint in OUTPUT_DIR, or starts from MODEL.WEIGHTS.
+
+        Raises:
+            CheckpointError: there is a training to resume but no file it could go on from.
+        """
+        state = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        if self.checkpointer.resumed_from:
+            self.start_iter = self.iter + 1
+            restore(state, self.data_loader, seed=self.cfg.SEED, iteration=self.start_iter)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -78,9 +125,9 @@ class Trainer(DefaultTrainer):
         return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
-    def build_train_loader(cls, cfg: CfgNode):
+    def build_train_loader(cls, cfg: CfgNode) -> TrainLoader:
         """Batches of DATASETS.TRAIN through the mapper."""
-        return build_detection_train_loader(cfg, mapper=build_mapper(cfg, is_train=True))
+        return build_train_loader(cfg, build_mapper(cfg, is_train=True))
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
@@ -97,10 +144,13 @@ class Trainer(DefaultTrainer):
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators=None) -> dict[str, Any]:
         """Evaluates on DATASETS.TEST, and writes the scores to `inference/scores.json`.
 
+        Training after it sees the same random numbers as without it.
+
         Returns:
             {task: {metric: float}}, for several data sets below the name of each.
         """
-        results = super().test(cfg, model, evaluators)
+        with kept_random_state():
+            results = super().test(cfg, model, evaluators)
         if comm.is_main_process():
             path = Path(cfg.OUTPUT_DIR, "inference", "scores.json")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,5 +160,19 @@ class Trainer(DefaultTrainer):
         return results
 
     def build_hooks(self) -> list[HookBase]:
-        """Detectron2's hooks; time is measured around the iterations and before evaluation."""
-        return [TrainingTime(self.cfg.OUTPUT_DIR), *super().build_hooks()]
+        """Detectron2's hooks with our checkpoints, in all processes, in front of the evaluation.
+
+        Time is measured around the iterations and before evaluation.
+        """
+        theirs = [h for h in super().build_hooks() if not isinstance(h, hooks.PeriodicCheckpointer)]
+        saving = ResumableCheckpoints(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD)
+        place = next(k for k, hook in enumerate(theirs) if isinstance(hook, hooks.EvalHook))
+        return [TrainingTime(self.cfg.OUTPUT_DIR), *theirs[:place], saving, *theirs[place:]]
+
+
+def _distributed(model: nn.Module) -> nn.Module:
+    """The model wrapped for several processes; on CPUs, too, where no device may be named."""
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    return create_ddp_model(
+        model, broadcast_buffers=False, **({"device_ids": None} if on_cpu else {})
+    )

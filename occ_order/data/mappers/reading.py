@@ -18,6 +18,10 @@ ORDER_KEYS = ("occlusion", "depth", "overlap", "count")
 """Matrices of a record (`occ_order.data.datasets`); as fields of Instances with `gt_` before."""
 
 
+class UnreadablePictureError(ValueError):
+    """A picture file that is missing its end, or that is no picture."""
+
+
 def read_picture(record: dict[str, Any], image_format: str) -> np.ndarray:
     """Reads the picture of a record, turned as its EXIF orientation says.
 
@@ -25,7 +29,8 @@ def read_picture(record: dict[str, Any], image_format: str) -> np.ndarray:
         uint8 (H, W, 3) in the order of channels that `image_format` ("RGB", "BGR") names.
 
     Raises:
-        ValueError: the file is not a picture, is damaged, or has another size than the record says.
+        UnreadablePictureError: the file is not a picture or is damaged.
+        ValueError: the picture has another size than the record says.
         FileNotFoundError: there is no such file.
     """
     name = record["file_name"]
@@ -34,7 +39,7 @@ def read_picture(record: dict[str, Any], image_format: str) -> np.ndarray:
     except FileNotFoundError:
         raise
     except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{name}: not a readable picture: {error}") from error
+        raise UnreadablePictureError(f"{name}: not a readable picture: {error}") from error
     expected = record.get("height", picture.shape[0]), record.get("width", picture.shape[1])
     if picture.shape[:2] != expected:
         raise ValueError(

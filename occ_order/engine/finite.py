@@ -1,0 +1,90 @@
+"""Training steps that stop before a loss or gradient that is not finite reaches the weights.
+
+Detectron2 looks at losses only when it gathers metrics, so with a period above 1 or asynchronous
+metrics the weights are NaN by the time it stops. Here every step looks, after the backward pass and
+before the optimizer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from detectron2.engine.train_loop import AMPTrainer, SimpleTrainer
+
+
+class _Remembering:
+    """An iterator that keeps what it gave last."""
+
+    def __init__(self, iterator: Iterator[Any]) -> None:
+        self._iterator = iterator
+        self.last: Any = None
+
+    def __next__(self) -> Any:
+        self.last = next(self._iterator)
+        return self.last
+
+
+class _StopsInTime:
+    """Mixin for Detectron2's step runners: checks between the backward pass and the optimizer."""
+
+    checks_gradients = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.async_write_metrics:
+            raise ValueError("async_write_metrics hides losses that are not finite; leave it off")
+
+    @property
+    def _data_loader_iter(self) -> _Remembering:
+        if self._data_loader_iter_obj is None:
+            self._data_loader_iter_obj = _Remembering(iter(self.data_loader))
+        return self._data_loader_iter_obj
+
+    def _write_metrics(self, loss_dict: Mapping[str, torch.Tensor], *args: Any, **kwargs: Any):
+        losses = {name: float(value.detach()) for name, value in loss_dict.items()}
+        wrong = {name: value for name, value in losses.items() if not math.isfinite(value)}
+        if wrong:
+            self._stop(f"loss {', '.join(f'{name} = {wrong[name]}' for name in sorted(wrong))}")
+        if self.checks_gradients:
+            self._check_gradients()
+        super()._write_metrics(loss_dict, *args, **kwargs)
+
+    def _check_gradients(self) -> None:
+        """One number tells; only if it is not finite are the parameters looked at one by one."""
+        named = [(n, p.grad) for n, p in self.model.named_parameters() if p.grad is not None]
+        if named and not torch.stack([g.detach().norm() for _, g in named]).isfinite().all():
+            names = [name for name, grad in named if not grad.isfinite().all()]
+            # A norm may overflow where every element is finite; clipping by the norm would then
+            # turn the weights to NaN all the same.
+            self._stop(f"gradient of {', '.join(names[:5]) or 'all parameters together'}")
+
+    def _stop(self, what: str) -> None:
+        batch = self._data_loader_iter.last
+        raise FloatingPointError(
+            f"stopped at iteration {self.iter} with the weights unchanged: {what} is not finite; "
+            f"images of the batch: {', '.join(map(_image_name, batch)) or 'none'}"
+        )
+
+
+def _image_name(sample: Any) -> str:
+    """Id and file of a sample, as far as it says."""
+    if not isinstance(sample, Mapping):
+        return "(no id)"
+    number, name = sample.get("image_id", "(no id)"), sample.get("file_name")
+    return f"{number} ({name})" if name else str(number)
+
+
+class FiniteTrainer(_StopsInTime, SimpleTrainer):
+    """Detectron2's plain training step, stopped in time."""
+
+
+class FiniteAMPTrainer(_StopsInTime, AMPTrainer):
+    """Detectron2's mixed-precision step, stopped in time.
+
+    Only losses are looked at: a scaled gradient may overflow, and the scaler then skips the step.
+    """
+
+    checks_gradients = False

@@ -1,0 +1,298 @@
+"""A network of a few weights and a data set of ten small pictures, for tests of the training loop.
+
+Run as a script it does, in a process of its own, what must not be done in the tests' process.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.config import configurable
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.engine.launch import _distributed_worker
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import Instances
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+from PIL import Image
+from torch import nn
+
+from occ_order import masks
+from occ_order.checkpoint.files import read_iteration
+from occ_order.config import get_cfg
+from occ_order.engine import Trainer
+from occ_order.structures import PairMatrix
+
+HEIGHT, WIDTH, NUM_IMAGES = 16, 24, 10
+
+
+@META_ARCH_REGISTRY.register()
+class ToyNet(nn.Module):
+    """Learns the mean colour through a dropout, so that its training needs random numbers.
+
+    At test time it returns the annotated instances, the first in front of all others.
+    """
+
+    @configurable
+    def __init__(self, device="cpu"):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.drop = nn.Dropout(0.5)
+        self.out = nn.Linear(4, 1)
+        self.device = device
+
+    @classmethod
+    def from_config(cls, cfg):
+        return {"device": cfg.MODEL.DEVICE}
+
+    def forward(self, batch):
+        images = torch.stack([item["image"].float() / 255 for item in batch])
+        if not self.training:
+            return [self.answer(item) for item in batch]
+        values = self.out(self.drop(self.conv(images).relu().mean(dim=(2, 3))))
+        return {"loss_colour": ((values[:, 0] - images.mean(dim=(1, 2, 3))) ** 2).mean()}
+
+    def answer(self, item):
+        np.random.rand(3)  # an evaluation that uses random numbers must not change the training
+        given = item["instances"]
+        result = Instances(given.image_size)
+        result.pred_masks = given.gt_masks.tensor
+        result.pred_classes = given.gt_classes
+        result.scores = torch.linspace(1, 0.5, len(given))
+        occlusion = torch.zeros(len(given), len(given), dtype=torch.int8)
+        occlusion[:1, 1:] = 1
+        result.occlusion = PairMatrix(occlusion)
+        return {"instances": result}
+
+
+def records(folder, number=NUM_IMAGES):
+    """Records of `number` pictures; the first has no instances, the second one, others two."""
+    result = []
+    for k in range(number):
+        stack = np.zeros((min(k, 2), HEIGHT, WIDTH), bool)
+        for i, mask in enumerate(stack):
+            mask[2 + i : 9, 3 + 6 * i : 12 + 5 * i] = True
+        if len(stack) == 2:
+            stack[1] &= ~stack[0]
+        occlusion = np.zeros((len(stack), len(stack)), np.int8)
+        occlusion[:1, 1:] = k % 2
+        annotations = [
+            {
+                "id": 10 * k + i,
+                "category_id": 0,
+                "bbox": masks.bounding_box(mask).tolist(),
+                "bbox_mode": 0,
+                "segmentation": masks.encode(mask),
+                "iscrowd": 0,
+            }
+            for i, mask in enumerate(stack)
+        ]
+        result.append(
+            {
+                "file_name": str(Path(folder, f"{k}.png")),
+                "image_id": k,
+                "height": HEIGHT,
+                "width": WIDTH,
+                "annotations": annotations,
+                "occlusion": occlusion,
+            }
+        )
+    return result
+
+
+def write_pictures(folder):
+    """The pictures of `records`."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for record in records(folder):
+        pixels = rng.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+        Image.fromarray(pixels // (record["image_id"] + 1)).save(record["file_name"])
+
+
+def register(name, folder, number=NUM_IMAGES):
+    """Registers the data set, once more if need be."""
+    if name in DatasetCatalog:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    DatasetCatalog.register(name, lambda: records(folder, number))
+    MetadataCatalog.get(name).set(thing_classes=["thing"], evaluator_type="cocoa")
+
+
+def config(folder, output, *opts):
+    """Settings of a training of 20 iterations on the pictures in `folder`."""
+    register("toy", folder)
+    cfg = get_cfg()
+    cfg.MODEL.META_ARCHITECTURE = "ToyNet"
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.INPUT.MAPPER = "InstanceOrderMapper"
+    cfg.INPUT.KEEP_GROUND_TRUTH = True
+    cfg.INPUT.MIN_SIZE_TRAIN = (HEIGHT,)
+    cfg.INPUT.MIN_SIZE_TEST = HEIGHT
+    cfg.DATASETS.TRAIN = ("toy",)
+    cfg.DATASETS.TEST = ("toy",)
+    cfg.DATALOADER.NUM_WORKERS = 0
+    cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = False
+    cfg.SOLVER.IMS_PER_BATCH = 2
+    cfg.SOLVER.MAX_ITER = 20
+    cfg.SOLVER.CHECKPOINT_PERIOD = 4
+    cfg.SOLVER.BASE_LR = 0.05
+    cfg.SEED = 3
+    cfg.OUTPUT_DIR = str(output)
+    cfg.merge_from_list(list(opts))
+    return cfg
+
+
+class QuietTrainer(Trainer):
+    """Without TensorBoard's and the printed log, which take more time than the training."""
+
+    def build_writers(self):
+        return []
+
+
+def train(cfg, *, resume=False, trainer=QuietTrainer):
+    """Trains as the command does; returns the trainer."""
+    Path(cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
+    seed_all_rng(cfg.SEED)
+    result = trainer(cfg)
+    result.resume_or_load(resume=resume)
+    result.train()
+    return result
+
+
+# --- children of this process: killed ones, and several at once
+
+
+def kill_while_saving(stage):
+    """Lets this process kill itself at the n-th call that a checkpoint makes of the system."""
+    calls = 0
+
+    def counted(real):
+        def call(*args, **kwargs):
+            nonlocal calls
+            calls += 1
+            if calls == stage:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **kwargs)
+
+        return call
+
+    for name in ("fsync", "replace", "chmod"):
+        setattr(os, name, counted(getattr(os, name)))
+
+
+def forked(function, *args):
+    """Process id of a child that calls a function and ends; status 1 if it raised."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    signal.alarm(60)
+    try:
+        function(*args)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def train_on(cfg, stage, starts):
+    """Resumes; notes the first iteration in the file `starts`."""
+
+    class Noting(QuietTrainer):
+        def before_train(self):
+            super().before_train()
+            with open(starts, "a", encoding="utf-8") as file:
+                file.write(f"{self.start_iter}\n")
+
+    if stage:
+        kill_while_saving(stage)
+    train(cfg, resume=True, trainer=Noting)
+
+
+def kills(folder, number, seed, period=2):
+    """Trains in `number` children that are killed and in one that is not.
+
+    Every second child kills itself inside a save; the others are killed from outside.
+
+    Returns:
+        {"children": [{"status", "start", "iterations": of the checkpoints afterwards}], "same":
+        whether the weights are those of a training that was never killed}
+    """
+    draw = random.Random(seed)
+    opts = ("SOLVER.MAX_ITER", 3 * number, "SOLVER.CHECKPOINT_PERIOD", period)
+    write_pictures(folder)
+    whole = train(config(folder, Path(folder, "whole"), *opts))
+    cfg = config(folder, Path(folder, "killed"), *opts)
+    starts, children = Path(folder, "starts"), []
+    for k in range(number + 1):
+        starts.write_text("", encoding="utf-8")
+        stage = draw.randint(1, 14) if k % 2 and k < number else 0
+        pid = forked(train_on, cfg, stage, starts)
+        if k < number and not stage:
+            time.sleep(draw.uniform(0.02, 0.12))
+            os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        files = sorted(Path(cfg.OUTPUT_DIR).glob("*.pth"))
+        start = starts.read_text(encoding="utf-8").split()
+        found = [read_iteration(path) for path in files]
+        children.append({"status": status, "start": start, "iterations": found})
+    final = torch.load(Path(cfg.OUTPUT_DIR, "model_final.pth"), weights_only=True)["model"]
+    same = [torch.equal(v, final[k]) for k, v in whole.model.state_dict().items()]
+    return {"children": children, "same": all(same)}
+
+
+def launched(folder, number, function):
+    """Runs `function(rank) -> JSON` in `number` processes joined by GLOO, as `launch` joins them.
+
+    Detectron2's `launch` starts Python anew for each process, which takes seconds; here they are
+    forked, and from there on it is its code.
+    """
+    folder = Path(tempfile.mkdtemp(dir=folder))
+
+    def work():
+        (folder / str(comm.get_rank())).write_text(json.dumps(function(comm.get_rank())))
+
+    def start(rank):
+        url = f"file://{folder}/store"
+        _distributed_worker(rank, work, number, number, 0, url, ())
+
+    for pid in [forked(start, rank) for rank in range(number)]:
+        _, status = os.waitpid(pid, 0)
+        if status:
+            raise RuntimeError(f"a process ended with status {status}")
+    return [json.loads((folder / str(rank)).read_text()) for rank in range(number)]
+
+
+# --- a process that does this for the tests: one line of JSON in, one out
+
+
+def serve():
+    """Answers `[name of a function, arguments]` until the input ends."""
+    torch.set_num_threads(1)
+    logging.disable(logging.CRITICAL)
+    answers, sys.stdout = sys.stdout, sys.stderr
+    for line in sys.stdin:
+        name, args = json.loads(line)
+        try:
+            answer = {"value": SERVED[name](*args)}
+        except Exception:
+            answer = {"error": traceback.format_exc()}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+SERVED = {"kills": kills}
+
+if __name__ == "__main__":
+    serve()
