@@ -1,9 +1,107 @@
-"""Settings of `occ_order.modeling`: oosis."""
+"""Settings of OOSIS: network, losses, CRF, and the detectors it is compared with.
+
+Sections, equations and tables are those of "Occlusion-Ordered Semantic Instance Segmentation".
+"""
 
 from __future__ import annotations
 
-from fvcore.common.config import CfgNode
+from detectron2.config import CfgNode
 
 
 def add_oosis_config(cfg: CfgNode) -> None:
     """Adds the settings of this subject to `cfg`."""
+    cfg.MODEL.OOSIS = CfgNode()
+    _add_network(cfg.MODEL.OOSIS)
+    _add_losses(cfg.MODEL.OOSIS)
+    _add_inference(cfg.MODEL.OOSIS)
+    _add_input(cfg)
+    _add_detector_order(cfg)
+    _add_evaluation(cfg)
+
+
+def _add_network(own: CfgNode) -> None:
+    own.NUM_CLASSES = 1  # without background; 1 = every instance is of the one class
+    own.IN_FEATURE = "res5"
+    own.AUX_FEATURE = "res4"
+    # A finer feature that is taken in before the logits; "" as in the paper. Small pictures need
+    # it: stride 8 does not tell their boundaries apart.
+    own.SKIP_FEATURE = ""
+    own.SKIP_CHANNELS = 48
+    own.BINS = [1, 2, 3, 6]  # of the pyramid pooling
+    own.PPM_CHANNELS = 512
+    own.CHANNELS = 512  # of the bottleneck
+    own.AUX_CHANNELS = 256
+    own.DROPOUT = 0.1
+    own.NORM = "BN"
+    # Depth of the 3-D deconvolution over [e, b]; 9: all five see all five; 1: separate (Table 5).
+    own.JOINT_DEPTH_KERNEL = 9
+    # Channels of two convolutions that correct the upsampled logits with the picture beside them;
+    # 0 as in the paper. In small pictures a boundary must be right to the pixel.
+    own.REFINE_CHANNELS = 0
+
+
+def _add_losses(own: CfgNode) -> None:
+    own.LOSS_WEIGHTS = [1.0, 1.0, 1.0]  # semantic, boundary, orientation terms of Eq. 4
+    own.BOUNDARY_LOSS = "weighted_ce"  # or dice_pp, tversky_pp, combo (Table 3b)
+    own.BOUNDARY_WEIGHT = 0.9  # w of the weighted cross-entropy
+    own.ORIENT_NORM = "pixels"  # the orientation term is a mean over "pixels" or "boundary"
+    own.AUX_WEIGHT = 0.4
+    own.AUX_TASKS = ["semantic"]  # what the auxiliary head learns; also orientation, boundary
+
+
+def _add_inference(own: CfgNode) -> None:
+    own.SLIDING = False  # windows of INPUT.OOSIS.CROP_SIZE instead of the whole picture
+    own.SLIDING_STRIDE = 150
+    own.FLIP = False  # average over the mirrored picture, left and right exchanged
+    # "crf": jump moves; "expansion": one cycle of alpha-expansion (supplement 2); "classes": the
+    # order label of every pixel is predicted as a class, without a CRF (Section 5.1).
+    own.DECODER = "crf"
+    own.ORDER_LABELS = 7  # largest order label of "expansion" and "classes"
+    own.MAPS = "network"  # "ground_truth": the maps are made from annotation (Table 4)
+    own.NMS = "axis"  # each direction thinned along its own axis; "edge": the boundary as a whole
+    own.THRESHOLD = 0.1  # on o = b e, after thinning
+    own.LAMBDA = 20.0  # smoothness, Eq. 8
+    own.SMOOTH_COUNT = 2  # how often a pair of neighbours is counted: 2 = in both directions
+    own.MU = 100.0  # gain of an activated occlusion pair, Eq. 8
+    own.BOUND = "alternate"  # or "constant", as published (occ_order.crf.solve)
+    own.MAX_JUMPS = 64
+    own.MIN_AREA = 20  # smaller components are dropped; pixels of the network's resolution
+    # Threads that run the CRF of one picture while the network sees the next; 0 = one after the
+    # other.
+    own.WORKERS = 1
+
+
+def _add_input(cfg: CfgNode) -> None:
+    # OOSISMapper: the recipe of supplement 1 (PSPNet's), in this order.
+    cfg.INPUT.OOSIS = CfgNode()
+    cfg.INPUT.OOSIS.SIZE = []  # height, width to which pictures are resized first; [] = as they are
+    cfg.INPUT.OOSIS.SCALE = [0.5, 2.0]
+    cfg.INPUT.OOSIS.ROTATION = 10.0  # degrees at most, in half of the pictures
+    cfg.INPUT.OOSIS.BLUR = 0.5  # probability of a 5 x 5 Gaussian blur
+    cfg.INPUT.OOSIS.FLIP = 0.5
+    cfg.INPUT.OOSIS.CROP_SIZE = 225  # a multiple of 8, and 1; 0 = the whole picture
+    # COCOA: whether stuff regions are instances; False: they are background and have no order.
+    cfg.INPUT.OOSIS.USE_STUFF = False
+    cfg.INPUT.OOSIS.OVER_BACKGROUND = True  # every instance occludes the background
+
+
+def _add_detector_order(cfg: CfgNode) -> None:
+    # DetectorWithOrder (Section 5.2): any instance segmentation, then an order between its masks.
+    own = cfg.MODEL.DETECTOR_ORDER = CfgNode()
+    # The detector: a meta-architecture built from this very config, or one with its own file.
+    own.META_ARCHITECTURE = "GeneralizedRCNN"
+    own.CONFIG = ""  # file of the detector's config; its MODEL.WEIGHTS are loaded
+    own.MASKS = "instances"  # or "panoptic": the things of `panoptic_seg`
+    own.ORDER = "area"  # or y_axis, network (ordering given masks), disparity
+    own.ORDER_CONFIG = ""  # file of the config of the network for "network" and "disparity"
+    own.ORDER_WEIGHTS = ""  # its checkpoint; "" = the config's MODEL.WEIGHTS
+    own.STATISTIC = "mean"  # or "median", of the disparity inside a mask
+    own.MIN_SCORE = 0.0  # detections below are dropped before they are ordered
+
+
+def _add_evaluation(cfg: CfgNode) -> None:
+    cfg.TEST.OOSIS = CfgNode()
+    cfg.TEST.OOSIS.CLASS_AGNOSTIC = False  # OAIR and AP match whatever the classes
+    cfg.TEST.OOSIS.GT_EDGES = "touching"  # or "all" annotated pairs
+    cfg.TEST.OOSIS.DECYCLE_SEEDS = 5  # random decyclings that are averaged (Fig. 11)
+    cfg.TEST.OOSIS.BOUNDARY_THRESHOLDS = 33  # of POR; 99 in the published protocol

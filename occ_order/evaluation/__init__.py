@@ -13,6 +13,17 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluators
 
 from occ_order.evaluation.base import EVALUATOR_REGISTRY, OrderEvaluator
+from occ_order.evaluation.boundary import OrientedBoundary
+from occ_order.evaluation.coverage import InstanceAP, WeightedCoverage
+from occ_order.evaluation.depth import (
+    DisparityEvaluator,
+    DisparityOrderEvaluator,
+    DIWEvaluator,
+    KITTIDepthEvaluator,
+)
+from occ_order.evaluation.oair import OAIR
+from occ_order.evaluation.order import GivenMaskOrder
+from occ_order.evaluation.overlap import OverlappingEvaluators
 from occ_order.evaluation.results import OrderResults, image_result
 
 DEFAULT_EVALUATORS: dict[str, tuple[str, ...]] = {
@@ -20,8 +31,8 @@ DEFAULT_EVALUATORS: dict[str, tuple[str, ...]] = {
     "cocoa": ("OrderResults",),
     "cocoa_cls": ("OrderResults",),
     "kins": ("OrderResults",),
-    "diw": (),
-    "kitti_depth": (),
+    "diw": ("DIWEvaluator",),
+    "kitti_depth": ("KITTIDepthEvaluator",),
 }
 """`evaluator_type` of a data set -> names of evaluators."""
 
@@ -54,14 +65,25 @@ def build_evaluator(
             )
         names = DEFAULT_EVALUATORS[kind]
     folder = os.fspath(output_dir)
-    return DatasetEvaluators([EVALUATOR_REGISTRY.get(n)(cfg, dataset_name, folder) for n in names])
+    evaluators = [EVALUATOR_REGISTRY.get(n)(cfg, dataset_name, folder) for n in names]
+    return OverlappingEvaluators(evaluators)
 
 
 __all__ = [
     "DEFAULT_EVALUATORS",
+    "DIWEvaluator",
+    "DisparityEvaluator",
+    "DisparityOrderEvaluator",
     "EVALUATOR_REGISTRY",
+    "GivenMaskOrder",
+    "InstanceAP",
+    "KITTIDepthEvaluator",
+    "OAIR",
     "OrderEvaluator",
     "OrderResults",
+    "OrientedBoundary",
+    "OverlappingEvaluators",
+    "WeightedCoverage",
     "build_evaluator",
     "image_result",
 ]

@@ -30,14 +30,16 @@ def build_mapper(cfg: CfgNode, *, is_train: bool) -> Mapper:
 
 
 # The mappers register themselves; they need the registry above.
-from occ_order.data.mappers import completion, instances, oosis, pairs  # noqa: E402
+from occ_order.data.mappers import completion, depth, instances, layering, oosis, pairs  # noqa: E402
 
 __all__ = [
     "MAPPER_REGISTRY",
     "Mapper",
     "build_mapper",
     "completion",
+    "depth",
     "instances",
+    "layering",
     "oosis",
     "pairs",
 ]

@@ -1,0 +1,204 @@
+"""Losses of the OOSIS network (Eq. 4 and Table 3b): logits and targets in, scalars out.
+
+Shapes: ``N`` images, ``K`` classes with background as class 0, ``H, W`` pixels. Targets:
+``semantic`` int64 (N, H, W), `IGNORE` where nothing is known (padding, crowd); ``boundary``
+float (N, H, W) in {0, 1}, B; ``orientation`` float (N, 4, H, W), left, right, top, bottom, E: sums
+to 1 on the boundary and is 0 elsewhere. Pixels to ignore are ignored by all three terms.
+
+A loss without any pixel to look at is a zero that still has a gradient.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+IGNORE = 255
+"""Value of ``semantic`` that no term looks at."""
+
+BOUNDARY_LOSSES = ("weighted_ce", "dice_pp", "tversky_pp", "combo")
+ORIENTATION_NORMS = ("pixels", "boundary")
+
+FOCUS = 2.0
+"""gamma of Dice++ and Tversky++ (Yeung et al., "Calibrating the Dice loss"): how little the
+confident mistakes of the many easy pixels count."""
+
+MISSED, FALSE = 0.7, 0.3
+"""Tversky weights of missed boundary and of false boundary."""
+
+SMOOTH = 1.0
+"""Added to both sides of the overlap ratios, so that a batch without boundary is defined."""
+
+
+def semantic_loss(logits: torch.Tensor, semantic: torch.Tensor) -> torch.Tensor:
+    """CE(S | s), the mean over the pixels that are not to be ignored (first term of Eq. 4).
+
+    Args:
+        logits: (N, K, H, W).
+        semantic: int64 (N, H, W).
+
+    Returns:
+        Scalar, nats per pixel.
+    """
+    total = F.cross_entropy(logits, semantic, ignore_index=IGNORE, reduction="sum")
+    return total / (semantic != IGNORE).sum().clamp(min=1)
+
+
+def weighted_boundary_ce(
+    logits: torch.Tensor, boundary: torch.Tensor, valid: torch.Tensor, *, weight: float = 0.9
+) -> torch.Tensor:
+    """CE_w(B | b) = -[w B log b + (1 - w)(1 - B) log(1 - b)], mean over valid pixels (Eq. 4).
+
+    Args:
+        logits: (N, H, W), b before the sigmoid.
+        boundary: float (N, H, W) in {0, 1}.
+        valid: bool (N, H, W).
+        weight: w; 0.9 in the paper, because boundary pixels are rare.
+
+    Returns:
+        Scalar, nats per pixel.
+    """
+    each = F.binary_cross_entropy_with_logits(logits, boundary, reduction="none")
+    each = each * torch.where(boundary > 0, weight, 1.0 - weight)
+    return _mean(each, valid)
+
+
+def dice_pp_loss(
+    logits: torch.Tensor, boundary: torch.Tensor, valid: torch.Tensor, *, focus: float = FOCUS
+) -> torch.Tensor:
+    """1 - Dice++, with Dice++ = 2 TP / (2 TP + FP^g + FN^g), sums over all pixels of the batch.
+
+    TP = sum p B; FP^g = sum (p (1 - B))^g; FN^g = sum ((1 - p) B)^g.
+
+    Args:
+        logits: (N, H, W).
+        boundary: float (N, H, W).
+        valid: bool (N, H, W).
+        focus: g; 1 gives the ordinary soft Dice loss.
+
+    Returns:
+        Scalar in [0, 1].
+    """
+    hit, false, missed = _overlap(logits, boundary, valid, focus)
+    return 1 - (2 * hit + SMOOTH) / (2 * hit + false + missed + SMOOTH)
+
+
+def tversky_pp_loss(
+    logits: torch.Tensor, boundary: torch.Tensor, valid: torch.Tensor, *, focus: float = FOCUS
+) -> torch.Tensor:
+    """1 - Tversky++ = 1 - TP / (TP + 0.3 FP^g + 0.7 FN^g); symbols as `dice_pp_loss`.
+
+    Args:
+        logits: (N, H, W).
+        boundary: float (N, H, W).
+        valid: bool (N, H, W).
+        focus: g; 1 gives the ordinary Tversky loss.
+
+    Returns:
+        Scalar in [0, 1].
+    """
+    hit, false, missed = _overlap(logits, boundary, valid, focus)
+    return 1 - (hit + SMOOTH) / (hit + FALSE * false + MISSED * missed + SMOOTH)
+
+
+def combo_loss(
+    logits: torch.Tensor, boundary: torch.Tensor, valid: torch.Tensor, *, weight: float = 0.9
+) -> torch.Tensor:
+    """Half weighted cross-entropy, half 1 - soft Dice (Taghanaki et al., "Combo loss").
+
+    Args:
+        logits: (N, H, W).
+        boundary: float (N, H, W).
+        valid: bool (N, H, W).
+        weight: w of `weighted_boundary_ce`.
+
+    Returns:
+        Scalar.
+    """
+    cross_entropy = weighted_boundary_ce(logits, boundary, valid, weight=weight)
+    prob, truth = torch.sigmoid(logits) * valid, boundary * valid
+    dice = (2 * (prob * truth).sum() + SMOOTH) / (prob.sum() + truth.sum() + SMOOTH)
+    return 0.5 * cross_entropy + 0.5 * (1 - dice)
+
+
+def boundary_loss(
+    logits: torch.Tensor,
+    boundary: torch.Tensor,
+    valid: torch.Tensor,
+    *,
+    kind: str = "weighted_ce",
+    weight: float = 0.9,
+) -> torch.Tensor:
+    """The boundary term by name (Table 3b).
+
+    Args:
+        logits: (N, H, W).
+        boundary: float (N, H, W).
+        valid: bool (N, H, W).
+        kind: one of `BOUNDARY_LOSSES`.
+        weight: w, for "weighted_ce" and "combo".
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ValueError: unknown kind.
+    """
+    if kind == "weighted_ce":
+        return weighted_boundary_ce(logits, boundary, valid, weight=weight)
+    if kind == "combo":
+        return combo_loss(logits, boundary, valid, weight=weight)
+    if kind == "dice_pp":
+        return dice_pp_loss(logits, boundary, valid)
+    if kind == "tversky_pp":
+        return tversky_pp_loss(logits, boundary, valid)
+    raise ValueError(f"boundary loss: got {kind!r}, expected one of {BOUNDARY_LOSSES}")
+
+
+def orientation_loss(
+    logits: torch.Tensor,
+    boundary: torch.Tensor,
+    orientation: torch.Tensor,
+    valid: torch.Tensor,
+    *,
+    norm: str = "pixels",
+) -> torch.Tensor:
+    """B CE(E | e) with the soft target E: -sum_d E^d log e^d on the boundary (Eq. 4).
+
+    Args:
+        logits: (N, 4, H, W), e before the softmax.
+        boundary: float (N, H, W).
+        orientation: float (N, 4, H, W).
+        valid: bool (N, H, W).
+        norm: what the sum is divided by. "pixels": all valid pixels, the literal reading of Eq. 4,
+            which Theorem 1 of the supplement needs. "boundary": the valid boundary pixels.
+
+    Returns:
+        Scalar, nats.
+
+    Raises:
+        ValueError: unknown norm.
+    """
+    if norm not in ORIENTATION_NORMS:
+        raise ValueError(f"orientation norm: got {norm!r}, expected one of {ORIENTATION_NORMS}")
+    each = -(orientation * F.log_softmax(logits, dim=1)).sum(1) * boundary
+    return _mean(each, valid, valid if norm == "pixels" else valid & (boundary > 0))
+
+
+def _mean(
+    each: torch.Tensor, valid: torch.Tensor, counted: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Sum over valid pixels by the number of counted ones (by default the valid ones)."""
+    counted = valid if counted is None else counted
+    return (each * valid).sum() / counted.sum().clamp(min=1)
+
+
+def _overlap(
+    logits: torch.Tensor, boundary: torch.Tensor, valid: torch.Tensor, focus: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Soft true positives, and focused false positives and false negatives, of the batch."""
+    prob, truth = torch.sigmoid(logits) * valid, boundary * valid
+    hit = (prob * truth).sum()
+    false = (prob * (1 - truth)).pow(focus).sum()
+    missed = ((1 - prob) * truth).pow(focus).sum()
+    return hit, false, missed

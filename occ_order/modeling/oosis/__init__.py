@@ -1,0 +1,9 @@
+"""Semantic segmentation with oriented occlusion boundaries, and the CRF behind it (OOSIS)."""
+
+from occ_order.modeling.oosis.decoding import Decoder
+from occ_order.modeling.oosis.deferred import DeferredOutput
+from occ_order.modeling.oosis.head import Logits, OOSISHead
+from occ_order.modeling.oosis.maps import Maps
+from occ_order.modeling.oosis.meta_arch import OOSIS
+
+__all__ = ["OOSIS", "Decoder", "DeferredOutput", "Logits", "Maps", "OOSISHead"]
