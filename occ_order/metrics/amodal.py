@@ -412,28 +412,74 @@ def invisible_scores(gt: Images, pred: Images, *, iou_threshold: float = 0.5) ->
     Raises:
         ValueError: as `amodal_scores`; masks must be arrays.
     """
-    found, num_objects = [], 0
-    for image_id, truth, guess in _pair_arrays(gt, pred, ["modal_masks"]):
-        partner = match_greedy(
-            mask_iou(guess["masks"], truth["masks"]),
-            _finite_scores(guess, image_id),
-            iou_threshold=iou_threshold,
-        )
-        hit = np.flatnonzero(partner >= 0)
-        values = invisible_iou(
-            truth["masks"][partner[hit]],
-            truth["modal_masks"][partner[hit]],
-            guess["masks"][hit],
-            guess["modal_masks"][hit],
-        )
-        found.extend(values[~np.isnan(values)])
-        num_objects += int((truth["masks"] & ~truth["modal_masks"]).any(axis=(1, 2)).sum())
-    total = float(np.sum(found))
+    return invisible_summary(
+        [
+            _invisible_counts(truth, guess, image_id, iou_threshold)
+            for image_id, truth, guess in _pair_arrays(gt, pred, ["modal_masks"])
+        ]
+    )
+
+
+def invisible_counts(
+    gt: Mapping[str, Any], pred: Mapping[str, Any], *, iou_threshold: float = 0.5
+) -> np.ndarray:
+    """What one image adds to `invisible_scores`, which processes can count apart.
+
+    Args:
+        gt: one image of `invisible_scores`, with "image_id".
+        pred: likewise.
+        iou_threshold: as there.
+
+    Returns:
+        float64 (3,): sum of the IoU of invisible parts, matched objects that have one, objects that
+        have one.
+
+    Raises:
+        ValueError: as `invisible_scores`.
+    """
+    ((image_id, truth, guess),) = _pair_arrays([gt], [pred], ["modal_masks"])
+    return _invisible_counts(truth, guess, image_id, iou_threshold)
+
+
+def invisible_summary(counts: Sequence[np.ndarray] | np.ndarray) -> dict[str, float]:
+    """Scores from `invisible_counts` of all images, as `invisible_scores` gives them.
+
+    Raises:
+        ValueError: `counts` is not (I, 3).
+    """
+    total, matched, objects = _counts(counts).sum(axis=0).tolist()
     return {
-        "invisible_iou": _percent(total, num_objects),
-        "invisible_iou_matched": _percent(total, len(found)),
-        "invisible_matched": _percent(len(found), num_objects),
+        "invisible_iou": _percent(total, objects),
+        "invisible_iou_matched": _percent(total, matched),
+        "invisible_matched": _percent(matched, objects),
     }
+
+
+def _invisible_counts(
+    truth: Mapping[str, Any], guess: Mapping[str, Any], image_id: Any, iou_threshold: float
+) -> np.ndarray:
+    partner = match_greedy(
+        mask_iou(guess["masks"], truth["masks"]),
+        _finite_scores(guess, image_id),
+        iou_threshold=iou_threshold,
+    )
+    hit = np.flatnonzero(partner >= 0)
+    values = invisible_iou(
+        truth["masks"][partner[hit]],
+        truth["modal_masks"][partner[hit]],
+        guess["masks"][hit],
+        guess["modal_masks"][hit],
+    )
+    values = values[~np.isnan(values)]
+    objects = (truth["masks"] & ~truth["modal_masks"]).any(axis=(1, 2)).sum()
+    return np.array([values.sum(), len(values), objects], dtype=float)
+
+
+def _counts(counts: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    counts = np.asarray(counts).reshape(-1, 3) if not len(counts) else np.asarray(counts)
+    if counts.ndim != 2 or counts.shape[1] != 3:
+        raise ValueError(f"counts must be (I, 3), got shape {counts.shape}")
+    return counts
 
 
 # ------------------------------------------------------------------------------- order of pairs
@@ -472,27 +518,13 @@ def region_order_counts(
     Raises:
         ValueError: missing keys or shapes that do not fit.
     """
-    for side, keys, name in (
-        (gt, ("masks", "occlusion"), "ground truth"),
-        (pred, ("masks", "levels", "scores"), "prediction"),
-    ):
-        _require(side, keys, name)
-    gt_masks = np.asarray(gt["masks"])
-    occ = np.asarray(gt["occlusion"])
-    if occ.shape != (len(gt_masks),) * 2:
-        raise ValueError(f"occlusion must be {(len(gt_masks),) * 2}, got {occ.shape}")
+    _require(pred, ("levels",), "prediction")
     levels = np.asarray(pred["levels"])
-    scores = _finite_scores(pred, "")
-    if len({len(pred["masks"]), len(levels), len(scores)}) != 1:
-        raise ValueError(
-            f"{len(pred['masks'])} predicted masks, {len(levels)} levels, {len(scores)} scores"
-        )
-    front, back = np.nonzero((occ == 1) & (occ.T != 1))
-    partner = _best_partner(gt_masks, pred["masks"], scores, min_iou)
-    first, second = partner[front], partner[back]
-    apart = (first >= 0) & (second >= 0) & (first != second)
+    num_pairs, first, second = _predicted_pairs(gt, pred, min_iou)
+    if len(levels) != len(pred["masks"]):
+        raise ValueError(f"{len(pred['masks'])} predicted masks, {len(levels)} levels")
     # Only predictions that stand for something are compared.
-    used, position = np.unique([first[apart], second[apart]], return_inverse=True)
+    used, position = np.unique([first, second], return_inverse=True)
     position = position.reshape(2, -1)
     used = used.astype(np.intp)
     confidence = pred.get("confidence")
@@ -503,9 +535,62 @@ def region_order_counts(
         overlap=overlap,
         vote=vote,
     )
-    right = order[position[0], position[1]] == 1
-    wrong = order[position[1], position[0]] == 1
-    return np.array([len(front), (right | wrong).sum(), right.sum()], dtype=np.int64)
+    return _decided(num_pairs, order, *position)
+
+
+def matched_order_counts(
+    gt: Mapping[str, Any], pred: Mapping[str, Any], *, min_iou: float = 0.0
+) -> np.ndarray:
+    """Which annotated pairs of one image a predicted occlusion matrix orders correctly.
+
+    As `region_order_counts`, for an order that does not come from layering maps. Predictions that
+    occlude each other, or neither the other, are undecided.
+
+    Args:
+        gt: as there.
+        pred: "masks" bool (P, H, W), amodal, "scores" (P,) and "occlusion" (P, P), 1 where the row
+            is in front.
+        min_iou: as there.
+
+    Returns:
+        int64 (3,): pairs, decided pairs, correctly decided pairs.
+
+    Raises:
+        ValueError: missing keys or shapes that do not fit.
+    """
+    _require(pred, ("occlusion",), "prediction")
+    num_pairs, first, second = _predicted_pairs(gt, pred, min_iou)
+    order = np.asarray(pred["occlusion"])
+    if order.shape != (len(pred["masks"]),) * 2:
+        raise ValueError(f"{len(pred['masks'])} predicted masks, occlusion {order.shape}")
+    return _decided(num_pairs, order, first, second)
+
+
+def _predicted_pairs(
+    gt: Mapping[str, Any], pred: Mapping[str, Any], min_iou: float
+) -> tuple[int, np.ndarray, np.ndarray]:
+    """Number of annotated pairs, and the two predictions of those that have two, nearer first."""
+    for side, keys, name in (
+        (gt, ("masks", "occlusion"), "ground truth"),
+        (pred, ("masks", "scores"), "prediction"),
+    ):
+        _require(side, keys, name)
+    gt_masks, occ = np.asarray(gt["masks"]), np.asarray(gt["occlusion"])
+    if occ.shape != (len(gt_masks),) * 2:
+        raise ValueError(f"occlusion must be {(len(gt_masks),) * 2}, got {occ.shape}")
+    front, back = np.nonzero((occ == 1) & (occ.T != 1))
+    partner = _best_partner(gt_masks, pred["masks"], _finite_scores(pred, ""), min_iou)
+    first, second = partner[front], partner[back]
+    apart = (first >= 0) & (second >= 0) & (first != second)
+    return len(front), first[apart], second[apart]
+
+
+def _decided(
+    num_pairs: int, order: np.ndarray, first: np.ndarray, second: np.ndarray
+) -> np.ndarray:
+    ahead, behind = order[first, second] == 1, order[second, first] == 1
+    right = ahead & ~behind
+    return np.array([num_pairs, (ahead ^ behind).sum(), right.sum()], dtype=np.int64)
 
 
 def region_order_accuracy(gt: Images, pred: Images, **options: Any) -> dict[str, float]:
@@ -552,10 +637,7 @@ def region_order_summary(counts: np.ndarray) -> dict[str, float]:
     Raises:
         ValueError: `counts` is not (I, 3).
     """
-    counts = np.asarray(counts)
-    if counts.ndim != 2 or counts.shape[1] != 3:
-        raise ValueError(f"counts must be (I, 3), got shape {counts.shape}")
-    pairs, decided, right = counts.sum(axis=0).tolist()
+    pairs, decided, right = _counts(counts).sum(axis=0).tolist()
     return {
         "order_accuracy": _percent(right, pairs),
         "order_coverage": _percent(decided, pairs),
