@@ -4,7 +4,7 @@
 |---|---|---|
 | `occlusion` | recall / precision / F1, pair accuracy of occlusion matrices | percent |
 | `whdr` | weighted human disagreement rate of depth orders | percent |
-| `depth` | KITTI errors, scale-and-shift alignment, DIW | metres / ratios; DIW percent |
+| `depth` | KITTI errors, scale-and-shift, correlation, DIW | metres / ratios; DIW percent |
 | `oair` | occlusion accuracy against instance recall; instances in cycles | fractions; percent |
 | `coverage` | weighted coverage of instances | fraction |
 | `boundary` | ODS / OIS / AP of oriented boundaries | fractions |
@@ -24,7 +24,9 @@ from occ_order.metrics.boundary import boundary_scores
 from occ_order.metrics.coverage import mean_weighted_coverage, weighted_coverage
 from occ_order.metrics.depth import (
     align_scale_shift,
+    aligned_depth,
     depth_errors,
+    disparity_correlation,
     disparity_to_depth,
     diw_relation,
     diw_whdr,
@@ -46,10 +48,12 @@ __all__ = [
     "IOU_THRESHOLDS",
     "WHDR_CELLS",
     "align_scale_shift",
+    "aligned_depth",
     "amodal_scores",
     "boundary_scores",
     "class_scores",
     "depth_errors",
+    "disparity_correlation",
     "disparity_to_depth",
     "diw_relation",
     "diw_whdr",

@@ -165,6 +165,71 @@ def align_scale_shift(pred: np.ndarray, target: np.ndarray, *, mask=None) -> tup
     return float(scale), float(target.mean() - scale * pred.mean())
 
 
+def aligned_depth(
+    disparity: np.ndarray, gt: np.ndarray, *, min_depth: float = 1e-3, max_depth: float = 80.0
+) -> np.ndarray:
+    """Metric depth from a disparity map of unknown scale and offset, by its best fit to the truth.
+
+    Scale and shift are those of `align_scale_shift` towards 1 / gt, over the pixels with
+    min_depth <= gt <= max_depth. A negative scale, which would turn near into far, is replaced by
+    0: such a map is worth no more than the mean.
+
+    Args:
+        disparity: (H, W), larger = nearer.
+        gt: (H, W) metres, 0 = no measurement.
+        min_depth, max_depth: metres; the result is clipped to them.
+
+    Returns:
+        float64 (H, W) metres; NaN everywhere without a valid pixel.
+
+    Raises:
+        ValueError: different shapes, or a disparity that is not finite.
+    """
+    disparity, gt = np.asarray(disparity, float), np.asarray(gt, float)
+    valid = _valid(disparity, gt, min_depth, max_depth)
+    inverse = np.divide(1.0, gt, out=np.zeros_like(gt), where=valid)
+    scale, shift = align_scale_shift(disparity, inverse, mask=valid)
+    if scale < 0:
+        scale, shift = 0.0, inverse[valid].mean()
+    return 1.0 / np.clip(scale * disparity + shift, 1.0 / max_depth, 1.0 / min_depth)
+
+
+def disparity_correlation(
+    disparity: np.ndarray, gt: np.ndarray, *, min_depth: float = 1e-3, max_depth: float = 80.0
+) -> float:
+    """Pearson's correlation of a disparity map with 1 / gt over the pixels with ground truth.
+
+    Args:
+        disparity: (H, W), larger = nearer.
+        gt: (H, W) metres, 0 = no measurement.
+        min_depth, max_depth: metres.
+
+    Returns:
+        In [-1, 1]; 0 for a constant map, NaN where the truth is constant or there is none.
+
+    Raises:
+        ValueError: different shapes, or a disparity that is not finite.
+    """
+    disparity, gt = np.asarray(disparity, float), np.asarray(gt, float)
+    valid = _valid(disparity, gt, min_depth, max_depth)
+    if not valid.any():
+        return float("nan")
+    pred, truth = (values - values.mean() for values in (disparity[valid], 1.0 / gt[valid]))
+    if not truth.any():
+        return float("nan")
+    power = np.sqrt((pred**2).sum() * (truth**2).sum())
+    return float((pred * truth).sum() / power) if power > 0 else 0.0
+
+
+def _valid(pred: np.ndarray, gt: np.ndarray, min_depth: float, max_depth: float) -> np.ndarray:
+    """Bool (H, W): pixels with ground truth; refuses maps that do not fit."""
+    if gt.ndim != 2 or gt.shape != pred.shape:
+        raise ValueError(f"gt {gt.shape} and pred {pred.shape} must have one shape (H, W)")
+    if not np.isfinite(pred).all():
+        raise ValueError("disparity has values that are not finite")
+    return (gt >= min_depth) & (gt <= max_depth)
+
+
 def diw_relation(disparity: np.ndarray, point_a, point_b, *, size=None) -> str:
     """Which of two points of a disparity map is nearer.
 

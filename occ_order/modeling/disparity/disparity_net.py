@@ -1,0 +1,141 @@
+"""MiDaS v2.1: a disparity map from one picture (Ranftl et al., TPAMI 2022; CVPR 2022, Figure A3).
+
+A ResNet (ResNeXt-101 32x8d as published) gives features at strides 4, 8, 16 and 32; from the
+coarsest to the finest they are merged, refined by residual convolution units and enlarged, down to
+one non-negative number per pixel, larger = nearer, of no particular scale and offset.
+
+Shapes: B pictures, C channels, (H, W) pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from detectron2.modeling import Backbone
+from torch import Tensor, nn
+
+STAGES = ("res2", "res3", "res4", "res5")
+ACTIVATIONS = {"relu": nn.ReLU, "softplus": nn.Softplus, "none": nn.Identity}
+
+
+class ResidualConvUnit(nn.Module):
+    """Two convolutions beside an identity, all on the positive part of the input."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Refines float (B, C, H, W)."""
+        # The identity is rectified too: the published weights were trained with a ReLU that
+        # overwrites its input.
+        x = F.relu(x)
+        return x + self.conv2(F.relu(self.conv1(x)))
+
+
+class FeatureFusion(nn.Module):
+    """Adds a finer level to the coarser ones and refines the sum."""
+
+    def __init__(self, channels: int, *, is_coarsest: bool = False):
+        """Makes the units; the coarsest level has nothing to be added to, hence one unit less."""
+        super().__init__()
+        self.skip_unit = None if is_coarsest else ResidualConvUnit(channels)
+        self.unit = ResidualConvUnit(channels)
+
+    def forward(self, skip: Tensor, coarser: Tensor | None, size: Sequence[int]) -> Tensor:
+        """Merges two levels of one size and enlarges the result.
+
+        Args:
+            skip: float (B, C, H, W), this level of the encoder.
+            coarser: float (B, C, H, W), what came from the coarser levels; None at the coarsest.
+            size: (H', W') of the next level.
+
+        Returns:
+            float (B, C, H', W').
+        """
+        merged = skip if coarser is None else coarser + self.skip_unit(skip)
+        return F.interpolate(self.unit(merged), tuple(size), mode="bilinear", align_corners=True)
+
+
+class DisparityNet(nn.Module):
+    """Encoder, feature fusion and output of MiDaS v2.1.
+
+    Attributes:
+        encoder: the backbone, whose features the order heads use as well.
+    """
+
+    def __init__(
+        self,
+        encoder: Backbone,
+        *,
+        features: int = 256,
+        output_channels: Sequence[int] = (128, 32),
+        activation: str = "relu",
+    ):
+        """Builds the decoder for an encoder.
+
+        Args:
+            encoder: gives res2 to res5 at strides 4, 8, 16 and 32.
+            features: channels of the decoder.
+            output_channels: channels of the two convolutions before the last.
+            activation: "relu" as published, "softplus" (positive everywhere, for training from
+                scratch, where a rectifier may start at 0 and stay there), or "none".
+
+        Raises:
+            ValueError: unknown activation, or an encoder with other features.
+        """
+        super().__init__()
+        shapes = encoder.output_shape()
+        strides = {name: shapes[name].stride for name in STAGES if name in shapes}
+        if list(strides.values()) != [4, 8, 16, 32]:
+            raise ValueError(
+                f"the encoder must give {STAGES} at strides 4, 8, 16, 32, got {strides}: set "
+                "MODEL.RESNETS.OUT_FEATURES and no dilation"
+            )
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {[*ACTIVATIONS]}, got {activation!r}")
+        self.encoder = encoder
+        self.laterals = nn.ModuleDict(
+            {
+                name: nn.Conv2d(shapes[name].channels, features, 3, padding=1, bias=False)
+                for name in STAGES
+            }
+        )
+        self.fusions = nn.ModuleDict(
+            {name: FeatureFusion(features, is_coarsest=name == STAGES[-1]) for name in STAGES}
+        )
+        first, second = output_channels
+        self.output = nn.ModuleList(
+            [
+                nn.Conv2d(features, first, 3, padding=1),
+                nn.Conv2d(first, second, 3, padding=1),
+                nn.Conv2d(second, 1, 1),
+            ]
+        )
+        self.activation = ACTIVATIONS[activation]()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Disparity and the encoder's features.
+
+        Args:
+            images: float (B, 3, H, W), normalised; H and W are best multiples of 32.
+
+        Returns:
+            Disparity float (B, H, W), >= 0 unless the activation is "none", and the features
+            {"res2": (B, C, H / 4, W / 4), ..., "res5"}.
+        """
+        features = self.encoder(images)
+        return self.decode(features, images.shape[-2:]), features
+
+    def decode(self, features: dict[str, Tensor], size: Sequence[int]) -> Tensor:
+        """Disparity float (B, H, W) from the encoder's features; `size` is (H, W)."""
+        path = None
+        for name, finer in zip(STAGES[::-1], [*STAGES[-2::-1], None], strict=True):
+            height, width = features[name].shape[-2:]
+            larger = (2 * height, 2 * width) if finer is None else features[finer].shape[-2:]
+            path = self.fusions[name](self.laterals[name](features[name]), path, larger)
+        path = F.interpolate(self.output[0](path), tuple(size), mode="bilinear")
+        path = self.output[2](F.relu(self.output[1](path)))
+        return self.activation(path)[:, 0]
