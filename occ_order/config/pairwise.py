@@ -5,7 +5,7 @@ Sections and symbols are those of Lee & Park (CVPR 2022); PCNet-M is from Zhan e
 
 from __future__ import annotations
 
-from fvcore.common.config import CfgNode
+from detectron2.config import CfgNode
 
 
 def add_pairwise_config(cfg: CfgNode) -> None:

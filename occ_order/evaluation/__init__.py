@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluators
 
+from occ_order.evaluation.amodal import AmodalEvaluator
 from occ_order.evaluation.base import EVALUATOR_REGISTRY, OrderEvaluator
 from occ_order.evaluation.boundary import OrientedBoundary
 from occ_order.evaluation.coverage import InstanceAP, WeightedCoverage
@@ -70,6 +71,7 @@ def build_evaluator(
 
 
 __all__ = [
+    "AmodalEvaluator",
     "DEFAULT_EVALUATORS",
     "DIWEvaluator",
     "DisparityEvaluator",

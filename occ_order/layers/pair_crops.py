@@ -68,6 +68,23 @@ def square_around(boxes: torch.Tensor, *, area: float = 2.0, margin: float = 1.1
     return torch.cat([(low + high) / 2, side[:, None]], dim=1)
 
 
+def jittered(squares: torch.Tensor, jitter: torch.Tensor) -> torch.Tensor:
+    """Squares of a random crop.
+
+    Args:
+        squares: float64 (P, 3) centre x, centre y, side.
+        jitter: float (P, 3) shift of x and y in sides, and scale of the objects: the centre moves
+            by ``shift * side``, then the side is divided by the scale (training: U(-0.2, 0.2) and
+            U(0.8, 1.2)).
+
+    Returns:
+        float64 (P, 3).
+    """
+    jitter = jitter.to(squares)
+    centre = squares[:, :2] + jitter[:, :2] * squares[:, 2:]
+    return torch.cat([centre, squares[:, 2:] / jitter[:, 2:]], dim=1)
+
+
 def on_pixels(squares: torch.Tensor) -> torch.Tensor:
     """Upper left pixel and side of squares, all cut off towards zero as published.
 
@@ -110,9 +127,7 @@ def pair_squares(
     Args:
         boxes: float (N, 4) tight boxes.
         pairs: int64 (P, 2); a pair and its reverse have the same crop.
-        jitter: float (P, 3) shift of x and y in sides, and scale of the objects: the centre moves
-            by ``shift * side``, then the side is divided by the scale (training: U(-0.2, 0.2) and
-            U(0.8, 1.2)). None moves nothing.
+        jitter: float (P, 3) of `jittered`; None moves nothing.
         expand_first: take the squares of `expanded_boxes` instead of the boxes.
 
     Returns:
@@ -121,11 +136,7 @@ def pair_squares(
     if expand_first:
         boxes = expanded_boxes(boxes)
     squares = square_around(union_boxes(boxes, pairs))
-    if jitter is not None:
-        jitter = jitter.to(squares)
-        centre = squares[:, :2] + jitter[:, :2] * squares[:, 2:]
-        squares = torch.cat([centre, squares[:, 2:] / jitter[:, 2:]], dim=1)
-    return on_pixels(squares)
+    return on_pixels(squares if jitter is None else jittered(squares, jitter))
 
 
 def crop_masks(

@@ -379,8 +379,8 @@ def _note_unmatched(counts: Counter, notes: list[str]) -> None:
 def _summarise(parts: list[_Image], class_agnostic: bool) -> tuple[dict, dict]:
     """Scalars (percent) and curves of all images."""
     scalars = {
-        **_occlusion_scalars([part.occlusion for part in parts if part.occlusion]),
-        **_depth_scalars([part.depth for part in parts if part.depth]),
+        **occlusion_scalars([part.occlusion for part in parts if part.occlusion]),
+        **depth_scalars([part.depth for part in parts if part.depth]),
     }
     edges = [part.edges for part in parts if part.edges]
     counts = sum((part.counts() for part in edges), np.zeros((len(IOU_THRESHOLDS), 3), np.int64))
@@ -417,13 +417,22 @@ def _mask_scalars(parts: list[_Image], class_agnostic: bool) -> dict[str, float]
     return {f"{g}/{name}": value for g, scores in groups.items() for name, value in scores.items()}
 
 
-def _occlusion_scalars(pairs: list) -> dict[str, float]:
-    """Recall, precision and F1 in the three ways that tables print them."""
+def occlusion_scalars(pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+    """Recall, precision and F1 in the ways that tables print them, and pair accuracy.
+
+    Args:
+        pairs: ground truth and prediction, (N, N) each, of every image.
+
+    Returns:
+        {"occlusion/f1", ...}: percent over the data set, NaN where undefined; "per_image" averages
+        over images as published (Table 3), "unidirectional" leaves bidirectional pairs out (A1).
+    """
     gt, pred = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     ways = {
         "occlusion": {"zero_division": math.nan},
         "occlusion_unidirectional": {"zero_division": math.nan, "bidirectional": False},
         "occlusion_per_image": {"average": "image"},
+        "occlusion_per_image_unidirectional": {"average": "image", "bidirectional": False},
     }
     scalars = {
         f"{group}/{name}": value
@@ -434,7 +443,15 @@ def _occlusion_scalars(pairs: list) -> dict[str, float]:
     return {**scalars, **{f"pair_accuracy/{name}": value for name, value in accuracy.items()}}
 
 
-def _depth_scalars(pairs: list) -> dict[str, float]:
+def depth_scalars(pairs: list[tuple[np.ndarray, ...]]) -> dict[str, float]:
+    """WHDR of every cell, over the data set and averaged over images as published (Table 2).
+
+    Args:
+        pairs: depth, overlap, count and prediction, (N, N) each, of every image.
+
+    Returns:
+        {"depth/whdr_all", "depth_per_image/whdr_all", ...}: percent, NaN where a cell is empty.
+    """
     columns = list(zip(*pairs, strict=True)) if pairs else [[]] * 4
     scalars = {}
     for group, average in (("depth", "global"), ("depth_per_image", "image")):

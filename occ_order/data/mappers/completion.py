@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections import deque
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.structures import Instances
+from detectron2.data import DatasetCatalog
 
+from occ_order import masks
 from occ_order.data.erasers import completion_sample, place_eraser
 from occ_order.data.mappers import MAPPER_REGISTRY
 from occ_order.data.mappers.instances import InstanceOrderMapper
 from occ_order.data.mappers.pairs import generator
 from occ_order.data.pair_samplers import draw_jitter
-from occ_order.layers.pair_crops import crop_masks, on_pixels, square_around
+from occ_order.layers.pair_crops import crop_masks, jittered, on_pixels, square_around
 
 SMALLEST_SIDE = 5
 """Least side in pixels of a target's crop."""
-POOL = 64
-"""Instances of earlier pictures that erasers are drawn from."""
+NUM_ERASERS = 2000
+"""Most instances of the data that erasers are drawn from."""
 
 
 @MAPPER_REGISTRY.register()
@@ -28,8 +30,8 @@ class PartialCompletionMapper(InstanceOrderMapper):
     """`InstanceOrderMapper` that, in training, adds samples of PCNet-M.
 
     The result has `completion` uint8 (K, 3, S, S): erased mask, eraser, whole target, and
-    `completion_classes` int64 (K,). An eraser is an instance of a picture that this process has
-    seen before, with a scale and flip of its own; the first picture serves itself. A picture
+    `completion_classes` int64 (K,). An eraser is another random instance of the data, with a scale
+    and flip of its own, drawn from a fixed choice of them so that memory stays small. A picture
     without an instance that is large enough gives None, and the loader takes another.
     """
 
@@ -38,6 +40,7 @@ class PartialCompletionMapper(InstanceOrderMapper):
         self,
         is_train: bool,
         *,
+        datasets: Sequence[str] = (),
         size: int = 256,
         num_targets: int = 1,
         erase_ratio: float = 0.8,
@@ -50,6 +53,7 @@ class PartialCompletionMapper(InstanceOrderMapper):
 
         Args:
             is_train: whether samples are made.
+            datasets: registered names, where erasers come from; without any, from the picture.
             size: S.
             num_targets: K, drawn with replacement.
             erase_ratio: share of case 1, in which the target loses pixels.
@@ -60,7 +64,7 @@ class PartialCompletionMapper(InstanceOrderMapper):
         super().__init__(is_train, **options)
         self.size, self.num_targets, self.erase_ratio = size, num_targets, erase_ratio
         self.expansion, self.shift, self.scale = expansion, shift, tuple(scale)
-        self.pool: deque[np.ndarray] = deque(maxlen=POOL)
+        self.datasets = tuple(datasets)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool) -> dict[str, Any]:
@@ -68,6 +72,7 @@ class PartialCompletionMapper(InstanceOrderMapper):
         own = cfg.MODEL.PCNET_M
         return {
             **super().from_config(cfg, is_train),
+            "datasets": cfg.DATASETS.TRAIN,
             "size": own.INPUT_SIZE,
             "num_targets": own.INSTANCES_PER_IMAGE,
             "erase_ratio": own.CASE_1_RATIO,
@@ -83,37 +88,56 @@ class PartialCompletionMapper(InstanceOrderMapper):
             return result
         rng = generator()
         found = result["instances"]
-        squares = on_pixels(square_around(found.gt_boxes.tensor, area=self.expansion))
+        boxes = found.gt_boxes.tensor
+        squares = on_pixels(square_around(boxes, area=self.expansion))
         large = np.flatnonzero((squares[:, 2] >= SMALLEST_SIDE).numpy())
         if len(large) == 0:
             return None
-        chosen = torch.from_numpy(large[rng.integers(len(large), size=self.num_targets)])
-        targets = self._crops(found, chosen, rng, shift=self.shift)
-        # Erasers of later pictures; they are not shifted, the placement does that.
-        self.pool.extend(mask for mask in self._crops(found, chosen, rng, shift=0) if mask.any())
+        chosen = large[rng.integers(len(large), size=self.num_targets)]
+        pictures = found.gt_masks.tensor.to(torch.uint8)
+        targets = [self._crop(pictures[k], boxes[k], rng, shift=self.shift) for k in chosen]
         keep = [k for k, target in enumerate(targets) if target.any()]
-        if not keep or not self.pool:
+        if not keep:
             return None
-        samples = np.stack([self._sample(targets[k], rng) for k in keep])
-        result["completion"] = torch.from_numpy(samples)
-        result["completion_classes"] = found.gt_classes[chosen[keep]]
+        samples = [self._sample(targets[k], self._eraser(record, rng), rng) for k in keep]
+        result["completion"] = torch.from_numpy(np.stack(samples))
+        result["completion_classes"] = found.gt_classes[torch.from_numpy(chosen[keep])]
         return result
 
-    def _crops(
-        self, found: Instances, chosen: torch.Tensor, rng: np.random.Generator, *, shift: float
-    ) -> np.ndarray:
-        """uint8 (K, S, S) with random shift and scale."""
-        squares = square_around(found.gt_boxes.tensor[chosen], area=self.expansion)
-        jitter = draw_jitter(len(chosen), rng, shift=shift, scale=self.scale)
-        jitter = torch.from_numpy(jitter).double()
-        centre = squares[:, :2] + jitter[:, :2] * squares[:, 2:]
-        moved = on_pixels(torch.cat([centre, squares[:, 2:] / jitter[:, 2:]], dim=1))
-        masks = found.gt_masks.tensor.to(torch.uint8)
-        return crop_masks(masks, chosen, moved, self.size).numpy()
+    @functools.cached_property
+    def erasers(self) -> list[dict[str, Any]]:
+        """Records of one annotation each: a choice that depends on the data only."""
+        records = [record for name in self.datasets for record in DatasetCatalog.get(name)]
+        places = [(i, k) for i, one in enumerate(records) for k in range(len(one["annotations"]))]
+        order = np.random.default_rng(0).permutation(len(places))[:NUM_ERASERS]
+        return [
+            {**records[i], "annotations": [records[i]["annotations"][k]]}
+            for i, k in (places[n] for n in order)
+        ]
 
-    def _sample(self, target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        eraser = self.pool[rng.integers(len(self.pool))]
-        if rng.random() < 0.5:
-            eraser = eraser[:, ::-1]
-        placed = place_eraser(target, eraser, rng)
+    def _eraser(self, record: dict[str, Any], rng: np.random.Generator) -> np.ndarray:
+        """uint8 (S, S) crop of another instance, turned or not."""
+        records = self.erasers or [record]
+        chosen = records[rng.integers(len(records))]
+        annotation = chosen["annotations"][rng.integers(len(chosen["annotations"]))]
+        mask = masks.decode(annotation["segmentation"], chosen["height"], chosen["width"])
+        box = torch.from_numpy(masks.bounding_box(mask)).float()
+        crop = self._crop(torch.from_numpy(mask).to(torch.uint8), box, rng, shift=0.0)
+        return crop[:, ::-1] if rng.random() < 0.5 else crop
+
+    def _crop(
+        self, mask: torch.Tensor, box: torch.Tensor, rng: np.random.Generator, *, shift: float
+    ) -> np.ndarray:
+        """uint8 (S, S) with random shift and scale."""
+        square = square_around(box[None], area=self.expansion)
+        jitter = draw_jitter(1, rng, shift=shift, scale=self.scale)
+        place = on_pixels(jittered(square, torch.from_numpy(jitter)))
+        return crop_masks(mask[None], torch.zeros(1, dtype=torch.int64), place, self.size)[
+            0
+        ].numpy()
+
+    def _sample(
+        self, target: np.ndarray, eraser: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        placed = place_eraser(target, eraser, rng) if eraser.any() else eraser
         return completion_sample(target, placed, erase=rng.random() < self.erase_ratio)
