@@ -1,0 +1,171 @@
+"""What a format did not keep: records before writing against records read back.
+
+Nothing is assumed about a format. What was written is read again and compared, so the report says
+what really happened to these data.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from occ_order import masks
+from occ_order.order import UNKNOWN
+
+_TEXTS = ("name", "is_stuff", "score")
+_NOTHING = {"name": ("", None), "is_stuff": (0, None), "score": (1.0, None)}
+"""Values that say the same as an absent key."""
+
+
+@dataclass
+class Differences:
+    """What is not there any more, and what says something else now, with how often.
+
+    Attributes:
+        lost: known before, absent or unknown now. The rest of the data is right.
+        changed: known before, and now said otherwise. The written data are wrong in this.
+    """
+
+    lost: Counter[str] = field(default_factory=Counter)
+    changed: Counter[str] = field(default_factory=Counter)
+
+    def lines(self) -> list[str]:
+        """Sentences, most frequent first."""
+        said = [f"lost: {what}: {n:,}" for what, n in self.lost.most_common()]
+        return said + [f"changed: {what}: {n:,}" for what, n in self.changed.most_common()]
+
+
+def compare(
+    before: Sequence[Mapping[str, Any]],
+    after: Sequence[Mapping[str, Any]],
+    categories_before: Sequence[Mapping[str, Any]] = (),
+    categories_after: Sequence[Mapping[str, Any]] = (),
+) -> Differences:
+    """Compares records, by image and annotation id, whatever order they stand in.
+
+    Where annotation ids were not kept, annotations are found by their masks.
+
+    Args:
+        before: records as they were.
+        after: records as they are read back.
+        categories_before: [{"id", "name"}] of the first; classes are compared by name.
+        categories_after: likewise of the second.
+
+    Returns:
+        Differences. Boxes are not compared: they follow from the masks, or are the file's own.
+    """
+    found, rest = Differences(), {record["image_id"]: record for record in after}
+    classes = [
+        {c["id"]: c["name"] for c in categories}
+        for categories in (categories_before, categories_after)
+    ]
+    for record in before:
+        other = rest.pop(record["image_id"], None)
+        if other is None:
+            found.lost["images"] += 1
+        else:
+            _compare_images(record, other, classes, found)
+    found.changed["images that were not there"] += len(rest)
+    found.changed += Counter()  # drops counts of zero
+    return found
+
+
+def _compare_images(
+    one: Mapping[str, Any],
+    other: Mapping[str, Any],
+    classes: list[dict[int, str]],
+    found: Differences,
+) -> None:
+    if (one["height"], one["width"]) != (other["height"], other["width"]):
+        found.changed["image sizes"] += 1
+        return
+    place = _places(one, other, found)
+    known = np.flatnonzero(place >= 0)
+    found.lost["instances"] += int((place < 0).sum())
+    found.changed["instances that were not there"] += len(other["annotations"]) - len(known)
+    for k in known.tolist():
+        a, b = one["annotations"][k], other["annotations"][place[k]]
+        _compare_masks(a, b, (one["height"], one["width"]), found)
+        names = [table.get(x["category_id"]) for table, x in zip(classes, (a, b), strict=True)]
+        if names[0] != names[1]:
+            found.lost["classes"] += 1
+        for key in _TEXTS:
+            if a.get(key) != b.get(key) and a.get(key) not in _NOTHING[key]:
+                found.lost[f"'{key}' of an instance"] += 1
+    for key in ("occlusion", "depth", "overlap", "count"):
+        _compare_matrices(key, one, other, known, place[known], found)
+    found.lost += Counter()
+    found.changed += Counter()
+
+
+def _places(one: Mapping[str, Any], other: Mapping[str, Any], found: Differences) -> np.ndarray:
+    """int (N,): index in the other record of each annotation, -1 if it is not there."""
+    ids = {annotation["id"]: k for k, annotation in enumerate(other["annotations"])}
+    if all(annotation["id"] in ids for annotation in one["annotations"]):
+        return np.array([ids[a["id"]] for a in one["annotations"]], np.int64)
+    found.lost["ids of instances (numbered anew)"] += len(one["annotations"])
+    size, left = (one["height"], one["width"]), list(range(len(other["annotations"])))
+    keys = [_mask_key(annotation, size) for annotation in other["annotations"]]
+    place = np.full(len(one["annotations"]), -1, np.int64)
+    for k, annotation in enumerate(one["annotations"]):
+        key = _mask_key(annotation, size)
+        same = next((m for m in left if keys[m] == key), None)
+        if same is not None:
+            place[k] = same
+            left.remove(same)
+    return place
+
+
+def _mask_key(annotation: Mapping[str, Any], size: tuple[int, int]) -> tuple[bytes, bytes]:
+    modal = masks.decode(annotation["segmentation"], *size)
+    whole = masks.decode(annotation.get("amodal_segmentation", annotation["segmentation"]), *size)
+    return np.packbits(modal).tobytes(), np.packbits(whole).tobytes()
+
+
+def _compare_masks(
+    one: Mapping[str, Any], other: Mapping[str, Any], size: tuple[int, int], found: Differences
+) -> None:
+    for key, what in (("segmentation", "visible masks"), ("amodal_segmentation", "whole masks")):
+        if key not in one:
+            continue
+        if key not in other:
+            found.lost[what] += 1
+        elif (
+            one[key] != other[key]
+            and (masks.decode(one[key], *size) != masks.decode(other[key], *size)).any()
+        ):
+            found.changed[what] += 1
+    if "amodal_segmentation" in other and "amodal_segmentation" not in one:
+        found.changed["whole masks that nobody gave"] += 1
+
+
+def _compare_matrices(
+    key: str,
+    one: Mapping[str, Any],
+    other: Mapping[str, Any],
+    rows: np.ndarray,
+    places: np.ndarray,
+    found: Differences,
+) -> None:
+    what = {
+        "occlusion": "occlusion of a pair",
+        "depth": "depth order of a pair",
+        "overlap": "'distinct' or 'overlap' of a pair",
+        "count": "number of people asked about a pair",
+    }[key]
+    n = len(rows)
+    unknown = np.full((n, n), UNKNOWN)
+    np.fill_diagonal(unknown, 0 if key == "occlusion" else UNKNOWN)
+    a = np.asarray(one[key])[np.ix_(rows, rows)] if key in one else unknown
+    b = np.asarray(other[key])[np.ix_(places, places)] if key in other else unknown
+    a, b = a.astype(np.int64), b.astype(np.int64)
+    # A pair counts once, whichever of its two directions differ.
+    lost = (a != UNKNOWN) & (b == UNKNOWN)
+    changed = (b != UNKNOWN) & (a != b)
+    changed_pairs = np.triu(changed | changed.T, 1)
+    found.changed[what] += int(changed_pairs.sum())
+    found.lost[what] += int((np.triu(lost | lost.T, 1) & ~changed_pairs).sum())

@@ -1,0 +1,467 @@
+"""labelme: one JSON file of hand-drawn shapes per picture, and an order table for the folder.
+
+An instance is one shape, or all shapes of one label and one group id (labelme's "Group ID"). Its
+label is its class. Shapes outline the **visible** part; the whole object may be drawn too:
+
+* a shape with the flag ``amodal`` (labelme: ``labelme --labelflags '{.*: [amodal]}'``) outlines the
+  whole of the instance of the same label and group id;
+* or ``whole=True``: every shape outlines the whole object, and the visible part is what the objects
+  in front of it, by the table, leave.
+
+In the table (:mod:`~occ_order.data.converters.order_table`), which is called ``order.csv`` and lies
+in the folder itself, an image is named by its file (with the sub-folder, if any). An instance is
+named by its label where that is unique in the picture, else by ``label#G`` with its group id G, or
+``label#1``, ``label#2``, ... in the order of drawing for instances without one.
+
+Polygons, rectangles, circles and masks count; points and lines are left out with a warning.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from occ_order import masks
+from occ_order.data.converters.order_table import (
+    Row,
+    matrices_of,
+    read_order_table,
+    rows_of,
+    write_order_table,
+)
+from occ_order.data.datasets.checks import DataError, Report, field, show
+from occ_order.data.datasets.files import image_size, read_json, relative_name, write_json
+from occ_order.data.datasets.mask_fields import polygon_from_mask
+from occ_order.data.safe_paths import resolve_inside
+
+logger = logging.getLogger(__name__)
+
+ORDER_FILE = "order.csv"
+CIRCLE_POINTS = 64
+"""Corners of the polygon that stands for a circle."""
+
+_AREAS = ("polygon", "rectangle", "circle", "mask")
+_PER_IMAGE = 1000  # annotation ids are image id * 1000 + number where the file has none
+
+
+def load_labelme(
+    folder: str | os.PathLike,
+    *,
+    image_root: str | os.PathLike | None = None,
+    whole: bool = False,
+    classes: Sequence[str] | None = None,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Reads a folder of labelme files, and the ones below it.
+
+    Args:
+        folder: with the ``*.json`` and, if there are orders, ``order.csv``.
+        image_root: folder of the pictures, found by the last part of ``imagePath`` and the
+            sub-folder of the JSON file; None takes them from beside their JSON file.
+        whole: every shape outlines the whole object (see the head of this module).
+        classes: names of the classes in the order of their ids, which count from 1; None sorts the
+            labels that occur. Name them where train and test folders must agree.
+
+    Returns:
+        records, sorted by file name, and categories [{"id", "name"}]. Ids are those that
+        :func:`save_labelme` left in the files, else images count from 1.
+
+    Raises:
+        ValueError: names file and shape, or the line of the table.
+        FileNotFoundError: no such folder, or no labelme file in it.
+    """
+    root = Path(folder)
+    paths = sorted(path for path in root.rglob("*.json") if path.is_file())
+    if not paths:
+        raise FileNotFoundError(f"no labelme files (*.json) in {root}")
+    pages = [_read_page(path, root, image_root, whole) for path in paths]
+    names = _class_names(pages, classes)
+    table = root / ORDER_FILE
+    rows = read_order_table(table) if table.is_file() else {}
+    unused = set(rows) - {page.key for page in pages}
+    if unused:
+        word = sorted(unused)[0]
+        raise DataError(f"{rows[word][0].place}: no labelme file is about a picture {word!r}")
+    records, seen = [], set()
+    for number, page in enumerate(pages, start=1):
+        record = page.record(number, names, rows.get(page.key, []), whole)
+        if record["image_id"] in seen:
+            raise DataError(f"{page.path}: the image id {record['image_id']} is used twice")
+        seen.add(record["image_id"])
+        records.append(record)
+    return records, [{"id": k, "name": name} for name, k in names.items()]
+
+
+def _class_names(pages: Sequence[_Page], classes: Sequence[str] | None) -> dict[str, int]:
+    labels = {instance.label for page in pages for instance in page.instances}
+    names = sorted(labels) if classes is None else list(classes)
+    if len(set(names)) != len(names):
+        raise ValueError(f"a class name is given twice: {names}")
+    for page in pages:
+        for instance in page.instances:
+            if instance.label not in names:
+                raise DataError(f"{page.path}: label {instance.label!r} is not among {names}")
+    return {name: k for k, name in enumerate(names, start=1)}
+
+
+class _Instance:
+    """All shapes of one label and group."""
+
+    def __init__(self, label: str, group: int | None) -> None:
+        self.label, self.group = label, group
+        self.visible: list[Any] = []
+        self.whole: list[Any] = []
+
+    def mask(self, shapes: list[Any], size: tuple[int, int]) -> np.ndarray:
+        parts = masks.decode_all(shapes, *size, names=[f"a shape {self.label!r}"] * len(shapes))
+        return parts.any(axis=0)
+
+
+class _Page:
+    """One labelme file: its picture, its instances, its word in the order table."""
+
+    def __init__(self, path: Path, key: str, picture: Path, size: tuple[int, int]) -> None:
+        self.path, self.key, self.picture, self.size = path, key, picture, size
+        self.image_id: int | None = None
+        self.instances: list[_Instance] = []
+
+    def record(
+        self, number: int, names: dict[str, int], rows: Sequence[Row], whole: bool
+    ) -> dict[str, Any]:
+        image_id = number if self.image_id is None else self.image_id
+        orders = matrices_of(rows, len(self.instances), self._index_of)
+        with Report(self.path).at():
+            modal, amodal = self._masks(orders.get("occlusion"), whole)
+        annotations = []
+        for k, instance in enumerate(self.instances):
+            given = self.image_id is not None and instance.group is not None
+            annotation = {
+                "id": instance.group if given else image_id * _PER_IMAGE + k + 1,
+                "category_id": names[instance.label],
+                "bbox": masks.bounding_box(modal[k]).tolist(),
+                "segmentation": masks.encode(modal[k]),
+                "iscrowd": 0,
+            }
+            if amodal[k] is not None:
+                annotation["amodal_segmentation"] = masks.encode(amodal[k])
+                annotation["amodal_bbox"] = masks.bounding_box(amodal[k]).tolist()
+            annotations.append(annotation)
+        ids = [annotation["id"] for annotation in annotations]
+        if len(set(ids)) < len(ids):
+            raise DataError(f"{self.path}: a group id is used for two labels, the ids are {ids}")
+        return {
+            "file_name": str(self.picture),
+            "image_id": image_id,
+            "height": self.size[0],
+            "width": self.size[1],
+            "annotations": annotations,
+            **orders,
+        }
+
+    def _masks(
+        self, occlusion: np.ndarray | None, whole: bool
+    ) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
+        visible = [instance.mask(instance.visible, self.size) for instance in self.instances]
+        if not whole:
+            amodal = [
+                instance.mask(instance.whole, self.size) | visible[k] if instance.whole else None
+                for k, instance in enumerate(self.instances)
+            ]
+            return visible, amodal
+        return self._in_front(visible, occlusion), list(visible)
+
+    def _in_front(self, whole: list[np.ndarray], occlusion: np.ndarray | None) -> list[np.ndarray]:
+        """What the objects in front leave of each whole object."""
+        if len(whole) < 2:
+            return list(whole)
+        if occlusion is None:
+            raise ValueError(
+                f"visible parts of whole objects follow from their order, but {ORDER_FILE} has no "
+                f"line about occlusion in {self.key!r}"
+            )
+        areas = masks.overlap_areas(np.stack(whole), np.stack(whole))
+        unsaid = np.triu(areas * ((occlusion == occlusion.T) & (occlusion != 1)), 1)
+        words = self.words()
+        for i, j in np.argwhere(np.triu((occlusion == 1) & (occlusion.T == 1))):
+            raise ValueError(
+                f"{words[i]!r} and {words[j]!r} are each in front of the other: their visible "
+                "parts must be drawn, they do not follow from the whole objects"
+            )
+        for i, j in np.argwhere(unsaid):
+            logger.warning(
+                "%s: %r and %r overlap by %d pixels, but %s does not say which is in front",
+                self.path, words[i], words[j], unsaid[i, j], ORDER_FILE,
+            )  # fmt: skip
+        return [
+            mask & ~_union([whole[i] for i in np.flatnonzero(occlusion[:, k] == 1)], self.size)
+            for k, mask in enumerate(whole)
+        ]
+
+    def words(self) -> list[str]:
+        """Words that the order table has for the instances."""
+        labels = [instance.label for instance in self.instances]
+        words = []
+        for k, instance in enumerate(self.instances):
+            if labels.count(instance.label) == 1:
+                words.append(instance.label)
+            elif instance.group is not None:
+                words.append(f"{instance.label}#{instance.group}")
+            else:
+                words.append(f"{instance.label}#{labels[: k + 1].count(instance.label)}")
+        return words
+
+    def _index_of(self, word: str) -> int:
+        words = self.words()
+        if words.count(word) != 1:
+            found = "several instances" if word in words else "no instance"
+            raise ValueError(
+                f"{found} of {self.key!r} can be meant by {word!r}; its instances are {words}"
+            )
+        return words.index(word)
+
+
+def _union(parts: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    return np.any(parts, axis=0) if parts else np.zeros(size, bool)
+
+
+def _read_page(path: Path, root: Path, image_root: str | os.PathLike | None, whole: bool) -> _Page:
+    data, report = read_json(path), Report(path)
+    with report.at():
+        shapes = field(data, "shapes", "a list")
+        key, picture = _picture(data, path, root, image_root)
+        width, height = image_size(picture)
+        stated = (data.get("imageHeight"), data.get("imageWidth"))
+        if None not in stated and stated != (height, width):
+            raise ValueError(
+                f"'imageHeight', 'imageWidth' are {stated}, but {picture} has {(height, width)}"
+            )
+        page = _Page(path, key, picture, (height, width))
+        page.image_id = field(data, "image_id", "an integer", None)
+    groups: dict[tuple[str, Any], _Instance] = {}
+    for number, shape in enumerate(shapes):
+        with report.at(f"shape {number}"):
+            if isinstance(shape, dict) and shape.get("shape_type", "polygon") not in _AREAS:
+                kind = shape["shape_type"]
+                logger.warning("%s: shape %d is a %s, left out", path, number, kind)
+                continue
+            _add_shape(shape, number, groups, page.size, whole)
+    page.instances = list(groups.values())
+    return page
+
+
+def _picture(
+    data: dict, path: Path, root: Path, image_root: str | os.PathLike | None
+) -> tuple[str, Path]:
+    """The picture's word in the order table, and where it is."""
+    name = field(data, "imagePath", "a string")
+    below = path.parent.relative_to(root)
+    if image_root is None:
+        picture = resolve_inside(path.parent, name)
+        return (below / picture.relative_to(path.parent)).as_posix(), picture
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    key = (below / last).as_posix()
+    picture = resolve_inside(image_root, key)
+    return key, picture if picture.is_file() else resolve_inside(image_root, last)
+
+
+def _add_shape(
+    shape: Any,
+    number: int,
+    groups: dict[tuple[str, Any], _Instance],
+    size: tuple[int, int],
+    whole: bool,
+) -> None:
+    if not isinstance(shape, dict):
+        raise ValueError(f"must be an object, got {show(shape)}")
+    label = field(shape, "label", "a string").strip()
+    if not label:
+        raise ValueError("'label' must not be empty")
+    group = shape.get("group_id")
+    if group is not None:
+        group = field(shape, "group_id", "an integer")
+    flags = shape.get("flags") or {}
+    amodal = isinstance(flags, dict) and bool(flags.get("amodal"))
+    if amodal and whole:
+        raise ValueError("has the flag 'amodal', but every shape was said to outline the whole")
+    key = (label, group if group is not None else f"shape {number}")
+    instance = groups.setdefault(key, _Instance(label, group))
+    (instance.whole if amodal else instance.visible).append(_area(shape, size))
+
+
+def _area(shape: dict, size: tuple[int, int]) -> Any:
+    """Polygon or RLE of a shape."""
+    points = field(shape, "points", "a list")
+    for point in points:
+        numbers = isinstance(point, list) and len(point) == 2 and set(map(type, point))
+        if not numbers or not numbers <= {int, float} or not np.isfinite(point).all():
+            raise ValueError(f"'points' must be pairs of finite numbers, got {show(point)}")
+    kind = shape.get("shape_type", "polygon")
+    if kind == "polygon":
+        if len(points) < 3:
+            raise ValueError(f"a polygon needs three or more points, got {len(points)}")
+        return [[float(value) for point in points for value in point]]
+    if len(points) != 2:
+        raise ValueError(f"a {kind} needs two points, got {len(points)}")
+    (xa, ya), (xb, yb) = points
+    if kind == "rectangle":
+        return [[xa, ya, xb, ya, xb, yb, xa, yb]]
+    if kind == "circle":
+        turn = np.linspace(0, 2 * np.pi, CIRCLE_POINTS, endpoint=False)
+        spokes = np.hypot(xb - xa, yb - ya) * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+        return [([xa, ya] + spokes).ravel().tolist()]
+    return _mask_shape(shape, (int(round(xa)), int(round(ya))), size)
+
+
+def _mask_shape(shape: dict, corner: tuple[int, int], size: tuple[int, int]) -> dict[str, Any]:
+    """A mask shape is a small PNG file, in base64, laid down with its top left pixel at a point."""
+    try:
+        data = base64.b64decode(field(shape, "mask", "a string"), validate=True)
+        with Image.open(BytesIO(data)) as picture:
+            small = np.asarray(picture.convert("L")) > 0
+    except (binascii.Error, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"'mask' is not a PNG picture in base64 ({error})") from None
+    x, y = corner
+    height, width = small.shape
+    if min(x, y) < 0 or y + height > size[0] or x + width > size[1]:
+        raise ValueError(f"a mask of {height} x {width} at {corner} is not inside the {size} image")
+    result = np.zeros(size, bool)
+    result[y : y + height, x : x + width] = small
+    return masks.encode(result)
+
+
+# --- writing -------------------------------------------------------------------------------
+
+
+def save_labelme(
+    records: list[dict[str, Any]],
+    folder: str | os.PathLike,
+    categories: list[dict[str, Any]],
+    *,
+    image_root: str | os.PathLike | None = None,
+) -> list[Path]:
+    """Writes records as labelme files, pictures copied beside them, and ``order.csv``.
+
+    Group ids are the annotation ids; the image id stands in a key of its own, which labelme keeps.
+    A mask without holes becomes polygons along the edges of its pixels, one with holes a mask
+    shape; both rasterise to the same pixels. "name" and "is_stuff" have no place in the format.
+
+    Args:
+        records: their pictures must exist; no "order.csv" may be among their names.
+        folder: made if need be.
+        categories: [{"id": int, "name": str}]; the names become labels.
+        image_root: sub-folders below it are kept; None puts everything into one folder.
+
+    Returns:
+        The files written, without the pictures.
+
+    Raises:
+        ValueError: names the image: no picture, a name used twice, an unknown category, or an
+            instance of which nothing is to be drawn.
+    """
+    names = {category["id"]: str(category["name"]) for category in categories}
+    written, rows = [], []
+    for record, path in _places(records, Path(folder), image_root):
+        with Report(path).at(f"image {record['image_id']}"):
+            page = _written_page(record, path.name, names)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not os.path.isfile(record["file_name"]):
+                raise ValueError(f"no such picture: {record['file_name']}")
+            if path.resolve() != Path(record["file_name"]).resolve():
+                shutil.copyfile(record["file_name"], path)
+        write_json(path.with_suffix(".json"), page)
+        written.append(path.with_suffix(".json"))
+        rows += rows_of(record, path.relative_to(folder).as_posix(), _words(record, names))
+    if rows:
+        write_order_table(Path(folder) / ORDER_FILE, rows)
+        written.append(Path(folder) / ORDER_FILE)
+    return written
+
+
+def _places(
+    records: list[dict[str, Any]], folder: Path, image_root: str | os.PathLike | None
+) -> Iterator[tuple[dict[str, Any], Path]]:
+    """Yields each record with the path of its picture in the folder."""
+    seen: dict[Path, Any] = {}
+    for record in records:
+        with Report(folder).at(f"image {record['image_id']}"):
+            name = os.path.basename(record["file_name"])
+            if image_root is not None:
+                name = relative_name(record["file_name"], image_root)
+            path = resolve_inside(folder, name)
+            other = seen.setdefault(path.with_suffix(""), record["image_id"])
+            if other != record["image_id"]:
+                raise ValueError(f"its file would be called {name!r}, like that of image {other}")
+        yield record, path
+
+
+def _words(record: dict[str, Any], names: dict[int, str]) -> list[str]:
+    labels = [names[a["category_id"]] for a in record["annotations"]]
+    return [
+        label if labels.count(label) == 1 else f"{label}#{annotation['id']}"
+        for label, annotation in zip(labels, record["annotations"], strict=True)
+    ]
+
+
+def _written_page(record: dict[str, Any], picture: str, names: dict[int, str]) -> dict[str, Any]:
+    size, shapes = (record["height"], record["width"]), []
+    for annotation in record["annotations"]:
+        if annotation["category_id"] not in names:
+            raise ValueError(f"category {annotation['category_id']} has no name")
+        drawn = []
+        for key, amodal in (("segmentation", False), ("amodal_segmentation", True)):
+            if key in annotation:
+                mask = masks.decode(annotation[key], *size, name=f"annotation {annotation['id']}")
+                drawn += [{**shape, "flags": {"amodal": amodal}} for shape in _shapes(mask)]
+        if not drawn:
+            raise ValueError(f"annotation {annotation['id']}: its mask is empty")
+        common = {"label": names[annotation["category_id"]], "group_id": annotation["id"]}
+        shapes += [{**common, "description": "", **shape} for shape in drawn]
+    return {
+        "version": "5.5.0",
+        "flags": {},
+        "shapes": shapes,
+        "imagePath": picture,
+        "imageData": None,
+        "imageHeight": size[0],
+        "imageWidth": size[1],
+        "image_id": record["image_id"],
+    }
+
+
+def _shapes(mask: np.ndarray) -> list[dict[str, Any]]:
+    """Shapes that rasterise to a mask; none for an empty one."""
+    small = mask.astype(np.uint8)
+    _, hierarchy = cv2.findContours(small, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    if hierarchy is None:
+        return []
+    if (hierarchy[0, :, 3] >= 0).any():  # a contour inside another is a hole
+        return [_as_mask_shape(mask)]
+    count, parts, boxes, _ = cv2.connectedComponentsWithStats(small, connectivity=8)
+    shapes = []
+    for k in range(1, count):
+        x, y, width, height = boxes[k, :4]
+        ring = polygon_from_mask(parts[y : y + height, x : x + width] == k)
+        points = (np.reshape(ring, (-1, 2)) + (x, y)).tolist()
+        shapes.append({"shape_type": "polygon", "points": points, "mask": None})
+    return shapes
+
+
+def _as_mask_shape(mask: np.ndarray) -> dict[str, Any]:
+    x0, y0, x1, y1 = masks.bounding_box(mask).astype(int).tolist()
+    buffer = BytesIO()
+    Image.fromarray(mask[y0:y1, x0:x1].astype(np.uint8)).save(buffer, format="PNG")
+    return {
+        "shape_type": "mask",
+        "points": [[float(x0), float(y0)], [float(x1 - 1), float(y1 - 1)]],
+        "mask": base64.b64encode(buffer.getvalue()).decode("ascii"),
+    }
