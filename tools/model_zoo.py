@@ -25,8 +25,6 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from detectron2.checkpoint import DetectionCheckpointer  # noqa: E402
-
 from occ_order import model_zoo  # noqa: E402
 from occ_order.config import load_cfg  # noqa: E402
 from occ_order.engine import Trainer  # noqa: E402
@@ -53,9 +51,7 @@ def evaluate(config: Path, weights: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         opts = ["MODEL.WEIGHTS", str(weights), "MODEL.DEVICE", "cpu", "OUTPUT_DIR", folder]
         cfg = load_cfg(config, opts)
-        model = Trainer.build_model(cfg)
-        DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-        return flat(Trainer.test(cfg, model))
+        return flat(Trainer.test(cfg, model_zoo.build(cfg)))
 
 
 def add(options: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@
 
 from occ_order.model_zoo.zoo import (
     ROW_KEYS,
+    build,
     checkpoint_file,
     config_file,
     get,
@@ -21,6 +22,7 @@ from occ_order.model_zoo.zoo import (
 
 __all__ = [
     "ROW_KEYS",
+    "build",
     "checkpoint_file",
     "config_file",
     "get",

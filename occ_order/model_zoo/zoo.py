@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
 import occ_order.modeling  # noqa: F401  (fills Detectron2's registries)
+from occ_order.checkpoint import OrderCheckpointer, write_checkpoint
 from occ_order.config import load_cfg
 
 HERE = Path(__file__).resolve().parent
@@ -113,9 +113,17 @@ def get(name: str, *, device: str = "cpu") -> nn.Module:
     Raises:
         ValueError: there is no such model, or its weights are damaged.
     """
-    cfg = get_cfg(name, device=device)
+    return build(get_cfg(name, device=device))
+
+
+def build(cfg: CfgNode) -> nn.Module:
+    """The model of a configuration with MODEL.WEIGHTS in it, in evaluation mode.
+
+    Raises:
+        ValueError: the weights are not safe to load, or do not fit the model.
+    """
     model = build_model(cfg)
-    DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    OrderCheckpointer(model, strict=True).load(cfg.MODEL.WEIGHTS)
     return model.eval()
 
 
@@ -141,7 +149,5 @@ def save_checkpoint(weights: dict[str, torch.Tensor], path: str | os.PathLike[st
                 raise ValueError(f"weight {key} is not finite in float16")
         small[key] = half.contiguous()
     path = Path(path)
-    part = path.with_name(path.name + ".part")
-    torch.save({"model": small, "__author__": "occ_order"}, part)
-    os.replace(part, path)
+    write_checkpoint(path, {"model": small})
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -25,6 +25,10 @@ class UnreadablePictureError(ValueError):
 def read_picture(record: dict[str, Any], image_format: str) -> np.ndarray:
     """Reads the picture of a record, turned as its EXIF orientation says.
 
+    Args:
+        record: with `file_name`, or with `picture`, uint8 (H, W, 3) RGB, which then is not read.
+        image_format: "RGB" or "BGR".
+
     Returns:
         uint8 (H, W, 3) in the order of channels that `image_format` ("RGB", "BGR") names.
 
@@ -33,6 +37,9 @@ def read_picture(record: dict[str, Any], image_format: str) -> np.ndarray:
         ValueError: the picture has another size than the record says.
         FileNotFoundError: there is no such file.
     """
+    if "picture" in record:
+        picture = record["picture"]
+        return picture[..., ::-1] if image_format == "BGR" else picture
     name = record["file_name"]
     try:
         picture = detection_utils.read_image(name, format=image_format)
