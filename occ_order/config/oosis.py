@@ -86,17 +86,17 @@ def _add_input(cfg: CfgNode) -> None:
 
 
 def _add_detector_order(cfg: CfgNode) -> None:
-    # DetectorWithOrder (Section 5.2): any instance segmentation, then an order between its masks.
+    # detector_with_order (Section 5.2): an instance segmentation, then an order between its masks.
+    # Each of the two is a meta-architecture built from this very config, or has a file of its own.
     own = cfg.MODEL.DETECTOR_ORDER = CfgNode()
-    # The detector: a meta-architecture built from this very config, or one with its own file.
-    own.META_ARCHITECTURE = "GeneralizedRCNN"
-    own.CONFIG = ""  # file of the detector's config; its MODEL.WEIGHTS are loaded
+    own.META_ARCHITECTURE = "GeneralizedRCNN"  # the detector
+    own.CONFIG = ""  # file of the detector's config, relative to the working directory
+    own.WEIGHTS = ""  # its checkpoint; "" = the file's MODEL.WEIGHTS
     own.MASKS = "instances"  # or "panoptic": the things of `panoptic_seg`
-    own.ORDER = "area"  # or y_axis, network (ordering given masks), disparity
-    own.ORDER_CONFIG = ""  # file of the config of the network for "network" and "disparity"
-    own.ORDER_WEIGHTS = ""  # its checkpoint; "" = the config's MODEL.WEIGHTS
-    own.STATISTIC = "mean"  # or "median", of the disparity inside a mask
     own.MIN_SCORE = 0.0  # detections below are dropped before they are ordered
+    own.ORDER = "OrderBaseline"  # what orders given masks: here by MODEL.ORDER_BASELINE
+    own.ORDER_CONFIG = ""  # file of the config of an order network
+    own.ORDER_WEIGHTS = ""  # its checkpoint; "" = the file's MODEL.WEIGHTS
 
 
 def _add_evaluation(cfg: CfgNode) -> None:
