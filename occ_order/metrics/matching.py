@@ -192,6 +192,39 @@ def match_greedy_sweep(
     return matches
 
 
+def partners(matches, num_gt: int) -> np.ndarray:
+    """The matching the other way round.
+
+    Args:
+        matches: int (P,), as `match_greedy` returns it.
+        num_gt: G.
+
+    Returns:
+        int64 (G,): the prediction that each ground-truth instance is matched to, -1 for none.
+    """
+    matches = np.asarray(matches)
+    partner = np.full(num_gt, -1, np.int64)
+    partner[matches[matches >= 0]] = np.flatnonzero(matches >= 0)
+    return partner
+
+
+def in_gt_order(matrix, partner: np.ndarray) -> np.ndarray:
+    """A predicted pair matrix in the rows and columns of the ground truth.
+
+    Args:
+        matrix: (P, P), or None where nothing is predicted.
+        partner: (G,), of `partners`.
+
+    Returns:
+        int64 (G, G); -1 for pairs with an instance that is not matched.
+    """
+    moved = np.full((len(partner),) * 2, -1, np.int64)
+    found = np.flatnonzero(partner >= 0)
+    if matrix is not None:
+        moved[np.ix_(found, found)] = np.asarray(matrix)[np.ix_(partner[found], partner[found])]
+    return moved
+
+
 def _score_order(scores, num_pred: int) -> np.ndarray:
     """Indices by descending score, ties in the order given."""
     if scores is None:

@@ -1,0 +1,148 @@
+"""The dense map of the order head: what the picture says at each place where instances meet.
+
+Shapes: I images, M instances of all of them, H x W pixels (padded to a multiple of `stride`), h x w
+cells of `stride` pixels, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from detectron2.layers import Conv2d, get_norm
+from torch import nn
+
+CUES = 4
+"""Maps that `mask_cues` makes."""
+
+
+def mask_cues(masks: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+    """Where instances are and where they end, whatever their order and number.
+
+    Args:
+        masks: bool (M, H, W).
+        counts: instances of each image.
+
+    Returns:
+        float32 (I, 4, H, W): covered; covered more than once; an outline runs between the pixel and
+        its right neighbour; between the pixel and the one below.
+    """
+    right, below = torch.zeros_like(masks), torch.zeros_like(masks)
+    torch.ne(masks[:, :, :-1], masks[:, :, 1:], out=right[:, :, :-1])
+    torch.ne(masks[:, :-1], masks[:, 1:], out=below[:, :-1])
+    cues = []
+    for start, count in zip(_starts(counts), counts, strict=True):
+        own = slice(start, start + count)
+        twice = masks[own].sum(0, dtype=torch.int32) > 1
+        cues += [masks[own].any(0), twice, right[own].any(0), below[own].any(0)]
+    return torch.stack(cues).float().reshape(len(counts), CUES, *masks.shape[1:])
+
+
+def _starts(counts: Sequence[int]) -> list[int]:
+    return [sum(counts[:k]) for k in range(len(counts))]
+
+
+class OrderMap(nn.Module):
+    """A small U-net over the picture, the outlines of the masks and the backbone's features.
+
+    Its input is rearranged, not averaged, to `stride`, so no pixel of an outline is lost. It is
+    computed once for an image, whatever the number of instances.
+    """
+
+    def __init__(
+        self,
+        *,
+        stride: int,
+        width: int,
+        in_channels: int,
+        feature_channels: int,
+        feature_stride: int,
+        depth: int = 2,
+        norm: str = "BN",
+    ) -> None:
+        """Builds it.
+
+        Args:
+            stride: pixels a side of a cell of the result.
+            width: channels of the result; coarser levels have 2, 4, 4, ... times as many.
+            in_channels: channels of the picture; 0 = the map sees outlines only.
+            feature_channels: channels of the backbone's map.
+            feature_stride: stride of the backbone's map, `stride` times a power of 2.
+            depth: levels below the finest.
+            norm: Detectron2's name of a normalisation.
+
+        Raises:
+            ValueError: the strides do not fit.
+        """
+        super().__init__()
+        level = (feature_stride // stride).bit_length() - 1
+        if feature_stride != stride << level or level > depth:
+            raise ValueError(
+                f"the order map of stride {stride} has levels of stride "
+                f"{[stride << k for k in range(depth + 1)]}, got features of {feature_stride}"
+            )
+        widths = [width * min(2**k, 4) for k in range(depth + 1)]
+        self.stride, self.feature_level = stride, level
+        self.use_image = in_channels > 0
+        self.stem = _conv((in_channels + CUES) * stride**2, width, norm=norm)
+        self.lateral = Conv2d(feature_channels, widths[level], 1)
+        self.down = nn.ModuleList(
+            _conv(widths[k], widths[k + 1], stride=2, norm=norm) for k in range(depth)
+        )
+        self.body = nn.ModuleList(
+            nn.Sequential(_conv(w, w, norm=norm), _conv(w, w, norm=norm)) for w in widths[1:]
+        )
+        self.up = nn.ModuleList(Conv2d(widths[k + 1], widths[k], 1) for k in range(depth))
+        self.smooth = nn.ModuleList(_conv(widths[k], widths[k], norm=norm) for k in range(depth))
+        self.widths: Sequence[int] = widths
+        self.depth = depth
+        self.size_divisibility = stride << depth
+
+    def forward(
+        self, images: torch.Tensor, cues: torch.Tensor, features: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Computes the map and a coarse one.
+
+        Args:
+            images: (I, 3, H, W), normalised.
+            cues: (I, 4, H, W) of `mask_cues`.
+            features: (I, C', H / feature_stride, W / feature_stride), possibly padded more.
+
+        Returns:
+            (I, width, h, w), and of the coarsest level (I, widths[-1], h', w').
+        """
+        seen = torch.cat([images, cues], 1) if self.use_image else cues
+        levels = [self.stem(F.pixel_unshuffle(seen, self.stride))]
+        levels[0] = self._add_features(levels[0], features, 0)
+        for k, (down, body) in enumerate(zip(self.down, self.body, strict=True), start=1):
+            x = self._add_features(down(levels[-1]), features, k)
+            levels.append(x + body(x))
+        x = coarse = levels.pop()
+        for k in range(len(levels) - 1, -1, -1):
+            x = F.interpolate(self.up[k](x), size=levels[k].shape[-2:], mode="nearest")
+            x = self.smooth[k](x + levels[k])
+        return x, coarse
+
+    def _add_features(self, x: torch.Tensor, features: torch.Tensor, level: int) -> torch.Tensor:
+        if level != self.feature_level:
+            return x
+        height, width = x.shape[-2:]
+        lateral = self.lateral(features)[:, :, :height, :width]
+        missing = (0, width - lateral.shape[-1], 0, height - lateral.shape[-2])
+        return x + F.pad(lateral, missing)
+
+
+def _conv(in_channels: int, channels: int, *, stride: int = 1, norm: str) -> Conv2d:
+    conv = Conv2d(
+        in_channels,
+        channels,
+        3,
+        stride=stride,
+        padding=1,
+        bias=not norm,
+        norm=get_norm(norm, channels),
+        activation=F.relu,
+    )
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return conv
