@@ -22,6 +22,7 @@ from occ_order.evaluation.depth import (
     DIWEvaluator,
     KITTIDepthEvaluator,
 )
+from occ_order.evaluation.holistic import HolisticOrder
 from occ_order.evaluation.oair import OAIR
 from occ_order.evaluation.order import GivenMaskOrder
 from occ_order.evaluation.overlap import OverlappingEvaluators
@@ -78,6 +79,7 @@ __all__ = [
     "DisparityOrderEvaluator",
     "EVALUATOR_REGISTRY",
     "GivenMaskOrder",
+    "HolisticOrder",
     "InstanceAP",
     "KITTIDepthEvaluator",
     "OAIR",
