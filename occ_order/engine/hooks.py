@@ -21,7 +21,7 @@ class TrainingTime(HookBase):
     """
 
     def __init__(self, output_dir: str | os.PathLike[str]):
-        """Keeps the folder, which must exist when training ends."""
+        """Keeps the folder."""
         self.path = Path(output_dir, TRAINING_TIME)
 
     def before_train(self) -> None:
@@ -35,4 +35,5 @@ class TrainingTime(HookBase):
         cpu, wall = time.process_time() - self._start[0], time.monotonic() - self._start[1]
         iterations = self.trainer.iter - self.trainer.start_iter
         measured = {"iterations": iterations, "cpu_seconds": cpu, "wall_seconds": wall}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")

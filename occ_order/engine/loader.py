@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from detectron2.data import DatasetFromList, get_detection_dataset_dicts
 from detectron2.data.samplers import (
-    RandomSubsetTrainingSampler,
     RepeatFactorTrainingSampler,
     TrainingSampler,
 )
@@ -81,9 +80,10 @@ class Samples(Dataset):
             return self._mapper(record)
         except UNREADABLE as error:
             name, number = record.get("file_name"), record.get("image_id")
+            message = f"image {number}: cannot read {name} ({error})"
             if not self._skip_unreadable:
-                raise ValueError(f"image {number}: cannot read {name} ({error})") from error
-            skipped.append(f"{name} ({error})")
+                raise ValueError(message) from error
+            skipped.append(message)
             return None
 
 
@@ -197,7 +197,7 @@ class TrainLoader:
     def _count_skipped(self, sample: Any) -> None:
         for name in sample.pop(SKIPPED, ()) if isinstance(sample, dict) else ():
             self.skipped += 1
-            logger.warning("Skipped an image, number %d: cannot read %s", self.skipped, name)
+            logger.warning("Skipped a picture, the %d. one: %s", self.skipped, name)
 
     def state_dict(self) -> dict[str, int]:
         """The seed and how far the training has come."""
@@ -235,7 +235,7 @@ def build_train_loader(cfg: Any, mapper: Callable[[dict[str, Any]], Any]) -> Tra
         mapper: makes a sample of a record.
 
     Raises:
-        ValueError: ``DATALOADER.SAMPLER_TRAIN`` is not one of the three that can be resumed.
+        ValueError: ``DATALOADER.SAMPLER_TRAIN`` is not one of the two that can be resumed.
     """
     records = get_detection_dataset_dicts(
         cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
@@ -262,12 +262,7 @@ def _sampler_maker(cfg: Any, records: list[dict[str, Any]]) -> Callable[[int], A
             records, cfg.DATALOADER.REPEAT_THRESHOLD
         )
         return lambda seed: RepeatFactorTrainingSampler(factors, seed=seed)
-    if name == "RandomSubsetTrainingSampler":
-        share = cfg.DATALOADER.RANDOM_SUBSET_RATIO
-        return lambda seed: RandomSubsetTrainingSampler(
-            len(records), share, seed_shuffle=seed, seed_subset=seed
-        )
     raise ValueError(
-        f"DATALOADER.SAMPLER_TRAIN must be TrainingSampler, RepeatFactorTrainingSampler or "
-        f"RandomSubsetTrainingSampler, got {name!r}"
+        "DATALOADER.SAMPLER_TRAIN must be TrainingSampler or RepeatFactorTrainingSampler, "
+        f"got {name!r}"
     )

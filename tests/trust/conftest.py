@@ -15,10 +15,16 @@ TOY = Path(__file__).with_name("toy.py")
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def _needed():
+    pytest.importorskip("detectron2")
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork")
+
+
 @pytest.fixture(scope="session")
 def toy():
     """The module toy.py; loaded once, because its network registers itself."""
-    pytest.importorskip("detectron2")
+    _needed()
     spec = importlib.util.spec_from_file_location("occ_order_tests_toy", TOY)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -28,9 +34,7 @@ def toy():
 @pytest.fixture(scope="session")
 def ask(tmp_path_factory):
     """ask(function, *args): calls a function of toy.py in a process that may fork and be killed."""
-    pytest.importorskip("detectron2")
-    if not hasattr(os, "fork"):
-        pytest.skip("needs fork")
+    _needed()
     errors = tmp_path_factory.mktemp("toy") / "stderr"
     with open(errors, "w", encoding="utf-8") as stderr:
         server = subprocess.Popen(

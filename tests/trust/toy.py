@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import random
+import resource
 import signal
 import sys
 import tempfile
@@ -29,7 +30,7 @@ from PIL import Image
 from torch import nn
 
 from occ_order import masks
-from occ_order.checkpoint.files import read_iteration
+from occ_order.checkpoint.files import read_iteration, write_checkpoint
 from occ_order.config import get_cfg
 from occ_order.engine import Trainer
 from occ_order.structures import PairMatrix
@@ -163,7 +164,7 @@ class QuietTrainer(Trainer):
 def train(cfg, *, resume=False, trainer=QuietTrainer):
     """Trains as the command does; returns the trainer."""
     Path(cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
-    seed_all_rng(cfg.SEED)
+    seed_all_rng(cfg.SEED if cfg.SEED >= 0 else None)
     result = trainer(cfg)
     result.resume_or_load(resume=resume)
     result.train()
@@ -275,6 +276,22 @@ def launched(folder, number, function):
     return [json.loads((folder / str(rank)).read_text()) for rank in range(number)]
 
 
+def full_disk(path, limit):
+    """What a child says that may not write files longer than `limit` bytes, saving a longer one."""
+    said = Path(path).parent.parent / "said"
+
+    def save():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        try:
+            write_checkpoint(path, {"model": {"w": torch.zeros(limit)}})
+        except OSError as error:
+            said.write_text(str(error), encoding="utf-8")
+
+    os.waitpid(forked(save), 0)
+    return said.read_text(encoding="utf-8")
+
+
 # --- a process that does this for the tests: one line of JSON in, one out
 
 
@@ -292,7 +309,7 @@ def serve():
         print(json.dumps(answer), file=answers, flush=True)
 
 
-SERVED = {"kills": kills}
+SERVED = {"kills": kills, "full_disk": full_disk}
 
 if __name__ == "__main__":
     serve()
