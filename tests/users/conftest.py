@@ -12,6 +12,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from PIL import Image
 from occ_order import scenes
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-PATIENCE = 30.0  # seconds until a browser that does not answer counts as hung
+PATIENCE = 8.0  # seconds until a browser that does not answer counts as hung
 
 
 def small_records(folder: Path, count: int = 2, *, size: tuple[int, int] = (64, 80)) -> list[dict]:
@@ -106,7 +107,7 @@ class Page:
     def wait(self, condition: str) -> Any:
         """Waits until an expression is true."""
         end = time.monotonic() + PATIENCE
-        while not (value := self.run(condition)):
+        while not (value := self.run(f"Boolean({condition})")):
             if time.monotonic() > end:
                 raise TimeoutError(f"never became true: {condition}; console: {self.messages}")
             time.sleep(0.02)
@@ -170,11 +171,16 @@ class Chromium:
             "--disable-dev-shm-usage", "--disable-background-networking", "--hide-scrollbars",
             "--disable-component-update", "--remote-debugging-pipe", f"--user-data-dir={profile}",
         ]  # fmt: skip
-        # Chromium reads its pipe 3 and writes its pipe 4.
-        moved = "import os, sys; a, b = map(int, sys.argv[1:3]); c = os.dup(a); d = os.dup(b); "
-        moved += "c = os.dup2(c, 3); d = os.dup2(d, 4); os.execv(sys.argv[3], sys.argv[3:])"
+        # Chromium reads its descriptor 3 and writes its 4, which may be in use here.
+        moved = (
+            "import fcntl, os, sys\n"
+            "ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 20) for end in sys.argv[1:3]]\n"
+            "for end, place in zip(ends, (3, 4)): os.dup2(end, place)\n"
+            "for end in ends: os.close(end)\n"
+            "os.execv(sys.argv[3], sys.argv[3:])"
+        )
         self._process = subprocess.Popen(
-            [shutil.which("python3") or "python3", "-c", moved, str(there), str(back), *command],
+            [sys.executable, "-c", moved, str(there), str(back), *command],
             pass_fds=(there, back), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         os.close(there)

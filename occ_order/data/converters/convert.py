@@ -13,7 +13,11 @@ import numpy as np
 from occ_order.data.converters.coco_order import load_coco_order, save_coco_order
 from occ_order.data.converters.differences import Differences, compare
 from occ_order.data.converters.labelme import ORDER_FILE, load_labelme, save_labelme
-from occ_order.data.converters.results import load_results_records, save_results_records
+from occ_order.data.converters.results import (
+    load_results_records,
+    read_names,
+    save_results_records,
+)
 from occ_order.data.datasets import (
     load_cocoa,
     load_cocoa_cls,
@@ -25,7 +29,6 @@ from occ_order.data.datasets import (
     save_instaorder,
     save_kins,
 )
-from occ_order.data.datasets.checks import Report
 from occ_order.order import UNKNOWN
 
 WRITABLE = {
@@ -104,7 +107,7 @@ def read_dataset(
         records, categories = load_labelme(path, image_root=images, whole=whole, classes=classes)
         return DataSet(records, categories, root)
     if format == "results":
-        file_names, categories = _names_from(names_from)
+        file_names, categories = read_names(names_from)
         records, categories = load_results_records(
             path, root, categories=categories, file_names=file_names
         )
@@ -120,20 +123,6 @@ def read_dataset(
         "cocoa": load_cocoa, "cocoa_cls": load_cocoa_cls, "kins": load_kins
     }[format]  # fmt: skip
     return DataSet(load(path, root), read_categories(path), root)
-
-
-def _names_from(
-    path: str | os.PathLike | None,
-) -> tuple[dict[int | str, str] | None, list[dict[str, Any]] | None]:
-    if path is None:
-        return None, None
-    from occ_order.data.datasets.coco_nesting import is_cocoa, read_images
-    from occ_order.data.datasets.files import read_json
-
-    data = read_json(path)
-    images = read_images(data, "", Report(path))
-    file_names = {image_id: record["file_name"] for image_id, record in images.items()}
-    return file_names, None if is_cocoa(data) else read_categories(path)
 
 
 def write_dataset(

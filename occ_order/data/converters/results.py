@@ -16,12 +16,35 @@ import numpy as np
 
 from occ_order import masks
 from occ_order.data.datasets.checks import DataError, Report
-from occ_order.data.datasets.files import relative_name
+from occ_order.data.datasets.coco_nesting import is_cocoa, read_categories, read_images
+from occ_order.data.datasets.files import read_json, relative_name
 from occ_order.data.safe_paths import list_pictures, picture_of
 from occ_order.order import UNKNOWN
 from occ_order.order.io import load_results, matrices, results_image, save_results
 
 Categories = list[dict[str, Any]]
+
+
+def read_names(
+    path: str | os.PathLike | None,
+) -> tuple[dict[int | str, str] | None, Categories | None]:
+    """File names and classes that results do not hold, from a COCO-style file.
+
+    Args:
+        path: any file with COCO's list of images; None gives (None, None).
+
+    Returns:
+        file name by image id; categories [{"id", "name"}], None for a COCOA file.
+
+    Raises:
+        ValueError: names file and entry of what is wrong.
+    """
+    if path is None:
+        return None, None
+    data = read_json(path)
+    images = read_images(data, "", Report(path))
+    file_names = {image_id: record["file_name"] for image_id, record in images.items()}
+    return file_names, None if is_cocoa(data) else read_categories(path)
 
 
 def load_results_records(

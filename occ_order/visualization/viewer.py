@@ -1,0 +1,232 @@
+"""One HTML page to look through the results of many images: who hides whom, layer by layer.
+
+The page holds its pictures and its script, needs no network and opens from the disk. What it shows
+are images of ``order_results.json`` (:mod:`occ_order.order.io`), beside annotation in the same form
+if there is any (:func:`occ_order.data.converters.results.results_of` makes it of any data set).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+import cv2
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from occ_order import masks
+from occ_order.data.datasets.files import atomic_writer
+from occ_order.order import io
+from occ_order.visualization.canvas import check_picture, jpeg_bytes, label_points, text_color
+from occ_order.visualization.colors import instance_colors
+from occ_order.visualization.report import css_color
+from occ_order.visualization.verdicts import edge_verdicts, match_instances
+
+OUTLINE_ERROR = 0.7
+"""Largest distance in pixels between a drawn outline and the edge of its mask."""
+
+
+def mask_path(mask: np.ndarray) -> str:
+    """Outline of a mask as the "d" of an SVG path, to be filled with the even-odd rule.
+
+    Args:
+        mask: (H, W), nonzero = inside.
+
+    Returns:
+        Path in pixels, pixel (0, 0) covering the square from 0 to 1; empty for an empty mask. Off
+        the edge of the mask by no more than :data:`OUTLINE_ERROR` and half a pixel.
+    """
+    small = masks.as_bool(mask, 2).astype(np.uint8)
+    # Twice enlarged, a contour runs through quarter pixels and one pixel has an inside, too.
+    large = np.repeat(np.repeat(small, 2, axis=0), 2, axis=1)
+    contours, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    parts = []
+    for contour in contours:
+        points = cv2.approxPolyDP(contour, 2 * OUTLINE_ERROR, True).reshape(-1, 2)
+        if len(points) < 3:
+            x, y, width, height = cv2.boundingRect(contour)
+            points = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]])
+            points = points + (x, y)
+        corners = (points + 0.5) / 2
+        parts.append("M" + "L".join(f"{x:g} {y:g}" for x, y in corners.tolist()) + "Z")
+    return "".join(parts)
+
+
+def instance_set(
+    image: Mapping[str, Any], *, class_names: Mapping[int, str] | None = None
+) -> dict[str, Any]:
+    """What the page knows of the instances of one image and their order.
+
+    Args:
+        image: dict of one image.
+        class_names: names by category id; the keys "name" and "category" of an instance come first.
+
+    Returns:
+        {"instances": [{"label", "color", "ink", "score", "layer", "modal", "amodal", "at"}],
+        "occlusion": [[i, j, probability]] or None, "unknown": count, "depth": entries or None,
+        "cycles": [[i, ...]]}; outlines are SVG paths, "at" is [x, y] for the number, None where
+        nothing is visible.
+    """
+    size, instances = (image["height"], image["width"]), image["instances"]
+    modal = masks.decode_all([instance["segmentation"] for instance in instances], *size)
+    points, colors = label_points(modal), instance_colors(len(instances))
+    listed = []
+    for k, instance in enumerate(instances):
+        amodal = instance.get("amodal_segmentation")
+        at = (points[k] + 0.5).round(1).tolist() if modal[k].any() else None
+        listed.append(
+            {
+                "label": instance_label(instance, class_names),
+                "color": css_color(colors[k]),
+                "ink": css_color(np.array(text_color(colors[k]))),
+                "score": instance["score"],
+                "layer": instance.get("layer"),
+                "modal": mask_path(modal[k]),
+                "amodal": None if amodal is None else mask_path(masks.decode(amodal, *size)),
+                "at": at,
+            }
+        )
+    return {
+        "instances": listed,
+        "occlusion": image.get("occlusion"),
+        "unknown": len(image.get("occlusion_unknown", ())),
+        "depth": image.get("depth"),
+        "cycles": image.get("cycles", []),
+    }
+
+
+def instance_label(
+    instance: Mapping[str, Any], class_names: Mapping[int, str] | None = None
+) -> str:
+    """What to call an instance: its own name, its class, or the number of its class."""
+    number = instance["category_id"]
+    named = instance.get("name") or instance.get("category")
+    return str(named or (class_names or {}).get(number) or f"class {number}")
+
+
+def comparison(image: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[str, Any]:
+    """How the order of one image compares with annotation, by the rules of the OAIR measure.
+
+    Args:
+        image: dict of the predicted image.
+        truth: dict of the annotated one, of the same size.
+
+    Returns:
+        {"matches": predicted instance of each annotated one, -1 for none; "edges": [[i, j,
+        verdict]] of annotated instances, verdict "correct", "wrong" or "missed"; "extra": [[i, j]]
+        predicted between matched instances although the annotation says that i does not occlude
+        j}; "edges" and "extra" are None where one of the two has no occlusion order.
+
+    Raises:
+        ValueError: the two differ in size.
+    """
+    size = image["height"], image["width"]
+    if size != (truth["height"], truth["width"]):
+        raise ValueError(
+            f"image {image['image_id']!r}: results are for {size}, "
+            f"annotation for {(truth['height'], truth['width'])}"
+        )
+    stacks = [
+        masks.decode_all([instance["segmentation"] for instance in one["instances"]], *size)
+        for one in (truth, image)
+    ]
+    scores = np.array([instance["score"] for instance in image["instances"]], float)
+    matches = match_instances(*stacks, scores=scores)
+    result: dict[str, Any] = {"matches": matches.tolist(), "edges": None, "extra": None}
+    gt_occlusion, occlusion = io.matrices(truth)[0], io.matrices(image)[0]
+    if gt_occlusion is None or occlusion is None:
+        return result
+    verdicts = edge_verdicts(
+        stacks[0], gt_occlusion, stacks[1], occlusion, scores=scores, touching=False
+    )
+    result["edges"] = [[int(i), int(j), word] for (i, j), word in verdicts.items()]
+    pairs = np.argwhere(gt_occlusion == 0).tolist()
+    both = [(matches[i], matches[j]) for i, j in pairs if min(matches[i], matches[j]) >= 0]
+    result["extra"] = [[int(a), int(b)] for a, b in both if a != b and occlusion[a, b] == 1]
+    return result
+
+
+def viewer_image(
+    image: Mapping[str, Any],
+    picture: np.ndarray,
+    *,
+    truth: Mapping[str, Any] | None = None,
+    class_names: Mapping[int, str] | None = None,
+    max_side: int = 1280,
+) -> dict[str, Any]:
+    """Everything that the page needs of one image.
+
+    Args:
+        image: dict of one image.
+        picture: uint8 (H, W, 3) RGB of the size that the dict states.
+        truth: annotation of the same image, or None.
+        class_names: names by category id.
+        max_side: pictures are made smaller than this, in pixels; outlines stay exact.
+
+    Returns:
+        Plain values for :func:`render_viewer`.
+
+    Raises:
+        ValueError: names the image, where sizes do not fit.
+    """
+    picture, size = check_picture(picture), (image["height"], image["width"])
+    if picture.shape[:2] != size:
+        raise ValueError(
+            f"image {image['image_id']!r}: the picture is {picture.shape[:2]}, "
+            f"the results are for {size}"
+        )
+    scale = max_side / max(size)
+    if scale < 1:
+        shape = tuple(max(1, round(side * scale)) for side in size[::-1])
+        picture = cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)
+    data = base64.b64encode(jpeg_bytes(picture)).decode("ascii")
+    return {
+        "name": str(image.get("file_name", image["image_id"])),
+        "width": size[1],
+        "height": size[0],
+        "picture": f"data:image/jpeg;base64,{data}",
+        "found": instance_set(image, class_names=class_names),
+        "truth": None if truth is None else instance_set(truth, class_names=class_names),
+        "comparison": None if truth is None else comparison(image, truth),
+    }
+
+
+def render_viewer(images: Sequence[Mapping[str, Any]], *, title: str = "Results") -> str:
+    """The page.
+
+    Args:
+        images: of :func:`viewer_image`; may be empty.
+        title: heading.
+
+    Returns:
+        A whole HTML page. Nothing in it is executed but its own script, whatever names say.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("occ_order.visualization", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # Inside a script element only "</" and "<!--" could end or confuse it.
+    data = json.dumps(list(images), allow_nan=False).replace("<", "\\u003c")
+    # The script is no template: its braces are its own.
+    folder = resources.files("occ_order.visualization") / "templates"
+    script = (folder / "viewer.js").read_text(encoding="utf-8")
+    return environment.get_template("viewer.html.j2").render(
+        title=title, data=Markup(data), script=Markup(script)
+    )
+
+
+def save_viewer(
+    path: str | os.PathLike, images: Iterable[Mapping[str, Any]], *, title: str = "Results"
+) -> None:
+    """Writes the page; the file bears its name only when it is complete."""
+    page = render_viewer(list(images), title=title)
+    with atomic_writer(path) as file:
+        file.write(page)
