@@ -205,8 +205,10 @@ class PCNetM(nn.Module):
         above = above & ~torch.eye(count, dtype=torch.bool, device=self.device)
         result = given.masks.clone()
         hidden = torch.nonzero(above.any(0)).flatten()
+        if not len(hidden):
+            return result
+        reach = dilate(given.masks, self.gap)
         for chunk in hidden.split(self.crops_per_batch):
-            reach = dilate(given.masks, self.gap)
             cover = torch.stack([reach[above[:, t]].any(0) for t in chunk]) & ~given.masks[chunk]
             where, row = squares[chunk], torch.arange(len(chunk), device=self.device)
             eraser = crop_masks(cover, row, where, self.size)

@@ -1,0 +1,94 @@
+#!/usr/bin/env python
+"""Turn the authors' checkpoints into ones that our configurations load.
+
+    python tools/convert_checkpoint.py InstaOrder_InstaOrderNet_o.pth.tar instaorder_net_o.pth \
+        --config-file configs/InstaOrder/instaorder_net_o_published.yaml
+
+It knows InstaOrderNet, OrderNet, PCNet-M, InstaDepthNet and MiDaS v2.1. Files are read without
+running what they hold. With a configuration it also checks that every weight has its place there;
+without one, --three-classes tells InstaOrderNet^d (depth) from OrderNet (relation).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from torch import Tensor
+
+from occ_order.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from occ_order.checkpoint.convert_midas import convert_midas, is_midas
+from occ_order.checkpoint.convert_pairwise import convert_pairwise
+
+
+def convert(weights: dict[str, Tensor], three_classes: str | None) -> dict[str, Tensor]:
+    """Weights in our names.
+
+    Raises:
+        ValueError: the names are those of no network that is known.
+    """
+    if is_midas(weights):
+        return convert_midas(weights)
+    return convert_pairwise(weights, three_classes=three_classes)
+
+
+def misfits(config_file: Path, weights: dict[str, Tensor]) -> list[str]:
+    """What is missing, too much or of another shape in a network, one sentence each."""
+    from detectron2.modeling import build_model
+
+    import occ_order.modeling  # noqa: F401  (fills Detectron2's registries)
+    from occ_order.config import load_cfg
+
+    model = build_model(load_cfg(config_file, ["MODEL.DEVICE", "cpu"]))
+    own = model.state_dict()
+    counters = [name for name in own if name.endswith("num_batches_tracked")]
+    wrong = [f"{name} is missing" for name in set(own) - set(weights) - set(counters)]
+    wrong += [f"{name} has no place" for name in set(weights) - set(own)]
+    wrong += [
+        f"{name} is {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}"
+        for name in set(own) & set(weights)
+        if own[name].shape != weights[name].shape
+    ]
+    return sorted(wrong)
+
+
+def task_of(config_file: Path) -> str | None:
+    """What three classes mean in a configuration."""
+    from occ_order.config import load_cfg
+
+    tasks = load_cfg(config_file).MODEL.PAIRWISE.TASKS
+    return next((task for task in ("depth", "relation") if list(tasks) == [task]), None)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("input", type=Path, help="the authors' file (.pth.tar, .pt)")
+    parser.add_argument("output", type=Path, help="file to write (.pth)")
+    parser.add_argument("--config-file", type=Path, help="the network that it is for")
+    parser.add_argument("--three-classes", choices=("depth", "relation"))
+    options = parser.parse_args(arguments)
+    try:
+        three = options.three_classes
+        if options.config_file and three is None:
+            three = task_of(options.config_file)
+        weights = convert(read_checkpoint(options.input)["model"], three)
+        wrong = misfits(options.config_file, weights) if options.config_file else []
+        if wrong:
+            more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+            raise ValueError(
+                f"{options.input} does not fit {options.config_file}: {'; '.join(wrong[:5])}{more}"
+            )
+        write_checkpoint(options.output, {"model": weights})
+    except (CheckpointError, ValueError, OSError) as error:
+        print(f"convert_checkpoint: {error}", file=sys.stderr)
+        return 1
+    print(f"{options.output}: {len(weights)} tensors")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
