@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import struct
 
 import numpy as np
 from PIL import Image, ImageOps
+
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+"""What Pillow raises for files that are damaged, or far larger than any picture."""
 
 
 def load_picture(path: str | os.PathLike) -> np.ndarray:
@@ -28,9 +32,9 @@ def load_picture(path: str | os.PathLike) -> np.ndarray:
             file.load()
             picture = ImageOps.exif_transpose(file)
     except FileNotFoundError:
-        raise ValueError(f"no such picture: {os.fspath(path)}") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"not a readable picture: {os.fspath(path)} ({error})") from None
+        raise ValueError(f"{os.fspath(path)}: no such picture") from None
+    except DAMAGE as error:
+        raise ValueError(f"{os.fspath(path)}: not a readable picture: {error}") from None
     if picture.mode.startswith("I"):
         grey = np.clip(np.asarray(picture).astype(np.int64) // 256, 0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.data import detection_utils
 from detectron2.data.transforms import TransformList
 from detectron2.structures import BitMasks, Boxes, Instances
 
 from occ_order import masks
+from occ_order.data.picture import load_picture
 from occ_order.structures import PairMatrix
 
 ORDER_KEYS = ("occlusion", "depth", "overlap", "count")
@@ -19,11 +19,11 @@ ORDER_KEYS = ("occlusion", "depth", "overlap", "count")
 
 
 class UnreadablePictureError(ValueError):
-    """A picture file that is missing its end, or that is no picture."""
+    """A picture file that is missing or damaged, or that is no picture."""
 
 
 def read_picture(record: dict[str, Any], image_format: str) -> np.ndarray:
-    """Reads the picture of a record, turned as its EXIF orientation says.
+    """Reads the picture of a record (see `occ_order.data.picture.load_picture`).
 
     Args:
         record: with `file_name`, or with `picture`, uint8 (H, W, 3) RGB, which then is not read.
@@ -33,20 +33,23 @@ def read_picture(record: dict[str, Any], image_format: str) -> np.ndarray:
         uint8 (H, W, 3) in the order of channels that `image_format` ("RGB", "BGR") names.
 
     Raises:
-        UnreadablePictureError: the file is not a picture or is damaged.
-        ValueError: the picture has another size than the record says.
-        FileNotFoundError: there is no such file.
+        UnreadablePictureError: the file is missing, is not a picture or is damaged.
+        ValueError: the picture has another size than the record says; another format.
     """
-    if "picture" in record:
-        picture = record["picture"]
-        return picture[..., ::-1] if image_format == "BGR" else picture
+    if image_format not in ("RGB", "BGR"):
+        raise ValueError(f"the format of pictures must be RGB or BGR, got {image_format!r}")
+    picture = record.get("picture")
+    if picture is None:
+        picture = _load(record)
+    return picture[..., ::-1] if image_format == "BGR" else picture
+
+
+def _load(record: dict[str, Any]) -> np.ndarray:
     name = record["file_name"]
     try:
-        picture = detection_utils.read_image(name, format=image_format)
-    except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UnreadablePictureError(f"{name}: not a readable picture: {error}") from error
+        picture = load_picture(name)
+    except ValueError as error:
+        raise UnreadablePictureError(str(error)) from error
     expected = record.get("height", picture.shape[0]), record.get("width", picture.shape[1])
     if picture.shape[:2] != expected:
         raise ValueError(

@@ -1,0 +1,497 @@
+#!/usr/bin/env python
+"""Feed the readers damaged files, guided by the lines that each file reaches.
+
+    python tools/fuzz_readers.py --seconds 600
+    python tools/fuzz_readers.py --targets cocoa masks --executions 500
+    python tools/fuzz_readers.py --engine atheris --targets cocoa --seconds 60
+
+A reader may refuse a file with a ValueError (or OSError) or read it. Anything else, a read that
+takes longer than --limit seconds, or a mask of a record that is accepted and cannot be decoded
+without another kind of error, is a finding: it is printed, and its input kept in --output.
+
+The built-in engine changes files that go well (or reached new lines) in their JSON tree or their
+bytes. The engine "atheris" is libFuzzer, if that package is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+ALLOWED = (ValueError, OSError)
+JUNK: list[Any] = [
+    None, True, False, -1, 0, 1, 2, 3.5, 10**30, 2**63, -(2**63), 1e308, 1e-320, float("nan"),
+    float("inf"), "", "x", "0<1", "1-2", "1-2,2-1", "0<1 & 1<0", "0=1", "é", "\ud800", "\0", [], {},
+    [[]], [None], [0] * 6, [[1e308] * 6], [[0, 0, 1e4, 0, 1e4, 1e4]], {"size": [24, 32]},
+    {"size": [24, 32], "counts": "zzz"}, {"size": [24, 32], "counts": [768]},
+    {"size": [24, 32], "counts": [10**20, -5]}, {"size": [24, 32], "counts": ""},
+]  # fmt: skip
+"""Values that take the place of others in a JSON tree."""
+
+
+@dataclass
+class Target:
+    """A reader with files that it reads.
+
+    Attributes:
+        name: for the command line.
+        read: reads one file, given its path.
+        seeds: contents of good files.
+        suffix: ending that the file gets.
+    """
+
+    name: str
+    read: Callable[[str], Any]
+    seeds: list[bytes]
+    suffix: str = ".json"
+
+
+@dataclass
+class Findings:
+    """What a run has seen.
+
+    Attributes:
+        executions: files that were read.
+        refused: how many of them with an allowed error.
+        lines: distinct lines of the package that ran.
+        found: (target, input, traceback), one for each distinct place of an error.
+    """
+
+    executions: int = 0
+    refused: int = 0
+    lines: set[tuple[str, int]] = field(default_factory=set)
+    found: list[tuple[str, bytes, str]] = field(default_factory=list)
+
+
+# --- targets
+
+
+def _decode_all(records: Iterable[dict[str, Any]]) -> None:
+    """Decodes the masks of the records, which may refuse them but do nothing else."""
+    from occ_order import masks
+
+    for record in records:
+        for annotation in record["annotations"]:
+            for key in ("segmentation", "amodal_segmentation"):
+                if key in annotation and record["height"] * record["width"] < 2**22:
+                    masks.decode(annotation[key], record["height"], record["width"])
+
+
+def make_targets(folder: Path) -> dict[str, Target]:
+    """All targets, with seeds made from two small generated scenes.
+
+    Args:
+        folder: an empty folder that stays until the fuzzing is over.
+    """
+    from occ_order import masks
+    from occ_order.data import datasets
+    from occ_order.data.picture import load_picture
+    from occ_order.data.validate import validate
+    from occ_order.data.write_scenes import annotation_files, make, scene_parameters
+    from occ_order.order import io
+
+    make(folder / "s", scene_parameters(train=2, seed=3, size=(24, 32), instances=(2, 3)))
+    names = annotation_files("train")
+    paths = {key: folder / "s" / "annotations" / name for key, name in names.items()}
+    content = {key: path.read_bytes() for key, path in paths.items()}
+
+    def records_of(load: Callable[..., Any], *more: Any) -> Callable[[str], None]:
+        return lambda path: _decode_all(load(path, "", *more))
+
+    def order(path: str) -> None:
+        _decode_all(datasets.load_instaorder(path, paths["instances"], ""))
+
+    def instances(path: str) -> None:
+        _decode_all(datasets.load_instaorder(paths["instaorder"], path, ""))
+
+    def one_mask(path: str) -> None:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        masks.decode(data, 24, 32)
+
+    def results(path: str) -> None:
+        for image in io.load_results(path):
+            io.matrices(image)
+
+    pictures = folder / "s" / "train" / "images"
+    first = datasets.load_cocoa(paths["cocoa"], "")[0]
+    segmentations = [a[k] for a in first["annotations"] for k in ("segmentation",)]
+    flat = [a["amodal_segmentation"] for a in first["annotations"]]
+    image = _results_image(first)
+    made = {"results": folder / "results.json", "edges": folder / "edges.csv"}
+    io.save_results(made["results"], [image])
+    io.save_edges(made["edges"], [image])
+    depth = next((folder / "s").rglob("depth/*.png"))
+    listed = [
+        Target("cocoa", records_of(datasets.load_cocoa), [content["cocoa"]]),
+        Target("cocoa_cls", records_of(datasets.load_cocoa_cls), [content["cocoa_cls"]]),
+        Target("kins", records_of(datasets.load_kins), [content["kins"], _kins_2019(content)]),
+        Target("instaorder", order, [content["instaorder"]]),
+        Target("instances", instances, [content["instances"]]),
+        Target("validate", lambda path: validate(path), [content["kins"], content["cocoa"]]),
+        Target("diw", lambda path: datasets.load_diw(path, ""), [content["diw"]], ".csv"),
+        Target("kitti", lambda p: datasets.load_kitti_depth(p, ""), [content["kitti"]], ".txt"),
+        Target("depth_png", datasets.read_depth_png, [depth.read_bytes()], ".png"),
+        Target("picture", load_picture, _pictures(next(pictures.iterdir())), ".img"),
+        Target("masks", one_mask, [json.dumps(s).encode() for s in segmentations + flat]),
+        Target("results", results, [made["results"].read_bytes()]),
+        Target("edges", io.load_edges, [made["edges"].read_bytes()], ".csv"),
+        *_converter_targets(folder, datasets.load_cocoa(paths["cocoa"], pictures)),
+    ]
+    return {target.name: target for target in listed}
+
+
+def _pictures(path: Path) -> list[bytes]:
+    """A picture in several formats, one with an EXIF rotation."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    found = [path.read_bytes()]
+    with Image.open(path) as picture:
+        exif = picture.getexif()
+        exif[0x0112] = 6
+        for kind in ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP"):
+            file = BytesIO()
+            picture.convert("RGB").save(file, kind, exif=exif)
+            found.append(file.getvalue())
+    return found
+
+
+def _results_image(record: dict[str, Any]) -> dict[str, Any]:
+    """A record as order_results.json has it."""
+    import numpy as np
+
+    from occ_order import masks
+    from occ_order.order import io
+    from occ_order.order.encoding import empty_depth
+
+    size = record["height"], record["width"]
+    modal = masks.decode_all([a["segmentation"] for a in record["annotations"]], *size)
+    depth, overlap, _ = empty_depth(len(modal))
+    depth[0, 1:], depth[1:, 0] = 1, 0
+    return io.results_image(
+        image_id=record["image_id"],
+        height=size[0],
+        width=size[1],
+        modal=modal,
+        classes=np.ones(len(modal), int).tolist(),
+        scores=[0.5] * len(modal),
+        occlusion=record["occlusion"],
+        depth=depth,
+        overlap=overlap,
+    )
+
+
+def _kins_2019(content: dict[str, bytes]) -> bytes:
+    """The KINS file with the keys of 2019."""
+    data = json.loads(content["kins"])
+    names = {"a_segm": "segmentation", "a_bbox": "bbox", "i_segm": "inmodal_seg"}
+    names["i_bbox"] = "inmodal_bbox"
+    drop = ("oco_id", "ico_id", "a_area", "i_area")
+    data["annotations"] = [
+        {names.get(key, key): value for key, value in annotation.items() if key not in drop}
+        for annotation in data["annotations"]
+    ]
+    return json.dumps(data).encode()
+
+
+def _converter_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
+    """The readers that converters add: the table of orders, and labelme's files."""
+    from occ_order.data.converters.labelme import load_labelme, save_labelme
+    from occ_order.data.converters.order_table import read_order_table
+
+    lines = ["image,first,relation,second,range,count", "1.png,1,occludes,2,,"]
+    table = "\n".join([*lines, "1.png,1,closer,2,distinct,2", ""]).encode()
+    save_labelme(records, folder / "labelme", [{"id": 1, "name": "object"}])
+    made = sorted((folder / "labelme").glob("*.json"))
+    pictures = os.path.dirname(records[0]["file_name"])
+
+    def labelme(path: str) -> None:
+        made[0].write_bytes(Path(path).read_bytes())
+        _decode_all(load_labelme(made[0].parent, image_root=pictures)[0])
+
+    return [
+        Target("order_table", read_order_table, [table], ".csv"),
+        Target("labelme", labelme, [made[0].read_bytes()]),
+    ]
+
+
+# --- one execution, and the lines that it reaches
+
+
+class Coverage:
+    """Lines of the package that ran inside the `with` block."""
+
+    def __init__(self) -> None:
+        self.lines: set[tuple[str, int]] = set()
+
+    def _trace(self, frame: Any, event: str, _: Any) -> Any:
+        if "occ_order" not in frame.f_code.co_filename:
+            return None
+        if event == "line":
+            self.lines.add((frame.f_code.co_filename, frame.f_lineno))
+        return self._trace
+
+    def __enter__(self) -> Coverage:
+        self.lines = set()
+        self._before = sys.gettrace()
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        sys.settrace(self._before)
+
+
+class TooSlowError(Exception):
+    """A read that took longer than its limit."""
+
+
+def execute(target: Target, data: bytes, path: str, limit: float) -> str:
+    """Reads one input.
+
+    Returns:
+        "read", "refused", or the traceback of what must not happen.
+    """
+
+    def stop(*_: Any) -> None:
+        raise TooSlowError(f"{target.name} took longer than {limit} s")
+
+    Path(path).write_bytes(data)
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, limit)
+    try:
+        target.read(path)
+        return "read"
+    except ALLOWED:
+        return "refused"
+    except Exception:
+        return traceback.format_exc()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+# --- mutations
+
+
+def mutate(data: bytes, draw: random.Random) -> bytes:
+    """A damaged copy: of the JSON tree where there is one (mostly), else of the bytes."""
+    try:
+        tree = json.loads(data)
+    except (ValueError, RecursionError):
+        tree = None
+    if not isinstance(tree, (dict, list)) or draw.random() < 0.15:
+        return mutate_bytes(data, draw)
+    for _ in range(draw.choice((1, 1, 1, 2, 3))):
+        mutate_tree(tree, draw)
+    return json.dumps(tree).encode("utf-8", "surrogatepass")
+
+
+def mutate_tree(tree: Any, draw: random.Random) -> None:
+    """Changes, removes, doubles or swaps one value of a JSON tree, in place."""
+    places = list(_places(tree))
+    if not places:
+        return
+    holder, key = draw.choice(places)
+    action = draw.random()
+    if action < 0.2 and isinstance(holder, dict):
+        del holder[key]
+    elif action < 0.3 and isinstance(holder, list):
+        holder.insert(draw.randrange(len(holder) + 1), holder[key])
+    elif action < 0.45:
+        other, where = draw.choice(places)
+        holder[key] = json.loads(json.dumps(other[where]))
+    elif action < 0.7 and isinstance(holder[key], (int, float, str)):
+        holder[key] = _near(holder[key], draw)
+    else:
+        holder[key] = draw.choice(JUNK)
+
+
+def _places(tree: Any) -> Iterable[tuple[Any, Any]]:
+    """(container, key) of every value of a tree, containers included."""
+    pending = [tree]
+    while pending:
+        holder = pending.pop()
+        keys = list(holder) if isinstance(holder, dict) else range(len(holder))
+        for key in keys:
+            yield holder, key
+            if isinstance(holder[key], (dict, list)):
+                pending.append(holder[key])
+
+
+def _near(value: Any, draw: random.Random) -> Any:
+    """A value like the given one."""
+    if isinstance(value, str):
+        text = mutate_bytes(value.encode("utf-8", "surrogatepass"), draw)
+        return text.decode("utf-8", "replace")
+    return value + draw.choice((-1, 1, 0.5, 255, -value * 2, 1e6))
+
+
+def mutate_bytes(data: bytes, draw: random.Random) -> bytes:
+    """Changes, cuts, repeats or inserts some bytes."""
+    out = bytearray(data)
+    for _ in range(draw.choice((1, 1, 2, 4, 8))):
+        at = draw.randrange(len(out) + 1)
+        end = min(len(out), at + draw.choice((1, 1, 2, 8, 64)))
+        action = draw.randrange(5)
+        if action == 0:
+            del out[at:end]
+        elif action == 1:
+            out[at:at] = out[at:end]
+        elif action == 2:
+            out[at:end] = bytes(draw.randrange(256) for _ in range(end - at))
+        elif action == 3 and out:
+            out[min(at, len(out) - 1)] ^= 1 << draw.randrange(8)
+        else:
+            out[at:at] = draw.choice(
+                (b"-", b"0", b"9999999999", b"\n", b",", b"<", b"\0", b'"', b"&")
+            )
+    return bytes(out)
+
+
+# --- engines
+
+
+def fuzz(
+    targets: Iterable[Target],
+    folder: Path,
+    *,
+    seconds: float = 0,
+    executions: int = 0,
+    seed: int = 0,
+    limit: float = 5,
+) -> Findings:
+    """The built-in engine.
+
+    Args:
+        targets: readers, in turns.
+        folder: for the file that is read.
+        seconds: stop after so long, or
+        executions: stop after so many inputs of each target; one of the two must be given.
+        seed: of the mutations.
+        limit: seconds that one read may take.
+
+    Raises:
+        ValueError: no end is given, or a seed is not read.
+    """
+    if not (seconds or executions):
+        raise ValueError("say when to stop: seconds or executions")
+    draw, result, coverage = random.Random(seed), Findings(), Coverage()
+    pools = {target.name: list(target.seeds) for target in targets}
+    places: set[str] = set()
+    for target in targets:
+        for data in target.seeds:
+            with coverage:
+                outcome = execute(target, data, str(folder / f"in{target.suffix}"), limit)
+            result.lines |= coverage.lines
+            if outcome != "read":
+                raise ValueError(f"{target.name}: a good file is not read: {outcome}")
+    end = time.monotonic() + seconds if seconds else None
+    rounds = 0
+    while (time.monotonic() < end) if end else rounds < executions:
+        rounds += 1
+        for target in targets:
+            data = mutate(draw.choice(pools[target.name]), draw)
+            with coverage:
+                outcome = execute(target, data, str(folder / f"in{target.suffix}"), limit)
+            result.executions += 1
+            result.refused += outcome == "refused"
+            if outcome not in ("read", "refused"):
+                place = _place(outcome)
+                if place not in places:
+                    places.add(place)
+                    result.found.append((target.name, data, outcome))
+            elif coverage.lines - result.lines and len(data) < 100_000:
+                pools[target.name].append(data)
+            result.lines |= coverage.lines
+    return result
+
+
+def _place(text: str) -> str:
+    """Kind of error and the innermost line of the package in a traceback."""
+    lines = text.strip().splitlines()
+    inside = [line.strip() for line in lines if line.startswith("  File") and "occ_order" in line]
+    return f"{lines[-1].split(':')[0]} at {inside[-1] if inside else '?'}"
+
+
+def run_atheris(target: Target, folder: Path, seconds: float, limit: float) -> None:
+    """Hands one target to libFuzzer, which ends this process; findings are uncaught errors."""
+    try:
+        import atheris
+    except ImportError as error:
+        raise ImportError("the engine atheris needs: pip install atheris") from error
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    for k, data in enumerate(target.seeds):
+        (corpus / str(k)).write_bytes(data)
+    path = str(folder / f"in{target.suffix}")
+
+    def one(data: bytes) -> None:
+        Path(path).write_bytes(data)
+        try:
+            target.read(path)
+        except ALLOWED:
+            return
+
+    def custom(data: bytes, size: int, seed: int) -> bytes:
+        return mutate(data, random.Random(seed))[:size]
+
+    atheris.instrument_all()
+    arguments = [f"-max_total_time={int(seconds)}", f"-timeout={int(limit)}", "-max_len=100000"]
+    atheris.Setup([sys.argv[0], *arguments, str(corpus)], one, custom_mutator=custom)
+    atheris.Fuzz()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Fuzzes, prints a summary; 1 if there are findings."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--targets", nargs="+", help="names; all by default")
+    parser.add_argument("--seconds", type=float, default=60, help="of all targets together")
+    parser.add_argument("--executions", type=int, default=0, help="of each target, instead")
+    parser.add_argument("--seed", type=int, default=0, help="of the mutations")
+    parser.add_argument("--limit", type=float, default=5, help="seconds that one read may take")
+    parser.add_argument("--engine", choices=("builtin", "atheris"), default="builtin")
+    parser.add_argument("--output", type=Path, help="folder for inputs that are findings")
+    args = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        targets = make_targets(Path(folder))
+        names = args.targets or list(targets)
+        if unknown := set(names) - set(targets):
+            parser.error(f"unknown targets {sorted(unknown)}, expected some of {sorted(targets)}")
+        chosen = [targets[name] for name in names]
+        if args.engine == "atheris":
+            if len(chosen) != 1:
+                parser.error("the engine atheris takes one target")
+            run_atheris(chosen[0], Path(folder), args.seconds, args.limit)
+        ends = {"executions": args.executions} if args.executions else {"seconds": args.seconds}
+        result = fuzz(chosen, Path(folder), seed=args.seed, limit=args.limit, **ends)
+    for number, (name, data, text) in enumerate(result.found):
+        print(f"--- finding {number}, target {name}, input of {len(data)} bytes\n{text}")
+        if args.output:
+            os.makedirs(args.output, exist_ok=True)
+            (args.output / f"{name}-{number}").write_bytes(data)
+    print(
+        f"{result.executions} files, {result.refused} refused, {len(result.lines)} lines reached, "
+        f"{len(result.found)} findings"
+    )
+    return int(bool(result.found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
