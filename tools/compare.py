@@ -13,10 +13,11 @@ The YAML file holds
       - {name: long, config: x.yaml, iterations: 2000}  # instead of measuring how many fit
     columns: {F1: occlusion/f1, WHDR: depth/whdr_all}   # heading: task/metric of the evaluators
 
-A row is trained with one thread; how many iterations fit into the time is measured first, and the
-learning rate is scheduled to end there. What is in the output folder already is not run again, so
-that an interrupted table goes on; --only NAME runs some of the rows. The time that training really
-took is printed beside the scores.
+"{output}" in opts is the output folder: {output}/instaordernet_o/model_final.pth is what the first
+row has trained. A row is trained with one thread; how many iterations fit into the time is measured
+first, and the learning rate is scheduled to end there. What is in the output folder already is not
+run again, so that an interrupted table goes on; --only NAME runs some of the rows. The time that
+training really took is printed beside the scores.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ def train_net(row: dict[str, Any], folder: Path, *more: str) -> None:
     Raises:
         RuntimeError: it failed.
     """
-    opts = [*map(str, row.get("opts", [])), *more, "OUTPUT_DIR", str(folder)]
+    chosen = [str(opt).replace("{output}", str(folder.parent)) for opt in row.get("opts", [])]
+    opts = [*chosen, *more, "OUTPUT_DIR", str(folder)]
     flags = [] if trained(row) else ["--eval-only"]
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, str(ROOT / "tools/train_net.py"), *flags]
