@@ -79,8 +79,8 @@ def instance_layering_loss(
     return -torch.where(chosen, log_prob, log_rest).mean()
 
 
-def nearer_probabilities(logits: torch.Tensor) -> torch.Tensor:
-    """Probabilities of "the object is here, at level l or nearer" from an instance layering map.
+def nearer_logits(logits: torch.Tensor) -> torch.Tensor:
+    """Logits of "the object is here, at level l or nearer" from an instance layering map.
 
     Args:
         logits: float (R, K + 1, S, S), channels as in `instance_layering_loss`.
@@ -89,7 +89,8 @@ def nearer_probabilities(logits: torch.Tensor) -> torch.Tensor:
         float32 (R, K, S, S), never decreasing with l: [:, 0] is the modal (visible), [:, -1] the
         amodal (whole) mask.
     """
-    return logits.float().softmax(dim=1)[:, 1:].cumsum(dim=1)
+    outside_last = torch.cat([logits[:, 1:], logits[:, :1]], dim=1)
+    return -layer_logits(outside_last)
 
 
 def soft_level_set(logits: torch.Tensor) -> torch.Tensor:
@@ -111,13 +112,27 @@ def soft_level_set(logits: torch.Tensor) -> torch.Tensor:
     return (logits.float().softmax(dim=1) * values[:, None, None]).sum(dim=1, keepdim=True)
 
 
-def ordinal_logits(
+def nested_logits(logits: torch.Tensor, correction: torch.Tensor) -> torch.Tensor:
+    """Corrects nested masks and keeps them nested: refinement of all levels at once.
+
+    Args:
+        logits: float (R, K, S, S), as of `nearer_logits`.
+        correction: float (R, K, S, S), added to them.
+
+    Returns:
+        float32 (R, K, S, S), never decreasing with l (the running maximum is taken).
+    """
+    return (logits + correction.float()).cummax(dim=1).values
+
+
+def thresholded_logits(
     values: torch.Tensor, num_levels: int, *, threshold: float = 0.5, sharpness: float = 8.0
 ) -> torch.Tensor:
-    """Logits of "the object is here, at level l or nearer" from refined level-set values.
+    """Logits of nested masks from one refined level-set value for each pixel.
 
-    ``y_l = sigmoid(sharpness * (z - (c - l)))``: one value z gives nested masks, so the modal mask
-    cannot leave the amodal one.
+    ``y_l = sigmoid(sharpness * (z - (c - l)))``: the literal reading of a refined sem-dist map. The
+    single value cannot say "visible or not there at all": between the two it passes through the
+    hidden levels, and so do borders of an uncertain object. `nested_logits` can.
 
     Args:
         values: float (R, 1, S, S), z: about 1 visible, 1 - l hidden behind l, 1 - K outside.
@@ -126,7 +141,7 @@ def ordinal_logits(
         sharpness: how fast y_l rises around its threshold, per unit of level.
 
     Returns:
-        float32 (R, K, S, S).
+        float32 (R, K, S, S), never decreasing with l.
     """
     steps = torch.arange(num_levels, device=values.device)[:, None, None]
     return sharpness * (values.float() - threshold + steps)

@@ -520,7 +520,7 @@ def region_order_counts(
     """
     _require(pred, ("levels",), "prediction")
     levels = np.asarray(pred["levels"])
-    num_pairs, first, second = _predicted_pairs(gt, pred, min_iou)
+    num_pairs, first, second = predicted_pairs(gt, pred, min_iou=min_iou)
     if len(levels) != len(pred["masks"]):
         raise ValueError(f"{len(pred['masks'])} predicted masks, {len(levels)} levels")
     # Only predictions that stand for something are compared.
@@ -559,17 +559,30 @@ def matched_order_counts(
         ValueError: missing keys or shapes that do not fit.
     """
     _require(pred, ("occlusion",), "prediction")
-    num_pairs, first, second = _predicted_pairs(gt, pred, min_iou)
+    num_pairs, first, second = predicted_pairs(gt, pred, min_iou=min_iou)
     order = np.asarray(pred["occlusion"])
     if order.shape != (len(pred["masks"]),) * 2:
         raise ValueError(f"{len(pred['masks'])} predicted masks, occlusion {order.shape}")
     return _decided(num_pairs, order, first, second)
 
 
-def _predicted_pairs(
-    gt: Mapping[str, Any], pred: Mapping[str, Any], min_iou: float
+def predicted_pairs(
+    gt: Mapping[str, Any], pred: Mapping[str, Any], *, min_iou: float = 0.0
 ) -> tuple[int, np.ndarray, np.ndarray]:
-    """Number of annotated pairs, and the two predictions of those that have two, nearer first."""
+    """Which predictions stand for the two objects of each annotated pair.
+
+    Args:
+        gt: as `region_order_counts` takes it.
+        pred: "masks" bool (P, H, W), amodal, and "scores" (P,).
+        min_iou: as there.
+
+    Returns:
+        The number of annotated pairs, and for those whose objects have two different predictions
+        the indices of these, intp (Q,) each: of the object in front, and of the one behind.
+
+    Raises:
+        ValueError: missing keys or shapes that do not fit.
+    """
     for side, keys, name in (
         (gt, ("masks", "occlusion"), "ground truth"),
         (pred, ("masks", "scores"), "prediction"),

@@ -89,7 +89,7 @@ def test_instance_loss_is_the_mean_over_channels_of_the_softmax() -> None:
 
 def test_level_probabilities_decode_to_the_levels_they_were_made_from() -> None:
     levels = np.random.default_rng(0).integers(-1, K, (3, 6, 6)).astype(np.int8)
-    prob = losses.nearer_probabilities(logits_of(levels))
+    prob = losses.nearer_logits(logits_of(levels)).sigmoid()
     np.testing.assert_array_equal(decode_ordinal(prob.numpy()).levels, levels)
     values = losses.soft_level_set(logits_of(levels))[:, 0]
     np.testing.assert_allclose(values, level_set(levels, num_levels=K), atol=1e-5)
@@ -99,18 +99,42 @@ def test_level_probabilities_decode_to_the_levels_they_were_made_from() -> None:
 def test_refined_values_decode_to_the_levels_they_were_made_from() -> None:
     levels = np.random.default_rng(1).integers(-1, K, (3, 6, 6)).astype(np.int8)
     values = torch.from_numpy(level_set(levels, num_levels=K))[:, None]
-    prob = losses.ordinal_logits(values, K).sigmoid()
+    prob = losses.thresholded_logits(values, K).sigmoid()
     np.testing.assert_array_equal(decode_ordinal(prob.numpy()).levels, levels)
     np.testing.assert_array_equal((prob > 0.5).numpy(), ordinal_targets(levels, num_levels=K))
 
 
-@pytest.mark.parametrize("kind", ["refined", "unrefined"])
+def test_nearer_probabilities_are_sums_of_the_softmax() -> None:
+    logits = 3 * torch.randn(2, K + 1, 3, 3)
+    found = losses.nearer_logits(logits).sigmoid()
+    torch.testing.assert_close(found, logits.softmax(1)[:, 1:].cumsum(1))
+
+
+def test_no_correction_leaves_nested_masks_as_they_are() -> None:
+    logits = losses.nearer_logits(torch.randn(2, K + 1, 3, 3))
+    torch.testing.assert_close(losses.nested_logits(logits, torch.zeros_like(logits)), logits)
+
+
+def test_only_nested_masks_can_say_visible_or_not_there() -> None:
+    # One half visible, one half not there: no hidden level is likely. One value that gives the
+    # modal mask one half makes the object certain to be there.
+    halves = torch.tensor([0.5, 0.5, 0, 0, 0]).clamp(min=1e-6).log().reshape(1, K + 1, 1, 1)
+    nested = losses.nested_logits(losses.nearer_logits(halves), torch.zeros(1, K, 1, 1)).sigmoid()
+    torch.testing.assert_close(nested.flatten(), torch.full((K,), 0.5), atol=1e-4, rtol=0)
+    single = losses.thresholded_logits(torch.full((1, 1, 1, 1), 0.5), K).sigmoid().flatten()
+    assert single[0] == 0.5
+    assert single[1] > 0.99
+
+
+@pytest.mark.parametrize("kind", ["masks", "map", "unrefined"])
 def test_masks_of_any_prediction_are_nested(kind: str) -> None:
     noise = 5 * torch.randn(4, K + 1, 7, 7)
-    if kind == "refined":
-        prob = losses.ordinal_logits(noise[:, :1], K).sigmoid()
+    if kind == "map":
+        prob = losses.thresholded_logits(noise[:, :1], K).sigmoid()
+    elif kind == "masks":
+        prob = losses.nested_logits(noise[:, 1:], 5 * torch.randn(4, K, 7, 7)).sigmoid()
     else:
-        prob = losses.nearer_probabilities(noise)
+        prob = losses.nearer_logits(noise).sigmoid()
     assert (prob[:, 1:] >= prob[:, :-1] - 1e-6).all()
     decoded = decode_ordinal(prob.numpy())
     assert not (decoded.modal & ~decoded.amodal).any()
@@ -118,12 +142,12 @@ def test_masks_of_any_prediction_are_nested(kind: str) -> None:
 
 def test_ordinal_loss_by_hand_and_at_the_truth() -> None:
     # z = c: y_0 = sigmoid(0) = .5, y_1 = sigmoid(8); the object is there at level 1.
-    logits = losses.ordinal_logits(torch.full((1, 1, 1, 1), 0.5), 2)
+    logits = losses.thresholded_logits(torch.full((1, 1, 1, 1), 0.5), 2)
     found = losses.ordinal_loss(logits, torch.ones(1, 1, 1))
     assert found.item() == pytest.approx((math.log(2) + math.log1p(math.exp(-8))) / 2, abs=1e-6)
     levels = np.random.default_rng(2).integers(-1, K, (2, 5, 5))
     values = torch.from_numpy(level_set(levels, num_levels=K))[:, None]
-    truth = losses.ordinal_logits(values, K, sharpness=40.0)
+    truth = losses.thresholded_logits(values, K, sharpness=40.0)
     assert losses.ordinal_loss(truth, torch.from_numpy(levels)) < 1e-6
 
 
@@ -136,7 +160,8 @@ def test_no_region_gives_a_zero_with_a_gradient() -> None:
     loss.backward()
     assert loss.item() == 0
     assert logits.grad.shape == logits.shape
-    assert losses.nearer_probabilities(logits).shape == (0, K, 7, 7)
+    assert losses.nearer_logits(logits).shape == (0, K, 7, 7)
+    assert losses.nested_logits(logits[:, 1:], logits[:, 1:]).shape == (0, K, 7, 7)
     assert losses.soft_level_set(logits).shape == (0, 1, 7, 7)
 
 

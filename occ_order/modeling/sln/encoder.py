@@ -1,0 +1,94 @@
+"""ENC: the stages of a ResNet, reduced, resized to one size and concatenated (section 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.layers import Conv2d, ShapeSpec, get_norm
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from torch import nn
+from torch.nn import functional as F
+
+
+def concatenate_levels(maps: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+    """Resizes maps bilinearly to one size and puts their channels behind one another.
+
+    Args:
+        maps: float (B, C_i, H_i, W_i).
+        size: height and width of the result.
+
+    Returns:
+        float (B, sum of C_i, height, width).
+    """
+    resized = [
+        x
+        if x.shape[-2:] == size
+        else F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+        for x in maps
+    ]
+    return torch.cat(resized, dim=1)
+
+
+class ConcatenatedStages(Backbone):
+    """A backbone with one output, "enc": every stage of another backbone side by side.
+
+    Stages are first reduced to `channels` each: concatenated as they come, a ResNet-50 has 3,840
+    channels at stride 4.
+
+    Args:
+        bottom_up: backbone whose outputs are the stages.
+        channels: channels that each stage is reduced to, by a 1x1 convolution.
+        stride: stride of the result; one of the stages must have it.
+        norm: Detectron2's name of a normalisation, after the 1x1 convolutions.
+
+    Raises:
+        ValueError: no stage has the stride.
+    """
+
+    def __init__(self, bottom_up: Backbone, *, channels: int, stride: int, norm: str = ""):
+        super().__init__()
+        shapes = bottom_up.output_shape()
+        strides = {name: shape.stride for name, shape in shapes.items()}
+        if stride not in strides.values():
+            raise ValueError(f"no stage of the encoder has stride {stride}, they have {strides}")
+        self.bottom_up = bottom_up
+        self.finest = next(name for name in strides if strides[name] == stride)
+        self.reduce = nn.ModuleDict(
+            {
+                name: Conv2d(
+                    shape.channels,
+                    channels,
+                    kernel_size=1,
+                    bias=not norm,
+                    norm=get_norm(norm, channels),
+                )
+                for name, shape in shapes.items()
+            }
+        )
+        self._shape = ShapeSpec(channels=channels * len(shapes), stride=stride)
+
+    @property
+    def size_divisibility(self) -> int:
+        """Of the input: the largest stride, so that all stages cover the same area."""
+        return max(shape.stride for shape in self.bottom_up.output_shape().values())
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Image (B, 3, H, W) -> {"enc": (B, stages * channels, H / stride, W / stride)}."""
+        stages = self.bottom_up(image)
+        size = stages[self.finest].shape[-2:]
+        reduced = [self.reduce[name](stages[name]) for name in self.reduce]
+        return {"enc": concatenate_levels(reduced, size)}
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and stride of "enc"."""
+        return {"enc": self._shape}
+
+
+@BACKBONE_REGISTRY.register()
+def build_concatenated_stages_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
+    """Builds `ConcatenatedStages` from MODEL.SLN.ENCODER."""
+    own = cfg.MODEL.SLN.ENCODER
+    bottom_up = BACKBONE_REGISTRY.get(own.BOTTOM_UP)(cfg, input_shape)
+    return ConcatenatedStages(bottom_up, channels=own.CHANNELS, stride=own.STRIDE, norm=own.NORM)

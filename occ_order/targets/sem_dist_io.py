@@ -1,0 +1,85 @@
+"""Sem-dist maps on disk, for other programs: float32 NPZ, or 16-bit PNG that any viewer opens.
+
+What the project itself keeps are levels and probabilities (`occ_order.targets.layering` says why).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+PNG_STEPS = 256
+"""Steps of a 16-bit PNG per unit of M."""
+
+PNG_ZERO = 128
+"""M is stored as ``floor((M + PNG_ZERO) * PNG_STEPS)``."""
+
+
+def save_sem_dist(path: str | os.PathLike[str], values: np.ndarray) -> None:
+    """Writes sem-dist maps ``M = C - L`` of the objects of an image.
+
+    A PNG holds the maps of N objects below one another, so that its height is N * H. Values are
+    rounded down: rounded up, a confidence of 0.999 would become 1, which means 0 one level nearer.
+
+    Args:
+        path: name.npz (array "sem_dist" (N, H, W) float32) or name.png (uint16).
+        values: float (N, H, W), as of `occ_order.targets.sem_dist`.
+
+    Raises:
+        ValueError: another suffix, not three axes, or values outside (-128, 1).
+    """
+    path, values = Path(path), np.asarray(values, np.float32)
+    if values.ndim != 3:
+        raise ValueError(f"sem-dist maps must be (N, H, W), got shape {values.shape}")
+    if values.size and not (values.min() > -PNG_ZERO and values.max() < 1):
+        raise ValueError(f"sem-dist maps must lie in (-{PNG_ZERO}, 1) and not be NaN")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.stem}.part{path.suffix}")
+    if path.suffix == ".npz":
+        np.savez_compressed(part, sem_dist=values)
+    elif path.suffix == ".png":
+        # A PNG cannot be empty: no object is one row of zeros, a value that no map has.
+        stacked = values.reshape(-1, values.shape[2]) if values.size else None
+        encoded = np.zeros((1, max(values.shape[2], 1)), np.uint16)
+        if stacked is not None:
+            encoded = np.floor((stacked.astype(float) + PNG_ZERO) * PNG_STEPS).astype(np.uint16)
+        if not cv2.imwrite(os.fspath(part), encoded):
+            raise OSError(f"cannot write {part}")
+    else:
+        raise ValueError(f"a sem-dist file must end in .npz or .png, got {path.name!r}")
+    os.replace(part, path)
+
+
+def load_sem_dist(path: str | os.PathLike[str], *, height: int | None = None) -> np.ndarray:
+    """Reads what `save_sem_dist` wrote.
+
+    Args:
+        path: name.npz or name.png.
+        height: H, needed for a PNG, which does not say where one object ends.
+
+    Returns:
+        float32 (N, H, W); from a PNG at most 1 / 256 below what was written, on the same level.
+
+    Raises:
+        ValueError: the file is not such a file, or `height` is missing or does not divide it.
+    """
+    path = Path(path)
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as file:
+            if "sem_dist" not in file or file["sem_dist"].ndim != 3:
+                raise ValueError(f"{path}: no array 'sem_dist' with three axes")
+            return file["sem_dist"].astype(np.float32)
+    encoded = cv2.imread(os.fspath(path), cv2.IMREAD_UNCHANGED)
+    if encoded is None or encoded.dtype != np.uint16 or encoded.ndim != 2:
+        raise ValueError(f"{path}: not a 16-bit grey PNG")
+    if height is None or height < 1:
+        raise ValueError(f"{path}: a PNG needs the height of one map, got {height}")
+    if len(encoded) == 1 and not encoded.any():
+        return np.zeros((0, height, encoded.shape[1]), np.float32)
+    if len(encoded) % height:
+        raise ValueError(f"{path}: {len(encoded)} rows do not hold maps of {height} rows")
+    values = encoded.astype(np.float32) / PNG_STEPS - PNG_ZERO
+    return values.reshape(-1, height, encoded.shape[1])
