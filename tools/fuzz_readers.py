@@ -16,6 +16,7 @@ bytes. The engine "atheris" is libFuzzer, if that package is installed.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import random
@@ -318,7 +319,7 @@ def mutate_tree(tree: Any, draw: random.Random) -> None:
     elif action < 0.7 and isinstance(holder[key], (int, float, str)):
         holder[key] = _near(holder[key], draw)
     else:
-        holder[key] = draw.choice(JUNK)
+        holder[key] = copy.deepcopy(draw.choice(JUNK))
 
 
 def _places(tree: Any) -> Iterable[tuple[Any, Any]]:
