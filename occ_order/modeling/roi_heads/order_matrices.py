@@ -69,9 +69,9 @@ def order_matrices(
 
     Returns:
         For each image "occlusion" int8 (N, N), "occlusion_probability" float32 (N, N), "depth" int8
-        (N, N), "depth_probability" float32 (N, N, 3) [closer, farther, equal]. Closer and
-        farther with the same probability up to rounding, as for two identical masks, are equal. On the
-        diagonal stand 0, 0, -1, 0.
+        (N, N), "depth_probability" float32 (N, N, 3) [closer, farther, equal]. Where closer and
+        farther have the same probability up to rounding, as for two identical masks, the two are
+        equal. On the diagonal stand 0, 0, -1, 0.
     """
     other = layout.off_diagonal
     over = occlusion.float().sigmoid() * other
