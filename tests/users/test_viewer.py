@@ -13,11 +13,11 @@ from PIL import Image
 from occ_order import masks
 from occ_order.data.converters import DataSet, write_dataset
 from occ_order.data.converters.results import results_of
+from occ_order.export.outlines import mask_path
 from occ_order.order.io import results_image
 from occ_order.visualization.viewer import (
     comparison,
     instance_set,
-    mask_path,
     render_viewer,
     save_viewer,
     viewer_image,

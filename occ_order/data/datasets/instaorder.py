@@ -155,7 +155,8 @@ def save_instaorder(
     written. Masks keep their encoding (RLE or polygons), boxes become [x, y, width, height].
 
     Args:
-        records: image ids and annotation ids must be unique.
+        records: image ids and annotation ids must be unique. "occlusion_count", int (N, N), says
+            how many workers were asked about each occluding pair; 2 where it is absent.
         order_json: file to write, in the layout of `InstaOrder_val2017.json`.
         instances_json: file to write, in the layout of `instances_val2017.json`.
         categories: [{"id": int, "name": str}], all that the records use.
@@ -182,7 +183,8 @@ def _written_entry(record: dict[str, Any]) -> dict[str, Any]:
         "instance_ids": [annotation["id"] for annotation in record["annotations"]],
     }
     if "occlusion" in record:
-        entry["occlusion"] = occlusion_to_instaorder(record["occlusion"])
+        asked = record.get("occlusion_count", 2)
+        entry["occlusion"] = occlusion_to_instaorder(record["occlusion"], count=asked)
     if "depth" in record:
         matrices = (record[key] for key in ("depth", "overlap", "count"))
         entry["depth"] = depth_to_instaorder(*matrices)

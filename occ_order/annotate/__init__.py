@@ -1,0 +1,1 @@
+"""Asking people for occlusion and depth orders, the way the InstaOrder data set was made."""
