@@ -86,8 +86,8 @@ def instance_disparity_loss(
     second: Tensor,
     sign: Tensor,
     *,
-    margin: float = 0.05,
-    temperature: float = 0.0,
+    margin: float = 0.1,
+    temperature: float = 0.1,
 ) -> Tensor:
     """A loss with the zeros of Equation 1 that has a gradient.
 
@@ -99,11 +99,14 @@ def instance_disparity_loss(
 
     so pixels of the closer instance move nearer, pixels of the farther one away, and it is exactly
     0 once the two are in order by the margin. Dividing by the mean of the map (through which no
-    gradient passes) makes the margin independent of the scale of D, which order cannot fix. At
-    temperature 0, top and bottom are maximum and minimum, without gradient: every violation of
-    Equation 1 then pays at least the margin, and the loss divided by the margin bounds the
-    equation from above. A temperature t > 0 replaces them by the mean of s weighted by
-    exp(+- s / t), which a single stray pixel moves less, and which has a gradient.
+    gradient passes) makes the margin independent of the scale of D, which order cannot fix.
+
+    Top and bottom are means of s weighted by exp(s / t) and exp(-s / t), t the temperature. They
+    never lie beyond maximum and minimum, which they reach at t = 0. There they have no gradient,
+    every violation of Equation 1 pays at least the margin, and the loss divided by the margin
+    bounds the equation from above; but a few pixels that do not move hold up all others, and a
+    network may not learn even four pictures that way. With a soft extreme, which has a gradient, it
+    does.
 
     Args:
         disparity: float (P, H, W), larger = nearer, >= 0; bfloat16 and float16 are computed in

@@ -99,6 +99,7 @@ class InstaDepthNet(nn.Module):
         loss_weights: dict[str, float],
         depth_weights: tuple[float, float] = (0.9, 0.1),
         disparity_options: dict[str, float] | None = None,
+        all_pairs: bool = False,
         erode_masks: bool = True,
         double_softmax: bool = False,
     ):
@@ -121,6 +122,7 @@ class InstaDepthNet(nn.Module):
         self.loss_weights = loss_weights
         self.depth_weights = depth_weights
         self.disparity_options = disparity_options or {}
+        self.all_pairs = all_pairs
         self.erode_masks = erode_masks
         self.double_softmax = double_softmax
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
@@ -152,6 +154,7 @@ class InstaDepthNet(nn.Module):
             },
             "depth_weights": (loss.DISTINCT, loss.OVERLAP),
             "disparity_options": {"margin": loss.MARGIN, "temperature": loss.TEMPERATURE},
+            "all_pairs": loss.ALL_PAIRS,
             "erode_masks": loss.ERODE,
             "double_softmax": loss.DOUBLE_SOFTMAX,
         }
@@ -174,7 +177,8 @@ class InstaDepthNet(nn.Module):
         images = torch.stack([self.stretched(x["image"]) for x in batched_inputs])
         disparity, features = self.disparity_net(images)
         pairs = self.training_pairs(batched_inputs)
-        losses = self.map_losses(disparity, images, pairs)
+        for_map = self.training_pairs(batched_inputs, every=True) if self.all_pairs else pairs
+        losses = self.map_losses(disparity, images, for_map)
         return losses | self.head_losses(features, pairs)
 
     def stretched(self, image: Tensor) -> Tensor:
@@ -190,12 +194,17 @@ class InstaDepthNet(nn.Module):
 
     # --- training
 
-    def training_pairs(self, batched_inputs: list[dict[str, Any]]) -> TrainingPairs:
-        """The pairs of every input, `pairs` int64 (P, 2), or all; both directions are labelled."""
+    def training_pairs(
+        self, batched_inputs: list[dict[str, Any]], *, every: bool = False
+    ) -> TrainingPairs:
+        """The `pairs` int64 (P, 2) of each input, or every pair; both directions are labelled."""
         masks, parts, start = [], [], 0
         for index, x in enumerate(batched_inputs):
             given = given_instances(x, self.device)
-            pairs = x.get("pairs", torch.from_numpy(all_pairs(len(given)))).to(self.device)
+            pairs = None if every else x.get("pairs")
+            if pairs is None:
+                pairs = torch.from_numpy(all_pairs(len(given)))
+            pairs = pairs.to(self.device)
             part = _annotations(x["instances"], pairs)
             part["pairs"] = pairs + start
             part["picture"] = pairs.new_full((len(pairs),), index)
