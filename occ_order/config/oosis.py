@@ -59,6 +59,7 @@ def _add_inference(own: CfgNode) -> None:
     own.ORDER_LABELS = 7  # largest order label of "expansion" and "classes"
     own.MAPS = "network"  # "ground_truth": the maps are made from annotation (Table 4)
     own.NMS = "axis"  # each direction thinned along its own axis; "edge": the boundary as a whole
+    own.NMS_RADIUS = 1  # "axis": a pixel must be the largest within so many along the axis
     own.THRESHOLD = 0.1  # on o = b e, after thinning
     own.LAMBDA = 20.0  # smoothness, Eq. 8
     own.SMOOTH_COUNT = 2  # how often a pair of neighbours is counted: 2 = in both directions

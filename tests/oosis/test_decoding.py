@@ -15,7 +15,7 @@ from occ_order.crf import energy
 from occ_order.crf.expansion import expand
 from occ_order.evaluation.overlap import OverlappingEvaluators
 from occ_order.metrics import weighted_coverage
-from occ_order.modeling.oosis.decoding import Decoder
+from occ_order.modeling.oosis.decoding import Decoder, strongest_within
 from occ_order.modeling.oosis.deferred import DeferredOutput, Workers
 from occ_order.order import relative_depth
 from occ_order.targets import oriented_boundary
@@ -68,6 +68,19 @@ def test_a_blurred_boundary_is_thinned_before_the_crf():
     assert thin.shape == boundary.shape
     # Without thinning, pixels beside the boundary would pass the threshold as well.
     assert (Decoder(threshold=0.1).oriented(boundary, orientation)[1] == occludes).mean() > 0.97
+
+
+def test_only_the_strongest_of_neighbouring_lines_is_kept():
+    oriented = np.zeros((4, 5, 9))
+    oriented[0, :, [2, 4, 8]] = np.array([0.5, 0.9, 0.3])[:, None]
+    oriented[3, [1, 4]] = np.array([0.2, 0.4])[:, None]
+    assert np.array_equal(strongest_within(oriented, 1), oriented)
+    kept = strongest_within(oriented, 2)
+    assert kept[0].any(0).nonzero()[0].tolist() == [4, 8]
+    assert kept[3].any(1).nonzero()[0].tolist() == [1, 4]
+    assert strongest_within(oriented, 3)[3].any(1).nonzero()[0].tolist() == [4]
+    with pytest.raises(ValueError, match="radius: got 0, expected 1 or more"):
+        strongest_within(oriented, 0)
 
 
 def test_classes_without_order_labels_and_unknown_names_are_refused():

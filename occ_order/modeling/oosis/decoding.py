@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import maximum_filter
 
 from occ_order.crf import CRFResult, InstanceSet, instances, occludes_from_heads, solve
 from occ_order.crf.expansion import expand
@@ -28,6 +29,9 @@ class Decoder:
             "classes" (the most probable order label of each pixel, Section 5.1).
         nms: "axis" thins each direction along its own axis, "edge" the boundary across its ridges.
         threshold: on o = b e.
+        radius: "axis" keeps a pixel only if no other within this many pixels along the axis is
+            larger. 1 is plain non-maximum suppression; ripples in the network's maps then leave
+            parallel lines, each of which is a layer to the CRF.
         smoothness: lambda per unordered pair of neighbours.
         occlusion: mu.
         bound: of `occ_order.crf.solve`.
@@ -39,6 +43,7 @@ class Decoder:
     decoder: str = "crf"
     nms: str = "axis"
     threshold: float = 0.1
+    radius: int = 1
     smoothness: float = 40.0
     occlusion: float = 100.0
     bound: str = "alternate"
@@ -94,7 +99,7 @@ class Decoder:
         if self.nms == "edge":
             thin = edge_nms(np.clip(boundary, 0, 1), border=0)
             return thin, occludes_from_heads(thin, orientation, threshold=self.threshold)
-        thinned = thin_directions(boundary * orientation)
+        thinned = strongest_within(thin_directions(boundary * orientation), self.radius)
         certain = np.ones_like(boundary)  # b is in the product already
         occludes = occludes_from_heads(certain, np.clip(thinned, 0, 1), threshold=self.threshold)
         return thinned.sum(0), occludes
@@ -106,3 +111,29 @@ class Decoder:
         if self.decoder == "expansion":
             return expand(background, occludes, max_label=self.max_label, **weights)
         return solve(background, occludes, bound=self.bound, max_jumps=self.max_jumps, **weights)
+
+
+def strongest_within(oriented: np.ndarray, radius: int) -> np.ndarray:
+    """Suppresses what is not the largest value within ``radius`` pixels along its own axis.
+
+    Args:
+        oriented: float (4, H, W), >= 0: left and right are compared along x, top and bottom
+            along y.
+        radius: at least 1; neighbours are taken to be thinned already, so that 1 changes nothing.
+
+    Returns:
+        The same with 0 where suppressed.
+
+    Raises:
+        ValueError: a radius below 1.
+    """
+    if radius < 1:
+        raise ValueError(f"radius: got {radius}, expected 1 or more")
+    if radius == 1:
+        return oriented
+    kept = oriented.copy()
+    size = 2 * radius + 1
+    for pair, window in ((slice(0, 2), (1, 1, size)), (slice(2, 4), (1, size, 1))):
+        largest = maximum_filter(oriented[pair], size=window, mode="constant")
+        kept[pair][oriented[pair] < largest] = 0
+    return kept

@@ -107,6 +107,7 @@ class OOSIS(nn.Module):
                 decoder=own.DECODER,
                 nms=own.NMS,
                 threshold=own.THRESHOLD,
+                radius=own.NMS_RADIUS,
                 smoothness=own.LAMBDA * own.SMOOTH_COUNT,
                 occlusion=own.MU,
                 bound=own.BOUND,
