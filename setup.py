@@ -25,7 +25,7 @@ REPORT = ["matplotlib>=3.8.2", "jinja2>=3.1"]
 # Detectron2 itself cannot stand here: it has no release on the package index.
 NETWORKS = ["torch>=2.4", "torchvision>=0.19"]
 PSD = ["psd-tools>=1.12"]
-INTEROP = ["supervision>=0.25"]
+INTEROP = ["supervision>=0.31"]
 TEST = [
     "pytest>=8.0",
     "pytest-xdist>=3.5",

@@ -362,7 +362,7 @@ def test_groups_amodal_flags_and_masks(tmp_path, caplog):
     write_page(tmp_path, page)
     with caplog.at_level(logging.WARNING):
         (record,) = read_dataset("labelme", tmp_path).records
-    assert "shape 5 is a point, left out" in caplog.text
+    assert "shape 5: is a point, left out" in caplog.text
     modal = modal_of(record)
     assert (modal[0] == box(1, 6, 1, 6) | box(0, 2, 8, 10)).all()
     assert modal[2].sum() == 3 and modal[2][9, 1] and not modal[2][8, 1]

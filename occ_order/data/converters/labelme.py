@@ -18,21 +18,17 @@ Polygons, rectangles, circles and masks count; points and lines are left out wit
 
 from __future__ import annotations
 
-import base64
-import binascii
 import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from PIL import Image
 
 from occ_order import masks
+from occ_order.data.converters.labelme_shapes import AREAS, area_of, shapes_of
 from occ_order.data.converters.order_table import (
     Row,
     matrices_of,
@@ -42,16 +38,11 @@ from occ_order.data.converters.order_table import (
 )
 from occ_order.data.datasets.checks import DataError, Report, field, show
 from occ_order.data.datasets.files import image_size, read_json, relative_name, write_json
-from occ_order.data.datasets.mask_fields import polygon_from_mask
 from occ_order.data.safe_paths import resolve_inside
 
 logger = logging.getLogger(__name__)
 
 ORDER_FILE = "order.csv"
-CIRCLE_POINTS = 64
-"""Corners of the polygon that stands for a circle."""
-
-_AREAS = ("polygon", "rectangle", "circle", "mask")
 _PER_IMAGE = 1000  # annotation ids are image id * 1000 + number where the file has none
 
 
@@ -247,16 +238,46 @@ def _read_page(path: Path, root: Path, image_root: str | os.PathLike | None, who
             )
         page = _Page(path, key, picture, (height, width))
         page.image_id = field(data, "image_id", "an integer", None)
+    page.instances = _instances(shapes, page.size, whole, report)
+    return page
+
+
+def _instances(shapes: list, size: tuple[int, int], whole: bool, report: Report) -> list[_Instance]:
     groups: dict[tuple[str, Any], _Instance] = {}
     for number, shape in enumerate(shapes):
         with report.at(f"shape {number}"):
-            if isinstance(shape, dict) and shape.get("shape_type", "polygon") not in _AREAS:
+            if isinstance(shape, dict) and shape.get("shape_type", "polygon") not in AREAS:
                 kind = shape["shape_type"]
-                logger.warning("%s: shape %d is a %s, left out", path, number, kind)
+                logger.warning("%s", report.located(f"is a {kind}, left out"))
                 continue
-            _add_shape(shape, number, groups, page.size, whole)
-    page.instances = list(groups.values())
-    return page
+            _add_shape(shape, number, groups, size, whole)
+    return list(groups.values())
+
+
+def read_shapes(path: str | os.PathLike, size: tuple[int, int]) -> tuple[list[str], np.ndarray]:
+    """Reads the instances of one labelme file, without its picture and without an order.
+
+    Args:
+        path: the file.
+        size: (H, W) of the picture.
+
+    Returns:
+        N labels; bool (N, H, W) visible masks.
+
+    Raises:
+        ValueError: names file and shape; also where the file states another size.
+    """
+    data, report = read_json(path), Report(path)
+    with report.at():
+        stated = (data.get("imageHeight"), data.get("imageWidth"))
+        if None not in stated and stated != tuple(size):
+            raise ValueError(f"has height and width {stated}, but the picture has {tuple(size)}")
+        shapes = field(data, "shapes", "a list")
+    instances = _instances(shapes, size, False, report)
+    with report.at():
+        stack = [instance.mask(instance.visible, size) for instance in instances]
+    names = [instance.label for instance in instances]
+    return names, np.array(stack, bool).reshape(len(stack), *size)
 
 
 def _picture(
@@ -295,48 +316,7 @@ def _add_shape(
         raise ValueError("has the flag 'amodal', but every shape was said to outline the whole")
     key = (label, group if group is not None else f"shape {number}")
     instance = groups.setdefault(key, _Instance(label, group))
-    (instance.whole if amodal else instance.visible).append(_area(shape, size))
-
-
-def _area(shape: dict, size: tuple[int, int]) -> Any:
-    """Polygon or RLE of a shape."""
-    points = field(shape, "points", "a list")
-    for point in points:
-        numbers = isinstance(point, list) and len(point) == 2 and set(map(type, point))
-        if not numbers or not numbers <= {int, float} or not np.isfinite(point).all():
-            raise ValueError(f"'points' must be pairs of finite numbers, got {show(point)}")
-    kind = shape.get("shape_type", "polygon")
-    if kind == "polygon":
-        if len(points) < 3:
-            raise ValueError(f"a polygon needs three or more points, got {len(points)}")
-        return [[float(value) for point in points for value in point]]
-    if len(points) != 2:
-        raise ValueError(f"a {kind} needs two points, got {len(points)}")
-    (xa, ya), (xb, yb) = points
-    if kind == "rectangle":
-        return [[xa, ya, xb, ya, xb, yb, xa, yb]]
-    if kind == "circle":
-        turn = np.linspace(0, 2 * np.pi, CIRCLE_POINTS, endpoint=False)
-        spokes = np.hypot(xb - xa, yb - ya) * np.stack([np.cos(turn), np.sin(turn)], axis=1)
-        return [([xa, ya] + spokes).ravel().tolist()]
-    return _mask_shape(shape, (int(round(xa)), int(round(ya))), size)
-
-
-def _mask_shape(shape: dict, corner: tuple[int, int], size: tuple[int, int]) -> dict[str, Any]:
-    """A mask shape is a small PNG file, in base64, laid down with its top left pixel at a point."""
-    try:
-        data = base64.b64decode(field(shape, "mask", "a string"), validate=True)
-        with Image.open(BytesIO(data)) as picture:
-            small = np.asarray(picture.convert("L")) > 0
-    except (binascii.Error, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"'mask' is not a PNG picture in base64 ({error})") from None
-    x, y = corner
-    height, width = small.shape
-    if min(x, y) < 0 or y + height > size[0] or x + width > size[1]:
-        raise ValueError(f"a mask of {height} x {width} at {corner} is not inside the {size} image")
-    result = np.zeros(size, bool)
-    result[y : y + height, x : x + width] = small
-    return masks.encode(result)
+    (instance.whole if amodal else instance.visible).append(area_of(shape, size))
 
 
 # --- writing -------------------------------------------------------------------------------
@@ -421,7 +401,7 @@ def _written_page(record: dict[str, Any], picture: str, names: dict[int, str]) -
         for key, amodal in (("segmentation", False), ("amodal_segmentation", True)):
             if key in annotation:
                 mask = masks.decode(annotation[key], *size, name=f"annotation {annotation['id']}")
-                drawn += [{**shape, "flags": {"amodal": amodal}} for shape in _shapes(mask)]
+                drawn += [{**shape, "flags": {"amodal": amodal}} for shape in shapes_of(mask)]
         if not drawn:
             raise ValueError(f"annotation {annotation['id']}: its mask is empty")
         common = {"label": names[annotation["category_id"]], "group_id": annotation["id"]}
@@ -435,33 +415,4 @@ def _written_page(record: dict[str, Any], picture: str, names: dict[int, str]) -
         "imageHeight": size[0],
         "imageWidth": size[1],
         "image_id": record["image_id"],
-    }
-
-
-def _shapes(mask: np.ndarray) -> list[dict[str, Any]]:
-    """Shapes that rasterise to a mask; none for an empty one."""
-    small = mask.astype(np.uint8)
-    _, hierarchy = cv2.findContours(small, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    if hierarchy is None:
-        return []
-    if (hierarchy[0, :, 3] >= 0).any():  # a contour inside another is a hole
-        return [_as_mask_shape(mask)]
-    count, parts, boxes, _ = cv2.connectedComponentsWithStats(small, connectivity=8)
-    shapes = []
-    for k in range(1, count):
-        x, y, width, height = boxes[k, :4]
-        ring = polygon_from_mask(parts[y : y + height, x : x + width] == k)
-        points = (np.reshape(ring, (-1, 2)) + (x, y)).tolist()
-        shapes.append({"shape_type": "polygon", "points": points, "mask": None})
-    return shapes
-
-
-def _as_mask_shape(mask: np.ndarray) -> dict[str, Any]:
-    x0, y0, x1, y1 = masks.bounding_box(mask).astype(int).tolist()
-    buffer = BytesIO()
-    Image.fromarray(mask[y0:y1, x0:x1].astype(np.uint8)).save(buffer, format="PNG")
-    return {
-        "shape_type": "mask",
-        "points": [[float(x0), float(y0)], [float(x1 - 1), float(y1 - 1)]],
-        "mask": base64.b64encode(buffer.getvalue()).decode("ascii"),
     }
