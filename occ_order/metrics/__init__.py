@@ -23,6 +23,7 @@ from occ_order.metrics.amodal import (
 from occ_order.metrics.boundary import boundary_scores
 from occ_order.metrics.coverage import mean_weighted_coverage, weighted_coverage
 from occ_order.metrics.depth import (
+    DEPTH_ERRORS,
     align_scale_shift,
     aligned_depth,
     depth_errors,
@@ -45,6 +46,7 @@ from occ_order.metrics.report import evaluate_results
 from occ_order.metrics.whdr import WHDR_CELLS, whdr
 
 __all__ = [
+    "DEPTH_ERRORS",
     "IOU_THRESHOLDS",
     "WHDR_CELLS",
     "align_scale_shift",
