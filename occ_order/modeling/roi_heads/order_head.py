@@ -16,6 +16,7 @@ from torch import nn
 
 from occ_order.layers.contact_pooling import find_contacts, pool_boxes, pool_contacts, pool_masks
 from occ_order.layers.instance_pairs import PairLayout, pair_layout
+from occ_order.modeling.roi_heads.order_crops import PairCrops, close_pairs
 from occ_order.modeling.roi_heads.order_map import OrderMap, mask_cues
 from occ_order.modeling.roi_heads.order_relation import (
     INSTANCE_CUES,
@@ -49,6 +50,9 @@ class OrderHead(nn.Module):
         contact_radius: int,
         use_image: bool,
         map_norm: str,
+        crop_size: int = 0,
+        crop_channels: int = 32,
+        crop_features: int = 8,
     ) -> None:
         """Builds it; the arguments are the keys of MODEL.ORDER_HEAD."""
         super().__init__()
@@ -62,9 +66,14 @@ class OrderHead(nn.Module):
             feature_stride=shape.stride,
             norm=map_norm,
         )
+        pair_channels = 2 * width + self.map.widths[-1] + PAIR_CUES
+        self.crops = None
+        if crop_size:
+            self.crops = PairCrops(width, crop_features, crop_channels, crop_size, map_norm)
+            pair_channels += self.crops.out_channels
         self.relation = PairRelation(
             width + shape.channels + INSTANCE_CUES,
-            2 * width + self.map.widths[-1] + PAIR_CUES,
+            pair_channels,
             hidden,
             rounds,
         )
@@ -116,14 +125,15 @@ class OrderHead(nn.Module):
         stacked = stacked[order]
         cues = mask_cues(stacked, layout.counts)
         dense, coarse = self.map(images, cues, shared)
-        cover = F.avg_pool2d(stacked.float()[None], self.map.stride)[0]
+        fine = F.avg_pool2d(stacked.float()[None], self.map.stride // 2)[0]
+        cover = F.avg_pool2d(fine[None], 2)[0]
         scale = torch.tensor(sizes, device=images.device, dtype=torch.float32)[layout.image]
-        occlusion, depth = self._relate(dense, coarse, shared, cover, scale, layout)
+        occlusion, depth = self._relate(dense, coarse, shared, fine, cover, scale, layout)
         rank = torch.argsort(order)
         asked = layout.place(rank[layout.row], rank[layout.col])
         return occlusion[asked], depth[asked], layout
 
-    def _relate(self, dense, coarse, shared, cover, size, layout: PairLayout):
+    def _relate(self, dense, coarse, shared, fine, cover, size, layout: PairLayout):
         """Pools, and looks at every pair."""
         stride = self.map.stride
         boxes = cell_boxes(cover)
@@ -135,6 +145,9 @@ class OrderHead(nn.Module):
         boxes = boxes.float()
         pairs = [meeting, meeting[layout.swapped], around]
         pairs.append(pair_geometry(boxes, area, contacts.length, layout))
+        if self.crops is not None:
+            close = close_pairs(boxes, layout, self.contact_radius)
+            pairs.append(self.crops(dense, fine, union_boxes(boxes, layout)[close], layout, close))
         instances = [
             pool_masks(dense, cover, layout),
             pool_masks(shared, _shrunk(cover, shared.shape[-2:], self.map.feature_level), layout),
