@@ -329,7 +329,7 @@ def _check_area(
 ) -> None:
     if key in entry and mask is not None:
         stated = field(entry, key, "a finite number")
-        if abs(stated - mask.sum()) > slack:
+        if abs(stated - int(mask.sum())) > slack:
             report.add(f"{key!r} is {stated:g}, but the mask has {int(mask.sum())} pixels")
 
 
