@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional as F
 
 _ALMOST_ZERO = -1e-6
+_TINY = 1e-12
 
 
 def layer_logits(count_logits: torch.Tensor) -> torch.Tensor:
@@ -28,12 +29,14 @@ def layer_logits(count_logits: torch.Tensor) -> torch.Tensor:
         count_logits: float (B, K + 1, H, W).
 
     Returns:
-        float32 (B, K, H, W); ``sigmoid`` of it is M_G.
+        float32 (B, K, H, W) in about [-28, 28]; ``sigmoid`` of it is M_G.
     """
     scores = count_logits.float()
-    up_to = scores.logcumsumexp(dim=1)[:, :-1]
-    more_than = scores.flip(1).logcumsumexp(dim=1).flip(1)[:, 1:]
-    return more_than - up_to
+    # Sums of exponentials below the largest one: `logcumsumexp` is thirty times slower on a CPU.
+    shares = (scores - scores.detach().amax(dim=1, keepdim=True)).exp()
+    up_to = shares.cumsum(dim=1)[:, :-1]
+    more_than = shares.flip(1).cumsum(dim=1).flip(1)[:, 1:]
+    return more_than.clamp(min=_TINY).log() - up_to.clamp(min=_TINY).log()
 
 
 def global_layering_loss(count_logits: torch.Tensor, layers: torch.Tensor) -> torch.Tensor:
