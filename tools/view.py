@@ -18,11 +18,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from occ_order.data.converters import READABLE, read_dataset
-from occ_order.data.converters.results import read_names, results_of
+from occ_order.data.converters.command_line import (
+    add_results_options,
+    check_results_options,
+    found_results,
+)
 from occ_order.data.picture import load_picture
-from occ_order.data.safe_paths import list_pictures, picture_of
-from occ_order.order import load_results
 from occ_order.visualization.viewer import save_viewer, viewer_image
 
 
@@ -38,38 +39,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--results", required=True, metavar="PATH", help="order_results.json, or a folder with it"
-    )
-    parser.add_argument("--images", required=True, metavar="DIR", help="folder of the pictures")
+    add_results_options(parser)
     parser.add_argument("--output", default="view.html", help="page to write")
     parser.add_argument("--title", default="Who is in front of whom?", help="heading of the page")
-    parser.add_argument("--gt", metavar="PATH", help="annotation to compare with")
-    parser.add_argument("--gt-format", choices=READABLE, help="its format")
-    parser.add_argument("--instances", metavar="FILE", help="instaorder: the COCO instances file")
-    parser.add_argument(
-        "--names-from", metavar="FILE", help="COCO-style file with file names and classes"
-    )
-    parser.add_argument("--limit", type=int, metavar="N", help="the first N images only")
     parser.add_argument(
         "--max-side", type=int, default=1280, help="pictures are made no larger than this"
     )
     options = parser.parse_args(arguments)
-    if (options.gt is None) != (options.gt_format is None):
-        parser.error("--gt and --gt-format belong together")
+    check_results_options(parser, options)
     return options
-
-
-def find_results(path: str) -> Path:
-    """``order_results.json`` itself, in a folder, or in its ``inference`` folder."""
-    place = Path(path)
-    if not place.is_dir():
-        return place
-    found = [place / name for name in ("order_results.json", "inference/order_results.json")]
-    for candidate in found:
-        if candidate.is_file():
-            return candidate
-    raise FileNotFoundError(f"no order_results.json in {place} or {place / 'inference'}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -83,35 +61,16 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = parse_arguments(arguments)
     try:
-        images = load_results(find_results(options.results))[: options.limit]
-        file_names, categories = read_names(options.names_from)
-        truth = {}
-        if options.gt:
-            data = read_dataset(
-                options.gt_format, options.gt, images=options.images, instances=options.instances
+        pages = [
+            viewer_image(
+                found.image,
+                load_picture(found.path),
+                truth=found.truth,
+                class_names=found.class_names,
+                max_side=options.max_side,
             )
-            categories = categories or data.categories
-            truth = {record["image_id"]: record for record in data.records}
-            known = {image["image_id"]: image["file_name"] for image in map(dict, data.records)}
-            root = Path(options.images)
-            file_names = file_names or {
-                number: Path(name).relative_to(root).as_posix() for number, name in known.items()
-            }
-        class_names = {category["id"]: category["name"] for category in categories or ()}
-        pictures = list_pictures(options.images)
-        pages = []
-        for image in tqdm(images, unit="image", disable=None):
-            path = picture_of(image, options.images, file_names=file_names, pictures=pictures)
-            record = truth.get(image["image_id"])
-            pages.append(
-                viewer_image(
-                    {"file_name": path.name, **image},
-                    load_picture(path),
-                    truth=None if record is None else results_of(record, data.categories),
-                    class_names=class_names,
-                    max_side=options.max_side,
-                )
-            )
+            for found in tqdm(found_results(options), unit="image", disable=None)
+        ]
         save_viewer(options.output, pages, title=options.title)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
