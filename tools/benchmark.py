@@ -30,6 +30,7 @@ from benchmarking import format_row, geomean  # noqa: E402
 BENCHMARKS = {
     "crf": "the CRF's compiled solver beside PyMaxflow",
     "metrics": "the metrics of 5,000 images beside loops over pairs",
+    "oosis": "OOSIS with its CRF during the next network pass beside one after the other",
     "pairs": "pairwise networks: pairs batched by instance beside pair by pair",
     "load": "reading annotations and results beside straightforward readers",
 }

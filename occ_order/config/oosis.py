@@ -91,12 +91,12 @@ def _add_detector_order(cfg: CfgNode) -> None:
     # Each of the two is a meta-architecture built from this very config, or has a file of its own.
     own = cfg.MODEL.DETECTOR_ORDER = CfgNode()
     own.META_ARCHITECTURE = "GeneralizedRCNN"  # the detector
-    own.CONFIG = ""  # file of the detector's config, relative to the working directory
+    own.CONFIG = ""  # file of the detector's config, from the working directory, or zoo:NAME
     own.WEIGHTS = ""  # its checkpoint; "" = the file's MODEL.WEIGHTS
     own.MASKS = "instances"  # or "panoptic": the things of `panoptic_seg`
     own.MIN_SCORE = 0.0  # detections below are dropped before they are ordered
     own.ORDER = "OrderBaseline"  # what orders given masks: here by MODEL.ORDER_BASELINE
-    own.ORDER_CONFIG = ""  # file of the config of an order network
+    own.ORDER_CONFIG = ""  # file of the config of an order network, or zoo:NAME
     own.ORDER_WEIGHTS = ""  # its checkpoint; "" = the file's MODEL.WEIGHTS
 
 

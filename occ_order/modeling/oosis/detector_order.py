@@ -16,6 +16,9 @@ from occ_order.config import load_cfg
 
 MASKS = ("instances", "panoptic")
 
+ZOO = "zoo:"
+"""What a source begins with that is a name in the model zoo instead of a file."""
+
 
 class AddOrder:
     """A forward hook: the instances that a detector has found get the fields of an order network.
@@ -115,12 +118,20 @@ def detector_with_order(cfg: CfgNode) -> nn.Module:
     return detector
 
 
-def _part(cfg: CfgNode, architecture: str, file: str, weights: str) -> tuple[nn.Module, CfgNode]:
-    """A model from this very config by its architecture, or from a file with its own weights."""
-    if file:
-        cfg = load_cfg(file)
+def _part(cfg: CfgNode, architecture: str, source: str, weights: str) -> tuple[nn.Module, CfgNode]:
+    """A model from this very config by its architecture, from a file, or from the model zoo."""
+    if source.startswith(ZOO):
+        from occ_order import model_zoo  # imports every network, this one as well
+
+        name = source.removeprefix(ZOO)
+        return model_zoo.get(name, device=cfg.MODEL.DEVICE), model_zoo.get_cfg(name)
+    if source:
+        device, cfg = cfg.MODEL.DEVICE, load_cfg(source)
+        cfg.MODEL.DEVICE = device
         architecture, weights = cfg.MODEL.META_ARCHITECTURE, weights or cfg.MODEL.WEIGHTS
     model = META_ARCH_REGISTRY.get(architecture)(cfg)
     if weights:
-        DetectionCheckpointer(model).load(weights)
+        # A disparity baseline has no weights of its own, but those of its network.
+        network = getattr(model, "disparity_net", None) or model
+        DetectionCheckpointer(network).load(weights)
     return model, cfg
