@@ -6,9 +6,11 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures import Instances
 from detectron2.utils import comm
 from fvcore.common.registry import Registry
 
@@ -25,10 +27,13 @@ class OrderEvaluator(DatasetEvaluator):
     them have seen counts once. `evaluate` can be called again and gives the same.
 
     Attributes:
+        needs: keys of a record without which there is nothing to compare with (class attribute).
         dataset_name: registered name.
         metadata: of the data set.
         output_dir: folder for files; it may not exist yet.
     """
+
+    needs: tuple[str, ...] = ()
 
     def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str):
         """Keeps the names; `cfg` is for subclasses."""
@@ -78,13 +83,31 @@ class OrderEvaluator(DatasetEvaluator):
         """Keeps the rows of a batch.
 
         Raises:
-            ValueError: an image is not in the data set.
+            ValueError: an image is not in the data set or has not what is needed; a score of an
+                instance is not finite.
         """
         for item, output in zip(inputs, outputs, strict=True):
             image_id = item["image_id"]
             if image_id not in self.records:
                 raise ValueError(f"image {image_id!r} is not in the data set {self.dataset_name!r}")
+            self._check(self.records[image_id], output)
             self._rows[image_id] = self.row(self.records[image_id], output)
+
+    def _check(self, record: dict[str, Any], output: dict[str, Any]) -> None:
+        for key in self.needs:
+            if key not in record:
+                raise ValueError(
+                    f"data set {self.dataset_name!r}: image {record['image_id']!r} has no {key!r}, "
+                    f"which {type(self).__name__} needs"
+                )
+        instances = output.get("instances")
+        if isinstance(instances, Instances) and instances.has("scores"):
+            scores = torch.as_tensor(instances.scores)
+            if not scores.isfinite().all():
+                raise ValueError(
+                    f"image {record['image_id']!r}: scores of instances are not finite: "
+                    f"{scores[~scores.isfinite()].tolist()[:3]}"
+                )
 
     def evaluate(self) -> dict[str, Mapping[str, float]] | None:
         """Scores over the images of all processes; None in processes other than the first."""

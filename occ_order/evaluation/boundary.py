@@ -32,6 +32,8 @@ class OrientedBoundary(OrderEvaluator):
     of the prediction. Writes `boundary.json` and `boundary.png`.
     """
 
+    needs = ("occlusion",)
+
     def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str) -> None:
         """TEST.OOSIS.BOUNDARY_THRESHOLDS and INPUT.OOSIS.*."""
         super().__init__(cfg, dataset_name, output_dir)

@@ -35,6 +35,8 @@ class OAIR(OrderEvaluator):
     Writes `oair.json` and `oair.png`.
     """
 
+    needs = ("occlusion",)
+
     def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str) -> None:
         """TEST.OOSIS.*."""
         super().__init__(cfg, dataset_name, output_dir)

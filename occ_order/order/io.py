@@ -310,9 +310,9 @@ def _check_depth_entries(entries: Sequence[Any], n: int, where: str) -> None:
         if not isinstance(entry, (list, tuple)) or len(entry) not in (4, 5):
             raise ValueError(f"{what} must be [i, j, relation, range, probability]")
         _check_indices(entry[:2], n, what)
-        if entry[2] not in _RELATIONS:
+        if not isinstance(entry[2], str) or entry[2] not in _RELATIONS:
             raise ValueError(f"{what}: relation must be 'closer' or 'equal'")
-        if len(entry) == 5 and entry[3] not in _RANGES:
+        if len(entry) == 5 and (not isinstance(entry[3], str) or entry[3] not in _RANGES):
             raise ValueError(f"{what}: range must be 'distinct' or 'overlap'")
         _check_probability(entry[-1], what)
         if frozenset(entry[:2]) in seen:

@@ -22,7 +22,7 @@ from occ_order import masks
 from occ_order.data.datasets import load_cocoa, load_cocoa_cls, load_instaorder, load_kins
 from occ_order.data.picture import load_picture
 from occ_order.data.validate import validate
-from occ_order.order import depth_from_instaorder, occlusion_from_instaorder
+from occ_order.order import depth_from_instaorder, load_results, occlusion_from_instaorder
 
 ROOT = Path(__file__).resolve().parents[2]
 GREY = (np.arange(48).reshape(6, 8) * 5).astype(np.uint8)
@@ -429,6 +429,45 @@ def test_row_08_the_fuzzer_finds_what_is_there(fuzzer, tmp_path):
     target = fuzzer.Target("slow", slow, [b'{"a": 1}'])
     result = fuzzer.fuzz([target], tmp_path, executions=4, limit=0.05)
     assert "TooSlowError" in result.found[0][2]
+
+
+FOUND = {
+    "a relation that is a list": lambda image: image.update(depth=[[0, 1, ["closer"], 1.0]]),
+    "a range that is an object": lambda image: image.update(depth=[[0, 1, "closer", {}, 1.0]]),
+}
+
+
+@pytest.mark.parametrize("case", FOUND)
+def test_row_08_what_the_fuzzer_found_in_results(tmp_path, case):
+    image = io_image()
+    FOUND[case](image)
+    with pytest.raises(ValueError, match="must be '(closer|distinct)'"):
+        load_results(put(tmp_path / "r.json", {"format": "occ_order/1", "images": [image]}))
+
+
+def io_image():
+    """A valid image of a results file with two instances."""
+    rle = masks.encode(np.eye(6, 8))
+    instances = [{"id": k, "category_id": 1, "score": 0.5, "segmentation": rle} for k in (1, 2)]
+    return {"image_id": 1, "height": 6, "width": 8, "instances": instances}
+
+
+def test_row_08_what_the_fuzzer_found_in_labelme_files():
+    from occ_order.data.converters.labelme_shapes import area_of
+
+    shape = {"points": [[0, 0], [10**400, 1], [3, 3]], "shape_type": "polygon"}
+    with pytest.raises(ValueError, match="'points' must be pairs of finite numbers"):
+        area_of(shape, (6, 8))
+
+
+def test_row_08_what_the_fuzzer_found_in_the_validator(tmp_path):
+    data = coco()
+    square = masks.encode(np.eye(6, 8))
+    for annotation in data["annotations"]:
+        annotation.update(a_segm=square, i_segm=square, a_bbox=[0, 0, 6, 6], i_bbox=[0, 0, 6, 6])
+        annotation.update(oco_id=0, ico_id=0, a_area=-(2**63), i_area=6)
+    errors = validate(put(tmp_path / "k.json", data), format="kins").errors
+    assert errors and all("'a_area' is -9.22337e+18" in error for error in errors)
 
 
 def test_row_08_the_same_seed_mutates_the_same(fuzzer):

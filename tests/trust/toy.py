@@ -32,7 +32,9 @@ from torch import nn
 from occ_order import masks
 from occ_order.checkpoint.files import read_iteration, write_checkpoint
 from occ_order.config import get_cfg
+from occ_order.data.datasets import write_depth_png
 from occ_order.engine import Trainer
+from occ_order.evaluation import EVALUATOR_REGISTRY, build_evaluator
 from occ_order.structures import PairMatrix
 
 HEIGHT, WIDTH, NUM_IMAGES = 16, 24, 10
@@ -303,6 +305,113 @@ def full_disk(path, limit):
     return said.read_text(encoding="utf-8")
 
 
+# --- a data set with every field, and answers with every field, for every evaluator
+
+
+def rich_records(folder, number=7):
+    """Records from which every evaluator finds what it needs; the first has no instances."""
+    folder = Path(folder)
+    result = records(folder, number)
+    rng = np.random.default_rng(0)
+    for record in result:
+        k, count = record["image_id"], len(record["annotations"])
+        for annotation in record["annotations"]:
+            mask = masks.decode(annotation["segmentation"], HEIGHT, WIDTH)
+            whole = mask | np.roll(mask, 2, axis=1)
+            annotation["amodal_segmentation"] = masks.encode(whole)
+            annotation["amodal_bbox"] = masks.bounding_box(whole).tolist()
+            annotation["is_stuff"] = k % 2
+        off = ~np.eye(count, dtype=bool)
+        record["depth"] = np.where(off, np.tri(count, k=-1) if k % 2 else 2, -1).astype(np.int8)
+        record["overlap"] = np.where(off, k % 3 == 0, -1).astype(np.int8)
+        record["count"] = np.where(off, 2, -1).astype(np.int16)
+        record.update(point_a=(1, 2), point_b=(9, 9), relation="<" if k % 2 else ">")
+        record["depth_file_name"] = str(folder / f"depth{k}.png")
+        if not Path(record["depth_file_name"]).exists():
+            write_depth_png(record["depth_file_name"], rng.uniform(0, 20, (HEIGHT, WIDTH)))
+    return result
+
+
+def rich_answer(record):
+    """An answer with every field, from a generator of the image's own."""
+    rng = np.random.default_rng(100 + record["image_id"])
+    count = 3
+    result = Instances((HEIGHT, WIDTH))
+    modal = rng.random((count, HEIGHT, WIDTH)) < 0.3
+    for i, annotation in enumerate(record["annotations"]):
+        modal[i] ^= masks.decode(annotation["segmentation"], HEIGHT, WIDTH) & ~modal[i]
+    modal[0] &= ~modal[1]
+    result.pred_masks = torch.from_numpy(modal)
+    result.pred_classes = torch.zeros(count, dtype=torch.int64)
+    result.scores = torch.from_numpy(rng.uniform(0.2, 1, count).astype(np.float32))
+    result.occlusion = PairMatrix(
+        torch.from_numpy(np.triu(rng.random((3, 3)) < 0.6, 1)).to(torch.int8)
+    )
+    depth = torch.full((count, count), 2, dtype=torch.int8).fill_diagonal_(-1)
+    result.depth = PairMatrix(depth)
+    boundary = rng.random((5, HEIGHT, WIDTH)).astype(np.float32)
+    boundary[:4] /= 4
+    return {
+        "instances": result,
+        "disparity": torch.from_numpy(rng.uniform(0.1, 1, (HEIGHT, WIDTH)).astype(np.float32)),
+        "occ_boundary": torch.from_numpy(boundary),
+    }
+
+
+NEEDS_GIVEN = ("GivenMaskOrder", "DisparityEvaluator")
+"""Evaluators of networks that return the annotated instances and no others."""
+
+
+def evaluator_of(name, folder, output, *opts):
+    """One evaluator of the registry for the data set of `rich_records`."""
+    register("rich", folder)
+    DatasetCatalog.pop("rich")
+    DatasetCatalog.register("rich", lambda: rich_records(folder))
+    kind = "cocoa" if name == "AmodalEvaluator" else "instaorder"
+    MetadataCatalog.pop("rich")
+    MetadataCatalog.get("rich").set(thing_classes=["thing"], evaluator_type=kind)
+    cfg = config(folder, output, "TEST.EVALUATORS", [name], *opts)
+    return build_evaluator(cfg, "rich", output)
+
+
+def feed(evaluator, name, those):
+    """Lets an evaluator see the answers for some records."""
+    evaluator.reset()
+    for record in those:
+        answer = rich_answer(record)
+        if name in NEEDS_GIVEN:
+            answer["instances"] = answer["instances"][: len(record["annotations"])]
+            answer["instances"].ids = torch.tensor([a["id"] for a in record["annotations"]])
+        evaluator.process([record], [answer])
+
+
+def shards(all_records, number):
+    """Uneven parts; of three processes the last one sees nothing, two see one image both."""
+    return {1: [all_records], 2: [all_records[:5], all_records[4:]]}.get(
+        number, [all_records[:4], all_records[4:], []]
+    )
+
+
+def evaluations(folder, number):
+    """Every evaluator in `number` processes: {name: [text of results, of the same again]}."""
+
+    def work(rank):
+        found = {}
+        for name in sorted(EVALUATOR_REGISTRY._obj_map):
+            output = Path(folder, f"{name}-{number}")
+            evaluator = evaluator_of(name, folder, output)
+            feed(evaluator, name, shards(rich_records(folder), number)[rank])
+            results = [repr(evaluator.evaluate()) for _ in range(2)]
+            files = {f.name: f.read_text("utf-8") for f in sorted(output.glob("*.json"))}
+            found[name] = {"results": results, "files": files}
+        return found
+
+    rich_records(folder)  # writes the depth maps before several processes do
+    if number == 1:
+        return [work(0)]
+    return launched(folder, number, work)
+
+
 # --- a process that does this for the tests: one line of JSON in, one out
 
 
@@ -320,7 +429,7 @@ def serve():
         print(json.dumps(answer), file=answers, flush=True)
 
 
-SERVED = {"kills": kills, "full_disk": full_disk}
+SERVED = {"kills": kills, "full_disk": full_disk, "evaluations": evaluations}
 
 if __name__ == "__main__":
     serve()

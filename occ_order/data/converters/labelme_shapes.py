@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from occ_order import masks
-from occ_order.data.datasets.checks import field, show
+from occ_order.data.datasets.checks import field, finite, show
 from occ_order.data.datasets.mask_fields import polygon_from_mask
 from occ_order.data.picture import DAMAGE
 
@@ -38,7 +38,7 @@ def area_of(shape: dict, size: tuple[int, int]) -> Any:
     points = field(shape, "points", "a list")
     for point in points:
         numbers = isinstance(point, list) and len(point) == 2 and set(map(type, point))
-        if not numbers or not numbers <= {int, float} or not np.isfinite(point).all():
+        if not numbers or not numbers <= {int, float} or not finite(point):
             raise ValueError(f"'points' must be pairs of finite numbers, got {show(point)}")
     kind = shape.get("shape_type", "polygon")
     if kind == "polygon":

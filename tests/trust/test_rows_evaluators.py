@@ -1,0 +1,196 @@
+"""Evaluators: rows 6, 9 and 17 of the table of bad input."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("detectron2")
+
+from detectron2.data import DatasetCatalog  # noqa: E402
+
+from occ_order import metrics  # noqa: E402
+from occ_order.evaluation import EVALUATOR_REGISTRY  # noqa: E402
+from occ_order.order.io import load_results  # noqa: E402
+
+NAMES = sorted(EVALUATOR_REGISTRY._obj_map)
+WITHOUT_SCORES = {"OrderResults"}
+
+
+@pytest.fixture(scope="module")
+def everywhere(ask, tmp_path_factory):
+    """number of processes -> what each of them answers, for every evaluator."""
+    return {n: ask("evaluations", str(tmp_path_factory.mktemp(f"p{n}")), n) for n in (1, 2, 3)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_row_17_one_two_and_three_processes_give_the_same(everywhere, name):
+    """Uneven shards, an image that two processes have seen, a process without any image."""
+    (alone,) = everywhere[1]
+    results, files = alone[name]["results"], alone[name]["files"]
+    assert results[0] == results[1]  # evaluate() twice
+    assert ("nan" not in results[0] or "." in results[0]) or name in WITHOUT_SCORES
+    for number in (2, 3):
+        first, *others = everywhere[number]
+        assert first[name]["results"] == results, number
+        assert first[name]["files"] == files, number
+        assert all(other[name]["results"][0] in ("None", "{}", "OrderedDict()") for other in others)
+
+
+def test_row_17_some_results_are_written(everywhere):
+    (alone,) = everywhere[1]
+    assert "order_results.json" in alone["OrderResults"]["files"]
+    assert len([name for name in NAMES if alone[name]["files"]]) >= 3
+
+
+def test_row_17_the_results_file_gives_the_same_numbers(toy, tmp_path):
+    records = toy.rich_records(tmp_path)
+    for name in ("OrderResults", "GivenMaskOrder"):
+        evaluator = toy.evaluator_of(name, tmp_path, tmp_path / "out")
+        toy.feed(evaluator, "GivenMaskOrder", records)
+        direct = evaluator.evaluate()
+    images = load_results(tmp_path / "out" / "order_results.json")
+    assert [image["image_id"] for image in images] == [r["image_id"] for r in records]
+    again = metrics.evaluate_results(records, images, match="id")["scalars"]
+    flat = {f"{t}/{k}": v for t, scores in direct.items() for k, v in scores.items()}
+    shared = flat.keys() & again.keys()
+    assert {"occlusion/recall", "occlusion/f1", "depth/whdr_all"} <= shared
+    for key in shared:
+        assert again[key] == pytest.approx(flat[key], nan_ok=True), key
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("name", NAMES)
+def test_row_17_a_score_that_is_not_finite_is_refused(toy, tmp_path, name, value):
+    record = toy.rich_records(tmp_path)[3]
+    answer = toy.rich_answer(record)
+    answer["instances"] = answer["instances"][: len(record["annotations"])]
+    answer["instances"].scores[1] = value
+    evaluator = toy.evaluator_of(name, tmp_path, tmp_path / "out")
+    evaluator.reset()
+    with pytest.raises(ValueError, match="image 3: scores of instances are not finite"):
+        evaluator.process([record], [answer])
+        evaluator.evaluate()
+
+
+def test_row_17_the_same_file_name_in_two_folders(toy, tmp_path):
+    records = toy.rich_records(tmp_path)[:3]
+    for k, record in enumerate(records):
+        record["file_name"] = str(tmp_path / f"folder{k}" / "same.png")
+    evaluator = toy.evaluator_of("OrderResults", tmp_path, tmp_path / "out")
+    toy.feed(evaluator, "OrderResults", records)
+    evaluator.evaluate()
+    images = load_results(tmp_path / "out" / "order_results.json")
+    assert [image["image_id"] for image in images] == [0, 1, 2]
+
+
+def test_row_17_an_image_of_another_data_set_and_ids_used_twice(toy, tmp_path):
+    record = toy.rich_records(tmp_path)[3]
+    evaluator = toy.evaluator_of("OrderResults", tmp_path, tmp_path / "out")
+    evaluator.reset()
+    with pytest.raises(ValueError, match="image 99 is not in the data set 'rich'"):
+        evaluator.process([{**record, "image_id": 99}], [toy.rich_answer(record)])
+    DatasetCatalog.pop("rich")
+    DatasetCatalog.register("rich", lambda: [record, record])
+    evaluator = toy.evaluator_of("OrderResults", tmp_path, tmp_path / "out")
+    DatasetCatalog.pop("rich")
+    DatasetCatalog.register("rich", lambda: [record, record])
+    with pytest.raises(ValueError, match="2 records have only 1 different image ids"):
+        evaluator.process([record], [toy.rich_answer(record)])
+
+
+# --- row 6: the same keys whatever the data
+
+
+def keys(results):
+    return {(task, metric) for task, scores in (results or {}).items() for metric in scores}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_row_06_no_images_no_instances_no_pairs_have_all_keys(toy, tmp_path, name):
+    records = toy.rich_records(tmp_path)
+    found = {}
+    for case, those in {
+        "all": records,
+        "none": [],
+        "empty": records[:1],
+        "one": records[1:2],
+    }.items():
+        evaluator = toy.evaluator_of(name, tmp_path, tmp_path / case)
+        toy.feed(evaluator, name, those)
+        found[case] = evaluator.evaluate()
+    assert len(keys(found["all"])) > 0 or name in WITHOUT_SCORES
+    for case, results in found.items():
+        assert keys(results) == keys(found["all"]), case
+        for scores in results.values():
+            assert all(type(value) is float for value in scores.values()), case
+    nothing = {
+        v for scores in found["none"].values() for k, v in scores.items() if "instance" not in k
+    }
+    assert all(math.isnan(v) or v == 0 for v in nothing)
+
+
+# --- row 9: fields that the data do not have
+
+
+LACKING = {
+    "AmodalEvaluator": "amodal_segmentation",
+    "DisparityOrderEvaluator": "depth",
+    "GivenMaskOrder": "occlusion",
+    "HolisticOrder": "occlusion",
+    "OAIR": "occlusion",
+    "OrientedBoundary": "occlusion",
+}
+
+
+@pytest.mark.parametrize("name", LACKING)
+def test_row_09_without_the_field_it_refuses_or_says_nan_but_never_0(toy, tmp_path, name):
+    records = toy.rich_records(tmp_path)
+    for record in records:
+        for part in (record, *record["annotations"]):
+            part.pop(LACKING[name], None)
+    evaluator = toy.evaluator_of(name, tmp_path, tmp_path / "out")
+    DatasetCatalog.pop("rich")
+    DatasetCatalog.register("rich", lambda: records)
+    try:
+        toy.feed(evaluator, name, records)
+        results = evaluator.evaluate()
+    except ValueError as error:
+        assert "rich" in str(error) or "image" in str(error)
+        return
+    occlusion = [
+        value
+        for task, scores in results.items()
+        for metric, value in scores.items()
+        if "occlusion" in task and not metric.startswith(("gt", "predicted"))
+    ]
+    assert occlusion and all(math.isnan(value) for value in occlusion)
+
+
+@pytest.mark.parametrize("lacking", ["amodal_segmentation", "is_stuff", "occlusion"])
+def test_row_09_amodal_scores_name_what_is_missing(toy, tmp_path, lacking):
+    records = toy.rich_records(tmp_path)
+    for record in records:
+        for part in (record, *record["annotations"]):
+            part.pop(lacking, None)
+    evaluator = toy.evaluator_of("AmodalEvaluator", tmp_path, tmp_path / "out")
+    DatasetCatalog.pop("rich")
+    DatasetCatalog.register("rich", lambda: records)
+    with pytest.raises(ValueError, match=lacking):
+        toy.feed(evaluator, "AmodalEvaluator", records)
+
+
+def test_row_09_files_of_results_hold_no_nan(toy, tmp_path):
+    for name in NAMES:
+        evaluator = toy.evaluator_of(name, tmp_path, tmp_path / name)
+        toy.feed(evaluator, name, [])
+        evaluator.evaluate()
+        for path in (tmp_path / name).glob("*.json"):
+            text = path.read_text(encoding="utf-8")
+            assert "NaN" not in text
+            json.loads(text)
+    assert np.isnan(metrics.occlusion_scores([], [])["f1"])
