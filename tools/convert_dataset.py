@@ -14,6 +14,9 @@ Formats and the files that OUTPUT gets:
     instaorder  instaorder.json and instances.json
     results     order_results.json, for the viewer, the layers and the graphs
 
+With --copy-images and OUTPUT = $DETECTRON2_DATASETS/own/NAME/SPLIT the data can be trained on as
+own_NAME_SPLIT_FORMAT: datasets/OWN_DATA.md.
+
 The written files are read again and compared with what went in. What the format has no place for is
 listed as "lost". Where the files would say something *else* than the data, nothing is kept and the
 exit status is 2, unless --allow-changes is given.
@@ -24,7 +27,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from occ_order.data.converters import WRITABLE, convert
+from occ_order.data.converters import WRITABLE, convert, copy_pictures
 from occ_order.data.converters.command_line import add_input_options, read_input
 
 
@@ -43,6 +46,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add_input_options(parser)
     parser.add_argument("--to", required=True, choices=tuple(WRITABLE), help="format to write")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument(
+        "--copy-images",
+        action="store_true",
+        help="copy the pictures to OUTPUT/images (labelme: they are copied beside their files)",
+    )
     parser.add_argument(
         "--allow-changes",
         action="store_true",
@@ -73,6 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     try:
         data = read_input(options)
+        if options.copy_images:
+            data = copy_pictures(data, options.output)
         files, differences = convert(
             data,
             options.to,

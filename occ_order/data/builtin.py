@@ -24,6 +24,7 @@ from detectron2.structures import BoxMode
 
 from occ_order.data import datasets
 from occ_order.data.datasets.mask_fields import as_rle
+from occ_order.data.own import find_own
 
 logger = logging.getLogger(__name__)
 
@@ -358,7 +359,13 @@ def _builtin(root: str) -> list[tuple[str, Callable[..., None], dict[str, Any]]]
         entries.append((f"cocoa_cls_{split}", register_coco_amodal, arguments))
     for more in (_builtin_kins, _builtin_d2sa, _builtin_depth, _scenes):
         entries += more(under)
-    return entries
+    own = {
+        "instaorder": register_instaorder,
+        "cocoa": register_cocoa,
+        "cocoa_cls": register_coco_amodal,
+        "kins": register_kins,
+    }
+    return entries + [(name, own[kind], arguments) for name, kind, arguments in find_own(root)]
 
 
 def _builtin_kins(under: Callable[..., str]) -> list[tuple[str, Callable[..., None], dict]]:

@@ -15,6 +15,7 @@ from occ_order.data.converters.convert import (
     WRITABLE,
     DataSet,
     convert,
+    copy_pictures,
     read_dataset,
     write_dataset,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "Differences",
     "compare",
     "convert",
+    "copy_pictures",
     "read_dataset",
     "write_dataset",
 ]

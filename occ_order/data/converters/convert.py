@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 
 from occ_order.data.converters.coco_order import load_coco_order, save_coco_order
 from occ_order.data.converters.differences import Differences, compare
-from occ_order.data.converters.labelme import ORDER_FILE, load_labelme, save_labelme
+from occ_order.data.converters.labelme import load_labelme, save_labelme
 from occ_order.data.converters.results import (
     load_results_records,
     read_names,
@@ -29,6 +30,9 @@ from occ_order.data.datasets import (
     save_instaorder,
     save_kins,
 )
+from occ_order.data.datasets.checks import Report
+from occ_order.data.datasets.files import relative_name
+from occ_order.data.safe_paths import resolve_inside
 from occ_order.order import UNKNOWN
 
 WRITABLE = {
@@ -251,19 +255,37 @@ def convert(
     return files, differences
 
 
+def copy_pictures(data: DataSet, folder: str | os.PathLike) -> DataSet:
+    """Copies the pictures of a data set into ``folder/images``.
+
+    Args:
+        data: the data set; not changed.
+        folder: made if need be. A picture that is there already is written anew.
+
+    Returns:
+        The data set with its pictures in the new folder.
+
+    Raises:
+        ValueError: names the image: no such picture, or two would have one name.
+    """
+    root, records, seen = Path(folder) / "images", [], {}
+    for record in data.records:
+        with Report(root).at(f"image {record['image_id']}"):
+            name = os.path.basename(record["file_name"])
+            if data.image_root is not None:
+                name = relative_name(record["file_name"], data.image_root)
+            path = resolve_inside(root, name)
+            if seen.setdefault(path, record["file_name"]) != record["file_name"]:
+                raise ValueError(f"another picture is called {name!r}, too")
+            if not os.path.isfile(record["file_name"]):
+                raise ValueError(f"no such picture: {record['file_name']}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.resolve() != Path(record["file_name"]).resolve():
+                shutil.copyfile(record["file_name"], path)
+        records.append({**record, "file_name": str(path)})
+    return DataSet(records, data.categories, str(root))
+
+
 def _check_format(format: str, known: Sequence[str] | dict[str, str]) -> None:
     if format not in known:
         raise ValueError(f"unknown format {format!r}; known are {', '.join(known)}")
-
-
-__all__ = [
-    "FILES",
-    "ORDER_FILE",
-    "READABLE",
-    "WRITABLE",
-    "DataSet",
-    "convert",
-    "prepared",
-    "read_dataset",
-    "write_dataset",
-]
