@@ -40,6 +40,11 @@ class PairLayout:
         """bool (Q,): the pair has two different instances."""
         return self.row != self.col
 
+    @property
+    def pairs(self) -> torch.Tensor:
+        """int64 (Q, 2): first and second instance of each pair."""
+        return torch.stack([self.row, self.col], 1)
+
     def place(self, row: torch.Tensor, col: torch.Tensor) -> torch.Tensor:
         """Places of pairs of instances (counted over the batch) of the same image."""
         return self.start[row] + self.position[col]

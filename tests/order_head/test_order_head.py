@@ -9,7 +9,7 @@ from detectron2.structures import BitMasks, Instances
 
 from occ_order.layers.instance_pairs import pair_layout
 from occ_order.modeling.roi_heads.mask_noise import MaskNoise
-from occ_order.modeling.roi_heads.order_head import OrderHead, cell_boxes, outward
+from occ_order.modeling.roi_heads.order_head import OrderHead, outward
 from occ_order.modeling.roi_heads.order_map import mask_cues
 from occ_order.modeling.roi_heads.order_matrices import order_losses, order_matrices, spread_orders
 from occ_order.modeling.roi_heads.order_relation import (
@@ -143,12 +143,9 @@ def test_outlines_that_the_map_sees():
     assert not mask_cues(masks, [2, 0])[1].any()
 
 
-def test_boxes_of_covers_and_their_coarser_ones():
-    cover = torch.zeros(2, 5, 6)
-    cover[0, 1:4, 3:6] = 0.2
-    boxes = cell_boxes(cover)
-    assert boxes.tolist() == [[3, 1, 6, 4], [0, 0, 0, 0]]
-    assert outward(boxes, 2).tolist() == [[0, 0, 2, 1], [0, 0, 0, 0]]
+def test_coarser_boxes_hold_the_finer_ones():
+    boxes = torch.tensor([[3, 1, 6, 4], [4, 8, 8, 9], [0, 0, 0, 0]])
+    assert outward(boxes, 2).tolist() == [[0, 0, 2, 1], [1, 2, 2, 3], [0, 0, 0, 0]]
 
 
 def test_geometry_by_hand():

@@ -13,9 +13,7 @@ from torch import nn
 from torchvision.ops import roi_align
 
 from occ_order.layers.instance_pairs import PairLayout
-
-MARGIN = 1.1
-"""Side of the square, in longer sides of the union box."""
+from occ_order.layers.pair_crops import square_around
 
 
 def close_pairs(boxes: torch.Tensor, layout: PairLayout, gap: float) -> torch.Tensor:
@@ -23,13 +21,6 @@ def close_pairs(boxes: torch.Tensor, layout: PairLayout, gap: float) -> torch.Te
     first, second = boxes[layout.row], boxes[layout.col]
     apart = torch.maximum(first, second)[:, :2] - torch.minimum(first, second)[:, 2:]
     return ((apart <= gap).all(1) & (layout.row < layout.col)).nonzero()[:, 0]
-
-
-def squares_around(boxes: torch.Tensor) -> torch.Tensor:
-    """Squares with the same centres, `MARGIN` times the longer side: float (K, 4)."""
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    half = (boxes[:, 2:] - boxes[:, :2]).amax(1, keepdim=True).clamp(min=1) * (MARGIN / 2)
-    return torch.cat([centre - half, centre + half], 1)
 
 
 class PairCrops(nn.Module):
@@ -83,7 +74,7 @@ class PairCrops(nn.Module):
         result = dense.new_zeros((len(layout.row), self.out_channels))
         if not len(close):
             return result + 0.0 * sum(p.sum() for p in self.parameters())
-        squares = squares_around(boxes.float())
+        squares = _corners(square_around(boxes, area=1.0))
         row, col = layout.row[close], layout.col[close]
         region = self._sampled(self.summary(dense), layout.image[row], squares)
         scale = cover.shape[-1] / dense.shape[-1]
@@ -100,6 +91,12 @@ class PairCrops(nn.Module):
         """(K, C, R, R) of chosen maps."""
         regions = torch.cat([index[:, None].to(squares), squares], 1)
         return roi_align(maps.float(), regions, self.size, 1.0, 1, aligned=True)
+
+
+def _corners(squares: torch.Tensor) -> torch.Tensor:
+    """float (K, 4): x0, y0, x1, y1 of squares given by centre and side (at least a cell)."""
+    centre, half = squares[:, :2], squares[:, 2:].clamp(min=1) / 2
+    return torch.cat([centre - half, centre + half], 1).float()
 
 
 def _down(in_channels: int, channels: int, norm: str) -> Conv2d:

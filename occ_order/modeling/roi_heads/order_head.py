@@ -16,6 +16,7 @@ from torch import nn
 
 from occ_order.layers.contact_pooling import find_contacts, pool_boxes, pool_contacts, pool_masks
 from occ_order.layers.instance_pairs import PairLayout, pair_layout
+from occ_order.layers.pair_crops import mask_boxes, union_boxes
 from occ_order.modeling.roi_heads.order_crops import PairCrops, close_pairs
 from occ_order.modeling.roi_heads.order_map import OrderMap, mask_cues
 from occ_order.modeling.roi_heads.order_relation import (
@@ -24,7 +25,6 @@ from occ_order.modeling.roi_heads.order_relation import (
     PairRelation,
     instance_geometry,
     pair_geometry,
-    union_boxes,
 )
 
 
@@ -136,18 +136,20 @@ class OrderHead(nn.Module):
     def _relate(self, dense, coarse, shared, fine, cover, size, layout: PairLayout):
         """Pools, and looks at every pair."""
         stride = self.map.stride
-        boxes = cell_boxes(cover)
+        boxes = mask_boxes(cover).long()
         area = cover.flatten(1).sum(1)
         contacts = find_contacts(cover, layout, self.contact_radius)
         meeting = pool_contacts(dense, contacts)
-        union = union_boxes(outward(boxes, self.map.depth), layout)
+        union = union_boxes(outward(boxes, self.map.depth), layout.pairs)
         around = pool_boxes(coarse, layout.image[layout.row], union)
         boxes = boxes.float()
         pairs = [meeting, meeting[layout.swapped], around]
         pairs.append(pair_geometry(boxes, area, contacts.length, layout))
         if self.crops is not None:
             close = close_pairs(boxes, layout, self.contact_radius)
-            pairs.append(self.crops(dense, fine, union_boxes(boxes, layout)[close], layout, close))
+            pairs.append(
+                self.crops(dense, fine, union_boxes(boxes, layout.pairs[close]), layout, close)
+            )
         instances = [
             pool_masks(dense, cover, layout),
             pool_masks(shared, _shrunk(cover, shared.shape[-2:], self.map.feature_level), layout),
@@ -169,19 +171,6 @@ def canonical_order(masks: torch.Tensor, layout: PairLayout) -> torch.Tensor:
     for key in (flat.sum(1), last, first, layout.image):
         order = order[torch.argsort(key[order], stable=True)]
     return order
-
-
-def cell_boxes(cover: torch.Tensor) -> torch.Tensor:
-    """int64 (M, 4): x0, y0, x1, y1 (exclusive) of the cells that are not empty; 0 without any."""
-    ends = []
-    for axis in (1, 2):  # over rows: which columns are used; over columns: which rows
-        used = (cover > 0).any(axis)
-        place = torch.arange(used.shape[1], device=cover.device)
-        low = torch.where(used, place, used.shape[1]).amin(1)
-        high = torch.where(used, place + 1, 0).amax(1)
-        ends.append((torch.minimum(low, high), high))
-    (x0, x1), (y0, y1) = ends
-    return torch.stack([x0, y0, x1, y1], 1)
 
 
 def outward(boxes: torch.Tensor, level: int) -> torch.Tensor:

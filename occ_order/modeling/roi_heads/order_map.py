@@ -77,9 +77,9 @@ class OrderMap(nn.Module):
         """
         super().__init__()
         level = (feature_stride // stride).bit_length() - 1
-        if feature_stride != stride << level or level > depth:
+        if stride < 2 or feature_stride != stride << level or level > depth:
             raise ValueError(
-                f"the order map of stride {stride} has levels of stride "
+                f"the order map of stride {stride} (at least 2) has levels of stride "
                 f"{[stride << k for k in range(depth + 1)]}, got features of {feature_stride}"
             )
         widths = [width * min(2**k, 4) for k in range(depth + 1)]

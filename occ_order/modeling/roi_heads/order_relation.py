@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from occ_order.layers.instance_pairs import PairLayout
+from occ_order.layers.pair_crops import union_boxes
 
 INSTANCE_CUES = 7
 PAIR_CUES = 14
@@ -48,12 +49,6 @@ def instance_geometry(boxes: torch.Tensor, area: torch.Tensor, size: torch.Tenso
     )
 
 
-def union_boxes(boxes: torch.Tensor, layout: PairLayout) -> torch.Tensor:
-    """(Q, 4): the smallest box around both boxes of each pair."""
-    first, second = boxes[layout.row], boxes[layout.col]
-    return torch.cat([torch.minimum(first, second)[:, :2], torch.maximum(first, second)[:, 2:]], 1)
-
-
 def pair_geometry(
     boxes: torch.Tensor, area: torch.Tensor, length: torch.Tensor, layout: PairLayout
 ) -> torch.Tensor:
@@ -72,7 +67,7 @@ def pair_geometry(
         much of the first, of the second, and of either.
     """
     first, second = boxes[layout.row], boxes[layout.col]
-    union = union_boxes(boxes, layout)
+    union = union_boxes(boxes, layout.pairs)
     sides = (union[:, 2:] - union[:, :2]).clamp(min=1)
     apart = (first - second) / sides.repeat(1, 2)
     common = torch.minimum(first, second)[:, 2:] - torch.maximum(first, second)[:, :2]
