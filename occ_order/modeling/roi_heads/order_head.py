@@ -17,7 +17,6 @@ from torch import nn
 from occ_order.layers.contact_pooling import find_contacts, pool_boxes, pool_contacts, pool_masks
 from occ_order.layers.instance_pairs import PairLayout, pair_layout
 from occ_order.layers.pair_crops import mask_boxes, union_boxes
-from occ_order.modeling.roi_heads.order_crops import PairCrops, close_pairs
 from occ_order.modeling.roi_heads.order_map import OrderMap, mask_cues
 from occ_order.modeling.roi_heads.order_relation import (
     INSTANCE_CUES,
@@ -50,9 +49,6 @@ class OrderHead(nn.Module):
         contact_radius: int,
         use_image: bool,
         map_norm: str,
-        crop_size: int = 0,
-        crop_channels: int = 32,
-        crop_features: int = 8,
     ) -> None:
         """Builds it; the arguments are the keys of MODEL.ORDER_HEAD."""
         super().__init__()
@@ -66,14 +62,9 @@ class OrderHead(nn.Module):
             feature_stride=shape.stride,
             norm=map_norm,
         )
-        pair_channels = 2 * width + self.map.widths[-1] + PAIR_CUES
-        self.crops = None
-        if crop_size:
-            self.crops = PairCrops(width, crop_features, crop_channels, crop_size, map_norm)
-            pair_channels += self.crops.out_channels
         self.relation = PairRelation(
             width + shape.channels + INSTANCE_CUES,
-            pair_channels,
+            2 * width + self.map.widths[-1] + PAIR_CUES,
             hidden,
             rounds,
         )
@@ -119,21 +110,18 @@ class OrderHead(nn.Module):
             return nothing.expand(0), nothing.expand(0, 3), layout
         images = _pad_to_multiple(images, self.map.size_divisibility)
         stacked = _stacked(masks, images.shape[-2:])
+        dense, coarse = self.map(images, mask_cues(stacked, layout.counts), shared)
+        cover = F.avg_pool2d(stacked.float()[None], self.map.stride)[0]
         # Rounding depends on the place of a row in a matrix product. Instances are looked at in an
         # order of their own, so that the one they come in shows in no bit of the answer.
-        order = canonical_order(stacked, layout)
-        stacked = stacked[order]
-        cues = mask_cues(stacked, layout.counts)
-        dense, coarse = self.map(images, cues, shared)
-        fine = F.avg_pool2d(stacked.float()[None], self.map.stride // 2)[0]
-        cover = F.avg_pool2d(fine[None], 2)[0]
+        order = canonical_order(cover, layout)
         scale = torch.tensor(sizes, device=images.device, dtype=torch.float32)[layout.image]
-        occlusion, depth = self._relate(dense, coarse, shared, fine, cover, scale, layout)
+        occlusion, depth = self._relate(dense, coarse, shared, cover[order], scale, layout)
         rank = torch.argsort(order)
         asked = layout.place(rank[layout.row], rank[layout.col])
         return occlusion[asked], depth[asked], layout
 
-    def _relate(self, dense, coarse, shared, fine, cover, size, layout: PairLayout):
+    def _relate(self, dense, coarse, shared, cover, size, layout: PairLayout):
         """Pools, and looks at every pair."""
         stride = self.map.stride
         boxes = mask_boxes(cover).long()
@@ -145,11 +133,6 @@ class OrderHead(nn.Module):
         boxes = boxes.float()
         pairs = [meeting, meeting[layout.swapped], around]
         pairs.append(pair_geometry(boxes, area, contacts.length, layout))
-        if self.crops is not None:
-            close = close_pairs(boxes, layout, self.contact_radius)
-            pairs.append(
-                self.crops(dense, fine, union_boxes(boxes, layout.pairs[close]), layout, close)
-            )
         instances = [
             pool_masks(dense, cover, layout),
             pool_masks(shared, _shrunk(cover, shared.shape[-2:], self.map.feature_level), layout),
@@ -158,17 +141,20 @@ class OrderHead(nn.Module):
         return self.relation(torch.cat(instances, 1), torch.cat(pairs, 1), layout)
 
 
-def canonical_order(masks: torch.Tensor, layout: PairLayout) -> torch.Tensor:
-    """int64 (M,): the instances of each image by first pixel, last pixel, area.
+def canonical_order(cover: torch.Tensor, layout: PairLayout) -> torch.Tensor:
+    """int64 (M,): the instances of each image by area, then by where their cells are.
+
+    Both are sums of few binary digits, exact in double precision; masks that agree in both are, but
+    for a freak of chance, the same.
 
     Args:
-        masks: bool (M, H, W), in the order of the layout.
+        cover: float (M, h, w), in the order of the layout.
         layout: the instances.
     """
-    flat = masks.flatten(1)
-    first, last = flat.byte().argmax(1), flat.flip(1).byte().argmax(1)
-    order = torch.arange(len(masks), device=masks.device)
-    for key in (flat.sum(1), last, first, layout.image):
+    cells = cover.flatten(1).double()
+    place = torch.arange(cells.shape[1], device=cells.device)
+    order = torch.arange(len(cells), device=cells.device)
+    for key in ((cells * place).sum(1), cells.sum(1), layout.image):
         order = order[torch.argsort(key[order], stable=True)]
     return order
 
