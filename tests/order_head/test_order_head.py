@@ -9,7 +9,7 @@ from detectron2.structures import BitMasks, Instances
 
 from occ_order.layers.instance_pairs import pair_layout
 from occ_order.modeling.roi_heads.mask_noise import MaskNoise
-from occ_order.modeling.roi_heads.order_head import OrderHead, outward
+from occ_order.modeling.roi_heads.order_head import OrderHead, covers, outward
 from occ_order.modeling.roi_heads.order_map import mask_cues
 from occ_order.modeling.roi_heads.order_matrices import order_losses, order_matrices, spread_orders
 from occ_order.modeling.roi_heads.order_relation import (
@@ -250,3 +250,12 @@ def test_dropped_instances_take_rows_and_columns_along():
     assert 5 < len(left) < 25
     assert left.gt_occlusion.tensor.shape == (len(left), len(left))
     assert MaskNoise(drop=0.0).drop(one) is one
+
+
+def test_how_much_of_a_cell_is_filled():
+    masks = torch.zeros(2, 8, 12, dtype=torch.bool)
+    masks[0, 1:6, 2:11] = True
+    masks[1] = True
+    expected = torch.nn.functional.avg_pool2d(masks.float()[None], 4)[0]
+    assert torch.equal(covers(masks, 4), expected)
+    assert covers(masks[:0], 4).shape == (0, 2, 3)

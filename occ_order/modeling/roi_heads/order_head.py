@@ -111,7 +111,7 @@ class OrderHead(nn.Module):
         images = _pad_to_multiple(images, self.map.size_divisibility)
         stacked = _stacked(masks, images.shape[-2:])
         dense, coarse = self.map(images, mask_cues(stacked, layout.counts), shared)
-        cover = F.avg_pool2d(stacked.float()[None], self.map.stride)[0]
+        cover = covers(stacked, self.map.stride)
         # Rounding depends on the place of a row in a matrix product. Instances are looked at in an
         # order of their own, so that the one they come in shows in no bit of the answer.
         order = canonical_order(cover, layout)
@@ -139,6 +139,14 @@ class OrderHead(nn.Module):
             instance_geometry(boxes * stride, area * stride**2, size),
         ]
         return self.relation(torch.cat(instances, 1), torch.cat(pairs, 1), layout)
+
+
+def covers(masks: torch.Tensor, stride: int) -> torch.Tensor:
+    """float32 (M, H / stride, W / stride): how much of a cell each of bool (M, H, W) fills."""
+    count, height, width = masks.shape
+    rows = masks.view(torch.uint8).reshape(count, height // stride, stride, width)
+    columns = sum(rows.unbind(2)).reshape(count, height // stride, width // stride, stride)
+    return columns.sum(3, dtype=torch.float32) / stride**2
 
 
 def canonical_order(cover: torch.Tensor, layout: PairLayout) -> torch.Tensor:

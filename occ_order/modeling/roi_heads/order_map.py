@@ -46,8 +46,8 @@ def _starts(counts: Sequence[int]) -> list[int]:
 class OrderMap(nn.Module):
     """A small U-net over the picture, the outlines of the masks and the backbone's features.
 
-    Its input is rearranged, not averaged, to `stride`, so no pixel of an outline is lost. It is
-    computed once for an image, whatever the number of instances.
+    The first convolution has a stride of `stride` and sees three cells a side, so no pixel of an
+    outline is lost. The map is computed once for an image, whatever the number of instances.
     """
 
     def __init__(
@@ -85,7 +85,9 @@ class OrderMap(nn.Module):
         widths = [width * min(2**k, 4) for k in range(depth + 1)]
         self.stride, self.feature_level = stride, level
         self.use_image = in_channels > 0
-        self.stem = _conv((in_channels + CUES) * stride**2, width, norm=norm)
+        self.stem = _conv(
+            in_channels + CUES, width, kernel=3 * stride, stride=stride, padding=stride, norm=norm
+        )
         self.lateral = Conv2d(feature_channels, widths[level], 1)
         self.down = nn.ModuleList(
             _conv(widths[k], widths[k + 1], stride=2, norm=norm) for k in range(depth)
@@ -113,7 +115,7 @@ class OrderMap(nn.Module):
             (I, width, h, w), and of the coarsest level (I, widths[-1], h', w').
         """
         seen = torch.cat([images, cues], 1) if self.use_image else cues
-        levels = [self.stem(F.pixel_unshuffle(seen, self.stride))]
+        levels = [self.stem(seen)]
         levels[0] = self._add_features(levels[0], features, 0)
         for k, (down, body) in enumerate(zip(self.down, self.body, strict=True), start=1):
             x = self._add_features(down(levels[-1]), features, k)
@@ -133,16 +135,24 @@ class OrderMap(nn.Module):
         return x + F.pad(lateral, missing)
 
 
-def _conv(in_channels: int, channels: int, *, stride: int = 1, norm: str) -> Conv2d:
+def _conv(
+    in_channels: int,
+    channels: int,
+    *,
+    kernel: int = 3,
+    stride: int = 1,
+    padding: int = 1,
+    norm: str,
+) -> Conv2d:
     conv = Conv2d(
         in_channels,
         channels,
-        3,
+        kernel,
         stride=stride,
-        padding=1,
+        padding=padding,
         bias=not norm,
         norm=get_norm(norm, channels),
         activation=F.relu,
     )
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    nn.init.kaiming_normal_(conv.weight, mode="fan_in", nonlinearity="relu")
     return conv
