@@ -143,3 +143,12 @@ def test_another_number_of_instances_is_refused(cfg, records, annotated):
     output = build(cfg, "area")([annotated(2)])[0]
     with pytest.raises(ValueError, match="image 0: 2 instances came back of 4 given masks"):
         GivenMaskOrder(cfg, "unused", "").row(records(1)[0], output)
+
+
+def test_a_disparity_network_by_its_name(cfg):
+    cfg.MODEL.DISPARITY.HEADS = []
+    cfg.MODEL.RESNETS.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+    cfg.MODEL.ORDER_BASELINE.DISPARITY_ARCHITECTURE = "InstaDepthNet"
+    with torch.device("meta"):
+        net = build(cfg, "disparity_median")
+    assert type(net.disparity_net).__name__ == "InstaDepthNet"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from detectron2.modeling import META_ARCH_REGISTRY
-from detectron2.structures import Instances
+from detectron2.structures import Instances, PolygonMasks
 
 import occ_order.modeling  # noqa: F401  (fills the registries)
 from occ_order.data.mappers import build_mapper
@@ -261,3 +262,11 @@ def test_the_published_start(cfg):
 
 def test_the_registry_has_it():
     assert META_ARCH_REGISTRY.get("PairwiseOrderNet") is PairwiseOrderNet
+
+
+def test_polygons_are_drawn(cfg):
+    found = Instances((40, 50))
+    outline = np.array([4.0, 5, 20, 5, 20, 30, 4, 30])
+    found.gt_masks, found.gt_classes = PolygonMasks([[outline], [outline + 9]]), torch.zeros(2)
+    result = build(cfg).eval()([{"image": torch.zeros(3, 40, 50), "instances": found}])[0]
+    assert result["instances"].pred_boxes.tensor.tolist() == [[4, 5, 20, 30], [13, 14, 29, 39]]
