@@ -26,12 +26,12 @@ def mask_boxes(masks: torch.Tensor) -> torch.Tensor:
     boxes = masks.new_zeros((len(masks), 4), dtype=torch.float32)
     if boxes.numel() == 0 or masks.shape[1] * masks.shape[2] == 0:
         return boxes
-    inside = masks != 0
+    inside = (masks != 0).view(torch.uint8)  # "any" of bools is a hundred times slower
     for axis, other in ((0, 1), (1, 2)):  # columns give x, rows give y
-        used = inside.any(dim=other).to(torch.uint8)
+        used = inside.amax(dim=other)
         boxes[:, axis] = used.argmax(1)
         boxes[:, axis + 2] = used.shape[1] - used.flip(1).argmax(1)
-    return boxes * inside.flatten(1).any(1, keepdim=True)
+    return boxes * inside.flatten(1).amax(1, keepdim=True)
 
 
 def union_boxes(boxes: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:

@@ -31,12 +31,15 @@ def mask_cues(masks: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
     right, below = torch.zeros_like(masks), torch.zeros_like(masks)
     torch.ne(masks[:, :, :-1], masks[:, :, 1:], out=right[:, :, :-1])
     torch.ne(masks[:, :-1], masks[:, 1:], out=below[:, :-1])
-    cues = []
-    for start, count in zip(_starts(counts), counts, strict=True):
-        own = slice(start, start + count)
-        twice = masks[own].sum(0, dtype=torch.int32) > 1
-        cues += [masks[own].any(0), twice, right[own].any(0), below[own].any(0)]
-    return torch.stack(cues).float().reshape(len(counts), CUES, *masks.shape[1:])
+    cues = torch.zeros((len(counts), CUES, *masks.shape[1:]), device=masks.device)
+    for image, (start, count) in enumerate(zip(_starts(counts), counts, strict=True)):
+        if count:
+            own = slice(start, start + count)
+            cues[image, 1] = masks[own].sum(0, dtype=torch.int32) > 1
+            for channel, part in ((0, masks), (2, right), (3, below)):
+                # The largest of bytes is found a hundred times faster than "any" of bools.
+                cues[image, channel] = part[own].view(torch.uint8).amax(0)
+    return cues
 
 
 def _starts(counts: Sequence[int]) -> list[int]:
