@@ -277,6 +277,7 @@ def test_refinement_of_the_map_trains_too(tiny_net, layered_input) -> None:
 # -------------------------------------------------------------------------------- configurations
 
 YAMLS = sorted((ROOT / "configs" / "SLN").glob("*.yaml"))
+YAMLS.append(ROOT / "configs" / "quick_schedules" / "sln_instant_test.yaml")
 
 
 @pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.stem)
