@@ -11,7 +11,8 @@ The YAML file holds
       - {name: area, config: configs/InstaOrder/area.yaml, train: false}
       - {name: Mask R-CNN + area, config: y.yaml, weights_from: Mask R-CNN}  # trained in that row
       - {name: long, config: x.yaml, iterations: 2000}  # instead of measuring how many fit
-    columns: {F1: occlusion/f1, WHDR: depth/whdr_all}   # heading: task/metric of the evaluators
+    columns: {F1: occlusion/f1, WHDR: depth/whdr_all}   # heading: task/metric of the evaluators,
+                                      # data set/task/metric where DATASETS.TEST names several
 
 "{output}" in opts is the output folder: {output}/instaordernet_o/model_final.pth is what the first
 row has trained. A row is trained with one thread; how many iterations fit into the time is measured
@@ -127,6 +128,14 @@ def run_row(row: dict[str, Any], table: dict[str, Any], output: Path) -> None:
         train_net(row, folder)
 
 
+def score_of(scores: dict[str, Any], key: str) -> float | None:
+    """The score that a column names, "task/metric" or "data set/task/metric"; None if absent."""
+    *parents, metric = key.split("/")
+    for name in parents:
+        scores = scores.get(name, {})
+    return scores.get(metric)
+
+
 def cells_of(row: dict[str, Any], table: dict[str, Any], output: Path) -> list[str]:
     """A row of the table as text: name, scores, CPU minutes, iterations."""
     folder = folder_of(output, row["name"])
@@ -134,8 +143,7 @@ def cells_of(row: dict[str, Any], table: dict[str, Any], output: Path) -> list[s
     scores = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     cells = [row["name"]]
     for key in table["columns"].values():
-        task, metric = key.split("/", 1)
-        value = None if scores is None else scores.get(task, {}).get(metric)
+        value = score_of(scores or {}, key)
         cells.append("-" if value is None else f"{value:.2f}")
     if not trained(row) or scores is None:
         return [*cells, "-", "-"]
