@@ -171,8 +171,12 @@ class Trainer(DefaultTrainer):
 
 
 def _distributed(model: nn.Module) -> nn.Module:
-    """The model wrapped for several processes; on CPUs, too, where no device may be named."""
-    on_cpu = next(model.parameters()).device.type == "cpu"
-    return create_ddp_model(
-        model, broadcast_buffers=False, **({"device_ids": None} if on_cpu else {})
-    )
+    """The model wrapped for several processes; on CPUs, too, where no device may be named.
+
+    Unused parameters are looked for: a head that reads one level of a feature pyramid leaves the
+    outputs of the others without a gradient.
+    """
+    parameter = next(model.parameters(), None)
+    on_cpu = parameter is None or parameter.device.type == "cpu"
+    options = {"broadcast_buffers": False, "find_unused_parameters": True}
+    return create_ddp_model(model, **options, **({"device_ids": None} if on_cpu else {}))

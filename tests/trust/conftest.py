@@ -57,5 +57,6 @@ def ask(tmp_path_factory):
             return answer["value"]
 
         yield call
-        server.stdin.close()
-        server.wait(timeout=30)
+        server.kill()  # it keeps nothing that an orderly end would save, and that takes seconds
+        server.wait()
+        server.stdin.close(), server.stdout.close()

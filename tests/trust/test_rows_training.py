@@ -210,6 +210,12 @@ def test_row_27_interrupted_and_resumed_ends_with_the_same_weights(toy, pictures
     assert resumed.scheduler.get_last_lr() == whole.scheduler.get_last_lr()
 
 
+def test_row_27_two_processes_resumed_end_with_the_same_weights(ask, tmp_path):
+    first, second = ask("train_together", str(tmp_path), 2)
+    assert first["start"] == second["start"] == 4
+    assert first["whole"] == second["whole"] == first["resumed"] == second["resumed"]
+
+
 # --- the loader that makes it so
 
 

@@ -412,6 +412,35 @@ def evaluations(folder, number):
     return launched(folder, number, work)
 
 
+def weights_of(trainer):
+    """All weights as one list, exactly."""
+    model = getattr(trainer.model, "module", trainer.model)
+    return torch.cat([value.flatten() for value in model.state_dict().values()]).tolist()
+
+
+def train_together(folder, number):
+    """Trains in several processes, whole and resumed; a NaN in the last process.
+
+    Returns:
+        For each process {"whole", "resumed": weights, "stopped": what the NaN makes it say}.
+    """
+    write_pictures(folder)
+    opts = ("SOLVER.IMS_PER_BATCH", 2 * number, "SOLVER.MAX_ITER", 8, "DATASETS.TEST", ())
+
+    def work(rank):
+        cfg = config(folder, Path(folder, "out"), *opts)
+        whole = weights_of(train(cfg))
+        comm.synchronize()
+        if rank == 0:
+            Path(cfg.OUTPUT_DIR, "model_final.pth").unlink()
+            Path(cfg.OUTPUT_DIR, "model_0000007.pth").unlink()
+        comm.synchronize()
+        resumed = train(cfg, resume=True)
+        return {"whole": whole, "resumed": weights_of(resumed), "start": resumed.start_iter}
+
+    return launched(folder, number, work)
+
+
 # --- a process that does this for the tests: one line of JSON in, one out
 
 
@@ -429,7 +458,12 @@ def serve():
         print(json.dumps(answer), file=answers, flush=True)
 
 
-SERVED = {"kills": kills, "full_disk": full_disk, "evaluations": evaluations}
+SERVED = {
+    "kills": kills,
+    "full_disk": full_disk,
+    "evaluations": evaluations,
+    "train_together": train_together,
+}
 
 if __name__ == "__main__":
     serve()
