@@ -34,6 +34,8 @@ def resolve_inside(root: str | os.PathLike, file_name: str) -> Path:
         ValueError: empty, absolute, a drive letter, a backslash, a NUL, a ".." component, or a
             symbolic link that leads out of the folder.
     """
+    if not isinstance(file_name, str):
+        raise ValueError(f"a file name must be text, got {file_name!r:.60}")
     path = Path(join_path(root, file_name))
     if not path.resolve().is_relative_to(Path(root).resolve()):
         raise ValueError(f"{file_name!r} is a link that leads out of the folder {os.fspath(root)}")

@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from occ_order import masks
-from occ_order.data.datasets.checks import DataError, show
+from occ_order.data.datasets.checks import DataError, finite, show
 from occ_order.data.picture import DAMAGE
 from occ_order.data.safe_paths import resolve_inside
 
@@ -192,7 +192,8 @@ def _from_json(path: Path, size: tuple[int, int], image_name: str | None) -> Use
     image = _image_named(path, images, image_name)
     if "instances" in image:
         return _from_entries(path, size, _objects(path, image, "instances"), {}, "instance")
-    names = {c.get("id"): str(c.get("name", "")) for c in _objects(path, data, "categories")}
+    categories = _objects(path, data, "categories")
+    names = {c["id"]: str(c.get("name", "")) for c in categories if type(c.get("id")) is int}
     number = image.get("id")
     entries = [a for a in _objects(path, data, "annotations") if a.get("image_id") == number]
     stated = (image.get("height", size[0]), image.get("width", size[1]))
@@ -247,9 +248,9 @@ def _from_entries(
     stack = np.zeros((len(entries), *size), bool)
     found = UserMasks(stack, [])
     found.category_ids, found.names, found.scores = [], [], []
-    images = {entry.get("image_id") for entry in entries if isinstance(entry, dict)}
-    if len(images) > 1:
-        raise DataError(f"{path}: results of {len(images)} images; only those of one are wanted")
+    images = [entry.get("image_id") for entry in entries if isinstance(entry, dict)]
+    if any(image != images[0] for image in images):
+        raise DataError(f"{path}: results of several images; only those of one are wanted")
     for k, entry in enumerate(entries):
         if not isinstance(entry, dict) or "segmentation" not in entry:
             raise DataError(f"{path}: {word} {k} must have a 'segmentation', got {show(entry)}")
@@ -259,8 +260,10 @@ def _from_entries(
         )
         where = f"{path}: {word} {show(number)}"
         stack[k] = masks.decode(entry["segmentation"], *size, name=where)
-        if type(category) is not int or type(score) not in (int, float):
-            raise DataError(f"{where}: wrong category_id or score: {show((category, score))}")
+        types = type(number) in (int, str), type(category) is int, type(score) in (int, float)
+        if not all(types) or not finite([score]):
+            found_here = show((number, category, score))
+            raise DataError(f"{where}: wrong id, category_id or score: {found_here}")
         found.ids.append(number)
         found.category_ids.append(category)
         name = entry.get("name") or entry.get("category") or category_names.get(category, "")

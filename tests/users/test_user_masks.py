@@ -163,7 +163,7 @@ def test_a_coco_results_list(tmp_path):
     found = load_masks(write(tmp_path, entries), SIZE)
     assert found.ids == [1] and found.scores == [0.5] and found.category_ids == [7]
     entries.append({**entries[0], "image_id": 4})
-    with pytest.raises(ValueError, match="results of 2 images"):
+    with pytest.raises(ValueError, match="results of several images"):
         load_masks(write(tmp_path, entries), SIZE)
 
 
@@ -189,7 +189,10 @@ def test_order_results_and_labelme(tmp_path, records, categories):
         (coco(), "2 images; name the one that is meant"),
         ([1], "entry 0 must have a 'segmentation', got 1"),
         ([{"segmentation": {"size": [6, 8], "counts": [1]}}], "m.json: entry 1: .*sum"),
-        ([{"segmentation": masks.encode(ONE), "score": "x"}], "entry 1: wrong category_id or"),
+        (
+            [{"segmentation": masks.encode(ONE), "score": "x"}],
+            "entry 1: wrong id, category_id",
+        ),
         (coco(annotations=3), "'annotations' must be a list of objects"),
         ({"shapes": [], "imageHeight": 9, "imageWidth": 8}, r"has height and width \(9, 8\)"),
     ],
