@@ -1,0 +1,61 @@
+"""Every configuration of InstaDepthNet builds; the published ones say what the paper says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("detectron2")
+
+from detectron2.data import DatasetCatalog  # noqa: E402
+
+from occ_order.config import load_cfg  # noqa: E402
+from occ_order.data.mappers import build_mapper  # noqa: E402
+from occ_order.evaluation import EVALUATOR_REGISTRY  # noqa: E402
+from occ_order.modeling.disparity import InstaDepthNet  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / "configs" / "InstaDepthNet").glob("*.yaml"))
+QUICK = ROOT / "configs" / "quick_schedules" / "insta_depth_od_instant_test.yaml"
+
+
+@pytest.mark.parametrize("path", [*CONFIGS, QUICK], ids=lambda path: path.stem)
+def test_configurations_build(path):
+    cfg = load_cfg(path)
+    with torch.device("meta"):
+        model = InstaDepthNet(cfg)
+    assert list(model.heads) == list(cfg.MODEL.DISPARITY.HEADS)
+    assert set(cfg.DATASETS.TRAIN + cfg.DATASETS.TEST) - set(DatasetCatalog.list()) <= {
+        "scenes_quick_train_instaorder"
+    }
+    assert all(name in EVALUATOR_REGISTRY for name in cfg.TEST.EVALUATORS)
+    build_mapper(cfg, is_train=True)
+
+
+@pytest.mark.parametrize("kind", ["d", "od"])
+def test_published_settings(kind):
+    """Paper, Section 5.3 and supplement A4: 384 x 384, 58,000 iterations of 48 pairs at 1e-4."""
+    cfg = load_cfg(ROOT / f"configs/InstaDepthNet/instadepthnet_{kind}_instaorder.yaml")
+    own, loss = cfg.MODEL.DISPARITY, cfg.MODEL.DISPARITY.LOSS
+    assert own.INPUT_SIZE == [384, 384] and own.ACTIVATION == "relu"
+    assert own.HEADS == ["depth", "occlusion"][: len(kind)]
+    weights = loss.OCCLUSION, loss.DEPTH, loss.DISPARITY, loss.SMOOTHNESS
+    assert weights == (1.0, 1.0, 1.0, 0.1) and (loss.DISTINCT, loss.OVERLAP) == (0.9, 0.1)
+    solver = cfg.SOLVER
+    assert (solver.BASE_LR, solver.IMS_PER_BATCH, solver.MAX_ITER) == (1e-4, 48, 58000)
+    assert cfg.MODEL.PAIRWISE.SAMPLER.NAME == "depth"
+    assert cfg.MODEL.PAIRWISE.SAMPLER.PAIRS_PER_IMAGE == 1
+
+
+def test_training_samples_have_pairs_and_test_pictures_need_no_annotation(tiny_cfg, scenes):
+    cfg = tiny_cfg("MODEL.PAIRWISE.SAMPLER.PAIRS_PER_IMAGE", "5")
+    record = DatasetCatalog.get("tiny_instaorder")[0]
+    sample = build_mapper(cfg, is_train=True)(record)
+    depth = sample["instances"].gt_depth.tensor
+    assert sample["pairs"].shape == (5, 2)
+    assert (depth[tuple(sample["pairs"].T)] >= 0).all()
+    plain = build_mapper(cfg, is_train=False)(DatasetCatalog.get("tiny_diw")[0])
+    assert plain["image"].shape == (3, 64, 64) and "instances" not in plain
+    assert (plain["height"], plain["width"], plain["image_id"]) == (64, 64, 0)
