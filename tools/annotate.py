@@ -13,8 +13,8 @@ is settled when two have said the same (--agree 1 for somebody alone). OUTPUT ge
     instances.json   the instances that it refers to
 
 The latter two are written by the button "write files", when the program ends (Ctrl+C), and by
---write alone. Start it again with the same arguments to go on. The page can be reached from this
-machine only.
+--write alone. Start it again with the same arguments to go on; one program at a time for a folder.
+The page can be reached from this machine only.
 """
 
 from __future__ import annotations

@@ -313,7 +313,8 @@ def save_psd(path: str | os.PathLike, layers: Sequence[Layer]) -> None:
     """Writes layers as a Photoshop file; the photograph itself is its merged picture.
 
     Layers are named "000 name", numbered front to back as the PNG files are, and cut to what they
-    show. In the file, and in psd-tools, the list runs from the bottom: background first.
+    show. In the file, and in psd-tools, the list runs from the bottom: background first. psd-tools
+    may draw the merged picture anew, which takes seconds for large photographs.
 
     Args:
         path: file to write.
