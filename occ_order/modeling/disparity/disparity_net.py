@@ -115,13 +115,6 @@ class DisparityNet(nn.Module):
             ]
         )
         self.activation = ACTIVATIONS[activation]()
-        for name, layer in self.named_modules():
-            # PyTorch's own start lets the signal fade from layer to layer, and there is no
-            # normalisation here to bring it back.
-            if isinstance(layer, nn.Conv2d) and not name.startswith("encoder."):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
 
     def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Disparity and the encoder's features.
