@@ -25,6 +25,9 @@ MAX_PIXELS = 2**28
 COORDINATE_LIMIT = 10.0
 """Polygon coordinates may lie up to this many times the longer image side outside the image."""
 
+MAX_STACK = 2**32
+"""Most pixels of all masks of one image together (one byte each, 4 GiB); more is refused."""
+
 MAX_POLYGON_LENGTH = 2_000_000
 """Longest outline, in pixels and summed over the polygons of one instance, that is rasterised.
 
@@ -103,13 +106,20 @@ def decode_all(
         bool (N, H, W); (0, H, W) for no segmentations.
 
     Raises:
-        ValueError: as :func:`decode`, or not as many names as segmentations.
+        ValueError: as :func:`decode`, not as many names as segmentations, or more pixels in all
+            than :data:`MAX_STACK`.
     """
     if names is None:
         names = [f"mask {k}" for k in range(len(segmentations))]
     if len(names) != len(segmentations):
         raise ValueError(f"got {len(names)} names for {len(segmentations)} segmentations")
     height, width = _check_size(height, width, "")
+    if len(segmentations) * height * width > MAX_STACK:
+        raise ValueError(
+            f"{len(segmentations)} masks of {height} x {width} would take "
+            f"{len(segmentations) * height * width / 2**30:.1f} GiB, more than the limit of "
+            f"{MAX_STACK / 2**30:.0f} GiB: use smaller images or fewer instances at a time"
+        )
     out = np.zeros((len(segmentations), height, width), dtype=bool)
     for k, segmentation in enumerate(segmentations):
         out[k] = decode(segmentation, height, width, name=names[k])
