@@ -23,10 +23,9 @@ def _add_network(own: CfgNode) -> None:
     own.NUM_CLASSES = 1  # without background; 1 = every instance is of the one class
     own.IN_FEATURE = "res5"
     own.AUX_FEATURE = "res4"
-    # A finer feature that is taken in before the logits; "" as in the paper. Small pictures need
-    # it: stride 8 does not tell their boundaries apart.
-    own.SKIP_FEATURE = ""
-    own.SKIP_CHANNELS = 48
+    # Finer features that are added before the logits, from coarse to fine; none in the paper. Small
+    # pictures need them: stride 8 does not tell their boundaries apart.
+    own.SKIP_FEATURES = []
     own.BINS = [1, 2, 3, 6]  # of the pyramid pooling
     own.PPM_CHANNELS = 512
     own.CHANNELS = 512  # of the bottleneck
@@ -35,9 +34,9 @@ def _add_network(own: CfgNode) -> None:
     own.NORM = "BN"
     # Depth of the 3-D deconvolution over [e, b]; 9: all five see all five; 1: separate (Table 5).
     own.JOINT_DEPTH_KERNEL = 9
-    # Channels of two convolutions that correct the upsampled logits with the picture beside them;
-    # 0 as in the paper. In small pictures a boundary must be right to the pixel.
-    own.REFINE_CHANNELS = 0
+    # Whether each cell of the feature map adds a correction of its own to each of its pixels; not
+    # in the paper. In small pictures a boundary must be right to the pixel.
+    own.SUBPIXEL = False
 
 
 def _add_losses(own: CfgNode) -> None:

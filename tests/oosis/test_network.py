@@ -34,7 +34,7 @@ def test_sizes_of_the_worked_example(tiny_cfg):
     model = build_model(tiny_cfg).eval()
     x = torch.zeros(1, 3, 225, 225)
     assert model.backbone(x)["res5"].shape[-2:] == (29, 29)
-    features = model._features(x)
+    features = model.backbone(x)
     logits = model.head(features)
     assert logits.semantic.shape == (1, 2, 225, 225)
     assert logits.orientation.shape == (1, 4, 225, 225)
@@ -45,7 +45,7 @@ def test_sizes_of_the_worked_example(tiny_cfg):
     "opts",
     [
         [],
-        ["MODEL.OOSIS.SKIP_FEATURE", "res2", "MODEL.OOSIS.REFINE_CHANNELS", 4],
+        ["MODEL.OOSIS.SKIP_FEATURES", ["res4", "res2"], "MODEL.OOSIS.SUBPIXEL", True],
         ["MODEL.OOSIS.AUX_TASKS", ["semantic", "orientation", "boundary"]],
         ["MODEL.OOSIS.DECODER", "classes", "MODEL.OOSIS.JOINT_DEPTH_KERNEL", 1],
         ["MODEL.OOSIS.NUM_CLASSES", 4, "MODEL.OOSIS.AUX_WEIGHT", 0.0],
@@ -180,7 +180,7 @@ def train(model: OOSIS, inputs: list[dict], iterations: int) -> None:
 
 def test_overfitting_four_scenes_gives_their_instances_and_order(tiny_cfg, record):
     tiny_cfg.MODEL.OOSIS.merge_from_list(
-        ["SKIP_FEATURE", "res2", "REFINE_CHANNELS", 16, "CHANNELS", 32]
+        ["SKIP_FEATURES", ["res2"], "SUBPIXEL", True, "CHANNELS", 32]
     )
     mapping = build_mapper(tiny_cfg, is_train=True)
     chosen = [painted(layout, seed) for seed, layout in enumerate(LAYOUTS)]

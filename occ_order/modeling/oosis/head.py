@@ -24,9 +24,6 @@ Targets = Mapping[str, torch.Tensor]
 
 TASKS = ("semantic", "orientation", "boundary")
 
-PICTURE = "picture"
-"""Key of the normalised picture beside the backbone's features, for the refinement."""
-
 
 class Logits(NamedTuple):
     """What the network says about each pixel, before softmax and sigmoid.
@@ -48,7 +45,7 @@ class Logits(NamedTuple):
 class OOSISHead(nn.Module):
     """Pyramid pooling, bottleneck, the logit layers s, b and e, and their deconvolutions.
 
-    Beside PSPNet's trunk it can take in a finer map (`skip_feature`): small pictures have their
+    Beside PSPNet's trunk it can take in finer maps (`skip_features`): small pictures have their
     boundaries within a few pixels of one another, closer than stride 8 can tell apart.
     """
 
@@ -60,16 +57,15 @@ class OOSISHead(nn.Module):
         num_classes: int,
         in_feature: str = "res5",
         aux_feature: str = "res4",
-        skip_feature: str = "",
+        skip_features: Sequence[str] = (),
         ppm_channels: int = 512,
         bins: Sequence[int] = (1, 2, 3, 6),
         channels: int = 512,
-        skip_channels: int = 48,
         aux_channels: int = 256,
         dropout: float = 0.1,
         norm: str = "BN",
         joint_depth_kernel: int = 9,
-        refine_channels: int = 0,
+        subpixel: bool = False,
         order_labels: int = 0,
         loss_weights: Sequence[float] = (1.0, 1.0, 1.0),
         boundary_loss_name: str = "weighted_ce",
@@ -85,17 +81,17 @@ class OOSISHead(nn.Module):
             num_classes: K - 1, without background.
             in_feature: what is pooled and classified.
             aux_feature: what the auxiliary head looks at in training; "" for none.
-            skip_feature: a finer map to take in; "" for none, as in the paper.
+            skip_features: finer maps to take in, from coarse to fine; none in the paper.
             ppm_channels: channels of each pooled branch.
             bins: regions a side of each branch.
             channels: of the bottleneck, which the logit layers see.
-            skip_channels: to which the finer map is reduced.
             aux_channels: of the auxiliary head.
             dropout: probability that a channel of the bottleneck is dropped.
             norm: Detectron2's name of a normalisation.
             joint_depth_kernel: depth of the joint 3-D deconvolution over [e, b]; 1 = separate.
-            refine_channels: of two convolutions that correct the upsampled logits with the picture
-                beside them; 0 = none, as in the paper.
+            subpixel: add to the upsampled logits what each cell of the feature map says about its
+                own t x t pixels; the bilinear kernels alone cannot draw a line of one pixel. Not in
+                the paper.
             order_labels: L, largest order label predicted as a class; 0 = not predicted.
             loss_weights: of the semantic, boundary and orientation terms.
             boundary_loss_name: one of `occ_order.losses.oosis.BOUNDARY_LOSSES`.
@@ -111,25 +107,20 @@ class OOSISHead(nn.Module):
         unknown = set(aux_tasks) - set(TASKS)
         if unknown:
             raise ValueError(f"auxiliary tasks: got {sorted(unknown)}, expected some of {TASKS}")
-        self.in_feature, self.skip_feature = in_feature, skip_feature
+        self.in_feature, self.skip_features = in_feature, tuple(skip_features)
         self.num_logits = (num_classes + 1, 4, 1)
-        self.stride = input_shape[skip_feature or in_feature].stride
+        self.stride = input_shape[(in_feature, *skip_features)[-1]].stride
         source = input_shape[in_feature].channels
         self.pool = PyramidPooling(source, ppm_channels, bins, lambda n: get_norm(norm, n))
         self.bottleneck = _conv3(self.pool.out_channels, channels, norm)
         self.dropout = nn.Dropout2d(dropout)
-        self.skip = self.merge = None
-        if skip_feature:
-            finer = input_shape[skip_feature].channels
-            self.skip = Conv2d(
-                finer,
-                skip_channels,
-                1,
-                bias=False,
-                norm=get_norm(norm, skip_channels),
-                activation=F.relu,
+        self.skips = nn.ModuleList(
+            Conv2d(
+                input_shape[name].channels, channels, 1, bias=False, norm=get_norm(norm, channels)
             )
-            self.merge = _conv3(channels + skip_channels, channels, norm)
+            for name in skip_features
+        )
+        self.merge = _conv3(channels, channels, norm) if skip_features else None
         self.semantic = nn.Conv2d(channels, num_classes + 1, 1)
         self.boundary = nn.Conv2d(channels, 1, 1)
         self.orientation = nn.Conv2d(channels, 4, 1)
@@ -137,15 +128,12 @@ class OOSISHead(nn.Module):
         self.semantic_up = ChannelDeconv(num_classes + 1, self.stride)
         self.joint_up = JointDeconv(5, self.stride, joint_depth_kernel)
         self.order_up = ChannelDeconv(order_labels + 1, self.stride) if order_labels else None
-        self.refine = None
-        if refine_channels:
+        self.subpixel = None
+        if subpixel:
             outputs = sum(self.num_logits) + (order_labels + 1 if order_labels else 0)
-            self.refine = nn.Sequential(
-                _conv3(3 + outputs, refine_channels, norm),
-                nn.Conv2d(refine_channels, outputs, 3, padding=1),
-            )
-            nn.init.normal_(self.refine[1].weight, std=0.01)  # starts as plain upsampling
-            nn.init.zeros_(self.refine[1].bias)
+            self.subpixel = nn.Conv2d(channels, outputs * self.stride**2, 1)
+            nn.init.normal_(self.subpixel.weight, std=0.01)  # starts as plain upsampling
+            nn.init.zeros_(self.subpixel.bias)
         self.aux = None
         self.aux_feature, self.aux_tasks, self.aux_weight = aux_feature, aux_tasks, aux_weight
         if aux_feature and aux_tasks and aux_weight:
@@ -172,16 +160,15 @@ class OOSISHead(nn.Module):
             "num_classes": own.NUM_CLASSES,
             "in_feature": own.IN_FEATURE,
             "aux_feature": own.AUX_FEATURE,
-            "skip_feature": own.SKIP_FEATURE,
+            "skip_features": own.SKIP_FEATURES,
             "ppm_channels": own.PPM_CHANNELS,
             "bins": own.BINS,
             "channels": own.CHANNELS,
-            "skip_channels": own.SKIP_CHANNELS,
             "aux_channels": own.AUX_CHANNELS,
             "dropout": own.DROPOUT,
             "norm": own.NORM,
             "joint_depth_kernel": own.JOINT_DEPTH_KERNEL,
-            "refine_channels": own.REFINE_CHANNELS,
+            "subpixel": own.SUBPIXEL,
             "order_labels": own.ORDER_LABELS if own.DECODER == "classes" else 0,
             "loss_weights": own.LOSS_WEIGHTS,
             "boundary_loss_name": own.BOUNDARY_LOSS,
@@ -192,16 +179,13 @@ class OOSISHead(nn.Module):
         }
 
     def forward(self, features: Features) -> Logits:
-        """Logits at full resolution, H = t k + 1 for features of k + 1.
-
-        Args:
-            features: of the backbone, and the picture (N, 3, H, W) as `PICTURE`.
-        """
+        """Logits at full resolution, H = t k + 1 for features of k + 1."""
         x = self.bottleneck(self.pool(features[self.in_feature]))
-        if self.skip is not None:
-            finer = self.skip(features[self.skip_feature])
-            x = F.interpolate(x, size=finer.shape[-2:], mode="bilinear", align_corners=True)
-            x = self.merge(torch.cat([x, finer], 1))
+        for name, lateral in zip(self.skip_features, self.skips, strict=True):
+            finer = lateral(features[name])
+            x = finer + F.interpolate(x, finer.shape[-2:], mode="bilinear", align_corners=True)
+        if self.merge is not None:
+            x = self.merge(x)
         x = self.dropout(x)
         maps = [self.semantic_up(self.semantic(x))]
         maps.append(self.joint_up(torch.cat([self.orientation(x), self.boundary(x)], 1)))
@@ -209,8 +193,9 @@ class OOSISHead(nn.Module):
             maps.append(self.order_up(self.order(x)))
         sizes = [self.num_logits[0], 4, 1, *(part.shape[1] for part in maps[2:])]
         stack = torch.cat(maps, 1)
-        if self.refine is not None:
-            stack = stack + self.refine(torch.cat([features[PICTURE], stack], 1))
+        if self.subpixel is not None:
+            cells = F.pixel_shuffle(self.subpixel(x), self.stride)
+            stack = stack + cells[..., : stack.shape[-2], : stack.shape[-1]]
         semantic, orientation, boundary, *order = stack.split(sizes, 1)
         return Logits(semantic, orientation, boundary[:, 0], order[0] if order else None)
 

@@ -18,7 +18,7 @@ from occ_order.losses.oosis import IGNORE
 from occ_order.masks import bounding_box
 from occ_order.modeling.oosis.decoding import Decoder
 from occ_order.modeling.oosis.deferred import DeferredOutput, Workers
-from occ_order.modeling.oosis.head import PICTURE, OOSISHead
+from occ_order.modeling.oosis.head import OOSISHead
 from occ_order.modeling.oosis.maps import (
     Maps,
     composed,
@@ -136,7 +136,7 @@ class OOSIS(nn.Module):
         """Losses in training, results otherwise."""
         if self.training:
             batch = torch.stack(_same_size([self._normalised(x) for x in inputs], 0.0))
-            features = self._features(pad_to_grid(batch, self.multiple))
+            features = self.backbone(pad_to_grid(batch, self.multiple))
             return self.head.losses(features, self._targets(inputs))
         return [self._infer(one) for one in inputs]
 
@@ -154,16 +154,13 @@ class OOSIS(nn.Module):
             )
         crop, stride = self.sliding
         return predict_maps(
-            lambda batch: probabilities(self.head(self._features(batch))),
+            lambda batch: probabilities(self.head(self.backbone(batch))),
             self._normalised(one),
             multiple=self.multiple,
             crop=crop,
             stride=stride,
             flip=self.flip,
         )
-
-    def _features(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {**self.backbone(batch), PICTURE: batch}
 
     def _normalised(self, one: Mapping[str, Any]) -> torch.Tensor:
         return (one["image"].to(self.device).float() - self.pixel_mean) / self.pixel_std
