@@ -125,7 +125,8 @@ def instance_disparity_loss(
     if not usable.any():
         return disparity.float().sum() * 0.0
     disparity, first, second = disparity[usable].float(), first[usable], second[usable]
-    mean = disparity.detach().flatten(1).mean(1).clamp(min=1e-6)
+    mean = disparity.detach().flatten(1).mean(1)
+    mean = torch.where(mean > 1e-12, mean, torch.ones_like(mean))  # a map of zeros has no scale
     signed = (sign[usable] / mean)[:, None, None] * disparity
     top = _top(signed, second, temperature)
     bottom = -_top(-signed, first, temperature)

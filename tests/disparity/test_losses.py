@@ -195,8 +195,16 @@ def test_descent_puts_random_maps_in_order(temperature):
 def test_scale_of_the_map_does_not_matter():
     pairs = random_pairs(2)
     loss = instance_disparity_loss(*pairs)
-    large = instance_disparity_loss(1000 * pairs[0], *pairs[1:])
-    assert loss.item() == pytest.approx(large.item(), rel=1e-5)
+    for scale in (1000, 1e-9):
+        scaled = instance_disparity_loss(scale * pairs[0], *pairs[1:])
+        assert loss.item() == pytest.approx(scaled.item(), rel=1e-4)
+
+
+def test_a_map_of_zeros_pays_the_margin_and_has_a_finite_gradient():
+    disparity = torch.zeros(1, 1, 7, requires_grad=True)
+    loss = instance_disparity_loss(disparity, A, B, PLUS, margin=0.1)
+    loss.backward()
+    assert loss.item() == pytest.approx(0.1) and disparity.grad.abs().max() < 1
 
 
 def test_soft_extremes_approach_hard_ones():
