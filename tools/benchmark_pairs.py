@@ -75,13 +75,14 @@ def scene_input(number: int, size: int) -> dict:
 
 
 def _model(config: str, weights: str, device: str):
-    from detectron2.checkpoint import DetectionCheckpointer
     from detectron2.modeling import build_model
+
+    from occ_order.checkpoint import OrderCheckpointer
 
     torch.manual_seed(0)
     model = build_model(load_cfg(config, ["MODEL.DEVICE", device])).eval()
     if weights:
-        DetectionCheckpointer(model).load(weights)
+        OrderCheckpointer(model).load(weights)
     return model
 
 

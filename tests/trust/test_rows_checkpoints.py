@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import os
 import pickle
@@ -343,3 +344,44 @@ def test_row_22_numbers_of_numpy_are_saved_so_that_they_can_be_loaded(tmp_path):
     write_checkpoint(tmp_path / "m.pth", data)
     best = read_checkpoint(tmp_path / "m.pth")["best"]
     assert best[0] == 0.5 and best[1][0].tolist() == [0, 1, 2]
+
+
+UNSAFE = {
+    ("pickle", "load"), ("pickle", "loads"), ("torch", "load"), ("yaml", "load"),
+    ("yaml", "unsafe_load"), ("os", "system"), ("os", "popen"), ("marshal", "loads"),
+}  # fmt: skip
+
+
+def unsafe_calls(tree):
+    """Calls that can run what a file holds, outside the one module that asks for permission."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        options = {k.arg: getattr(k.value, "value", None) for k in node.keywords}
+        name = getattr(node.func, "id", "")
+        owner = getattr(getattr(node.func, "value", None), "id", "")
+        called = (owner, getattr(node.func, "attr", ""))
+        if called == ("torch", "load") and options.get("weights_only") is True:
+            continue
+        unsafe = [
+            called in UNSAFE,
+            name in ("eval", "exec", "DetectionCheckpointer"),
+            options.get("shell"),
+            options.get("allow_pickle"),
+            called[1] == "merge_from_file" and options.get("allow_unsafe", True),
+        ]
+        if any(unsafe):
+            yield node.lineno
+
+
+def test_row_22_only_one_module_can_load_what_runs_code():
+    bad = "import pickle\npickle.load(f)\nnp.load(f, allow_pickle=True)\ncfg.merge_from_file(f)\n"
+    assert list(unsafe_calls(ast.parse(bad))) == [2, 3, 4]
+    root = Path(__file__).resolve().parents[2]
+    found = [
+        f"{path.relative_to(root).as_posix()}:{line}"
+        for folder in ("occ_order", "tools", "demo", "datasets", "projects")
+        for path in sorted((root / folder).rglob("*.py"))
+        for line in unsafe_calls(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert {name.split(":")[0] for name in found} == {"occ_order/checkpoint/files.py"}

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import BitMasks, Instances
 from torch import nn
 
+from occ_order.checkpoint import OrderCheckpointer
 from occ_order.config import load_cfg
 
 MASKS = ("instances", "panoptic")
@@ -133,5 +133,5 @@ def _part(cfg: CfgNode, architecture: str, source: str, weights: str) -> tuple[n
     if weights:
         # A disparity baseline has no weights of its own, but those of its network.
         network = getattr(model, "disparity_net", None) or model
-        DetectionCheckpointer(network).load(weights)
+        OrderCheckpointer(network).load(weights)
     return model, cfg
