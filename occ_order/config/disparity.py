@@ -48,8 +48,8 @@ def _add_losses(own: CfgNode) -> None:
     own.LOSS.OVERLAP = 0.1
     # The trained stand-in of Equation 1 (occ_order.losses.disparity.instance_disparity_loss); both
     # numbers are shares of the map's mean disparity.
-    own.LOSS.MARGIN = 0.1
-    own.LOSS.TEMPERATURE = 0.1
+    own.LOSS.MARGIN = 0.2
+    own.LOSS.TEMPERATURE = 0.5
     # The disparity loss over every pair of a picture, which costs little, instead of over the drawn
     # pairs that pass through the heads.
     own.LOSS.ALL_PAIRS = False

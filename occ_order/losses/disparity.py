@@ -86,8 +86,8 @@ def instance_disparity_loss(
     second: Tensor,
     sign: Tensor,
     *,
-    margin: float = 0.1,
-    temperature: float = 0.1,
+    margin: float = 0.2,
+    temperature: float = 0.5,
 ) -> Tensor:
     """A loss with the zeros of Equation 1 that has a gradient.
 
@@ -98,15 +98,18 @@ def instance_disparity_loss(
                        + sum_{i in B} [margin + s_i - bottom(s_A)]_+ )
 
     so pixels of the closer instance move nearer, pixels of the farther one away, and it is exactly
-    0 once the two are in order by the margin. Dividing by the mean of the map (through which no
-    gradient passes) makes the margin independent of the scale of D, which order cannot fix.
+    0 once the two are in order by the margin. Dividing by the mean of the map makes the margin
+    independent of the scale of D, which order cannot fix. The gradient passes through the mean as
+    well, and so has no part that only scales the map: without that, a map that learns from scratch
+    can shrink to zeros, from where it does not come back. The price is a small gradient, the same
+    at every pixel of the picture.
 
     Top and bottom are means of s weighted by exp(s / t) and exp(-s / t), t the temperature. They
     never lie beyond maximum and minimum, which they reach at t = 0. There they have no gradient,
     every violation of Equation 1 pays at least the margin, and the loss divided by the margin
     bounds the equation from above; but a few pixels that do not move hold up all others, and a
-    network may not learn even four pictures that way. With a soft extreme, which has a gradient, it
-    does.
+    network may not learn even four pictures that way. With soft extremes, which have a gradient,
+    it does; the loss is then 0 a little before the last pixel is in order.
 
     Args:
         disparity: float (P, H, W), larger = nearer, >= 0; bfloat16 and float16 are computed in
@@ -125,7 +128,7 @@ def instance_disparity_loss(
     if not usable.any():
         return disparity.float().sum() * 0.0
     disparity, first, second = disparity[usable].float(), first[usable], second[usable]
-    mean = disparity.detach().flatten(1).mean(1)
+    mean = disparity.flatten(1).mean(1)
     mean = torch.where(mean > 1e-12, mean, torch.ones_like(mean))  # a map of zeros has no scale
     signed = (sign[usable] / mean)[:, None, None] * disparity
     top = _top(signed, second, temperature)

@@ -118,7 +118,7 @@ def test_loss_by_hand_of_the_other_sign():
     assert loss.item() == pytest.approx(4 / 4 / 6)
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.1])
+@pytest.mark.parametrize("temperature", [0.0, 0.5])
 @pytest.mark.parametrize(
     ("sign", "values"), [(PLUS, (7, 8, 9, 1, 2, 3)), (MINUS, (1, 2, 3, 7, 8, 9))]
 )
@@ -132,16 +132,31 @@ def test_loss_is_zero_when_the_order_holds(temperature, sign, values):
 
 @pytest.mark.parametrize("temperature", [0.0, 0.05])
 def test_gradient_moves_the_closer_one_nearer_and_the_other_away(temperature):
-    """A = 2, 5, 6 closer than B = 1, 2, 4: descent lifts the 2 of A and lowers the 2 and 4 of B."""
+    """A = 2, 5, 6 closer than B = 1, 2, 4: descent lifts the 2 of A and lowers the 2 and 4 of B.
+
+    The last pixel is in neither. It gets what comes through the mean, which all pixels get; apart
+    from that, it and the pixels that are in order are left alone.
+    """
     disparity = row(2, 5, 6, 1, 2, 4).requires_grad_()
     options = {"margin": 0.01, "temperature": temperature}
     instance_disparity_loss(disparity, A, B, PLUS, **options).backward()
     direction = -disparity.grad.flatten()
     assert direction[0] > 0 and direction[4] < 0 and direction[5] < 0
-    assert direction[1:3].abs().max() < 1e-6 and direction[[3, 6]].abs().max() < 1e-6
+    own = direction - direction[6]
+    assert own[0] > 0 and own[4] < 0 and own[5] < 0
+    assert own[1:4].abs().max() < 1e-6
     mirrored = row(2, 5, 6, 1, 2, 4).requires_grad_()
     instance_disparity_loss(mirrored, B, A, MINUS, **options).backward()
     assert torch.allclose(mirrored.grad, disparity.grad)
+
+
+def test_gradient_does_not_scale_the_map():
+    disparity, first, second, sign = random_pairs(8)
+    disparity.requires_grad_()
+    instance_disparity_loss(disparity, first, second, sign).backward()
+    along = (disparity * disparity.grad).flatten(1).sum(1)
+    assert disparity.grad.abs().max() > 1e-4
+    assert along.abs().max() < 1e-7
 
 
 def test_gradient_of_the_count_is_none():
@@ -160,7 +175,7 @@ def test_loss_bounds_the_count(seed):
         assert bound.item() >= order_violation(*pair).item() - 1e-5
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.1])
+@pytest.mark.parametrize("temperature", [0.0, 0.5])
 @pytest.mark.parametrize("sign", [PLUS, MINUS])
 def test_loss_falls_with_the_count(temperature, sign):
     """Along a path from reversed to right, the count and the loss both fall to zero."""
@@ -231,7 +246,7 @@ def test_no_pair_costs_nothing_and_keeps_the_graph(sign):
     assert violation.tolist() == [0.0] * count
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.1])
+@pytest.mark.parametrize("temperature", [0.0, 0.5])
 @pytest.mark.parametrize("empty", ["first", "second", "both"])
 def test_empty_masks_cost_nothing(temperature, empty):
     disparity = row(1, 2, 3, 4, 5, 6).requires_grad_()
@@ -243,7 +258,7 @@ def test_empty_masks_cost_nothing(temperature, empty):
     assert order_violation(disparity, first, second, PLUS).item() == 0
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.1])
+@pytest.mark.parametrize("temperature", [0.0, 0.5])
 def test_masks_of_one_pixel(temperature):
     """One pixel of disparity 1 should be closer than one of 3; mean 2: 0.1 + (3 - 1) / 2, twice."""
     disparity = torch.tensor([[[1.0, 2.0, 3.0]]])

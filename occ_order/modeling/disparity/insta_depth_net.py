@@ -220,14 +220,14 @@ class InstaDepthNet(nn.Module):
         return TrainingPairs(masks=torch.cat(masks), labels=labels, **rest)
 
     def map_losses(self, disparity: Tensor, images: Tensor, pairs: TrainingPairs) -> dict:
-        """Losses of the disparity map; logs Equation 1 itself as `disparity/violation`."""
+        """Losses of the disparity map; logs Equation 1 itself as `order_violation`."""
         masks = erode(pairs.masks) if self.erode_masks else pairs.masks
         first, second = masks[pairs.pairs].unbind(1)
         sign = closer_sign(pairs.depth, pairs.overlap)
         maps = disparity[pairs.picture]
         if len(sign) and sign.any():
             violation = order_violation(maps, first, second, sign)[sign != 0].mean()
-            get_event_storage().put_scalar("disparity/violation", violation.item())
+            get_event_storage().put_scalar("order_violation", violation.item())
         weights = self.loss_weights
         losses = {}
         if weights["disparity"]:
