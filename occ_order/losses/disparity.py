@@ -100,9 +100,8 @@ def instance_disparity_loss(
     so pixels of the closer instance move nearer, pixels of the farther one away, and it is exactly
     0 once the two are in order by the margin. Dividing by the mean of the map makes the margin
     independent of the scale of D, which order cannot fix. The gradient passes through the mean as
-    well, and so has no part that only scales the map: without that, a map that learns from scratch
-    can shrink to zeros, from where it does not come back. The price is a small gradient, the same
-    at every pixel of the picture.
+    well: it has no part that only scales the map (such a part could drive a map that learns from
+    scratch towards zeros). The price is a small gradient, the same at every pixel of the picture.
 
     Top and bottom are means of s weighted by exp(s / t) and exp(-s / t), t the temperature. They
     never lie beyond maximum and minimum, which they reach at t = 0. There they have no gradient,
