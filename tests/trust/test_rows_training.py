@@ -97,6 +97,13 @@ def test_row_19_the_trainer_uses_it(toy, pictures, tmp_path):
     assert not list(Path(cfg.OUTPUT_DIR).glob("*.pth"))
 
 
+def test_row_19_all_processes_stop_when_one_has_a_nan(ask, tmp_path):
+    first, last = ask("spoiled_together", str(tmp_path), 2)
+    assert "stopped at iteration 2" in first["said"] and "gradient of" in first["said"]
+    assert "stopped at iteration 2" in last["said"] and "loss_colour = nan" in last["said"]
+    assert first["same"] and last["same"]
+
+
 # --- row 23: config files
 
 

@@ -441,6 +441,44 @@ def train_together(folder, number):
     return launched(folder, number, work)
 
 
+def spoiled_together(folder, number):
+    """The last process has a NaN loss at iteration 2.
+
+    Returns:
+        For each process {"said", "same": whether its weights are those before that iteration}.
+    """
+    write_pictures(folder)
+
+    class SpoiledNet(ToyNet):
+        calls = 0
+
+        def forward(self, batch):
+            losses = super().forward(batch)
+            self.calls += 1
+            spoil = self.calls == 3 and comm.get_rank() == number - 1
+            return {k: v * float("nan") if spoil else v for k, v in losses.items()}
+
+    class Spoils(QuietTrainer):
+        @classmethod
+        def build_model(cls, cfg):
+            return SpoiledNet(device="cpu")
+
+        def before_step(self):
+            super().before_step()
+            self.before = weights_of(self)
+
+    def work(rank):
+        opts = ("SOLVER.IMS_PER_BATCH", 2 * number, "DATASETS.TEST", ())
+        trainer = Spoils(config(folder, Path(folder, "out"), *opts))
+        try:
+            trainer.train()
+        except FloatingPointError as error:
+            return {"said": str(error), "same": weights_of(trainer) == trainer.before}
+        return {"said": "", "same": False}
+
+    return launched(folder, number, work)
+
+
 # --- a process that does this for the tests: one line of JSON in, one out
 
 
@@ -463,6 +501,7 @@ SERVED = {
     "full_disk": full_disk,
     "evaluations": evaluations,
     "train_together": train_together,
+    "spoiled_together": spoiled_together,
 }
 
 if __name__ == "__main__":
