@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.utils import comm
 
 from occ_order.checkpoint.files import (
     CheckpointError,
@@ -166,7 +165,8 @@ class OrderCheckpointer(DetectionCheckpointer):
         """
         if not resume:
             return self.load(path, checkpointables=[])
-        if comm.is_main_process() and self.save_to_disk and self.save_dir:
+        # Not when only weights are loaded: a training may be writing to the folder meanwhile.
+        if self.checkpointables and self.save_to_disk and self.save_dir:
             for name in remove_unfinished(self.save_dir):
                 self.logger.warning("Removed what an interrupted write has left: %s", name)
         newest = self.get_checkpoint_file()

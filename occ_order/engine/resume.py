@@ -29,8 +29,9 @@ class ResumableCheckpoints(hooks.PeriodicCheckpointer):
             return
         states = comm.gather(random_state())
         if comm.is_main_process():
-            place = self.trainer.data_loader.state_dict()
-            self.step(iteration, random=states, loader=place)
+            loader = self.trainer.data_loader
+            place = {"loader": loader.state_dict()} if hasattr(loader, "state_dict") else {}
+            self.step(iteration, random=states, **place)
 
 
 def restore(state: dict[str, Any], loader: Any, *, seed: int, iteration: int) -> None:
@@ -41,11 +42,11 @@ def restore(state: dict[str, Any], loader: Any, *, seed: int, iteration: int) ->
 
     Args:
         state: what `OrderCheckpointer.resume_or_load` returns.
-        loader: the training loader, with `load_state_dict`.
+        loader: the training loader; one without `load_state_dict` starts anew.
         seed: seeds the generators of a process for which there is no state.
         iteration: the next one.
     """
-    if "loader" in state:
+    if "loader" in state and hasattr(loader, "load_state_dict"):
         loader.load_state_dict(state["loader"])
     else:
         logger.warning("The checkpoint does not say which images were seen: a new order starts")

@@ -121,6 +121,8 @@ def test_row_20_a_checkpoint_of_another_network_is_not_resumed_from(tmp_path):
 def test_row_20_left_overs_of_an_interrupted_write_are_removed(tmp_path):
     saved(tmp_path)
     (tmp_path / ".k3j2.part").write_bytes(b"half")
+    OrderCheckpointer(net(), str(tmp_path)).resume_or_load("", resume=True)
+    assert list(tmp_path.glob(".*.part"))  # an evaluation leaves a running training alone
     resumed(tmp_path)
     assert not list(tmp_path.glob(".*.part"))
 
