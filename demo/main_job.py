@@ -1,9 +1,10 @@
 """The main job, from masks and order to a report; see ``--help``.
 
-The experiment of "Occlusion-Ordered Semantic Instance Segmentation" (Baselizadeh, Yu, Veksler,
-Boykov), Table 4 and Fig. 10: the class map and the oriented boundary that a network would predict
-are made from annotation instead, so that what is measured is the second stage alone, the CRF whose
-labels are the occlusion order. Beside the exact maps the same is done with damaged ones.
+First the whole way of "Occlusion-Ordered Semantic Instance Segmentation" (Baselizadeh, Yu, Veksler,
+Boykov) on generated pictures: a small network of the model zoo predicts class map and oriented
+boundary, the CRF reads instances and their order off them. Then that paper's experiment of Table 4
+and Fig. 10: the two maps are made from annotation instead, so that what is measured is the second
+stage alone. Beside the exact maps the same is done with damaged ones.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from occ_order.metrics.report import without_nan
 from occ_order.order import area_order, relative_depth, y_axis_order
 from occ_order.order.io import results_image, save_results
 from occ_order.targets import neighbour_slices, oriented_boundary
-from occ_order.visualization import EDGE_STYLES, draw_accuracy_recall, png_bytes
+from occ_order.visualization import EDGE_STYLES, draw_accuracy_recall, draw_semantic, png_bytes
+from occ_order.visualization.canvas import display_scale
 from occ_order.visualization.main_report import (
     Example,
     boundary_picture,
@@ -64,6 +66,12 @@ BOUNDS = {"alternate": "default", "constant": "as published"}
 
 LIMIT = ("limit", "pieces")
 """Key of what the annotation itself would score, cut into connected pieces."""
+
+NETWORK = "oosis_mini_scenes"
+"""The network of the model zoo that looks at pictures."""
+
+NETWORK_SEED = 50_000
+"""Seed of the first picture that it is shown; it was not trained on any of them."""
 
 BANNER_SCENE = {
     "seed": 399,
@@ -362,6 +370,96 @@ def showcase(finished: Sequence[Finished]) -> int:
     return max(range(len(finished)), key=lambda k: worth(finished[k]))
 
 
+# ---------------------------------------------------------------- the whole way, with a network
+
+
+def network_part(options: argparse.Namespace) -> dict[str, Any] | None:
+    """Pictures that only the network sees, what comes out, and scores; None without a network."""
+    if not options.network_scenes:
+        return None
+    try:
+        from occ_order.engine.predictor import OrderPredictor
+
+        predictor = OrderPredictor.from_zoo(NETWORK)
+    except (ImportError, FileNotFoundError, ValueError) as error:
+        say(f"no network: {error}")
+        return None
+    say(f"A network looks at {options.network_scenes} generated pictures")
+    examples = network_examples(options.network_scenes, options.seed)
+    start = time.process_time()
+    seen = [network_outcome(predictor, example) for example in examples]
+    seconds = time.process_time() - start
+    exact = [run_crf(*input_maps(e), "alternate", options.smoothness).found for e in examples]
+    gt = [ground_truth(example) for example in examples]
+    rows = []
+    for source, results in (
+        ("the picture alone", [s["found"] for s in seen]),
+        ("exact maps", exact),
+    ):
+        pred = [prediction(e, found) for e, found in zip(examples, results, strict=True)]
+        rows.append({"input": source, **score(gt, pred), "ap": average_precision(gt, pred)})
+        say(
+            f"    {source:>20}: found {rows[-1]['things_found']} of {rows[-1]['things']} things, "
+            f"{rows[-1]['orders_right']} of {rows[-1]['orders']} orders right"
+        )
+    return {"name": NETWORK, "seen": seen, "rows": rows, "seconds": seconds}
+
+
+def network_examples(count: int, seed: int) -> list[Example]:
+    """Generated scenes of the size and kind that the network knows, but none it was trained on."""
+    examples = []
+    for k in range(count):
+        scene = scenes.generate(
+            NETWORK_SEED + 100 * seed + k, size=(160, 160), num_instances=(3, 6)
+        )
+        examples.append(example_from_scene(scene, f"network_{k + 1}", f"Picture {k + 1}", k + 1))
+    return examples
+
+
+def network_outcome(predictor: Any, example: Example) -> dict[str, Any]:
+    """One picture through network and CRF.
+
+    Args:
+        predictor: an `OrderPredictor` of OOSIS; it gets the picture and nothing else.
+        example: the picture, and the annotation to compare with.
+
+    Returns:
+        "example", "found" (InstanceSet), "pictures", "verdicts", "facts".
+    """
+    output = predictor(example.image)
+    result = output["instances"]
+    masks = result.pred_masks.numpy()
+    found = InstanceSet(
+        ids=(masks * np.arange(1, len(masks) + 1)[:, None, None]).sum(0).astype(np.int32),
+        classes=result.pred_classes.numpy(),
+        scores=result.scores.numpy().astype(np.float64),
+        relative_depth=result.relative_depth.numpy(),
+        occlusion=result.occlusion.tensor.numpy(),
+    )
+    composed = output["occ_boundary"].numpy()
+    boundary = np.clip(1 - composed[4], 1e-6, 1)
+    _, occludes = predictor.model.decoder.oriented(boundary, composed[:4] / boundary)
+    pictures = example_pictures(example, occludes, found)
+    scale = display_scale(*example.image.shape[:2])
+    foreground = output["sem_seg"].numpy().argmax(0).astype(np.uint8).clip(0, 1)
+    pictures["semantic"] = encode_picture(
+        draw_semantic(foreground, image=example.image, scale=scale),
+        f"{example.key}_semantic",
+        "Predicted class map: things in blue, background in grey.",
+    )
+    verdicts = verdict_counts(example, found)
+    matched = int((match_instances(example.masks, found.masks, scores=found.scores) >= 0).sum())
+    return {
+        "example": example,
+        "found": found,
+        "pictures": pictures,
+        "verdicts": verdicts,
+        "facts": f"{matched} of {len(example.masks)} things found; of "
+        f"{sum(verdicts.values())} annotated orders {verdicts['correct']} right, "
+        f"{verdicts['wrong']} wrong, {verdicts['missed']} missed.",
+    }
+
+
 # ---------------------------------------------------------------- scores
 
 
@@ -513,16 +611,24 @@ def write_banner(path: Path, smoothness: float) -> None:
     path.write_bytes(png_bytes(coarse))
 
 
-def write_report(output: Path, sets: list[dict[str, Any]], options: argparse.Namespace) -> None:
+def write_report(
+    output: Path,
+    sets: list[dict[str, Any]],
+    network: dict[str, Any] | None,
+    options: argparse.Namespace,
+) -> None:
     """index.html with its pictures inside, the same pictures as files, metrics.json."""
     folder = output / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
-    for picture in (p for s in sets for p in set_pictures(s)):
+    seen = network["seen"] if network else []
+    pictures = [p for s in sets for p in set_pictures(s)]
+    for picture in pictures + [p for one in seen for p in one["pictures"].values()]:
         (folder / picture.name).write_bytes(picture.data)
     page = render_report(
         "main_job.html.j2",
         {
             "sets": sets,
+            "network": network,
             "conditions": CONDITIONS,
             "bounds": BOUNDS,
             "smoothness": options.smoothness,
@@ -539,6 +645,9 @@ def write_report(output: Path, sets: list[dict[str, Any]], options: argparse.Nam
         "seed": options.seed,
         "min_area": MIN_AREA,
         "sets": {s["key"]: {"images": len(s["finished"]), "rows": s["rows"]} for s in sets},
+        "network": None
+        if network is None
+        else {"name": network["name"], "images": len(seen), "rows": network["rows"]},
     }
     text = json.dumps(without_nan(numbers), indent=1, allow_nan=False)
     (output / "metrics.json").write_text(text + "\n", encoding="utf-8")
@@ -567,6 +676,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--cocoa", type=Path, help="annotation file in COCOA format")
     parser.add_argument("--images", type=Path, help="folder that its file names start from")
     parser.add_argument("--scenes", type=int, default=6, help="generated scenes (default 6)")
+    parser.add_argument(
+        "--network-scenes", type=int, default=4,
+        help="generated pictures that the network looks at (default 4; 0 = without a network)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of scenes and damage (default 0)")
     parser.add_argument(
         "--smoothness", type=float, default=40.0,
@@ -582,8 +695,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     options = parser.parse_args(arguments)
     if (options.cocoa is None) != (options.images is None):
         parser.error("--cocoa and --images go together")
-    if options.scenes < 0 or options.jobs < 1:
-        parser.error("--scenes must be 0 or more, --jobs 1 or more")
+    if options.scenes < 0 or options.network_scenes < 0 or options.jobs < 1:
+        parser.error("--scenes and --network-scenes must be 0 or more, --jobs 1 or more")
     return options
 
 
@@ -680,7 +793,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             if examples
         ]
-        write_report(options.output, sets, options)
+        write_report(options.output, sets, network_part(options), options)
         if not options.no_banner:
             write_banner(options.output / "banner.png", options.smoothness)
     except (ValueError, OSError) as error:

@@ -28,6 +28,8 @@ def main_job():
     patch.setitem(sys.modules, "main_job", module)
     spec.loader.exec_module(module)
     module.SCENE_SIZES = ((64, 80), (96, 72))
+    module.with_network = module.network_part
+    module.network_part = lambda options: None  # most tests are about the second stage
     yield module
     patch.undo()
 
@@ -240,6 +242,30 @@ def test_nothing_to_do_still_gives_a_page(main_job, tmp_path, monkeypatch):
     assert "nothing to do" in "".join(check_page(tmp_path / "index.html").text)
 
 
+def test_a_network_sees_a_picture_and_nothing_else(main_job, tmp_path, monkeypatch):
+    no_photographs(monkeypatch)
+    monkeypatch.setattr(main_job, "network_part", main_job.with_network)
+    command = ["--output", str(tmp_path), "--scenes", "0", "--no-banner", "--network-scenes", "2"]
+    assert main_job.main(command) == 0
+    page = check_page(tmp_path / "index.html")
+    assert len(page.images) == 2 * 8
+    network = json.loads((tmp_path / "metrics.json").read_text())["network"]
+    assert network["name"] == main_job.NETWORK and network["images"] == 2
+    alone, exact = network["rows"]
+    assert alone["things"] == exact["things"] > 4
+    assert exact["weighted_coverage"] > alone["weighted_coverage"] > 50
+    assert alone["things_found"] >= alone["things"] / 3
+
+
+def test_without_the_network_the_page_is_as_before(main_job, tmp_path, monkeypatch, capsys):
+    no_photographs(monkeypatch)
+    monkeypatch.setattr(main_job, "network_part", main_job.with_network)
+    monkeypatch.setattr(main_job, "NETWORK", "not in the zoo")
+    assert main_job.main(["--output", str(tmp_path), "--scenes", "0", "--no-banner"]) == 0
+    assert "no network: the model zoo has no 'not in the zoo'" in capsys.readouterr().out
+    assert json.loads((tmp_path / "metrics.json").read_text())["network"] is None
+
+
 @pytest.mark.parametrize(
     "arguments", [["--cocoa", "a.json"], ["--scenes", "-1"], ["--jobs", "0"], ["--what"]]
 )
@@ -264,7 +290,7 @@ def test_as_a_command_in_two_processes(tmp_path):
     data["annotations"].append(data["annotations"][0] | {"id": 2, "image_id": 6})
     source.write_text(json.dumps(data))
     command = [sys.executable, str(SCRIPT), "--output", str(tmp_path / "out"), "--scenes", "0"]
-    command += ["--jobs", "2", "--no-banner", "--cocoa", str(source)]
+    command += ["--network-scenes", "0", "--jobs", "2", "--no-banner", "--cocoa", str(source)]
     command += ["--images", str(tmp_path / "images")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -8,6 +8,7 @@ import torch
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import HFlipTransform
 
+from occ_order.data.datasets.cocoa import load_cocoa
 from occ_order.data.mappers import build_mapper
 from occ_order.data.mappers.oosis import (
     OOSISMapper,
@@ -188,3 +189,14 @@ def test_an_annotation_without_a_mask_is_named(record):
     del written["annotations"][1]["segmentation"]
     with pytest.raises(ValueError, match="image 1: an annotation has no segmentation"):
         mapper()(written)
+
+
+def test_boundary_of_real_photographs(cocoa_demo):
+    """Five photographs with human annotation: a thin line, of things only, on every one."""
+    records = load_cocoa(cocoa_demo / "COCO_amodal_demo5.json", cocoa_demo.resolve().parent)
+    for one in records:
+        mapped = mapper()(one)
+        share = float(mapped["boundary"].float().mean())
+        assert 0.005 < share < 0.02
+        assert (mapped["sem_seg"][mapped["boundary"]] == 1).all()
+        assert 0.3 < float((mapped["sem_seg"] == 1).float().mean()) < 0.65
