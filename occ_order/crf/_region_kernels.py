@@ -118,9 +118,9 @@ def search(start, neighbour, smooth, front, behind, unary, labels):
     """Take the best move of all regions, again and again, until none lowers the energy.
 
     The best one, not the first, so that the answer does not depend on how the regions are numbered
-    (but for ties). Changes ``labels`` in place. A move can change what others are worth farther
-    away than the neighbours that are looked at again; so its own worth is checked before it is
-    taken, and that of all regions once more at the end.
+    (but for ties). Changes ``labels`` in place and returns the change of energy. A move can change
+    what others are worth farther away than the neighbours that are looked at again; so its own
+    worth is checked before it is taken, and that of all regions once more at the end.
     """
     num = len(labels)
     graph = (start, neighbour, smooth, front, behind, unary)
@@ -128,7 +128,7 @@ def search(start, neighbour, smooth, front, behind, unary, labels):
     chain, moved = np.empty(MAX_CHAIN, np.int64), np.empty(MAX_CHAIN, np.int64)
     tried = np.zeros(labels.max() + num + 2, np.int64)
     gain = np.zeros(num, np.int64)
-    stamp = 0
+    stamp = total = 0
     stuck = False
     while not stuck:
         stuck = True
@@ -143,6 +143,7 @@ def search(start, neighbour, smooth, front, behind, unary, labels):
             if gain[region] != expected:
                 continue
             stuck = False
+            total += expected
             length = raise_chain(region, value, start, neighbour, behind, labels, proposal, moved)
             for k in range(length):
                 labels[moved[k]] = proposal[moved[k]]
@@ -152,3 +153,4 @@ def search(start, neighbour, smooth, front, behind, unary, labels):
                     b = a if e < start[a] else neighbour[e]
                     stamp += 1
                     gain[b] = best_move(b, graph, labels, proposal, chain, tried, stamp)[0]
+    return total

@@ -209,6 +209,13 @@ def occlusion_pairs(occludes: np.ndarray, axis: int) -> tuple[np.ndarray, np.nda
     return occludes[3, :-1, :], occludes[2, 1:, :]
 
 
+def bytes_and_words(occludes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (4, H, W), and all but its last few bytes as uint64: zeros are skipped by eights."""
+    planes = np.ascontiguousarray(occludes).view(np.uint8)
+    flat = planes.reshape(-1)
+    return planes, flat[: flat.size // 8 * 8].view(np.uint64)
+
+
 def pair_counts(labels: np.ndarray, occludes: np.ndarray) -> tuple[int, int, int]:
     """Number of unordered neighbours with different labels; of activated; of violated O pairs."""
     different = active = violated = 0

@@ -8,7 +8,9 @@ finds the same. What makes this one fast:
 * One search tree, grown from the pixels that gain by moving, stops at those that lose. Background
   far from any instance is never visited, and the final tree is the move itself.
 * Most flow is sent along rows and columns before any path is searched.
-* A jump changes the energy function only where pixels moved; everywhere else the flow stays.
+* A jump changes the energy function only where pixels moved; everywhere else the flow stays. The
+  jumps with either bound have a flow of their own, which outlasts those with the other.
+* A search reads one byte of arcs and one word of tree of a pixel, and nothing else.
 """
 
 from __future__ import annotations
@@ -19,20 +21,47 @@ import weakref
 import numpy as np
 
 from occ_order.crf._compile import COMPILED
-from occ_order.crf.energy import Problem, check_labels
+from occ_order.crf.energy import Problem, bytes_and_words, check_labels
 from occ_order.crf.moves import BOUNDS
 
 # Label of the pad pixels: more than one away from every label, so that no arc leads to them.
 PAD_LABEL = -(2**30)
 
+# A search from the demands of a modular jump may cut off so many pixels from its trees before a
+# search from the supplies takes over: few of either lie on large regions then, and it is the
+# supplies that are used up later.
+BUDGET = 100_000
+NO_LIMIT = 2**62
+
+
+class _Flow:
+    """Energy function and flow of the jumps with one bound (see :mod:`._grid_arcs`).
+
+    Attributes:
+        inc: int32 or int64 (4, size); arcs: uint8 (size,); excess: as ``inc``, (size,).
+        bound: of the jump that these belong to; None: none yet.
+    """
+
+    def __init__(self, size: int, dtype: type) -> None:
+        self.inc = np.zeros((4, size), dtype)
+        self.arcs = np.zeros(size, np.uint8)
+        self.excess = np.zeros(size, dtype)
+        self.bound: str | None = None
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """``inc``, ``arcs`` and ``excess``."""
+        return self.inc, self.arcs, self.excess
+
 
 class _Workspace:
-    """Arrays of one image size, 57 bytes a pixel (see :mod:`._grid_kernels` for the layout).
+    """Arrays of one image size, 79 bytes a pixel (see :mod:`._grid_arcs` for the layout).
 
     Attributes:
         shape: (H, W).
         stride: distance of vertical neighbours; odd, lest columns compete for the same cache lines.
         size: number of pixels, pads included.
+        flows: two, of which ``constant`` and ``modular`` jumps keep theirs as long as they can.
     """
 
     def __init__(self, shape: tuple[int, int]) -> None:
@@ -49,18 +78,31 @@ class _Workspace:
         self.queue = np.empty(self.size + 1, np.int32)
         self.spare = np.empty(self.size + 1, np.int32)
         self.waiting = np.empty(self.size, np.int32)
-        self.lost = np.empty(2 * self.size, np.int32)
+        self.lost = np.empty(2 * self.size + 256, np.int32)
         self.set_type(np.int32)
 
-    def renew_stamps(self) -> None:
-        """Start the stamps in ``chain`` again before they could leave 32 bits."""
+    def reset(self) -> None:
+        """Forget the flows; start the stamps in ``chain`` again before they leave 32 bits."""
+        for flow in self.flows:
+            flow.bound = None
         if self.pending[-1] < -(2**30):
             self.chain[:] = self.pending[-1] = -1
 
     def set_type(self, dtype: type) -> None:
         """Allocate the arrays that hold amounts of flow."""
-        self.inc = np.zeros(4 * self.size, dtype)
-        self.excess = np.zeros(self.size, dtype)
+        self.flows = [_Flow(self.size, dtype) for _ in range(2)]
+
+    @property
+    def wide(self) -> bool:
+        """Are amounts of flow 64-bit?"""
+        return self.flows[0].inc.dtype == np.int64
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all arrays."""
+        owners = (self, *self.flows)
+        arrays = [array for owner in owners for array in vars(owner).values()]
+        return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
 
     @property
     def image(self) -> np.ndarray:
@@ -71,26 +113,27 @@ class _Workspace:
 
 
 class _Pool:
-    """Keeps the workspace used last: touching fresh memory takes as long as a small solve."""
+    """Keeps the last workspaces: touching fresh memory takes as long as a small solve."""
+
+    KEPT = 2  # as many threads find one
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # the collector may return a workspace at any time
-        self._idle: _Workspace | None = None
+        self._idle: list[_Workspace] = []
 
     def borrow(self, shape: tuple[int, int]) -> _Workspace:
         with self._lock:
-            workspace, self._idle = self._idle, None
-        if workspace is None or workspace.shape != shape or workspace.inc.dtype != np.int32:
-            workspace = _Workspace(shape)
-        return workspace
+            fitting = [work for work in self._idle if work.shape == shape and not work.wide]
+            self._idle = fitting[1:]
+        return fitting[0] if fitting else _Workspace(shape)
 
     def give_back(self, workspace: _Workspace) -> None:
         with self._lock:
-            self._idle = workspace
+            self._idle = [workspace, *self._idle][: self.KEPT]
 
     def clear(self) -> None:
         with self._lock:
-            self._idle = None
+            self._idle = []
 
 
 _pool = _Pool()
@@ -98,8 +141,7 @@ _pool = _Pool()
 
 def workspace_bytes(shape: tuple[int, int]) -> int:
     """Size of the solver's arrays for an image (H, W); the input and the answer come on top."""
-    arrays = vars(_Workspace(shape)).values()
-    return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+    return _Workspace(shape).nbytes
 
 
 def release_memory() -> None:
@@ -129,18 +171,19 @@ class GridJumps:
             raise ImportError(
                 'backend="grid" needs numba: pip install numba (or use backend="pymaxflow")'
             )
-        from occ_order.crf import _grid_kernels
+        from occ_order.crf import _grid_arcs, _grid_flow, _grid_fusion, _grid_sweep
 
-        self._kernels = _grid_kernels
+        self._arcs, self._flow = _grid_arcs, _grid_flow
+        self._fusion, self._sweeps = _grid_fusion, _grid_sweep
         self._unary = np.ascontiguousarray(problem.unary, np.int32)
         self._costs = (problem.smoothness, problem.occlusion)
         self._workspace = work = _pool.borrow(self._unary.shape)
         weakref.finalize(self, _pool.give_back, work).atexit = False
-        _grid_kernels.pack_pairs(*_bytes_and_words(problem.occludes), work.pairs, work.stride)
+        _grid_arcs.pack_pairs(*bytes_and_words(problem.occludes), work.pairs, work.stride)
         self._set_hard_weight()
-        work.renew_stamps()
+        work.reset()
         work.image[...] = 0
-        self._bound: str | None = None
+        self._active: _Flow | None = None  # the flow that ``node`` and the roots belong to
         self._num_roots = 0
 
     @property
@@ -150,8 +193,47 @@ class GridJumps:
 
     def restart(self, labels: np.ndarray) -> None:
         """Go on from ``labels`` int32 (H, W), feasible (no pair of O violated)."""
-        self._workspace.image[...] = check_labels(labels, self._unary.shape)
-        self._bound = None
+        labels = np.ascontiguousarray(check_labels(labels, self._unary.shape))
+        work = self._workspace
+        for flow in work.flows:
+            if flow.bound:
+                self._arcs.relabel(
+                    self._unary,
+                    work.labels,
+                    labels,
+                    work.stride,
+                    work.pairs,
+                    self._weights,
+                    flow.bound == "modular",
+                    *flow.arrays,
+                )
+        work.image[...] = labels
+        self._active = None
+
+    def published(self, limit: int) -> np.ndarray:
+        """Labels int32 (H, W) after at most ``limit`` smallest jumps with the constant bound.
+
+        For a solver that starts from background only: it goes on from there, and has the flow of
+        its first constant jump already.
+        """
+        work = self._workspace
+        first, second = work.flows
+        for taken in range(limit):
+            if not self._solve("constant"):
+                self._widen()
+                return self.published(limit)
+            if taken == 0:
+                for source, copy in zip(first.arrays, second.arrays, strict=True):
+                    copy[...] = source
+            if not self._take_cut():
+                break
+        labels = self.labels
+        work.image[...] = 0
+        if limit:
+            second.bound, first.bound = "constant", None
+            work.flows.reverse()
+        self._active = None
+        return labels
 
     def jump(self, bound: str, *, largest: bool = False) -> int:
         """Raise the pixels of the smallest (or largest) set that minimises the bound.
@@ -166,141 +248,120 @@ class GridJumps:
         """
         if bound not in BOUNDS:
             raise ValueError(f"bound: got {bound!r}, expected one of {BOUNDS}")
-        k, work = self._kernels, self._workspace
-        self._set_bound(bound)
-        if not self._maximise_flow():
+        if not self._solve(bound):
             self._widen()
             return self.jump(bound, largest=largest)
-        self._num_roots = 0
+        work = self._workspace
         if largest:
-            k.add_ties(work.shape, work.stride, work.inc, work.excess, work.node, work.queue)
+            arcs = self._active.arcs
+            self._flow.add_ties(work.shape, work.stride, arcs, work.node, work.queue)
+        return self._take_cut()
+
+    def _take_cut(self) -> int:
+        """Raise what the tree holds, if that lowers the energy; answer as :meth:`jump`."""
+        k, work = self._arcs, self._workspace
         moved = work.spare
         count = k.list_moved(work.node, moved)
-        change = k.energy_change(
-            moved,
-            count,
-            self._unary,
-            work.stride,
-            work.labels,
-            work.pairs,
-            self._weights,
-            work.node,
-        )
+        state = (work.labels, work.pairs, self._weights)
+        change = k.energy_change(moved, count, self._unary, work.stride, *state, work.node)
+        self._num_roots = 0
         if change >= 0:
-            work.node[:] = 0
+            k.free_nodes(moved, count, self._active.excess, work.node)
             return 0
-        self._num_roots = k.apply_move(
-            moved,
-            count,
-            work.stride,
-            work.labels,
-            work.pairs,
-            self._weights,
-            bound == "modular",
-            work.inc,
-            work.excess,
-            work.node,
-            work.queue,
+        for flow in work.flows:
+            if flow.bound:
+                modular = flow.bound == "modular"
+                k.rewrite(moved, count, work.stride, *state, modular, *flow.arrays, work.node)
+        self._num_roots = k.raise_labels(
+            moved, count, work.stride, work.labels, self._active.excess, work.node, work.queue
         )
         return change
 
     def fuse(self, proposal: np.ndarray) -> int:
         """Take ``proposal`` int32 (H, W), feasible, where that is good; answer as :meth:`jump`."""
         proposal = np.ascontiguousarray(check_labels(proposal, self._unary.shape))
-        k, work = self._kernels, self._workspace
-        self._bound = None
-        work.node[:] = 0
-        k.initialise_fusion(
-            self._unary,
-            work.stride,
-            work.labels,
-            proposal,
-            work.pairs,
-            self._weights,
-            work.inc,
-            work.excess,
-        )
+        k, work = self._fusion, self._workspace
+        flow = self._spare_flow("constant")
+        flow.bound = None
+        state = (self._unary, work.stride, work.labels, proposal, work.pairs, self._weights)
+        k.initialise_fusion(*state, *flow.arrays)
+        self._active = flow
         self._sweep()
-        self._num_roots = k.find_roots(work.shape, work.stride, work.excess, work.node, work.queue)
-        if not self._maximise_flow():
+        if not self._maximise_flow(self._flow.FORWARD):
             self._widen()
             return self.fuse(proposal)
+        self._active = None
         moved = work.spare
-        count = k.list_moved(work.node, moved)
-        change = k.fusion_change(
-            moved,
-            count,
-            self._unary,
-            work.stride,
-            work.labels,
-            proposal,
-            work.pairs,
-            self._weights,
-            work.node,
-        )
+        count = self._arcs.list_moved(work.node, moved)
+        change = k.fusion_change(moved, count, *state, work.node)
         if change >= 0:
             return 0
-        k.take_proposal(moved, count, work.stride, work.labels, proposal)
+        fused = self.labels
+        k.take_proposal(moved, count, work.stride, fused, proposal)
+        self.restart(fused)
         return change
 
     def _set_hard_weight(self) -> None:
-        bits = 8 * self._workspace.inc.itemsize
+        bits = 64 if self._workspace.wide else 32
         self._weights = (*self._costs, 1 << (bits - 3))
         self._limit = 1 << (bits - 4)  # what a hard arc must have left
 
     def _widen(self) -> None:
-        assert self._workspace.inc.dtype == np.int32
+        assert not self._workspace.wide
         self._workspace.set_type(np.int64)
         self._set_hard_weight()
-        self._bound = None
+        self._active = None
 
-    def _set_bound(self, bound: str) -> None:
-        """Bring costs, arcs and the list of pixels with a demand to the jump from these labels."""
-        k, work = self._kernels, self._workspace
-        if self._bound == bound:
-            return
-        state = (work.labels, work.pairs, self._weights)
-        if self._bound is None:
-            work.node[:] = 0
-            k.initialise(
-                self._unary,
-                work.stride,
-                work.labels,
-                not work.image.any(),
-                work.pairs,
-                self._weights,
-                bound == "modular",
-                work.inc,
-                work.excess,
-            )
+    def _spare_flow(self, bound: str) -> _Flow:
+        """The flow of ``bound``, or else one that may be given up for it."""
+        first, second = self._workspace.flows
+        for flow in (first, second):
+            if flow.bound == bound:
+                return flow
+        return second if first.bound else first
+
+    def _solve(self, bound: str) -> bool:
+        """Maximum flow of the jump from the current labels; False on overflow."""
+        k, work = self._arcs, self._workspace
+        flow = self._spare_flow(bound)
+        modular = bound == "modular"
+        if flow.bound is None:
+            state = (work.labels, work.pairs, self._weights)
+            k.initialise(self._unary, work.stride, *state, modular, *flow.arrays)
+            flow.bound = bound
+            self._active = flow
             self._sweep()
-            self._num_roots = k.find_roots(
-                work.shape, work.stride, work.excess, work.node, work.queue
-            )
-        else:
-            self._num_roots = k.renew(
-                work.shape,
-                work.stride,
-                *state,
-                self._bound == "modular",
-                bound == "modular",
-                work.inc,
-                work.excess,
-                work.node,
-                work.queue,
-                self._num_roots,
-            )
-            self._sweep()
-        self._bound = bound
+        elif self._active is not flow:
+            self._active = flow
+            self._find_roots(1)
+        if not modular:
+            return self._maximise_flow(self._flow.FORWARD)
+        if not self._maximise_flow(self._flow.FORWARD, BUDGET):
+            return False
+        if self._outcome == self._flow.GIVEN_UP:
+            self._find_roots(-1)
+            if not self._maximise_flow(self._flow.REVERSE):
+                return False
+            self._find_roots(1)
+            return self._maximise_flow(self._flow.FORWARD)
+        return True
 
     def _sweep(self) -> None:
-        work = self._workspace
-        self._kernels.sweep(work.shape, work.stride, self._limit, work.inc, work.excess, work.lost)
+        """Send flow along lines, and find the demands that are left."""
+        work, flow = self._workspace, self._active
+        self._sweeps.sweep(work.shape, work.stride, self._limit, *flow.arrays, work.lost)
+        self._find_roots(1)
 
-    def _maximise_flow(self) -> bool:
+    def _find_roots(self, sign: int) -> None:
         work = self._workspace
-        arrays = (work.inc, work.excess, work.node, work.chain, work.heads, work.lost, work.waiting)
-        return self._kernels.maximise_flow(
+        self._num_roots = self._arcs.find_roots(
+            work.shape, work.stride, self._active.excess, work.node, work.queue, sign
+        )
+
+    def _maximise_flow(self, way: int, budget: int = NO_LIMIT) -> bool:
+        work = self._workspace
+        arrays = (*self._active.arrays, work.node, work.chain, work.heads, work.lost, work.waiting)
+        self._outcome = self._flow.maximise_flow(
             work.queue,
             self._num_roots,
             work.spare,
@@ -308,11 +369,7 @@ class GridJumps:
             self._limit,
             arrays,
             work.pending,
+            way,
+            budget,
         )
-
-
-def _bytes_and_words(occludes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 (4, H, W), and all but its last few bytes as uint64: zeros are skipped by eights."""
-    planes = np.ascontiguousarray(occludes).view(np.uint8)
-    flat = planes.reshape(-1)
-    return planes, flat[: flat.size // 8 * 8].view(np.uint64)
+        return self._outcome != self._flow.OVERFLOWN

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from occ_order.crf.energy import check_labels, neighbour_pairs
@@ -113,35 +112,12 @@ def components(labels: np.ndarray, inside: np.ndarray, cut: np.ndarray | None = 
     Returns:
         int32 (H, W), components numbered from 1 by their first pixel in reading order.
     """
-    height, width = labels.shape
-    if labels.size == 0:
-        return np.zeros(labels.shape, np.int32)
-    # Pixels stand at even coordinates of a grid of twice the size, and the links between them in
-    # between, so that OpenCV's labelling of masks does the work.
-    links = np.zeros((2 * height - 1, 2 * width - 1), np.uint8)
-    links[::2, ::2] = inside
-    for axis, between in ((1, links[::2, 1::2]), (0, links[1::2, ::2])):
-        p, q = neighbour_pairs(labels, axis)
-        p_inside, q_inside = neighbour_pairs(inside, axis)
-        linked = (p == q) & p_inside & q_inside
-        if cut is not None:
-            towards_q, towards_p = (1, 0) if axis == 1 else (3, 2)
-            linked &= ~neighbour_pairs(cut[towards_q], axis)[0]
-            linked &= ~neighbour_pairs(cut[towards_p], axis)[1]
-        between[...] = linked
-    found = cv2.connectedComponents(links, connectivity=4, ltype=cv2.CV_32S)[1][::2, ::2]
-    return _in_reading_order(found)
+    from occ_order.crf._component_kernels import label_components
 
-
-def _in_reading_order(ids: np.ndarray) -> np.ndarray:
-    """Renumber ids 0..n by their first pixel in reading order; 0 stays."""
-    num = int(ids.max(initial=0))
-    first = np.zeros(num + 1, np.int64)
-    # Written from the end, so that the first pixel of each id is what stays.
-    first[ids.ravel()[::-1]] = np.arange(ids.size)[::-1]
-    renumber = np.zeros(num + 1, np.int32)
-    renumber[1 + np.argsort(first[1:])] = np.arange(1, num + 1, dtype=np.int32)
-    return renumber[ids]
+    ids = np.empty(labels.shape, np.int32)
+    cut = np.zeros((4, 0, 0), bool) if cut is None else np.ascontiguousarray(cut)
+    label_components(np.ascontiguousarray(labels, np.int32), np.ascontiguousarray(inside), cut, ids)
+    return ids
 
 
 def _vote(ids: np.ndarray, class_prob: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:

@@ -73,6 +73,18 @@ class PyMaxflowJumps:
         """Go on from ``labels`` int32 (H, W), feasible (no pair of O violated)."""
         self.labels = np.array(labels, np.int32)
 
+    def published(self, limit: int) -> np.ndarray:
+        """Labels int32 (H, W) after at most ``limit`` smallest jumps with the constant bound.
+
+        For a solver that starts from background only; it goes on from there.
+        """
+        for _ in range(limit):
+            if not self.jump("constant"):
+                break
+        labels = self.labels
+        self.labels = np.zeros_like(labels)
+        return labels
+
     def jump(self, bound: str, *, largest: bool = False) -> int:
         """Raise the pixels of the smallest (or largest) set that minimises the bound.
 

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from occ_order.crf.energy import Problem, neighbour_pairs, occlusion_pairs
+from occ_order.crf.energy import Problem, bytes_and_words
 from occ_order.crf.instances import components
-from occ_order.targets.oriented_boundary import neighbour_slices
 
 
 @dataclass(frozen=True)
@@ -45,31 +44,11 @@ class RegionGraph:
 
 def region_graph(problem: Problem, ids: np.ndarray) -> RegionGraph:
     """Graph of the regions ``ids`` int32 (H, W), numbered from 0 without gaps."""
+    from occ_order.crf._component_kernels import region_contacts, sum_by_region
+
     num = int(ids.max(initial=-1)) + 1
-    columns = []
-    for axis in (0, 1):
-        p, q = neighbour_pairs(ids, axis)
-        p_over_q, q_over_p = occlusion_pairs(problem.occludes, axis)
-        touch = np.nonzero(p != q)
-        p, q, p_over_q, q_over_p = (part[touch] for part in (p, q, p_over_q, q_over_p))
-        columns += [(p, q, p_over_q, q_over_p), (q, p, q_over_p, p_over_q)]
-    row, neighbour, front, behind = (np.concatenate(parts) for parts in zip(*columns, strict=True))
-    contact, inverse = np.unique(row.astype(np.int64) * num + neighbour, return_inverse=True)
-    row, neighbour = np.divmod(contact, max(num, 1))
-
-    def count(pairs: np.ndarray | None) -> np.ndarray:
-        return np.bincount(inverse, weights=pairs, minlength=len(contact)).astype(np.int64)
-
-    return RegionGraph(
-        start=np.searchsorted(row, np.arange(num + 1)),
-        neighbour=neighbour,
-        length=count(None),
-        front=count(front),
-        behind=count(behind),
-        unary=np.bincount(ids.ravel(), weights=problem.unary.ravel(), minlength=num).astype(
-            np.int64
-        ),
-    )
+    start, columns = region_contacts(ids, np.ascontiguousarray(problem.occludes), num)
+    return RegionGraph(start, *columns, unary=sum_by_region(ids, problem.unary, num))
 
 
 def closed_region_layers(problem: Problem) -> np.ndarray:
@@ -140,20 +119,15 @@ def take_where_feasible(problem: Problem, labels: np.ndarray, proposal: np.ndarr
         int32 (H, W), feasible. Keeping a pixel can violate its other pairs, hence the loop; it ends
         because ``labels`` is feasible.
     """
+    from occ_order.crf._component_kernels import revert_violations
+
     proposal = proposal.copy()
-    while True:
-        violated = np.zeros(labels.shape, bool)
-        for direction in range(4):
-            here, there = neighbour_slices(direction)
-            pairs = problem.occludes[direction][here] & (proposal[here] < proposal[there])
-            violated[here] |= pairs
-            violated[there] |= pairs
-        if not violated.any():
-            return proposal
-        proposal[violated] = labels[violated]
+    occludes, words = bytes_and_words(problem.occludes)
+    revert_violations(occludes, words, np.ascontiguousarray(labels), proposal)
+    return proposal
 
 
-def search_regions(problem: Problem, labels: np.ndarray) -> np.ndarray:
+def search_regions(problem: Problem, labels: np.ndarray) -> tuple[np.ndarray, int]:
     """Better labels for the connected components of ``labels``, by exact local search.
 
     Args:
@@ -161,17 +135,18 @@ def search_regions(problem: Problem, labels: np.ndarray) -> np.ndarray:
         labels: int32 (H, W), feasible.
 
     Returns:
-        int32 (H, W), feasible, of at most the same energy.
+        int32 (H, W), feasible, and the change of energy in units of 1 / SCALE, <= 0.
     """
     from occ_order.crf._region_kernels import search
 
     if labels.size == 0:
-        return labels
-    ids = components(labels, np.ones(labels.shape, bool)) - 1
+        return labels, 0
+    ids = components(labels, np.ones(labels.shape, bool))
+    ids -= 1
     graph = region_graph(problem, ids)
     region_labels = np.zeros(len(graph.unary), np.int64)
     region_labels[ids.ravel()] = labels.ravel()
-    search(
+    change = search(
         graph.start,
         graph.neighbour,
         graph.length * problem.smoothness,
@@ -180,4 +155,4 @@ def search_regions(problem: Problem, labels: np.ndarray) -> np.ndarray:
         graph.unary,
         region_labels,
     )
-    return region_labels.astype(np.int32)[ids]
+    return region_labels.astype(np.int32)[ids], change

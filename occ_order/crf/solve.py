@@ -11,7 +11,7 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from occ_order.crf.energy import SCALE, Problem, background_energy, make_problem, scaled_energy
+from occ_order.crf.energy import SCALE, Problem, background_energy, make_problem
 from occ_order.crf.regions import closed_region_layers, search_regions, take_where_feasible
 
 BOUNDS = ("alternate", "constant")
@@ -85,12 +85,17 @@ def solve(
         raise ValueError(f"max_jumps: got {max_jumps}, expected 0 or more")
     problem = make_problem(background_prob, occludes, smoothness=smoothness, occlusion=occlusion)
     descent = _Descent(problem, _moves(backend, problem), max_jumps)
+    if refine is None:
+        refine = bound == "alternate"
     if bound == "constant":
         descent.constant()
+        published = descent.moves.labels
     else:
+        # The published answer first: it shares its first cut with the alternation.
+        published = descent.moves.published(max_jumps) if refine else None
         descent.alternate()
-    if bound == "alternate" if refine is None else refine:
-        descent.refine()
+    if refine:
+        descent.refine(published)
     return CRFResult(
         labels=descent.moves.labels,
         energies=[energy / SCALE for energy in descent.energies],
@@ -144,9 +149,13 @@ class _Descent:
                 stuck += 1
                 turn = 1 - turn
 
-    def refine(self) -> None:
-        """Fusions and moves of whole regions, with alternating jumps between, until stuck."""
-        self._move(partial(self.moves.fuse, self._published()))
+    def refine(self, published: np.ndarray) -> None:
+        """Fusions and moves of whole regions, with alternating jumps between, until stuck.
+
+        Args:
+            published: int32 (H, W), where the paper's algorithm ends.
+        """
+        self._move(partial(self.moves.fuse, published))
         layers = closed_region_layers(self.problem)
         while True:
             before = self.energies[-1]
@@ -156,23 +165,11 @@ class _Descent:
                 return
             self.alternate()
 
-    def _published(self) -> np.ndarray:
-        """Where the paper's algorithm ends."""
-        current = self.moves.labels
-        self.moves.restart(np.zeros_like(current))
-        for _ in range(self.max_jumps):
-            if not self.moves.jump("constant"):
-                break
-        published = self.moves.labels
-        self.moves.restart(current)
-        return published
-
     def _fuse_where_feasible(self, proposal: np.ndarray) -> int:
         return self.moves.fuse(take_where_feasible(self.problem, self.moves.labels, proposal))
 
     def _search_regions(self) -> int:
-        labels = search_regions(self.problem, self.moves.labels)
-        change = scaled_energy(self.problem, labels) - self.energies[-1]
+        labels, change = search_regions(self.problem, self.moves.labels)
         if change:
             self.moves.restart(labels)
         return change

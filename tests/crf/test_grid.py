@@ -240,7 +240,7 @@ def test_flow_beyond_32_bits(length, dtype):
     for bound in ("constant", "constant", "modular"):
         assert ours.jump(bound, largest=True) == reference.jump(bound, largest=True)
         assert np.array_equal(ours.labels, reference.labels)
-    assert ours._workspace.inc.dtype == dtype
+    assert ours._workspace.flows[0].inc.dtype == dtype
 
 
 def test_threads_do_not_disturb_each_other():

@@ -1,0 +1,108 @@
+"""Fusion of two labellings on the implicit grid (layout: :mod:`._grid_arcs`)."""
+
+from __future__ import annotations
+
+from occ_order.crf._compile import kernel
+from occ_order.crf._grid_arcs import inlined, moves, note_arc
+
+
+@inlined
+def step_cost(step, front, behind, weights):
+    """Energy of a pair; ``front``, ``behind``: p occludes q, q occludes p."""
+    if step == 0:
+        return 0
+    return weights[0] - weights[1] * (front if step > 0 else behind)
+
+
+@kernel
+def initialise_fusion(unary, stride, labels, proposal, pairs, weights, inc, arcs, excess):
+    """Arcs and costs of a fusion (:func:`occ_order.crf.moves.fusion_problem`), without flow."""
+    height, width = unary.shape
+    inc[:] = 0
+    arcs[:] = 0
+    for y in range(height):
+        row = (y + 1) * stride + 1
+        for x in range(width):
+            p = row + x
+            new = proposal[y, x]
+            excess[p] = unary[y, x] * ((new > 0) - (labels[p] > 0))
+    for y in range(height):
+        row = (y + 1) * stride + 1
+        for x in range(width):
+            p = row + x
+            changed = labels[p] != proposal[y, x]
+            for d in (1, 3):
+                y_q, x_q = y + (d == 3), x + (d == 1)
+                if y_q == height or x_q == width:
+                    continue
+                q = (y_q + 1) * stride + x_q + 1
+                old_p, old_q = labels[p], labels[q]
+                new_p, new_q = proposal[y, x], proposal[y_q, x_q]
+                if not changed and old_q == new_q:
+                    continue
+                front, behind = pairs[p] >> d & 1, pairs[p] >> (4 + d) & 1
+                neither = step_cost(old_p - old_q, front, behind, weights)
+                p_alone = step_cost(new_p - old_q, front, behind, weights) - neither
+                q_alone = step_cost(old_p - new_q, front, behind, weights) - neither
+                both = step_cost(new_p - new_q, front, behind, weights) - neither
+                p_never = front if new_p < old_q else behind if new_p > old_q else 0
+                q_never = front if old_p < new_q else behind if old_p > new_q else 0
+                if not (p_never or q_never):
+                    lift = max(both - p_alone - q_alone, 0) // 2
+                    p_alone += lift
+                    q_alone += lift
+                share_p = p_alone
+                if p_never:
+                    share_p = both if q_never else both - q_alone
+                share_q = both - share_p
+                excess[p] += share_p
+                excess[q] += share_q
+                inc[d, p] = weights[2] * p_never
+                inc[d ^ 1, q] = weights[2] * q_never
+                if not (p_never or q_never):
+                    # Shared by both arcs, or flow would cross the image just to even them out.
+                    half = max(q_alone - share_q, 0) // 2
+                    inc[d, p] = half
+                    inc[d ^ 1, q] = max(q_alone - share_q, 0) - half
+                    excess[p] -= half
+                    excess[q] += half
+                elif not q_never:
+                    inc[d ^ 1, q] = max(q_alone - share_q, 0)
+                note_arc(p, d, q, inc, arcs)
+                note_arc(q, d ^ 1, p, inc, arcs)
+
+
+@kernel
+def fusion_change(moved, count, unary, stride, labels, proposal, pairs, weights, node):
+    """Exact change of energy if all of ``moved`` take the proposal."""
+    height, width = unary.shape
+    change = 0
+    for i in range(count):
+        p = moved[i]
+        y = p // stride - 1
+        x = p - (y + 1) * stride - 1
+        old, new = labels[p], proposal[y, x]
+        change += unary[y, x] * ((new > 0) - (old > 0))
+        for d in range(4):
+            y_q, x_q = y + (d == 3) - (d == 2), x + (d == 1) - (d == 0)
+            if y_q < 0 or x_q < 0 or y_q == height or x_q == width:
+                continue
+            q = (y_q + 1) * stride + x_q + 1
+            other = labels[q]
+            if moves(node[q]):
+                if not d & 1:
+                    continue  # counted from the other end
+                other = proposal[y_q, x_q]
+            front, behind = pairs[p] >> d & 1, pairs[p] >> (4 + d) & 1
+            change += step_cost(new - other, front, behind, weights)
+            change -= step_cost(old - labels[q], front, behind, weights)
+    return change
+
+
+@kernel
+def take_proposal(moved, count, stride, labels, proposal):
+    """Give all of ``moved`` the label of ``proposal``; both int32 (H, W)."""
+    for i in range(count):
+        y = moved[i] // stride - 1
+        x = moved[i] - (y + 1) * stride - 1
+        labels[y, x] = proposal[y, x]

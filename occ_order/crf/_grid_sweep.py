@@ -1,0 +1,156 @@
+"""Flow along the rows and the columns of the grid, before any search for paths.
+
+Layout: :mod:`._grid_arcs`.
+"""
+
+from __future__ import annotations
+
+from occ_order.crf._compile import kernel
+from occ_order.crf._grid_arcs import inlined, note_arc, step
+
+STRIP = 128  # columns swept together: their arcs and amounts fit a second-level cache
+
+
+@inlined
+def usable(left, limit):
+    """What a sweep may send through an arc: a hard arc keeps at least ``limit``."""
+    return left - limit if left >= limit else left
+
+
+@step
+def sweep_line(first, length, step, d, limit, inc, arcs, excess, wanted):
+    """Carry supplies along one line in direction d to the demands that ask for them.
+
+    The line is ``first, first + step, ...``. Each stretch of pixels that a demand further on asks
+    is found from its end, with what it asks of each, and flows from its start.
+    """
+    end = length - 1
+    while end > 0:
+        if excess[first + end * step] >= 0:
+            end -= 1
+            continue
+        i = end
+        need = -excess[first + i * step]
+        while i > 0 and need > 0:
+            need = min(need, usable(inc[d ^ 1, first + i * step], limit))
+            if need <= 0:
+                break
+            i -= 1
+            wanted[i] = need
+            need -= excess[first + i * step]
+        for j in range(i, end):
+            p = first + j * step
+            if excess[p] > 0:
+                flow = min(excess[p], wanted[j])
+                q = p + step
+                excess[p] -= flow
+                excess[q] += flow
+                left = inc[d ^ 1, q] - flow
+                back = inc[d, p]
+                inc[d ^ 1, q] = left
+                inc[d, p] = back + flow
+                if left == 0:
+                    note_arc(q, d ^ 1, p, inc, arcs)
+                if back == 0:
+                    note_arc(p, d, q, inc, arcs)
+        end = i if i < end else end - 1
+
+
+@step
+def ask_row(excess, carry, limit, wanted, asked):
+    """What one row asks of the row behind it.
+
+    Args:
+        excess: of the row; carry: what the arcs into it can carry; wanted: what is asked of it.
+        limit: see :func:`usable`.
+        asked: filled in.
+
+    Returns:
+        Whether it asks for anything.
+    """
+    anything = 0
+    for i in range(len(excess)):
+        need = max(wanted[i] - excess[i], 0)
+        left = carry[i]
+        need = min(need, left - limit if left >= limit else left)
+        asked[i] = need
+        anything |= need
+    return anything != 0
+
+
+@step
+def send_row(excess, next_excess, carry, back, wanted):
+    """Send what a row supplies and the next one asks for; did an arc fill up or open?"""
+    changed = 0
+    for i in range(len(excess)):
+        flow = max(min(excess[i], wanted[i]), 0)
+        excess[i] -= flow
+        next_excess[i] += flow
+        changed |= (flow > 0) & ((back[i] == 0) | (carry[i] == flow))
+        carry[i] -= flow
+        back[i] += flow
+    return changed != 0
+
+
+@step
+def sweep_strip(first, height, width, step, d, limit, inc, arcs, excess, wanted):
+    """:func:`sweep_line` for ``width`` columns at once, row by row, which suits the memory.
+
+    ``first`` is the left pixel of the row from which flow starts. ``wanted`` holds ``width`` values
+    for each row, and behind them for each row whether it wants anything.
+    """
+    flags = height * width
+    wanted[flags + height - 1] = 0
+    wanted[flags - width : flags] = 0
+    for r in range(height - 1, 0, -1):
+        row = first + r * step
+        wanted[flags + r - 1] = ask_row(
+            excess[row : row + width],
+            inc[d ^ 1, row : row + width],
+            limit,
+            wanted[r * width : (r + 1) * width],
+            wanted[(r - 1) * width : r * width],
+        )
+    for r in range(height - 1):
+        if wanted[flags + r] == 0:
+            continue
+        row = first + r * step
+        after = row + step
+        changed = send_row(
+            excess[row : row + width],
+            excess[after : after + width],
+            inc[d ^ 1, after : after + width],
+            inc[d, row : row + width],
+            wanted[r * width : (r + 1) * width],
+        )
+        if changed:
+            for p in range(row, row + width):
+                note_arc(p, d, p + step, inc, arcs)
+                note_arc(p + step, d ^ 1, p, inc, arcs)
+
+
+@step
+def has_demand(excess):
+    """Is anything below 0?"""
+    lowest = 0
+    for i in range(len(excess)):
+        lowest = min(lowest, excess[i])
+    return lowest < 0
+
+
+@kernel
+def sweep(shape, stride, limit, inc, arcs, excess, wanted):
+    """Send flow along the rows, then along the columns."""
+    height, width = shape
+    for y in range(height):
+        row = (y + 1) * stride + 1
+        if not has_demand(excess[row : row + width]):
+            continue
+        sweep_line(row, width, 1, 1, limit, inc, arcs, excess, wanted)
+        sweep_line(row + width - 1, width, -1, 0, limit, inc, arcs, excess, wanted)
+    for x in range(0, width, STRIP):
+        columns = min(STRIP, width - x)
+        top = stride + 1 + x
+        bottom = top + (height - 1) * stride
+        sweep_strip(top, height, columns, stride, 3, limit, inc, arcs, excess, wanted)
+        sweep_strip(bottom, height, columns, -stride, 2, limit, inc, arcs, excess, wanted)
