@@ -37,6 +37,9 @@ def _add_network(cfg: CfgNode) -> None:
     own.OCCLUSION_THRESHOLD = 0.5  # i occludes j where the averaged probability is above
     own.TEST_PAIRS = "all"  # or "bordering", "overlapping" (occ_order.order.pairs)
     own.PAIRS_PER_BATCH = 32  # pairs that go through the network at once at test time; memory
+    # Whether training asks every pair in both directions, as published, or as it was drawn (half
+    # the time for a pair; half of the pairs are drawn turned round).
+    own.TRAIN_BOTH_DIRECTIONS = True
     own.DEPTH_LOSS_WEIGHTS = [0.9, 0.1]  # of distinct and of overlapping pairs (Section 4.1)
     # What the published code does and we do not; for its checkpoints.
     own.COMPAT = CfgNode()

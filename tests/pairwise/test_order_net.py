@@ -199,6 +199,19 @@ def test_the_loss_is_the_sum_over_both_directions(cfg, annotated):
     torch.testing.assert_close(losses["loss_depth"], 0.9 * (depth[0, 0] + depth[1, 1]))
 
 
+def test_pairs_may_be_asked_as_they_were_drawn(cfg, annotated):
+    one = {**annotated(3, **KNOWN), "pairs": torch.tensor([[0, 1], [2, 1]])}
+    net = build(cfg, TRAIN_BOTH_DIRECTIONS=False).train()
+    with torch.no_grad():
+        loss = net([one])["loss_occlusion"]
+        scene = net.inputs.scene(one["image"], given_instances(one, net.device))
+        logits = net.classifier(net.inputs(scene, one["pairs"], reversed_too=False))["occlusion"]
+    assert logits.shape == (2, 2)
+    target = torch.tensor([[0.0, 1], [0, 1]])  # 0 and 2 occlude 1
+    bce = torch.nn.functional.binary_cross_entropy_with_logits
+    torch.testing.assert_close(loss, 2 * bce(logits, target))
+
+
 def test_double_softmax_reaches_the_loss(cfg, annotated):
     one = annotated(3, **KNOWN)
     cfg.MODEL.PAIRWISE.COMPAT.DOUBLE_SOFTMAX = True

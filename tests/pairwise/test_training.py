@@ -50,3 +50,4 @@ def test_it_trains_and_is_evaluated(cfg, dataset, tmp_path, architecture, mapper
     images = load_results(tmp_path / "run/inference/order_results.json")
     assert [len(image["instances"]) for image in images] == [4, 4, 4]
     assert all("occlusion" in image for image in images)
+    assert [image["file_name"] for image in images] == ["0.png", "1.png", "2.png"]

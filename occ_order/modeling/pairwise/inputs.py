@@ -185,14 +185,20 @@ class PairInputs(nn.Module):
         return ones, self.embedding(classes)
 
     def forward(
-        self, scene: Scene, pairs: torch.Tensor, *, jitter: torch.Tensor | None = None
+        self,
+        scene: Scene,
+        pairs: torch.Tensor,
+        *,
+        jitter: torch.Tensor | None = None,
+        reversed_too: bool = True,
     ) -> torch.Tensor:
-        """Inputs of pairs in both directions.
+        """Inputs of pairs, in both directions unless told otherwise.
 
         Args:
             scene: from `scene`.
             pairs: int64 (P, 2).
             jitter: float (P, 3) of `crops.pair_squares`; only for mode "crop".
+            reversed_too: False leaves the second half of the rows out.
 
         Returns:
             float32 (2 P, channels, S, S): row ``P + k`` is pair k reversed.
@@ -206,7 +212,8 @@ class PairInputs(nn.Module):
         both = torch.stack(sides, dim=2).flatten(1, 2)
         rest = [] if scene.image is None else [self._picture(scene, squares, len(pairs))]
         swapped = torch.stack(sides[::-1], dim=2).flatten(1, 2)
-        return torch.cat([torch.cat([first, *rest], dim=1) for first in (both, swapped)])
+        halves = (both, swapped) if reversed_too else (both,)
+        return torch.cat([torch.cat([first, *rest], dim=1) for first in halves])
 
     def _planes(
         self, scene: Scene, index: torch.Tensor, squares: torch.Tensor | None

@@ -48,6 +48,7 @@ class PairwiseOrderNet(nn.Module):
         threshold: float = 0.5,
         test_pairs: str = "all",
         pairs_per_batch: int = 32,
+        both_directions: bool = True,
         depth_loss_weights: tuple[float, float] = (0.9, 0.1),
         double_softmax: bool = False,
     ):
@@ -61,6 +62,7 @@ class PairwiseOrderNet(nn.Module):
             threshold: of the occlusion probability.
             test_pairs: which pairs are asked at test time (`occ_order.order.pairs.KINDS`).
             pairs_per_batch: pairs that go through the network at once at test time.
+            both_directions: whether training asks every pair in both directions, as published.
             depth_loss_weights: of distinct pairs and of overlapping ones.
             double_softmax: compat: softmax before the cross-entropy.
 
@@ -77,7 +79,7 @@ class PairwiseOrderNet(nn.Module):
         self.inputs, self.classifier = inputs, classifier
         self.num_relations, self.map_field = num_relations, map_field
         self.threshold, self.test_pairs = threshold, test_pairs
-        self.pairs_per_batch = pairs_per_batch
+        self.pairs_per_batch, self.both_directions = pairs_per_batch, both_directions
         self.depth_loss_weights, self.double_softmax = tuple(depth_loss_weights), double_softmax
 
     @classmethod
@@ -102,6 +104,7 @@ class PairwiseOrderNet(nn.Module):
             "threshold": own.OCCLUSION_THRESHOLD,
             "test_pairs": own.TEST_PAIRS,
             "pairs_per_batch": own.PAIRS_PER_BATCH,
+            "both_directions": own.TRAIN_BOTH_DIRECTIONS,
             "depth_loss_weights": own.DEPTH_LOSS_WEIGHTS,
             "double_softmax": own.COMPAT.DOUBLE_SOFTMAX,
         }
@@ -182,9 +185,10 @@ class PairwiseOrderNet(nn.Module):
             given = given_instances(one, self.device, map_field=self.map_field)
             pairs = _pairs_of(one, len(given)).to(self.device)
             scene = self.inputs.scene(one["image"], given)
-            inputs.append(self.inputs(scene, pairs, jitter=one.get("jitter")))
-            both = torch.cat([pairs, pairs.flip(1)])
-            targets.append(self._targets(one["instances"], both))
+            options = {"jitter": one.get("jitter"), "reversed_too": self.both_directions}
+            inputs.append(self.inputs(scene, pairs, **options))
+            asked = torch.cat([pairs, pairs.flip(1)]) if self.both_directions else pairs
+            targets.append(self._targets(one["instances"], asked))
         joined = torch.cat(inputs)
         if not len(joined):
             return {f"loss_{task}": _zero(head) for task, head in self.classifier.heads.items()}
@@ -209,7 +213,7 @@ class PairwiseOrderNet(nn.Module):
     def _loss(
         self, task: str, logits: torch.Tensor, target: dict[str, torch.Tensor]
     ) -> torch.Tensor:
-        """Mean over both directions; the caller doubles it, which gives the published sum."""
+        """Mean over the directions; the caller doubles it, which gives the published sum."""
         if task == "occlusion":
             return occlusion_loss(logits, target[task])
         if task == "relation":
