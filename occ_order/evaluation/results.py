@@ -22,9 +22,10 @@ def image_result(
     """The instances of one image as `order_results.json` has them.
 
     Args:
-        instances: pred_masks bool (N, H, W); optional pred_modal_masks (then pred_masks are the
-            whole objects), pred_classes, scores, ids, and the PairMatrix fields occlusion,
-            occlusion_probability, depth, depth_probability (N, N, 3: closer, farther, equal).
+        instances: pred_masks bool (N, H, W), the visible parts; optional pred_amodal_masks, the
+            whole objects, or pred_modal_masks (then pred_masks are the whole objects); optional
+            pred_classes, scores, ids, and the PairMatrix fields occlusion, occlusion_probability,
+            depth, depth_probability (N, N, 3: closer, farther, equal).
         image_id: as in the data set.
         category_ids: the file's category id of each class; None keeps the classes as they are.
 
@@ -34,6 +35,9 @@ def image_result(
     height, width = instances.image_size
     masks = _array(instances.pred_masks).astype(bool).reshape(-1, height, width)
     modal = _field(instances, "pred_modal_masks", masks)
+    whole = masks if instances.has("pred_modal_masks") else None
+    if instances.has("pred_amodal_masks"):
+        whole = _array(instances.pred_amodal_masks).astype(bool).reshape(-1, height, width)
     size = len(instances)
     classes = _field(instances, "pred_classes", np.zeros(size, int)).tolist()
     depth = _pairs(instances, "depth")
@@ -42,7 +46,7 @@ def image_result(
         height=height,
         width=width,
         modal=modal.astype(bool).reshape(-1, height, width),
-        amodal=masks if instances.has("pred_modal_masks") else None,
+        amodal=whole,
         classes=classes if category_ids is None else [category_ids[c] for c in classes],
         scores=_field(instances, "scores", np.ones(size)).astype(float).tolist(),
         ids=_field(instances, "ids", np.arange(1, size + 1)).tolist(),
@@ -84,14 +88,17 @@ class OrderResults(OrderEvaluator):
     """  # noqa: D205
 
     def row(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
-        """The image as `order_results.json` has it."""
+        """The image as `order_results.json` has it, with the name of its picture."""
         contiguous = self.metadata.get("thing_dataset_id_to_contiguous_id")
         original = {k: v for v, k in contiguous.items()} if contiguous else None
-        return image_result(
+        image = image_result(
             output["instances"],
             image_id=record["image_id"],
             category_ids=[original[k] for k in range(len(original))] if original else None,
         )
+        if record.get("file_name"):
+            image["file_name"] = os.path.basename(record["file_name"])
+        return image
 
     def scores(self, rows: dict[Any, Any]) -> dict[str, Any]:
         """Writes the files."""
