@@ -13,7 +13,7 @@ from occ_order.engine.trainer import build_optimizer
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 LEAVES = sorted(p for p in (CONFIGS / "OOSIS").glob("*/*.yaml"))
-NETWORKS = [p for p in LEAVES if "maskrcnn" not in p.name]
+NETWORKS = [p for p in LEAVES if "maskrcnn" not in p.name and "order_network" not in p.name]
 # The published network, every layer a sixteenth as wide.
 NARROW = [
     *("MODEL.RESNETS.STEM_OUT_CHANNELS", 8, "MODEL.RESNETS.RES2_OUT_CHANNELS", 16),

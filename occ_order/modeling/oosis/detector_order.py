@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from torch import nn
 
 from occ_order.checkpoint import OrderCheckpointer
 from occ_order.config import load_cfg
+
+CHECKOUT = Path(__file__).resolve().parents[3]
 
 MASKS = ("instances", "panoptic")
 
@@ -126,7 +129,7 @@ def _part(cfg: CfgNode, architecture: str, source: str, weights: str) -> tuple[n
         name = source.removeprefix(ZOO)
         return model_zoo.get(name, device=cfg.MODEL.DEVICE), model_zoo.get_cfg(name)
     if source:
-        device, cfg = cfg.MODEL.DEVICE, load_cfg(source)
+        device, cfg = cfg.MODEL.DEVICE, load_cfg(_found(source))
         cfg.MODEL.DEVICE = device
         architecture, weights = cfg.MODEL.META_ARCHITECTURE, weights or cfg.MODEL.WEIGHTS
     model = META_ARCH_REGISTRY.get(architecture)(cfg)
@@ -135,3 +138,9 @@ def _part(cfg: CfgNode, architecture: str, source: str, weights: str) -> tuple[n
         network = getattr(model, "disparity_net", None) or model
         OrderCheckpointer(network).load(weights)
     return model, cfg
+
+
+def _found(source: str) -> Path:
+    """A file from the working directory or, as configs name each other, from the checkout."""
+    path = Path(source)
+    return path if path.is_file() else CHECKOUT / path
