@@ -140,7 +140,7 @@ class PairRelation(nn.Module):
         seen = F.relu(self.norm(self.pair(pairs) + _spread(self.ends(state), layout)))
         seen = seen + F.relu(self.mix(seen))
         for gather, again in zip(self.gather, self.again, strict=True):
-            state = F.relu(state + gather(torch.cat([state, *_gathered(seen, layout)], 1)))
+            state = F.relu(state + gather(torch.cat([state, *_gathered(seen, state, layout)], 1)))
             seen = again(seen, state, layout)
         nearer, equal = self.depth(seen).unbind(1)
         # Each sum of two is the same both ways round, so these are transposed exactly.
@@ -167,13 +167,15 @@ def _spread(ends: torch.Tensor, layout: PairLayout) -> torch.Tensor:
     return first[layout.row] + second[layout.col]
 
 
-def _gathered(seen: torch.Tensor, layout: PairLayout) -> tuple[torch.Tensor, torch.Tensor]:
+def _gathered(
+    seen: torch.Tensor, state: torch.Tensor, layout: PairLayout
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and largest (M, D) over the pairs that an instance is the first of; 0 without any."""
-    other = layout.off_diagonal
-    seen, row = seen[other], layout.row[other]
-    size = (len(layout.image), seen.shape[1])
-    number = torch.bincount(row, minlength=size[0]).clamp(min=1)
-    mean = seen.new_zeros(size).index_add(0, row, seen) / number[:, None]
-    index = row[:, None].expand_as(seen)
-    most = seen.new_zeros(size).scatter_reduce(0, index, seen, "amax", include_self=True)
-    return mean, most
+    # Nothing is taken out of the list of pairs and no length read, so that it can be exported.
+    other = layout.off_diagonal[:, None]
+    seen = torch.where(other, seen, torch.zeros_like(seen))
+    nothing = torch.zeros_like(state, dtype=seen.dtype)
+    number = nothing[:, :1].index_add(0, layout.row, other.to(seen.dtype)).clamp(min=1)
+    mean = nothing.index_add(0, layout.row, seen) / number
+    index = layout.row[:, None].expand_as(seen)
+    return mean, nothing.scatter_reduce(0, index, seen, "amax", include_self=True)
