@@ -46,6 +46,7 @@ def _add_modules(sln: CfgNode) -> None:
     sln.INSTANCE_LAYERING.UPSAMPLE = (
         True  # twice the resolution (the published code, not the paper)
     )
+    sln.INSTANCE_LAYERING.CONTEXT = True  # the region's mean feature everywhere (not in the paper)
     sln.INSTANCE_LAYERING.LOSS = "bce"  # of each channel of the softmax (the paper), or "ce"
     sln.INSTANCE_LAYERING.LOSS_WEIGHT = 1.0  # lambda_I of Eq. 6
     sln.REFINEMENT = CfgNode()

@@ -64,11 +64,25 @@ class GlobalLayering(nn.Module):
         return layer_logits(count_logits).sigmoid()
 
 
-class LayerFusion(nn.Module):
-    """Features with M_G worked in, for the region proposal network.
+def identity_mix(channels: int, num_levels: int) -> nn.Conv2d:
+    """A 1x1 convolution of features and M_G behind one another that begins as the features alone.
 
-    One 1x1 convolution for all levels. It begins as the identity on the features, so that a
-    pretrained proposal network starts from what it knows.
+    So what comes after it, pretrained or not, starts from what it knows.
+
+    Args:
+        channels: channels of the features, and of the result.
+        num_levels: K, channels of M_G.
+    """
+    mix = nn.Conv2d(channels + num_levels, channels, kernel_size=1)
+    nn.init.zeros_(mix.bias)
+    with torch.no_grad():
+        mix.weight.zero_()
+        mix.weight[:, :channels, 0, 0] = torch.eye(channels)
+    return mix
+
+
+class LayerFusion(nn.Module):
+    """Features with M_G worked in, for the region proposal network; one convolution for all levels.
 
     Args:
         channels: channels of each feature, before and after.
@@ -77,11 +91,7 @@ class LayerFusion(nn.Module):
 
     def __init__(self, channels: int, num_levels: int):
         super().__init__()
-        self.mix = nn.Conv2d(channels + num_levels, channels, kernel_size=1)
-        nn.init.zeros_(self.mix.bias)
-        with torch.no_grad():
-            self.mix.weight.zero_()
-            self.mix.weight[:, :channels, 0, 0] = torch.eye(channels)
+        self.mix = identity_mix(channels, num_levels)
 
     def forward(self, features: Features, layer_maps: torch.Tensor) -> dict[str, torch.Tensor]:
         """Features of any sizes -> features of the same names, shapes and sizes."""

@@ -115,6 +115,9 @@ class InstanceLayeringHead(LayerHead):
         channels, num_convs, norm: of the instance layering module.
         upsample: double the resolution before its last convolution. The paper does not, its
             published code does.
+        context: add a projection of the region's mean feature everywhere. Where two objects
+            overlap, both regions hold the same pixels; a convolution that does not see beyond the
+            overlap cannot know whose region it is in. Not in the paper.
         loss: "bce" or "ce", see `instance_layering_loss`.
         loss_weight: lambda_I of Eq. 6.
         refine: what the refinement block corrects, "masks" or "map"; "" = there is none.
@@ -137,6 +140,7 @@ class InstanceLayeringHead(LayerHead):
         num_convs: int = 2,
         norm: str = "BN",
         upsample: bool = True,
+        context: bool = True,
         loss: str = "bce",
         loss_weight: float = 1.0,
         refine: str = "masks",
@@ -156,6 +160,11 @@ class InstanceLayeringHead(LayerHead):
             norm=norm,
             upsample=upsample,
         )
+        channels_in = input_shape.channels
+        self.context = nn.Linear(channels_in, channels_in) if context else None
+        if context:
+            nn.init.zeros_(self.context.weight)
+            nn.init.zeros_(self.context.bias)
         self.refine, self.refines = None, refine
         if refine:
             out_channels = 1 if refine == "map" else num_levels
@@ -176,6 +185,7 @@ class InstanceLayeringHead(LayerHead):
             "num_convs": head.NUM_CONV,
             "norm": head.NORM,
             "upsample": sln.INSTANCE_LAYERING.UPSAMPLE,
+            "context": sln.INSTANCE_LAYERING.CONTEXT,
             "loss": sln.INSTANCE_LAYERING.LOSS,
             "loss_weight": sln.INSTANCE_LAYERING.LOSS_WEIGHT,
             "refine": sln.REFINEMENT.OF if sln.REFINEMENT.ENABLED else "",
@@ -187,6 +197,8 @@ class InstanceLayeringHead(LayerHead):
 
     def layers(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Logits "levels" (R, K + 1, S, S) and "nested" (R, K, S, S), the latter refined."""
+        if self.context is not None:
+            x = x + self.context(x.mean(dim=(2, 3)))[:, :, None, None]
         logits = self.layering(x)
         nested = nearer_logits(logits) if self.refine is None else self._refined(x, logits)
         return {"levels": logits, "nested": nested}

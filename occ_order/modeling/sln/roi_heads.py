@@ -19,7 +19,7 @@ from detectron2.modeling.roi_heads import (
 from detectron2.structures import Boxes
 from torch import nn
 
-from occ_order.modeling.sln.global_layering import LAYER_MAPS
+from occ_order.modeling.sln.global_layering import LAYER_MAPS, identity_mix
 
 
 class LayeredPooler(nn.Module):
@@ -28,29 +28,32 @@ class LayeredPooler(nn.Module):
     Args:
         features: pooler of the features.
         layer_maps: pooler of the map.
+        mix: applied to the result, to bring it back to the channels of the features; optional.
     """
 
-    def __init__(self, features: ROIPooler, layer_maps: ROIPooler):
+    def __init__(self, features: ROIPooler, layer_maps: ROIPooler, mix: nn.Module | None = None):
         super().__init__()
-        self.features, self.layer_maps = features, layer_maps
+        self.features, self.layer_maps, self.mix = features, layer_maps, mix
 
     def forward(self, x: Sequence[torch.Tensor], boxes: list[Boxes]) -> torch.Tensor:
-        """Maps and one `Boxes` for each image -> float (R, C + K, P, P)."""
+        """Maps, one `Boxes` for each image -> float (R, C + K, P, P), or (R, C, P, P) with `mix`."""
         features = self.features(list(x[:-1]), boxes)
         layers = self.layer_maps([x[-1]], boxes)
-        return torch.cat([features, layers.to(features.dtype)], dim=1)
+        both = torch.cat([features, layers.to(features.dtype)], dim=1)
+        return both if self.mix is None else self.mix(both)
 
 
 @ROI_HEADS_REGISTRY.register()
 class LayeringROIHeads(StandardROIHeads):
     """Detectron2's standard heads over features and, if there is one, the global layering map.
 
-    The mask head must be one of `occ_order.modeling.sln.mask_heads`.
+    The mask head must be one of `occ_order.modeling.sln.mask_heads`; it gets the map's channels
+    behind those of the features. For the box head, which may be pretrained, they are mixed in.
     """
 
     @classmethod
     def _init_box_head(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
-        names, pooler, shape = _pooling(cfg, cfg.MODEL.ROI_BOX_HEAD, input_shape)
+        names, pooler, shape = _pooling(cfg, cfg.MODEL.ROI_BOX_HEAD, input_shape, mixed=True)
         box_head = build_box_head(cfg, shape)
         return {
             "box_in_features": names,
@@ -70,7 +73,7 @@ class LayeringROIHeads(StandardROIHeads):
 
 
 def _pooling(
-    cfg: CfgNode, head: CfgNode, input_shape: Mapping[str, ShapeSpec]
+    cfg: CfgNode, head: CfgNode, input_shape: Mapping[str, ShapeSpec], *, mixed: bool = False
 ) -> tuple[list[str], nn.Module, ShapeSpec]:
     """Names of the maps to pool, the pooler, and the shape of what it gives."""
 
@@ -85,8 +88,10 @@ def _pooling(
     names = list(cfg.MODEL.ROI_HEADS.IN_FEATURES)
     channels, chosen = input_shape[names[0]].channels, pooler(names)
     if LAYER_MAPS in input_shape:
-        chosen = LayeredPooler(chosen, pooler([LAYER_MAPS]))
-        channels += input_shape[LAYER_MAPS].channels
+        levels = input_shape[LAYER_MAPS].channels
+        mix = identity_mix(channels, levels) if mixed else None
+        chosen = LayeredPooler(chosen, pooler([LAYER_MAPS]), mix)
+        channels += 0 if mixed else levels
         names.append(LAYER_MAPS)
     side = head.POOLER_RESOLUTION
     return names, chosen, ShapeSpec(channels=channels, height=side, width=side)
