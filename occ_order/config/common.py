@@ -10,6 +10,7 @@ def add_common_config(cfg: CfgNode) -> None:
     _add_input(cfg)
     _add_solver(cfg)
     _add_backbones(cfg)
+    _add_logging(cfg)
     # Evaluators by their names in occ_order.evaluation.EVALUATOR_REGISTRY; an empty list takes
     # those that belong to the format of the data set (`evaluator_type` of its metadata).
     cfg.TEST.EVALUATORS = []
@@ -36,6 +37,14 @@ def _add_input(cfg: CfgNode) -> None:
     cfg.DATASETS.QUICK_SCENES.SEED = 7
     cfg.DATASETS.QUICK_SCENES.SIZE = [96, 96]  # height, width
     cfg.DATASETS.QUICK_SCENES.INSTANCES = [2, 5]  # least, most
+
+
+def _add_logging(cfg: CfgNode) -> None:
+    # VIS_PERIOD (Detectron2's own, 0 = never) is how often pictures of predictions are drawn.
+    cfg.LOGGING = CfgNode()
+    # Project at Weights & Biases that losses, scores and pictures are sent to; "" = nowhere.
+    cfg.LOGGING.WANDB_PROJECT = ""
+    cfg.LOGGING.WANDB_NAME = ""  # name of the run; "" = wandb makes one up
 
 
 def _add_solver(cfg: CfgNode) -> None:

@@ -18,6 +18,7 @@ from detectron2.projects.deeplab import build_lr_scheduler
 from detectron2.solver import LRScheduler
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
 from detectron2.utils.logger import setup_logger
 from torch import nn
 
@@ -28,7 +29,9 @@ from occ_order.data.mappers import build_mapper
 from occ_order.engine.finite import FiniteAMPTrainer, FiniteTrainer
 from occ_order.engine.hooks import TrainingTime
 from occ_order.engine.loader import TrainLoader, build_train_loader
+from occ_order.engine.pictures import PredictionPictures
 from occ_order.engine.resume import ResumableCheckpoints, restore
+from occ_order.engine.wandb_writer import WandbWriter
 from occ_order.evaluation import build_evaluator
 from occ_order.metrics.report import without_nan
 
@@ -167,7 +170,15 @@ class Trainer(DefaultTrainer):
         theirs = [h for h in super().build_hooks() if not isinstance(h, hooks.PeriodicCheckpointer)]
         saving = ResumableCheckpoints(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD)
         place = next(k for k, hook in enumerate(theirs) if isinstance(hook, hooks.EvalHook))
-        return [TrainingTime(self.cfg.OUTPUT_DIR), *theirs[:place], saving, *theirs[place:]]
+        drawing = self.cfg.VIS_PERIOD > 0 and comm.is_main_process()
+        pictures = [PredictionPictures(self.cfg)] if drawing else []
+        before, after = theirs[:place], theirs[place:]
+        return [TrainingTime(self.cfg.OUTPUT_DIR), *before, saving, *pictures, *after]
+
+    def build_writers(self) -> list[EventWriter]:
+        """Detectron2's writers, behind that of wandb where LOGGING.WANDB_PROJECT names one."""
+        wandb = [WandbWriter(self.cfg)] if self.cfg.LOGGING.WANDB_PROJECT else []
+        return [*wandb, *super().build_writers()]
 
 
 def _distributed(model: nn.Module) -> nn.Module:

@@ -1,0 +1,104 @@
+"""Pictures of what the network says, while it learns: for TensorBoard, and for wandb."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from detectron2.engine import HookBase
+from detectron2.evaluation import inference_context
+from detectron2.structures import Instances
+from torch import nn
+
+from occ_order.checkpoint import kept_random_state
+from occ_order.data.mappers import build_mapper
+from occ_order.data.mappers.reading import read_picture
+from occ_order.evaluation import image_result
+from occ_order.visualization.boundaries import draw_oriented_boundary
+from occ_order.visualization.disparity import draw_disparity
+from occ_order.visualization.predictions import prediction_pictures
+
+MOST = 20
+"""Instances that are drawn; of more, those with the highest scores."""
+FAINT = 0.1
+"""Weight below which an oriented boundary is not drawn."""
+
+
+class PredictionPictures(HookBase):
+    """Puts pictures of predictions into the event storage, every VIS_PERIOD iterations.
+
+    The same first pictures of the first data set of DATASETS.TEST each time, as `val_0/overlay`,
+    `val_0/occlusion_graph`, `val_0/boundary` and whatever else the network's output has something
+    for. It runs in one process, in evaluation mode, and leaves the training as it would be without.
+    """
+
+    def __init__(self, cfg: CfgNode, *, number: int = 2):
+        """Reads nothing yet.
+
+        Args:
+            cfg: VIS_PERIOD, DATASETS.TEST and the mapper's settings.
+            number: of pictures, at most.
+        """
+        self._cfg, self._number = cfg, number
+
+    @functools.cached_property
+    def _samples(self) -> list[tuple[dict[str, Any], np.ndarray]]:
+        """Input of the network and picture, uint8 (H, W, 3) RGB, of each."""
+        if not self._cfg.DATASETS.TEST:
+            return []
+        records = DatasetCatalog.get(self._cfg.DATASETS.TEST[0])[: self._number]
+        mapper = build_mapper(self._cfg, is_train=False)
+        return [(mapper(copy.deepcopy(record)), read_picture(record, "RGB")) for record in records]
+
+    def after_step(self) -> None:
+        """Draws after every VIS_PERIOD-th iteration."""
+        if (self.trainer.iter + 1) % self._cfg.VIS_PERIOD:
+            return
+        model = getattr(self.trainer.model, "module", self.trainer.model)
+        with kept_random_state():
+            self._draw(model)
+
+    def _draw(self, model: nn.Module) -> None:
+        with inference_context(model), torch.no_grad():
+            for k, (item, picture) in enumerate(self._samples):
+                output = model([item])[0]
+                for name, drawn in output_pictures(picture, output).items():
+                    channels_first = np.ascontiguousarray(drawn.transpose(2, 0, 1))
+                    self.trainer.storage.put_image(f"val_{k}/{name}", channels_first)
+
+
+def output_pictures(picture: np.ndarray, output: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Every picture that a network's output for one photograph has something for.
+
+    Args:
+        picture: uint8 (H, W, 3) RGB, of the size that the output is for.
+        output: of any network of this package.
+
+    Returns:
+        name -> uint8 (h, w, 3): those of `prediction_pictures`, "boundary", "disparity".
+    """
+    made = {}
+    if "instances" in output:
+        result = image_result(_surest(output["instances"].to("cpu")), image_id=0)
+        made.update(prediction_pictures(picture, result))
+    if "occ_boundary" in output:
+        weights = output["occ_boundary"][:4].cpu().numpy()
+        weights = np.where(weights >= FAINT, weights, 0)
+        ground = cv2.resize(picture, weights.shape[:0:-1], interpolation=cv2.INTER_AREA)
+        made["boundary"] = draw_oriented_boundary(weights, ground, legend=True)
+    if "disparity" in output:
+        made["disparity"] = draw_disparity(output["disparity"].cpu().numpy())
+    return made
+
+
+def _surest(instances: Instances) -> Instances:
+    if len(instances) <= MOST or not instances.has("scores"):
+        return instances[:MOST]
+    return instances[torch.argsort(instances.scores, descending=True)[:MOST].sort().values]
