@@ -3,15 +3,14 @@
 
     python tools/fuzz_readers.py --seconds 600
     python tools/fuzz_readers.py --targets cocoa masks --executions 500
-    python tools/fuzz_readers.py --engine atheris --targets cocoa --seconds 60
 
 A reader may refuse a file with a ValueError (or OSError) or read it. Anything else (also a
 RuntimeWarning of NumPy), a read that
 takes longer than --limit seconds, or a mask of a record that is accepted and cannot be decoded
 without another kind of error, is a finding: it is printed, and its input kept in --output.
 
-The built-in engine changes files that go well (or reached new lines) in their JSON tree or their
-bytes. The engine "atheris" is libFuzzer, if that package is installed.
+Files that go well, and those that reached a new line of the package, are changed again: in their
+JSON tree where there is one, else in their bytes.
 """
 
 from __future__ import annotations
@@ -370,7 +369,7 @@ def mutate_bytes(data: bytes, draw: random.Random) -> bytes:
     return bytes(out)
 
 
-# --- engines
+# --- the loop
 
 
 def fuzz(
@@ -382,7 +381,7 @@ def fuzz(
     seed: int = 0,
     limit: float = 5,
 ) -> Findings:
-    """The built-in engine.
+    """Changes, reads, keeps what is new.
 
     Args:
         targets: readers, in turns.
@@ -435,34 +434,6 @@ def _place(text: str) -> str:
     return f"{lines[-1].split(':')[0]} at {inside[-1] if inside else '?'}"
 
 
-def run_atheris(target: Target, folder: Path, seconds: float, limit: float) -> None:
-    """Hands one target to libFuzzer, which ends this process; findings are uncaught errors."""
-    try:
-        import atheris
-    except ImportError as error:
-        raise ImportError("the engine atheris needs: pip install atheris") from error
-    corpus = folder / "corpus"
-    corpus.mkdir()
-    for k, data in enumerate(target.seeds):
-        (corpus / str(k)).write_bytes(data)
-    path = str(folder / f"in{target.suffix}")
-
-    def one(data: bytes) -> None:
-        Path(path).write_bytes(data)
-        try:
-            target.read(path)
-        except ALLOWED:
-            return
-
-    def custom(data: bytes, size: int, seed: int) -> bytes:
-        return mutate(data, random.Random(seed))[:size]
-
-    atheris.instrument_all()
-    arguments = [f"-max_total_time={int(seconds)}", f"-timeout={int(limit)}", "-max_len=100000"]
-    atheris.Setup([sys.argv[0], *arguments, str(corpus)], one, custom_mutator=custom)
-    atheris.Fuzz()
-
-
 def main(argv: list[str] | None = None) -> int:
     """Fuzzes, prints a summary; 1 if there are findings."""
     parser = argparse.ArgumentParser(
@@ -473,7 +444,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--executions", type=int, default=0, help="of each target, instead")
     parser.add_argument("--seed", type=int, default=0, help="of the mutations")
     parser.add_argument("--limit", type=float, default=5, help="seconds that one read may take")
-    parser.add_argument("--engine", choices=("builtin", "atheris"), default="builtin")
     parser.add_argument("--output", type=Path, help="folder for inputs that are findings")
     args = parser.parse_args(argv)
     logging.disable(logging.CRITICAL)  # readers say what they leave out
@@ -483,10 +453,6 @@ def main(argv: list[str] | None = None) -> int:
         if unknown := set(names) - set(targets):
             parser.error(f"unknown targets {sorted(unknown)}, expected some of {sorted(targets)}")
         chosen = [targets[name] for name in names]
-        if args.engine == "atheris":
-            if len(chosen) != 1:
-                parser.error("the engine atheris takes one target")
-            run_atheris(chosen[0], Path(folder), args.seconds, args.limit)
         ends = {"executions": args.executions} if args.executions else {"seconds": args.seconds}
         result = fuzz(chosen, Path(folder), seed=args.seed, limit=args.limit, **ends)
     for number, (name, data, text) in enumerate(result.found):
