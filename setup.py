@@ -26,6 +26,8 @@ REPORT = ["matplotlib>=3.8.2", "jinja2>=3.1"]
 NETWORKS = ["torch>=2.4", "torchvision>=0.19"]
 PSD = ["psd-tools>=1.12"]
 INTEROP = ["supervision>=0.31"]
+# PyTorch's exporter writes ONNX with onnxscript; onnxruntime runs what was written.
+EXPORT = ["onnx>=1.18", "onnxruntime>=1.20", "onnxscript>=0.5"]
 TEST = [
     "pytest>=8.0",
     "pytest-xdist>=3.5",
@@ -33,6 +35,7 @@ TEST = [
     "scikit-learn>=1.4",
     "ruff>=0.9",
     *PSD,
+    *EXPORT,
 ]
 
 
@@ -81,6 +84,7 @@ setup(
             "**/*.css",
             "**/*.html",
             "**/*.js",
+            "**/*.pth",
         ]
     },
     zip_safe=False,
@@ -90,6 +94,7 @@ setup(
         "networks": NETWORKS + REPORT,
         "psd": PSD,
         "interop": INTEROP,
+        "export": EXPORT,
         "test": TEST,
         "all": NETWORKS + REPORT,
     },
