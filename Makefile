@@ -69,6 +69,8 @@ $(INSTALL_STAMP): setup.py tools/install_detectron2.py $(VENV_STAMP)
 # in each of several processes later. A failure is for the tests to tell.
 define FIRST_SOLVE
 from occ_order import crf, masks, scenes, targets
+from occ_order.crf.grid import warm_up
+warm_up()
 scene = scenes.generate(0, size=(48, 64))
 ids = masks.paint(scene.modal, occlusion=scene.occlusion)
 occludes = crf.occludes_from_target(*targets.oriented_boundary(ids, scene.occlusion))

@@ -21,7 +21,7 @@ import weakref
 import numpy as np
 
 from occ_order.crf._compile import COMPILED
-from occ_order.crf.energy import Problem, bytes_and_words, check_labels
+from occ_order.crf.energy import SCALE, Problem, bytes_and_words, check_labels
 from occ_order.crf.moves import BOUNDS
 
 # Label of the pad pixels: more than one away from every label, so that no arc leads to them.
@@ -373,3 +373,20 @@ class GridJumps:
             budget,
         )
         return self._outcome != self._flow.OVERFLOWN
+
+
+def warm_up() -> None:
+    """Compile every kernel for both widths of flow, or load it: half a minute the first time."""
+    unary = np.full((6, 8), SCALE, np.int32)
+    unary[1:5, 1:7] = -SCALE
+    occludes = np.zeros((4, 6, 8), bool)
+    occludes[1, 2:4, 3] = True
+    for wide in (False, True):
+        solver = GridJumps(Problem(unary, occludes, 2, 2))
+        if wide:
+            solver._widen()
+        layers = solver.published(2)
+        for bound in BOUNDS:
+            solver.jump(bound, largest=True)
+        solver.restart(np.zeros_like(layers))
+        solver.fuse(layers)

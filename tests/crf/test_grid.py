@@ -233,14 +233,35 @@ def funnel(length):
     return make_problem(sigma, occludes, smoothness=0, occlusion=MAX_WEIGHT)
 
 
-@pytest.mark.parametrize(("length", "dtype"), [(10, np.int32), (60, np.int64)])
-def test_flow_beyond_32_bits(length, dtype):
+@pytest.mark.parametrize(("length", "wide"), [(10, False), (60, True)])
+def test_flow_beyond_32_bits(length, wide):
     problem = funnel(length)
     reference, ours = PyMaxflowJumps(problem), GridJumps(problem)
     for bound in ("constant", "constant", "modular"):
         assert ours.jump(bound, largest=True) == reference.jump(bound, largest=True)
         assert np.array_equal(ours.labels, reference.labels)
-    assert ours._workspace.flows[0].inc.dtype == dtype
+    assert ours._workspace.wide == wide
+
+
+def test_published_is_a_walk_of_its_own():
+    problem = layered_problem(np.random.default_rng(5), (50, 60), 8, 20)
+    for limit in (0, 1, 2, 64):
+        reference, ours = PyMaxflowJumps(problem), GridJumps(problem)
+        assert np.array_equal(ours.published(limit), reference.published(limit))
+        assert not ours.labels.any() and not reference.labels.any()
+        for bound in ("constant", "modular", "constant"):
+            assert ours.jump(bound, largest=True) == reference.jump(bound, largest=True)
+            assert np.array_equal(ours.labels, reference.labels)
+
+
+def test_both_searches_find_the_same(monkeypatch):
+    # Without patience, every modular jump goes on from the supplies.
+    monkeypatch.setattr(grid, "BUDGET", -1)
+    rng = np.random.default_rng(11)
+    for smoothness in (5, 40):
+        assert_same_walk(rng, layered_problem(rng, (40, 50), 8, smoothness), 16)
+    for _ in range(30):
+        assert_same_walk(rng, random_problem(rng, 6, 7), 8)
 
 
 def test_threads_do_not_disturb_each_other():
