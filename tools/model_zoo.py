@@ -98,7 +98,7 @@ def check(options: argparse.Namespace) -> None:
 
 def document(rows: list[dict[str, Any]]) -> str:
     """The text of MODEL_ZOO.md."""
-    text = (Path(__file__).parent / "model_zoo_head.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parent / "model_zoo_head.txt").read_text(encoding="utf-8")
     for row in rows:
         size = (HERE / "checkpoints" / row["checkpoint"]).stat().st_size / 1e6
         scores = "\n".join(f"| {key} | {value:g} |" for key, value in row["metrics"].items())
@@ -118,7 +118,7 @@ def document(rows: list[dict[str, Any]]) -> str:
 |---|---|
 {scores}
 """
-    tail = (Path(__file__).parent / "model_zoo_tail.md").read_text(encoding="utf-8")
+    tail = (Path(__file__).parent / "model_zoo_tail.txt").read_text(encoding="utf-8")
     return text + "\n" + tail
 
 
