@@ -14,20 +14,34 @@ def step_cost(step, front, behind, weights):
     return weights[0] - weights[1] * (front if step > 0 else behind)
 
 
+@inlined
+def differs(labels, proposal):
+    """Is there a pixel in this row that the proposal changes?"""
+    changed = False
+    for i in range(len(proposal)):
+        changed |= labels[i] != proposal[i]
+    return changed
+
+
 @kernel
 def initialise_fusion(unary, stride, labels, proposal, pairs, weights, inc, arcs, excess):
     """Arcs and costs of a fusion (:func:`occ_order.crf.moves.fusion_problem`), without flow."""
     height, width = unary.shape
     inc[:] = 0
     arcs[:] = 0
-    for y in range(height):
+    excess[:] = 0
+    changed_below = False  # here, the row in question
+    for y in range(-1, height):
         row = (y + 1) * stride + 1
+        changed_here = changed_below
+        changed_below = y + 1 < height and differs(
+            labels[row + stride : row + stride + width], proposal[y + 1]
+        )
+        if y < 0 or not (changed_here or changed_below):
+            continue
         for x in range(width):
-            p = row + x
             new = proposal[y, x]
-            excess[p] = unary[y, x] * ((new > 0) - (labels[p] > 0))
-    for y in range(height):
-        row = (y + 1) * stride + 1
+            excess[row + x] += unary[y, x] * ((new > 0) - (labels[row + x] > 0))
         for x in range(width):
             p = row + x
             changed = labels[p] != proposal[y, x]
