@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from detectron2.config import CfgNode, configurable
@@ -11,10 +10,9 @@ from detectron2.data import transforms as T
 
 from occ_order.data.mappers import MAPPER_REGISTRY
 from occ_order.data.mappers.reading import (
+    augmented_picture,
     ground_truth_instances,
     read_masks,
-    read_picture,
-    to_tensor,
     transform_masks,
 )
 
@@ -81,16 +79,9 @@ class InstanceOrderMapper:
         Raises:
             ValueError: picture or annotation is damaged or they do not fit together.
         """
-        result = {
-            key: copy.deepcopy(record[key])
-            for key in ("image_id", "file_name", "height", "width")
-            if key in record
-        }
-        picture = T.AugInput(read_picture(record, self.image_format))
-        transforms = self.augmentations(picture)
-        result["image"] = to_tensor(picture.image)
+        result, transforms = augmented_picture(record, self.augmentations, self.image_format)
         if self.is_train or self.keep_ground_truth:
-            result["instances"] = self._instances(record, transforms, picture.image.shape[:2])
+            result["instances"] = self._instances(record, transforms, result["image"].shape[1:])
         return result
 
     def _instances(self, record, transforms, size):

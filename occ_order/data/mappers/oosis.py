@@ -6,7 +6,6 @@ labels follow from the warped ids. Warping the orientation itself would mix its 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from fvcore.transforms.transform import NoOpTransform, Transform
 
 from occ_order import masks
 from occ_order.data.mappers import MAPPER_REGISTRY
-from occ_order.data.mappers.reading import read_masks, read_picture, to_tensor
+from occ_order.data.mappers.reading import augmented_picture, read_masks
 from occ_order.losses.oosis import IGNORE
 from occ_order.order import relative_depth
 from occ_order.targets.oriented_boundary import oriented_boundary, semantic_map
@@ -195,14 +194,7 @@ class OOSISMapper:
         Raises:
             ValueError: picture or annotation is damaged or they do not fit together.
         """
-        result = {
-            key: copy.deepcopy(record[key])
-            for key in ("image_id", "file_name", "height", "width")
-            if key in record
-        }
-        picture = T.AugInput(read_picture(record, self.image_format))
-        transforms = self.augmentations(picture)
-        result["image"] = to_tensor(picture.image)
+        result, transforms = augmented_picture(record, self.augmentations, self.image_format)
         if self.make_targets:
             ids, classes, occlusion = instance_map(record, use_stuff=self.use_stuff)
             result.update(self._targets(warp_ids(ids, transforms), classes, occlusion))

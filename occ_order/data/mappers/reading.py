@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from detectron2.data import transforms as T
 from detectron2.data.transforms import TransformList
 from detectron2.structures import BitMasks, Boxes, Instances
 
@@ -57,6 +58,30 @@ def _load(record: dict[str, Any]) -> np.ndarray:
             f"but the annotation says {expected}"
         )
     return picture
+
+
+def augmented_picture(
+    record: dict[str, Any], augmentations: T.AugmentationList, image_format: str
+) -> tuple[dict[str, Any], TransformList]:
+    """What a network's input begins with: the picture, augmented, and what identifies it.
+
+    Args:
+        record: see `read_picture`; it stays as it is.
+        augmentations: applied in order.
+        image_format: "RGB" or "BGR".
+
+    Returns:
+        {"image": uint8 (C, h, w), and those of "image_id", "file_name", "height", "width" that the
+        record has}; what was done to the picture.
+
+    Raises:
+        ValueError, FileNotFoundError: see `read_picture`.
+    """
+    keys = ("image_id", "file_name", "height", "width")
+    picture = T.AugInput(read_picture(record, image_format))
+    transforms = augmentations(picture)
+    result = {key: record[key] for key in keys if key in record}
+    return {**result, "image": to_tensor(picture.image)}, transforms
 
 
 def read_masks(record: dict[str, Any], key: str = "segmentation") -> np.ndarray | None:
