@@ -18,7 +18,7 @@ from occ_order.metrics.report import without_nan
 from occ_order.order import break_cycles
 from occ_order.visualization import draw_accuracy_recall, png_bytes
 
-RECALLS = (20, 30, 40, 50, 60, 70, 80)
+RECALLS = (5, 10, 15, 20, 30, 40, 50, 60, 70, 80)
 """Recalls, percent, at which the accuracy of different methods is compared."""
 
 POINTS = 6
