@@ -25,7 +25,7 @@ from occ_order import model_zoo  # noqa: E402
 from occ_order.config import load_cfg  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
-PLACES = ("*.md", "datasets/*.md", "projects/*/*.md", "tools/*.md", "demo/*.md")
+PLACES = ("*.md", "datasets/*.md", "projects/*/*.md")
 DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix() for place in PLACES for path in ROOT.glob(place)
 )

@@ -66,7 +66,9 @@ class DenseOrderHead(nn.Module):
         size = self.size.expand(masks.shape[0], 2)
         geometry = instance_geometry(boxes * stride, area * stride**2, size)
         instances = [mask_means(dense, cover), mask_means(shared, fine), geometry]
-        occlusion, depth = head.relation(torch.cat(instances, 1), torch.cat(pairs, 1), layout)
+        occlusion, depth = head.relation(
+            torch.cat(instances, 1), torch.cat(pairs, 1), layout, gathered=gather_square
+        )
         number = masks.shape[0]
         return occlusion.reshape(number, number), depth.reshape(number, number, 3)
 
@@ -161,3 +163,13 @@ def box_means(features: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
     total = (strips * columns[:, None]).sum(2)
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return total / area.clamp(min=1)[:, None]
+
+
+def gather_square(
+    seen: torch.Tensor, state: torch.Tensor, layout: PairLayout
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `gather_pairs` of the order head makes of the pairs of one picture."""
+    number = state.shape[0]
+    other = layout.off_diagonal.to(seen.dtype).reshape(number, number, 1)
+    table = seen.reshape(number, number, -1) * other  # never negative
+    return table.sum(1) / other.sum(1).clamp(min=1), table.amax(1)

@@ -9,6 +9,8 @@ Shapes: M instances, Q ordered pairs (`occ_order.layers.instance_pairs`), D hidd
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -123,7 +125,12 @@ class PairRelation(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(
-        self, instances: torch.Tensor, pairs: torch.Tensor, layout: PairLayout
+        self,
+        instances: torch.Tensor,
+        pairs: torch.Tensor,
+        layout: PairLayout,
+        *,
+        gathered: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Computes the logits.
 
@@ -131,16 +138,18 @@ class PairRelation(nn.Module):
             instances: float (M, instance_channels).
             pairs: float (Q, pair_channels).
             layout: the pairs.
+            gathered: does what `gather_pairs` does, in another way.
 
         Returns:
             occlusion (Q,): the first occludes the second; depth (Q, 3): the first is closer, it is
             farther, the two are equal.
         """
+        gathered = gathered or gather_pairs
         state = self.instance(instances)
         seen = F.relu(self.norm(self.pair(pairs) + _spread(self.ends(state), layout)))
         seen = seen + F.relu(self.mix(seen))
         for gather, again in zip(self.gather, self.again, strict=True):
-            state = F.relu(state + gather(torch.cat([state, *_gathered(seen, state, layout)], 1)))
+            state = F.relu(state + gather(torch.cat([state, *gathered(seen, state, layout)], 1)))
             seen = again(seen, state, layout)
         nearer, equal = self.depth(seen).unbind(1)
         # Each sum of two is the same both ways round, so these are transposed exactly.
@@ -167,15 +176,23 @@ def _spread(ends: torch.Tensor, layout: PairLayout) -> torch.Tensor:
     return first[layout.row] + second[layout.col]
 
 
-def _gathered(
+def gather_pairs(
     seen: torch.Tensor, state: torch.Tensor, layout: PairLayout
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and largest (M, D) over the pairs that an instance is the first of; 0 without any."""
-    # Nothing is taken out of the list of pairs and no length read, so that it can be exported.
-    other = layout.off_diagonal[:, None]
-    seen = torch.where(other, seen, torch.zeros_like(seen))
+    """What each instance gathers from the pairs that it is the first of.
+
+    Args:
+        seen: float (Q, D).
+        state: float (M, D), for its shape.
+        layout: the pairs.
+
+    Returns:
+        Mean and largest (M, D) over its pairs with others; 0 without any.
+    """
+    other = layout.off_diagonal
+    seen, row = seen[other], layout.row[other]
+    number = torch.bincount(row, minlength=len(state)).clamp(min=1)
     nothing = torch.zeros_like(state, dtype=seen.dtype)
-    number = nothing[:, :1].index_add(0, layout.row, other.to(seen.dtype)).clamp(min=1)
-    mean = nothing.index_add(0, layout.row, seen) / number
-    index = layout.row[:, None].expand_as(seen)
+    mean = nothing.index_add(0, row, seen) / number[:, None]
+    index = row[:, None].expand_as(seen)
     return mean, nothing.scatter_reduce(0, index, seen, "amax", include_self=True)
