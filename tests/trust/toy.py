@@ -211,7 +211,7 @@ def forked(function, *args):
     if pid:
         return pid
     status = 1
-    signal.alarm(60)
+    signal.alarm(900)  # against a hang; how long it takes on a busy machine is nobody's fault
     try:
         function(*args)
         status = 0
