@@ -252,9 +252,9 @@ def test_a_network_sees_a_picture_and_nothing_else(main_job, tmp_path, monkeypat
     network = json.loads((tmp_path / "metrics.json").read_text())["network"]
     assert network["name"] == main_job.NETWORK and network["images"] == 2
     alone, exact = network["rows"]
-    assert alone["things"] == exact["things"] > 4
-    assert exact["weighted_coverage"] > alone["weighted_coverage"] > 50
-    assert alone["things_found"] >= alone["things"] / 3
+    assert alone["things"] == exact["things"] > 4 and alone["cycles"] == 0
+    assert exact["weighted_coverage"] > alone["weighted_coverage"] > 25
+    assert 0 < alone["things_found"] <= exact["things_found"]
 
 
 def test_without_the_network_the_page_is_as_before(main_job, tmp_path, monkeypatch, capsys):
