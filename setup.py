@@ -26,6 +26,7 @@ REPORT = ["matplotlib>=3.8.2", "jinja2>=3.1"]
 NETWORKS = ["torch>=2.4", "torchvision>=0.19"]
 PSD = ["psd-tools>=1.12"]
 INTEROP = ["supervision>=0.31"]
+SAFETENSORS = ["safetensors>=0.4"]
 # ONNX files are checked by onnx and run by onnxruntime.
 EXPORT = ["onnx>=1.18", "onnxruntime>=1.20"]
 TEST = [
@@ -36,6 +37,7 @@ TEST = [
     "ruff>=0.9",
     *PSD,
     *EXPORT,
+    *SAFETENSORS,
 ]
 
 
@@ -95,6 +97,7 @@ setup(
         "psd": PSD,
         "interop": INTEROP,
         "export": EXPORT,
+        "safetensors": SAFETENSORS,
         "test": TEST,
         "all": NETWORKS + REPORT,
     },

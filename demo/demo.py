@@ -48,7 +48,7 @@ from occ_order.order import io  # noqa: E402
 from occ_order.visualization.disparity import save_disparity  # noqa: E402
 from occ_order.visualization.predictions import prediction_pictures  # noqa: E402
 
-DETECTS, ORDERS_MASKS = "order_head_scenes", "insta_order_net_od_scenes"
+DETECTS, ORDERS_MASKS = "oosis_mini_scenes", "order_head_given_masks_scenes"
 """Models of the zoo that are taken where none is named: without masks and with them."""
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
 

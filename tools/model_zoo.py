@@ -108,6 +108,7 @@ def document(rows: list[dict[str, Any]]) -> str:
 * settings: [configs/{row["config"]}](configs/{row["config"]})
 * weights: `{row["checkpoint"]}`, {size:.1f} MB, sha256 `{row["sha256"]}`
 * training: {row["train_minutes"]:g} CPU minutes, {row["device"]}
+* seeds: {row["scene_seed"]} of the scenes, `SEED` in the settings of the training
 
 ```bash
 {row["dataset"]}
