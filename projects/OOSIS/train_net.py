@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Train or evaluate OOSIS: as tools/train_net.py, with the generated scenes as default.
 
-    python projects/OOSIS/train_net.py
-    python projects/OOSIS/train_net.py --config-file configs/OOSIS/kins/oosis_R50.yaml --num-gpus 1
+python projects/OOSIS/train_net.py
+python projects/OOSIS/train_net.py --config-file configs/OOSIS/kins/oosis_R50.yaml --num-gpus 1
 """
 
 import sys
