@@ -192,7 +192,7 @@ def test_orders_go_through_postprocessing_with_their_instances():
 
 
 def test_instances_below_the_threshold_have_no_order_and_change_none():
-    model = model_of().eval()
+    model = model_of(SCORE_THRESH=0.5).eval()
     with torch.no_grad():
         torch.manual_seed(5)
         all_of_them = found_instances(model, [0], [detections(BOXES, [0.9, 0.8, 0.3, 0.7])])[0]
