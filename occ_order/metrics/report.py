@@ -23,7 +23,13 @@ from occ_order.metrics.amodal import (
     region_order_summary,
 )
 from occ_order.metrics.coverage import weighted_coverage_from_iou
-from occ_order.metrics.matching import iou_from_counts, match_greedy, overlap_counts
+from occ_order.metrics.matching import (
+    in_gt_order,
+    iou_from_counts,
+    match_greedy,
+    overlap_counts,
+    partners,
+)
 from occ_order.metrics.matrices import mean_or_nan
 from occ_order.metrics.oair import (
     IOU_THRESHOLDS,
@@ -252,13 +258,13 @@ def _add_orders(part: _Image, record: dict, image: dict, given: set[str], partne
     pred_occ, pred_depth, _ = matrices(image)
     if "occlusion" in given and "occlusion" in record:
         truth = np.asarray(record["occlusion"])
-        part.occlusion = truth, _in_gt_order(pred_occ, partner)
+        part.occlusion = truth, in_gt_order(pred_occ, partner)
         part.counts.update(_pair_counts("occlusion", truth == 1, partner))
     if "depth" in given and "depth" in record:
         truth = np.asarray(record["depth"])
         unknown = np.full(truth.shape, -1)
         extra = (np.asarray(record.get(key, unknown)) for key in ("overlap", "count"))
-        part.depth = (truth, *extra, _in_gt_order(pred_depth, partner))
+        part.depth = (truth, *extra, in_gt_order(pred_depth, partner))
         part.counts.update(_pair_counts("depth", np.triu(truth >= 0, 1), partner))
 
 
@@ -287,18 +293,7 @@ def _partners(gt, pred, iou, match, iou_threshold, class_agnostic) -> np.ndarray
         {} if class_agnostic else {"pred_classes": pred["classes"], "gt_classes": gt["classes"]}
     )
     matches = match_greedy(iou, pred["scores"], iou_threshold=iou_threshold, **classes)
-    partner = np.full(iou.shape[1], -1, np.int64)
-    partner[matches[matches >= 0]] = np.flatnonzero(matches >= 0)
-    return partner
-
-
-def _in_gt_order(matrix: np.ndarray | None, partner: np.ndarray) -> np.ndarray:
-    """A predicted matrix in the rows and columns of the ground truth; -1 where unmatched."""
-    moved = np.full((len(partner),) * 2, -1, np.int64)
-    found = np.flatnonzero(partner >= 0)
-    if matrix is not None:
-        moved[np.ix_(found, found)] = matrix[np.ix_(partner[found], partner[found])]
-    return moved
+    return partners(matches, iou.shape[1])
 
 
 def _instance_counts(partner: np.ndarray, num_pred: int) -> dict[str, int]:
