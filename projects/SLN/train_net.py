@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Train or evaluate SLN: as tools/train_net.py, with the generated scenes as default.
 
-    python projects/SLN/train_net.py
-    python projects/SLN/train_net.py --config-file configs/SLN/sln_R50_FPN_cocoa.yaml --num-gpus 1
+python projects/SLN/train_net.py
+python projects/SLN/train_net.py --config-file configs/SLN/sln_R50_FPN_cocoa.yaml --num-gpus 1
 """
 
 import sys

@@ -36,7 +36,7 @@ class LayeredPooler(nn.Module):
         self.features, self.layer_maps, self.mix = features, layer_maps, mix
 
     def forward(self, x: Sequence[torch.Tensor], boxes: list[Boxes]) -> torch.Tensor:
-        """Maps, one `Boxes` for each image -> float (R, C + K, P, P), or (R, C, P, P) with `mix`."""
+        """Maps, one `Boxes` for each image -> float (R, C + K, P, P); (R, C, P, P) with `mix`."""
         features = self.features(list(x[:-1]), boxes)
         layers = self.layer_maps([x[-1]], boxes)
         both = torch.cat([features, layers.to(features.dtype)], dim=1)
