@@ -329,6 +329,23 @@ def register_all(root: str | os.PathLike) -> None:
             logger.warning("data set name %s is taken by another package, left alone", name)
         else:
             register(name, **arguments)
+    register_own(root)
+
+
+def register_own(root: str | os.PathLike) -> None:
+    """Registers a user's own data sets in `own/NAME/SPLIT` below `root` (datasets/OWN_DATA.md).
+
+    Raises:
+        ValueError: one of these names is already registered for another folder.
+    """
+    kinds = {
+        "instaorder": register_instaorder,
+        "cocoa": register_cocoa,
+        "cocoa_cls": register_coco_amodal,
+        "kins": register_kins,
+    }
+    for name, kind, arguments in find_own(root):
+        kinds[kind](name, **arguments)
 
 
 def _builtin(root: str) -> list[tuple[str, Callable[..., None], dict[str, Any]]]:
@@ -359,13 +376,7 @@ def _builtin(root: str) -> list[tuple[str, Callable[..., None], dict[str, Any]]]
         entries.append((f"cocoa_cls_{split}", register_coco_amodal, arguments))
     for more in (_builtin_kins, _builtin_d2sa, _builtin_depth, _scenes):
         entries += more(under)
-    own = {
-        "instaorder": register_instaorder,
-        "cocoa": register_cocoa,
-        "cocoa_cls": register_coco_amodal,
-        "kins": register_kins,
-    }
-    return entries + [(name, own[kind], arguments) for name, kind, arguments in find_own(root)]
+    return entries
 
 
 def _builtin_kins(under: Callable[..., str]) -> list[tuple[str, Callable[..., None], dict]]:

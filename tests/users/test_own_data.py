@@ -70,7 +70,7 @@ def registered(place):
 
     from occ_order.data import builtin
 
-    yield lambda: builtin.register_all(place / "datasets")
+    yield lambda: builtin.register_own(place / "datasets")
     for name in list(builtin._registered):
         if name.startswith("own_kitchen"):
             del builtin._registered[name]
