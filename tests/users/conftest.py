@@ -24,7 +24,7 @@ from PIL import Image
 from occ_order import scenes
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-PATIENCE = 8.0  # seconds until a browser that does not answer counts as hung
+PATIENCE = 30.0  # seconds until a browser that does not answer counts as hung
 
 
 def small_records(folder: Path, count: int = 2, *, size: tuple[int, int] = (64, 80)) -> list[dict]:
