@@ -214,7 +214,9 @@ class OrderCheckpointer(DetectionCheckpointer):
         }
         missing = [name for name in result.missing_keys if name not in shapes]
         absent = {*missing, *shapes, "pixel_mean", "pixel_std"}  # the latter are no weights
-        if not set(self.model.state_dict()) - absent:
+        # PyTorch does not report the counters of batch norms as missing.
+        own = (name for name in self.model.state_dict() if not name.endswith("num_batches_tracked"))
+        if not set(own) - absent:
             listed = _some(list(shapes.values()) or given)
             raise CheckpointError(f"{self._path}: none of its weights fits the model: {listed}")
         if self.strict and (missing or shapes):

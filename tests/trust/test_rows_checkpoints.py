@@ -334,6 +334,14 @@ def test_row_22_a_file_of_something_else(tmp_path, data, message):
         OrderCheckpointer(net()).load(str(tmp_path / "m.pth"))
 
 
+def test_row_22_a_file_for_another_network_with_batch_norms(tmp_path):
+    """The counters of batch norms are never reported as missing: they must not count as fitting."""
+    torch.save({"model": {"else.weight": torch.zeros(1)}}, tmp_path / "m.pth")
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.BatchNorm2d(1))
+    with pytest.raises(CheckpointError, match=r"m\.pth: none of its weights fits the model: else"):
+        OrderCheckpointer(model).load(str(tmp_path / "m.pth"))
+
+
 def test_row_22_no_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere.pth"):
         OrderCheckpointer(net()).load(str(tmp_path / "nowhere.pth"))

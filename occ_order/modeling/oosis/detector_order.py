@@ -14,6 +14,7 @@ from torch import nn
 
 from occ_order.checkpoint import OrderCheckpointer
 from occ_order.config import load_cfg
+from occ_order.modeling.pairwise.baseline import OrderBaseline
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -135,8 +136,8 @@ def _part(cfg: CfgNode, architecture: str, source: str, weights: str) -> tuple[n
     model = META_ARCH_REGISTRY.get(architecture)(cfg)
     if weights:
         # A disparity baseline has no weights of its own, but those of its network.
-        network = getattr(model, "disparity_net", None) or model
-        OrderCheckpointer(network).load(weights)
+        network = model.disparity_net if isinstance(model, OrderBaseline) else None
+        OrderCheckpointer(network or model).load(weights)
     return model, cfg
 
 
