@@ -1,4 +1,4 @@
-"""Every configuration of InstaDepthNet builds; the published ones say what the paper says."""
+"""The configurations of InstaDepthNet say what the paper says."""
 
 from __future__ import annotations
 
@@ -13,25 +13,8 @@ from detectron2.data import DatasetCatalog  # noqa: E402
 
 from occ_order.config import load_cfg  # noqa: E402
 from occ_order.data.mappers import build_mapper  # noqa: E402
-from occ_order.evaluation import EVALUATOR_REGISTRY  # noqa: E402
-from occ_order.modeling.disparity import InstaDepthNet  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = sorted((ROOT / "configs" / "InstaDepthNet").glob("*.yaml"))
-QUICK = ROOT / "configs" / "quick_schedules" / "insta_depth_od_instant_test.yaml"
-
-
-@pytest.mark.parametrize("path", [*CONFIGS, QUICK], ids=lambda path: path.stem)
-def test_configurations_build(path):
-    cfg = load_cfg(path)
-    with torch.device("meta"):
-        model = InstaDepthNet(cfg)
-    assert list(model.heads) == list(cfg.MODEL.DISPARITY.HEADS)
-    assert set(cfg.DATASETS.TRAIN + cfg.DATASETS.TEST) - set(DatasetCatalog.list()) <= {
-        "scenes_quick_train_instaorder"
-    }
-    assert all(name in EVALUATOR_REGISTRY for name in cfg.TEST.EVALUATORS)
-    build_mapper(cfg, is_train=True)
 
 
 @pytest.mark.parametrize("kind", ["d", "od"])

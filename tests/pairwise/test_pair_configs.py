@@ -1,18 +1,13 @@
-"""Every configuration of pairwise order loads, builds, and says what its row is."""
+"""Every configuration of pairwise order takes given masks and says what its row is."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
-from detectron2.modeling import META_ARCH_REGISTRY
 
-import occ_order.modeling  # noqa: F401  (fills the registries)
 from occ_order.config import load_cfg
-from occ_order.data.mappers import build_mapper
-from occ_order.evaluation import EVALUATOR_REGISTRY
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 FILES = sorted(
@@ -28,15 +23,8 @@ def name_of(file):
 
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)
-def test_it_builds(file):
+def test_it_orders_given_masks(file):
     cfg = load_cfg(file)
-    with torch.device("meta"):
-        net = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg)
-    sizes = [p.numel() for p in net.parameters()]
-    assert bool(sizes) == (cfg.MODEL.META_ARCHITECTURE != "OrderBaseline")
-    for is_train in (True, False):
-        assert callable(build_mapper(cfg, is_train=is_train))
-    assert all(name in EVALUATOR_REGISTRY for name in cfg.TEST.EVALUATORS)
     assert cfg.INPUT.KEEP_GROUND_TRUTH and cfg.TEST.GIVEN_MASKS
 
 

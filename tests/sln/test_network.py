@@ -281,11 +281,8 @@ YAMLS.append(ROOT / "configs" / "quick_schedules" / "sln_instant_test.yaml")
 
 
 @pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.stem)
-def test_configuration_loads(path) -> None:
-    cfg = load_cfg(path)
-    assert cfg.MODEL.META_ARCHITECTURE in ("SemanticsLayeringNetwork", "PairwiseOrderNet")
-    assert cfg.INPUT.BOXES == "amodal"
-    assert len(cfg.MODEL.SLN.STAGES) == len(cfg.MODEL.SLN.STAGE_SHARES)
+def test_every_configuration_of_sln_has_amodal_boxes(path) -> None:
+    assert load_cfg(path).INPUT.BOXES == "amodal"
 
 
 def test_the_network_of_the_paper_builds() -> None:

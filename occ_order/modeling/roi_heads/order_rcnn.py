@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.modeling import FPN, META_ARCH_REGISTRY
 from detectron2.modeling.meta_arch import GeneralizedRCNN
 
 from occ_order.modeling.pairwise.given import given_instances, with_orders
@@ -28,8 +28,9 @@ class OrderRCNN(GeneralizedRCNN):
         """Builds it.
 
         Args:
-            trained: "all", "order" (backbone and order head, by the losses of orders) or "head"
-                (order head only; everything else is as in evaluation and does not change).
+            trained: "all", "order" (backbone and order head, by the losses of orders; outputs of
+                a feature pyramid that the head does not read stay) or "head" (order head only;
+                everything else is as in evaluation and does not change).
             given_masks: at test time order the instances of the input.
             detector: arguments of GeneralizedRCNN.
 
@@ -40,8 +41,9 @@ class OrderRCNN(GeneralizedRCNN):
         if trained not in TRAINED:
             raise ValueError(f"MODEL.ORDER_HEAD.TRAIN must be one of {TRAINED}, got {trained!r}")
         self.trained, self.given_masks = trained, given_masks
+        unread = self._unread_outputs()
         for name, parameter in self.named_parameters():
-            if not name.startswith(self._trained_parts()):
+            if not name.startswith(self._trained_parts()) or name.startswith(unread):
                 parameter.requires_grad_(False)
 
     @classmethod
@@ -56,6 +58,17 @@ class OrderRCNN(GeneralizedRCNN):
     def _trained_parts(self) -> tuple[str, ...]:
         parts = {"all": ("",), "order": ("backbone.", "roi_heads.order_head.")}
         return parts.get(self.trained, ("roi_heads.order_head.",))
+
+    def _unread_outputs(self) -> tuple[str, ...]:
+        """Outputs of a feature pyramid that no loss of orders sees: the head reads one level."""
+        if self.trained != "order" or not isinstance(self.backbone, FPN):
+            return ()
+        level = self.roi_heads.order_head.in_feature.removeprefix("p")
+        read = f"fpn_output{level}"
+        names = [name for name, _ in self.backbone.named_children()]
+        return tuple(
+            f"backbone.{name}." for name in names if name.startswith("fpn_output") and name != read
+        )
 
     def train(self, mode: bool = True) -> OrderRCNN:
         """As usual, but a detector that must not change keeps its batch statistics as well."""

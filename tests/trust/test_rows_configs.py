@@ -1,0 +1,174 @@
+"""Every configuration: row 18 of the table of bad input."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("detectron2")
+
+from detectron2.data import DatasetCatalog, MetadataCatalog  # noqa: E402
+from detectron2.modeling import META_ARCH_REGISTRY  # noqa: E402
+from detectron2.utils.events import EventStorage  # noqa: E402
+
+from occ_order.config import load_cfg  # noqa: E402
+from occ_order.data import builtin  # noqa: E402
+from occ_order.data.mappers import MAPPER_REGISTRY  # noqa: E402
+from occ_order.data.write_scenes import make, scene_parameters  # noqa: E402
+from occ_order.engine import Trainer  # noqa: E402
+from occ_order.engine.trainer import build_optimizer  # noqa: E402
+from occ_order.evaluation import EVALUATOR_REGISTRY  # noqa: E402
+from occ_order.scenes import CLASSES  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "configs"
+TABLES = FOLDER / "tables"  # lists of rows, no settings
+CONFIGS = sorted(
+    path.relative_to(FOLDER).as_posix()
+    for path in FOLDER.rglob("*.yaml")
+    if TABLES not in path.parents
+)
+
+NUM_CLASSES = {
+    "GeneralizedRCNN": "ROI_HEADS",
+    "OrderRCNN": "ROI_HEADS",
+    "SemanticsLayeringNetwork": "ROI_HEADS",
+    "detector_with_order": "ROI_HEADS",
+    "OOSIS": "OOSIS",
+}
+"""Networks that answer classes, and the node of their number."""
+
+# Sizes alone: everything that a file chooses is as it says, only narrow.
+NARROW = [
+    *("MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "SEED", 0, "DATALOADER.NUM_WORKERS", 0),
+    *("MODEL.MINI_RESNET.WIDTH", 4, "MODEL.MINI_RESNET.BLOCKS", [1, 1, 1, 1]),
+    *("MODEL.FPN.OUT_CHANNELS", 32, "MODEL.ROI_MASK_HEAD.CONV_DIM", 32),
+    *("MODEL.ROI_BOX_HEAD.FC_DIM", 32, "MODEL.ROI_BOX_HEAD.CONV_DIM", 32),
+    *("MODEL.RPN.PRE_NMS_TOPK_TRAIN", 50, "MODEL.RPN.POST_NMS_TOPK_TRAIN", 20),
+    *("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16),
+    *("MODEL.SLN.ENCODER.CHANNELS", 8, "MODEL.SLN.GLOBAL_LAYERING.CONV_DIM", 16),
+    *("MODEL.SLN.REFINEMENT.CONV_DIM", 16),
+    *("MODEL.OOSIS.PPM_CHANNELS", 8, "MODEL.OOSIS.CHANNELS", 8, "MODEL.OOSIS.AUX_CHANNELS", 8),
+    *("MODEL.DISPARITY.FEATURES", 8, "MODEL.DISPARITY.OUTPUT_CHANNELS", [8, 4]),
+    *("MODEL.DISPARITY.HEAD_DEPTH", 0, "MODEL.DISPARITY.INPUT_SIZE", [64, 64]),
+    *("MODEL.ORDER_HEAD.WIDTH", 8, "MODEL.ORDER_HEAD.HIDDEN", 16),
+    *("MODEL.PAIRWISE.INPUT_SIZE", 64, "MODEL.PCNET_M.INPUT_SIZE", 32, "MODEL.PCNET_M.WIDTH", 4),
+    *("INPUT.OOSIS.CROP_SIZE", 65, "INPUT.OOSIS.SIZE", [], "INPUT.MIN_SIZE_TRAIN", [64]),
+    *("SOLVER.IMS_PER_BATCH", 2),
+]
+
+
+@functools.cache
+def loaded(name):
+    return load_cfg(FOLDER / name)
+
+
+def narrowed(name):
+    cfg = loaded(name).clone()
+    cfg.merge_from_list(NARROW)
+    resnet = cfg.MODEL.RESNETS
+    if cfg.MODEL.BACKBONE.NAME == "build_torchvision_resnet_backbone":
+        resnet.DEPTH = 18  # it has no width
+    elif resnet.DEPTH > 34:
+        resnet.STEM_OUT_CHANNELS, resnet.RES2_OUT_CHANNELS = 8, 16
+        resnet.WIDTH_PER_GROUP = max(1, 4 // resnet.NUM_GROUPS)
+    cfg.MODEL.DETECTOR_ORDER.ORDER_CONFIG = ""  # of a network that is not trained beside this one
+    return cfg
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory):
+    """Registers four small scenes in every format as row_18_train_*."""
+    root = tmp_path_factory.mktemp("scenes")
+    sizes = {"size": (64, 64), "instances": (3, 4), "classes": CLASSES[:7]}
+    make(root, scene_parameters(train=4, seed=7, **sizes))
+    for name, register, arguments in builtin._scenes_split(str(root), "row_18", "train"):
+        register(name, **arguments)
+
+
+def format_of(cfg):
+    """The scenes in the format that the configuration trains on; as COCOA where it names none."""
+    known = {"instaorder": "instaorder", "cocoa_cls": "cocoa_cls", "d2sa": "cocoa_cls"}
+    known.update(kins="kins", cocoa="cocoa")
+    named = " ".join(cfg.DATASETS.TRAIN) or "cocoa"
+    return f"row_18_train_{next(known[part] for part in known if part in named)}"
+
+
+def is_baseline(cfg):
+    return cfg.MODEL.META_ARCHITECTURE == "OrderBaseline"
+
+
+def untaught(cfg, names):
+    """Parameters whose gradient is zero because the data set says nothing about them: no depth."""
+    if "instaorder" in format_of(cfg):
+        return set()
+    return {name for name in names if name.startswith("roi_heads.order_head.relation.depth.")}
+
+
+TRAINED = [name for name in CONFIGS if not is_baseline(loaded(name))]
+BASELINES = [name for name in CONFIGS if is_baseline(loaded(name))]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_row_18_every_config_loads_and_names_what_exists(name):
+    cfg = loaded(name).clone()
+    META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+    if cfg.INPUT.MAPPER:
+        MAPPER_REGISTRY.get(cfg.INPUT.MAPPER)
+    for evaluator in cfg.TEST.EVALUATORS:
+        EVALUATOR_REGISTRY.get(evaluator)
+    sets = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
+    assert not set(sets) - set(DatasetCatalog.list())
+    node = NUM_CLASSES.get(cfg.MODEL.META_ARCHITECTURE)
+    classes = {len(MetadataCatalog.get(s).get("thing_classes", [])) for s in sets} - {0}
+    if node and classes:
+        assert {cfg.MODEL[node].NUM_CLASSES} == classes
+    order = cfg.MODEL.DETECTOR_ORDER.ORDER_CONFIG
+    assert order == "" or order.removeprefix("configs/") in CONFIGS
+    with pytest.raises(AssertionError, match="NO_SUCH_SETTING"):
+        cfg.merge_from_list(["MODEL.NO_SUCH_SETTING", 1])
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_row_18_one_step_reaches_every_trainable_parameter(name, scenes):
+    """One step in every stage of the training; what a stage does not freeze must learn in it."""
+    cfg = narrowed(name)
+    cfg.DATASETS.TRAIN = [format_of(cfg)]
+    model = Trainer.build_model(cfg).train()
+    if hasattr(model, "disparity_net"):  # a rectifier may start at 0, where it has no slope
+        torch.nn.init.ones_(model.disparity_net.output[-1].bias)
+    optimizer = build_optimizer(cfg, model)
+    wanted = {key for key, p in model.named_parameters() if p.requires_grad}
+    batch = next(iter(Trainer.build_train_loader(cfg)))
+    stages = getattr(model, "stages", None)
+    reached = set()
+    for start in [0, *(stages.ends[:-1] if stages else [])]:
+        with EventStorage(start):
+            losses = model(batch)
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        assert losses and all(value.isfinite() for value in losses.values())
+        learning = {key: p for key, p in model.named_parameters() if p.requires_grad}
+        assert [key for key, p in learning.items() if p.grad is None] == []
+        zero = {key for key, p in learning.items() if not p.grad.any()}
+        assert zero <= untaught(cfg, learning)
+        optimizer.step()
+        reached |= learning.keys()
+    assert reached == wanted
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_row_18_a_baseline_has_nothing_to_train_and_answers(name, scenes):
+    cfg = narrowed(name)
+    cfg.DATASETS.TEST = [format_of(cfg)]
+    model = Trainer.build_model(cfg)
+    with pytest.raises(ValueError, match="has nothing to train; use --eval-only"):
+        model.train()([])
+    batch = next(iter(Trainer.build_test_loader(cfg, cfg.DATASETS.TEST[0])))
+    (answer,) = model.eval()(batch)
+    count = len(batch[0]["instances"])
+    assert answer["instances"].occlusion.tensor.shape == (count, count) and count >= 3
