@@ -32,6 +32,7 @@ EXPORT = ["onnx>=1.18", "onnxruntime>=1.20"]
 TEST = [
     "pytest>=8.0",
     "pytest-xdist>=3.5",
+    "pytest-timeout>=2.3",
     "hypothesis>=6.100",
     "scikit-learn>=1.4",
     "ruff>=0.9",

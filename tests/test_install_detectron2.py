@@ -384,6 +384,7 @@ def test_only_the_standard_library_is_imported():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(not os.environ.get(REAL), reason=f"downloads; set {REAL}=1 to run it")
 def test_the_real_wheel_in_a_throw_away_environment(tool, tmp_path):
     """Download, check and build for real; a new environment with this one's PyTorch runs it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import os
 import re
 import runpy
 import socket
@@ -184,9 +185,26 @@ def test_row_31_no_test_reaches_the_network_or_a_folder_of_one_machine():
     assert [path.name for path in tests if pattern.search(path.read_text("utf-8"))] == []
 
 
+def test_row_31_a_test_that_hangs_is_stopped(pytestconfig, tmp_path):
+    limit = float(pytestconfig.getini("timeout") or 0)
+    assert pytestconfig.pluginmanager.hasplugin("timeout") and 0 < limit <= 120
+    (tmp_path / "test_hangs.py").write_text(
+        "import time\ndef test_hangs():\n    time.sleep(20)\n", encoding="utf-8"
+    )
+    settings = ["-c", str(ROOT / "pyproject.toml"), f"--rootdir={tmp_path}", "-o", "timeout=0.2"]
+    child = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "pytest_timeout", *settings, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # the others take seconds
+    )
+    assert child.returncode == 1 and "Timeout (>0.2s)" in child.stdout, child.stdout + child.stderr
+
+
 def test_every_row_of_the_table_has_a_test():
     rows = set()
-    for path in Path(__file__).parent.glob("test_*.py"):
+    for path in Path(__file__).parents[1].rglob("test_*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 rows |= {int(number) for number in re.findall(r"row_(\d\d)", node.name)}

@@ -1,4 +1,4 @@
-"""Exported networks say what the networks themselves say."""
+"""Exported networks say what the networks themselves say: row 29 of the table of bad input."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def difference(graph, run):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_torchscript_and_onnx_agree_with_the_network(name, tmp_path, monkeypatch):
+def test_row_29_torchscript_and_onnx_agree_with_the_network(name, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)  # PyTorch's other exporter needs it
     onnxruntime = pytest.importorskip("onnxruntime")
     graph = networks.graph_of(model_of(name), **NETWORKS[name][2])
