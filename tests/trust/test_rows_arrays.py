@@ -353,7 +353,7 @@ def test_row_11_every_jump_equals_brute_force_and_the_answer_has_none_left(bound
             if not change:
                 break
             moved = (descent.labels - before).ravel()
-            assert values[(EVERY_MOVE == moved).all(axis=1)] == best
+            assert values[(moved == EVERY_MOVE).all(axis=1)] == best
             assert change <= best < 0
             taken += 1
         assert best == 0

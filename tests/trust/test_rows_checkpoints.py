@@ -69,6 +69,13 @@ def test_row_20_a_resumed_training_goes_on_from_the_newest_checkpoint(tmp_path):
     assert resumed(saved(tmp_path)) == (11, 11.0)
 
 
+def test_row_20_the_newest_is_that_of_the_latest_iteration_whatever_its_date(tmp_path):
+    """Files that were copied or restored have other dates."""
+    saved(tmp_path)
+    os.utime(tmp_path / "model_0000011.pth", (0, 0))
+    assert resumed(tmp_path) == (11, 11.0)
+
+
 @pytest.mark.parametrize("content", [None, "", "model_9999999.pth", "\x00\xff", "../elsewhere.pth"])
 def test_row_20_last_checkpoint_missing_empty_or_pointing_nowhere(tmp_path, content, caplog):
     saved(tmp_path)

@@ -29,7 +29,7 @@ def everywhere(ask, tmp_path_factory):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_row_17_one_two_and_three_processes_give_the_same(everywhere, name):
-    """Uneven shards, an image that two processes have seen, a process without any image."""
+    """Uneven shards out of order, an image that two processes saw, a process without any image."""
     (alone,) = everywhere[1]
     results, files = alone[name]["results"], alone[name]["files"]
     assert results[0] == results[1]  # evaluate() twice

@@ -217,6 +217,14 @@ def test_row_27_interrupted_and_resumed_ends_with_the_same_weights(toy, pictures
     assert resumed.scheduler.get_last_lr() == whole.scheduler.get_last_lr()
 
 
+def test_row_27_evaluation_in_between_does_not_change_the_training(toy, pictures, tmp_path):
+    """The network of the test draws random numbers when it answers, and its training needs some."""
+    plain = toy.train(toy.config(pictures, tmp_path / "plain"))
+    often = toy.train(toy.config(pictures, tmp_path / "often", "TEST.EVAL_PERIOD", 5))
+    assert len(list((tmp_path / "often" / "inference").glob("*.json"))) > 0
+    assert_same(weights(often), weights(plain))
+
+
 def test_row_27_two_processes_resumed_end_with_the_same_weights(ask, tmp_path):
     first, second = ask("train_together", str(tmp_path), 2)
     assert first["start"] == second["start"] == 4

@@ -386,9 +386,9 @@ def feed(evaluator, name, those):
 
 
 def shards(all_records, number):
-    """Uneven parts; of three processes the last one sees nothing, two see one image both."""
-    return {1: [all_records], 2: [all_records[:5], all_records[4:]]}.get(
-        number, [all_records[:4], all_records[4:], []]
+    """Uneven parts out of order; two see one image both, and a third process sees nothing."""
+    return {1: [all_records], 2: [all_records[3:], all_records[:4]]}.get(
+        number, [all_records[4:], all_records[:4], []]
     )
 
 
