@@ -123,6 +123,7 @@ def parameters_of(args: argparse.Namespace) -> dict[str, Any]:
         classes=args.classes,
         interlocked=args.interlocked,
         cyclic=args.cyclic,
+        texture=args.texture,
         jpeg=args.jpeg,
     )
 
@@ -154,6 +155,9 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument(
         "--cyclic", type=float, default=0.0, help="probability of a circle of three per picture"
+    )
+    result.add_argument(
+        "--texture", type=float, default=1.0, help="contrast of all patterns; 0 = plain colours"
     )
     result.add_argument("--jpeg", type=int, metavar="QUALITY", help="JPEG pictures instead of PNG")
     result.add_argument("--workers", type=int, default=1, help="processes")

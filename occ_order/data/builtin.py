@@ -426,10 +426,10 @@ def _builtin_depth(under: Callable[..., str]) -> list[tuple[str, Callable[..., N
 
 
 def _scenes(under: Callable[..., str]) -> list[tuple[str, Callable[..., None], dict]]:
-    """Generated scenes, as datasets/make_scenes.py writes them, and those of quick schedules."""
+    """Generated scenes, with patterns and plain, and those of quick schedules."""
     return [
         entry
-        for name in ("scenes", "scenes_quick")
+        for name in ("scenes", "scenes_plain", "scenes_quick")
         for split in ("train", "val")
         for entry in _scenes_split(under(name), name, split)
     ]

@@ -49,6 +49,7 @@ def scene_parameters(
     classes: Sequence[str] | None = None,
     interlocked: float = 0.18,
     cyclic: float = 0.0,
+    texture: float = 1.0,
     jpeg: int | None = None,
 ) -> dict[str, Any]:
     """What a data set of scenes depends on, JSON-ready.
@@ -58,7 +59,7 @@ def scene_parameters(
         seed: same seed, same bytes.
         size: (height, width) in pixels, or the range that both are drawn from.
         size_is_range: which of the two `size` is.
-        instances, classes, interlocked, cyclic: see `occ_order.scenes.generate`.
+        instances, classes, interlocked, cyclic, texture: see `occ_order.scenes.generate`.
         jpeg: quality of JPEG pictures in [1, 100]; None writes PNG.
 
     Raises:
@@ -77,6 +78,8 @@ def scene_parameters(
         "cyclic": cyclic,
         "jpeg": jpeg,
     }
+    if texture != 1.0:  # absent where it is 1: so have it the folders that are older than it
+        parameters["texture"] = texture
     if min(train, val, seed) < 0:
         raise ValueError(f"train, val and seed must not be negative, got {train}, {val} and {seed}")
     if jpeg is not None and not 1 <= jpeg <= 100:
@@ -97,6 +100,7 @@ def make_scene(parameters: dict[str, Any], split: str, index: int) -> Scene:
         classes=parameters["classes"],
         interlocked=parameters["interlocked"],
         cyclic=parameters["cyclic"],
+        texture=parameters.get("texture", 1.0),
     )
 
 

@@ -137,7 +137,13 @@ class Painter:
         rows, cols = seen[0].stop - seen[0].start, seen[1].stop - seen[1].start
         period = max(2.5, item.px * min(1.0, item.shape.width) * rng.uniform(0.08, 0.35))
         colour = textures.texture(
-            rng, rows, cols, hue=class_hue(rng, item.kind), period=period, kinds=_kinds(rng, name)
+            rng,
+            rows,
+            cols,
+            hue=class_hue(rng, item.kind),
+            period=period,
+            kinds=_kinds(rng, name),
+            contrast=self.world.texture,
         )
         _paint_details(colour, item, seen)
         radius = item.shape.roundness * item.px

@@ -136,7 +136,14 @@ def two_colours(rng: np.random.Generator, hue: float) -> tuple[np.ndarray, np.nd
 
 
 def texture(
-    rng: np.random.Generator, height: int, width: int, *, hue: float, period: float, kinds=KINDS
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    *,
+    hue: float,
+    period: float,
+    kinds=KINDS,
+    contrast: float = 1.0,
 ) -> np.ndarray:
     """Coloured texture.
 
@@ -146,16 +153,17 @@ def texture(
         hue: turns, the dominant colour.
         period: size of the pattern's element in pixels.
         kinds: the patterns to choose from.
+        contrast: factor on the contrast of pattern and grain; 0 = one colour.
 
     Returns:
         float32 (height, width, 3), RGB in [0, 255].
     """
     first, second = two_colours(rng, hue)
     grey = pattern(str(rng.choice(kinds)), rng, height, width, period)[..., None]
-    mixed = grey * ((second - first) * np.float32(rng.uniform(0.5, 1.0)))
+    mixed = grey * ((second - first) * np.float32(contrast * rng.uniform(0.5, 1.0)))
     mixed += first
     grain = value_noise(rng, height, width, max(1.0, 0.2 * period), 2)[..., None]
-    mixed *= np.float32(0.92) + np.float32(0.16) * grain
+    mixed *= np.float32(1.0 - 0.08 * contrast) + np.float32(0.16 * contrast) * grain
     return mixed
 
 

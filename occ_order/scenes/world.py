@@ -33,6 +33,7 @@ class World:
         back: depth of the wall, table top or sky.
         light: (3,) unit vector towards the light: right, down, towards the viewer.
         haze: share of the haze colour at the depth ``farthest``.
+        texture: factor on the contrast of all patterns, in [0, 1].
     """
 
     kind: str
@@ -46,6 +47,7 @@ class World:
     back: float
     light: np.ndarray
     haze: float
+    texture: float = 1.0
 
     def foot(self, depth: float) -> float:
         """Row in which an object at this depth meets the floor."""
@@ -60,7 +62,9 @@ class World:
         return np.maximum((rows - np.float32(self.horizon)) / np.float32(self.camera), far)
 
 
-def draw_world(rng: np.random.Generator, kind: str, height: int, width: int) -> World:
+def draw_world(
+    rng: np.random.Generator, kind: str, height: int, width: int, *, texture: float = 1.0
+) -> World:
     """Choose the camera and the light of a picture."""
     base = min(1.25 * min(height, width), math.sqrt(height * width))
     side, lift = rng.uniform(-0.75, 0.75), rng.uniform(0.3, 0.7)
@@ -77,7 +81,9 @@ def draw_world(rng: np.random.Generator, kind: str, height: int, width: int) -> 
     elif kind == "table":
         nearest, farthest, back = 4.0, 7.9, 8.0
     light = light / math.sqrt(float(light @ light))
-    return World(kind, height, width, base, horizon, camera, nearest, farthest, back, light, haze)
+    return World(
+        kind, height, width, base, horizon, camera, nearest, farthest, back, light, haze, texture
+    )
 
 
 def haze_colour(rng: np.random.Generator) -> np.ndarray:
@@ -85,9 +91,16 @@ def haze_colour(rng: np.random.Generator) -> np.ndarray:
     return hsv(rng.uniform(0.5, 0.65), rng.uniform(0.02, 0.25), rng.uniform(0.7, 0.95))
 
 
-def _plane(rng: np.random.Generator, height: int, width: int, base: float, kinds) -> np.ndarray:
-    hue = rng.uniform(0.0, 1.0)
-    flat = texture(rng, height, width, hue=hue, period=base * rng.uniform(0.04, 0.14), kinds=kinds)
+def _plane(rng: np.random.Generator, world: World, kinds) -> np.ndarray:
+    flat = texture(
+        rng,
+        world.height,
+        world.width,
+        hue=rng.uniform(0.0, 1.0),
+        period=world.base * rng.uniform(0.04, 0.14),
+        kinds=kinds,
+        contrast=world.texture,
+    )
     grey = np.float32(rng.uniform(0.35, 0.9))  # backgrounds are duller than objects
     level = flat[..., 1:2]
     return level + (flat - level) * (np.float32(1.0) - grey)
@@ -111,7 +124,7 @@ def _floor(rng: np.random.Generator, world: World) -> np.ndarray:
     # far away the pattern is finer than a pixel: fade to its mean instead of aliasing
     fade = np.clip(np.float32(1.4) - depth * zoom / np.float32(0.05 * world.base * zoom), 0, 1)
     grey = (np.float32(0.6) * tile_x[v, u] + np.float32(0.4) * rough[v, u] - 0.5) * fade + 0.5
-    contrast = np.float32(rng.uniform(0.25, 0.8))
+    contrast = np.float32(world.texture * rng.uniform(0.25, 0.8))
     return first + (second - first) * (grey * contrast)[..., None].astype(np.float32)
 
 
@@ -148,18 +161,18 @@ def _hills(rng: np.random.Generator, world: World, sky: np.ndarray) -> np.ndarra
 
 def paint_world(rng: np.random.Generator, world: World) -> np.ndarray:
     """Picture of the background: float32 (height, width, 3), RGB in [0, 255]."""
-    height, width = world.height, world.width
+    height = world.height
     if world.kind == "table":
         kinds = ("plain", "wood", "noise", "cloth", "speckle", "checks", "stripes", "gradient")
-        return _plane(rng, height, width, world.base, kinds)
+        return _plane(rng, world, kinds)
     if world.kind == "wall":
         kinds = ("plain", "noise", "gradient", "bricks", "stripes", "dots", "cloth")
-        return _plane(rng, height, width, world.base, kinds)
+        return _plane(rng, world, kinds)
     if world.kind == "ground":
         behind = _sky(rng, world)
         split = world.horizon
     else:
-        behind = _plane(rng, height, width, world.base, ("plain", "stripes", "bricks", "noise"))
+        behind = _plane(rng, world, ("plain", "stripes", "bricks", "noise"))
         split = world.foot(world.back)
         rows = np.arange(height, dtype=np.float32)[:, None, None]
         board = (rows > split - 0.03 * world.base) & (rows <= split)

@@ -355,6 +355,19 @@ def test_classes_differ_in_silhouette():
     assert max(fill.values()) - min(fill.values()) > 0.3
 
 
+def test_without_texture_only_the_picture_changes():
+    """Patterns fade towards plain colours; what is true about the scene stays."""
+    faded = np.zeros(3)
+    for seed in range(6):
+        scenes = [generate(seed, texture=texture, **OPTIONS) for texture in (1.0, 0.5, 0.0)]
+        for scene in scenes:
+            for name in ("modal", "levels", "occlusion", "depth", "disparity", "count"):
+                np.testing.assert_array_equal(getattr(scene, name), getattr(scenes[0], name))
+        plain = scenes[2].image.astype(float)
+        faded += [np.abs(scene.image - plain).mean() for scene in scenes]
+    assert faded[0] > 1.5 * faded[1] > 0
+
+
 def test_objects_differ_from_the_background_and_from_each_other(scenes):
     """A picture in which nothing can be told apart would be no use."""
     contrast = []
@@ -390,6 +403,8 @@ def test_objects_differ_from_the_background_and_from_each_other(scenes):
         ({"interlocked": 1.5}, "interlocked"),
         ({"cyclic": -0.1}, "cyclic"),
         ({"interlocked": float("nan")}, "interlocked"),
+        ({"texture": 1.5}, "texture"),
+        ({"texture": float("nan")}, "texture"),
         ({"max_hidden": 1.0}, "max_hidden"),
         ({"min_visible": 0}, "min_visible"),
         ({"min_overlap": 0}, "min_overlap"),

@@ -231,7 +231,9 @@ def test_a_lost_picture_is_made_again(data, tmp_path):
     assert content(folder) == content(data)
 
 
-@pytest.mark.parametrize("change", [["--seed", "4"], ["--train", "6"], ["--jpeg", "90"]])
+@pytest.mark.parametrize(
+    "change", [["--seed", "4"], ["--train", "6"], ["--jpeg", "90"], ["--texture", "0"]]
+)
 def test_other_parameters_are_refused(data, capsys, change):
     before = content(data)
     assert run(data, *change) == 1
