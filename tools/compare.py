@@ -5,11 +5,12 @@
 
 The YAML file holds
 
-    minutes: 4            # CPU minutes of training for each row
+    minutes: 4            # CPU minutes of training for each row that does not say its own
     rows:
       - {name: InstaOrderNet^o, config: configs/InstaOrder/x.yaml, opts: [SEED, 2]}
       - {name: area, config: configs/InstaOrder/area.yaml, train: false}
       - {name: Mask R-CNN + area, config: y.yaml, weights_from: Mask R-CNN}  # trained in that row
+      - {name: longer, config: x.yaml, minutes: 8}
       - {name: long, config: x.yaml, iterations: 2000}  # instead of measuring how many fit
     columns: {F1: occlusion/f1, WHDR: depth/whdr_all}   # heading: task/metric of the evaluators,
                                       # data set/task/metric where DATASETS.TEST names several
@@ -37,7 +38,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 TRIAL = 30  # iterations to measure speed with
-ROW_KEYS = {"name", "config", "opts", "train", "weights_from", "iterations"}
+ROW_KEYS = {"name", "config", "opts", "train", "weights_from", "iterations", "minutes"}
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def read_table(path: Path) -> dict[str, Any]:
         wrong = set(row) - ROW_KEYS
         if wrong or "config" not in row or row.get("weights_from", names[0]) not in names:
             raise ValueError(f"{path}: row {row}: needs name and config, may have {ROW_KEYS}")
-        if trained(row) and "iterations" not in row and "minutes" not in table:
+        if trained(row) and not {"iterations", "minutes"} & (set(row) | set(table)):
             raise ValueError(
                 f"{path}: row {row['name']!r} has no iterations and there are no minutes"
             )
@@ -119,7 +120,7 @@ def run_row(row: dict[str, Any], table: dict[str, Any], output: Path) -> None:
         return
     print(f"{row['name']} ...", file=sys.stderr, flush=True)
     if trained(row):
-        count = iterations_for(row, table.get("minutes", 0), output)
+        count = iterations_for(row, row.get("minutes", table.get("minutes", 0)), output)
         train_net(row, folder, "SOLVER.MAX_ITER", str(count))
     elif "weights_from" in row:
         weights = folder_of(output, row["weights_from"]) / "model_final.pth"
@@ -167,7 +168,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--table", type=Path, required=True, help="YAML file")
     parser.add_argument("--output", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="rows to run; default: all")
-    parser.add_argument("--minutes", type=float, help="instead of the file's")
+    parser.add_argument(
+        "--minutes", type=float, help="instead of the file's, for rows without their own"
+    )
     options = parser.parse_args(arguments)
     try:
         table = read_table(options.table)
