@@ -2,6 +2,7 @@
 """Write generated scenes to disk in the formats of the real data sets.
 
     python datasets/make_scenes.py --output datasets/scenes --train 1000 --val 200 --seed 1
+    python datasets/make_scenes.py --output datasets/scenes_plain --train 2400 --val 200 --plain
     python datasets/make_scenes.py --seed 1 --contact-sheet sheet.png --statistics 200
 
 OUTPUT gets, for each split:
@@ -37,7 +38,7 @@ import cv2
 import numpy as np
 
 from occ_order.data.write_scenes import make, make_scene, scene_parameters
-from occ_order.scenes import CLASSES, Scene
+from occ_order.scenes import CLASSES, PLAIN, Scene
 from occ_order.scenes.statistics import summarize
 
 # --- pictures for people ------------------------------------------------------------------------
@@ -113,6 +114,9 @@ def parameters_of(args: argparse.Namespace) -> dict[str, Any]:
     """
     if args.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {args.workers}")
+    if args.plain:
+        args.instances, args.classes = list(PLAIN["num_instances"]), list(PLAIN["classes"])
+        args.interlocked, args.texture = PLAIN["interlocked"], PLAIN["texture"]
     return scene_parameters(
         train=args.train,
         val=args.val,
@@ -158,6 +162,12 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument(
         "--texture", type=float, default=1.0, help="contrast of all patterns; 0 = plain colours"
+    )
+    result.add_argument(
+        "--plain",
+        action="store_true",
+        help="few compact objects without patterns, instead of --instances, --classes, "
+        "--interlocked and --texture",
     )
     result.add_argument("--jpeg", type=int, metavar="QUALITY", help="JPEG pictures instead of PNG")
     result.add_argument("--workers", type=int, default=1, help="processes")

@@ -409,9 +409,7 @@ def network_examples(count: int, seed: int) -> list[Example]:
     """Generated scenes of the size and kind that the network knows, but none it was trained on."""
     examples = []
     for k in range(count):
-        scene = scenes.generate(
-            NETWORK_SEED + 100 * seed + k, size=(160, 160), num_instances=(3, 6)
-        )
+        scene = scenes.generate(NETWORK_SEED + 100 * seed + k, size=(160, 160), **scenes.PLAIN)
         examples.append(example_from_scene(scene, f"network_{k + 1}", f"Picture {k + 1}", k + 1))
     return examples
 

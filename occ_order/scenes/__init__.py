@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from occ_order.scenes.orders import depth_from_ranges
 from occ_order.scenes.scene import (
+    PLAIN,
     VERSION,
     Scene,
     draw_size,
@@ -24,6 +25,7 @@ from occ_order.scenes.world import KINDS
 __all__ = [
     "CLASSES",
     "KINDS",
+    "PLAIN",
     "VERSION",
     "Scene",
     "depth_from_ranges",

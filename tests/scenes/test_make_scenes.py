@@ -279,6 +279,12 @@ def test_bad_arguments_write_nothing(tmp_path, capsys, arguments, message):
 # --- variants -----------------------------------------------------------------------------------
 
 
+def test_plain_is_short_for_its_options():
+    long = ["--instances", "3", "6", "--interlocked", "0", "--texture", "0"]
+    long += ["--classes", "ball", "box", "star", "car", "cup", "book", "leaf"]
+    assert parameters_of("--plain") == parameters_of(*long)
+
+
 def test_no_pictures_at_all(tmp_path):
     assert run(tmp_path / "none", "--train", "0", "--val", "0") == 0
     folder = tmp_path / "none" / "annotations"
