@@ -11,7 +11,7 @@
 OUTPUT gets `order_results.json` and, for each picture, a folder with
 
     overlay.png occlusion.png occlusion_graph.png depth_graph.png relative_depth.png amodal.png
-    disparity.png disparity_color.png    (as far as the model says these things)
+    levels.png sem_dist.npz disparity.png disparity_color.png    (as far as the model says these)
     layers/layer_000.png ... layers.json    RGBA layers, front to back; --psd: one file as well
     occlusion.graphml occlusion.dot ...      with --graphs
 
@@ -44,8 +44,11 @@ from occ_order.engine import OrderPredictor  # noqa: E402
 from occ_order.engine.predictor import load_picture  # noqa: E402
 from occ_order.evaluation import image_result  # noqa: E402
 from occ_order.export.layers import layers_of, save_layers, save_psd  # noqa: E402
+from occ_order.modeling.sln.decode import sem_dist_maps  # noqa: E402
 from occ_order.order import io  # noqa: E402
+from occ_order.targets.sem_dist_io import save_sem_dist  # noqa: E402
 from occ_order.visualization.disparity import save_disparity  # noqa: E402
+from occ_order.visualization.levels import draw_sem_dist  # noqa: E402
 from occ_order.visualization.predictions import prediction_pictures  # noqa: E402
 
 DETECTS, ORDERS_MASKS = "oosis_mini_scenes", "order_head_given_masks_scenes"
@@ -77,12 +80,14 @@ class Answer:
         result: its entry in order_results.json; None if the model knows no instances.
         names: of the instances, if the user's file has any.
         disparity: float (H, W), larger = nearer, if the model has it.
+        sem_dist: float32 (N, H, W), the sem-dist map of each instance, if the model has them (SLN).
     """
 
     image: np.ndarray
     result: dict[str, Any] | None
     names: list[str] | None
     disparity: np.ndarray | None
+    sem_dist: np.ndarray | None = None
 
 
 def find_inputs(patterns: Sequence[str]) -> list[Path]:
@@ -182,7 +187,8 @@ def predict(predictor: OrderPredictor, picture: Picture, options: argparse.Names
     result = image_result(found, image_id=picture.name)
     result["file_name"] = picture.file.name
     if given is None:
-        return Answer(image, result, None, disparity)
+        sem_dist = sem_dist_maps(found) if found.has("pred_levels") else None
+        return Answer(image, result, None, disparity, sem_dist)
     for k, instance in enumerate(result["instances"]):
         instance.update(id=given.ids[k], category_id=given.category_ids[k], score=given.scores[k])
     return Answer(image, result, given.names if any(given.names) else None, disparity)
@@ -197,6 +203,9 @@ def write(folder: Path, answer: Answer, options: argparse.Namespace) -> None:
     if result is None:
         return
     drawn = prediction_pictures(answer.image, result, class_names=answer.names)
+    if answer.sem_dist is not None:
+        save_sem_dist(folder / "sem_dist.npz", answer.sem_dist)
+        drawn["levels"] = draw_sem_dist(answer.image, answer.sem_dist)
     for name, picture in drawn.items():
         Image.fromarray(picture).save(folder / f"{name}.png")
     orders = [key for key in ("occlusion", "depth") if key in result]

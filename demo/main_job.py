@@ -4,7 +4,9 @@ First the whole way of "Occlusion-Ordered Semantic Instance Segmentation" (Basel
 Boykov) on generated pictures: a small network of the model zoo predicts class map and oriented
 boundary, the CRF reads instances and their order off them. Then that paper's experiment of Table 4
 and Fig. 10: the two maps are made from annotation instead, so that what is measured is the second
-stage alone. Beside the exact maps the same is done with damaged ones.
+stage alone. Beside the exact maps the same is done with damaged ones. And it shows what lies behind
+the visible: whole things and their levels, as "Learning Semantics-aware Distance Map with Semantics
+Layering Network" (Zhang et al.) defines them.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ from occ_order.visualization.main_report import (
     draw_banner,
     example_pictures,
     explain,
+    level_orders,
+    level_pictures,
     match_instances,
     verdicts_of,
 )
@@ -100,7 +104,8 @@ class Finished:
 
     outcomes: (condition, bound) -> Outcome; boundaries: condition -> bool (4, H, W);
     pictures: name -> ReportPicture; verdicts: how many orders are right, wrong, missed (exact
-    maps, default bound); facts and notes: sentences for the report.
+    maps, default bound); facts and notes: sentences for the report; level_orders: how many orders
+    of whole things that overlap the levels say, and how many there are.
     """
 
     example: Example
@@ -110,6 +115,7 @@ class Finished:
     verdicts: dict[str, int]
     facts: str
     notes: list[str]
+    level_orders: tuple[int, int]
 
 
 # ---------------------------------------------------------------- what goes in
@@ -142,6 +148,7 @@ def example_from_scene(scene: scenes.Scene, key: str, title: str, image_id: int)
         names=[scenes.CLASSES[c] for c in scene.classes[seen]],
         classes=scene.classes[seen] + 1,
         occlusion=scene.occlusion[np.ix_(seen, seen)],
+        amodal=scene.amodal[seen],
     )
 
 
@@ -156,7 +163,10 @@ def cocoa_examples(json_file: Path, image_root: Path) -> list[Example]:
     for k, record in enumerate(load_cocoa(json_file, image_root)):
         regions, size = record["annotations"], (record["height"], record["width"])
         where = [f"{json_file}, image {record['image_id']}, region {r['id']}" for r in regions]
-        masks = decode_all([r["segmentation"] for r in regions], *size, names=where)
+        masks, amodal = (
+            decode_all([r[key] for r in regions], *size, names=where)
+            for key in ("segmentation", "amodal_segmentation")
+        )
         names = [str(r.get("name", "thing")).strip() or "thing" for r in regions]
         stuff = np.array([bool(r.get("is_stuff", 0)) for r in regions], bool)
         keep = np.flatnonzero(~stuff & masks.any((1, 2)))
@@ -171,6 +181,7 @@ def cocoa_examples(json_file: Path, image_root: Path) -> list[Example]:
                 classes=np.ones(len(keep), np.int64),
                 occlusion=np.asarray(record["occlusion"])[np.ix_(keep, keep)],
                 left_out=[names[i] for i in np.flatnonzero(stuff)],
+                amodal=amodal[keep],
             )
         )
     return examples
@@ -330,7 +341,7 @@ def finish(task: tuple[Example, int, float]) -> Finished:
             outcomes[condition, bound] = run_crf(*maps, bound, smoothness)
     outcomes[LIMIT] = annotated_pieces(example, smoothness)
     best = outcomes["exact", "alternate"].found
-    pictures = example_pictures(example, occludes, best)
+    pictures = example_pictures(example, occludes, best) | level_pictures(example)
     published = outcomes["exact", "constant"].found
     return Finished(
         example=example,
@@ -340,6 +351,7 @@ def finish(task: tuple[Example, int, float]) -> Finished:
         verdicts=verdict_counts(example, best),
         facts=facts(example, best, published),
         notes=explain(example, best),
+        level_orders=level_orders(example),
     )
 
 
@@ -642,7 +654,14 @@ def write_report(
         "smoothness": options.smoothness,
         "seed": options.seed,
         "min_area": MIN_AREA,
-        "sets": {s["key"]: {"images": len(s["finished"]), "rows": s["rows"]} for s in sets},
+        "sets": {
+            s["key"]: {
+                "images": len(s["finished"]),
+                "rows": s["rows"],
+                "orders_from_levels": dict(zip(("right", "all"), s["level_orders"], strict=True)),
+            }
+            for s in sets
+        },
         "network": None
         if network is None
         else {"name": network["name"], "images": len(seen), "rows": network["rows"]},
@@ -761,6 +780,7 @@ def data_set(
         "title": title,
         "finished": finished,
         "rows": rows,
+        "level_orders": [sum(f.level_orders[k] for f in finished) for k in range(2)],
         "curves": curve_picture(rows, key, title),
         "showcase": finished[shown],
         "damaged_counts": {

@@ -90,6 +90,11 @@ def test_two_tiny_scenes_end_to_end_and_again(main_job, tmp_path, monkeypatch, c
     numbers = json.loads((output / "metrics.json").read_text())
     rows = numbers["sets"]["scenes"]["rows"]
     assert len(rows) == 9 and list(numbers["sets"]) == ["scenes"]
+    read_off = numbers["sets"]["scenes"]["orders_from_levels"]
+    assert read_off["right"] == read_off["all"] > 4
+    assert {f"scene_{k}_{name}" for k in (1, 2) for name in ("whole.jpg", "levels.jpg")} <= {
+        file.name for file in (output / "pictures").iterdir()
+    }
     images = load_results(output / "scenes" / "order_results.json")
     assert [image["image_id"] for image in images] == [1, 2]
     assert len(images[0]["instances"]) > 0 and images[0]["cycles"] == []
@@ -311,6 +316,8 @@ def test_photographs_of_the_environment_variable(main_job, cocoa_demo, tmp_path,
     page = check_page(tmp_path / "index.html")
     assert len(page.images) >= 6 + 8
     rows = json.loads((tmp_path / "metrics.json").read_text())["sets"]["photographs"]["rows"]
+    sets = json.loads((tmp_path / "metrics.json").read_text())["sets"]
+    assert sets["photographs"]["orders_from_levels"] == {"right": 8, "all": 8}
     default, published = rows[0], rows[1]
     assert default["things_found"] == default["things"] == 10
     assert default["orders"] == 8 and default["orders_right"] >= published["orders_right"]

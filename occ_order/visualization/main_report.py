@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from occ_order.masks import bordering_pairs
+from occ_order.targets import order_from_levels, visibility_levels
 from occ_order.targets.oriented_boundary import DIRECTIONS
 from occ_order.visualization.boundaries import draw_oriented_boundary
 from occ_order.visualization.canvas import (
@@ -30,7 +31,9 @@ from occ_order.visualization.colors import (
     instance_colors,
 )
 from occ_order.visualization.graphs import draw_graph_on_image, draw_order_graph, thumbnails
+from occ_order.visualization.levels import draw_levels, draw_overlaps
 from occ_order.visualization.maps import draw_instances, draw_relative_depth, draw_semantic
+from occ_order.visualization.predictions import draw_amodal
 from occ_order.visualization.report import ReportPicture, encode_picture
 from occ_order.visualization.verdicts import edge_verdicts, match_instances
 
@@ -58,6 +61,7 @@ class Example:
         classes: int (N,), category ids.
         occlusion: int8 (N, N), 1 = row occludes column, -1 = not annotated.
         left_out: names of annotated regions that became background.
+        amodal: bool (N, H, W), the whole things, hidden parts included; None where not annotated.
     """
 
     key: str
@@ -69,6 +73,7 @@ class Example:
     classes: np.ndarray
     occlusion: np.ndarray
     left_out: list[str] = field(default_factory=list)
+    amodal: np.ndarray | None = None
 
     def judged_edges(self) -> np.ndarray:
         """bool (N, N): annotated one-way orders between things whose visible masks touch."""
@@ -219,6 +224,52 @@ def boundary_picture(example: Example, occludes: np.ndarray, name: str) -> Repor
     picture = draw_oriented_boundary(occludes, example.image, scale=scale, thickness=3.5)
     alt = "Occlusion boundaries in four colours, by the side on which the thing behind lies."
     return encode_picture(picture, name, alt)
+
+
+def levels_of(example: Example) -> np.ndarray:
+    """int8 (N, H, W): `occ_order.targets.visibility_levels` of the whole things."""
+    whole = example.masks if example.amodal is None else example.amodal | example.masks
+    return visibility_levels(whole, example.occlusion, modal=example.masks)
+
+
+def level_pictures(example: Example) -> dict[str, ReportPicture]:
+    """What lies behind the visible: "whole", "overlaps", "levels"; nothing without whole things."""
+    if example.amodal is None:
+        return {}
+    key, image, levels = example.key, example.image, levels_of(example)
+    scale = display_scale(*image.shape[:2])
+    sizes = label_sizes(example.masks)
+    hidden = int((levels > 0).any((1, 2)).sum())
+    return {
+        "whole": encode_picture(
+            draw_amodal(image, example.masks, levels >= 0, scale=scale, label_size=sizes),
+            f"{key}_whole",
+            "The annotated things as wholes; what others hide of them is striped.",
+        ),
+        "overlaps": encode_picture(
+            draw_overlaps(levels >= 0, scale=scale),
+            f"{key}_overlaps",
+            "How many whole things lie at each pixel, one behind the other.",
+            flat=True,
+        ),
+        "levels": encode_picture(
+            draw_levels(image, levels, names=example.names),
+            f"{key}_levels",
+            f"Levels of each thing of which something is hidden ({hidden} of {len(levels)}): "
+            "yellow where it is visible, darker with every thing in front of it.",
+        ),
+    }
+
+
+def level_orders(example: Example) -> tuple[int, int]:
+    """Annotated one-way orders between whole things that overlap: those that levels say, and all.
+
+    Order is read off the levels as SLN does (`occ_order.targets.order_from_levels`).
+    """
+    levels = levels_of(example)
+    whole = (levels >= 0).reshape(len(levels), int(np.prod(levels.shape[1:]))).astype(np.float32)
+    edges = (example.occlusion == 1) & ~(example.occlusion.T == 1) & (whole @ whole.T > 0)
+    return int((order_from_levels(levels)[edges] == 1).sum()), int(edges.sum())
 
 
 def verdicts_of(example: Example, found: FoundInstances) -> dict[tuple[int, int], str]:

@@ -12,7 +12,13 @@ from occ_order import masks as mask_codec
 from occ_order.export.layers import front_to_back
 from occ_order.order import io
 from occ_order.order.encoding import CLOSER
-from occ_order.visualization.canvas import check_picture, display_scale, enlarge_mask
+from occ_order.visualization.canvas import (
+    check_picture,
+    display_scale,
+    draw_labels,
+    enlarge_mask,
+    label_points,
+)
 from occ_order.visualization.colors import instance_colors
 from occ_order.visualization.graphs import draw_graph_on_image, draw_order_graph, thumbnails
 from occ_order.visualization.maps import draw_instances, draw_outline, draw_relative_depth
@@ -88,7 +94,12 @@ def direct_arrows(relation: np.ndarray) -> np.ndarray:
 
 
 def draw_amodal(
-    picture: np.ndarray, modal: np.ndarray, amodal: np.ndarray, *, scale: int = 1
+    picture: np.ndarray,
+    modal: np.ndarray,
+    amodal: np.ndarray,
+    *,
+    scale: int = 1,
+    label_size: int | Sequence[int] = 15,
 ) -> np.ndarray:
     """Instances with their hidden parts striped in their colours, whole outlines around.
 
@@ -97,11 +108,13 @@ def draw_amodal(
         modal: bool (N, H, W), visible parts.
         amodal: bool (N, H, W), whole objects.
         scale: whole factor of enlargement.
+        label_size: font size of the numbers in pixels, one for all or N.
 
     Returns:
         picture (H * scale, W * scale, 3).
     """
-    drawn = draw_instances(picture, modal, scale=scale)
+    labels = [str(k + 1) for k in range(len(modal))]
+    drawn = draw_instances(picture, modal, labels=[""] * len(modal), scale=scale)
     rows, columns = np.indices(drawn.shape[:2])
     colors = instance_colors(len(modal))
     for k, color in enumerate(colors):
@@ -110,4 +123,6 @@ def draw_amodal(
         hidden = enlarge_mask(amodal[k] & ~modal[k], scale)
         drawn[hidden & (along // STRIPE % 2 == 0)] = color
         draw_outline(drawn, enlarge_mask(amodal[k], scale), color)
-    return drawn
+    seen, whole = label_points(modal), label_points(amodal)
+    points = np.where(np.isfinite(seen), seen, whole) * scale + (scale - 1) / 2
+    return draw_labels(drawn, labels, points, colors, size=label_size)

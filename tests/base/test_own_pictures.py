@@ -13,6 +13,7 @@ from PIL import Image
 import occ_order
 from occ_order import order, scenes
 from occ_order.order import io
+from occ_order.targets.sem_dist_io import load_sem_dist
 
 ROOT = Path(occ_order.__file__).parents[1]
 spec = importlib.util.spec_from_file_location("own_pictures_demo", ROOT / "demo" / "demo.py")
@@ -63,6 +64,21 @@ def test_pictures_with_masks_give_everything(folder, scene, capsys):
     layers = json.loads((folder / "out" / "a" / "layers" / "layers.json").read_text())
     assert len(layers["layers"]) == 5
     assert "2 pictures, 0 failed" in capsys.readouterr().out
+
+
+def test_a_network_of_whole_objects_draws_them_and_their_levels(folder):
+    """An untrained SLN; what it says is nonsense, but it has every field."""
+    narrow = "MODEL.MINI_RESNET.WIDTH 4 MODEL.FPN.OUT_CHANNELS 8 MODEL.ROI_BOX_HEAD.FC_DIM 8"
+    narrow += " MODEL.ROI_MASK_HEAD.CONV_DIM 8 MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.0"
+    narrow += " TEST.DETECTIONS_PER_IMAGE 4 INPUT.MIN_SIZE_TEST 0"
+    arguments = ["--config-file", str(ROOT / "configs/SLN/sln_mini_scenes.yaml")]
+    arguments += ["--opts", *narrow.split(), "--input", str(folder / "in" / "a.png")]
+    assert demo.main([*arguments, "--output", str(folder / "out")]) == 0
+    there = {file.name for file in (folder / "out" / "a").iterdir()}
+    assert {"overlay.png", "amodal.png", "levels.png", "sem_dist.npz"} <= there
+    (image,) = io.load_results(folder / "out" / "order_results.json")
+    maps = load_sem_dist(folder / "out" / "a" / "sem_dist.npz")
+    assert maps.shape == (len(image["instances"]), 72, 96) and len(maps) > 0
 
 
 def test_one_picture_that_fails_does_not_stop_the_others(folder, capsys):
