@@ -29,7 +29,7 @@ from occ_order.visualization.canvas import (
     write,
 )
 from occ_order.visualization.colors import BACKGROUND_COLOR, depth_colors
-from occ_order.visualization.maps import draw_outline, swatches
+from occ_order.visualization.maps import swatches
 
 LEVEL_NAMES = ("visible", "hidden behind 1", "hidden behind 2", "hidden behind 3 or more")
 """What the four colours of levels say; the last one stands for all deeper levels."""
@@ -133,7 +133,9 @@ def _tile(
     opacity = np.where(part >= 0, 0.2 + 0.55 * sure, 0)[..., None]
     colors = LEVEL_COLORS[np.clip(part, 0, len(LEVEL_COLORS) - 1)]
     drawn = np.rint(ground * (1 - opacity) + colors * opacity).astype(np.uint8)
-    draw_outline(drawn, part >= 0, INK)
+    inside = (part >= 0).astype(np.uint8)
+    outline, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(drawn, outline, -1, INK, 1, cv2.LINE_AA)
     square = np.full((side, side, 3), PAPER, np.uint8)
     top, left = (side - size[1]) // 2, (side - size[0]) // 2
     square[top : top + size[1], left : left + size[0]] = drawn

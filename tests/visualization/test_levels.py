@@ -89,7 +89,7 @@ def test_hidden_parts_are_striped_in_the_colour_of_their_object():
     hidden = picture[4 * 15 : 4 * 35, 4 * 28 : 4 * 36]
     share = (hidden == color).all(axis=2).mean()
     assert 0.3 < share < 0.7
-    visible = picture[4 * 15 : 4 * 20, 4 * 44 : 4 * 50]
+    visible = picture[4 * 33 : 4 * 38, 4 * 43 : 4 * 53]
     assert not (visible == color).all(axis=2).any()
 
 
