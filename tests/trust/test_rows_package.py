@@ -187,7 +187,7 @@ def test_row_31_no_test_reaches_the_network_or_a_folder_of_one_machine():
 
 def test_row_31_a_test_that_hangs_is_stopped(pytestconfig, tmp_path):
     limit = float(pytestconfig.getini("timeout") or 0)
-    assert pytestconfig.pluginmanager.hasplugin("timeout") and 0 < limit <= 120
+    assert pytestconfig.pluginmanager.hasplugin("timeout") and 0 < limit <= 300
     (tmp_path / "test_hangs.py").write_text(
         "import time\ndef test_hangs():\n    time.sleep(20)\n", encoding="utf-8"
     )

@@ -231,6 +231,25 @@ def test_row_27_two_processes_resumed_end_with_the_same_weights(ask, tmp_path):
     assert first["whole"] == second["whole"] == first["resumed"] == second["resumed"]
 
 
+STAGES = {
+    "glm": {"backbone", "global_layering"},
+    "rpn": {"layer_fusion", "proposal_generator"},
+    "ilm": {"roi_heads"},
+}
+
+
+def test_stages_of_sln_freeze_and_thaw_in_two_processes(ask, tmp_path):
+    """One stage after the other under DistributedDataParallel: only its parts learn, in step."""
+    first, second = ask("staged_together", str(tmp_path), 2)
+    assert first == second  # stages, what changed, and every weight after every step
+    every = set().union(*STAGES.values())
+    assert [step["stage"] for step in first] == ["glm"] * 2 + ["rpn"] + ["ilm"] * 2 + ["joint"] * 5
+    for step in first:
+        parts = STAGES.get(step["stage"], every)
+        assert set(step["changed"]) == parts
+        assert set(step["still"]) == every - parts
+
+
 # --- the loader that makes it so
 
 

@@ -5,6 +5,7 @@ Run as a script it does, in a process of its own, what must not be done in the t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -31,8 +32,10 @@ from torch import nn
 
 from occ_order import masks
 from occ_order.checkpoint.files import read_iteration, write_checkpoint
-from occ_order.config import get_cfg
+from occ_order.config import get_cfg, load_cfg
+from occ_order.data.builtin import register_cocoa
 from occ_order.data.datasets import write_depth_png
+from occ_order.data.write_scenes import make, scene_parameters
 from occ_order.engine import Trainer
 from occ_order.evaluation import EVALUATOR_REGISTRY, build_evaluator
 from occ_order.structures import PairMatrix
@@ -479,6 +482,68 @@ def spoiled_together(folder, number):
     return launched(folder, number, work)
 
 
+STAGED = "configs/SLN/sln_staged_mini_scenes.yaml"
+NARROW = [
+    *("MODEL.MINI_RESNET.WIDTH", 4, "MODEL.MINI_RESNET.BLOCKS", [1, 1, 1, 1]),
+    *("MODEL.FPN.OUT_CHANNELS", 8, "MODEL.ROI_MASK_HEAD.CONV_DIM", 8),
+    *("MODEL.SLN.GLOBAL_LAYERING.CONV_DIM", 8, "MODEL.SLN.REFINEMENT.CONV_DIM", 8),
+    *("MODEL.ROI_BOX_HEAD.FC_DIM", 8, "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 8),
+    *("MODEL.RPN.POST_NMS_TOPK_TRAIN", 10, "INPUT.MIN_SIZE_TRAIN", (64,)),
+    *("SOLVER.MAX_ITER", 10, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.WARMUP_ITERS", 0),
+    *("DATASETS.TRAIN", ("staged",), "DATASETS.TEST", (), "SEED", 5),
+]
+
+
+def staged_together(folder, number):
+    """Trains SLN stage by stage in several processes, on four generated scenes.
+
+    Returns:
+        For each process, for each iteration {"stage", "changed": parts of the network with changed
+        weights, "still": parts of which some weight did not change, "weights": digest of them all}.
+    """
+    made = scene_parameters(train=4, seed=5, size=(64, 64), instances=(3, 4))
+    make(folder, made)
+    register_cocoa("staged", f"{folder}/annotations/cocoa_train.json", f"{folder}/train/images")
+    cfg = load_cfg(Path(__file__).resolve().parents[2] / STAGED, NARROW)
+    cfg.OUTPUT_DIR = str(Path(folder, "out"))
+
+    class Watching(QuietTrainer):
+        steps = []
+
+        def network(self):
+            return getattr(self.model, "module", self.model)
+
+        def before_step(self):
+            super().before_step()
+            self.before = {k: v.clone() for k, v in self.network().named_parameters()}
+
+        def after_step(self):
+            moved = {k: not v.equal(self.before[k]) for k, v in self.network().named_parameters()}
+            self.steps.append(
+                {
+                    "stage": self.network().stages.at(self.iter),
+                    "changed": sorted({k.split(".")[0] for k, moves in moved.items() if moves}),
+                    "still": sorted({k.split(".")[0] for k, moves in moved.items() if not moves}),
+                    "weights": digest(self.network()),
+                }
+            )
+            super().after_step()
+
+    def work(rank):
+        assert type(train(cfg, trainer=Watching).model).__name__ == "DistributedDataParallel"
+        return Watching.steps
+
+    return launched(folder, number, work)
+
+
+def digest(model):
+    """A short text that differs where any weight differs."""
+    hashed = hashlib.sha256()
+    for value in model.parameters():
+        hashed.update(value.detach().numpy().tobytes())
+    return hashed.hexdigest()
+
+
 # --- a process that does this for the tests: one line of JSON in, one out
 
 
@@ -502,6 +567,7 @@ SERVED = {
     "evaluations": evaluations,
     "train_together": train_together,
     "spoiled_together": spoiled_together,
+    "staged_together": staged_together,
 }
 
 if __name__ == "__main__":
