@@ -41,14 +41,15 @@ NUM_CLASSES = {
 }
 """Networks that answer classes, and the node of their number."""
 
-# Sizes alone: everything that a file chooses is as it says, only narrow.
+# Sizes alone: everything that a file chooses is as it says, only narrow. All anchors are looked at,
+# since a coarse map of a small picture has few that a drawing would find.
 NARROW = [
     *("MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "SEED", 0, "DATALOADER.NUM_WORKERS", 0),
     *("MODEL.MINI_RESNET.WIDTH", 4, "MODEL.MINI_RESNET.BLOCKS", [1, 1, 1, 1]),
     *("MODEL.FPN.OUT_CHANNELS", 32, "MODEL.ROI_MASK_HEAD.CONV_DIM", 32),
     *("MODEL.ROI_BOX_HEAD.FC_DIM", 32, "MODEL.ROI_BOX_HEAD.CONV_DIM", 32),
     *("MODEL.RPN.PRE_NMS_TOPK_TRAIN", 50, "MODEL.RPN.POST_NMS_TOPK_TRAIN", 20),
-    *("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16),
+    *("MODEL.RPN.BATCH_SIZE_PER_IMAGE", 8192, "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16),
     *("MODEL.SLN.ENCODER.CHANNELS", 8, "MODEL.SLN.GLOBAL_LAYERING.CONV_DIM", 16),
     *("MODEL.SLN.REFINEMENT.CONV_DIM", 16),
     *("MODEL.OOSIS.PPM_CHANNELS", 8, "MODEL.OOSIS.CHANNELS", 8, "MODEL.OOSIS.AUX_CHANNELS", 8),
