@@ -26,6 +26,7 @@ FREE, ROOT, ORPHAN, SUPPLY = 0, 5, 6, 7
 TIE = ORPHAN  # what moves on a tie; there are no orphans any more by then
 CODE = 7  # mask of a node's code
 ALL_OPEN = 255
+BLOCK = 64  # pixels that are looked at together
 
 # Called from kernels only, so that the wrappers for Python need not be compiled: helpers of hot
 # loops, where the call would cost more than the work, and steps.
@@ -61,7 +62,7 @@ def pack_pairs(occludes, words, pairs, stride):
 @inlined
 def moves(word):
     """Does the pixel of this node move, after the maximum flow?"""
-    return 0 < word & CODE < SUPPLY
+    return ((word & CODE) + 1) & 6 != 0  # neither FREE nor SUPPLY
 
 
 @inlined
@@ -127,6 +128,38 @@ def start_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs):
     return cost
 
 
+@step
+def clear_foreground(labels, excess):
+    """Set ``excess`` to 0 where the label is not: leaving the background costs only once."""
+    for i in range(len(labels)):
+        excess[i] = excess[i] if labels[i] == 0 else 0
+
+
+@step
+def differ(labels, others):
+    """Do two stretches of labels differ?"""
+    found = 0
+    for i in range(len(labels)):
+        found |= labels[i] ^ others[i]
+    return found != 0
+
+
+@step
+def is_plain(start, end, stride, labels, pairs):
+    """Is there neither a pair nor a change of labels at the pixels from start to end?"""
+    found = 0
+    for i in range(start, end):
+        found |= pairs[i]
+    here = labels[start:end]
+    return not (
+        found
+        or differ(here, labels[start - 1 : end - 1])
+        or differ(here, labels[start + 1 : end + 1])
+        or differ(here, labels[start - stride : end - stride])
+        or differ(here, labels[start + stride : end + stride])
+    )
+
+
 @kernel
 def initialise(unary, stride, labels, pairs, weights, modular, inc, arcs, excess):
     """Arcs and costs of a jump from ``labels``, without any flow."""
@@ -140,12 +173,14 @@ def initialise(unary, stride, labels, pairs, weights, modular, inc, arcs, excess
             inc[d, row : row + width] = smoothness
         arcs[row : row + width] = default
         excess[row : row + width] = unary[y]
-        for p in range(row, row + width):
-            if pairs[p] == 0 and same_around(p, stride, labels):
-                excess[p] = excess[p] if labels[p] == 0 else 0
+        for start in range(row, row + width, BLOCK):
+            end = min(start + BLOCK, row + width)
+            clear_foreground(labels[start:end], excess[start:end])
+            if is_plain(start, end, stride, labels, pairs):
                 continue
-            cost = start_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs)
-            excess[p] = cost + (excess[p] if labels[p] == 0 else 0)
+            for p in range(start, end):
+                if pairs[p] or not same_around(p, stride, labels):
+                    excess[p] += start_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs)
 
 
 @step
@@ -187,37 +222,74 @@ def find_roots(shape, stride, excess, node, queue, sign):
     return count
 
 
-@kernel
-def list_moved(node, moved):
-    """List all pixels that move; returns their number."""
-    count = 0
-    for p in range(node.size):
-        moved[count] = p
-        count += moves(node[p])
-    return count
+@step
+def any_moves(node):
+    """Does a pixel of this stretch move?"""
+    found = 0
+    for i in range(len(node)):
+        found |= ((node[i] & CODE) + 1) & 6  # as in :func:`moves`
+    return found != 0
+
+
+@inlined
+def is_inner(p, stride, labels, pairs, node):
+    """Do p's neighbours all have p's label and move as well, and are there no ordered pairs?"""
+    label = labels[p]
+    return (
+        (pairs[p] == 0)
+        & moves(node[p - 1])
+        & moves(node[p + 1])
+        & moves(node[p - stride])
+        & moves(node[p + stride])
+        & (labels[p - 1] == label)
+        & (labels[p + 1] == label)
+        & (labels[p - stride] == label)
+        & (labels[p + stride] == label)
+    )
 
 
 @kernel
-def free_nodes(moved, count, excess, node):
+def list_moved(stride, labels, pairs, node, moved, rim):
+    """List all pixels that move, and in ``rim`` those among them that are not inner.
+
+    Returns:
+        The two numbers.
+    """
+    count = num_rim = 0
+    for start in range(0, node.size, BLOCK):
+        end = min(start + BLOCK, node.size)
+        if not any_moves(node[start:end]):
+            continue
+        for p in range(start, end):
+            if moves(node[p]):
+                moved[count] = p
+                count += 1
+                rim[num_rim] = p
+                num_rim += not is_inner(p, stride, labels, pairs, node)
+    return count, num_rim
+
+
+@kernel
+def free_nodes(moved, excess, node):
     """Take ``moved`` out of the tree."""
-    for i in range(count):
-        set_node(moved[i], excess, node)
+    for p in moved:
+        set_node(p, excess, node)
 
 
 @kernel
-def energy_change(moved, count, unary, stride, labels, pairs, weights, node):
-    """Exact change of energy if all of ``moved`` go up by one."""
+def energy_change(moved, rim, unary, stride, labels, pairs, weights, node):
+    """Exact change of energy if all of ``moved`` go up by one; ``rim``: see :func:`list_moved`."""
     offsets = (-1, 1, -stride, stride)
     smoothness, occlusion = weights[0], weights[1]
     change = 0
     y, row = 0, stride
-    for i in range(count):
-        p = moved[i]
+    for p in moved:
         while p >= row + stride:
             row += stride
             y += 1
         if labels[p] == 0:
             change += unary[y, p - row - 1]
+    for p in rim:
         for d in range(4):
             q = p + offsets[d]
             if not moves(node[q]) and labels[q] >= 0:
@@ -267,32 +339,25 @@ def rewrite_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs, excess
 
 
 @kernel
-def rewrite(moved, count, stride, labels, pairs, weights, modular, inc, arcs, excess, node):
+def rewrite(moved, rim, stride, labels, pairs, weights, modular, inc, arcs, excess, node):
     """Bring arcs, costs and flow up to date with a move of ``moved``, from before it is made."""
     offsets = (-1, 1, -stride, stride)
     smoothness = weights[0]
     default = ALL_OPEN if smoothness > 0 else 0
-    for i in range(count):
-        p = moved[i]
-        if (
-            moves(node[p - 1])
-            and moves(node[p + 1])
-            and moves(node[p - stride])
-            and moves(node[p + stride])
-            and pairs[p] == 0
-            and same_around(p, stride, labels)
-        ):
-            if labels[p] == 0:
-                for d in range(4):
-                    inc[d, p] = smoothness
-                arcs[p] = default
-                excess[p] = 0
-            continue
-        rewrite_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs, excess, node)
+    k = 0
+    for p in moved:
+        if k < len(rim) and rim[k] == p:
+            k += 1
+            rewrite_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs, excess, node)
+        elif labels[p] == 0:
+            for d in range(4):
+                inc[d, p] = smoothness
+            arcs[p] = default
+            excess[p] = 0
 
 
 @kernel
-def raise_labels(moved, count, stride, labels, excess, node, roots):
+def raise_labels(moved, rim, stride, labels, excess, node, roots):
     """Make a move, and free the tree.
 
     Returns:
@@ -300,13 +365,7 @@ def raise_labels(moved, count, stride, labels, excess, node, roots):
     """
     offsets = (-1, 1, -stride, stride)
     num_roots = 0
-    for i in range(count):
-        p = moved[i]
-        labels[p] += 1
-        set_node(p, excess, node)
-        if excess[p] < 0:
-            roots[num_roots] = p
-            num_roots += 1
+    for p in rim:
         for d in range(4):
             q = p + offsets[d]
             if not moves(node[q]):
@@ -314,6 +373,12 @@ def raise_labels(moved, count, stride, labels, excess, node, roots):
                 if excess[q] < 0:
                     roots[num_roots] = q
                     num_roots += 1
+    for p in moved:
+        labels[p] += 1
+        set_node(p, excess, node)
+        if excess[p] < 0:
+            roots[num_roots] = p
+            num_roots += 1
     return num_roots
 
 

@@ -87,12 +87,11 @@ def initialise_fusion(unary, stride, labels, proposal, pairs, weights, inc, arcs
 
 
 @kernel
-def fusion_change(moved, count, unary, stride, labels, proposal, pairs, weights, node):
+def fusion_change(moved, unary, stride, labels, proposal, pairs, weights, node):
     """Exact change of energy if all of ``moved`` take the proposal."""
     height, width = unary.shape
     change = 0
-    for i in range(count):
-        p = moved[i]
+    for p in moved:
         y = p // stride - 1
         x = p - (y + 1) * stride - 1
         old, new = labels[p], proposal[y, x]
@@ -114,9 +113,9 @@ def fusion_change(moved, count, unary, stride, labels, proposal, pairs, weights,
 
 
 @kernel
-def take_proposal(moved, count, stride, labels, proposal):
+def take_proposal(moved, stride, labels, proposal):
     """Give all of ``moved`` the label of ``proposal``; both int32 (H, W)."""
-    for i in range(count):
-        y = moved[i] // stride - 1
-        x = moved[i] - (y + 1) * stride - 1
+    for p in moved:
+        y = p // stride - 1
+        x = p - (y + 1) * stride - 1
         labels[y, x] = proposal[y, x]

@@ -93,6 +93,15 @@ def send_row(excess, next_excess, carry, back, wanted):
 
 
 @step
+def has_demand(excess):
+    """Is anything below 0?"""
+    lowest = 0
+    for i in range(len(excess)):
+        lowest = min(lowest, excess[i])
+    return lowest < 0
+
+
+@step
 def sweep_strip(first, height, width, step, d, limit, inc, arcs, excess, wanted):
     """:func:`sweep_line` for ``width`` columns at once, row by row, which suits the memory.
 
@@ -104,6 +113,10 @@ def sweep_strip(first, height, width, step, d, limit, inc, arcs, excess, wanted)
     wanted[flags - width : flags] = 0
     for r in range(height - 1, 0, -1):
         row = first + r * step
+        if wanted[flags + r] == 0 and not has_demand(excess[row : row + width]):
+            wanted[flags + r - 1] = 0
+            wanted[(r - 1) * width : r * width] = 0
+            continue
         wanted[flags + r - 1] = ask_row(
             excess[row : row + width],
             inc[d ^ 1, row : row + width],
@@ -127,15 +140,6 @@ def sweep_strip(first, height, width, step, d, limit, inc, arcs, excess, wanted)
             for p in range(row, row + width):
                 note_arc(p, d, p + step, inc, arcs)
                 note_arc(p + step, d ^ 1, p, inc, arcs)
-
-
-@step
-def has_demand(excess):
-    """Is anything below 0?"""
-    lowest = 0
-    for i in range(len(excess)):
-        lowest = min(lowest, excess[i])
-    return lowest < 0
 
 
 @kernel

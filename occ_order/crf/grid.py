@@ -77,7 +77,7 @@ class _Workspace:
         self.heads = np.empty(self.size + 3, np.int32)
         self.queue = np.empty(self.size + 1, np.int32)
         self.spare = np.empty(self.size + 1, np.int32)
-        self.waiting = np.empty(self.size, np.int32)
+        self.waiting = np.empty(self.size + 1, np.int32)
         self.lost = np.empty(2 * self.size + 256, np.int32)
         self.set_type(np.int32)
 
@@ -260,22 +260,29 @@ class GridJumps:
     def _take_cut(self) -> int:
         """Raise what the tree holds, if that lowers the energy; answer as :meth:`jump`."""
         k, work = self._arcs, self._workspace
-        moved = work.spare
-        count = k.list_moved(work.node, moved)
         state = (work.labels, work.pairs, self._weights)
-        change = k.energy_change(moved, count, self._unary, work.stride, *state, work.node)
+        moved, rim = self._list_moved()
+        change = k.energy_change(moved, rim, self._unary, work.stride, *state, work.node)
         self._num_roots = 0
         if change >= 0:
-            k.free_nodes(moved, count, self._active.excess, work.node)
+            k.free_nodes(moved, self._active.excess, work.node)
             return 0
         for flow in work.flows:
             if flow.bound:
                 modular = flow.bound == "modular"
-                k.rewrite(moved, count, work.stride, *state, modular, *flow.arrays, work.node)
+                k.rewrite(moved, rim, work.stride, *state, modular, *flow.arrays, work.node)
         self._num_roots = k.raise_labels(
-            moved, count, work.stride, work.labels, self._active.excess, work.node, work.queue
+            moved, rim, work.stride, work.labels, self._active.excess, work.node, work.queue
         )
         return change
+
+    def _list_moved(self) -> tuple[np.ndarray, np.ndarray]:
+        """What the tree holds, and the rim of that (see :func:`._grid_arcs.list_moved`)."""
+        work = self._workspace
+        count, num_rim = self._arcs.list_moved(
+            work.stride, work.labels, work.pairs, work.node, work.spare, work.waiting
+        )
+        return work.spare[:count], work.waiting[:num_rim]
 
     def fuse(self, proposal: np.ndarray) -> int:
         """Take ``proposal`` int32 (H, W), feasible, where that is good; answer as :meth:`jump`."""
@@ -291,13 +298,12 @@ class GridJumps:
             self._widen()
             return self.fuse(proposal)
         self._active = None
-        moved = work.spare
-        count = self._arcs.list_moved(work.node, moved)
-        change = k.fusion_change(moved, count, *state, work.node)
+        moved, _ = self._list_moved()
+        change = k.fusion_change(moved, *state, work.node)
         if change >= 0:
             return 0
         fused = self.labels
-        k.take_proposal(moved, count, work.stride, fused, proposal)
+        k.take_proposal(moved, work.stride, fused, proposal)
         self.restart(fused)
         return change
 
