@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from occ_order.crf._compile import kernel
-from occ_order.crf._grid_arcs import inlined, moves, note_arc
+from occ_order.crf._grid_arcs import BLOCK, differ, inlined, moves, note_arc, step
 
 
 @inlined
@@ -14,13 +14,61 @@ def step_cost(step, front, behind, weights):
     return weights[0] - weights[1] * (front if step > 0 else behind)
 
 
+@step
+def fuse_stretch(y, start, end, unary, stride, labels, proposal, pairs, weights, inc, arcs, excess):
+    """:func:`initialise_fusion` for part of row y: its pixels, their pairs right and below."""
+    height, width = unary.shape
+    row = (y + 1) * stride + 1
+    for x in range(start, end):
+        p = row + x
+        changed = labels[p] != proposal[y, x]
+        excess[p] += unary[y, x] * ((proposal[y, x] > 0) - (labels[p] > 0))
+        for d in (1, 3):
+            y_q, x_q = y + (d == 3), x + (d == 1)
+            if y_q == height or x_q == width:
+                continue
+            q = (y_q + 1) * stride + x_q + 1
+            old_p, old_q = labels[p], labels[q]
+            new_p, new_q = proposal[y, x], proposal[y_q, x_q]
+            if not changed and old_q == new_q:
+                continue
+            front, behind = pairs[p] >> d & 1, pairs[p] >> (4 + d) & 1
+            neither = step_cost(old_p - old_q, front, behind, weights)
+            p_alone = step_cost(new_p - old_q, front, behind, weights) - neither
+            q_alone = step_cost(old_p - new_q, front, behind, weights) - neither
+            both = step_cost(new_p - new_q, front, behind, weights) - neither
+            p_never = front if new_p < old_q else behind if new_p > old_q else 0
+            q_never = front if old_p < new_q else behind if old_p > new_q else 0
+            if not (p_never or q_never):
+                lift = max(both - p_alone - q_alone, 0) // 2
+                p_alone += lift
+                q_alone += lift
+            share_p = p_alone
+            if p_never:
+                share_p = both if q_never else both - q_alone
+            share_q = both - share_p
+            excess[p] += share_p
+            excess[q] += share_q
+            inc[d, p] = weights[2] * p_never
+            inc[d ^ 1, q] = weights[2] * q_never
+            if not (p_never or q_never):
+                # Shared by both arcs, or flow would cross the image just to even them out.
+                half = max(q_alone - share_q, 0) // 2
+                inc[d, p] = half
+                inc[d ^ 1, q] = max(q_alone - share_q, 0) - half
+                excess[p] -= half
+                excess[q] += half
+            elif not q_never:
+                inc[d ^ 1, q] = max(q_alone - share_q, 0)
+            note_arc(p, d, q, inc, arcs)
+            note_arc(q, d ^ 1, p, inc, arcs)
+
+
 @inlined
-def differs(labels, proposal):
-    """Is there a pixel in this row that the proposal changes?"""
-    changed = False
-    for i in range(len(proposal)):
-        changed |= labels[i] != proposal[i]
-    return changed
+def changes(y, start, end, stride, labels, proposal):
+    """Does the proposal change a label in this part of row y?"""
+    row = (y + 1) * stride + 1
+    return differ(labels[row + start : row + end], proposal[y, start:end])
 
 
 @kernel
@@ -30,60 +78,26 @@ def initialise_fusion(unary, stride, labels, proposal, pairs, weights, inc, arcs
     inc[:] = 0
     arcs[:] = 0
     excess[:] = 0
-    changed_below = False  # here, the row in question
-    for y in range(-1, height):
-        row = (y + 1) * stride + 1
-        changed_here = changed_below
-        changed_below = y + 1 < height and differs(
-            labels[row + stride : row + stride + width], proposal[y + 1]
-        )
-        if y < 0 or not (changed_here or changed_below):
-            continue
-        for x in range(width):
-            new = proposal[y, x]
-            excess[row + x] += unary[y, x] * ((new > 0) - (labels[row + x] > 0))
-        for x in range(width):
-            p = row + x
-            changed = labels[p] != proposal[y, x]
-            for d in (1, 3):
-                y_q, x_q = y + (d == 3), x + (d == 1)
-                if y_q == height or x_q == width:
-                    continue
-                q = (y_q + 1) * stride + x_q + 1
-                old_p, old_q = labels[p], labels[q]
-                new_p, new_q = proposal[y, x], proposal[y_q, x_q]
-                if not changed and old_q == new_q:
-                    continue
-                front, behind = pairs[p] >> d & 1, pairs[p] >> (4 + d) & 1
-                neither = step_cost(old_p - old_q, front, behind, weights)
-                p_alone = step_cost(new_p - old_q, front, behind, weights) - neither
-                q_alone = step_cost(old_p - new_q, front, behind, weights) - neither
-                both = step_cost(new_p - new_q, front, behind, weights) - neither
-                p_never = front if new_p < old_q else behind if new_p > old_q else 0
-                q_never = front if old_p < new_q else behind if old_p > new_q else 0
-                if not (p_never or q_never):
-                    lift = max(both - p_alone - q_alone, 0) // 2
-                    p_alone += lift
-                    q_alone += lift
-                share_p = p_alone
-                if p_never:
-                    share_p = both if q_never else both - q_alone
-                share_q = both - share_p
-                excess[p] += share_p
-                excess[q] += share_q
-                inc[d, p] = weights[2] * p_never
-                inc[d ^ 1, q] = weights[2] * q_never
-                if not (p_never or q_never):
-                    # Shared by both arcs, or flow would cross the image just to even them out.
-                    half = max(q_alone - share_q, 0) // 2
-                    inc[d, p] = half
-                    inc[d ^ 1, q] = max(q_alone - share_q, 0) - half
-                    excess[p] -= half
-                    excess[q] += half
-                elif not q_never:
-                    inc[d ^ 1, q] = max(q_alone - share_q, 0)
-                note_arc(p, d, q, inc, arcs)
-                note_arc(q, d ^ 1, p, inc, arcs)
+    for y in range(height):
+        for start in range(0, width, BLOCK):
+            end = min(start + BLOCK, width)
+            if changes(y, start, min(end + 1, width), stride, labels, proposal) or (
+                y + 1 < height and changes(y + 1, start, end, stride, labels, proposal)
+            ):
+                fuse_stretch(
+                    y,
+                    start,
+                    end,
+                    unary,
+                    stride,
+                    labels,
+                    proposal,
+                    pairs,
+                    weights,
+                    inc,
+                    arcs,
+                    excess,
+                )
 
 
 @kernel
