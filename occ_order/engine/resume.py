@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from detectron2.engine import hooks
@@ -21,6 +22,16 @@ class ResumableCheckpoints(hooks.PeriodicCheckpointer):
     process, and "loader", the place in the training data. To be registered in all processes; only
     the first one writes.
     """
+
+    def before_train(self) -> None:
+        """Writes the final file if a training ended between its last checkpoint and that file."""
+        super().before_train()
+        final = Path(self.checkpointer.save_dir, f"{self.file_prefix}_final.pth")
+        lost = comm.all_gather(not final.is_file())[0]
+        if lost and self.trainer.start_iter >= self.max_iter:
+            self.trainer.iter = self.trainer.start_iter - 1
+            self.after_step()
+            self.trainer.iter = self.trainer.start_iter
 
     def after_step(self) -> None:
         """Saves if it is time, or if this was the last iteration."""

@@ -217,6 +217,21 @@ def test_row_27_interrupted_and_resumed_ends_with_the_same_weights(toy, pictures
     assert resumed.scheduler.get_last_lr() == whole.scheduler.get_last_lr()
 
 
+def test_row_20_killed_before_the_final_file_is_written(toy, pictures, tmp_path):
+    """The iterations are all done; resuming writes what is missing."""
+    cfg = toy.config(
+        pictures, tmp_path / "out", "SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2
+    )
+    toy.train(cfg)
+    final = tmp_path / "out" / "model_final.pth"
+    before = torch.load(final, weights_only=True)
+    final.unlink()
+    toy.train(cfg, resume=True)
+    after = torch.load(final, weights_only=True)
+    assert after["iteration"] == before["iteration"] == 3
+    assert all(torch.equal(value, after["model"][k]) for k, value in before["model"].items())
+
+
 def test_row_27_evaluation_in_between_does_not_change_the_training(toy, pictures, tmp_path):
     """The network of the test draws random numbers when it answers, and its training needs some."""
     plain = toy.train(toy.config(pictures, tmp_path / "plain"))
