@@ -71,9 +71,16 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     return results
 
 
-def run(arguments: Sequence[str] | None = None) -> None:
-    """Parses a command line and starts as many processes as it asks for."""
-    args = argument_parser().parse_args(arguments)
+def run(arguments: Sequence[str] | None = None, *, config_file: str = "") -> None:
+    """Parses a command line and starts as many processes as it asks for.
+
+    Args:
+        arguments: as sys.argv[1:].
+        config_file: what is used where the command line has no `--config-file`.
+    """
+    parser = argument_parser()
+    parser.set_defaults(config_file=config_file)
+    args = parser.parse_args(arguments)
     launch(
         main,
         args.num_gpus,

@@ -14,8 +14,4 @@ sys.path.insert(0, str(ROOT))
 from occ_order.engine import run  # noqa: E402
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    if "--config-file" not in arguments and not {"-h", "--help"} & set(arguments):
-        config = ROOT / "configs/SLN/sln_mini_scenes.yaml"
-        arguments = ["--config-file", str(config), *arguments]
-    run(arguments)
+    run(config_file=str(ROOT / "configs/SLN/sln_mini_scenes.yaml"))
