@@ -6,20 +6,22 @@
 The YAML file holds
 
     minutes: 4            # CPU minutes of training for each row that does not say its own
+    seeds: [1, 2, 3]      # every row is run with each; printed are mean ± standard deviation
     rows:
       - {name: InstaOrderNet^o, config: configs/InstaOrder/x.yaml, opts: [SEED, 2]}
       - {name: area, config: configs/InstaOrder/area.yaml, train: false}
       - {name: Mask R-CNN + area, config: y.yaml, weights_from: Mask R-CNN}  # trained in that row
-      - {name: longer, config: x.yaml, minutes: 8}
+      - {name: longer, config: x.yaml, minutes: 8, seeds: [1]}
       - {name: long, config: x.yaml, iterations: 2000}  # instead of measuring how many fit
     columns: {F1: occlusion/f1, WHDR: depth/whdr_all}   # heading: task/metric of the evaluators,
                                       # data set/task/metric where DATASETS.TEST names several
 
 "{output}" in opts is the output folder: {output}/instaordernet_o/model_final.pth is what the first
 row has trained. A row is trained with one thread; how many iterations fit into the time is measured
-first, and the learning rate is scheduled to end there. What is in the output folder already is not
-run again, so that an interrupted table goes on; --only NAME runs some of the rows. The time that
-training really took is printed beside the scores.
+first, once for all seeds, and the learning rate is scheduled to end there. Without seeds a row runs
+once, with its configuration's; the folder of another seed than the first one ends in it. What is in
+the output folder already is not run again, so that an interrupted table goes on; --only NAME runs
+some of the rows. The time that training really took is printed beside the scores.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ import json
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +41,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 TRIAL = 30  # iterations to measure speed with
-ROW_KEYS = {"name", "config", "opts", "train", "weights_from", "iterations", "minutes"}
+ROW_KEYS = {"name", "config", "opts", "train", "weights_from", "iterations", "minutes", "seeds"}
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -51,6 +54,9 @@ def read_table(path: Path) -> dict[str, Any]:
     missing = {"rows", "columns"} - set(table)
     if missing:
         raise ValueError(f"{path}: no {sorted(missing)}")
+    for seeds in [row.get("seeds", [None]) for row in [table, *table["rows"]]]:
+        if not isinstance(seeds, list) or not 0 < len(set(seeds)) == len(seeds):
+            raise ValueError(f"{path}: seeds must be a list of different integers, got {seeds}")
     names = [row.get("name") for row in table["rows"]]
     if len(set(names)) != len(names):
         raise ValueError(f"{path}: names must differ, got {names}")
@@ -70,8 +76,19 @@ def trained(row: dict[str, Any]) -> bool:
     return row.get("train", True) and "weights_from" not in row
 
 
+def seeds_of(row: dict[str, Any], table: dict[str, Any]) -> list[int | None]:
+    """Seeds that a row is run with; [None] = once, with its configuration's."""
+    return row.get("seeds", table.get("seeds", [None]))
+
+
+def run_names(row: dict[str, Any], table: dict[str, Any]) -> dict[int | None, str]:
+    """Seed -> name of the row's run with it; the first one bears the row's own."""
+    first, *others = seeds_of(row, table)
+    return {first: row["name"], **{seed: f"{row['name']} seed {seed}" for seed in others}}
+
+
 def folder_of(output: Path, name: str) -> Path:
-    """The folder of a row's run."""
+    """The folder of a run."""
     return output / re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").lower()
 
 
@@ -114,19 +131,26 @@ def training_time(folder: Path) -> dict[str, float]:
 
 
 def run_row(row: dict[str, Any], table: dict[str, Any], output: Path) -> None:
-    """Trains and evaluates a row, unless its scores are there."""
-    folder = folder_of(output, row["name"])
-    if (folder / "inference" / "scores.json").is_file():
-        return
-    print(f"{row['name']} ...", file=sys.stderr, flush=True)
-    if trained(row):
-        count = iterations_for(row, row.get("minutes", table.get("minutes", 0)), output)
-        train_net(row, folder, "SOLVER.MAX_ITER", str(count))
-    elif "weights_from" in row:
-        weights = folder_of(output, row["weights_from"]) / "model_final.pth"
-        train_net(row, folder, "MODEL.WEIGHTS", str(weights))
-    else:
-        train_net(row, folder)
+    """Trains and evaluates a row with each of its seeds, unless the scores are there."""
+    count = None
+    for seed, name in run_names(row, table).items():
+        folder = folder_of(output, name)
+        if (folder / "inference" / "scores.json").is_file():
+            if trained(row):
+                count = training_time(folder)["iterations"]
+            continue
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        opts = [] if seed is None else ["SEED", str(seed)]
+        if trained(row):
+            if count is None:
+                count = iterations_for(row, row.get("minutes", table.get("minutes", 0)), output)
+            opts += ["SOLVER.MAX_ITER", str(count)]
+        elif "weights_from" in row:
+            source = next(r for r in table["rows"] if r["name"] == row["weights_from"])
+            names = run_names(source, table)
+            chosen = names.get(seed, source["name"])
+            opts += ["MODEL.WEIGHTS", str(folder_of(output, chosen) / "model_final.pth")]
+        train_net(row, folder, *opts)
 
 
 def score_of(scores: dict[str, Any], key: str) -> float | None:
@@ -137,19 +161,29 @@ def score_of(scores: dict[str, Any], key: str) -> float | None:
     return scores.get(metric)
 
 
+def spread(values: list[float]) -> str:
+    """Mean and, of more than one value, the sample's standard deviation."""
+    if not values:
+        return "-"
+    mean = f"{statistics.fmean(values):.2f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.2f}"
+
+
 def cells_of(row: dict[str, Any], table: dict[str, Any], output: Path) -> list[str]:
     """A row of the table as text: name, scores, CPU minutes, iterations."""
-    folder = folder_of(output, row["name"])
-    file = folder / "inference" / "scores.json"
-    scores = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    folders = [folder_of(output, name) for name in run_names(row, table).values()]
+    files = {folder: folder / "inference" / "scores.json" for folder in folders}
+    done = [folder for folder in folders if files[folder].is_file()]
+    scores = [json.loads(files[folder].read_text(encoding="utf-8")) for folder in done]
     cells = [row["name"]]
     for key in table["columns"].values():
-        value = score_of(scores or {}, key)
-        cells.append("-" if value is None else f"{value:.2f}")
-    if not trained(row) or scores is None:
+        values = [score_of(run, key) for run in scores]
+        cells.append(spread([value for value in values if value is not None]))
+    if not trained(row) or not done:
         return [*cells, "-", "-"]
-    time = training_time(folder)
-    return [*cells, f"{time['cpu_seconds'] / 60:.1f}", str(time["iterations"])]
+    times = [training_time(folder) for folder in done]
+    minutes = statistics.fmean(time["cpu_seconds"] for time in times) / 60
+    return [*cells, f"{minutes:.1f}", "/".join(sorted({str(time["iterations"]) for time in times}))]
 
 
 def markdown(table: dict[str, Any], output: Path) -> str:

@@ -15,10 +15,15 @@ def add_sln_config(cfg: CfgNode) -> None:
     sln.OVERLAP = "product"
     # From regional to object order: "component" = sign of the largest region (the paper), "area".
     sln.VOTE = "component"
+    # IoU of levels above which a prediction repeats a surer one (`level_nms`); 1 = boxes alone
+    # decide (the paper). With it, MODEL.ROI_HEADS.NMS_THRESH_TEST should be loose, such as 0.8.
+    sln.LEVEL_NMS = 1.0
     # Stages of the training out of glm, rpn, ilm (each freezes all other parts) and joint, and the
     # share of SOLVER.MAX_ITER of each. The paper: all four in this order.
     sln.STAGES = ["joint"]
     sln.STAGE_SHARES = [1.0]
+    # Masks of regions at twice the resolution (the published code, not the paper).
+    sln.UPSAMPLE = True
     sln.VISIBLE_BRANCH = False  # AmodalMaskHead: a second branch for visible masks
     _add_encoder(sln)
     _add_modules(sln)
@@ -43,9 +48,6 @@ def _add_modules(sln: CfgNode) -> None:
     sln.GLOBAL_LAYERING.LOSS_WEIGHT = 1.0  # lambda_G of Eq. 6
     # ILM; its convolutions are those of MODEL.ROI_MASK_HEAD.
     sln.INSTANCE_LAYERING = CfgNode()
-    sln.INSTANCE_LAYERING.UPSAMPLE = (
-        True  # twice the resolution (the published code, not the paper)
-    )
     sln.INSTANCE_LAYERING.CONTEXT = True  # the region's mean feature everywhere (not in the paper)
     sln.INSTANCE_LAYERING.LOSS = "bce"  # of each channel of the softmax (the paper), or "ce"
     sln.INSTANCE_LAYERING.LOSS_WEIGHT = 1.0  # lambda_I of Eq. 6

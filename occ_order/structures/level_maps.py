@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch.nn import functional as F
 from torchvision.ops import roi_align
 
 
@@ -99,3 +100,23 @@ class LevelMaps:
             share = roi_align(mask[:, None].float(), regions, size, aligned=True)[:, 0]
             behind += share < 0.5
         return torch.where(behind > deepest, -1, behind)
+
+
+def coarser_levels(levels: torch.Tensor, factor: int, num_levels: int) -> torch.Tensor:
+    """Levels of cells of `factor` x `factor` cells, as `LevelMaps.crop_and_resize` decides them.
+
+    Args:
+        levels: int8 (R, S, S) in -1..K-1.
+        factor: divides S.
+        num_levels: K.
+
+    Returns:
+        int8 (R, S / factor, S / factor) in -1..K-1: at least half of the cell is at that level or
+        nearer, and less than half at the next nearer one.
+    """
+    if factor == 1:
+        return levels
+    steps = torch.arange(num_levels, device=levels.device, dtype=levels.dtype)[:, None, None]
+    nearer = (levels[:, None] >= 0) & (levels[:, None] <= steps)
+    behind = (F.avg_pool2d(nearer.float(), factor) < 0.5).sum(dim=1)
+    return torch.where(behind == num_levels, -1, behind).to(levels.dtype)

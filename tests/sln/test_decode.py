@@ -7,6 +7,7 @@ from detectron2.layers.mask_ops import paste_masks_in_image
 from detectron2.structures import Boxes, Instances
 
 from occ_order.modeling.sln import decode_instances, paste_layers, sem_dist_maps
+from occ_order.modeling.sln.decode import level_nms, same_level_iou
 from occ_order.targets import decode_sem_dist, ordinal_targets, sem_dist, visibility_levels
 from occ_order.targets.sem_dist_io import load_sem_dist, save_sem_dist
 
@@ -110,6 +111,71 @@ def test_a_network_without_levels_has_no_sem_dist_map() -> None:
     assert not found.has("occlusion")
     with pytest.raises(ValueError, match="predicts amodal masks only"):
         sem_dist_maps(found)
+
+
+# -------------------------------------------------------------------- suppression of repetitions
+
+
+def one_behind_another() -> torch.Tensor:
+    """Levels of a bar of 4 x 6, of one that is hidden except for its last column, and of no one."""
+    levels = torch.full((3, 6, 8), -1, dtype=torch.int8)
+    levels[0, 1:5, 0:6] = 0
+    levels[1, 1:5, 1:6], levels[1, 1:5, 6] = 1, 0
+    return levels
+
+
+def test_objects_behind_one_another_share_no_level() -> None:
+    levels = one_behind_another()
+    assert same_level_iou(levels).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
+    seen_alike = levels.clone()
+    seen_alike[1, 1:5, 4:6] = 0  # eight of the 28 pixels of the two
+    assert same_level_iou(seen_alike)[0, 1].item() == pytest.approx(8 / 28)
+    assert same_level_iou(levels[:0]).shape == (0, 0)
+
+
+def test_large_maps_are_compared_in_parts_and_in_full(monkeypatch) -> None:
+    levels = torch.randint(-1, 4, (5, 40, 30), dtype=torch.int8)
+    whole = same_level_iou(levels)
+    there, alike = levels >= 0, levels[:, None] == levels
+    union = (there[:, None] | there).sum(dim=(2, 3))
+    expected = (alike & there).sum(dim=(2, 3)) / union
+    assert torch.allclose(whole, expected)
+    monkeypatch.setattr("occ_order.modeling.sln.decode._PIXELS_AT_ONCE", 7)
+    assert same_level_iou(levels).equal(whole)
+
+
+def test_a_repetition_goes_and_the_object_behind_stays() -> None:
+    levels = one_behind_another()[[0, 1, 0, 1]]
+    levels[3, 1:5, 6] = -1  # the hidden bar again, without its visible column: 20 of 24 pixels
+    scores, classes = torch.tensor([0.7, 0.5, 0.9, 0.6]), torch.zeros(4, dtype=torch.int64)
+    assert level_nms(levels, scores, classes, 0.5).tolist() == [2, 3]
+    assert level_nms(levels, scores, classes, 0.9).tolist() == [1, 2, 3]
+    assert level_nms(levels, scores, torch.tensor([0, 0, 1, 1]), 0.5).tolist() == [0, 1, 2, 3]
+    assert level_nms(levels[:0], scores[:0], classes[:0], 0.5).tolist() == []
+
+
+def test_what_is_suppressed_suppresses_nothing() -> None:
+    levels = torch.full((3, 1, 8), -1, dtype=torch.int8)
+    levels[0, :, :4], levels[1, :, 1:6], levels[2, :, 3:] = 0, 0, 0
+    scores, classes = torch.tensor([0.9, 0.8, 0.7]), torch.zeros(3, dtype=torch.int64)
+    assert (same_level_iou(levels) > 0.3).tolist() == [[1, 1, 0], [1, 1, 1], [0, 1, 1]]
+    assert level_nms(levels, scores, classes, 0.3).tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("num_levels", [1, 4])
+def test_decoding_leaves_out_repetitions_in_every_field(num_levels) -> None:
+    amodal, order = crossing(), np.triu(np.ones((3, 3), np.int8), 1)
+    result = predicted(amodal, order)[[0, 1, 1, 2, 0]]
+    result.scores = torch.tensor([0.5, 0.9, 0.8, 0.7, 0.6])
+    result.pred_classes = torch.zeros(5, dtype=torch.int64)
+    if num_levels == 1:
+        result.pred_level_prob = result.pred_level_prob[:, -1:]
+    found = decode_instances(result, 16, 16, nms=0.5)
+    assert found.scores.tolist() == pytest.approx([0.9, 0.7, 0.6])
+    np.testing.assert_array_equal(found.pred_masks, amodal[[1, 2, 0]])
+    assert len(decode_instances(result, 16, 16)) == 5
+    if num_levels == 4:
+        np.testing.assert_array_equal(found.occlusion.tensor, order[[1, 2, 0]][:, [1, 2, 0]])
 
 
 @pytest.mark.parametrize("suffix", ["npz", "png"])

@@ -5,7 +5,7 @@ import pytest
 import torch
 from detectron2.structures import BitMasks, Boxes, Instances
 
-from occ_order.structures.level_maps import LevelMaps
+from occ_order.structures.level_maps import LevelMaps, coarser_levels
 from occ_order.targets import visibility_levels
 
 
@@ -47,6 +47,16 @@ def test_masks_inside_boxes_are_those_of_detectron2_for_each_level() -> None:
         nearer = BitMasks(((levels >= 0) & (levels <= level))[pick])
         expected = nearer.crop_and_resize(boxes, 7)
         assert ((found >= 0) & (found <= level)).equal(expected)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_coarser_cells_are_those_that_regions_are_resampled_to(factor) -> None:
+    levels = torch.from_numpy(scene(2, num=7))
+    boxes = torch.tensor([[0.0, 0.0, 24.0, 24.0]]).expand(len(levels), 4)
+    found = coarser_levels(levels, factor, num_levels=4)
+    assert found.dtype == torch.int8
+    assert found.equal(LevelMaps(levels).crop_and_resize(boxes, 24 // factor, num_levels=4))
+    assert coarser_levels(levels[:0], factor, num_levels=4).shape == (0, 24 // factor, 24 // factor)
 
 
 @pytest.mark.parametrize(

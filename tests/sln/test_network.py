@@ -105,13 +105,24 @@ def test_no_detection_gives_empty_fields(tiny_net, layered_input) -> None:
 
 
 def test_given_boxes_get_masks_in_their_order(tiny_net, layered_input) -> None:
-    net = tiny_net("sln_mini_scenes").eval()
+    net = tiny_net("sln_mini_scenes", "MODEL.SLN.LEVEL_NMS", -1.0).eval()
     given = Instances((64, 64), pred_boxes=Boxes(torch.tensor([[4.0, 4, 30, 30], [20, 9, 60, 50]])))
     given.pred_classes, given.scores = torch.zeros(2, dtype=torch.int64), torch.ones(2)
     with torch.no_grad():
         found = net.inference([layered_input()], [given])[0]["instances"]
     assert found.pred_boxes.tensor.tolist() == [[4, 4, 30, 30], [20, 9, 60, 50]]
     assert not found.pred_masks[0, :, 32:].any()
+
+
+def test_what_repeats_a_detection_by_its_levels_is_left_out(tiny_net, layered_input) -> None:
+    opts = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0, "MODEL.SLN.LEVEL_NMS"]
+    with torch.no_grad():
+        every, one = (
+            tiny_net("sln_mini_scenes", *opts, threshold).eval()([layered_input()])[0]["instances"]
+            for threshold in (1.0, -1.0)  # -1: whatever there is repeats the surest
+        )
+    assert len(every) > 1
+    assert one.scores.tolist() == every.scores[:1].tolist()
 
 
 # --------------------------------------------------------------------------------------- stages
@@ -264,6 +275,17 @@ def test_a_block_takes_no_region_at_all_and_its_statistics_stay(training) -> Non
 def test_an_unknown_refinement_is_refused(tiny_net) -> None:
     with pytest.raises(ValueError, match="refine must be '', 'masks' or 'map', got 'mask'"):
         tiny_net("sln_mini_scenes", "MODEL.SLN.REFINEMENT.OF", "mask")
+
+
+@pytest.mark.parametrize("name", ["sln_mini_scenes", "sln_no_refinement_mini_scenes"])
+@pytest.mark.parametrize("upsample, side", [(True, 28), (False, 14)])
+def test_the_last_block_doubles_the_resolution_if_asked(name, upsample, side, tiny_net) -> None:
+    head = tiny_net(name, "MODEL.SLN.UPSAMPLE", upsample).roi_heads.mask_head
+    channels = head.layering[0].in_channels
+    with torch.no_grad():
+        found = head.layers(torch.randn(2, channels, 14, 14))
+    assert found["nested"].shape == (2, 4, side, side)
+    assert found["levels"].shape[-1] == (14 if head.refine is not None else side)
 
 
 def test_refinement_of_the_map_trains_too(tiny_net, layered_input) -> None:

@@ -16,6 +16,8 @@ from torch.nn import functional as F
 from occ_order.structures import PairMatrix
 from occ_order.targets import order_from_levels, sem_dist
 
+_PIXELS_AT_ONCE = 1 << 16  # so that overlaps of many large masks need little memory
+
 
 class PastedLayers(NamedTuple):
     """The layers of N objects in the image."""
@@ -73,6 +75,61 @@ def _grid(pixels: slice, low: float, high: float, device: torch.device) -> torch
     return (centres - low) / max(high - low, 1e-6) * 2 - 1
 
 
+def same_level_iou(levels: torch.Tensor) -> torch.Tensor:
+    """How much two level maps say that they show one object.
+
+    Of the objects that cover a pixel each has another level, by definition. So pixels at which two
+    predictions claim the same level speak for one object predicted twice, and pixels at which their
+    levels differ for one object behind another, however much boxes or whole masks overlap. Levels
+    that a network does not tell apart (two masks know "hidden" only) count as the same.
+
+    Args:
+        levels: int8 (N, H, W), -1 outside the amodal mask, 0 visible, l hidden behind l objects.
+
+    Returns:
+        float32 (N, N) in [0, 1]: pixels of the same level over pixels of either amodal mask; 0 for
+        two empty masks.
+    """
+    flat = levels.flatten(start_dim=1)
+    num_levels = int(levels.max()) + 1 if levels.numel() else 0
+    size = (len(levels), len(levels))
+    same, both = torch.zeros(2, *size, device=levels.device)
+    for part in flat.split(_PIXELS_AT_ONCE, dim=1):
+        there = (part >= 0).float()
+        both += there @ there.T
+        for level in range(num_levels):
+            at_level = (part == level).float()
+            same += at_level @ at_level.T
+    area = both.diagonal()
+    return same / (area[:, None] + area - both).clamp(min=1)
+
+
+def level_nms(
+    levels: torch.Tensor, scores: torch.Tensor, classes: torch.Tensor, threshold: float
+) -> torch.Tensor:
+    """Suppresses predictions that repeat a surer one, by what they say about levels.
+
+    Non-maximum suppression of boxes takes an object behind another for a repetition of it. This
+    one, with `same_level_iou` in place of the IoU of boxes, does not. Not in the paper.
+
+    Args:
+        levels: int8 (N, H, W), as of `same_level_iou`.
+        scores: float (N,).
+        classes: int64 (N,); predictions of different classes do not suppress each other.
+        threshold: a prediction goes whose `same_level_iou` with a kept surer one is above it.
+
+    Returns:
+        int64, sorted indices of what is kept.
+    """
+    repeats = same_level_iou(levels) > threshold
+    repeats = (repeats & (classes[:, None] == classes)).cpu().numpy()
+    kept: list[int] = []
+    for k in scores.argsort(descending=True, stable=True).tolist():
+        if not repeats[k, kept].any():
+            kept.append(k)
+    return torch.as_tensor(sorted(kept), dtype=torch.int64, device=levels.device)
+
+
 @torch.no_grad()
 def decode_instances(
     results: Instances,
@@ -82,6 +139,7 @@ def decode_instances(
     threshold: float = 0.5,
     overlap: str = "product",
     vote: str = "component",
+    nms: float = 1.0,
 ) -> Instances:
     """Masks, levels and order of one image's predictions, at the size of the original picture.
 
@@ -93,9 +151,10 @@ def decode_instances(
         threshold: c.
         overlap, vote: how regional order is taken and becomes one order; see
             `occ_order.targets.regional_order` and `object_order`.
+        nms: threshold of `level_nms`, which needs `scores` and `pred_classes`; 1 leaves it out.
 
     Returns:
-        Instances of size (H, W) without those whose box is empty, with
+        Instances of size (H, W) without those whose box is empty or that repeat others, with
 
         - pred_masks bool (N, H, W): amodal (whole) masks, C > c;
         - pred_confidence float16 (N, H, W): C;
@@ -109,12 +168,18 @@ def decode_instances(
     results = detector_postprocess(results, height, width)
     prob = results.pred_level_prob
     pasted = paste_layers(prob, results.pred_boxes.tensor, (height, width), threshold=threshold)
-    results.pred_masks = pasted.confidence > threshold
+    there = pasted.confidence > threshold
+    levels = torch.where(there, pasted.levels, -1)
+    if nms < 1:
+        kept = level_nms(levels, results.scores, results.pred_classes, nms)
+        results, there, levels = results[kept], there[kept], levels[kept]
+        pasted = PastedLayers(*(part[kept] for part in pasted))
+    results.pred_masks = there
     results.pred_confidence = pasted.confidence.half()
     if prob.shape[1] == 1:
         return results
-    results.pred_levels = torch.where(results.pred_masks, pasted.levels, -1)
-    results.pred_modal_masks = results.pred_levels == 0
+    results.pred_levels = levels
+    results.pred_modal_masks = levels == 0
     order = order_from_levels(
         pasted.levels.cpu().numpy(),
         pasted.confidence.cpu().numpy(),

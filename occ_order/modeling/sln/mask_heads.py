@@ -32,6 +32,7 @@ from occ_order.losses.layering import (
     thresholded_logits,
 )
 from occ_order.modeling.sln.blocks import ConvBlock
+from occ_order.structures.level_maps import coarser_levels
 
 
 class LayerHead(nn.Module):
@@ -113,8 +114,9 @@ class InstanceLayeringHead(LayerHead):
         input_shape: region features, those of the global layering map included.
         num_levels: K.
         channels, num_convs, norm: of the instance layering module.
-        upsample: double the resolution before its last convolution. The paper does not, its
-            published code does.
+        upsample: double the resolution before the last convolution of the last block, refinement
+            or, without it, the instance layering module. The paper does not, its published code
+            does.
         context: add a projection of the region's mean feature everywhere. Where two objects
             overlap, both regions hold the same pixels; a convolution that does not see beyond the
             overlap cannot know whose region it is in. Not in the paper.
@@ -158,7 +160,7 @@ class InstanceLayeringHead(LayerHead):
             num_levels + 1,
             num_convs=num_convs,
             norm=norm,
-            upsample=upsample,
+            upsample=upsample and not refine,
         )
         channels_in = input_shape.channels
         self.context = nn.Linear(channels_in, channels_in) if context else None
@@ -169,7 +171,11 @@ class InstanceLayeringHead(LayerHead):
         if refine:
             out_channels = 1 if refine == "map" else num_levels
             self.refine = ConvBlock(
-                input_shape.channels + 1, refine_channels, out_channels, norm=norm
+                input_shape.channels + 1,
+                refine_channels,
+                out_channels,
+                norm=norm,
+                upsample=upsample,
             )
         self.loss, self.loss_weight, self.refine_weight = loss, loss_weight, refine_weight
         self.threshold, self.sharpness = threshold, sharpness
@@ -184,7 +190,7 @@ class InstanceLayeringHead(LayerHead):
             "channels": head.CONV_DIM,
             "num_convs": head.NUM_CONV,
             "norm": head.NORM,
-            "upsample": sln.INSTANCE_LAYERING.UPSAMPLE,
+            "upsample": sln.UPSAMPLE,
             "context": sln.INSTANCE_LAYERING.CONTEXT,
             "loss": sln.INSTANCE_LAYERING.LOSS,
             "loss_weight": sln.INSTANCE_LAYERING.LOSS_WEIGHT,
@@ -196,25 +202,20 @@ class InstanceLayeringHead(LayerHead):
         }
 
     def layers(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Logits "levels" (R, K + 1, S, S) and "nested" (R, K, S, S), the latter refined."""
+        """Logits "nested" (R, K, S, S), refined, and "levels" (R, K + 1, T, T), T = S or S / 2."""
         if self.context is not None:
             x = x + self.context(x.mean(dim=(2, 3)))[:, :, None, None]
         logits = self.layering(x)
         nested = nearer_logits(logits) if self.refine is None else self._refined(x, logits)
-        return {"levels": logits, "nested": nested}
+        return {"nested": nested, "levels": logits}
 
     def _refined(self, x: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        size = logits.shape[-2:]
-        if not len(x):
-            x = x.new_zeros((0, x.shape[1], *size))  # nothing cannot be interpolated
-        elif x.shape[-2:] != size:
-            x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
         sem_dist = soft_level_set(logits)
         correction = self.refine(torch.cat([x, sem_dist.to(x.dtype)], dim=1))
         if self.refines == "masks":
-            return nested_logits(nearer_logits(logits), correction)
+            return nested_logits(_resized(nearer_logits(logits), correction), correction)
         return thresholded_logits(
-            sem_dist + correction,
+            _resized(sem_dist, correction) + correction,
             self.num_levels,
             threshold=self.threshold,
             sharpness=self.sharpness,
@@ -224,7 +225,9 @@ class InstanceLayeringHead(LayerHead):
         self, outputs: dict[str, torch.Tensor], levels: torch.Tensor
     ) -> dict[str, torch.Tensor]:
         """l_I and, with refinement, l_M, weighted."""
-        layering = instance_layering_loss(outputs["levels"], levels, kind=self.loss)
+        coarser = levels.shape[-1] // outputs["levels"].shape[-1]
+        own = coarser_levels(levels, coarser, self.num_levels)
+        layering = instance_layering_loss(outputs["levels"], own, kind=self.loss)
         losses = {"loss_instance_layering": self.loss_weight * layering}
         if self.refine is not None:
             refined = ordinal_loss(outputs["nested"], levels)
@@ -234,6 +237,13 @@ class InstanceLayeringHead(LayerHead):
     def probabilities(self, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Of the nested masks."""
         return outputs["nested"].sigmoid()
+
+
+def _resized(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    size = like.shape[-2:]
+    if not len(x):
+        return x.new_zeros((0, x.shape[1], *size))  # nothing cannot be interpolated
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 @ROI_MASK_HEAD_REGISTRY.register()

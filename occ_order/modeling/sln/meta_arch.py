@@ -53,6 +53,7 @@ class SemanticsLayeringNetwork(GeneralizedRCNN):
         threshold: float = 0.5,
         overlap: str = "product",
         vote: str = "component",
+        nms: float = 1.0,
         **kwargs: Any,
     ):
         """Keeps the parts.
@@ -65,6 +66,7 @@ class SemanticsLayeringNetwork(GeneralizedRCNN):
             threshold: c, see `decode_instances`.
             overlap: how the region that two objects share is taken.
             vote: how regional order becomes one order.
+            nms: threshold of `level_nms` for what was detected; 1 leaves it out.
             **kwargs: of `GeneralizedRCNN`.
 
         Raises:
@@ -77,6 +79,7 @@ class SemanticsLayeringNetwork(GeneralizedRCNN):
         if stages is not None and "glm" in stages.names and global_layering is None:
             raise ValueError(f"stages {stages.names} train a GLM, but the network has none")
         self.decoding = {"threshold": threshold, "overlap": overlap, "vote": vote}
+        self.nms = nms
         self._freezer = Freezer(self)
 
     @classmethod
@@ -112,6 +115,7 @@ class SemanticsLayeringNetwork(GeneralizedRCNN):
             "threshold": sln.THRESHOLD,
             "overlap": sln.OVERLAP,
             "vote": sln.VOTE,
+            "nms": sln.LEVEL_NMS,
         }
 
     def train(self, mode: bool = True) -> SemanticsLayeringNetwork:
@@ -161,19 +165,23 @@ class SemanticsLayeringNetwork(GeneralizedRCNN):
         if detected_instances is None:
             proposals, _ = self.proposal_generator(images, proposal_features, None)
             results, _ = self.roi_heads(images, features, proposals, None)
+            nms = self.nms
         else:
+            nms = 1.0  # what was given is answered, all of it
             given = [x.to(self.device) for x in detected_instances]
             results = self.roi_heads.forward_with_given_boxes(features, given)
         if not do_postprocess:
             return results
         return [
-            {"instances": self._decode(result, item, size)}
+            {"instances": self._decode(result, item, size, nms)}
             for result, item, size in zip(results, batched_inputs, images.image_sizes, strict=True)
         ]
 
-    def _decode(self, result: Instances, item: dict[str, Any], size: tuple[int, int]) -> Instances:
+    def _decode(
+        self, result: Instances, item: dict[str, Any], size: tuple[int, int], nms: float
+    ) -> Instances:
         height, width = item.get("height", size[0]), item.get("width", size[1])
-        return decode_instances(result, height, width, **self.decoding)
+        return decode_instances(result, height, width, nms=nms, **self.decoding)
 
     def _enter_stage(self) -> str:
         """The stage of this iteration; freezes and thaws what it must when it begins."""

@@ -1,0 +1,116 @@
+"""tools/compare.py: rows, seeds, and the table that comes out; nothing is trained here."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+TABLE = """
+minutes: 2
+seeds: [4, 7]
+rows:
+  - {name: A net, config: a.yaml, opts: [X, "{output}/start.pth"]}
+  - {name: Once, config: b.yaml, seeds: [1], iterations: 50}
+  - {name: A net again, config: c.yaml, weights_from: A net}
+columns: {score: task/metric, other: task/missing}
+"""
+
+
+@pytest.fixture
+def tool():
+    """The script as a module."""
+    spec = importlib.util.spec_from_file_location("compare_tool", ROOT / "tools" / "compare.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def calls(tool, monkeypatch):
+    """What would have been trained: name of the folder -> options; each run scores its number."""
+    made: dict[str, list[str]] = {}
+
+    def train_net(row, folder, *more):
+        made[folder.name] = list(more)
+        (folder / "inference").mkdir(parents=True)
+        iterations = (
+            int(more[more.index("SOLVER.MAX_ITER") + 1]) if "SOLVER.MAX_ITER" in more else 0
+        )
+        time = {"iterations": iterations, "cpu_seconds": iterations * 0.5}
+        (folder / "training_time.json").write_text(json.dumps(time))
+        scores = {"task": {"metric": float(len(made))}}
+        (folder / "inference" / "scores.json").write_text(json.dumps(scores))
+
+    monkeypatch.setattr(tool, "train_net", train_net)
+    return made
+
+
+def run(tool, tmp_path, text: str = TABLE, *more: str) -> int:
+    path = tmp_path / "table.yaml"
+    path.write_text(text)
+    return tool.main(["--table", str(path), "--output", str(tmp_path / "out"), *more])
+
+
+def test_each_row_runs_with_each_of_its_seeds(tool, calls, tmp_path, capsys) -> None:
+    assert run(tool, tmp_path) == 0
+    trial, first, second, once, again, again_7 = calls.items()
+    assert trial[0] == "a_net_trial"
+    # A trial of thirty iterations took half a second each: 240 fit into two minutes.
+    assert first == ("a_net", ["SEED", "4", "SOLVER.MAX_ITER", "240"])
+    assert second == ("a_net_seed_7", ["SEED", "7", "SOLVER.MAX_ITER", "240"])
+    assert once == ("once", ["SEED", "1", "SOLVER.MAX_ITER", "50"])
+    out = tmp_path / "out"
+    assert again[1] == ["SEED", "4", "MODEL.WEIGHTS", str(out / "a_net" / "model_final.pth")]
+    assert again_7[0] == "a_net_again_seed_7"
+    assert again_7[1][-1] == str(out / "a_net_seed_7" / "model_final.pth")
+    lines = (out / "table.md").read_text().splitlines()
+    assert lines[2] == "| A net | 2.50 ± 0.71 | - | 2.0 | 240 |"  # runs two and three
+    assert lines[3] == "| Once | 4.00 | - | 0.4 | 50 |"
+    assert lines[4] == "| A net again | 5.50 ± 0.71 | - | - | - |"
+    assert capsys.readouterr().out.startswith("|  | score | other | CPU min | iterations |")
+
+
+def test_an_interrupted_table_goes_on_with_the_same_number_of_iterations(
+    tool, calls, tmp_path
+) -> None:
+    assert run(tool, tmp_path) == 0
+    (tmp_path / "out" / "a_net_seed_7" / "inference" / "scores.json").unlink()
+    calls.clear()
+    (tmp_path / "out" / "a_net_seed_7" / "inference").rmdir()
+    assert run(tool, tmp_path) == 0
+    assert calls == {"a_net_seed_7": ["SEED", "7", "SOLVER.MAX_ITER", "240"]}
+
+
+def test_without_seeds_a_row_runs_once_as_its_configuration_says(tool, calls, tmp_path) -> None:
+    text = TABLE.replace("seeds: [4, 7]\n", "").replace("seeds: [1], ", "")
+    assert run(tool, tmp_path, text, "--only", "Once", "A net again") == 0
+    assert calls["once"] == ["SOLVER.MAX_ITER", "50"]
+    assert calls["a_net_again"][0] == "MODEL.WEIGHTS"
+    assert "| A net | - | - | - | - |" in (tmp_path / "out" / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (("name: Once", "name: A net"), "names must differ"),
+        (("weights_from: A net", "weights_from: B"), "needs name and config"),
+        (("seeds: [1]", "seed: 1"), "needs name and config"),
+        (("minutes: 2\n", ""), "'A net' has no iterations and there are no minutes"),
+        (("columns:", "colums:"), r"no \['columns'\]"),
+        (("seeds: [4, 7]", "seeds: 4"), "seeds must be a list of different integers"),
+        (("seeds: [4, 7]", "seeds: [4, 4]"), "seeds must be a list of different integers"),
+        (("seeds: [1]", "seeds: []"), "seeds must be a list of different integers"),
+    ],
+)
+def test_a_table_that_cannot_be_meant_is_refused(change, message, tool, calls, tmp_path, capsys):
+    assert run(tool, tmp_path, TABLE.replace(*change)) == 1
+    assert not calls
+    error = capsys.readouterr().err
+    assert str(tmp_path / "table.yaml") in error
+    assert re.search(message, error)
