@@ -27,6 +27,7 @@ TIE = ORPHAN  # what moves on a tie; there are no orphans any more by then
 CODE = 7  # mask of a node's code
 ALL_OPEN = 255
 BLOCK = 64  # pixels that are looked at together
+MOVES, INNER = 1, 2  # marks of pixels, see :func:`mark`
 
 # Called from kernels only, so that the wrappers for Python need not be compiled: helpers of hot
 # loops, where the call would cost more than the work, and steps.
@@ -185,7 +186,7 @@ def initialise(unary, stride, labels, pairs, weights, modular, inc, arcs, excess
 
 @step
 def write_nodes(excess, node, sign):
-    """The nodes of one row; is there a ROOT?"""
+    """The nodes of a stretch of pixels outside the tree; is there a ROOT?"""
     any_root = False
     for i in range(len(node)):
         amount = sign * excess[i]
@@ -231,65 +232,111 @@ def any_moves(node):
     return found != 0
 
 
-@inlined
-def is_inner(p, stride, labels, pairs, node):
-    """Do p's neighbours all have p's label and move as well, and are there no ordered pairs?"""
-    label = labels[p]
-    return (
-        (pairs[p] == 0)
-        & moves(node[p - 1])
-        & moves(node[p + 1])
-        & moves(node[p - stride])
-        & moves(node[p + stride])
-        & (labels[p - 1] == label)
-        & (labels[p + 1] == label)
-        & (labels[p - stride] == label)
-        & (labels[p + stride] == label)
-    )
+@step
+def mark(label, left, right, above, below, pairs, node, west, east, north, south, marks):
+    """Write MOVES and INNER for a stretch of pixels, given also as its four neighbours.
 
-
-@kernel
-def list_moved(stride, labels, pairs, node, moved, rim):
-    """List all pixels that move, and in ``rim`` those among them that are not inner.
+    Inner pixels move with all their neighbours, from the same label, and have no ordered pair.
 
     Returns:
-        The two numbers.
+        What all of them have in common.
     """
-    count = num_rim = 0
-    for start in range(0, node.size, BLOCK):
-        end = min(start + BLOCK, node.size)
-        if not any_moves(node[start:end]):
-            continue
-        for p in range(start, end):
-            if moves(node[p]):
-                moved[count] = p
-                count += 1
-                rim[num_rim] = p
-                num_rim += not is_inner(p, stride, labels, pairs, node)
-    return count, num_rim
+    common = MOVES | INNER
+    for i in range(len(marks)):
+        here = ((node[i] & CODE) + 1) & 6  # as in :func:`moves`
+        around = (
+            (((west[i] & CODE) + 1) & 6 != 0)
+            & (((east[i] & CODE) + 1) & 6 != 0)
+            & (((north[i] & CODE) + 1) & 6 != 0)
+            & (((south[i] & CODE) + 1) & 6 != 0)
+        )
+        other = (label[i] ^ left[i]) | (label[i] ^ right[i])
+        other |= (label[i] ^ above[i]) | (label[i] ^ below[i]) | pairs[i]
+        found = (here != 0) * MOVES | ((here != 0) & around & (other == 0)) * INNER
+        marks[i] = found
+        common &= found
+    return common
 
 
 @kernel
-def free_nodes(moved, excess, node):
-    """Take ``moved`` out of the tree."""
-    for p in moved:
+def list_moved(stride, labels, pairs, node, marks, runs, rim):
+    """List what moves: stretches of inner pixels (see :func:`mark`) in ``runs``, others in ``rim``.
+
+    Args:
+        marks: uint8, room for BLOCK pixels.
+        runs: first pixel and end of each stretch.
+
+    Returns:
+        The numbers of entries in ``runs`` and in ``rim``.
+    """
+    num_runs = num_rim = 0
+    inside = False
+    for start in range(stride, node.size - stride, BLOCK):
+        end = min(start + BLOCK, node.size - stride)
+        if not any_moves(node[start:end]):
+            if inside:
+                inside = False
+                runs[num_runs] = start
+                num_runs += 1
+            continue
+        common = mark(
+            labels[start:end],
+            labels[start - 1 : end - 1],
+            labels[start + 1 : end + 1],
+            labels[start - stride : end - stride],
+            labels[start + stride : end + stride],
+            pairs[start:end],
+            node[start:end],
+            node[start - 1 : end - 1],
+            node[start + 1 : end + 1],
+            node[start - stride : end - stride],
+            node[start + stride : end + stride],
+            marks[: end - start],
+        )
+        if common & INNER:
+            if not inside:
+                inside = True
+                runs[num_runs] = start
+                num_runs += 1
+            continue
+        for i in range(end - start):
+            found = marks[i]
+            if (found & INNER != 0) != inside:
+                inside = not inside
+                runs[num_runs] = start + i
+                num_runs += 1
+            rim[num_rim] = start + i
+            num_rim += found == MOVES
+    return num_runs, num_rim
+
+
+@kernel
+def free_nodes(runs, rim, excess, node):
+    """Take what moved out of the tree."""
+    for k in range(0, len(runs), 2):
+        start, end = runs[k], runs[k + 1]
+        write_nodes(excess[start:end], node[start:end], 1)
+    for p in rim:
         set_node(p, excess, node)
 
 
 @kernel
-def energy_change(moved, rim, unary, stride, labels, pairs, weights, node):
-    """Exact change of energy if all of ``moved`` go up by one; ``rim``: see :func:`list_moved`."""
+def energy_change(runs, rim, unary, stride, labels, pairs, weights, node):
+    """Exact change of energy if ``runs`` and ``rim`` (see :func:`list_moved`) go up by one."""
     offsets = (-1, 1, -stride, stride)
     smoothness, occlusion = weights[0], weights[1]
     change = 0
-    y, row = 0, stride
-    for p in moved:
-        while p >= row + stride:
-            row += stride
-            y += 1
-        if labels[p] == 0:
-            change += unary[y, p - row - 1]
+    for k in range(0, len(runs), 2):
+        start, end = runs[k], runs[k + 1]
+        if labels[start] == 0:
+            y = start // stride - 1
+            first = (y + 1) * stride + 1
+            for cost in unary[y, start - first : end - first]:
+                change += cost
     for p in rim:
+        if labels[p] == 0:
+            y = p // stride - 1
+            change += unary[y, p - (y + 1) * stride - 1]
         for d in range(4):
             q = p + offsets[d]
             if not moves(node[q]) and labels[q] >= 0:
@@ -339,25 +386,24 @@ def rewrite_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs, excess
 
 
 @kernel
-def rewrite(moved, rim, stride, labels, pairs, weights, modular, inc, arcs, excess, node):
-    """Bring arcs, costs and flow up to date with a move of ``moved``, from before it is made."""
+def rewrite(runs, rim, stride, labels, pairs, weights, modular, inc, arcs, excess, node):
+    """Bring arcs, costs and flow up to date with a move, from before it is made."""
     offsets = (-1, 1, -stride, stride)
     smoothness = weights[0]
     default = ALL_OPEN if smoothness > 0 else 0
-    k = 0
-    for p in moved:
-        if k < len(rim) and rim[k] == p:
-            k += 1
-            rewrite_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs, excess, node)
-        elif labels[p] == 0:
+    for p in rim:
+        rewrite_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs, excess, node)
+    for k in range(0, len(runs), 2):
+        start, end = runs[k], runs[k + 1]
+        if labels[start] == 0:
             for d in range(4):
-                inc[d, p] = smoothness
-            arcs[p] = default
-            excess[p] = 0
+                inc[d, start:end] = smoothness
+            arcs[start:end] = default
+            excess[start:end] = 0
 
 
 @kernel
-def raise_labels(moved, rim, stride, labels, excess, node, roots):
+def raise_labels(runs, rim, stride, labels, excess, node, roots):
     """Make a move, and free the tree.
 
     Returns:
@@ -373,12 +419,20 @@ def raise_labels(moved, rim, stride, labels, excess, node, roots):
                 if excess[q] < 0:
                     roots[num_roots] = q
                     num_roots += 1
-    for p in moved:
+    for p in rim:
         labels[p] += 1
         set_node(p, excess, node)
         if excess[p] < 0:
             roots[num_roots] = p
             num_roots += 1
+    for k in range(0, len(runs), 2):
+        start, end = runs[k], runs[k + 1]
+        labels[start:end] += 1
+        if write_nodes(excess[start:end], node[start:end], 1):
+            for p in range(start, end):
+                if node[p] == ROOT:
+                    roots[num_roots] = p
+                    num_roots += 1
     return num_roots
 
 

@@ -1,14 +1,17 @@
 """Maximum flow on the implicit grid (layout: :mod:`._grid_arcs`).
 
 :func:`maximise_flow` grows one forest from the demands, level by level, like Boykov and
-Kolmogorov's algorithm (PAMI 2004) with one tree instead of two. What is cut off seeks another
-parent at once; whole regions that find none are placed by one breadth-first search at the end of
-the level, as in incremental breadth-first search (Goldberg et al., ESA 2011).
+Kolmogorov's algorithm (PAMI 2004) with one tree instead of two. Supplies that it meets become part
+of it, and once a level all that they have is sent down the trees, as in Goldberg et al., "Faster
+and more dynamic maximum flow by incremental breadth-first search" (ESA 2015): flow that meets goes
+on together, and what an arc does not take stays where it is. Pixels that are cut off
+seek another parent at once; whole regions that find none are placed by one breadth-first search.
 
 * ``chain[p]``: next in a list of pixels of one level that starts at ``heads[level]``; or a negative
   stamp, see :func:`is_rooted`.
-* ``lost``: orphans without a parent, and behind them a queue; ``waiting``: pixels among them that
-  have yet to be scanned; ``pending``: how many, whether an arc overflowed, the last stamp.
+* ``lost``: orphans without a parent, and behind them a queue; ``waiting``: pixels of the tree that
+  have something to send. ``pending``: how many of either, whether an arc overflowed, the last
+  stamp, and how many pixels have been lost so far.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from occ_order.crf._grid_arcs import (
 
 QUEUED = 8  # mask of a node's first queue bit
 LEVEL = 5  # shift of a node's level
-LOST, WAITING, OVERFLOW, STAMP = 0, 1, 2, 3  # what ``pending`` holds
+LOST, WAITING, OVERFLOW, STAMP, ALL_LOST = 0, 1, 2, 3, 4  # what ``pending`` holds
 NONE = 1 << 30  # above every level
 FORWARD, REVERSE = 0, 4  # which way a search goes, as the shift of the bits in ``arcs``
 DONE, OVERFLOWN, GIVEN_UP = 0, 1, 2
@@ -41,9 +44,21 @@ def in_tree(word):
 
 
 @inlined
-def orphan(v, node, chain, heads):
-    """Cut v from its parent and list it by its level, which is returned."""
+def cut_off(v, node):
+    """Cut v from its parent."""
     node[v] = node[v] & ~CODE | ORPHAN
+
+
+@inlined
+def append(v, which, places, pending):
+    """Append v to ``lost`` or ``waiting``."""
+    places[pending[which]] = v
+    pending[which] += 1
+
+
+@inlined
+def list_by_level(v, node, chain, heads):
+    """List v under its level, which is returned."""
     level = node[v] >> LEVEL
     chain[v] = heads[level]
     heads[level] = v
@@ -62,53 +77,6 @@ def push(p, d, q, amount, inc, arcs):
     if back == 0:
         note_arc(q, d ^ 1, p, inc, arcs)
     return left
-
-
-@inlined
-def augment(p, d, offsets, limit, inc, arcs, excess, node, chain, heads, pending, way):
-    """Send flow from the supply beside p (direction d) along p's tree path to its root.
-
-    Pixels that are cut off become orphans.
-
-    Returns:
-        The smallest level of an orphan, ``NONE`` without any.
-    """
-    sign = 1 - (way >> 1)
-    q = p + offsets[d]
-    amount = min(sign * excess[q], inc[d, p] if way == FORWARD else inc[d ^ 1, q])
-    v = p
-    while node[v] & CODE != ROOT:
-        e = (node[v] & CODE) - 1
-        u = v + offsets[e]
-        amount = min(amount, inc[e ^ 1, u] if way == FORWARD else inc[e, v])
-        v = u
-    amount = min(amount, -sign * excess[v])
-    if way == FORWARD:
-        left = push(p, d, q, amount, inc, arcs)
-    else:
-        left = push(q, d ^ 1, p, amount, inc, arcs)
-    overflow = left < limit <= left + amount
-    excess[q] -= sign * amount
-    if excess[q] == 0:
-        node[q] &= ~CODE
-    lowest = NONE
-    v = p
-    while node[v] & CODE != ROOT:
-        e = (node[v] & CODE) - 1
-        u = v + offsets[e]
-        if way == FORWARD:
-            left = push(u, e ^ 1, v, amount, inc, arcs)
-        else:
-            left = push(v, e, u, amount, inc, arcs)
-        overflow |= left < limit <= left + amount
-        if left == 0:
-            lowest = min(lowest, orphan(v, node, chain, heads))
-        v = u
-    excess[v] += sign * amount
-    if excess[v] == 0:
-        lowest = orphan(v, node, chain, heads)
-    pending[OVERFLOW] |= overflow
-    return lowest
 
 
 @inlined
@@ -137,17 +105,72 @@ def is_rooted(u, stamp, offsets, node, chain):
     return True
 
 
+@step
+def drain(offsets, limit, arrays, pending, cut, way):
+    """Send all that ``waiting`` has down the trees, level by level, as far as it goes.
+
+    A pixel whose arc to its parent is used up is cut off, with what it still has; so is a root
+    whose demand is met.
+
+    Returns:
+        The number of pixels that were cut off, in ``cut``.
+    """
+    inc, arcs, excess, node, chain, heads, lost, waiting = arrays
+    sign = 1 - (way >> 1)
+    level = num_cut = 0
+    overflow = False
+    for i in range(pending[WAITING]):
+        level = max(level, list_by_level(waiting[i], node, chain, heads))
+    pending[WAITING] = 0
+    while level >= 0:
+        v = heads[level]
+        if v < 0:
+            level -= 1
+            continue
+        heads[level] = chain[v]
+        e = (node[v] & CODE) - 1
+        u = v + offsets[e]
+        amount = sign * excess[v]
+        if way == FORWARD:
+            amount = min(amount, inc[e ^ 1, u])
+            left = push(u, e ^ 1, v, amount, inc, arcs)
+        else:
+            amount = min(amount, inc[e, v])
+            left = push(v, e, u, amount, inc, arcs)
+        overflow |= left < limit <= left + amount
+        before = sign * excess[u]
+        excess[v] -= sign * amount
+        excess[u] += sign * amount
+        if left == 0:
+            cut_off(v, node)
+            cut[num_cut] = v
+            num_cut += 1
+        code = node[u] & CODE
+        if code == ROOT:
+            if before + amount >= 0:
+                cut_off(u, node)
+                cut[num_cut] = u
+                num_cut += 1
+        elif before == 0 and code != ORPHAN:
+            level = max(level, list_by_level(u, node, chain, heads))
+    pending[OVERFLOW] |= overflow
+    return num_cut
+
+
 @inlined
-def adopt(level, depth, offsets, trees, queue, count, way):
-    """Give every orphan a new parent, or append it to ``lost``.
+def adopt(cut, num_cut, depth, offsets, arrays, pending, queue, count, way):
+    """Give all of ``cut`` a new parent, or append it to ``lost``.
 
     An orphan that finds a neighbour whose path leads to a root keeps its own subtree as it is,
-    otherwise its children become orphans too.
+    otherwise its children become orphans too. Those that have something to send wait for it.
 
     Returns:
         The new length of ``queue``, the pixels at level ``depth + 1``.
     """
-    arcs, node, chain, heads, pending, lost = trees
+    inc, arcs, excess, node, chain, heads, lost, waiting = arrays
+    level = NONE
+    for i in range(num_cut):
+        level = min(level, list_by_level(cut[i], node, chain, heads))
     pending[STAMP] -= 1
     while level <= depth + 1:
         v = heads[level]
@@ -173,13 +196,15 @@ def adopt(level, depth, offsets, trees, queue, count, way):
             node[v] = (best + 1) << LEVEL | node[v] & (3 * QUEUED) | parent
             if best == depth:
                 count = enqueue(v, depth + 1, node, queue, count)
+            if excess[v] != 0:
+                append(v, WAITING, waiting, pending)
             continue
-        lost[pending[LOST]] = v
-        pending[LOST] += 1
+        append(v, LOST, lost, pending)
         for d in range(4):
             c = v + offsets[d]
             if node[c] & CODE == (d ^ 1) + 1:
-                level = min(level, orphan(c, node, chain, heads))
+                cut_off(c, node)
+                level = min(level, list_by_level(c, node, chain, heads))
     return count
 
 
@@ -216,14 +241,19 @@ def find_parent(v, offsets, arcs, node, way):
 
 
 @step
-def relabel(num_lost, depth, offsets, arcs, node, chain, heads, lost, queue, count, way):
+def relabel(depth, offsets, arrays, pending, queue, count, way):
     """Place all of ``lost`` by one breadth-first search from the tree pixels around them.
 
-    Those too far away for level ``depth + 1`` become free.
+    Those too far away for level ``depth + 1`` leave the tree. Of the others, those that have
+    something to send wait for it.
 
     Returns:
         The new length of ``queue``, the pixels at level ``depth + 1``.
     """
+    inc, arcs, excess, node, chain, heads, lost, waiting = arrays
+    num_lost = pending[LOST]
+    pending[LOST] = 0
+    pending[ALL_LOST] += num_lost
     level = list_rim(num_lost, depth, offsets, arcs, node, chain, heads, lost, way)
     start = end = num_lost  # the search's own queue follows in ``lost``
     while level <= depth + 1:
@@ -250,47 +280,35 @@ def relabel(num_lost, depth, offsets, arcs, node, chain, heads, lost, queue, cou
                 lost[end] = w
                 end += 1
     for i in range(num_lost):
-        if node[lost[i]] & CODE == ORPHAN:
-            node[lost[i]] &= 3 * QUEUED
+        v = lost[i]
+        if node[v] & CODE == ORPHAN:
+            node[v] = node[v] & (3 * QUEUED) | (SUPPLY if excess[v] != 0 else FREE)
+        elif excess[v] != 0:
+            append(v, WAITING, waiting, pending)
     return count
 
 
 @step
-def use_supplies(p, depth, offsets, limit, arrays, pending, queue, count, way):
-    """Use up the supplies around p while it stays in the tree.
+def use_supplies(depth, offsets, limit, arrays, pending, queue, count, way):
+    """Send what ``waiting`` has to the roots, until it is used up or finds no way any more.
 
     Returns:
-        The new length of ``queue``.
+        The new length of ``queue``, the pixels at level ``depth + 1``.
     """
-    inc, arcs, excess, node, chain, heads, lost, waiting = arrays
-    for d in range(4):
-        q = p + offsets[d]
-        while arcs[p] >> (d + way) & 1:
-            code = node[q] & CODE
-            if code != FREE and code != SUPPLY:
-                break
-            if node[p] & CODE == ORPHAN:
-                waiting[pending[WAITING]] = p
-                pending[WAITING] += 1
-                return count
-            if node[p] >> LEVEL > depth:
-                return count
-            if code == FREE:
-                node[q] = (depth + 1) << LEVEL | node[q] & (3 * QUEUED) | ((d ^ 1) + 1)
-                count = enqueue(q, depth + 1, node, queue, count)
-                continue
-            level = augment(
-                p, d, offsets, limit, inc, arcs, excess, node, chain, heads, pending, way
-            )
-            if level < NONE:
-                trees = (arcs, node, chain, heads, pending, lost)
-                count = adopt(level, depth, offsets, trees, queue, count, way)
+    lost = arrays[6]
+    while pending[WAITING] or pending[LOST]:
+        while pending[WAITING]:
+            cut = lost[pending[LOST] :]
+            num_cut = drain(offsets, limit, arrays, pending, cut, way)
+            count = adopt(cut, num_cut, depth, offsets, arrays, pending, queue, count, way)
+        if pending[LOST]:
+            count = relabel(depth, offsets, arrays, pending, queue, count, way)
     return count
 
 
 @step
-def grow_level(here, num_here, queue, depth, offsets, limit, arrays, pending, way):
-    """Scan all pixels at level ``depth``: take in free neighbours, use up supplies.
+def grow_level(here, num_here, queue, depth, offsets, arrays, pending, way):
+    """Scan all pixels at level ``depth``: take in their free neighbours, and supplies to wait.
 
     Returns:
         The number of pixels at level ``depth + 1``, in ``queue``.
@@ -303,44 +321,17 @@ def grow_level(here, num_here, queue, depth, offsets, limit, arrays, pending, wa
         word = node[p] & ~bit
         node[p] = word
         if word >> LEVEL > depth or not in_tree(word):
-            if word & CODE == ORPHAN and word >> LEVEL <= depth:
-                waiting[pending[WAITING]] = p
-                pending[WAITING] += 1
             continue
-        supply = False
         for d in range(4):
             if arcs[p] >> (d + way) & 1:
                 q = p + offsets[d]
                 word = node[q]
-                if word & CODE == FREE:
+                code = word & CODE
+                if code in (FREE, SUPPLY):
                     node[q] = (depth + 1) << LEVEL | word & (3 * QUEUED) | ((d ^ 1) + 1)
                     count = enqueue(q, depth + 1, node, queue, count)
-                elif word & CODE == SUPPLY:
-                    supply = True
-        if supply:
-            count = use_supplies(p, depth, offsets, limit, arrays, pending, queue, count, way)
-    return count
-
-
-@step
-def serve_waiting(depth, offsets, limit, arrays, pending, queue, count, way):
-    """Place lost pixels and look again at those that waited for it, until none is left.
-
-    Returns:
-        The new length of ``queue``.
-    """
-    inc, arcs, excess, node, chain, heads, lost, waiting = arrays
-    while pending[LOST]:
-        num_lost, num_waiting = pending[LOST], pending[WAITING]
-        pending[LOST] = pending[WAITING] = 0
-        count = relabel(num_lost, depth, offsets, arcs, node, chain, heads, lost, queue, count, way)
-        for i in range(num_waiting):
-            p = waiting[i]
-            if node[p] & CODE == ORPHAN:
-                waiting[pending[WAITING]] = p
-                pending[WAITING] += 1
-            elif node[p] >> LEVEL <= depth and node[p] & CODE != FREE:
-                count = use_supplies(p, depth, offsets, limit, arrays, pending, queue, count, way)
+                    if code == SUPPLY:
+                        append(q, WAITING, waiting, pending)
     return count
 
 
@@ -351,7 +342,7 @@ def maximise_flow(roots, count, spare, stride, limit, arrays, pending, way, budg
     Args:
         way: FORWARD, or REVERSE: the same with supplies and demands, and the ends of every arc,
             changed over; the tree then holds what a supply still reaches.
-        budget: give up once so many pixels have been cut off from their trees.
+        budget: give up once so many pixels have been lost.
 
     Returns:
         DONE, OVERFLOWN, or GIVEN_UP, where the flow is correct but perhaps not the maximum.
@@ -367,19 +358,18 @@ def maximise_flow(roots, count, spare, stride, limit, arrays, pending, way, budg
             kept += 1
         else:
             node[p] = FREE
-    pending[LOST] = pending[WAITING] = pending[OVERFLOW] = 0
+    pending[LOST] = pending[WAITING] = pending[OVERFLOW] = pending[ALL_LOST] = 0
     here, there, count, depth = roots, spare, kept, 0
     heads[0] = -1
     heads[1] = -1
     while count:
         heads[depth + 2] = -1
-        count = grow_level(here, count, there, depth, offsets, limit, arrays, pending, way)
-        budget -= pending[LOST]
-        if pending[LOST]:
-            count = serve_waiting(depth, offsets, limit, arrays, pending, there, count, way)
+        count = grow_level(here, count, there, depth, offsets, arrays, pending, way)
+        if pending[WAITING]:
+            count = use_supplies(depth, offsets, limit, arrays, pending, there, count, way)
         if pending[OVERFLOW]:
             return OVERFLOWN
-        if budget < 0:
+        if pending[ALL_LOST] > budget:
             return GIVEN_UP
         here, there = there, here
         depth += 1

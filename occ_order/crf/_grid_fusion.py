@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from occ_order.crf._compile import kernel
-from occ_order.crf._grid_arcs import BLOCK, differ, inlined, moves, note_arc, step
+from occ_order.crf._grid_arcs import BLOCK, any_moves, differ, inlined, moves, note_arc, step
 
 
 @inlined
@@ -100,36 +100,50 @@ def initialise_fusion(unary, stride, labels, proposal, pairs, weights, inc, arcs
                 )
 
 
-@kernel
-def fusion_change(moved, unary, stride, labels, proposal, pairs, weights, node):
-    """Exact change of energy if all of ``moved`` take the proposal."""
+@inlined
+def pixel_change(p, unary, stride, labels, proposal, pairs, weights, node):
+    """Change of energy by p, which takes the proposal, and its pairs; those inside once only."""
     height, width = unary.shape
-    change = 0
-    for p in moved:
-        y = p // stride - 1
-        x = p - (y + 1) * stride - 1
-        old, new = labels[p], proposal[y, x]
-        change += unary[y, x] * ((new > 0) - (old > 0))
-        for d in range(4):
-            y_q, x_q = y + (d == 3) - (d == 2), x + (d == 1) - (d == 0)
-            if y_q < 0 or x_q < 0 or y_q == height or x_q == width:
-                continue
-            q = (y_q + 1) * stride + x_q + 1
-            other = labels[q]
-            if moves(node[q]):
-                if not d & 1:
-                    continue  # counted from the other end
-                other = proposal[y_q, x_q]
-            front, behind = pairs[p] >> d & 1, pairs[p] >> (4 + d) & 1
-            change += step_cost(new - other, front, behind, weights)
-            change -= step_cost(old - labels[q], front, behind, weights)
+    y = p // stride - 1
+    x = p - (y + 1) * stride - 1
+    old, new = labels[p], proposal[y, x]
+    change = unary[y, x] * ((new > 0) - (old > 0))
+    for d in range(4):
+        y_q, x_q = y + (d == 3) - (d == 2), x + (d == 1) - (d == 0)
+        if y_q < 0 or x_q < 0 or y_q == height or x_q == width:
+            continue
+        q = (y_q + 1) * stride + x_q + 1
+        other = labels[q]
+        if moves(node[q]):
+            if not d & 1:
+                continue  # counted from the other end
+            other = proposal[y_q, x_q]
+        front, behind = pairs[p] >> d & 1, pairs[p] >> (4 + d) & 1
+        change += step_cost(new - other, front, behind, weights)
+        change -= step_cost(old - labels[q], front, behind, weights)
     return change
 
 
 @kernel
-def take_proposal(moved, stride, labels, proposal):
-    """Give all of ``moved`` the label of ``proposal``; both int32 (H, W)."""
-    for p in moved:
-        y = p // stride - 1
-        x = p - (y + 1) * stride - 1
-        labels[y, x] = proposal[y, x]
+def fusion_change(unary, stride, labels, proposal, pairs, weights, node):
+    """Exact change of energy if all that moves takes the proposal."""
+    change = 0
+    for start in range(0, node.size, BLOCK):
+        end = min(start + BLOCK, node.size)
+        if not any_moves(node[start:end]):
+            continue
+        for p in range(start, end):
+            if moves(node[p]):
+                change += pixel_change(p, unary, stride, labels, proposal, pairs, weights, node)
+    return change
+
+
+@kernel
+def take_proposal(stride, labels, proposal, node):
+    """Give all that moves the label of ``proposal``; both int32 (H, W)."""
+    height, width = labels.shape
+    for y in range(height):
+        row = (y + 1) * stride + 1
+        for x in range(width):
+            if moves(node[row + x]):
+                labels[y, x] = proposal[y, x]

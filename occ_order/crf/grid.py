@@ -7,7 +7,8 @@ finds the same. What makes this one fast:
 * Nothing is built: four arc capacities and one terminal value per pixel, in one padded array.
 * One search tree, grown from the pixels that gain by moving, stops at those that lose. Background
   far from any instance is never visited, and the final tree is the move itself.
-* Most flow is sent along rows and columns before any path is searched.
+* Most flow is sent along rows and columns before any path is searched, the rest down the tree,
+  where it goes on together once it meets.
 * A jump changes the energy function only where pixels moved; everywhere else the flow stays. The
   jumps with either bound have a flow of their own, which outlasts those with the other.
 * A search reads one byte of arcs and one word of tree of a pixel, and nothing else.
@@ -27,10 +28,10 @@ from occ_order.crf.moves import BOUNDS
 # Label of the pad pixels: more than one away from every label, so that no arc leads to them.
 PAD_LABEL = -(2**30)
 
-# A search from the demands of a modular jump may cut off so many pixels from its trees before a
-# search from the supplies takes over: few of either lie on large regions then, and it is the
-# supplies that are used up later.
-BUDGET = 100_000
+# In modular jumps, searches from the demands and from the supplies take turns. One gives up once it
+# has cut off this many times the pixels of the image from its trees, the next time twice as many:
+# which of them has less to repair is known only afterwards.
+PATIENCE = 1
 NO_LIMIT = 2**62
 
 
@@ -73,7 +74,7 @@ class _Workspace:
         self.pairs = np.zeros(self.size, np.uint8)
         self.node = np.zeros(self.size, np.int32)
         self.chain = np.full(self.size, -1, np.int32)
-        self.pending = np.array([0, 0, 0, -1])
+        self.pending = np.array([0, 0, 0, -1, 0])
         self.heads = np.empty(self.size + 3, np.int32)
         self.queue = np.empty(self.size + 1, np.int32)
         self.spare = np.empty(self.size + 1, np.int32)
@@ -85,8 +86,8 @@ class _Workspace:
         """Forget the flows; start the stamps in ``chain`` again before they leave 32 bits."""
         for flow in self.flows:
             flow.bound = None
-        if self.pending[-1] < -(2**30):
-            self.chain[:] = self.pending[-1] = -1
+        if self.pending[-2] < -(2**30):
+            self.chain[:] = self.pending[-2] = -1
 
     def set_type(self, dtype: type) -> None:
         """Allocate the arrays that hold amounts of flow."""
@@ -261,28 +262,29 @@ class GridJumps:
         """Raise what the tree holds, if that lowers the energy; answer as :meth:`jump`."""
         k, work = self._arcs, self._workspace
         state = (work.labels, work.pairs, self._weights)
-        moved, rim = self._list_moved()
-        change = k.energy_change(moved, rim, self._unary, work.stride, *state, work.node)
+        runs, rim = self._list_moved()
+        change = k.energy_change(runs, rim, self._unary, work.stride, *state, work.node)
         self._num_roots = 0
         if change >= 0:
-            k.free_nodes(moved, self._active.excess, work.node)
+            k.free_nodes(runs, rim, self._active.excess, work.node)
             return 0
         for flow in work.flows:
             if flow.bound:
                 modular = flow.bound == "modular"
-                k.rewrite(moved, rim, work.stride, *state, modular, *flow.arrays, work.node)
+                k.rewrite(runs, rim, work.stride, *state, modular, *flow.arrays, work.node)
         self._num_roots = k.raise_labels(
-            moved, rim, work.stride, work.labels, self._active.excess, work.node, work.queue
+            runs, rim, work.stride, work.labels, self._active.excess, work.node, work.queue
         )
         return change
 
     def _list_moved(self) -> tuple[np.ndarray, np.ndarray]:
-        """What the tree holds, and the rim of that (see :func:`._grid_arcs.list_moved`)."""
+        """What the tree holds, as stretches and single pixels (:func:`._grid_arcs.list_moved`)."""
         work = self._workspace
-        count, num_rim = self._arcs.list_moved(
-            work.stride, work.labels, work.pairs, work.node, work.spare, work.waiting
+        marks = np.empty(self._arcs.BLOCK, np.uint8)
+        num_runs, num_rim = self._arcs.list_moved(
+            work.stride, work.labels, work.pairs, work.node, marks, work.spare, work.waiting
         )
-        return work.spare[:count], work.waiting[:num_rim]
+        return work.spare[:num_runs], work.waiting[:num_rim]
 
     def fuse(self, proposal: np.ndarray) -> int:
         """Take ``proposal`` int32 (H, W), feasible, where that is good; answer as :meth:`jump`."""
@@ -298,12 +300,11 @@ class GridJumps:
             self._widen()
             return self.fuse(proposal)
         self._active = None
-        moved, _ = self._list_moved()
-        change = k.fusion_change(moved, *state, work.node)
+        change = k.fusion_change(*state, work.node)
         if change >= 0:
             return 0
         fused = self.labels
-        k.take_proposal(moved, work.stride, fused, proposal)
+        k.take_proposal(work.stride, fused, proposal, work.node)
         self.restart(fused)
         return change
 
@@ -342,15 +343,17 @@ class GridJumps:
             self._find_roots(1)
         if not modular:
             return self._maximise_flow(self._flow.FORWARD)
-        if not self._maximise_flow(self._flow.FORWARD, BUDGET):
-            return False
-        if self._outcome == self._flow.GIVEN_UP:
+        budget = PATIENCE * work.size
+        while True:
+            if not self._maximise_flow(self._flow.FORWARD, budget):
+                return False
+            if self._outcome == self._flow.DONE:
+                return True
             self._find_roots(-1)
-            if not self._maximise_flow(self._flow.REVERSE):
+            if not self._maximise_flow(self._flow.REVERSE, budget):
                 return False
             self._find_roots(1)
-            return self._maximise_flow(self._flow.FORWARD)
-        return True
+            budget = 2 * budget + 1
 
     def _sweep(self) -> None:
         """Send flow along lines, and find the demands that are left."""

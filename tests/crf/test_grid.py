@@ -255,8 +255,8 @@ def test_published_is_a_walk_of_its_own():
 
 
 def test_both_searches_find_the_same(monkeypatch):
-    # Without patience, every modular jump goes on from the supplies.
-    monkeypatch.setattr(grid, "BUDGET", -1)
+    # Without patience, the search changes sides again and again in every modular jump.
+    monkeypatch.setattr(grid, "PATIENCE", 0)
     rng = np.random.default_rng(11)
     for smoothness in (5, 40):
         assert_same_walk(rng, layered_problem(rng, (40, 50), 8, smoothness), 16)
