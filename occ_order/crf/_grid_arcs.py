@@ -436,6 +436,51 @@ def raise_labels(runs, rim, stride, labels, excess, node, roots):
     return num_roots
 
 
+@step
+def changes(y, start, end, stride, labels, new):
+    """Does ``new`` change a label in part of row y, or beside it where its pairs end?"""
+    height, width = new.shape
+    row = (y + 1) * stride + 1
+    further = min(end + 1, width)
+    if differ(labels[row + start : row + further], new[y, start:further]):
+        return True
+    row += stride
+    return y + 1 < height and differ(labels[row + start : row + end], new[y + 1, start:end])
+
+
+@step
+def relabel_stretch(
+    y, start, end, unary, labels, new, stride, pairs, weights, modular, inc, arcs, excess
+):
+    """:func:`relabel` for part of row y: its pixels, their pairs right and below."""
+    height, width = unary.shape
+    offsets = (-1, 1, -stride, stride)
+    for x in range(start, end):
+        p = (y + 1) * stride + x + 1
+        change = new[y, x] - labels[p]
+        excess[p] += unary[y, x] * ((new[y, x] == 0) - (labels[p] == 0))
+        for d in (1, 3):
+            y_q, x_q = y + (d == 3), x + (d == 1)
+            if y_q == height or x_q == width:
+                continue
+            q = p + offsets[d]
+            change_q = new[y_q, x_q] - labels[q]
+            if change == change_q:
+                continue
+            step = labels[p] - labels[q]
+            new_step = step + change - change_q
+            front, behind = pairs[p] >> d & 1, pairs[p] >> (4 + d) & 1
+            flow = capacity(step, behind, weights) - inc[d, p]
+            excess[p] += pair_cost(new_step, pairs[p], d, weights, modular) - flow
+            excess[p] -= pair_cost(step, pairs[p], d, weights, modular)
+            excess[q] += pair_cost(-new_step, pairs[q], d ^ 1, weights, modular) + flow
+            excess[q] -= pair_cost(-step, pairs[q], d ^ 1, weights, modular)
+            inc[d, p] = capacity(new_step, behind, weights)
+            inc[d ^ 1, q] = capacity(-new_step, front, weights)
+            note_arc(p, d, q, inc, arcs)
+            note_arc(q, d ^ 1, p, inc, arcs)
+
+
 @kernel
 def relabel(unary, labels, new, stride, pairs, weights, modular, inc, arcs, excess):
     """Bring arcs, costs and flow up to date with a change of labels, from before it is made.
@@ -446,29 +491,9 @@ def relabel(unary, labels, new, stride, pairs, weights, modular, inc, arcs, exce
         labels: int32, flat with pads; new: int32 (H, W).
     """
     height, width = unary.shape
-    offsets = (-1, 1, -stride, stride)
+    state = (unary, labels, new, stride, pairs, weights, modular, inc, arcs, excess)
     for y in range(height):
-        for x in range(width):
-            p = (y + 1) * stride + x + 1
-            change = new[y, x] - labels[p]
-            excess[p] += unary[y, x] * ((new[y, x] == 0) - (labels[p] == 0))
-            for d in (1, 3):
-                y_q, x_q = y + (d == 3), x + (d == 1)
-                if y_q == height or x_q == width:
-                    continue
-                q = p + offsets[d]
-                change_q = new[y_q, x_q] - labels[q]
-                if change == change_q:
-                    continue
-                step = labels[p] - labels[q]
-                new_step = step + change - change_q
-                front, behind = pairs[p] >> d & 1, pairs[p] >> (4 + d) & 1
-                flow = capacity(step, behind, weights) - inc[d, p]
-                excess[p] += pair_cost(new_step, pairs[p], d, weights, modular) - flow
-                excess[p] -= pair_cost(step, pairs[p], d, weights, modular)
-                excess[q] += pair_cost(-new_step, pairs[q], d ^ 1, weights, modular) + flow
-                excess[q] -= pair_cost(-step, pairs[q], d ^ 1, weights, modular)
-                inc[d, p] = capacity(new_step, behind, weights)
-                inc[d ^ 1, q] = capacity(-new_step, front, weights)
-                note_arc(p, d, q, inc, arcs)
-                note_arc(q, d ^ 1, p, inc, arcs)
+        for start in range(0, width, BLOCK):
+            end = min(start + BLOCK, width)
+            if changes(y, start, end, stride, labels, new):
+                relabel_stretch(y, start, end, *state)

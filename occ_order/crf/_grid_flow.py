@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from occ_order.crf._compile import kernel
 from occ_order.crf._grid_arcs import (
+    BLOCK,
     CODE,
     FREE,
     ORPHAN,
@@ -376,6 +377,15 @@ def maximise_flow(roots, count, spare, stride, limit, arrays, pending, way, budg
     return DONE
 
 
+@step
+def any_free(node):
+    """Is a pixel of this stretch FREE?"""
+    found = False
+    for i in range(len(node)):
+        found |= node[i] & CODE == FREE
+    return found
+
+
 @kernel
 def add_ties(shape, stride, arcs, node, stack):
     """Mark TIE what no supply reaches, besides the tree: the rest of the largest cut."""
@@ -384,16 +394,20 @@ def add_ties(shape, stride, arcs, node, stack):
     size = 0
     for y in range(height):
         row = (y + 1) * stride + 1
-        for p in range(row, row + width):
-            if node[p] & CODE != FREE:
+        for start in range(row, row + width, BLOCK):
+            end = min(start + BLOCK, row + width)
+            if not any_free(node[start:end]):
                 continue
-            node[p] = TIE
-            for d in range(4):
-                if arcs[p] >> d & 1 and node[p + offsets[d]] & CODE == SUPPLY:
-                    node[p] = FREE
-                    stack[size] = p
-                    size += 1
-                    break
+            for p in range(start, end):
+                if node[p] & CODE != FREE:
+                    continue
+                node[p] = TIE
+                for d in range(4):
+                    if arcs[p] >> d & 1 and node[p + offsets[d]] & CODE == SUPPLY:
+                        node[p] = FREE
+                        stack[size] = p
+                        size += 1
+                        break
     while size:
         size -= 1
         v = stack[size]

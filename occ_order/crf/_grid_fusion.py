@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from occ_order.crf._compile import kernel
-from occ_order.crf._grid_arcs import BLOCK, any_moves, differ, inlined, moves, note_arc, step
+from occ_order.crf._grid_arcs import (
+    BLOCK,
+    any_moves,
+    changes,
+    differ,
+    inlined,
+    moves,
+    note_arc,
+    step,
+)
 
 
 @inlined
@@ -64,40 +73,66 @@ def fuse_stretch(y, start, end, unary, stride, labels, proposal, pairs, weights,
             note_arc(q, d ^ 1, p, inc, arcs)
 
 
-@inlined
-def changes(y, start, end, stride, labels, proposal):
-    """Does the proposal change a label in this part of row y?"""
+@step
+def is_uniform(y, start, end, stride, labels, proposal, pairs):
+    """Do these pixels of row y, and those their pairs end at, share both labels, without order?"""
+    height, width = proposal.shape
+    if y + 1 == height or end == width:
+        return False
     row = (y + 1) * stride + 1
-    return differ(labels[row + start : row + end], proposal[y, start:end])
+    here, ours = labels[row + start : row + end], proposal[y, start:end]
+    found = 0
+    for i in range(row + start, row + end):
+        found |= pairs[i]
+    return not (
+        found
+        or differ(here, labels[row + start + 1 : row + end + 1])
+        or differ(here, labels[row + stride + start : row + stride + end])
+        or differ(ours, proposal[y, start + 1 : end + 1])
+        or differ(ours, proposal[y + 1, start:end])
+    )
+
+
+@step
+def set_bits(arcs, bits):
+    """Set ``bits`` at a stretch of pixels."""
+    for i in range(len(arcs)):
+        arcs[i] |= bits
+
+
+@step
+def fuse_uniform(y, start, end, unary, stride, labels, proposal, weights, inc, arcs, excess):
+    """:func:`fuse_stretch` where :func:`is_uniform`: smoothness both ways, and nothing else."""
+    first = (y + 1) * stride + 1 + start
+    change = (proposal[y, start] > 0) - (labels[first] > 0)
+    excess[first : first + end - start] += unary[y, start:end] * change
+    for d, offset in ((1, 1), (3, stride)):
+        last = first + end - start
+        inc[d, first:last] = weights[0]
+        inc[d ^ 1, first + offset : last + offset] = weights[0]
+        if weights[0]:
+            set_bits(arcs[first:last], 17 << d)
+            set_bits(arcs[first + offset : last + offset], 17 << (d ^ 1))
 
 
 @kernel
 def initialise_fusion(unary, stride, labels, proposal, pairs, weights, inc, arcs, excess):
     """Arcs and costs of a fusion (:func:`occ_order.crf.moves.fusion_problem`), without flow."""
     height, width = unary.shape
-    inc[:] = 0
+    state = (unary, stride, labels, proposal, pairs, weights, inc, arcs, excess)
     arcs[:] = 0
     excess[:] = 0
     for y in range(height):
         for start in range(0, width, BLOCK):
             end = min(start + BLOCK, width)
-            if changes(y, start, min(end + 1, width), stride, labels, proposal) or (
-                y + 1 < height and changes(y + 1, start, end, stride, labels, proposal)
-            ):
-                fuse_stretch(
-                    y,
-                    start,
-                    end,
-                    unary,
-                    stride,
-                    labels,
-                    proposal,
-                    pairs,
-                    weights,
-                    inc,
-                    arcs,
-                    excess,
+            if not changes(y, start, end, stride, labels, proposal):
+                continue
+            if is_uniform(y, start, end, stride, labels, proposal, pairs):
+                fuse_uniform(
+                    y, start, end, unary, stride, labels, proposal, weights, inc, arcs, excess
                 )
+            else:
+                fuse_stretch(y, start, end, *state)
 
 
 @inlined

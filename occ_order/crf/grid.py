@@ -295,7 +295,7 @@ class GridJumps:
         state = (self._unary, work.stride, work.labels, proposal, work.pairs, self._weights)
         k.initialise_fusion(*state, *flow.arrays)
         self._active = flow
-        self._sweep()
+        self._find_roots(1)
         if not self._maximise_flow(self._flow.FORWARD):
             self._widen()
             return self.fuse(proposal)

@@ -28,9 +28,11 @@ def random_problem(rng, height, width, *, smoothness=40, occlusion=100, density=
     return make_problem(sigma, occludes, smoothness=smoothness, occlusion=occlusion)
 
 
-def random_feasible(rng, problem, highest=3):
-    """Random labels, raised until no pair of O is violated."""
-    labels = rng.integers(0, highest + 1, problem.unary.shape).astype(np.int32)
+def random_feasible(rng, problem, patch=1):
+    """Random labels of patches, raised until no pair of O is violated."""
+    height, width = problem.unary.shape
+    coarse = rng.integers(0, 4, (height // patch + 1, width // patch + 1), np.int32)
+    labels = coarse.repeat(patch, axis=0).repeat(patch, axis=1)[:height, :width]
     while True:
         raised = labels.copy()
         for direction, (dy, dx) in enumerate(OFFSETS):
@@ -41,16 +43,16 @@ def random_feasible(rng, problem, highest=3):
         labels = raised
 
 
-def assert_same_walk(rng, problem, steps):
-    """The same random jumps, fusions and restarts by both solvers."""
+def assert_same_walk(rng, problem, steps, patch=1):
+    """The same random jumps, fusions and restarts by both solvers; ``patch``: size of patches."""
     reference, ours = PyMaxflowJumps(problem), GridJumps(problem)
     for _ in range(steps):
         action = rng.random()
         if action < 0.25:
-            labels = random_feasible(rng, problem)
+            labels = random_feasible(rng, problem, patch)
             changes = [solver.fuse(labels) for solver in (reference, ours)]
         elif action < 0.35:
-            labels = random_feasible(rng, problem)
+            labels = random_feasible(rng, problem, patch)
             reference.restart(labels)
             ours.restart(labels)
             changes = [0, 0]
@@ -92,6 +94,16 @@ def test_thin_images_agree(shape):
     rng = np.random.default_rng(1)
     for density in (0, 0.1, 0.4):
         assert_same_walk(rng, random_problem(rng, *shape, density=density), 12)
+
+
+@pytest.mark.parametrize("smoothness", [0, 1, 20])
+@pytest.mark.parametrize("patch", [64, 100])
+def test_large_patches_agree(patch, smoothness):
+    # What does not change, or changes alike, is passed over in stretches of 64 pixels.
+    rng = np.random.default_rng(2)
+    for density in (0, 0.0005, 0.005):
+        problem = random_problem(rng, 70, 260, smoothness=smoothness, density=density)
+        assert_same_walk(rng, problem, 12, patch)
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 5), (5, 0)])
