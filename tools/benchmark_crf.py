@@ -3,8 +3,11 @@
 Both run the same moves in the same process on the same input, checks and all, and must return the
 same labels and energies on every image. The backend beside it is the library's own readable one:
 for every jump a graph of the whole picture in integers, built by array calls, with an ``add_edges``
-for each direction. ``--naive`` compares with a graph built pixel by pixel in
-Python instead, ``--threads`` two threads of our solver with one.
+for each axis.
+
+``--plain`` compares with the form of PyMaxflow's examples instead, floats and an ``add_grid_edges``
+for each direction, ``--naive`` with a graph built pixel by pixel in Python; both for the published
+bound. ``--threads`` compares two threads of our solver with one.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ import numpy as np
 from benchmarking import geomean, in_turns, make_row
 
 from occ_order import crf
+from occ_order.crf.energy import make_problem, scaled_energy
 from occ_order.crf.grid import workspace_bytes
+from occ_order.crf.moves import jump_problem
 
 KINS_SIZE = (615, 2048)
 COCO_SIZE = (480, 640)
@@ -142,6 +147,9 @@ def add_arguments(parser) -> None:
         "--cases", nargs="+", default=list(CRF_CLASSES), metavar="CASE", choices=CRF_CLASSES
     )
     parser.add_argument("--bounds", nargs="+", default=["alternate", "constant"])
+    parser.add_argument(
+        "--plain", action="store_true", help="beside PyMaxflow as its examples use it"
+    )
     parser.add_argument("--naive", action="store_true", help="beside a per-pixel Python build")
     parser.add_argument("--threads", action="store_true", help="two threads beside one")
 
@@ -159,6 +167,8 @@ def rows(arguments) -> Iterator[dict]:
         yield bench_threads(arguments.repeats)
     elif arguments.naive:
         yield from bench_naive(arguments.repeats)
+    elif arguments.plain:
+        yield from bench_plain(arguments.repeats, arguments.seeds, arguments.cases)
     else:
         yield from bench_solve(
             arguments.repeats, arguments.seeds, arguments.cases, arguments.bounds
@@ -220,6 +230,49 @@ def bench_threads(repeats: int) -> dict:
     pairs = [(run(2), run(1)) for _ in range(repeats + 1)][1:]  # the first one allocates
     two, one = (statistics.median(column) for column in zip(*pairs, strict=True))
     return make_row("coco_mid/solve_many, two threads beside one, wall clock", two, one)
+
+
+def bench_plain(repeats: int, seeds: int, cases: list[str]) -> Iterator[dict]:
+    """``bound="constant"`` beside graphs of floats, built by ``add_grid_edges``."""
+    for name in cases:
+        kind = CRF_CLASSES[name]
+        for seed in range(seeds):
+            scene = make_scene(kind, seed)
+            options = {"smoothness": kind.smoothness, "occlusion": 100}
+            fast = partial(crf.solve, *scene, bound="constant", backend="grid", **options)
+            slow = partial(_solve_plainly, *scene, **options)
+            (result, labels), seconds = in_turns((fast, slow), repeats)
+            if not np.array_equal(result.labels, labels):
+                raise SystemExit(f"{name} seed {seed}: the plain build gives other labels")
+            yield make_row(f"{name}/{seed}/plain", *seconds)
+
+
+def _solve_plainly(
+    sigma: np.ndarray, occludes: np.ndarray, *, smoothness: float, occlusion: float
+) -> np.ndarray:
+    """Jump moves with one array call for each direction of arcs."""
+    import maxflow
+
+    problem = make_problem(sigma, occludes, smoothness=smoothness, occlusion=occlusion)
+    labels = np.zeros(sigma.shape, np.int32)
+    energy = scaled_energy(problem, labels)
+    while True:
+        unary, arcs = jump_problem(problem, labels, "constant")
+        graph = maxflow.Graph[float](labels.size, 4 * labels.size)
+        nodes = graph.add_grid_nodes(labels.shape)
+        for d, (dy, dx) in enumerate(((0, -1), (0, 1), (-1, 0), (1, 0))):
+            structure = np.zeros((3, 3), int)
+            structure[1 + dy, 1 + dx] = 1
+            # p -> q is cut where q moves and p does not: the arc of q towards p.
+            weights = np.roll(arcs[d ^ 1], (-dy, -dx), axis=(0, 1))
+            graph.add_grid_edges(nodes, weights.astype(float), structure, symmetric=False)
+        graph.add_grid_tedges(nodes, np.maximum(unary, 0), np.maximum(-unary, 0))
+        graph.maxflow()
+        proposal = labels + graph.get_grid_segments(nodes)
+        new = scaled_energy(problem, proposal)
+        if new >= energy:
+            return labels
+        labels, energy = proposal, new
 
 
 def bench_naive(repeats: int) -> Iterator[dict]:
