@@ -1,6 +1,7 @@
 """Compiling where nothing can be written, and running without numba."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,32 @@ def test_no_folder_for_the_cache_is_no_failure():
     )
     result = run(code)
     assert result.stdout == "fine\n", result.stderr
+
+
+def test_a_kernel_follows_a_change_in_another_file(tmp_path):
+    package = tmp_path / "kernels"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    shutil.copy(ROOT / "occ_order" / "crf" / "_compile.py", package)
+    (package / "_user.py").write_text(
+        "from kernels._compile import kernel\n"
+        "from kernels._used import value\n"
+        "@kernel\n"
+        "def twice():\n"
+        "    return 2 * value()\n"
+    )
+    used = "from kernels._compile import kernel\n@kernel\ndef value():\n    return {}\n"
+    code = (
+        "from kernels._user import twice; n = twice(); s = twice.stats\n"
+        "print(n, len(s.cache_hits), len(s.cache_misses))"
+    )
+    answers = []
+    for number in (21, 21, 30):
+        source = package / "_used.py"
+        if not source.exists() or used.format(number) != source.read_text():
+            source.write_text(used.format(number))
+        answers.append(run(code, PYTHONPATH=str(tmp_path)).stdout)
+    assert answers == ["42 0 1\n", "42 1 0\n", "60 0 1\n"]
 
 
 @pytest.mark.parametrize("backend", ["auto", "pymaxflow"])
