@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -67,6 +67,7 @@ CRF_CLASSES = {
     "kins_hard_80": SceneClass(KINS_SIZE, 30, 0.20, 0.15, 0.10, 80),
     "kins_crowd": SceneClass(KINS_SIZE, 60, 0.15, 0.10, 0.05, 40),
 }
+NAIVE_CASES = ["coco_mid", "kins_mid"]  # half a minute each
 
 
 def make_scene(kind: SceneClass, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -166,9 +167,10 @@ def rows(arguments) -> Iterator[dict]:
     if arguments.threads:
         yield bench_threads(arguments.repeats)
     elif arguments.naive:
-        yield from bench_naive(arguments.repeats)
+        yield from bench_build("naive", _solve_naively, arguments.repeats, 1, NAIVE_CASES)
     elif arguments.plain:
-        yield from bench_plain(arguments.repeats, arguments.seeds, arguments.cases)
+        options = (arguments.repeats, arguments.seeds, arguments.cases)
+        yield from bench_build("plain", _solve_plainly, *options)
     else:
         yield from bench_solve(
             arguments.repeats, arguments.seeds, arguments.cases, arguments.bounds
@@ -232,19 +234,20 @@ def bench_threads(repeats: int) -> dict:
     return make_row("coco_mid/solve_many, two threads beside one, wall clock", two, one)
 
 
-def bench_plain(repeats: int, seeds: int, cases: list[str]) -> Iterator[dict]:
-    """``bound="constant"`` beside graphs of floats, built by ``add_grid_edges``."""
+def bench_build(
+    build: str, solve: Callable[..., np.ndarray], repeats: int, seeds: int, cases: list[str]
+) -> Iterator[dict]:
+    """``bound="constant"`` beside ``solve``, which builds its graphs in another way."""
     for name in cases:
         kind = CRF_CLASSES[name]
         for seed in range(seeds):
             scene = make_scene(kind, seed)
             options = {"smoothness": kind.smoothness, "occlusion": 100}
             fast = partial(crf.solve, *scene, bound="constant", backend="grid", **options)
-            slow = partial(_solve_plainly, *scene, **options)
-            (result, labels), seconds = in_turns((fast, slow), repeats)
+            (result, labels), seconds = in_turns((fast, partial(solve, *scene, **options)), repeats)
             if not np.array_equal(result.labels, labels):
-                raise SystemExit(f"{name} seed {seed}: the plain build gives other labels")
-            yield make_row(f"{name}/{seed}/plain", *seconds)
+                raise SystemExit(f"{name} seed {seed}: the {build} build gives other labels")
+            yield make_row(f"{name}/{seed}/{build}", *seconds)
 
 
 def _solve_plainly(
@@ -273,20 +276,6 @@ def _solve_plainly(
         if new >= energy:
             return labels
         labels, energy = proposal, new
-
-
-def bench_naive(repeats: int) -> Iterator[dict]:
-    """``bound="constant"`` beside a build of each graph pixel by pixel in Python."""
-    for name in ("coco_mid", "kins_mid"):
-        kind = CRF_CLASSES[name]
-        sigma, occludes = make_scene(kind, 0)
-        options = {"smoothness": kind.smoothness, "occlusion": 100}
-        fast = partial(crf.solve, sigma, occludes, bound="constant", backend="grid", **options)
-        slow = partial(_solve_naively, sigma, occludes, **options)
-        (result, labels), seconds = in_turns((fast, slow), repeats)
-        if not np.array_equal(result.labels, labels):
-            raise SystemExit(f"{name}: the naive build gives other labels")
-        yield make_row(f"{name}/naive", *seconds)
 
 
 def _solve_naively(

@@ -39,7 +39,8 @@ def forget_old_code(folder: str) -> None:
     sources = sorted(Path(__file__).parent.glob("_*.py"))  # all kernels are in files of such names
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
     stamp = Path(folder, "sources.sha256")
-    with contextlib.suppress(OSError):  # nothing can be written: then nothing was, since
+    # Where nothing can be written, numba has kept nothing either since the sources were put there.
+    with contextlib.suppress(OSError):
         stamp.parent.mkdir(parents=True, exist_ok=True)
         if stamp.is_file() and stamp.read_text(encoding="ascii") == digest:
             return
