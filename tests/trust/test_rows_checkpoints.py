@@ -159,7 +159,7 @@ def test_row_20_killed_twenty_times(ask, tmp_path):
         newest = max(child["iterations"], default=-1)
     *killed, last = answer["children"]
     assert [child["status"] for child in killed] == [9] * 20
-    assert last["status"] == 0 and newest == 59
+    assert last["status"] == 0 and newest == 199
     assert sum(bool(child["start"]) for child in killed) >= 8
     assert answer["same"]
 

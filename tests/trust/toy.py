@@ -248,7 +248,8 @@ def kills(folder, number, seed, period=2):
         whether the weights are those of a training that was never killed}
     """
     draw = random.Random(seed)
-    opts = ("SOLVER.MAX_ITER", 3 * number, "SOLVER.CHECKPOINT_PERIOD", period)
+    # Long enough that twice as fast a machine does not finish before the last child is killed.
+    opts = ("SOLVER.MAX_ITER", 10 * number, "SOLVER.CHECKPOINT_PERIOD", period)
     write_pictures(folder)
     whole = train(config(folder, Path(folder, "whole"), *opts))
     cfg = config(folder, Path(folder, "killed"), *opts)
