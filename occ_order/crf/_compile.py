@@ -1,4 +1,4 @@
-"""The only file that imports numba: ``kernel`` compiles a function, or leaves it as it is."""
+"""The only file that imports numba: decorators that compile a function, or leave it as it is."""
 
 from __future__ import annotations
 
@@ -16,17 +16,39 @@ except ImportError:
         """Leave ``function`` as it is: without numba the same code runs, slowly."""
         return function
 
+    allocating_kernel = step = inlined = kernel
+
 else:
     COMPILED = True
 
-    def kernel(function):
+    # Kernels that neither allocate nor return arrays need not count references to them, which the
+    # compiler does at every call inside a loop. Only numba's own modules name that option, so a
+    # release without it just counts.
+    UNCOUNTED = {}
+    with contextlib.suppress(ImportError):
+        from numba.core.options import DefaultOptions
+
+        UNCOUNTED = {"_nrt": False} if hasattr(DefaultOptions, "_nrt") else {}
+
+    def allocating_kernel(function, **options):
         """Compile ``function``; keep the result for the next process where that can be written."""
         try:
-            compiled = njit(cache=True, nogil=True)(function)
+            compiled = njit(cache=True, nogil=True, **options)(function)
         except RuntimeError:  # no folder for the cache: compile anew in every process
-            return njit(nogil=True)(function)
+            return njit(nogil=True, **options)(function)
         forget_old_code(compiled.stats.cache_path)
         return compiled
+
+    def kernel(function):
+        """As :func:`allocating_kernel`, for a function that makes no arrays."""
+        return allocating_kernel(function, **UNCOUNTED)
+
+    # For functions that only kernels call, so that the wrappers for Python need not be compiled:
+    # steps, and helpers of hot loops, where the call would cost more than the work.
+    step = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **UNCOUNTED)
+    inlined = njit(
+        forceinline=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **UNCOUNTED
+    )
 
 
 @functools.cache

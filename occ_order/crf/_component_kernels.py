@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from occ_order.crf import _compile
-from occ_order.crf._compile import kernel
-
-inlined = kernel
-if _compile.COMPILED:
-    inlined = _compile.njit(
-        forceinline=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True
-    )
+from occ_order.crf._compile import allocating_kernel, inlined
 
 
 @inlined
@@ -23,7 +16,7 @@ def find(parent, k):
     return k
 
 
-@kernel
+@allocating_kernel
 def label_components(labels, inside, cut, ids):
     """Write 4-connected components of equal labels to ``ids``, from 1 in reading order.
 
@@ -81,7 +74,7 @@ def label_components(labels, inside, cut, ids):
     return count
 
 
-@kernel
+@allocating_kernel
 def list_contacts(ids, occludes):
     """All pairs of neighbouring pixels in different regions, from both sides.
 
@@ -113,7 +106,7 @@ def list_contacts(ids, occludes):
     return region, neighbour, order
 
 
-@kernel
+@allocating_kernel
 def sort_by(keys, num, order):
     """``order``, stably sorted by ``keys[order]`` in 0..num - 1."""
     start = np.zeros(num + 1, np.int64)
@@ -128,7 +121,7 @@ def sort_by(keys, num, order):
     return result
 
 
-@kernel
+@allocating_kernel
 def region_contacts(ids, occludes, num):
     """The arrays of :class:`occ_order.crf.regions.RegionGraph` but the last, of ``num`` regions."""
     region, neighbour, order = list_contacts(ids, occludes)
@@ -150,7 +143,7 @@ def region_contacts(ids, occludes, num):
     return start, columns[:, :count]
 
 
-@kernel
+@allocating_kernel
 def sum_by_region(ids, values, num):
     """Sum of ``values`` int32 (H, W) over each of ``num`` regions, int64."""
     total = np.zeros(num, np.int64)
@@ -160,7 +153,7 @@ def sum_by_region(ids, values, num):
     return total
 
 
-@kernel
+@allocating_kernel
 def revert_violations(occludes, words, labels, proposal):
     """Give pixels of violated pairs in ``proposal`` their label back, until there is none.
 

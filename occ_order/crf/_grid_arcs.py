@@ -13,14 +13,18 @@ that no kernel asks whether a neighbour exists. Directions are left, right, top,
   tree; bits 3-4 queued for an even / odd level; from bit 5 the level, about the distance to the
   root. SUPPLY and ROOT say what ``excess`` is; all others have none.
 
+Pixel numbers in hot loops are unsigned: of a signed index, the compiler asks each time whether it
+counts from the end.
+
 Sending flow rewrites the energy function without changing its values, so the labels may change
 under a flow: arcs that stay the same keep what they carry, others give it back.
 """
 
 from __future__ import annotations
 
-from occ_order.crf import _compile
-from occ_order.crf._compile import kernel
+import numpy as np
+
+from occ_order.crf._compile import inlined, kernel, step
 
 FREE, ROOT, ORPHAN, SUPPLY = 0, 5, 6, 7
 TIE = ORPHAN  # what moves on a tie; there are no orphans any more by then
@@ -28,14 +32,6 @@ CODE = 7  # mask of a node's code
 ALL_OPEN = 255
 BLOCK = 64  # pixels that are looked at together
 MOVES, INNER = 1, 2  # marks of pixels, see :func:`mark`
-
-# Called from kernels only, so that the wrappers for Python need not be compiled: helpers of hot
-# loops, where the call would cost more than the work, and steps.
-inlined = step = kernel
-if _compile.COMPILED:
-    options = {"nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    inlined = _compile.njit(forceinline=True, **options)
-    step = _compile.njit(**options)
 
 
 @kernel
@@ -58,6 +54,12 @@ def pack_pairs(occludes, words, pairs, stride):
             pairs[p] |= 1 << d
             pairs[p + offsets[d]] |= 16 << (d ^ 1)
         i += 1
+
+
+@inlined
+def beside(p, offset):
+    """The pixel number ``p + offset``."""
+    return np.uint32(p + offset)
 
 
 @inlined
@@ -120,7 +122,7 @@ def start_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs):
     cost = 0
     bits = 0
     for d in range(4):
-        step = labels[p] - labels[p + offsets[d]]
+        step = labels[p] - labels[beside(p, offsets[d])]
         cost += pair_cost(step, code, d, weights, modular)
         inc[d, p] = capacity(step, code >> (4 + d) & 1, weights)
         bits |= (inc[d, p] > 0) << d
@@ -130,10 +132,17 @@ def start_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs):
 
 
 @step
-def clear_foreground(labels, excess):
-    """Set ``excess`` to 0 where the label is not: leaving the background costs only once."""
+def start_costs(labels, unary, excess):
+    """Set ``excess`` to ``unary`` where the label is 0: leaving the background costs only once."""
     for i in range(len(labels)):
-        excess[i] = excess[i] if labels[i] == 0 else 0
+        excess[i] = unary[i] if labels[i] == 0 else 0
+
+
+@step
+def add_one(labels):
+    """Raise a stretch of labels."""
+    for i in range(len(labels)):
+        labels[i] += 1
 
 
 @step
@@ -173,10 +182,9 @@ def initialise(unary, stride, labels, pairs, weights, modular, inc, arcs, excess
         for d in range(4):
             inc[d, row : row + width] = smoothness
         arcs[row : row + width] = default
-        excess[row : row + width] = unary[y]
+        start_costs(labels[row : row + width], unary[y], excess[row : row + width])
         for start in range(row, row + width, BLOCK):
             end = min(start + BLOCK, row + width)
-            clear_foreground(labels[start:end], excess[start:end])
             if is_plain(start, end, stride, labels, pairs):
                 continue
             for p in range(start, end):
@@ -186,13 +194,24 @@ def initialise(unary, stride, labels, pairs, weights, modular, inc, arcs, excess
 
 @step
 def write_nodes(excess, node, sign):
-    """The nodes of a stretch of pixels outside the tree; is there a ROOT?"""
-    any_root = False
+    """Write the nodes of a stretch of pixels outside the tree; returns how many are ROOT."""
+    num_roots = 0
     for i in range(len(node)):
         amount = sign * excess[i]
         node[i] = ROOT if amount < 0 else SUPPLY if amount > 0 else FREE
-        any_root |= amount < 0
-    return any_root
+        num_roots += amount < 0
+    return num_roots
+
+
+@step
+def any_grows(excess, left, right, above, below, sign):
+    """Has a root in this stretch of pixels, given also as its neighbours, one that is none?"""
+    found = False
+    for i in range(len(excess)):
+        inner = (sign * left[i] < 0) & (sign * right[i] < 0)
+        inner &= (sign * above[i] < 0) & (sign * below[i] < 0)
+        found |= (sign * excess[i] < 0) & (not inner)
+    return found
 
 
 @kernel
@@ -203,24 +222,39 @@ def find_roots(shape, stride, excess, node, queue, sign):
         sign: 1, or -1 to change supplies and demands over.
 
     Returns:
-        The number of roots with a neighbour that is none, in ``queue``: the others cannot grow.
+        The number of roots with a neighbour that is none, in ``queue``: the others cannot grow; and
+        the number of all roots.
     """
     height, width = shape
-    count = 0
+    count = num_roots = 0
     for y in range(height):
         row = (y + 1) * stride + 1
-        if not write_nodes(excess[row : row + width], node[row : row + width], sign):
+        num_here = write_nodes(excess[row : row + width], node[row : row + width], sign)
+        num_roots += num_here
+        if not num_here:
             continue
-        for p in range(row, row + width):
-            if node[p] == ROOT:
-                queue[count] = p
-                count += (
-                    sign * excess[p - 1] >= 0
-                    or sign * excess[p + 1] >= 0
-                    or sign * excess[p - stride] >= 0
-                    or sign * excess[p + stride] >= 0
-                )
-    return count
+        for start in range(row, row + width, BLOCK):
+            end = min(start + BLOCK, row + width)
+            if not any_grows(
+                excess[start:end],
+                excess[start - 1 : end - 1],
+                excess[start + 1 : end + 1],
+                excess[start - stride : end - stride],
+                excess[start + stride : end + stride],
+                sign,
+            ):
+                continue
+            for i in range(start, end):
+                p = np.uint32(i)
+                if node[p] == ROOT:
+                    queue[count] = p
+                    count += (
+                        sign * excess[p - 1] >= 0
+                        or sign * excess[p + 1] >= 0
+                        or sign * excess[p - stride] >= 0
+                        or sign * excess[p + stride] >= 0
+                    )
+    return count, num_roots
 
 
 @step
@@ -338,7 +372,7 @@ def energy_change(runs, rim, unary, stride, labels, pairs, weights, node):
             y = p // stride - 1
             change += unary[y, p - (y + 1) * stride - 1]
         for d in range(4):
-            q = p + offsets[d]
+            q = beside(p, offsets[d])
             if not moves(node[q]) and labels[q] >= 0:
                 step = labels[p] - labels[q]
                 if step == 0:
@@ -358,7 +392,7 @@ def rewrite_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs, excess
     fresh = labels[p] == 0
     cost = 0
     for d in range(4):
-        q = p + offsets[d]
+        q = beside(p, offsets[d])
         moved = moves(node[q])
         step = labels[p] - labels[q]
         behind = code >> (4 + d) & 1
@@ -413,7 +447,7 @@ def raise_labels(runs, rim, stride, labels, excess, node, roots):
     num_roots = 0
     for p in rim:
         for d in range(4):
-            q = p + offsets[d]
+            q = beside(p, offsets[d])
             if not moves(node[q]):
                 set_node(q, excess, node)
                 if excess[q] < 0:
@@ -427,7 +461,7 @@ def raise_labels(runs, rim, stride, labels, excess, node, roots):
             num_roots += 1
     for k in range(0, len(runs), 2):
         start, end = runs[k], runs[k + 1]
-        labels[start:end] += 1
+        add_one(labels[start:end])
         if write_nodes(excess[start:end], node[start:end], 1):
             for p in range(start, end):
                 if node[p] == ROOT:
@@ -463,7 +497,7 @@ def relabel_stretch(
             y_q, x_q = y + (d == 3), x + (d == 1)
             if y_q == height or x_q == width:
                 continue
-            q = p + offsets[d]
+            q = beside(p, offsets[d])
             change_q = new[y_q, x_q] - labels[q]
             if change == change_q:
                 continue

@@ -4,19 +4,22 @@
 Kolmogorov's algorithm (PAMI 2004) with one tree instead of two. Supplies that it meets become part
 of it, and once a level all that they have is sent down the trees, as in Goldberg et al., "Faster
 and more dynamic maximum flow by incremental breadth-first search" (ESA 2015): flow that meets goes
-on together, and what an arc does not take stays where it is. Pixels that are cut off
-seek another parent at once; whole regions that find none are placed by one breadth-first search.
+on together, and what an arc does not take stays where it is. Pixels that are cut off seek
+another parent at once, beside themselves or beside the first few pixels below them; whole regions
+that find none are placed by one breadth-first search.
 
 * ``chain[p]``: next in a list of pixels of one level that starts at ``heads[level]``; or a negative
   stamp, see :func:`is_rooted`.
-* ``lost``: orphans without a parent, and behind them a queue; ``waiting``: pixels of the tree that
-  have something to send. ``pending``: how many of either, whether an arc overflowed, the last
-  stamp, and how many pixels have been lost so far.
+* ``lost``: orphans without a parent, and behind them a queue; ``waiting``: pixels of the tree, or
+  orphans, that have something to send. ``pending``: how many of either, whether an arc overflowed,
+  how many pixels have been lost so far, how many roots are left, and the last stamp.
 """
 
 from __future__ import annotations
 
-from occ_order.crf._compile import kernel
+import numpy as np
+
+from occ_order.crf._compile import inlined, kernel, step
 from occ_order.crf._grid_arcs import (
     BLOCK,
     CODE,
@@ -25,17 +28,25 @@ from occ_order.crf._grid_arcs import (
     ROOT,
     SUPPLY,
     TIE,
-    inlined,
+    beside,
     note_arc,
-    step,
+    write_nodes,
 )
 
 QUEUED = 8  # mask of a node's first queue bit
 LEVEL = 5  # shift of a node's level
-LOST, WAITING, OVERFLOW, STAMP, ALL_LOST = 0, 1, 2, 3, 4  # what ``pending`` holds
+LOST, WAITING, OVERFLOW, ALL_LOST, NUM_ROOTS, STAMP = 0, 1, 2, 3, 4, 5  # what ``pending`` holds
+TURN_PIXELS, TURN_SHARE = 16, 4  # how far :func:`turn` looks: from one pixel; from all, on average
+HOPELESS = 256  # after so many failures in a row, orphans are not asked any more, see :func:`adopt`
 NONE = 1 << 30  # above every level
 FORWARD, REVERSE = 0, 4  # which way a search goes, as the shift of the bits in ``arcs``
 DONE, OVERFLOWN, GIVEN_UP = 0, 1, 2
+
+
+@inlined
+def level_of(word):
+    """The level in a node."""
+    return np.int64(word >> np.uint32(LEVEL))
 
 
 @inlined
@@ -60,7 +71,7 @@ def append(v, which, places, pending):
 @inlined
 def list_by_level(v, node, chain, heads):
     """List v under its level, which is returned."""
-    level = node[v] >> LEVEL
+    level = level_of(node[v])
     chain[v] = heads[level]
     heads[level] = v
     return level
@@ -96,41 +107,59 @@ def is_rooted(u, stamp, offsets, node, chain):
     """Does u's tree path reach a root? If so, all of it is stamped, to be asked once a search."""
     v = u
     while in_tree(node[v]) and node[v] & CODE != ROOT and chain[v] != stamp:
-        v += offsets[(node[v] & CODE) - 1]
+        v = beside(v, offsets[(node[v] & CODE) - 1])
     if node[v] & CODE == ORPHAN:
         return False
-    while u != v:
-        chain[u] = stamp
-        u += offsets[(node[u] & CODE) - 1]
+    w = u
+    while w != v:
+        chain[w] = stamp
+        w = beside(w, offsets[(node[w] & CODE) - 1])
     chain[v] = stamp
     return True
 
 
-@step
-def drain(offsets, limit, arrays, pending, cut, way):
-    """Send all that ``waiting`` has down the trees, level by level, as far as it goes.
+@inlined
+def list_waiting(node, chain, heads, waiting, pending):
+    """List by level what ``waiting`` has in the tree; the rest stays there.
 
-    A pixel whose arc to its parent is used up is cut off, with what it still has; so is a root
-    whose demand is met.
+    Returns:
+        The highest of those levels, or -1.
+    """
+    highest = -1
+    num_waiting = pending[WAITING]
+    pending[WAITING] = 0
+    for i in range(num_waiting):
+        v = waiting[i]
+        if in_tree(node[v]):
+            highest = max(highest, list_by_level(v, node, chain, heads))
+        else:
+            append(v, WAITING, waiting, pending)
+    return highest
+
+
+@step
+def drain(level, offsets, limit, arrays, pending, cut, way):
+    """Send all that is listed by level, up to ``level``, down the trees, as far as it goes.
+
+    A pixel whose arc to its parent is used up is cut off, and waits with what it still has; so does
+    a root whose demand is met.
 
     Returns:
         The number of pixels that were cut off, in ``cut``.
     """
     inc, arcs, excess, node, chain, heads, lost, waiting = arrays
     sign = 1 - (way >> 1)
-    level = num_cut = 0
+    num_cut = 0
     overflow = False
-    for i in range(pending[WAITING]):
-        level = max(level, list_by_level(waiting[i], node, chain, heads))
-    pending[WAITING] = 0
     while level >= 0:
-        v = heads[level]
-        if v < 0:
+        first = heads[level]
+        if first < 0:
             level -= 1
             continue
+        v = np.uint32(first)
         heads[level] = chain[v]
         e = (node[v] & CODE) - 1
-        u = v + offsets[e]
+        u = beside(v, offsets[e])
         amount = sign * excess[v]
         if way == FORWARD:
             amount = min(amount, inc[e ^ 1, u])
@@ -140,69 +169,124 @@ def drain(offsets, limit, arrays, pending, cut, way):
             left = push(v, e, u, amount, inc, arcs)
         overflow |= left < limit <= left + amount
         before = sign * excess[u]
-        excess[v] -= sign * amount
+        rest = excess[v] - sign * amount
+        excess[v] = rest
         excess[u] += sign * amount
         if left == 0:
             cut_off(v, node)
             cut[num_cut] = v
             num_cut += 1
+            if rest != 0:
+                append(v, WAITING, waiting, pending)
         code = node[u] & CODE
         if code == ROOT:
             if before + amount >= 0:
+                pending[NUM_ROOTS] -= 1
                 cut_off(u, node)
                 cut[num_cut] = u
                 num_cut += 1
-        elif before == 0 and code != ORPHAN:
-            level = max(level, list_by_level(u, node, chain, heads))
+                if before + amount > 0:
+                    append(u, WAITING, waiting, pending)
+        elif before == 0:
+            if code == ORPHAN:
+                append(u, WAITING, waiting, pending)
+            else:
+                level = max(level, list_by_level(u, node, chain, heads))
     pending[OVERFLOW] |= overflow
     return num_cut
+
+
+@step
+def turn(v, most, stamp, offsets, arcs, node, chain, lost, way):
+    """Hang v and all below it on a tree beside one of the first ``most`` pixels below v.
+
+    The path from there to v is turned round. Levels stay as they are: they are estimates, and those
+    of pixels that have been scanned must not grow.
+
+    Returns:
+        Whether there is such a tree; how many pixels were looked at.
+    """
+    first = start = len(lost) // 2  # the search's own queue
+    end = first + 1
+    lost[first] = v
+    while start < end < first + most:
+        x = lost[start]
+        start += 1
+        for d in range(4):
+            if not arcs[x] >> (4 + d - way) & 1:
+                continue
+            y = beside(x, offsets[d])
+            if node[y] & CODE == (d ^ 1) + 1:
+                lost[end] = y
+                end += 1
+            elif in_tree(node[y]) and is_rooted(y, stamp, offsets, node, chain):
+                towards = d
+                while True:
+                    before = (node[x] & CODE) - 1
+                    node[x] = node[x] & ~CODE | towards + 1
+                    if x == v:
+                        return True, end - first
+                    x = beside(x, offsets[before])
+                    towards = before ^ 1
+    return False, end - first
 
 
 @inlined
 def adopt(cut, num_cut, depth, offsets, arrays, pending, queue, count, way):
     """Give all of ``cut`` a new parent, or append it to ``lost``.
 
-    An orphan that finds a neighbour whose path leads to a root keeps its own subtree as it is,
-    otherwise its children become orphans too. Those that have something to send wait for it.
+    An orphan that finds a neighbour whose path leads to a root keeps its own subtree as it is, and
+    so does one whose path can turn round; otherwise its children become orphans too. Where next to
+    none finds anything, like below an exhausted root, they are lost without being asked.
 
     Returns:
         The new length of ``queue``, the pixels at level ``depth + 1``.
     """
     inc, arcs, excess, node, chain, heads, lost, waiting = arrays
     level = NONE
+    misses = 0
+    effort = TURN_SHARE * num_cut
     for i in range(num_cut):
         level = min(level, list_by_level(cut[i], node, chain, heads))
     pending[STAMP] -= 1
     while level <= depth + 1:
-        v = heads[level]
-        if v < 0:
+        first = heads[level]
+        if first < 0:
             level += 1
             continue
+        v = np.uint32(first)
         heads[level] = chain[v]
         best = depth + 1
         parent = 0
-        for d in range(4):
-            u = v + offsets[d]
+        for d in range(4 if misses < HOPELESS else 0):
+            u = beside(v, offsets[d])
             word = node[u]
             if (
-                word >> LEVEL < best
+                level_of(word) < best
                 and in_tree(word)
                 and arcs[v] >> (4 + d - way) & 1
                 and word & CODE != (d ^ 1) + 1
                 and is_rooted(u, pending[STAMP], offsets, node, chain)
             ):
-                best = word >> LEVEL
+                best = level_of(word)
                 parent = d + 1
         if parent:
+            misses = 0
             node[v] = (best + 1) << LEVEL | node[v] & (3 * QUEUED) | parent
             if best == depth:
                 count = enqueue(v, depth + 1, node, queue, count)
-            if excess[v] != 0:
-                append(v, WAITING, waiting, pending)
             continue
+        if effort > 0:
+            most = min(effort, TURN_PIXELS)
+            turned, seen = turn(v, most, pending[STAMP], offsets, arcs, node, chain, lost, way)
+            effort -= seen
+            if turned:
+                misses = 0
+                continue
+        misses += 1
         append(v, LOST, lost, pending)
         for d in range(4):
-            c = v + offsets[d]
+            c = beside(v, offsets[d])
             if node[c] & CODE == (d ^ 1) + 1:
                 cut_off(c, node)
                 level = min(level, list_by_level(c, node, chain, heads))
@@ -217,10 +301,10 @@ def list_rim(num_lost, depth, offsets, arcs, node, chain, heads, lost, way):
         v = lost[i]
         level = depth + 1
         for d in range(4):
-            u = v + offsets[d]
+            u = beside(v, offsets[d])
             word = node[u]
-            if word >> LEVEL < level and in_tree(word) and arcs[v] >> (4 + d - way) & 1:
-                level = word >> LEVEL
+            if level_of(word) < level and in_tree(word) and arcs[v] >> (4 + d - way) & 1:
+                level = level_of(word)
         level += 1
         node[v] = level << LEVEL | node[v] & (3 * QUEUED) | ORPHAN
         if level <= depth + 1:
@@ -234,9 +318,9 @@ def list_rim(num_lost, depth, offsets, arcs, node, chain, heads, lost, way):
 def find_parent(v, offsets, arcs, node, way):
     """Code of the direction of a tree pixel of a smaller level that v can send to."""
     for d in range(4):
-        u = v + offsets[d]
+        u = beside(v, offsets[d])
         word = node[u]
-        if word >> LEVEL < node[v] >> LEVEL and in_tree(word) and arcs[v] >> (4 + d - way) & 1:
+        if level_of(word) < level_of(node[v]) and in_tree(word) and arcs[v] >> (4 + d - way) & 1:
             return d + 1
     return 0
 
@@ -245,8 +329,7 @@ def find_parent(v, offsets, arcs, node, way):
 def relabel(depth, offsets, arrays, pending, queue, count, way):
     """Place all of ``lost`` by one breadth-first search from the tree pixels around them.
 
-    Those too far away for level ``depth + 1`` leave the tree. Of the others, those that have
-    something to send wait for it.
+    Those too far away for level ``depth + 1`` leave the tree, and wait no longer.
 
     Returns:
         The new length of ``queue``, the pixels at level ``depth + 1``.
@@ -258,14 +341,15 @@ def relabel(depth, offsets, arrays, pending, queue, count, way):
     level = list_rim(num_lost, depth, offsets, arcs, node, chain, heads, lost, way)
     start = end = num_lost  # the search's own queue follows in ``lost``
     while level <= depth + 1:
-        if start < end and node[lost[start]] >> LEVEL == level:
+        if start < end and level_of(node[lost[start]]) == level:
             v = lost[start]
             start += 1
         else:
-            v = heads[level]
-            if v < 0:
+            first = heads[level]
+            if first < 0:
                 level += 1
                 continue
+            v = np.uint32(first)
             heads[level] = chain[v]
             if node[v] & CODE != ORPHAN:
                 continue
@@ -274,18 +358,24 @@ def relabel(depth, offsets, arrays, pending, queue, count, way):
             count = enqueue(v, level, node, queue, count)
             continue
         for d in range(4):
-            w = v + offsets[d]
+            w = beside(v, offsets[d])
             word = node[w]
-            if word & CODE == ORPHAN and word >> LEVEL > level + 1 and arcs[v] >> (d + way) & 1:
+            if word & CODE == ORPHAN and level_of(word) > level + 1 and arcs[v] >> (d + way) & 1:
                 node[w] = (level + 1) << LEVEL | word & (3 * QUEUED) | ((d ^ 1) + 1)
                 lost[end] = w
                 end += 1
     for i in range(num_lost):
         v = lost[i]
         if node[v] & CODE == ORPHAN:
-            node[v] = node[v] & (3 * QUEUED) | (SUPPLY if excess[v] != 0 else FREE)
-        elif excess[v] != 0:
+            node[v] = node[v] & (3 * QUEUED) | FREE
+    num_waiting = pending[WAITING]
+    pending[WAITING] = 0
+    for i in range(num_waiting):
+        v = waiting[i]
+        if in_tree(node[v]):
             append(v, WAITING, waiting, pending)
+        else:
+            node[v] |= SUPPLY
     return count
 
 
@@ -296,14 +386,17 @@ def use_supplies(depth, offsets, limit, arrays, pending, queue, count, way):
     Returns:
         The new length of ``queue``, the pixels at level ``depth + 1``.
     """
-    lost = arrays[6]
+    inc, arcs, excess, node, chain, heads, lost, waiting = arrays
     while pending[WAITING] or pending[LOST]:
-        while pending[WAITING]:
-            cut = lost[pending[LOST] :]
-            num_cut = drain(offsets, limit, arrays, pending, cut, way)
-            count = adopt(cut, num_cut, depth, offsets, arrays, pending, queue, count, way)
-        if pending[LOST]:
+        level = list_waiting(node, chain, heads, waiting, pending)
+        if level < 0:
             count = relabel(depth, offsets, arrays, pending, queue, count, way)
+            continue
+        cut = lost[pending[LOST] :]
+        num_cut = drain(level, offsets, limit, arrays, pending, cut, way)
+        if pending[NUM_ROOTS] == 0:
+            return 0
+        count = adopt(cut, num_cut, depth, offsets, arrays, pending, queue, count, way)
     return count
 
 
@@ -321,11 +414,11 @@ def grow_level(here, num_here, queue, depth, offsets, arrays, pending, way):
         p = here[i]
         word = node[p] & ~bit
         node[p] = word
-        if word >> LEVEL > depth or not in_tree(word):
+        if level_of(word) > depth or not in_tree(word):
             continue
         for d in range(4):
             if arcs[p] >> (d + way) & 1:
-                q = p + offsets[d]
+                q = beside(p, offsets[d])
                 word = node[q]
                 code = word & CODE
                 if code in (FREE, SUPPLY):
@@ -337,10 +430,11 @@ def grow_level(here, num_here, queue, depth, offsets, arrays, pending, way):
 
 
 @kernel
-def maximise_flow(roots, count, spare, stride, limit, arrays, pending, way, budget):
+def maximise_flow(roots, count, num_roots, spare, stride, limit, arrays, pending, way, budget):
     """Maximum flow; afterwards the tree holds exactly what still reaches a demand.
 
     Args:
+        roots: those with a neighbour that is none, ``count`` of them; num_roots: of all.
         way: FORWARD, or REVERSE: the same with supplies and demands, and the ends of every arc,
             changed over; the tree then holds what a supply still reaches.
         budget: give up once so many pixels have been lost.
@@ -360,6 +454,7 @@ def maximise_flow(roots, count, spare, stride, limit, arrays, pending, way, budg
         else:
             node[p] = FREE
     pending[LOST] = pending[WAITING] = pending[OVERFLOW] = pending[ALL_LOST] = 0
+    pending[NUM_ROOTS] = num_roots
     here, there, count, depth = roots, spare, kept, 0
     heads[0] = -1
     heads[1] = -1
@@ -370,6 +465,9 @@ def maximise_flow(roots, count, spare, stride, limit, arrays, pending, way, budg
             count = use_supplies(depth, offsets, limit, arrays, pending, there, count, way)
         if pending[OVERFLOW]:
             return OVERFLOWN
+        if pending[NUM_ROOTS] == 0:
+            write_nodes(excess, node, sign)
+            return DONE
         if pending[ALL_LOST] > budget:
             return GIVEN_UP
         here, there = there, here
@@ -412,7 +510,7 @@ def add_ties(shape, stride, arcs, node, stack):
         size -= 1
         v = stack[size]
         for d in range(4):
-            q = v + offsets[d]
+            q = beside(v, offsets[d])
             if arcs[v] >> (4 + d) & 1 and node[q] & CODE == TIE:
                 node[q] = FREE
                 stack[size] = q

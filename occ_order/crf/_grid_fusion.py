@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from occ_order.crf._compile import kernel
+from occ_order.crf._compile import inlined, kernel, step
 from occ_order.crf._grid_arcs import (
     BLOCK,
     any_moves,
+    beside,
     changes,
     differ,
-    inlined,
     moves,
     note_arc,
-    step,
 )
 
 
@@ -29,19 +28,25 @@ def fuse_stretch(y, start, end, unary, stride, labels, proposal, pairs, weights,
     height, width = unary.shape
     row = (y + 1) * stride + 1
     for x in range(start, end):
-        p = row + x
+        p = beside(row, x)
         changed = labels[p] != proposal[y, x]
         excess[p] += unary[y, x] * ((proposal[y, x] > 0) - (labels[p] > 0))
         for d in (1, 3):
             y_q, x_q = y + (d == 3), x + (d == 1)
             if y_q == height or x_q == width:
                 continue
-            q = (y_q + 1) * stride + x_q + 1
+            q = beside((y_q + 1) * stride, x_q + 1)
             old_p, old_q = labels[p], labels[q]
             new_p, new_q = proposal[y, x], proposal[y_q, x_q]
             if not changed and old_q == new_q:
                 continue
             front, behind = pairs[p] >> d & 1, pairs[p] >> (4 + d) & 1
+            if old_p == old_q and new_p == new_q and not (front or behind):
+                inc[d, p] = inc[d ^ 1, q] = weights[0]
+                if weights[0]:
+                    arcs[p] |= 17 << d
+                    arcs[q] |= 17 << (d ^ 1)
+                continue
             neither = step_cost(old_p - old_q, front, behind, weights)
             p_alone = step_cost(new_p - old_q, front, behind, weights) - neither
             q_alone = step_cost(old_p - new_q, front, behind, weights) - neither
@@ -105,7 +110,8 @@ def fuse_uniform(y, start, end, unary, stride, labels, proposal, weights, inc, a
     """:func:`fuse_stretch` where :func:`is_uniform`: smoothness both ways, and nothing else."""
     first = (y + 1) * stride + 1 + start
     change = (proposal[y, start] > 0) - (labels[first] > 0)
-    excess[first : first + end - start] += unary[y, start:end] * change
+    for x in range(start, end):
+        excess[first + x - start] += unary[y, x] * change
     for d, offset in ((1, 1), (3, stride)):
         last = first + end - start
         inc[d, first:last] = weights[0]

@@ -5,8 +5,8 @@ Layout: :mod:`._grid_arcs`.
 
 from __future__ import annotations
 
-from occ_order.crf._compile import kernel
-from occ_order.crf._grid_arcs import inlined, note_arc, step
+from occ_order.crf._compile import inlined, kernel, step
+from occ_order.crf._grid_arcs import beside, note_arc
 
 STRIP = 128  # columns swept together: their arcs and amounts fit a second-level cache
 
@@ -26,23 +26,25 @@ def sweep_line(first, length, step, d, limit, inc, arcs, excess, wanted):
     """
     end = length - 1
     while end > 0:
-        if excess[first + end * step] >= 0:
+        p = beside(first, end * step)
+        if excess[p] >= 0:
             end -= 1
             continue
         i = end
-        need = -excess[first + i * step]
+        need = -excess[p]
         while i > 0 and need > 0:
-            need = min(need, usable(inc[d ^ 1, first + i * step], limit))
+            need = min(need, usable(inc[d ^ 1, p], limit))
             if need <= 0:
                 break
             i -= 1
+            p = beside(p, -step)
             wanted[i] = need
-            need -= excess[first + i * step]
+            need -= excess[p]
         for j in range(i, end):
-            p = first + j * step
+            p = beside(first, j * step)
             if excess[p] > 0:
                 flow = min(excess[p], wanted[j])
-                q = p + step
+                q = beside(p, step)
                 excess[p] -= flow
                 excess[q] += flow
                 left = inc[d ^ 1, q] - flow
@@ -137,9 +139,10 @@ def sweep_strip(first, height, width, step, d, limit, inc, arcs, excess, wanted)
             wanted[r * width : (r + 1) * width],
         )
         if changed:
-            for p in range(row, row + width):
-                note_arc(p, d, p + step, inc, arcs)
-                note_arc(p + step, d ^ 1, p, inc, arcs)
+            for x in range(width):
+                p, q = beside(row, x), beside(after, x)
+                note_arc(p, d, q, inc, arcs)
+                note_arc(q, d ^ 1, p, inc, arcs)
 
 
 @kernel

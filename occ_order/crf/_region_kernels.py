@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from occ_order.crf._compile import kernel
+from occ_order.crf._compile import allocating_kernel, kernel
 
 INFEASIBLE = 1 << 62
 
@@ -113,7 +113,7 @@ def best_move(region, graph, labels, proposal, chain, tried, stamp):
     return best, best_value
 
 
-@kernel
+@allocating_kernel
 def search(start, neighbour, smooth, front, behind, unary, labels):
     """Take the best move of all regions, again and again, until none lowers the energy.
 

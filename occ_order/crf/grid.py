@@ -72,22 +72,22 @@ class _Workspace:
         self.size = (height + 2) * self.stride + 1
         self.labels = np.full(self.size, PAD_LABEL, np.int32)
         self.pairs = np.zeros(self.size, np.uint8)
-        self.node = np.zeros(self.size, np.int32)
+        self.node = np.zeros(self.size, np.uint32)
         self.chain = np.full(self.size, -1, np.int32)
-        self.pending = np.array([0, 0, 0, -1, 0])
+        self.pending = np.array([0, 0, 0, 0, 0, -1])
         self.heads = np.empty(self.size + 3, np.int32)
-        self.queue = np.empty(self.size + 1, np.int32)
-        self.spare = np.empty(self.size + 1, np.int32)
-        self.waiting = np.empty(self.size + 1, np.int32)
-        self.lost = np.empty(2 * self.size + 256, np.int32)
+        self.queue = np.empty(self.size + 1, np.uint32)
+        self.spare = np.empty(self.size + 1, np.uint32)
+        self.waiting = np.empty(self.size + 1, np.uint32)
+        self.lost = np.empty(2 * self.size + 256, np.uint32)
         self.set_type(np.int32)
 
     def reset(self) -> None:
         """Forget the flows; start the stamps in ``chain`` again before they leave 32 bits."""
         for flow in self.flows:
             flow.bound = None
-        if self.pending[-2] < -(2**30):
-            self.chain[:] = self.pending[-2] = -1
+        if self.pending[-1] < -(2**30):
+            self.chain[:] = self.pending[-1] = -1
 
     def set_type(self, dtype: type) -> None:
         """Allocate the arrays that hold amounts of flow."""
@@ -185,7 +185,7 @@ class GridJumps:
         work.reset()
         work.image[...] = 0
         self._active: _Flow | None = None  # the flow that ``node`` and the roots belong to
-        self._num_roots = 0
+        self._num_growing = self._num_roots = 0
 
     @property
     def labels(self) -> np.ndarray:
@@ -261,10 +261,10 @@ class GridJumps:
     def _take_cut(self) -> int:
         """Raise what the tree holds, if that lowers the energy; answer as :meth:`jump`."""
         k, work = self._arcs, self._workspace
+        self._num_growing = self._num_roots = 0
         state = (work.labels, work.pairs, self._weights)
         runs, rim = self._list_moved()
         change = k.energy_change(runs, rim, self._unary, work.stride, *state, work.node)
-        self._num_roots = 0
         if change >= 0:
             k.free_nodes(runs, rim, self._active.excess, work.node)
             return 0
@@ -272,7 +272,7 @@ class GridJumps:
             if flow.bound:
                 modular = flow.bound == "modular"
                 k.rewrite(runs, rim, work.stride, *state, modular, *flow.arrays, work.node)
-        self._num_roots = k.raise_labels(
+        self._num_growing = self._num_roots = k.raise_labels(
             runs, rim, work.stride, work.labels, self._active.excess, work.node, work.queue
         )
         return change
@@ -358,12 +358,13 @@ class GridJumps:
     def _sweep(self) -> None:
         """Send flow along lines, and find the demands that are left."""
         work, flow = self._workspace, self._active
-        self._sweeps.sweep(work.shape, work.stride, self._limit, *flow.arrays, work.lost)
+        wanted = work.lost.view(np.int32)
+        self._sweeps.sweep(work.shape, work.stride, self._limit, *flow.arrays, wanted)
         self._find_roots(1)
 
     def _find_roots(self, sign: int) -> None:
         work = self._workspace
-        self._num_roots = self._arcs.find_roots(
+        self._num_growing, self._num_roots = self._arcs.find_roots(
             work.shape, work.stride, self._active.excess, work.node, work.queue, sign
         )
 
@@ -372,6 +373,7 @@ class GridJumps:
         arrays = (*self._active.arrays, work.node, work.chain, work.heads, work.lost, work.waiting)
         self._outcome = self._flow.maximise_flow(
             work.queue,
+            self._num_growing,
             self._num_roots,
             work.spare,
             work.stride,
