@@ -34,32 +34,39 @@ def label_components(labels, inside, cut, ids):
     parent = np.empty(labels.size // 2 + 2, np.int32)  # of provisional numbers; no two adjoin
     used = 0
     for y in range(height):
-        for x in range(width):
-            if not inside[y, x]:
-                ids[y, x] = 0
+        end = 0
+        for start in range(width):
+            if start < end:
+                continue  # part of the last run
+            if not inside[y, start]:
+                ids[y, start] = 0
                 continue
-            label = labels[y, x]
-            left = above = 0
-            if x > 0 and labels[y, x - 1] == label:
-                apart = cuts and (cut[0, y, x] or cut[1, y, x - 1])
-                left = 0 if apart else ids[y, x - 1]
-            if y > 0 and labels[y - 1, x] == label:
-                apart = cuts and (cut[2, y, x] or cut[3, y - 1, x])
-                above = 0 if apart else ids[y - 1, x]
-            if left == above:
-                k = left
-            elif left == 0 or above == 0:
-                k = max(left, above)
-            else:
-                a, b = find(parent, left), find(parent, above)
-                k = min(a, b)
-                parent[max(a, b)] = k
+            end = start + 1
+            label = labels[y, start]
+            while end < width and labels[y, end] == label and inside[y, end]:
+                if cuts and (cut[0, y, end] or cut[1, y, end - 1]):
+                    break
+                end += 1
+            k = last = 0
+            for x in range(start, end if y else start):
+                above = ids[y - 1, x]
+                if above in (0, last) or labels[y - 1, x] != label:
+                    continue
+                if cuts and (cut[2, y, x] or cut[3, y - 1, x]):
+                    continue
+                last = above
+                if k == 0:
+                    k = above
+                elif above != k:
+                    a, b = find(parent, above), find(parent, k)
+                    k = min(a, b)
+                    parent[max(a, b)] = k
             if k == 0:
                 used += 1
                 if used == len(parent):  # cuts can make every pixel a component
                     parent = np.concatenate((parent, np.empty_like(parent)))
                 parent[used] = k = used
-            ids[y, x] = k
+            ids[y, start:end] = k
     parent[0] = 0
     count = 0
     for k in range(1, used + 1):
@@ -151,6 +158,16 @@ def sum_by_region(ids, values, num):
         for x in range(ids.shape[1]):
             total[ids[y, x]] += values[y, x]
     return total
+
+
+@allocating_kernel
+def value_by_region(ids, values, num):
+    """The value of each of ``num`` regions, int64; ``values`` int32 (H, W) is equal within each."""
+    result = np.zeros(num, np.int64)
+    for y in range(ids.shape[0]):
+        for x in range(ids.shape[1]):
+            result[ids[y, x]] = values[y, x]
+    return result
 
 
 @allocating_kernel

@@ -108,7 +108,7 @@ def is_rooted(u, stamp, offsets, node, chain):
     v = u
     while in_tree(node[v]) and node[v] & CODE != ROOT and chain[v] != stamp:
         v = beside(v, offsets[(node[v] & CODE) - 1])
-    if node[v] & CODE == ORPHAN:
+    if not in_tree(node[v]):
         return False
     w = u
     while w != v:
@@ -231,6 +231,43 @@ def turn(v, most, stamp, offsets, arcs, node, chain, lost, way):
     return False, end - first
 
 
+@step
+def lose_all(level, depth, offsets, node, chain, heads, lost, pending):
+    """Take all that is listed from ``level`` on, and all that hangs on it, out of the tree.
+
+    What may have a neighbour in another tree is appended to ``lost``; all others can only come back
+    through these (see :func:`relabel`).
+    """
+    start = end = len(lost) // 2  # the search's own queue
+    while level <= depth + 1:
+        v = heads[level]
+        while v >= 0:
+            lost[end] = v
+            end += 1
+            v = chain[v]
+        heads[level] = -1
+        level += 1
+    far = (depth + 2) << LEVEL | FREE
+    while start < end:
+        v = lost[start]
+        start += 1
+        node[v] = far | node[v] & (3 * QUEUED)
+        beside_tree = False
+        for d in range(4):
+            c = beside(v, offsets[d])
+            word = node[c]
+            if word & CODE == (d ^ 1) + 1:
+                cut_off(c, node)
+                lost[end] = c
+                end += 1
+            elif in_tree(word):
+                beside_tree = True
+        if beside_tree:
+            append(v, LOST, lost, pending)
+        else:
+            pending[ALL_LOST] += 1
+
+
 @inlined
 def adopt(cut, num_cut, depth, offsets, arrays, pending, queue, count, way):
     """Give all of ``cut`` a new parent, or append it to ``lost``.
@@ -249,7 +286,7 @@ def adopt(cut, num_cut, depth, offsets, arrays, pending, queue, count, way):
     for i in range(num_cut):
         level = min(level, list_by_level(cut[i], node, chain, heads))
     pending[STAMP] -= 1
-    while level <= depth + 1:
+    while level <= depth + 1 and misses < HOPELESS:
         first = heads[level]
         if first < 0:
             level += 1
@@ -258,7 +295,7 @@ def adopt(cut, num_cut, depth, offsets, arrays, pending, queue, count, way):
         heads[level] = chain[v]
         best = depth + 1
         parent = 0
-        for d in range(4 if misses < HOPELESS else 0):
+        for d in range(4):
             u = beside(v, offsets[d])
             word = node[u]
             if (
@@ -290,6 +327,8 @@ def adopt(cut, num_cut, depth, offsets, arrays, pending, queue, count, way):
             if node[c] & CODE == (d ^ 1) + 1:
                 cut_off(c, node)
                 level = min(level, list_by_level(c, node, chain, heads))
+    if level <= depth + 1:
+        lose_all(level, depth, offsets, node, chain, heads, lost, pending)
     return count
 
 
@@ -306,7 +345,7 @@ def list_rim(num_lost, depth, offsets, arcs, node, chain, heads, lost, way):
             if level_of(word) < level and in_tree(word) and arcs[v] >> (4 + d - way) & 1:
                 level = level_of(word)
         level += 1
-        node[v] = level << LEVEL | node[v] & (3 * QUEUED) | ORPHAN
+        node[v] = level << LEVEL | node[v] & (3 * QUEUED) | FREE
         if level <= depth + 1:
             chain[v] = heads[level]
             heads[level] = v
@@ -327,9 +366,11 @@ def find_parent(v, offsets, arcs, node, way):
 
 @step
 def relabel(depth, offsets, arrays, pending, queue, count, way):
-    """Place all of ``lost`` by one breadth-first search from the tree pixels around them.
+    """Place what was lost by one breadth-first search from the tree pixels around it.
 
-    Those too far away for level ``depth + 1`` leave the tree, and wait no longer.
+    Lost pixels are FREE, with a level above the one that they can have; other FREE pixels beside
+    a tree have level 0, or the pixel of the tree is still to be scanned. What is too far away for
+    level ``depth + 1`` stays out of the tree, and waits no longer.
 
     Returns:
         The new length of ``queue``, the pixels at level ``depth + 1``.
@@ -338,6 +379,7 @@ def relabel(depth, offsets, arrays, pending, queue, count, way):
     num_lost = pending[LOST]
     pending[LOST] = 0
     pending[ALL_LOST] += num_lost
+    bit = QUEUED << ((depth + 1) & 1)
     level = list_rim(num_lost, depth, offsets, arcs, node, chain, heads, lost, way)
     start = end = num_lost  # the search's own queue follows in ``lost``
     while level <= depth + 1:
@@ -351,23 +393,20 @@ def relabel(depth, offsets, arrays, pending, queue, count, way):
                 continue
             v = np.uint32(first)
             heads[level] = chain[v]
-            if node[v] & CODE != ORPHAN:
+            if node[v] & CODE != FREE:
                 continue
             node[v] = node[v] & ~CODE | find_parent(v, offsets, arcs, node, way)
         if level == depth + 1:
             count = enqueue(v, level, node, queue, count)
-            continue
+        if node[v] & bit:
+            continue  # to be scanned
         for d in range(4):
             w = beside(v, offsets[d])
             word = node[w]
-            if word & CODE == ORPHAN and level_of(word) > level + 1 and arcs[v] >> (d + way) & 1:
+            if word & CODE == FREE and level_of(word) > level + 1 and arcs[v] >> (d + way) & 1:
                 node[w] = (level + 1) << LEVEL | word & (3 * QUEUED) | ((d ^ 1) + 1)
                 lost[end] = w
                 end += 1
-    for i in range(num_lost):
-        v = lost[i]
-        if node[v] & CODE == ORPHAN:
-            node[v] = node[v] & (3 * QUEUED) | FREE
     num_waiting = pending[WAITING]
     pending[WAITING] = 0
     for i in range(num_waiting):

@@ -67,7 +67,7 @@ def closed_region_layers(problem: Problem) -> np.ndarray:
     use = (net > 0) & (row > 0) & (graph.neighbour > 0)
     layers = longest_paths(len(graph.unary), row[use], graph.neighbour[use], net[use]) + 1
     layers[:1] = 0
-    return layers[ids].astype(np.int32)
+    return np.take(layers.astype(np.int32), ids)
 
 
 def longest_paths(num: int, front: np.ndarray, back: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -137,6 +137,7 @@ def search_regions(problem: Problem, labels: np.ndarray) -> tuple[np.ndarray, in
     Returns:
         int32 (H, W), feasible, and the change of energy in units of 1 / SCALE, <= 0.
     """
+    from occ_order.crf._component_kernels import value_by_region
     from occ_order.crf._region_kernels import search
 
     if labels.size == 0:
@@ -144,8 +145,7 @@ def search_regions(problem: Problem, labels: np.ndarray) -> tuple[np.ndarray, in
     ids = components(labels, np.ones(labels.shape, bool))
     ids -= 1
     graph = region_graph(problem, ids)
-    region_labels = np.zeros(len(graph.unary), np.int64)
-    region_labels[ids.ravel()] = labels.ravel()
+    region_labels = value_by_region(ids, labels, len(graph.unary))
     change = search(
         graph.start,
         graph.neighbour,
@@ -155,4 +155,4 @@ def search_regions(problem: Problem, labels: np.ndarray) -> tuple[np.ndarray, in
         graph.unary,
         region_labels,
     )
-    return region_labels.astype(np.int32)[ids], change
+    return np.take(region_labels.astype(np.int32), ids), change
