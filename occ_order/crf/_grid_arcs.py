@@ -155,19 +155,13 @@ def differ(labels, others):
 
 
 @step
-def is_plain(start, end, stride, labels, pairs):
-    """Is there neither a pair nor a change of labels at the pixels from start to end?"""
+def is_plain(label, left, right, above, below, pairs):
+    """Is there neither a pair nor a change of labels in a stretch, given also as its neighbours?"""
     found = 0
-    for i in range(start, end):
-        found |= pairs[i]
-    here = labels[start:end]
-    return not (
-        found
-        or differ(here, labels[start - 1 : end - 1])
-        or differ(here, labels[start + 1 : end + 1])
-        or differ(here, labels[start - stride : end - stride])
-        or differ(here, labels[start + stride : end + stride])
-    )
+    for i in range(len(label)):
+        found |= (label[i] ^ left[i]) | (label[i] ^ right[i])
+        found |= (label[i] ^ above[i]) | (label[i] ^ below[i]) | pairs[i]
+    return found == 0
 
 
 @kernel
@@ -185,7 +179,14 @@ def initialise(unary, stride, labels, pairs, weights, modular, inc, arcs, excess
         start_costs(labels[row : row + width], unary[y], excess[row : row + width])
         for start in range(row, row + width, BLOCK):
             end = min(start + BLOCK, row + width)
-            if is_plain(start, end, stride, labels, pairs):
+            if is_plain(
+                labels[start:end],
+                labels[start - 1 : end - 1],
+                labels[start + 1 : end + 1],
+                labels[start - stride : end - stride],
+                labels[start + stride : end + stride],
+                pairs[start:end],
+            ):
                 continue
             for p in range(start, end):
                 if pairs[p] or not same_around(p, stride, labels):

@@ -523,34 +523,69 @@ def any_free(node):
     return found
 
 
+@inlined
+def free_run(v, d, offsets, arcs, node, stack, size):
+    """Free the ties that flow from v reaches in direction d; stack those above and below of them.
+
+    Of a stretch of ties above (or below) that reach each other, only the first.
+
+    Returns:
+        The new size of the stack, and the number of pixels freed or stacked.
+    """
+    found = stretches = 0
+    while True:
+        for e in (2, 3):
+            q = beside(v, offsets[e])
+            if not (arcs[v] >> (4 + e) & 1 and node[q] & CODE == TIE):
+                stretches &= ~(1 << e)
+                continue
+            if not (stretches >> e & 1 and arcs[beside(q, -offsets[d])] >> (4 + d) & 1):
+                node[q] = FREE
+                stack[size] = q
+                size += 1
+                found += 1
+            stretches |= 1 << e
+        q = beside(v, offsets[d])
+        if not (arcs[v] >> (4 + d) & 1 and node[q] & CODE == TIE):
+            return size, found
+        v = q
+        node[v] = FREE
+        found += 1
+
+
 @kernel
 def add_ties(shape, stride, arcs, node, stack):
-    """Mark TIE what no supply reaches, besides the tree: the rest of the largest cut."""
+    """Mark TIE what no supply reaches, besides the tree: the rest of the largest cut.
+
+    Returns:
+        The number of these pixels.
+    """
     height, width = shape
     offsets = (-1, 1, -stride, stride)
-    size = 0
+    size = num_ties = 0
     for y in range(height):
         row = (y + 1) * stride + 1
         for start in range(row, row + width, BLOCK):
             end = min(start + BLOCK, row + width)
             if not any_free(node[start:end]):
                 continue
-            for p in range(start, end):
+            for i in range(start, end):
+                p = np.uint32(i)
                 if node[p] & CODE != FREE:
                     continue
                 node[p] = TIE
+                num_ties += 1
                 for d in range(4):
-                    if arcs[p] >> d & 1 and node[p + offsets[d]] & CODE == SUPPLY:
+                    if arcs[p] >> d & 1 and node[beside(p, offsets[d])] & CODE == SUPPLY:
                         node[p] = FREE
+                        num_ties -= 1
                         stack[size] = p
                         size += 1
                         break
     while size:
         size -= 1
         v = stack[size]
-        for d in range(4):
-            q = beside(v, offsets[d])
-            if arcs[v] >> (4 + d) & 1 and node[q] & CODE == TIE:
-                node[q] = FREE
-                stack[size] = q
-                size += 1
+        size, left = free_run(v, 0, offsets, arcs, node, stack, size)
+        size, right = free_run(v, 1, offsets, arcs, node, stack, size)
+        num_ties -= left + right
+    return num_ties

@@ -6,7 +6,7 @@ Layout: :mod:`._grid_arcs`.
 from __future__ import annotations
 
 from occ_order.crf._compile import inlined, kernel, step
-from occ_order.crf._grid_arcs import beside, note_arc
+from occ_order.crf._grid_arcs import BLOCK, beside, note_arc
 
 STRIP = 128  # columns swept together: their arcs and amounts fit a second-level cache
 
@@ -15,6 +15,15 @@ STRIP = 128  # columns swept together: their arcs and amounts fit a second-level
 def usable(left, limit):
     """What a sweep may send through an arc: a hard arc keeps at least ``limit``."""
     return left - limit if left >= limit else left
+
+
+@step
+def has_demand(excess):
+    """Is anything below 0?"""
+    lowest = 0
+    for i in range(len(excess)):
+        lowest = min(lowest, excess[i])
+    return lowest < 0
 
 
 @step
@@ -28,7 +37,9 @@ def sweep_line(first, length, step, d, limit, inc, arcs, excess, wanted):
     while end > 0:
         p = beside(first, end * step)
         if excess[p] >= 0:
-            end -= 1
+            low = min(p, beside(p, (1 - BLOCK) * step))
+            full = end % BLOCK == BLOCK - 1
+            end -= BLOCK if full and not has_demand(excess[low : low + BLOCK]) else 1
             continue
         i = end
         need = -excess[p]
@@ -92,15 +103,6 @@ def send_row(excess, next_excess, carry, back, wanted):
         carry[i] -= flow
         back[i] += flow
     return changed != 0
-
-
-@step
-def has_demand(excess):
-    """Is anything below 0?"""
-    lowest = 0
-    for i in range(len(excess)):
-        lowest = min(lowest, excess[i])
-    return lowest < 0
 
 
 @step

@@ -253,15 +253,18 @@ class GridJumps:
             self._widen()
             return self.jump(bound, largest=largest)
         work = self._workspace
+        num_ties = 0
         if largest:
             arcs = self._active.arcs
-            self._flow.add_ties(work.shape, work.stride, arcs, work.node, work.queue)
-        return self._take_cut()
+            num_ties = self._flow.add_ties(work.shape, work.stride, arcs, work.node, work.queue)
+        return self._take_cut(num_ties)
 
-    def _take_cut(self) -> int:
-        """Raise what the tree holds, if that lowers the energy; answer as :meth:`jump`."""
+    def _take_cut(self, num_ties: int = 0) -> int:
+        """Raise tree and ties, if there are any and that lowers the energy; see :meth:`jump`."""
         k, work = self._arcs, self._workspace
         self._num_growing = self._num_roots = 0
+        if not num_ties and work.pending[self._flow.NUM_ROOTS] == 0:
+            return 0
         state = (work.labels, work.pairs, self._weights)
         runs, rim = self._list_moved()
         change = k.energy_change(runs, rim, self._unary, work.stride, *state, work.node)
