@@ -515,11 +515,24 @@ def maximise_flow(roots, count, num_roots, spare, stride, limit, arrays, pending
 
 
 @step
-def any_free(node):
-    """Is a pixel of this stretch FREE?"""
+def mark_ties(node):
+    """Make what is FREE in a stretch of nodes TIE; returns how many."""
+    count = 0
+    for i in range(len(node)):
+        free = node[i] & CODE == FREE
+        node[i] = TIE if free else node[i]
+        count += free
+    return count
+
+
+@step
+def any_supplied(node, west, east, north, south, arcs):
+    """Can flow reach a tie of this stretch from a supply beside it?"""
     found = False
     for i in range(len(node)):
-        found |= node[i] & CODE == FREE
+        bits = (west[i] & CODE == SUPPLY) | (east[i] & CODE == SUPPLY) << 1
+        bits |= (north[i] & CODE == SUPPLY) << 2 | (south[i] & CODE == SUPPLY) << 3
+        found |= (node[i] & CODE == TIE) & (arcs[i] & bits != 0)
     return found
 
 
@@ -567,14 +580,21 @@ def add_ties(shape, stride, arcs, node, stack):
         row = (y + 1) * stride + 1
         for start in range(row, row + width, BLOCK):
             end = min(start + BLOCK, row + width)
-            if not any_free(node[start:end]):
+            found = mark_ties(node[start:end])
+            num_ties += found
+            if not found or not any_supplied(
+                node[start:end],
+                node[start - 1 : end - 1],
+                node[start + 1 : end + 1],
+                node[start - stride : end - stride],
+                node[start + stride : end + stride],
+                arcs[start:end],
+            ):
                 continue
             for i in range(start, end):
                 p = np.uint32(i)
-                if node[p] & CODE != FREE:
+                if node[p] & CODE != TIE:
                     continue
-                node[p] = TIE
-                num_ties += 1
                 for d in range(4):
                     if arcs[p] >> d & 1 and node[beside(p, offsets[d])] & CODE == SUPPLY:
                         node[p] = FREE

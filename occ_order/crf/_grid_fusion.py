@@ -22,60 +22,67 @@ def step_cost(step, front, behind, weights):
     return weights[0] - weights[1] * (front if step > 0 else behind)
 
 
+@inlined
+def fuse_pair(p, q, d, old_p, old_q, new_p, new_q, code, weights, inc, arcs, excess):
+    """Arcs and costs of one pair of the fusion; q is p's neighbour in direction d."""
+    if old_p == new_p and old_q == new_q:
+        return
+    front, behind = code >> d & 1, code >> (4 + d) & 1
+    if old_p == old_q and new_p == new_q and not (front or behind):
+        inc[d, p] = inc[d ^ 1, q] = weights[0]
+        if weights[0]:
+            arcs[p] |= 17 << d
+            arcs[q] |= 17 << (d ^ 1)
+        return
+    neither = step_cost(old_p - old_q, front, behind, weights)
+    p_alone = step_cost(new_p - old_q, front, behind, weights) - neither
+    q_alone = step_cost(old_p - new_q, front, behind, weights) - neither
+    both = step_cost(new_p - new_q, front, behind, weights) - neither
+    p_never = front if new_p < old_q else behind if new_p > old_q else 0
+    q_never = front if old_p < new_q else behind if old_p > new_q else 0
+    if not (p_never or q_never):
+        lift = max(both - p_alone - q_alone, 0) // 2
+        p_alone += lift
+        q_alone += lift
+    share_p = p_alone
+    if p_never:
+        share_p = both if q_never else both - q_alone
+    share_q = both - share_p
+    excess[p] += share_p
+    excess[q] += share_q
+    inc[d, p] = weights[2] * p_never
+    inc[d ^ 1, q] = weights[2] * q_never
+    if not (p_never or q_never):
+        # Shared by both arcs, or flow would cross the image just to even them out.
+        half = max(q_alone - share_q, 0) // 2
+        inc[d, p] = half
+        inc[d ^ 1, q] = max(q_alone - share_q, 0) - half
+        excess[p] -= half
+        excess[q] += half
+    elif not q_never:
+        inc[d ^ 1, q] = max(q_alone - share_q, 0)
+    note_arc(p, d, q, inc, arcs)
+    note_arc(q, d ^ 1, p, inc, arcs)
+
+
 @step
 def fuse_stretch(y, start, end, unary, stride, labels, proposal, pairs, weights, inc, arcs, excess):
     """:func:`initialise_fusion` for part of row y: its pixels, their pairs right and below."""
     height, width = unary.shape
     row = (y + 1) * stride + 1
+    state = (weights, inc, arcs, excess)
     for x in range(start, end):
         p = beside(row, x)
-        changed = labels[p] != proposal[y, x]
-        excess[p] += unary[y, x] * ((proposal[y, x] > 0) - (labels[p] > 0))
-        for d in (1, 3):
-            y_q, x_q = y + (d == 3), x + (d == 1)
-            if y_q == height or x_q == width:
-                continue
-            q = beside((y_q + 1) * stride, x_q + 1)
-            old_p, old_q = labels[p], labels[q]
-            new_p, new_q = proposal[y, x], proposal[y_q, x_q]
-            if not changed and old_q == new_q:
-                continue
-            front, behind = pairs[p] >> d & 1, pairs[p] >> (4 + d) & 1
-            if old_p == old_q and new_p == new_q and not (front or behind):
-                inc[d, p] = inc[d ^ 1, q] = weights[0]
-                if weights[0]:
-                    arcs[p] |= 17 << d
-                    arcs[q] |= 17 << (d ^ 1)
-                continue
-            neither = step_cost(old_p - old_q, front, behind, weights)
-            p_alone = step_cost(new_p - old_q, front, behind, weights) - neither
-            q_alone = step_cost(old_p - new_q, front, behind, weights) - neither
-            both = step_cost(new_p - new_q, front, behind, weights) - neither
-            p_never = front if new_p < old_q else behind if new_p > old_q else 0
-            q_never = front if old_p < new_q else behind if old_p > new_q else 0
-            if not (p_never or q_never):
-                lift = max(both - p_alone - q_alone, 0) // 2
-                p_alone += lift
-                q_alone += lift
-            share_p = p_alone
-            if p_never:
-                share_p = both if q_never else both - q_alone
-            share_q = both - share_p
-            excess[p] += share_p
-            excess[q] += share_q
-            inc[d, p] = weights[2] * p_never
-            inc[d ^ 1, q] = weights[2] * q_never
-            if not (p_never or q_never):
-                # Shared by both arcs, or flow would cross the image just to even them out.
-                half = max(q_alone - share_q, 0) // 2
-                inc[d, p] = half
-                inc[d ^ 1, q] = max(q_alone - share_q, 0) - half
-                excess[p] -= half
-                excess[q] += half
-            elif not q_never:
-                inc[d ^ 1, q] = max(q_alone - share_q, 0)
-            note_arc(p, d, q, inc, arcs)
-            note_arc(q, d ^ 1, p, inc, arcs)
+        code = pairs[p]
+        old, new = labels[p], proposal[y, x]
+        if old != new:
+            excess[p] += unary[y, x] * ((new > 0) - (old > 0))
+        if x + 1 < width:
+            q = beside(p, 1)
+            fuse_pair(p, q, 1, old, labels[q], new, proposal[y, x + 1], code, *state)
+        if y + 1 < height:
+            q = beside(p, stride)
+            fuse_pair(p, q, 3, old, labels[q], new, proposal[y + 1, x], code, *state)
 
 
 @step
