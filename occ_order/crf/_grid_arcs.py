@@ -76,6 +76,18 @@ def beside(p, offset):
 
 
 @inlined
+def around(array, start, end, stride):
+    """The stretch from ``start`` to ``end`` of a flat array, and its left, right, upper, lower."""
+    return (
+        array[start:end],
+        array[start - 1 : end - 1],
+        array[start + 1 : end + 1],
+        array[start - stride : end - stride],
+        array[start + stride : end + stride],
+    )
+
+
+@inlined
 def moves(word):
     """Does the pixel of this node move, after the maximum flow?"""
     return ((word & CODE) + 1) & 6 != 0  # neither FREE nor SUPPLY
@@ -192,14 +204,7 @@ def initialise(unary, stride, labels, pairs, weights, modular, inc, arcs, excess
         start_costs(labels[row : row + width], unary[y], excess[row : row + width])
         for start in range(row, row + width, BLOCK):
             end = min(start + BLOCK, row + width)
-            if is_plain(
-                labels[start:end],
-                labels[start - 1 : end - 1],
-                labels[start + 1 : end + 1],
-                labels[start - stride : end - stride],
-                labels[start + stride : end + stride],
-                pairs[start:end],
-            ):
+            if is_plain(*around(labels, start, end, stride), pairs[start:end]):
                 continue
             for p in range(start, end):
                 if pairs[p] or not same_around(p, stride, labels):
@@ -249,14 +254,7 @@ def find_roots(shape, stride, excess, node, queue, sign):
             continue
         for start in range(row, row + width, BLOCK):
             end = min(start + BLOCK, row + width)
-            if not any_grows(
-                excess[start:end],
-                excess[start - 1 : end - 1],
-                excess[start + 1 : end + 1],
-                excess[start - stride : end - stride],
-                excess[start + stride : end + stride],
-                sign,
-            ):
+            if not any_grows(*around(excess, start, end, stride), sign):
                 continue
             for i in range(start, end):
                 p = np.uint32(i)
@@ -328,17 +326,9 @@ def list_moved(stride, labels, pairs, node, marks, runs, rim):
                 num_runs += 1
             continue
         common = mark(
-            labels[start:end],
-            labels[start - 1 : end - 1],
-            labels[start + 1 : end + 1],
-            labels[start - stride : end - stride],
-            labels[start + stride : end + stride],
+            *around(labels, start, end, stride),
             pairs[start:end],
-            node[start:end],
-            node[start - 1 : end - 1],
-            node[start + 1 : end + 1],
-            node[start - stride : end - stride],
-            node[start + stride : end + stride],
+            *around(node, start, end, stride),
             marks[: end - start],
         )
         if common & INNER:

@@ -28,6 +28,7 @@ from occ_order.crf._grid_arcs import (
     ROOT,
     SUPPLY,
     TIE,
+    around,
     beside,
     note_arc,
     write_nodes,
@@ -582,14 +583,9 @@ def add_ties(shape, stride, arcs, node, stack):
             end = min(start + BLOCK, row + width)
             found = mark_ties(node[start:end])
             num_ties += found
-            if not found or not any_supplied(
-                node[start:end],
-                node[start - 1 : end - 1],
-                node[start + 1 : end + 1],
-                node[start - stride : end - stride],
-                node[start + stride : end + stride],
-                arcs[start:end],
-            ):
+            if not found:
+                continue
+            if not any_supplied(*around(node, start, end, stride), arcs[start:end]):
                 continue
             for i in range(start, end):
                 p = np.uint32(i)

@@ -1,10 +1,12 @@
 """Reading instances off a labelling."""
 
+import networkx as nx
 import numpy as np
 import pytest
 import scipy.ndimage
 
 from occ_order.crf import instances
+from occ_order.crf.energy import neighbour_pairs
 from occ_order.crf.instances import components
 
 FRONT_OF_TWO = np.array(
@@ -85,6 +87,30 @@ def test_components_agree_with_scipy():
             assert pairs.shape[1] == count == len(np.unique(pairs[1]))
         first = [np.flatnonzero(found == k)[0] for k in range(1, found.max(initial=0) + 1)]
         assert first == sorted(first)
+
+
+@pytest.mark.parametrize("scale", [1, 4])  # runs of one pixel, and long ones
+def test_components_with_holes_and_cuts_agree_with_a_graph(scale):
+    rng = np.random.default_rng(scale)
+    for _ in range(40):
+        coarse = rng.integers(0, rng.integers(1, 4), rng.integers(1, 20, 2))
+        labels = np.kron(coarse, np.ones((scale, scale), int))
+        inside = rng.random(labels.shape) < rng.choice([0.5, 0.8, 1.0])
+        cut = rng.random((4, *labels.shape)) < rng.choice([0, 0.05, 0.5])
+        pixel = np.arange(labels.size).reshape(labels.shape)
+        graph = nx.Graph()
+        graph.add_nodes_from(pixel[inside])
+        for axis, (to_q, to_p) in ((1, (1, 0)), (0, (3, 2))):
+            inside_p, inside_q = neighbour_pairs(inside, axis)
+            label_p, label_q = neighbour_pairs(labels, axis)
+            apart = neighbour_pairs(cut[to_q], axis)[0] | neighbour_pairs(cut[to_p], axis)[1]
+            joined = inside_p & inside_q & (label_p == label_q) & ~apart
+            graph.add_edges_from(np.stack(neighbour_pairs(pixel, axis))[:, joined].T)
+        expected = np.zeros(labels.size, int)
+        for number, group in enumerate(sorted(nx.connected_components(graph), key=min), start=1):
+            expected[list(group)] = number
+        found = components(labels, inside, cut)
+        assert np.array_equal(found, expected.reshape(labels.shape))
 
 
 def test_a_cut_from_either_side_separates():
