@@ -30,8 +30,9 @@ FREE, ROOT, ORPHAN, SUPPLY = 0, 5, 6, 7
 TIE = ORPHAN  # what moves on a tie; there are no orphans any more by then
 CODE = 7  # mask of a node's code
 ALL_OPEN = 255
-BLOCK = 64  # pixels that are looked at together
+BLOCK, WIDE_BLOCK = 64, 128  # pixels that are looked at together
 MOVES, INNER = 1, 2  # marks of pixels, see :func:`mark`
+ALL_INNER = 0x0303030303030303  # eight such marks
 
 
 @step
@@ -90,7 +91,7 @@ def around(array, start, end, stride):
 @inlined
 def moves(word):
     """Does the pixel of this node move, after the maximum flow?"""
-    return ((word & CODE) + 1) & 6 != 0  # neither FREE nor SUPPLY
+    return np.uint32(((word & CODE) + 1) & 6) != np.uint32(0)  # neither FREE nor SUPPLY
 
 
 @inlined
@@ -109,18 +110,6 @@ def pair_cost(step, code, d, weights, modular):
     if modular and (step == 1 or step == -1):
         return weights[0] * step
     return 0
-
-
-@inlined
-def same_around(p, stride, labels):
-    """Does p have the label of all four neighbours?"""
-    label = labels[p]
-    return (
-        labels[p - 1] == label
-        and labels[p + 1] == label
-        and labels[p - stride] == label
-        and labels[p + stride] == label
-    )
 
 
 @inlined
@@ -157,6 +146,18 @@ def start_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs):
 
 
 @step
+def fill(stretch, value):
+    """Set a stretch of an array to ``value``; memory that has it already is only read."""
+    found = 0
+    for i in range(len(stretch)):
+        found |= stretch[i] ^ value
+    if found == 0:
+        return
+    for i in range(len(stretch)):
+        stretch[i] = value
+
+
+@step
 def start_costs(labels, unary, excess):
     """Set ``excess`` to ``unary`` where the label is 0: leaving the background costs only once."""
     for i in range(len(labels)):
@@ -171,44 +172,59 @@ def add_one(labels):
 
 
 @step
-def differ(labels, others):
-    """Do two stretches of labels differ?"""
-    found = 0
-    for i in range(len(labels)):
-        found |= labels[i] ^ others[i]
-    return found != 0
+def mark_changes(label, left, right, above, below, pairs, marks):
+    """Mark pixels of a stretch that have a pair, or not the label of all four neighbours."""
+    for i in range(len(marks)):
+        found = np.int32((label[i] ^ left[i]) | (label[i] ^ right[i]))
+        found = np.int32(found | (label[i] ^ above[i]) | (label[i] ^ below[i]) | pairs[i])
+        marks[i] = found != np.int32(0)
 
 
 @step
-def is_plain(label, left, right, above, below, pairs):
-    """Is there neither a pair nor a change of labels in a stretch, given also as its neighbours?"""
-    found = 0
-    for i in range(len(label)):
-        found |= (label[i] ^ left[i]) | (label[i] ^ right[i])
-        found |= (label[i] ^ above[i]) | (label[i] ^ below[i]) | pairs[i]
-    return found == 0
+def list_marks(marks, words, start, places, count):
+    """Append the pixels of the stretch from ``start`` on that are marked to ``places``.
+
+    Args:
+        marks: uint8, one for each pixel; words: the same memory, and perhaps more, as int64.
+        count: number of places before.
+
+    Returns:
+        Their new number.
+    """
+    for k in range((len(marks) + 7) >> 3):
+        if words[k] != 0:
+            for i in range(8 * k, min(8 * k + 8, len(marks))):
+                places[count] = start + i
+                count += marks[i] != 0
+    return count
 
 
 @kernel
-def initialise(unary, stride, labels, pairs, weights, modular, inc, arcs, excess):
-    """Arcs and costs of a jump from ``labels``, without any flow."""
+def initialise(
+    unary, stride, labels, pairs, weights, modular, inc, arcs, excess, marks, words, places
+):
+    """Arcs and costs of a jump from ``labels``, without any flow.
+
+    ``marks``, ``words`` (see :func:`list_marks`), ``places``: room for a row; for all pixels.
+    """
     height, width = unary.shape
     offsets = (-1, 1, -stride, stride)
     smoothness = weights[0]
     default = ALL_OPEN if smoothness > 0 else 0
+    count = 0
     for y in range(height):
         row = (y + 1) * stride + 1
-        for d in range(4):
-            inc[d, row : row + width] = smoothness
-        arcs[row : row + width] = default
-        start_costs(labels[row : row + width], unary[y], excess[row : row + width])
-        for start in range(row, row + width, BLOCK):
-            end = min(start + BLOCK, row + width)
-            if is_plain(*around(labels, start, end, stride), pairs[start:end]):
-                continue
-            for p in range(start, end):
-                if pairs[p] or not same_around(p, stride, labels):
-                    excess[p] += start_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs)
+        end = row + width
+        for start in range(row, end, WIDE_BLOCK):
+            for d in range(4):
+                fill(inc[d, start : min(start + WIDE_BLOCK, end)], smoothness)
+        fill(arcs[row:end], default)
+        start_costs(labels[row:end], unary[y], excess[row:end])
+        mark_changes(*around(labels, row, end, stride), pairs[row:end], marks[:width])
+        count = list_marks(marks[:width], words, row, places, count)
+    for k in range(count):
+        p = places[k]
+        excess[p] += start_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs)
 
 
 @step
@@ -223,49 +239,38 @@ def write_nodes(excess, node, sign):
 
 
 @step
-def any_grows(excess, left, right, above, below, sign):
-    """Has a root in this stretch of pixels, given also as its neighbours, one that is none?"""
-    found = False
-    for i in range(len(excess)):
+def mark_growing(excess, left, right, above, below, sign, marks):
+    """Mark roots in this stretch of pixels, given also as its neighbours, beside one that is none.
+
+    Inner roots cannot grow.
+    """
+    for i in range(len(marks)):
         inner = (sign * left[i] < 0) & (sign * right[i] < 0)
         inner &= (sign * above[i] < 0) & (sign * below[i] < 0)
-        found |= (sign * excess[i] < 0) & (not inner)
-    return found
+        marks[i] = (sign * excess[i] < 0) & (not inner)
 
 
 @kernel
-def find_roots(shape, stride, excess, node, queue, sign):
+def find_roots(shape, stride, excess, node, marks, words, queue, sign):
     """Write all nodes: ROOT where there is a demand, SUPPLY, or FREE.
 
     Args:
+        marks, words: room for a row, see :func:`list_marks`.
         sign: 1, or -1 to change supplies and demands over.
 
     Returns:
-        The number of roots with a neighbour that is none, in ``queue``: the others cannot grow; and
-        the number of all roots.
+        The number of roots that can grow, in ``queue``; and the number of all roots.
     """
     height, width = shape
     count = num_roots = 0
     for y in range(height):
         row = (y + 1) * stride + 1
-        num_here = write_nodes(excess[row : row + width], node[row : row + width], sign)
+        end = row + width
+        num_here = write_nodes(excess[row:end], node[row:end], sign)
+        if num_here:
+            mark_growing(*around(excess, row, end, stride), sign, marks[:width])
+            count = list_marks(marks[:width], words, row, queue, count)
         num_roots += num_here
-        if not num_here:
-            continue
-        for start in range(row, row + width, BLOCK):
-            end = min(start + BLOCK, row + width)
-            if not any_grows(*around(excess, start, end, stride), sign):
-                continue
-            for i in range(start, end):
-                p = np.uint32(i)
-                if node[p] == ROOT:
-                    queue[count] = p
-                    count += (
-                        sign * excess[p - 1] >= 0
-                        or sign * excess[p + 1] >= 0
-                        or sign * excess[p - stride] >= 0
-                        or sign * excess[p + stride] >= 0
-                    )
     return count, num_roots
 
 
@@ -283,68 +288,63 @@ def mark(label, left, right, above, below, pairs, node, west, east, north, south
     """Write MOVES and INNER for a stretch of pixels, given also as its four neighbours.
 
     Inner pixels move with all their neighbours, from the same label, and have no ordered pair.
-
-    Returns:
-        What all of them have in common.
     """
-    common = MOVES | INNER
     for i in range(len(marks)):
-        here = ((node[i] & CODE) + 1) & 6  # as in :func:`moves`
-        around = (
-            (((west[i] & CODE) + 1) & 6 != 0)
-            & (((east[i] & CODE) + 1) & 6 != 0)
-            & (((north[i] & CODE) + 1) & 6 != 0)
-            & (((south[i] & CODE) + 1) & 6 != 0)
-        )
-        other = (label[i] ^ left[i]) | (label[i] ^ right[i])
-        other |= (label[i] ^ above[i]) | (label[i] ^ below[i]) | pairs[i]
-        found = (here != 0) * MOVES | ((here != 0) & around & (other == 0)) * INNER
-        marks[i] = found
-        common &= found
-    return common
+        inner = moves(node[i]) & moves(west[i]) & moves(east[i]) & moves(north[i]) & moves(south[i])
+        other = np.int32((label[i] ^ left[i]) | (label[i] ^ right[i]))
+        other = np.int32(other | (label[i] ^ above[i]) | (label[i] ^ below[i]))
+        inner &= (other == np.int32(0)) & (pairs[i] == np.uint8(0))
+        marks[i] = np.uint8(moves(node[i])) * np.uint8(MOVES) | np.uint8(inner) * np.uint8(INNER)
+
+
+@inlined
+def end_of_moves(start, end, node):
+    """End of the blocks from ``start`` on in each of which a pixel moves."""
+    while start < end and any_moves(node[start : min(start + BLOCK, end)]):
+        start += BLOCK
+    return min(start, end)
 
 
 @kernel
-def list_moved(stride, labels, pairs, node, marks, runs, rim):
+def list_moved(stride, labels, pairs, node, marks, words, runs, rim):
     """List what moves: stretches of inner pixels (see :func:`mark`) in ``runs``, others in ``rim``.
 
     Args:
-        marks: uint8, room for BLOCK pixels.
+        marks: uint8, a multiple of BLOCK; words: the same memory as int64.
         runs: first pixel and end of each stretch.
 
     Returns:
         The numbers of entries in ``runs`` and in ``rim``.
     """
     num_runs = num_rim = 0
-    inside = False
-    for start in range(stride, node.size - stride, BLOCK):
-        end = min(start + BLOCK, node.size - stride)
-        if not any_moves(node[start:end]):
-            if inside:
-                inside = False
-                runs[num_runs] = start
-                num_runs += 1
+    start, last = stride, node.size - stride
+    while start < last:
+        end = end_of_moves(start, min(start + len(marks), last), node)
+        if end == start:
+            start += BLOCK
             continue
-        common = mark(
+        mark(
             *around(labels, start, end, stride),
             pairs[start:end],
             *around(node, start, end, stride),
             marks[: end - start],
         )
-        if common & INNER:
-            if not inside:
-                inside = True
-                runs[num_runs] = start
-                num_runs += 1
-            continue
-        for i in range(end - start):
-            found = marks[i]
-            if (found & INNER != 0) != inside:
-                inside = not inside
-                runs[num_runs] = start + i
-                num_runs += 1
-            rim[num_rim] = start + i
-            num_rim += found == MOVES
+        inside = False
+        for k in range(start, end, 8):
+            if words[(k - start) >> 3] == (ALL_INNER if inside else 0):
+                continue
+            for i in range(k, min(k + 8, end)):
+                found = marks[i - start]
+                if (found & INNER != 0) != inside:
+                    inside = not inside
+                    runs[num_runs] = i
+                    num_runs += 1
+                rim[num_rim] = i
+                num_rim += found == MOVES
+        if inside:
+            runs[num_runs] = end
+            num_runs += 1
+        start = end
     return num_runs, num_rim
 
 
@@ -435,9 +435,9 @@ def rewrite(runs, rim, stride, labels, pairs, weights, modular, inc, arcs, exces
         start, end = runs[k], runs[k + 1]
         if labels[start] == 0:
             for d in range(4):
-                inc[d, start:end] = smoothness
-            arcs[start:end] = default
-            excess[start:end] = 0
+                fill(inc[d, start:end], smoothness)
+            fill(arcs[start:end], default)
+            fill(excess[start:end], 0)
 
 
 @kernel
@@ -475,38 +475,56 @@ def raise_labels(runs, rim, stride, labels, excess, node, roots):
 
 
 @step
-def changes(y, start, end, stride, labels, new):
-    """Does ``new`` change a label in part of row y, or beside it where its pairs end?"""
-    height, width = new.shape
-    row = (y + 1) * stride + 1
-    further = min(end + 1, width)
-    if differ(labels[row + start : row + further], new[y, start:further]):
-        return True
-    row += stride
-    return y + 1 < height and differ(labels[row + start : row + end], new[y + 1, start:end])
+def change_costs(labels, new, unary, excess):
+    """Bring ``excess`` up to date with a stretch of labels that come to or leave 0."""
+    for i in range(len(labels)):
+        excess[i] += unary[i] * np.int32(np.int32(new[i] == 0) - np.int32(labels[i] == 0))
 
 
 @step
-def relabel_stretch(
-    y, start, end, unary, labels, new, stride, pairs, weights, modular, inc, arcs, excess
+def mark_steps(label, right, below, new, new_right, new_below, marks):
+    """Mark where the step to the right or below changes; returns whether there is one."""
+    anything = np.int32(0)
+    for i in range(len(marks)):
+        change = np.int32(new[i] - label[i])
+        found = np.int32(np.int32(new_right[i] - right[i]) ^ change)
+        found = np.int32(found | np.int32(np.int32(new_below[i] - below[i]) ^ change))
+        marks[i] = found != np.int32(0)
+        anything = np.int32(anything | found)
+    return anything != 0
+
+
+@kernel
+def relabel(
+    unary, labels, new, stride, pairs, weights, modular, inc, arcs, excess, marks, words, places
 ):
-    """:func:`relabel` for part of row y: its pixels, their pairs right and below."""
+    """Bring arcs, costs and flow up to date with a change of labels, from before it is made.
+
+    Pairs of which one label changes, or both but differently, give back their flow.
+
+    Args:
+        labels, new: int32, flat with pads.
+        marks, words, places: as for :func:`initialise`.
+    """
     height, width = unary.shape
     offsets = (-1, 1, -stride, stride)
-    for x in range(start, end):
-        p = (y + 1) * stride + x + 1
-        change = new[y, x] - labels[p]
-        excess[p] += unary[y, x] * ((new[y, x] == 0) - (labels[p] == 0))
+    count = 0
+    for y in range(height):
+        row = (y + 1) * stride + 1
+        end = row + width
+        change_costs(labels[row:end], new[row:end], unary[y], excess[row:end])
+        label, _, right, _, below = around(labels, row, end, stride)
+        new_label, _, new_right, _, new_below = around(new, row, end, stride)
+        if mark_steps(label, right, below, new_label, new_right, new_below, marks[:width]):
+            count = list_marks(marks[:width], words, row, places, count)
+    for k in range(count):
+        p = places[k]
         for d in (1, 3):
-            y_q, x_q = y + (d == 3), x + (d == 1)
-            if y_q == height or x_q == width:
-                continue
             q = beside(p, offsets[d])
-            change_q = new[y_q, x_q] - labels[q]
-            if change == change_q:
-                continue
             step = labels[p] - labels[q]
-            new_step = step + change - change_q
+            new_step = new[p] - new[q]
+            if step == new_step:
+                continue
             front, behind = pairs[p] >> d & 1, pairs[p] >> (4 + d) & 1
             flow = capacity(step, behind, weights) - inc[d, p]
             excess[p] += pair_cost(new_step, pairs[p], d, weights, modular) - flow
@@ -517,21 +535,3 @@ def relabel_stretch(
             inc[d ^ 1, q] = capacity(-new_step, front, weights)
             note_arc(p, d, q, inc, arcs)
             note_arc(q, d ^ 1, p, inc, arcs)
-
-
-@kernel
-def relabel(unary, labels, new, stride, pairs, weights, modular, inc, arcs, excess):
-    """Bring arcs, costs and flow up to date with a change of labels, from before it is made.
-
-    Pairs of which one label changes, or both but differently, give back their flow.
-
-    Args:
-        labels: int32, flat with pads; new: int32 (H, W).
-    """
-    height, width = unary.shape
-    state = (unary, labels, new, stride, pairs, weights, modular, inc, arcs, excess)
-    for y in range(height):
-        for start in range(0, width, BLOCK):
-            end = min(start + BLOCK, width)
-            if changes(y, start, end, stride, labels, new):
-                relabel_stretch(y, start, end, *state)

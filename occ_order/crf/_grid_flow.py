@@ -21,7 +21,6 @@ import numpy as np
 
 from occ_order.crf._compile import inlined, kernel, step
 from occ_order.crf._grid_arcs import (
-    BLOCK,
     CODE,
     FREE,
     ORPHAN,
@@ -30,6 +29,7 @@ from occ_order.crf._grid_arcs import (
     TIE,
     around,
     beside,
+    list_marks,
     note_arc,
     write_nodes,
 )
@@ -527,14 +527,12 @@ def mark_ties(node):
 
 
 @step
-def any_supplied(node, west, east, north, south, arcs):
-    """Can flow reach a tie of this stretch from a supply beside it?"""
-    found = False
-    for i in range(len(node)):
+def mark_supplied(node, west, east, north, south, arcs, marks):
+    """Mark the ties of this stretch that flow can reach from a supply beside them."""
+    for i in range(len(marks)):
         bits = (west[i] & CODE == SUPPLY) | (east[i] & CODE == SUPPLY) << 1
         bits |= (north[i] & CODE == SUPPLY) << 2 | (south[i] & CODE == SUPPLY) << 3
-        found |= (node[i] & CODE == TIE) & (arcs[i] & bits != 0)
-    return found
+        marks[i] = (node[i] & CODE == TIE) & (arcs[i] & bits != 0)
 
 
 @inlined
@@ -568,8 +566,10 @@ def free_run(v, d, offsets, arcs, node, stack, size):
 
 
 @kernel
-def add_ties(shape, stride, arcs, node, stack):
+def add_ties(shape, stride, arcs, node, marks, words, stack):
     """Mark TIE what no supply reaches, besides the tree: the rest of the largest cut.
+
+    ``marks``, ``words``: room for a row, see :func:`._grid_arcs.list_marks`.
 
     Returns:
         The number of these pixels.
@@ -579,25 +579,15 @@ def add_ties(shape, stride, arcs, node, stack):
     size = num_ties = 0
     for y in range(height):
         row = (y + 1) * stride + 1
-        for start in range(row, row + width, BLOCK):
-            end = min(start + BLOCK, row + width)
-            found = mark_ties(node[start:end])
-            num_ties += found
-            if not found:
-                continue
-            if not any_supplied(*around(node, start, end, stride), arcs[start:end]):
-                continue
-            for i in range(start, end):
-                p = np.uint32(i)
-                if node[p] & CODE != TIE:
-                    continue
-                for d in range(4):
-                    if arcs[p] >> d & 1 and node[beside(p, offsets[d])] & CODE == SUPPLY:
-                        node[p] = FREE
-                        num_ties -= 1
-                        stack[size] = p
-                        size += 1
-                        break
+        end = row + width
+        found = mark_ties(node[row:end])
+        if found:
+            mark_supplied(*around(node, row, end, stride), arcs[row:end], marks[:width])
+            size = list_marks(marks[:width], words, row, stack, size)
+        num_ties += found
+    num_ties -= size
+    for k in range(size):
+        node[stack[k]] = FREE
     while size:
         size -= 1
         v = stack[size]

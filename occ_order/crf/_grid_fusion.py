@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from occ_order.crf._compile import inlined, kernel, step
 from occ_order.crf._grid_arcs import (
     BLOCK,
+    WIDE_BLOCK,
     any_moves,
+    around,
     beside,
-    changes,
-    differ,
+    fill,
+    list_marks,
     moves,
     note_arc,
 )
@@ -66,106 +70,103 @@ def fuse_pair(p, q, d, old_p, old_q, new_p, new_q, code, weights, inc, arcs, exc
 
 
 @step
-def fuse_stretch(y, start, end, unary, stride, labels, proposal, pairs, weights, inc, arcs, excess):
-    """:func:`initialise_fusion` for part of row y: its pixels, their pairs right and below."""
-    height, width = unary.shape
-    row = (y + 1) * stride + 1
-    state = (weights, inc, arcs, excess)
-    for x in range(start, end):
-        p = beside(row, x)
-        code = pairs[p]
-        old, new = labels[p], proposal[y, x]
-        if old != new:
-            excess[p] += unary[y, x] * ((new > 0) - (old > 0))
-        if x + 1 < width:
-            q = beside(p, 1)
-            fuse_pair(p, q, 1, old, labels[q], new, proposal[y, x + 1], code, *state)
-        if y + 1 < height:
-            q = beside(p, stride)
-            fuse_pair(p, q, 3, old, labels[q], new, proposal[y + 1, x], code, *state)
+def mark_fusion(label, right, below, new, new_right, new_below, pairs, marks):
+    """Mark pixels whose pair to the right or below changes, unless it is plain.
+
+    It is plain where two equal labels become two equal labels and there is no order.
+
+    Returns:
+        Whether anything changes here, to the right or below.
+    """
+    anything = np.int32(0)
+    for i in range(len(marks)):
+        change = np.int32(label[i] ^ new[i])
+        either = np.int32(change | (right[i] ^ new_right[i]))
+        special = np.int32((label[i] ^ right[i]) | (new[i] ^ new_right[i]) | pairs[i])
+        found = (either != np.int32(0)) & (special != np.int32(0))
+        anything = np.int32(anything | either)
+        either = np.int32(change | (below[i] ^ new_below[i]))
+        special = np.int32((label[i] ^ below[i]) | (new[i] ^ new_below[i]) | pairs[i])
+        marks[i] = found | ((either != np.int32(0)) & (special != np.int32(0)))
+        anything = np.int32(anything | either)
+    return anything != 0
 
 
 @step
-def is_uniform(y, start, end, stride, labels, proposal, pairs):
-    """Do these pixels of row y, and those their pairs end at, share both labels, without order?"""
-    height, width = proposal.shape
-    if y + 1 == height or end == width:
-        return False
-    row = (y + 1) * stride + 1
-    here, ours = labels[row + start : row + end], proposal[y, start:end]
-    found = 0
-    for i in range(row + start, row + end):
-        found |= pairs[i]
-    return not (
-        found
-        or differ(here, labels[row + start + 1 : row + end + 1])
-        or differ(here, labels[row + stride + start : row + stride + end])
-        or differ(ours, proposal[y, start + 1 : end + 1])
-        or differ(ours, proposal[y + 1, start:end])
-    )
-
-
-@step
-def set_bits(arcs, bits):
-    """Set ``bits`` at a stretch of pixels."""
+def open_plain(
+    label, left, right, above, below, new, new_left, new_right, new_above, new_below, pairs, arcs
+):
+    """Set ``arcs`` of a stretch: open both ways in plain pairs that change, closed elsewhere."""
     for i in range(len(arcs)):
-        arcs[i] |= bits
+        changes = label[i] != new[i]
+        plain = np.int32((label[i] ^ left[i]) | (new[i] ^ new_left[i]) | (pairs[i] & 17)) == 0
+        bits = np.uint8(changes & plain) * np.uint8(17)
+        plain = np.int32((label[i] ^ right[i]) | (new[i] ^ new_right[i]) | (pairs[i] & 34)) == 0
+        bits |= np.uint8(changes & plain) * np.uint8(34)
+        plain = np.int32((label[i] ^ above[i]) | (new[i] ^ new_above[i]) | (pairs[i] & 68)) == 0
+        bits |= np.uint8(changes & plain) * np.uint8(68)
+        plain = np.int32((label[i] ^ below[i]) | (new[i] ^ new_below[i]) | (pairs[i] & 136)) == 0
+        arcs[i] = bits | np.uint8(changes & plain) * np.uint8(136)
 
 
 @step
-def fuse_uniform(y, start, end, unary, stride, labels, proposal, weights, inc, arcs, excess):
-    """:func:`fuse_stretch` where :func:`is_uniform`: smoothness both ways, and nothing else."""
-    first = (y + 1) * stride + 1 + start
-    change = (proposal[y, start] > 0) - (labels[first] > 0)
-    for x in range(start, end):
-        excess[first + x - start] += unary[y, x] * change
-    for d, offset in ((1, 1), (3, stride)):
-        last = first + end - start
-        inc[d, first:last] = weights[0]
-        inc[d ^ 1, first + offset : last + offset] = weights[0]
-        if weights[0]:
-            set_bits(arcs[first:last], 17 << d)
-            set_bits(arcs[first + offset : last + offset], 17 << (d ^ 1))
+def set_change_costs(label, new, unary, excess):
+    """Set ``excess`` of a stretch to the cost of leaving 0, or less that of coming to it."""
+    for i in range(len(excess)):
+        excess[i] = unary[i] * np.int32(np.int32(new[i] > 0) - np.int32(label[i] > 0))
 
 
 @kernel
-def initialise_fusion(unary, stride, labels, proposal, pairs, weights, inc, arcs, excess):
-    """Arcs and costs of a fusion (:func:`occ_order.crf.moves.fusion_problem`), without flow."""
+def initialise_fusion(
+    unary, stride, labels, proposal, pairs, weights, inc, arcs, excess, marks, words, places
+):
+    """Arcs and costs of a fusion (:func:`occ_order.crf.moves.fusion_problem`), without flow.
+
+    Labels of both are flat with pads, which cost nothing. ``marks``, ``words``, ``places``: as for
+    :func:`._grid_arcs.initialise`.
+    """
     height, width = unary.shape
-    state = (unary, stride, labels, proposal, pairs, weights, inc, arcs, excess)
-    arcs[:] = 0
-    excess[:] = 0
+    smoothness = weights[0]
+    count = 0
     for y in range(height):
-        for start in range(0, width, BLOCK):
-            end = min(start + BLOCK, width)
-            if not changes(y, start, end, stride, labels, proposal):
+        row = (y + 1) * stride + 1
+        fill(arcs[row : row + width], 0)
+        for x in range(0, width, WIDE_BLOCK):
+            start, end = row + x, row + min(x + WIDE_BLOCK, width)
+            old = around(labels, start, end, stride)
+            new = around(proposal, start, end, stride)
+            here, found = pairs[start:end], marks[: end - start]
+            if not mark_fusion(old[0], old[2], old[4], new[0], new[2], new[4], here, found):
+                fill(excess[start:end], 0)
                 continue
-            if is_uniform(y, start, end, stride, labels, proposal, pairs):
-                fuse_uniform(
-                    y, start, end, unary, stride, labels, proposal, weights, inc, arcs, excess
-                )
-            else:
-                fuse_stretch(y, start, end, *state)
+            count = list_marks(found, words, start, places, count)
+            set_change_costs(old[0], new[0], unary[y, x : x + WIDE_BLOCK], excess[start:end])
+            if smoothness > 0:
+                for d in range(4):
+                    fill(inc[d, start:end], smoothness)
+                open_plain(*old, *new, here, arcs[start:end])
+    for k in range(count):
+        p = places[k]
+        for d, offset in ((1, 1), (3, stride)):
+            q = beside(p, offset)
+            state = (pairs[p], weights, inc, arcs, excess)
+            fuse_pair(p, q, d, labels[p], labels[q], proposal[p], proposal[q], *state)
 
 
 @inlined
 def pixel_change(p, unary, stride, labels, proposal, pairs, weights, node):
     """Change of energy by p, which takes the proposal, and its pairs; those inside once only."""
-    height, width = unary.shape
     y = p // stride - 1
     x = p - (y + 1) * stride - 1
     old, new = labels[p], proposal[y, x]
     change = unary[y, x] * ((new > 0) - (old > 0))
-    for d in range(4):
-        y_q, x_q = y + (d == 3) - (d == 2), x + (d == 1) - (d == 0)
-        if y_q < 0 or x_q < 0 or y_q == height or x_q == width:
-            continue
-        q = (y_q + 1) * stride + x_q + 1
+    for d, offset in enumerate((-1, 1, -stride, stride)):
+        q = beside(p, offset)
         other = labels[q]
         if moves(node[q]):
             if not d & 1:
                 continue  # counted from the other end
-            other = proposal[y_q, x_q]
+            other = proposal[y + (d == 3), x + (d == 1)]
         front, behind = pairs[p] >> d & 1, pairs[p] >> (4 + d) & 1
         change += step_cost(new - other, front, behind, weights)
         change -= step_cost(old - labels[q], front, behind, weights)
@@ -174,7 +175,7 @@ def pixel_change(p, unary, stride, labels, proposal, pairs, weights, node):
 
 @kernel
 def fusion_change(unary, stride, labels, proposal, pairs, weights, node):
-    """Exact change of energy if all that moves takes the proposal."""
+    """Exact change of energy if all that moves takes ``proposal`` int32 (H, W)."""
     change = 0
     for start in range(0, node.size, BLOCK):
         end = min(start + BLOCK, node.size)
@@ -186,12 +187,17 @@ def fusion_change(unary, stride, labels, proposal, pairs, weights, node):
     return change
 
 
+@step
+def take(node, proposal, labels):
+    """Give what moves of this stretch the label of the proposal."""
+    for i in range(len(node)):
+        labels[i] = proposal[i] if moves(node[i]) else labels[i]
+
+
 @kernel
 def take_proposal(stride, labels, proposal, node):
-    """Give all that moves the label of ``proposal``; both int32 (H, W)."""
-    height, width = labels.shape
+    """Give all that moves the label of ``proposal`` int32 (H, W); ``labels``: flat with pads."""
+    height, width = proposal.shape
     for y in range(height):
         row = (y + 1) * stride + 1
-        for x in range(width):
-            if moves(node[row + x]):
-                labels[y, x] = proposal[y, x]
+        take(node[row : row + width], proposal[y], labels[row : row + width])

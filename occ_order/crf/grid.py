@@ -80,6 +80,7 @@ class _Workspace:
         self.spare = np.empty(self.size + 1, np.uint32)
         self.waiting = np.empty(self.size + 1, np.uint32)
         self.lost = np.empty(2 * self.size + 256, np.uint32)
+        self.marks = np.zeros(max(16, -(-width // 64)) * 64, np.uint8)  # whole blocks
         self.set_type(np.int32)
 
     def reset(self) -> None:
@@ -106,11 +107,32 @@ class _Workspace:
         return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
 
     @property
+    def marked(self) -> tuple[np.ndarray, np.ndarray]:
+        """``marks``, and the same memory as int64 (see :func:`._grid_arcs.list_marks`)."""
+        return self.marks, self.marks.view(np.int64)
+
+    @property
     def image(self) -> np.ndarray:
         """View int32 (H, W) of the labels without the pads."""
-        height, width = self.shape
-        rows = self.labels[self.stride : self.stride * (height + 1)].reshape(height, self.stride)
-        return rows[:, 1 : width + 1]
+        return self._rows(self.labels)[:, 1 : self.shape[1] + 1]
+
+    @property
+    def proposal(self) -> np.ndarray:
+        """Other labels, flat with pads, in the memory of ``lost``: until the next flow only."""
+        return self.lost.view(np.int32)[: self.size]
+
+    def propose(self, labels: np.ndarray) -> np.ndarray:
+        """Write ``labels`` int32 (H, W) to :attr:`proposal`."""
+        flat = self.proposal
+        flat[: self.stride] = flat[self.size - self.stride - 1 :] = PAD_LABEL
+        rows = self._rows(flat)
+        rows[:, 0] = rows[:, self.shape[1] + 1 :] = PAD_LABEL
+        rows[:, 1 : self.shape[1] + 1] = labels
+        return flat
+
+    def _rows(self, flat: np.ndarray) -> np.ndarray:
+        height = self.shape[0]
+        return flat[self.stride : self.stride * (height + 1)].reshape(height, self.stride)
 
 
 class _Pool:
@@ -194,7 +216,10 @@ class GridJumps:
 
     def restart(self, labels: np.ndarray) -> None:
         """Go on from ``labels`` int32 (H, W), feasible (no pair of O violated)."""
-        labels = np.ascontiguousarray(check_labels(labels, self._unary.shape))
+        self._relabel(self._workspace.propose(check_labels(labels, self._unary.shape)))
+
+    def _relabel(self, labels: np.ndarray) -> None:
+        """:meth:`restart` from flat labels with pads."""
         work = self._workspace
         for flow in work.flows:
             if flow.bound:
@@ -207,8 +232,10 @@ class GridJumps:
                     self._weights,
                     flow.bound == "modular",
                     *flow.arrays,
+                    *work.marked,
+                    work.spare,
                 )
-        work.image[...] = labels
+        work.labels[:] = labels
         self._active = None
 
     def published(self, limit: int) -> np.ndarray:
@@ -256,7 +283,9 @@ class GridJumps:
         num_ties = 0
         if largest:
             arcs = self._active.arcs
-            num_ties = self._flow.add_ties(work.shape, work.stride, arcs, work.node, work.queue)
+            num_ties = self._flow.add_ties(
+                work.shape, work.stride, arcs, work.node, *work.marked, work.queue
+            )
         return self._take_cut(num_ties)
 
     def _take_cut(self, num_ties: int = 0) -> int:
@@ -283,9 +312,14 @@ class GridJumps:
     def _list_moved(self) -> tuple[np.ndarray, np.ndarray]:
         """What the tree holds, as stretches and single pixels (:func:`._grid_arcs.list_moved`)."""
         work = self._workspace
-        marks = np.empty(self._arcs.BLOCK, np.uint8)
         num_runs, num_rim = self._arcs.list_moved(
-            work.stride, work.labels, work.pairs, work.node, marks, work.spare, work.waiting
+            work.stride,
+            work.labels,
+            work.pairs,
+            work.node,
+            *work.marked,
+            work.spare,
+            work.waiting,
         )
         return work.spare[:num_runs], work.waiting[:num_rim]
 
@@ -295,20 +329,24 @@ class GridJumps:
         k, work = self._fusion, self._workspace
         flow = self._spare_flow("constant")
         flow.bound = None
-        state = (self._unary, work.stride, work.labels, proposal, work.pairs, self._weights)
-        k.initialise_fusion(*state, *flow.arrays)
+        flat = work.propose(proposal)
+        state = (work.pairs, self._weights)
+        places = work.spare
+        k.initialise_fusion(
+            self._unary, work.stride, work.labels, flat, *state, *flow.arrays, *work.marked, places
+        )
         self._active = flow
         self._find_roots(1)
         if not self._maximise_flow(self._flow.FORWARD):
             self._widen()
             return self.fuse(proposal)
         self._active = None
-        change = k.fusion_change(*state, work.node)
+        change = k.fusion_change(self._unary, work.stride, work.labels, proposal, *state, work.node)
         if change >= 0:
             return 0
-        fused = self.labels
-        k.take_proposal(work.stride, fused, proposal, work.node)
-        self.restart(fused)
+        flat[:] = work.labels  # the flow has overwritten it
+        k.take_proposal(work.stride, flat, proposal, work.node)
+        self._relabel(flat)
         return change
 
     def _set_hard_weight(self) -> None:
@@ -337,7 +375,10 @@ class GridJumps:
         modular = bound == "modular"
         if flow.bound is None:
             state = (work.labels, work.pairs, self._weights)
-            k.initialise(self._unary, work.stride, *state, modular, *flow.arrays)
+            places = work.spare
+            k.initialise(
+                self._unary, work.stride, *state, modular, *flow.arrays, *work.marked, places
+            )
             flow.bound = bound
             self._active = flow
             self._sweep()
@@ -368,7 +409,13 @@ class GridJumps:
     def _find_roots(self, sign: int) -> None:
         work = self._workspace
         self._num_growing, self._num_roots = self._arcs.find_roots(
-            work.shape, work.stride, self._active.excess, work.node, work.queue, sign
+            work.shape,
+            work.stride,
+            self._active.excess,
+            work.node,
+            *work.marked,
+            work.queue,
+            sign,
         )
 
     def _maximise_flow(self, way: int, budget: int = NO_LIMIT) -> bool:

@@ -47,7 +47,7 @@ def region_graph(problem: Problem, ids: np.ndarray) -> RegionGraph:
     from occ_order.crf._component_kernels import region_contacts, sum_by_region
 
     num = int(ids.max(initial=-1)) + 1
-    start, columns = region_contacts(ids, np.ascontiguousarray(problem.occludes), num)
+    start, columns = region_contacts(ids, np.ascontiguousarray(problem.occludes), num, 0)
     return RegionGraph(start, *columns, unary=sum_by_region(ids, problem.unary, num))
 
 
@@ -60,14 +60,18 @@ def closed_region_layers(problem: Problem) -> np.ndarray:
     Returns:
         int32 (H, W), 0 where background is the likelier.
     """
+    from occ_order.crf._component_kernels import region_contacts, spread_by_region
+
     ids = components(np.zeros_like(problem.unary), problem.unary < 0, problem.occludes)
-    graph = region_graph(problem, ids)
-    row = np.repeat(np.arange(len(graph.unary)), np.diff(graph.start))
-    net = graph.front - graph.behind
-    use = (net > 0) & (row > 0) & (graph.neighbour > 0)
-    layers = longest_paths(len(graph.unary), row[use], graph.neighbour[use], net[use]) + 1
+    num = int(ids.max(initial=-1)) + 1
+    occludes = np.ascontiguousarray(problem.occludes)
+    start, (neighbour, _, front, behind) = region_contacts(ids, occludes, num, 1)
+    row = np.repeat(np.arange(num), np.diff(start))
+    net = front - behind
+    use = net > 0
+    layers = longest_paths(num, row[use], neighbour[use], net[use]) + 1
     layers[:1] = 0
-    return np.take(layers.astype(np.int32), ids)
+    return spread_by_region(ids, layers)
 
 
 def longest_paths(num: int, front: np.ndarray, back: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -137,7 +141,7 @@ def search_regions(problem: Problem, labels: np.ndarray) -> tuple[np.ndarray, in
     Returns:
         int32 (H, W), feasible, and the change of energy in units of 1 / SCALE, <= 0.
     """
-    from occ_order.crf._component_kernels import value_by_region
+    from occ_order.crf._component_kernels import spread_by_region, value_by_region
     from occ_order.crf._region_kernels import search
 
     if labels.size == 0:
@@ -155,4 +159,6 @@ def search_regions(problem: Problem, labels: np.ndarray) -> tuple[np.ndarray, in
         graph.unary,
         region_labels,
     )
-    return np.take(region_labels.astype(np.int32), ids), change
+    if not change:
+        return labels, 0
+    return spread_by_region(ids, region_labels), change

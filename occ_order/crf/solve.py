@@ -87,15 +87,15 @@ def solve(
     descent = _Descent(problem, _moves(backend, problem), max_jumps)
     if refine is None:
         refine = bound == "alternate"
+    published = None
     if bound == "constant":
         descent.constant()
-        published = descent.moves.labels
     else:
-        # The published answer first: it shares its first cut with the alternation.
-        published = descent.moves.published(max_jumps) if refine else None
+        if refine:  # the published answer first: it shares its first cut with the alternation
+            published = descent.moves.published(max_jumps)
         descent.alternate()
     if refine:
-        descent.refine(published)
+        descent.refine(descent.moves.labels if published is None else published)
     return CRFResult(
         labels=descent.moves.labels,
         energies=[energy / SCALE for energy in descent.energies],
