@@ -349,6 +349,16 @@ def list_moved(stride, labels, pairs, node, marks, words, runs, rim):
 
 
 @kernel
+def write_moved(stride, node, moved):
+    """Write to bool (H, W) which pixels move."""
+    height, width = moved.shape
+    for y in range(height):
+        row = (y + 1) * stride + 1
+        for x in range(width):
+            moved[y, x] = moves(node[row + x])
+
+
+@kernel
 def free_nodes(runs, rim, excess, node):
     """Take what moved out of the tree."""
     for k in range(0, len(runs), 2):

@@ -595,3 +595,10 @@ def add_ties(shape, stride, arcs, node, marks, words, stack):
         size, right = free_run(v, 1, offsets, arcs, node, stack, size)
         num_ties -= left + right
     return num_ties
+
+
+@kernel
+def drop_ties(node):
+    """Undo :func:`add_ties`."""
+    for i in range(len(node)):
+        node[i] = FREE if node[i] & CODE == TIE else node[i]

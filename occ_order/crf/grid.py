@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -172,6 +173,26 @@ def release_memory() -> None:
     _pool.clear()
 
 
+@dataclass
+class _Ahead:
+    """What :meth:`GridJumps.published` knows of the jumps that the alternation begins with.
+
+    It takes more pixels on a tie, but hardly any in the first jump. So the flow of the second
+    published jump is nearly that of its own second jump.
+
+    Attributes:
+        largest: bool (H, W), what its first jump raises; None: what the published one does.
+        change: of energy by that jump.
+        smallest: bool (H, W), what the first published jump has raised.
+        flow: does the second flow of the workspace hold that of the second published jump?
+    """
+
+    largest: np.ndarray | None = None
+    change: int = 0
+    smallest: np.ndarray | None = None
+    flow: bool = False
+
+
 class GridJumps:
     """Jump moves of one CRF; the interface of :class:`occ_order.crf.maxflow.PyMaxflowJumps`.
 
@@ -208,6 +229,7 @@ class GridJumps:
         work.image[...] = 0
         self._active: _Flow | None = None  # the flow that ``node`` and the roots belong to
         self._num_growing = self._num_roots = 0
+        self._ahead: _Ahead | None = None
 
     @property
     def labels(self) -> np.ndarray:
@@ -216,6 +238,7 @@ class GridJumps:
 
     def restart(self, labels: np.ndarray) -> None:
         """Go on from ``labels`` int32 (H, W), feasible (no pair of O violated)."""
+        self._ahead = None
         self._relabel(self._workspace.propose(check_labels(labels, self._unary.shape)))
 
     def _relabel(self, labels: np.ndarray) -> None:
@@ -241,27 +264,48 @@ class GridJumps:
     def published(self, limit: int) -> np.ndarray:
         """Labels int32 (H, W) after at most ``limit`` smallest jumps with the constant bound.
 
-        For a solver that starts from background only: it goes on from there, and has the flow of
-        its first constant jump already.
+        For a solver that starts from background only: it goes on from there. If its next move is
+        the largest jump with the constant bound, that is known already, and with it most of the
+        flow of the jump after that: see :class:`_Ahead`.
         """
         work = self._workspace
         first, second = work.flows
+        ahead = None
         for taken in range(limit):
             if not self._solve("constant"):
                 self._widen()
+                work.image[...] = 0
                 return self.published(limit)
             if taken == 0:
+                ahead = self._look_ahead()
+            elif taken == 1:
                 for source, copy in zip(first.arrays, second.arrays, strict=True):
                     copy[...] = source
-            if not self._take_cut():
+                ahead.flow = True
+            change = self._take_cut()
+            if taken == 0:
+                ahead.smallest = work.image > 0
+                if ahead.largest is None:
+                    ahead.change = change
+            if not change:
                 break
         labels = self.labels
+        first.bound = None
         work.image[...] = 0
-        if limit:
-            second.bound, first.bound = "constant", None
-            work.flows.reverse()
         self._active = None
+        self._ahead = ahead
         return labels
+
+    def _look_ahead(self) -> _Ahead:
+        """Largest cut and its change of energy, if there are ties."""
+        work = self._workspace
+        if not self._add_ties():
+            return _Ahead()
+        largest = np.empty(work.shape, bool)
+        self._arcs.write_moved(work.stride, work.node, largest)
+        change = self._energy_change(*self._list_moved())
+        self._flow.drop_ties(work.node)
+        return _Ahead(largest, min(change, 0))
 
     def jump(self, bound: str, *, largest: bool = False) -> int:
         """Raise the pixels of the smallest (or largest) set that minimises the bound.
@@ -276,17 +320,36 @@ class GridJumps:
         """
         if bound not in BOUNDS:
             raise ValueError(f"bound: got {bound!r}, expected one of {BOUNDS}")
+        ahead, self._ahead = self._ahead, None
+        if ahead and largest and bound == "constant":
+            return self._go_ahead(ahead)
         if not self._solve(bound):
             self._widen()
             return self.jump(bound, largest=largest)
+        return self._take_cut(self._add_ties() if largest else 0)
+
+    def _go_ahead(self, ahead: _Ahead) -> int:
         work = self._workspace
-        num_ties = 0
-        if largest:
-            arcs = self._active.arcs
-            num_ties = self._flow.add_ties(
-                work.shape, work.stride, arcs, work.node, *work.marked, work.queue
-            )
-        return self._take_cut(num_ties)
+        if ahead.change:
+            work.image[...] = ahead.smallest
+            if ahead.flow:
+                work.flows[1].bound = "constant"
+            if ahead.largest is not None:
+                self._relabel(work.propose(ahead.largest))
+        return ahead.change
+
+    def _add_ties(self) -> int:
+        """Mark what the largest cut has besides the tree; returns the number of these pixels."""
+        work = self._workspace
+        return self._flow.add_ties(
+            work.shape, work.stride, self._active.arcs, work.node, *work.marked, work.queue
+        )
+
+    def _energy_change(self, runs: np.ndarray, rim: np.ndarray) -> int:
+        """Of what :meth:`_list_moved` lists."""
+        work = self._workspace
+        state = (work.labels, work.pairs, self._weights, work.node)
+        return self._arcs.energy_change(runs, rim, self._unary, work.stride, *state)
 
     def _take_cut(self, num_ties: int = 0) -> int:
         """Raise tree and ties, if there are any and that lowers the energy; see :meth:`jump`."""
@@ -296,7 +359,7 @@ class GridJumps:
             return 0
         state = (work.labels, work.pairs, self._weights)
         runs, rim = self._list_moved()
-        change = k.energy_change(runs, rim, self._unary, work.stride, *state, work.node)
+        change = self._energy_change(runs, rim)
         if change >= 0:
             k.free_nodes(runs, rim, self._active.excess, work.node)
             return 0
@@ -326,6 +389,7 @@ class GridJumps:
     def fuse(self, proposal: np.ndarray) -> int:
         """Take ``proposal`` int32 (H, W), feasible, where that is good; answer as :meth:`jump`."""
         proposal = np.ascontiguousarray(check_labels(proposal, self._unary.shape))
+        self._ahead = None
         k, work = self._fusion, self._workspace
         flow = self._spare_flow("constant")
         flow.bound = None

@@ -266,6 +266,51 @@ def test_published_is_a_walk_of_its_own():
             assert np.array_equal(ours.labels, reference.labels)
 
 
+FIRST_MOVES = {
+    "largest": lambda solver, proposal: solver.jump("constant", largest=True),
+    "smallest": lambda solver, proposal: solver.jump("constant"),
+    "modular": lambda solver, proposal: solver.jump("modular", largest=True),
+    "restart": lambda solver, proposal: solver.restart(proposal),
+    "fuse": lambda solver, proposal: solver.fuse(proposal),
+}
+
+
+@pytest.mark.parametrize("first_move", FIRST_MOVES)
+def test_any_move_may_follow_the_published_walk(first_move):
+    # Solvers look ahead to the largest constant jump, which other moves must not be mistaken for.
+    rng = np.random.default_rng(3)
+    num_ties = 0
+    for _ in range(150):
+        problem = random_problem(rng, 5, 6)
+        proposal = PyMaxflowJumps(problem).published(int(rng.integers(1, 4)))
+        reference, ours = PyMaxflowJumps(problem), GridJumps(problem)
+        assert np.array_equal(ours.published(8), reference.published(8))
+        num_ties += ours._ahead.largest is not None
+        moves = [FIRST_MOVES[first_move], FIRST_MOVES["largest"], FIRST_MOVES["modular"]]
+        for move in moves:
+            assert move(ours, proposal) == move(reference, proposal)
+            assert np.array_equal(ours.labels, reference.labels)
+    assert num_ties > 5
+
+
+@pytest.mark.parametrize("overflow_at", [1, 2, 3])
+def test_published_walk_beyond_32_bits(monkeypatch, overflow_at):
+    problem = layered_problem(np.random.default_rng(5), (30, 40), 6, 20)
+    reference, ours = PyMaxflowJumps(problem), GridJumps(problem)
+    solve, calls = GridJumps._solve, []
+
+    def overflow_once(solver, bound):
+        calls.append(bound)
+        return len(calls) != overflow_at and solve(solver, bound)
+
+    monkeypatch.setattr(GridJumps, "_solve", overflow_once)
+    assert np.array_equal(ours.published(8), reference.published(8))
+    assert ours._workspace.wide
+    for bound in ("constant", "constant", "modular"):
+        assert ours.jump(bound, largest=True) == reference.jump(bound, largest=True)
+        assert np.array_equal(ours.labels, reference.labels)
+
+
 def test_both_searches_find_the_same(monkeypatch):
     # Without patience, the search changes sides again and again in every modular jump.
     monkeypatch.setattr(grid, "PATIENCE", 0)
