@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from occ_order.crf import occludes_from_target
-from occ_order.crf.energy import SCALE, make_problem, pair_counts, scaled_energy
+from occ_order.crf.energy import (
+    SCALE,
+    make_problem,
+    neighbour_pairs,
+    occlusion_pairs,
+    pair_counts,
+    scaled_energy,
+)
 from occ_order.crf.instances import components
 from occ_order.crf.regions import (
     closed_region_layers,
@@ -49,6 +56,45 @@ def test_graph_by_hand():
     assert graph.front.tolist() == [1, 0, 1, 1, 0, 0]
     assert graph.behind.tolist() == [1, 0, 1, 0, 0, 1]
     assert graph.unary.tolist() == [-3 * SCALE, -2 * SCALE, -SCALE]
+
+
+def wide_regions(rng, width):
+    """Regions with long straight borders both ways, and single pixels: int32 (20, width)."""
+    ids = np.zeros((20, width), np.int32)
+    for number in range(1, 30):
+        y, x = rng.integers(0, 20), rng.integers(0, width)
+        size = (1, 1) if number % 3 == 0 else (rng.integers(1, 12), rng.integers(1, width + 1))
+        ids[y : y + size[0], x : x + size[1]] = number
+    return np.unique(ids, return_inverse=True)[1].reshape(ids.shape).astype(np.int32)
+
+
+@pytest.mark.parametrize("width", [1, 63, 64, 65, 130, 300])
+def test_graph_counts_every_pair_of_pixels(width):
+    rng = np.random.default_rng(width)
+    for _ in range(6):
+        ids = wide_regions(rng, width)
+        problem = random_problem(rng, ids.shape)
+        expected = {}
+        for axis in (0, 1):
+            pairs = neighbour_pairs(ids, axis)
+            orders = occlusion_pairs(problem.occludes, axis)
+            columns = [column.ravel().tolist() for column in (*pairs, *orders)]
+            for p, q, p_front, q_front in zip(*columns, strict=True):
+                for edge, front, behind in (((p, q), p_front, q_front), ((q, p), q_front, p_front)):
+                    if p != q:
+                        counts = expected.setdefault(edge, [0, 0, 0])
+                        counts[0] += 1
+                        counts[1] += front
+                        counts[2] += behind
+        graph = region_graph(problem, ids)
+        rows = np.repeat(np.arange(len(graph.unary)), np.diff(graph.start)).tolist()
+        edges = list(zip(rows, graph.neighbour.tolist(), strict=True))
+        counts = np.stack([graph.length, graph.front, graph.behind], axis=1).tolist()
+        assert edges == sorted(expected)
+        assert counts == [expected[edge] for edge in edges]
+        assert graph.unary.tolist() == [
+            problem.unary[ids == number].sum() for number in range(ids.max() + 1)
+        ]
 
 
 def test_longest_paths_drop_the_weakest_edge_of_a_cycle():
