@@ -302,27 +302,17 @@ def spread_by_region(ids, value):
 
 
 @allocating_kernel
-def revert_violations(occludes, words, labels, proposal):
+def revert_violations(pairs, labels, proposal):
     """Give pixels of violated pairs in ``proposal`` their label back, until there is none.
 
-    ``words``: the memory of ``occludes`` as uint64, but its last few bytes. In every round the
-    pixels of all pairs that are violated then go back together.
+    ``pairs``: :attr:`occ_order.crf.energy.Problem.pairs`. In every round the pixels of all pairs
+    that are violated then go back together.
     """
     height, width = labels.shape
     plane = height * width
-    flat, old, new = occludes.reshape(4 * plane), labels.reshape(plane), proposal.reshape(plane)
+    old, new = labels.reshape(plane), proposal.reshape(plane)
     offsets = (-1, 1, -width, width)
-    pairs = np.empty(np.count_nonzero(flat), np.int64)
-    count = i = 0
-    while i < 4 * plane:
-        if i & 7 == 0 and i >> 3 < words.size and words[i >> 3] == 0:
-            i += 8
-            continue
-        if flat[i]:
-            pairs[count] = i
-            count += 1
-        i += 1
-    violated = np.empty(2 * count, np.int64)
+    violated = np.empty(2 * len(pairs), np.int64)
     found = 1
     while found:
         found = 0

@@ -36,38 +36,15 @@ ALL_INNER = 0x0303030303030303  # eight such marks
 
 
 @step
-def is_empty(words):
-    """Are all of them 0?"""
-    found = words[0]
-    for i in range(1, len(words)):
-        found |= words[i]
-    return found == 0
-
-
-@kernel
-def pack_pairs(occludes, words, pairs, stride):
-    """Fill ``pairs`` from ``occludes`` uint8 (4, H, W); ``words``: the same memory as uint64."""
-    height, width = occludes.shape[1:]
-    plane = height * width
-    flat = occludes.reshape(4 * plane)
-    offsets = (-1, 1, -stride, stride)
-    pairs[:] = 0
-    i = 0
-    while i < 4 * plane:
-        whole = i % BLOCK == 0 and i + BLOCK <= 8 * words.size
-        if whole and is_empty(words[i >> 3 : (i + BLOCK) >> 3]):
-            i += BLOCK
-            continue
-        if i & 7 == 0 and i >> 3 < words.size and words[i >> 3] == 0:
-            i += 8
-            continue
-        if flat[i]:
-            d = i // plane
-            y = (i - d * plane) // width
-            p = (y + 1) * stride + 1 + (i - d * plane) - y * width
-            pairs[p] |= 1 << d
-            pairs[p + offsets[d]] |= 16 << (d ^ 1)
-        i += 1
+def fill(stretch, value):
+    """Set a stretch of an array to ``value``; memory that has it already is only read."""
+    found = 0
+    for i in range(len(stretch)):
+        found |= stretch[i] ^ value
+    if found == 0:
+        return
+    for i in range(len(stretch)):
+        stretch[i] = value
 
 
 @inlined
@@ -86,6 +63,21 @@ def around(array, start, end, stride):
         array[start - stride : end - stride],
         array[start + stride : end + stride],
     )
+
+
+@kernel
+def pack_pairs(places, shape, stride, pairs):
+    """Fill ``pairs`` from the places of :attr:`occ_order.crf.energy.Problem.pairs`."""
+    height, width = shape
+    plane = height * width
+    offsets = (-1, 1, -stride, stride)
+    fill(pairs, 0)
+    for i in places:
+        d = i // plane
+        y = (i - d * plane) // width
+        p = (y + 1) * stride + 1 + (i - d * plane) - y * width
+        pairs[p] |= 1 << d
+        pairs[p + offsets[d]] |= 16 << (d ^ 1)
 
 
 @inlined
@@ -143,18 +135,6 @@ def start_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs):
         bits |= (capacity(-step, code >> d & 1, weights) > 0) << (4 + d)
     arcs[p] = bits
     return cost
-
-
-@step
-def fill(stretch, value):
-    """Set a stretch of an array to ``value``; memory that has it already is only read."""
-    found = 0
-    for i in range(len(stretch)):
-        found |= stretch[i] ^ value
-    if found == 0:
-        return
-    for i in range(len(stretch)):
-        stretch[i] = value
 
 
 @step

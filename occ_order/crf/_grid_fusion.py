@@ -28,16 +28,8 @@ def step_cost(step, front, behind, weights):
 
 @inlined
 def fuse_pair(p, q, d, old_p, old_q, new_p, new_q, code, weights, inc, arcs, excess):
-    """Arcs and costs of one pair of the fusion; q is p's neighbour in direction d."""
-    if old_p == new_p and old_q == new_q:
-        return
+    """Arcs and costs of one ordered pair of the fusion; q is p's neighbour in direction d."""
     front, behind = code >> d & 1, code >> (4 + d) & 1
-    if old_p == old_q and new_p == new_q and not (front or behind):
-        inc[d, p] = inc[d ^ 1, q] = weights[0]
-        if weights[0]:
-            arcs[p] |= 17 << d
-            arcs[q] |= 17 << (d ^ 1)
-        return
     neither = step_cost(old_p - old_q, front, behind, weights)
     p_alone = step_cost(new_p - old_q, front, behind, weights) - neither
     q_alone = step_cost(old_p - new_q, front, behind, weights) - neither
@@ -70,50 +62,48 @@ def fuse_pair(p, q, d, old_p, old_q, new_p, new_q, code, weights, inc, arcs, exc
 
 
 @step
-def mark_fusion(label, right, below, new, new_right, new_below, pairs, marks):
-    """Mark pixels whose pair to the right or below changes, unless it is plain.
-
-    It is plain where two equal labels become two equal labels and there is no order.
-
-    Returns:
-        Whether anything changes here, to the right or below.
-    """
-    anything = np.int32(0)
-    for i in range(len(marks)):
-        change = np.int32(label[i] ^ new[i])
-        either = np.int32(change | (right[i] ^ new_right[i]))
-        special = np.int32((label[i] ^ right[i]) | (new[i] ^ new_right[i]) | pairs[i])
-        found = (either != np.int32(0)) & (special != np.int32(0))
-        anything = np.int32(anything | either)
-        either = np.int32(change | (below[i] ^ new_below[i]))
-        special = np.int32((label[i] ^ below[i]) | (new[i] ^ new_below[i]) | pairs[i])
-        marks[i] = found | ((either != np.int32(0)) & (special != np.int32(0)))
-        anything = np.int32(anything | either)
-    return anything != 0
+def any_change(label, left, right, above, below, new, new_left, new_right, new_above, new_below):
+    """Does a label of a stretch change, or one beside it?"""
+    found = np.int32(0)
+    for i in range(len(label)):
+        found = np.int32(found | (label[i] ^ new[i]) | (left[i] ^ new_left[i]))
+        found = np.int32(found | (right[i] ^ new_right[i]) | (above[i] ^ new_above[i]))
+        found = np.int32(found | (below[i] ^ new_below[i]))
+    return found != np.int32(0)
 
 
 @step
-def open_plain(
-    label, left, right, above, below, new, new_left, new_right, new_above, new_below, pairs, arcs
-):
-    """Set ``arcs`` of a stretch: open both ways in plain pairs that change, closed elsewhere."""
-    for i in range(len(arcs)):
-        changes = label[i] != new[i]
-        plain = np.int32((label[i] ^ left[i]) | (new[i] ^ new_left[i]) | (pairs[i] & 17)) == 0
-        bits = np.uint8(changes & plain) * np.uint8(17)
-        plain = np.int32((label[i] ^ right[i]) | (new[i] ^ new_right[i]) | (pairs[i] & 34)) == 0
-        bits |= np.uint8(changes & plain) * np.uint8(34)
-        plain = np.int32((label[i] ^ above[i]) | (new[i] ^ new_above[i]) | (pairs[i] & 68)) == 0
-        bits |= np.uint8(changes & plain) * np.uint8(68)
-        plain = np.int32((label[i] ^ below[i]) | (new[i] ^ new_below[i]) | (pairs[i] & 136)) == 0
-        arcs[i] = bits | np.uint8(changes & plain) * np.uint8(136)
-
-
-@step
-def set_change_costs(label, new, unary, excess):
+def start_fusion(label, new, unary, excess):
     """Set ``excess`` of a stretch to the cost of leaving 0, or less that of coming to it."""
     for i in range(len(excess)):
         excess[i] = unary[i] * np.int32(np.int32(new[i] > 0) - np.int32(label[i] > 0))
+
+
+@step
+def fuse_plain(label, new, other, other_new, pairs, d, half, inc, excess, arcs):
+    """Arcs and costs of a stretch from its pairs in direction d, but for the ordered ones.
+
+    :func:`fuse_pair` without order, where everything is a multiple of half the smoothness.
+    """
+    half = np.int32(half)
+    ordered, opens = np.uint8(17 << d), np.uint8(17 << d if half > 0 else 0)
+    for i in range(len(arcs)):
+        plain = np.int32(np.uint8(pairs[i] & ordered) == np.uint8(0))
+        alone, other_alone = np.int32(new[i] != other[i]), np.int32(label[i] != other_new[i])
+        both, neither = np.int32(new[i] != other_new[i]), np.int32(label[i] != other[i])
+        cost = np.int32(plain * np.int32(alone - other_alone + both - neither))
+        excess[i] += np.int32(half * cost)
+        slack = np.int32(plain * np.int32(alone + other_alone - both - neither))
+        slack = max(slack, np.int32(0))
+        inc[i] = np.int32(half * slack)
+        arcs[i] |= np.uint8(slack > np.int32(0)) * opens
+
+
+@step
+def mark_ordered(pairs, marks):
+    """Mark pixels with an order between them and the one to the right or below."""
+    for i in range(len(marks)):
+        marks[i] = pairs[i] & (17 << 1 | 17 << 3)
 
 
 @kernel
@@ -126,7 +116,6 @@ def initialise_fusion(
     :func:`._grid_arcs.initialise`.
     """
     height, width = unary.shape
-    smoothness = weights[0]
     count = 0
     for y in range(height):
         row = (y + 1) * stride + 1
@@ -135,22 +124,24 @@ def initialise_fusion(
             start, end = row + x, row + min(x + WIDE_BLOCK, width)
             old = around(labels, start, end, stride)
             new = around(proposal, start, end, stride)
-            here, found = pairs[start:end], marks[: end - start]
-            if not mark_fusion(old[0], old[2], old[4], new[0], new[2], new[4], here, found):
+            if not any_change(*old, *new):
                 fill(excess[start:end], 0)
                 continue
-            count = list_marks(found, words, start, places, count)
-            set_change_costs(old[0], new[0], unary[y, x : x + WIDE_BLOCK], excess[start:end])
-            if smoothness > 0:
-                for d in range(4):
-                    fill(inc[d, start:end], smoothness)
-                open_plain(*old, *new, here, arcs[start:end])
+            here, bits, costs = pairs[start:end], arcs[start:end], excess[start:end]
+            start_fusion(old[0], new[0], unary[y, x : x + WIDE_BLOCK], costs)
+            for d in range(4):
+                sides = (old[0], new[0], old[d + 1], new[d + 1])
+                fuse_plain(*sides, here, d, weights[0] // 2, inc[d, start:end], costs, bits)
+            mark_ordered(here, marks[: end - start])
+            count = list_marks(marks[: end - start], words, start, places, count)
     for k in range(count):
         p = places[k]
         for d, offset in ((1, 1), (3, stride)):
             q = beside(p, offset)
-            state = (pairs[p], weights, inc, arcs, excess)
-            fuse_pair(p, q, d, labels[p], labels[q], proposal[p], proposal[q], *state)
+            changes = labels[p] != proposal[p] or labels[q] != proposal[q]
+            if changes and pairs[p] & (17 << d):
+                state = (pairs[p], weights, inc, arcs, excess)
+                fuse_pair(p, q, d, labels[p], labels[q], proposal[p], proposal[q], *state)
 
 
 @inlined

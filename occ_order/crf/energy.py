@@ -23,6 +23,7 @@ but larger than every energy that a feasible labelling can have, so no answer de
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -51,6 +52,15 @@ class Problem:
     occludes: np.ndarray
     smoothness: int
     occlusion: int
+
+    @cached_property
+    def pairs(self) -> np.ndarray:
+        """int64 (P,), where ``occludes``, flattened, is set."""
+        flat = np.ascontiguousarray(self.occludes).view(np.uint8).reshape(-1)
+        words = flat[: flat.size // 8 * 8].view(np.uint64)  # nearly all 0: skipped by eights
+        places = np.flatnonzero(words != 0)[:, None] * 8 + np.arange(8)
+        rest = np.arange(8 * words.size, flat.size)
+        return np.concatenate([part[flat[part] != 0] for part in (places.reshape(-1), rest)])
 
 
 def make_problem(
@@ -210,13 +220,6 @@ def occlusion_pairs(occludes: np.ndarray, axis: int) -> tuple[np.ndarray, np.nda
     if axis == 1:
         return occludes[1, :, :-1], occludes[0, :, 1:]
     return occludes[3, :-1, :], occludes[2, 1:, :]
-
-
-def bytes_and_words(occludes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 (4, H, W), and all but its last few bytes as uint64: zeros are skipped by eights."""
-    planes = np.ascontiguousarray(occludes).view(np.uint8)
-    flat = planes.reshape(-1)
-    return planes, flat[: flat.size // 8 * 8].view(np.uint64)
 
 
 def pair_counts(labels: np.ndarray, occludes: np.ndarray) -> tuple[int, int, int]:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from occ_order.crf._compile import COMPILED
-from occ_order.crf.energy import SCALE, Problem, bytes_and_words, check_labels
+from occ_order.crf.energy import SCALE, Problem, check_labels
 from occ_order.crf.moves import BOUNDS
 
 # Label of the pad pixels: more than one away from every label, so that no arc leads to them.
@@ -223,7 +223,7 @@ class GridJumps:
         self._costs = (problem.smoothness, problem.occlusion)
         self._workspace = work = _pool.borrow(self._unary.shape)
         weakref.finalize(self, _pool.give_back, work).atexit = False
-        _grid_arcs.pack_pairs(*bytes_and_words(problem.occludes), work.pairs, work.stride)
+        _grid_arcs.pack_pairs(problem.pairs, work.shape, work.stride, work.pairs)
         self._set_hard_weight()
         work.reset()
         work.image[...] = 0

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from occ_order.crf.energy import Problem, bytes_and_words
+from occ_order.crf.energy import Problem
 from occ_order.crf.instances import components
 
 
@@ -126,8 +126,7 @@ def take_where_feasible(problem: Problem, labels: np.ndarray, proposal: np.ndarr
     from occ_order.crf._component_kernels import revert_violations
 
     proposal = proposal.copy()
-    occludes, words = bytes_and_words(problem.occludes)
-    revert_violations(occludes, words, np.ascontiguousarray(labels), proposal)
+    revert_violations(problem.pairs, np.ascontiguousarray(labels), proposal)
     return proposal
 
 
