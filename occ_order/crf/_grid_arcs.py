@@ -179,29 +179,26 @@ def list_marks(marks, words, start, places, count):
     return count
 
 
-@kernel
-def initialise(
-    unary, stride, labels, pairs, weights, modular, inc, arcs, excess, marks, words, places
+@step
+def start_row(
+    y, unary, stride, labels, pairs, weights, modular, inc, arcs, excess, marks, words, places
 ):
-    """Arcs and costs of a jump from ``labels``, without any flow.
+    """Arcs and costs of row y in a jump from ``labels``, without any flow.
 
-    ``marks``, ``words`` (see :func:`list_marks`), ``places``: room for a row; for all pixels.
+    ``marks``, ``words`` (see :func:`list_marks`), ``places``: room for a row.
     """
-    height, width = unary.shape
+    width = unary.shape[1]
     offsets = (-1, 1, -stride, stride)
     smoothness = weights[0]
-    default = ALL_OPEN if smoothness > 0 else 0
-    count = 0
-    for y in range(height):
-        row = (y + 1) * stride + 1
-        end = row + width
-        for start in range(row, end, WIDE_BLOCK):
-            for d in range(4):
-                fill(inc[d, start : min(start + WIDE_BLOCK, end)], smoothness)
-        fill(arcs[row:end], default)
-        start_costs(labels[row:end], unary[y], excess[row:end])
-        mark_changes(*around(labels, row, end, stride), pairs[row:end], marks[:width])
-        count = list_marks(marks[:width], words, row, places, count)
+    row = (y + 1) * stride + 1
+    end = row + width
+    for start in range(row, end, WIDE_BLOCK):
+        for d in range(4):
+            fill(inc[d, start : min(start + WIDE_BLOCK, end)], smoothness)
+    fill(arcs[row:end], ALL_OPEN if smoothness > 0 else 0)
+    start_costs(labels[row:end], unary[y], excess[row:end])
+    mark_changes(*around(labels, row, end, stride), pairs[row:end], marks[:width])
+    count = list_marks(marks[:width], words, row, places, 0)
     for k in range(count):
         p = places[k]
         excess[p] += start_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs)
@@ -494,7 +491,7 @@ def relabel(
 
     Args:
         labels, new: int32, flat with pads.
-        marks, words, places: as for :func:`initialise`.
+        marks, words: as for :func:`start_row`; places: room for all pixels.
     """
     height, width = unary.shape
     offsets = (-1, 1, -stride, stride)

@@ -113,7 +113,7 @@ def initialise_fusion(
     """Arcs and costs of a fusion (:func:`occ_order.crf.moves.fusion_problem`), without flow.
 
     Labels of both are flat with pads, which cost nothing. ``marks``, ``words``, ``places``: as for
-    :func:`._grid_arcs.initialise`.
+    :func:`._grid_arcs.relabel`.
     """
     height, width = unary.shape
     count = 0

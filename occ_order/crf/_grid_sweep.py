@@ -6,7 +6,7 @@ Layout: :mod:`._grid_arcs`.
 from __future__ import annotations
 
 from occ_order.crf._compile import inlined, kernel, step
-from occ_order.crf._grid_arcs import BLOCK, beside, note_arc
+from occ_order.crf._grid_arcs import BLOCK, beside, note_arc, start_row
 
 STRIP = 128  # columns swept together: their arcs and amounts fit a second-level cache
 
@@ -148,15 +148,36 @@ def sweep_strip(first, height, width, step, d, limit, inc, arcs, excess, wanted)
 
 
 @kernel
-def sweep(shape, stride, limit, inc, arcs, excess, wanted):
-    """Send flow along the rows, then along the columns."""
-    height, width = shape
+def initialise(
+    unary,
+    stride,
+    labels,
+    pairs,
+    weights,
+    modular,
+    inc,
+    arcs,
+    excess,
+    marks,
+    words,
+    places,
+    limit,
+    wanted,
+):
+    """Arcs, costs and flow of a jump from ``labels``: along the rows, then along the columns.
+
+    Args:
+        marks, words, places: see :func:`._grid_arcs.start_row`.
+        limit: see :func:`usable`; wanted: int32 or int64, room for all pixels and rows.
+    """
+    height, width = unary.shape
+    start = (unary, stride, labels, pairs, weights, modular, inc, arcs, excess)
     for y in range(height):
+        start_row(y, *start, marks, words, places)
         row = (y + 1) * stride + 1
-        if not has_demand(excess[row : row + width]):
-            continue
-        sweep_line(row, width, 1, 1, limit, inc, arcs, excess, wanted)
-        sweep_line(row + width - 1, width, -1, 0, limit, inc, arcs, excess, wanted)
+        if has_demand(excess[row : row + width]):
+            sweep_line(row, width, 1, 1, limit, inc, arcs, excess, wanted)
+            sweep_line(row + width - 1, width, -1, 0, limit, inc, arcs, excess, wanted)
     for x in range(0, width, STRIP):
         columns = min(STRIP, width - x)
         top = stride + 1 + x

@@ -434,19 +434,13 @@ class GridJumps:
 
     def _solve(self, bound: str) -> bool:
         """Maximum flow of the jump from the current labels; False on overflow."""
-        k, work = self._arcs, self._workspace
+        work = self._workspace
         flow = self._spare_flow(bound)
         modular = bound == "modular"
         if flow.bound is None:
-            state = (work.labels, work.pairs, self._weights)
-            places = work.spare
-            k.initialise(
-                self._unary, work.stride, *state, modular, *flow.arrays, *work.marked, places
-            )
+            self._initialise(flow, modular)
             flow.bound = bound
-            self._active = flow
-            self._sweep()
-        elif self._active is not flow:
+        if self._active is not flow:
             self._active = flow
             self._find_roots(1)
         if not modular:
@@ -463,12 +457,14 @@ class GridJumps:
             self._find_roots(1)
             budget = 2 * budget + 1
 
-    def _sweep(self) -> None:
-        """Send flow along lines, and find the demands that are left."""
-        work, flow = self._workspace, self._active
-        wanted = work.lost.view(np.int32)
-        self._sweeps.sweep(work.shape, work.stride, self._limit, *flow.arrays, wanted)
-        self._find_roots(1)
+    def _initialise(self, flow: _Flow, modular: bool) -> None:
+        """Set up a jump from the current labels, with flow along lines."""
+        work = self._workspace
+        state = (work.labels, work.pairs, self._weights, modular, *flow.arrays)
+        places, wanted = work.spare, work.lost.view(np.int32)
+        self._sweeps.initialise(
+            self._unary, work.stride, *state, *work.marked, places, self._limit, wanted
+        )
 
     def _find_roots(self, sign: int) -> None:
         work = self._workspace
