@@ -25,8 +25,8 @@ from benchmarking import geomean, in_turns, make_row
 
 from occ_order import crf
 from occ_order.crf.energy import make_problem, scaled_energy
-from occ_order.crf.grid import workspace_bytes
 from occ_order.crf.moves import jump_problem
+from occ_order.crf.workspace import workspace_bytes
 
 KINS_SIZE = (615, 2048)
 COCO_SIZE = (480, 640)

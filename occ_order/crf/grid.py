@@ -16,7 +16,6 @@ finds the same. What makes this one fast:
 
 from __future__ import annotations
 
-import threading
 import weakref
 from dataclasses import dataclass
 
@@ -25,152 +24,13 @@ import numpy as np
 from occ_order.crf._compile import COMPILED
 from occ_order.crf.energy import SCALE, Problem, check_labels
 from occ_order.crf.moves import BOUNDS
-
-# Label of the pad pixels: more than one away from every label, so that no arc leads to them.
-PAD_LABEL = -(2**30)
+from occ_order.crf.workspace import Flow, pool
 
 # In modular jumps, searches from the demands and from the supplies take turns. One gives up once it
 # has cut off this many times the pixels of the image from its trees, the next time twice as many:
 # which of them has less to repair is known only afterwards.
 PATIENCE = 1
 NO_LIMIT = 2**62
-
-
-class _Flow:
-    """Energy function and flow of the jumps with one bound (see :mod:`._grid_arcs`).
-
-    Attributes:
-        inc: int32 or int64 (4, size); arcs: uint8 (size,); excess: as ``inc``, (size,).
-        bound: of the jump that these belong to; None: none yet.
-    """
-
-    def __init__(self, size: int, dtype: type) -> None:
-        self.inc = np.zeros((4, size), dtype)
-        self.arcs = np.zeros(size, np.uint8)
-        self.excess = np.zeros(size, dtype)
-        self.bound: str | None = None
-
-    @property
-    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """``inc``, ``arcs`` and ``excess``."""
-        return self.inc, self.arcs, self.excess
-
-
-class _Workspace:
-    """Arrays of one image size, 79 bytes a pixel (see :mod:`._grid_arcs` for the layout).
-
-    Attributes:
-        shape: (H, W).
-        stride: distance of vertical neighbours; odd, lest columns compete for the same cache lines.
-        size: number of pixels, pads included.
-        flows: two, of which ``constant`` and ``modular`` jumps keep theirs as long as they can.
-    """
-
-    def __init__(self, shape: tuple[int, int]) -> None:
-        height, width = shape
-        self.shape = shape
-        self.stride = (width + 1) | 1
-        self.size = (height + 2) * self.stride + 1
-        self.labels = np.full(self.size, PAD_LABEL, np.int32)
-        self.pairs = np.zeros(self.size, np.uint8)
-        self.node = np.zeros(self.size, np.uint32)
-        self.chain = np.full(self.size, -1, np.int32)
-        self.pending = np.array([0, 0, 0, 0, 0, -1])
-        self.heads = np.empty(self.size + 3, np.int32)
-        self.queue = np.empty(self.size + 1, np.uint32)
-        self.spare = np.empty(self.size + 1, np.uint32)
-        self.waiting = np.empty(self.size + 1, np.uint32)
-        self.lost = np.empty(2 * self.size + 256, np.uint32)
-        self.marks = np.zeros(max(16, -(-width // 64)) * 64, np.uint8)  # whole blocks
-        self.set_type(np.int32)
-
-    def reset(self) -> None:
-        """Forget the flows; start the stamps in ``chain`` again before they leave 32 bits."""
-        for flow in self.flows:
-            flow.bound = None
-        if self.pending[-1] < -(2**30):
-            self.chain[:] = self.pending[-1] = -1
-
-    def set_type(self, dtype: type) -> None:
-        """Allocate the arrays that hold amounts of flow."""
-        self.flows = [_Flow(self.size, dtype) for _ in range(2)]
-
-    @property
-    def wide(self) -> bool:
-        """Are amounts of flow 64-bit?"""
-        return self.flows[0].inc.dtype == np.int64
-
-    @property
-    def nbytes(self) -> int:
-        """Size of all arrays."""
-        owners = (self, *self.flows)
-        arrays = [array for owner in owners for array in vars(owner).values()]
-        return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
-
-    @property
-    def marked(self) -> tuple[np.ndarray, np.ndarray]:
-        """``marks``, and the same memory as int64 (see :func:`._grid_arcs.list_marks`)."""
-        return self.marks, self.marks.view(np.int64)
-
-    @property
-    def image(self) -> np.ndarray:
-        """View int32 (H, W) of the labels without the pads."""
-        return self._rows(self.labels)[:, 1 : self.shape[1] + 1]
-
-    @property
-    def proposal(self) -> np.ndarray:
-        """Other labels, flat with pads, in the memory of ``lost``: until the next flow only."""
-        return self.lost.view(np.int32)[: self.size]
-
-    def propose(self, labels: np.ndarray) -> np.ndarray:
-        """Write ``labels`` int32 (H, W) to :attr:`proposal`."""
-        flat = self.proposal
-        flat[: self.stride] = flat[self.size - self.stride - 1 :] = PAD_LABEL
-        rows = self._rows(flat)
-        rows[:, 0] = rows[:, self.shape[1] + 1 :] = PAD_LABEL
-        rows[:, 1 : self.shape[1] + 1] = labels
-        return flat
-
-    def _rows(self, flat: np.ndarray) -> np.ndarray:
-        height = self.shape[0]
-        return flat[self.stride : self.stride * (height + 1)].reshape(height, self.stride)
-
-
-class _Pool:
-    """Keeps the last workspaces: touching fresh memory takes as long as a small solve."""
-
-    KEPT = 2  # as many threads find one
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()  # the collector may return a workspace at any time
-        self._idle: list[_Workspace] = []
-
-    def borrow(self, shape: tuple[int, int]) -> _Workspace:
-        with self._lock:
-            fitting = [work for work in self._idle if work.shape == shape and not work.wide]
-            self._idle = fitting[1:]
-        return fitting[0] if fitting else _Workspace(shape)
-
-    def give_back(self, workspace: _Workspace) -> None:
-        with self._lock:
-            self._idle = [workspace, *self._idle][: self.KEPT]
-
-    def clear(self) -> None:
-        with self._lock:
-            self._idle = []
-
-
-_pool = _Pool()
-
-
-def workspace_bytes(shape: tuple[int, int]) -> int:
-    """Size of the solver's arrays for an image (H, W); the input and the answer come on top."""
-    return _Workspace(shape).nbytes
-
-
-def release_memory() -> None:
-    """Free the arrays kept for the next image of the same size."""
-    _pool.clear()
 
 
 @dataclass
@@ -221,13 +81,13 @@ class GridJumps:
         self._fusion, self._sweeps = _grid_fusion, _grid_sweep
         self._unary = np.ascontiguousarray(problem.unary, np.int32)
         self._costs = (problem.smoothness, problem.occlusion)
-        self._workspace = work = _pool.borrow(self._unary.shape)
-        weakref.finalize(self, _pool.give_back, work).atexit = False
+        self._workspace = work = pool.borrow(self._unary.shape)
+        weakref.finalize(self, pool.give_back, work).atexit = False
         _grid_arcs.pack_pairs(problem.pairs, work.shape, work.stride, work.pairs)
         self._set_hard_weight()
         work.reset()
         work.image[...] = 0
-        self._active: _Flow | None = None  # the flow that ``node`` and the roots belong to
+        self._active: Flow | None = None  # the flow that ``node`` and the roots belong to
         self._num_growing = self._num_roots = 0
         self._ahead: _Ahead | None = None
 
@@ -424,7 +284,7 @@ class GridJumps:
         self._set_hard_weight()
         self._active = None
 
-    def _spare_flow(self, bound: str) -> _Flow:
+    def _spare_flow(self, bound: str) -> Flow:
         """The flow of ``bound``, or else one that may be given up for it."""
         first, second = self._workspace.flows
         for flow in (first, second):
@@ -457,7 +317,7 @@ class GridJumps:
             self._find_roots(1)
             budget = 2 * budget + 1
 
-    def _initialise(self, flow: _Flow, modular: bool) -> None:
+    def _initialise(self, flow: Flow, modular: bool) -> None:
         """Set up a jump from the current labels, with flow along lines."""
         work = self._workspace
         state = (work.labels, work.pairs, self._weights, modular, *flow.arrays)

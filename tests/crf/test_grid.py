@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from occ_order.crf import grid
 from occ_order.crf.energy import MAX_WEIGHT, SCALE, make_problem, scaled_energy
-from occ_order.crf.grid import GridJumps, release_memory
+from occ_order.crf.grid import GridJumps
 from occ_order.crf.maxflow import PyMaxflowJumps
+from occ_order.crf.workspace import release_memory
 from occ_order.targets.oriented_boundary import OFFSETS
 
 WEIGHTS = ((20, 100), (40, 100), (80, 100), (0, 100), (100, 0), (0, 0), (0.5, 0.3), (1, 3))
