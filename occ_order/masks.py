@@ -199,26 +199,34 @@ def bordering(mask_a: np.ndarray, mask_b: np.ndarray) -> bool:
     return bool(bordering_pairs(np.stack([mask_a, mask_b]))[0, 1])
 
 
-def bordering_pairs(masks: np.ndarray) -> np.ndarray:
-    """:func:`bordering` for all pairs of N masks at once.
+def bordering_pairs(masks: np.ndarray, *, gap: int = 0) -> np.ndarray:
+    """:func:`bordering` for all pairs of N masks at once, also across a narrow gap.
 
     Disjoint masks, as modal masks are, become one map of ids whose neighbours are read off; others
     are compared pair by pair, and only those whose boxes touch.
 
     Args:
         masks: (N, H, W), nonzero = inside; they may overlap.
+        gap: most pixels that may lie between the two, in steps from 4-neighbour to 4-neighbour:
+            the same as dilating one mask ``gap + 1`` times by the 3 x 3 cross and asking for a
+            common pixel. What lies between does not matter.
 
     Returns:
         bool (N, N), symmetric, diagonal False; (0, 0) for no masks.
+
+    Raises:
+        ValueError: ``gap`` is negative.
     """
+    if gap < 0:
+        raise ValueError(f"gap must be at least 0, got {gap}")
     masks = as_bool(masks, 3)
     boxes = _boxes(masks)
     ids = np.zeros(masks.shape[1:], np.int32)
     for k, (x0, y0, x1, y1) in enumerate(boxes):
         ids[y0:y1, x0:x1][masks[k, y0:y1, x0:x1]] = k + 1
-    if np.count_nonzero(ids) == np.count_nonzero(masks):
-        return _neighbours(ids, len(masks))
-    return _bordering_overlapping(masks, boxes)
+    if np.count_nonzero(ids) != np.count_nonzero(masks):
+        return _bordering_overlapping(masks, boxes, gap + 1)
+    return _neighbours(ids, len(masks)) if gap == 0 else _within(ids, masks, boxes, gap + 1)
 
 
 def _neighbours(ids: np.ndarray, num: int) -> np.ndarray:
@@ -230,21 +238,38 @@ def _neighbours(ids: np.ndarray, num: int) -> np.ndarray:
     return (table | table.T)[1:, 1:]
 
 
-def _bordering_overlapping(masks: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """:func:`bordering_pairs` of masks that may share pixels, pair by pair of touching boxes."""
+def _within(ids: np.ndarray, masks: np.ndarray, boxes: np.ndarray, steps: int) -> np.ndarray:
+    """bool (N, N): which of the disjoint masks of a map of ids are at most ``steps`` apart."""
+    table = np.zeros((len(masks), len(masks) + 1), dtype=bool)
+    for k, (x0, y0, x1, y1) in enumerate(boxes):
+        if x1 > x0:
+            around = _grown_box(x0, y0, x1, y1, steps)
+            mask = masks[k][around]
+            table[k, ids[around][_dilate(mask, steps) & ~mask]] = True
+    return table[:, 1:]
+
+
+def _bordering_overlapping(masks: np.ndarray, boxes: np.ndarray, steps: int) -> np.ndarray:
+    """:func:`bordering_pairs` of masks that may share pixels, pair by pair of near boxes."""
     result = np.zeros((len(masks), len(masks)), dtype=bool)
-    x0, y0, x1, y1 = boxes.T
-    for i in np.flatnonzero(x1 > x0):
-        # The box of i grown by the one pixel that the dilation may reach.
-        left, top = max(x0[i] - 1, 0), max(y0[i] - 1, 0)
-        grown = _dilate(masks[i, top : y1[i] + 1, left : x1[i] + 1])
-        near = (x0 <= x1[i]) & (x1 >= x0[i]) & (y0 <= y1[i]) & (y1 >= y0[i]) & (x1 > x0)
+    filled = boxes[:, 2] > boxes[:, 0]
+    for i in np.flatnonzero(filled):
+        around = _grown_box(*boxes[i], steps)
+        grown = _dilate(masks[i][around], steps)
+        top, left = around[0].start, around[1].start
+        low = np.maximum(boxes[:, :2], (left, top))
+        high = np.minimum(boxes[:, 2:], (left + grown.shape[1], top + grown.shape[0]))
+        near = filled & (high > low).all(axis=1)
         for j in np.flatnonzero(near[i + 1 :]) + i + 1:
-            xa, ya = max(left, x0[j]), max(top, y0[j])
-            xb, yb = min(x1[i] + 1, x1[j]), min(y1[i] + 1, y1[j])
+            (xa, ya), (xb, yb) = low[j], high[j]
             part = grown[ya - top : yb - top, xa - left : xb - left]
             result[i, j] = result[j, i] = bool((part & masks[j, ya:yb, xa:xb]).any())
     return result
+
+
+def _grown_box(x0: int, y0: int, x1: int, y1: int, steps: int) -> tuple[slice, slice]:
+    """Rows and columns of a box with a rim of ``steps`` pixels, cut off at the top left corner."""
+    return slice(max(y0 - steps, 0), y1 + steps), slice(max(x0 - steps, 0), x1 + steps)
 
 
 def overlap_areas(
@@ -334,8 +359,11 @@ def _boxes(masks: np.ndarray) -> np.ndarray:
     return boxes
 
 
-def _dilate(mask: np.ndarray) -> np.ndarray:
-    """bool (H, W) dilated once by the 3 x 3 cross, cut off at the border."""
+def _dilate(mask: np.ndarray, steps: int = 1) -> np.ndarray:
+    """bool (H, W) dilated ``steps`` times by the 3 x 3 cross, cut off at the border."""
+    if steps > 1:  # one pass however many steps
+        outside = (~mask).view(np.uint8)
+        return cv2.distanceTransform(outside, cv2.DIST_L1, 3) <= steps
     out = mask.copy()
     out[1:] |= mask[:-1]
     out[:-1] |= mask[1:]

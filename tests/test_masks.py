@@ -364,3 +364,34 @@ def test_disjoint_and_overlapping_masks_border_by_the_same_rule(seed):
     # A copy of a mask overlaps it and nothing else, which sends the others down the other path.
     copied = np.concatenate([disjoint, disjoint[:1]])
     assert np.array_equal(masks.bordering_pairs(disjoint), masks.bordering_pairs(copied)[:5, :5])
+
+
+@pytest.mark.parametrize("gap", [0, 1, 3])
+@given(stack=STACKS)
+@settings(max_examples=60)
+def test_pairs_across_a_gap_agree_with_repeated_dilation(gap, stack):
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    expected = np.zeros((len(stack), len(stack)), bool)
+    for i, mask in enumerate(stack):
+        grown = cv2.dilate(mask.astype(np.uint8), cross, iterations=gap + 1) > 0
+        for j, other in enumerate(stack):
+            expected[i, j] = i != j and bool((grown & other).any())
+    assert np.array_equal(masks.bordering_pairs(stack, gap=gap), expected)
+    # The same of disjoint masks, which are compared in another way.
+    first = np.cumsum(stack, axis=0) == 1
+    disjoint = stack & first
+    wide = [[bool(i != j and _apart(a, b) <= gap + 1) for j, b in enumerate(disjoint)]
+            for i, a in enumerate(disjoint)]  # fmt: skip
+    found = masks.bordering_pairs(disjoint, gap=gap)
+    assert found.tolist() == wide
+
+
+def _apart(a, b):
+    """Fewest steps between two masks."""
+    steps = np.abs(np.argwhere(a)[:, None] - np.argwhere(b)[None]).sum(axis=-1)
+    return steps.min() if steps.size else np.inf
+
+
+def test_a_negative_gap_is_refused():
+    with pytest.raises(ValueError, match="gap must be at least 0, got -1"):
+        masks.bordering_pairs(np.zeros((2, 3, 3), bool), gap=-1)

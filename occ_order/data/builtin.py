@@ -1,7 +1,8 @@
 """Registers the data sets with Detectron2, below `$DETECTRON2_DATASETS` (default: `./datasets`).
 
 Importing this module registers every name that datasets/README.md lists; files are opened when a
-data set is first asked for. The `register_*` functions do the same for a user's own files:
+data set is first asked for. Photographs with measured order are below `$OCC_ORDER_PHOTOS` instead.
+The `register_*` functions do the same for a user's own files:
 
     from occ_order.data.builtin import register_cocoa
     register_cocoa("my_photographs", "my.json", "my_images")
@@ -16,6 +17,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -39,6 +41,20 @@ KINS_2019_CLASSES: Categories = [{"id": k, "name": v} for k, v in _KINS_NAMES.it
 KINS_2020_CLASSES: Categories = [
     {"id": k, "name": v} for k, v in sorted({**_KINS_NAMES, 3: "rider"}.items())
 ]
+
+PHOTOS = "OCC_ORDER_PHOTOS"
+"""Environment variable that names the folder of photographs with measured order."""
+
+PHOTO_SOURCES = (
+    "balloon",
+    "coco_small",
+    "cutouts",
+    "fruitsnuts",
+    "nyuv2",
+    "pennfudan",
+    "voc2007",
+    "ycbv10",
+)
 
 # What each of our names was registered with; Detectron2's catalog keeps only functions.
 _registered: dict[str, dict[str, Any]] = {}
@@ -203,6 +219,37 @@ def register_kitti_depth(
     )
 
 
+def register_photos(
+    name: str,
+    json_file: str | os.PathLike,
+    image_root: str | os.PathLike,
+    *,
+    split: str | None = None,
+) -> None:
+    """Registers one source of photographs with measured order.
+
+    Args:
+        name: name of the data set.
+        json_file: its `annotations.json`, see `occ_order.data.datasets.photos`.
+        image_root: folder that its file names are relative to. Both paths may begin with a variable
+            ("$OCC_ORDER_PHOTOS/..."), which is looked up when the data set is asked for.
+        split: "train", "val", or None for both.
+
+    Raises:
+        ValueError: the name is already registered with other arguments.
+    """
+    _register(
+        name,
+        "photos",
+        datasets.load_photos,
+        (json_file, image_root),
+        options={"split": split},
+        category_file=json_file,
+        read_categories=datasets.read_photo_categories,
+        metadata={"json_file": json_file},
+    )
+
+
 def _register(
     name: str,
     format: str,
@@ -213,8 +260,9 @@ def _register(
     options: dict[str, Any] | None = None,
     categories: Categories | None = None,
     category_file: str | os.PathLike | None = None,
+    read_categories: Callable[[str], Categories] = datasets.read_categories,
 ) -> None:
-    places = tuple(os.path.abspath(os.fspath(path)) for path in paths)
+    places = tuple(_absolute(path) for path in paths)
     arguments = {
         "format": format,
         "paths": places,
@@ -232,25 +280,49 @@ def _register(
         )
 
     def load() -> list[dict[str, Any]]:
-        for path in places[:-1]:
+        found = _expanded(name, places)
+        for path in found[:-1]:
             if not os.path.isfile(path):
+                variable = PHOTOS if format == "photos" else "DETECTRON2_DATASETS"
                 raise FileNotFoundError(
                     f"data set {name!r}: no file {path}; datasets/README.md says what belongs "
-                    f"there (DETECTRON2_DATASETS is {os.getenv('DETECTRON2_DATASETS', 'not set')})"
+                    f"there ({variable} is {os.getenv(variable, 'not set')})"
                 )
-        records = reader(*places, **arguments["options"])
+        records = reader(*found, **arguments["options"])
         if category_file is None and categories is None:
             return [{**record, "image_id": k} for k, record in enumerate(records)]
-        chosen = categories or datasets.read_categories(category_file)
+        chosen = categories or read_categories(_expanded(name, (_absolute(category_file),))[0])
         return _for_detectron2(name, records, chosen)
 
     DatasetCatalog.register(name, load)
     entry = MetadataCatalog.get(name)
-    paths_as_text = {key: os.path.abspath(os.fspath(path)) for key, path in metadata.items()}
+    paths_as_text = {key: _absolute(path) for key, path in metadata.items()}
     entry.set(evaluator_type=format, image_root=places[-1], **paths_as_text)
     if categories is not None:
         _set_categories(name, categories)
     _registered[name] = arguments
+
+
+def _absolute(path: str | os.PathLike) -> str:
+    """The absolute path; one that begins with a variable stays as it is."""
+    path = os.fspath(path)
+    return path if path.startswith("$") else os.path.abspath(path)
+
+
+def _expanded(name: str, places: tuple[str, ...]) -> tuple[str, ...]:
+    """Paths with the variables that they begin with looked up.
+
+    Raises:
+        FileNotFoundError: a variable is not set.
+    """
+    for path in places:
+        variable = path.split("/")[0].removeprefix("$")
+        if path.startswith("$") and not os.getenv(variable):
+            raise FileNotFoundError(
+                f"data set {name!r}: {variable} is not set; it names the folder that holds this "
+                "data set (datasets/README.md)"
+            )
+    return tuple(os.path.abspath(os.path.expandvars(p)) if p[0] == "$" else p for p in places)
 
 
 def _described(arguments: dict[str, Any]) -> str:
@@ -310,11 +382,12 @@ def validation_arguments(name: str) -> dict[str, Any]:
             f"the data sets are {', '.join(sorted(_registered))}"
         )
     entry = _registered[name]
+    places = _expanded(name, entry["paths"])
     return {
-        "path": entry["paths"][0],
+        "path": places[0],
         "format": entry["format"],
-        "images": entry["paths"][-1],
-        "instances": entry["paths"][1] if entry["format"] == "instaorder" else None,
+        "images": places[-1],
+        "instances": places[1] if entry["format"] == "instaorder" else None,
         "options": entry["options"],
     }
 
@@ -376,7 +449,7 @@ def _builtin(root: str) -> list[tuple[str, Callable[..., None], dict[str, Any]]]
         entries.append((f"cocoa_cls_{split}", register_coco_amodal, arguments))
     for more in (_builtin_kins, _builtin_d2sa, _builtin_depth, _scenes):
         entries += more(under)
-    return entries
+    return entries + _photos()
 
 
 def _builtin_kins(under: Callable[..., str]) -> list[tuple[str, Callable[..., None], dict]]:
@@ -423,6 +496,27 @@ def _builtin_depth(under: Callable[..., str]) -> list[tuple[str, Callable[..., N
     diw = {"csv_file": under("diw", "DIW_Annotations", "DIW_test.csv"), "image_root": under("diw")}
     kitti = {"list_file": under("kitti", "eigen_test_files_with_gt.txt"), "root": under("kitti")}
     return [("diw_test", register_diw, diw), ("kitti_eigen_test", register_kitti_depth, kitti)]
+
+
+def _photos() -> list[tuple[str, Callable[..., None], dict]]:
+    """The known sources, whether they are there or not, and others that are."""
+    folder, root = f"${PHOTOS}", os.getenv(PHOTOS)
+    sources = {*PHOTO_SOURCES}
+    if root:
+        sources |= {path.parent.name for path in Path(root).glob("*/annotations.json")}
+    return [
+        (
+            f"photos_{source}_{split}",
+            register_photos,
+            {
+                "json_file": f"{folder}/{source}/annotations.json",
+                "image_root": f"{folder}/{source}",
+                "split": split,
+            },
+        )
+        for source in sorted(sources)
+        for split in ("train", "val")
+    ]
 
 
 def _scenes(under: Callable[..., str]) -> list[tuple[str, Callable[..., None], dict]]:

@@ -33,6 +33,7 @@ DEFAULT_EVALUATORS: dict[str, tuple[str, ...]] = {
     "cocoa": ("OrderResults",),
     "cocoa_cls": ("OrderResults",),
     "kins": ("OrderResults",),
+    "photos": ("OrderResults",),
     "diw": ("DIWEvaluator",),
     "kitti_depth": ("KITTIDepthEvaluator",),
 }

@@ -195,6 +195,7 @@ def DisparityEvaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> Data
     """
     kinds = {
         "instaorder": (GivenMaskOrder, DisparityOrderEvaluator),
+        "photos": (GivenMaskOrder, DisparityOrderEvaluator),
         "diw": (DIWEvaluator,),
         "kitti_depth": (KITTIDepthEvaluator,),
     }

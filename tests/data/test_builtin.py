@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -145,3 +147,41 @@ def test_validator_takes_names(tiny, write, name, capsys, tmp_path):
     assert "image 7: no such image file" in capsys.readouterr().out
     assert main(["no_such_name"]) == 2
     assert "neither a file nor a data set" in capsys.readouterr().err
+
+
+def test_photographs_are_looked_for_when_they_are_asked_for(name, tmp_path, monkeypatch):
+    monkeypatch.delenv("OCC_ORDER_PHOTOS", raising=False)
+    builtin.register_photos(
+        name, "$OCC_ORDER_PHOTOS/a/annotations.json", "$OCC_ORDER_PHOTOS/a", split="train"
+    )
+    for ask in (DatasetCatalog.get, builtin.validation_arguments):
+        with pytest.raises(FileNotFoundError, match=f"{name}.*OCC_ORDER_PHOTOS is not set"):
+            ask(name)
+    monkeypatch.setenv("OCC_ORDER_PHOTOS", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=f"{name}.*OCC_ORDER_PHOTOS is {tmp_path}"):
+        DatasetCatalog.get(name)
+    image = {"id": 1, "file": "1.png", "width": 3, "height": 2, "split": "train"}
+    instances = [
+        {"id": k, "image_id": 1, "category": word, "amodal": None, "modal": rle}
+        for k, word, rle in (
+            (5, "tray", {"size": [2, 3], "counts": [0, 2, 4]}),
+            (6, "cup", {"size": [2, 3], "counts": [2, 2, 2]}),
+        )
+    ]
+    content = {"images": [image], "instances": instances, "occlusion": [], "depth_order": []}
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "annotations.json").write_text(json.dumps(content))
+    record = DatasetCatalog.get(name)[0]
+    assert record["file_name"] == str(tmp_path / "a" / "1.png")
+    assert [one["category_id"] for one in record["annotations"]] == [1, 0]
+    assert isinstance(record["annotations"][0]["segmentation"]["counts"], str)
+    metadata = MetadataCatalog.get(name)
+    assert metadata.thing_classes == ["cup", "tray"]
+    assert metadata.evaluator_type == "photos"
+    assert builtin.validation_arguments(name)["options"] == {"split": "train"}
+
+
+def test_sources_of_photographs_have_names_before_they_are_there():
+    expected = {f"photos_{one}_{split}" for one in builtin.PHOTO_SOURCES for split in
+                ("train", "val")}  # fmt: skip
+    assert expected <= set(DatasetCatalog.list())

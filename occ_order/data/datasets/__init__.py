@@ -6,9 +6,11 @@ A record is Detectron2's standard dictionary of an image, extended by order matr
      "annotations": [{"id": int, "category_id": int, "bbox": [x0, y0, x1, y1],
                       "segmentation": MODAL mask (RLE or polygons), "iscrowd": 0,
                       "amodal_segmentation"?: RLE or polygons, "amodal_bbox"?: [x0, y0, x1, y1],
-                      "is_stuff"?: 0 or 1, "occlude_rate"?: float, "name"?: str}],
+                      "is_stuff"?: 0 or 1, "occlude_rate"?: float, "name"?: str,
+                      "complete"?: str}],
      "occlusion"?: int8 (N, N), "depth"?: int8 (N, N), "overlap"?: int8 (N, N),
-     "count"?: int16 (N, N)}
+     "count"?: int16 (N, N),
+     "depth_file_name"?: str, "depth_unit"?: float}
 
 Row and column k of every matrix belong to `annotations[k]`; the values are those of
 `occ_order.order.encoding`. What a data set does not have is absent from its records, never zero.
@@ -29,6 +31,7 @@ from occ_order.data.datasets.kitti_depth import (
     save_kitti_depth,
     write_depth_png,
 )
+from occ_order.data.datasets.photos import load_photos, read_depth, read_photo_categories
 
 __all__ = [
     "DataError",
@@ -38,8 +41,11 @@ __all__ = [
     "load_instaorder",
     "load_kins",
     "load_kitti_depth",
+    "load_photos",
     "read_categories",
+    "read_depth",
     "read_depth_png",
+    "read_photo_categories",
     "save_cocoa",
     "save_cocoa_cls",
     "save_diw",

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import numpy as np
+
 from occ_order.data.datasets.checks import DataError, show
 
 _DRIVE = re.compile(r"^[A-Za-z]:")
@@ -129,3 +131,33 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
     except (UnidentifiedImageError, OSError) as error:
         raise ValueError(f"not a readable image: {path} ({error})") from error
     return (height, width) if rotated else (width, height)
+
+
+def read_grey_png(path: str | os.PathLike, *, bits: tuple[int, ...]) -> np.ndarray:
+    """Reads a depth map that is stored as a grey picture.
+
+    Args:
+        path: the file.
+        bits: allowed bits per pixel, of 8 and 16.
+
+    Returns:
+        (H, W), the stored values.
+
+    Raises:
+        ValueError: names the file; it is missing, damaged, or another kind of picture.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            mode = image.mode
+            values = np.array(image)
+    except FileNotFoundError as error:
+        raise ValueError(f"no such depth map: {path}") from error
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"not a readable depth map: {path} ({error})") from error
+    found = 16 if mode.startswith("I") else {"L": 8}.get(mode)
+    if found not in bits:
+        wanted = " or ".join(f"{number}-bit" for number in bits)
+        raise ValueError(f"{path}: a depth map must be a {wanted} grey PNG, got mode {mode!r}")
+    return values

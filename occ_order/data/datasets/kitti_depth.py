@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 
 from occ_order.data.datasets.checks import Report, show
-from occ_order.data.datasets.files import atomic_writer, join_path, relative_name
+from occ_order.data.datasets.files import (
+    atomic_writer,
+    join_path,
+    read_grey_png,
+    relative_name,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -119,18 +124,7 @@ def read_depth_png(path: str | os.PathLike) -> np.ndarray:
     Raises:
         ValueError: names the file; it is missing, damaged, or not a 16-bit grey image.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            mode = image.mode
-            values = np.array(image)
-    except FileNotFoundError as error:
-        raise ValueError(f"no such depth map: {path}") from error
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"not a readable depth map: {path} ({error})") from error
-    if not mode.startswith("I"):
-        raise ValueError(f"{path}: a depth map must be a 16-bit grey PNG, got mode {mode!r}")
+    values = read_grey_png(path, bits=(16,))
     return (values / _SCALE).astype(np.float32)
 
 
