@@ -30,6 +30,7 @@ made with other parameters, or holding anything else, is refused.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 from typing import Any
@@ -37,6 +38,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from occ_order.data.write_composed import (
+    FORMATS,
+    composed_library,
+    composed_parameters,
+    is_composed,
+)
 from occ_order.data.write_scenes import make, make_scene, scene_parameters
 from occ_order.scenes import CLASSES, PLAIN, Scene
 from occ_order.scenes.statistics import summarize
@@ -73,6 +80,8 @@ def panel(scene: Scene) -> np.ndarray:
             bool
         )
         masks[outline & ~scene.modal[k]] = 255
+    if scene.disparity is None:
+        return np.concatenate([scene.image, order_picture(scene, masks)], axis=1)
     hidden = np.maximum(scene.levels, 0).max(axis=0, initial=0)
     covered = scene.amodal.any(axis=0)
     levels = np.where(covered, 60 + 60 * np.minimum(hidden, 3), 0).astype(np.uint8)
@@ -80,6 +89,37 @@ def panel(scene: Scene) -> np.ndarray:
     grey = ((scene.disparity - low) / max(high - low, 1e-6) * 255).astype(np.uint8)
     maps = [cv2.applyColorMap(m, cv2.COLORMAP_MAGMA)[..., ::-1] for m in (levels, grey)]
     return np.concatenate([scene.image, masks, *maps], axis=1)
+
+
+def order_picture(scene: Scene, masks: np.ndarray) -> np.ndarray:
+    """Outlines on the photograph, and an arrow from each occluder to what it occludes.
+
+    Regions such as walls are left out; arrows to instances whose amodal mask is known are white,
+    others yellow, those of bidirectional pairs red.
+
+    Args:
+        scene: a composed photograph.
+        masks: uint8 (H, W, 3), its instances in colours.
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+    """
+    picture = cv2.addWeighted(scene.image, 0.6, masks, 0.4, 0.0)
+    for modal in scene.modal:
+        outlines, _ = cv2.findContours(
+            modal.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
+        )
+        cv2.drawContours(picture, outlines, -1, (255, 255, 255), 1)
+    middles = [np.argwhere(m)[:, ::-1].mean(axis=0).round().astype(int) for m in scene.modal]
+    for i, j in np.argwhere(scene.occlusion == 1):
+        if scene.stuff[i] or scene.stuff[j]:
+            continue
+        colour = (255, 255, 255) if scene.amodal_known[j] else (255, 230, 0)
+        if scene.occlusion[j, i] == 1:
+            colour = (255, 40, 40)
+        ends = [tuple(int(v) for v in middles[k]) for k in (i, j)]
+        cv2.arrowedLine(picture, *ends, colour, 1, cv2.LINE_AA, tipLength=0.12)
+    return picture
 
 
 def contact_sheet(scenes: list[Scene], *, columns: int = 2) -> np.ndarray:
@@ -114,6 +154,18 @@ def parameters_of(args: argparse.Namespace) -> dict[str, Any]:
     """
     if args.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {args.workers}")
+    if args.compose_from:
+        return composed_parameters(
+            args.compose_from,
+            images=args.compose_images,
+            assume_whole=args.assume_whole,
+            train=args.train,
+            val=args.val,
+            seed=args.seed,
+            size=args.long_side,
+            jpeg=args.jpeg or 92,
+            formats=args.formats,
+        )
     if args.plain:
         args.instances, args.classes = list(PLAIN["num_instances"]), list(PLAIN["classes"])
         args.interlocked, args.texture = PLAIN["interlocked"], PLAIN["texture"]
@@ -171,6 +223,32 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--jpeg", type=int, metavar="QUALITY", help="JPEG pictures instead of PNG")
     result.add_argument("--workers", type=int, default=1, help="processes")
+    composed = result.add_argument_group("composed photographs")
+    composed.add_argument(
+        "--compose-from",
+        nargs="+",
+        metavar="PATH",
+        help="compose photographs from these, instead of drawing scenes: folders with an "
+        "annotations.json, folders of such folders, or COCO instances files",
+    )
+    composed.add_argument(
+        "--compose-images",
+        metavar="DIR",
+        help="folder of the photographs of COCO files (default: that of the file)",
+    )
+    composed.add_argument(
+        "--assume-whole",
+        action="store_true",
+        help="every object that touches no border is whole, so that it may get an amodal mask",
+    )
+    composed.add_argument("--long-side", type=int, default=480, help="longer side in pixels")
+    composed.add_argument(
+        "--formats",
+        nargs="+",
+        choices=FORMATS,
+        default=list(FORMATS),
+        help="annotation files to write (default: all); only photos has all instances and pairs",
+    )
     result.add_argument("--contact-sheet", metavar="FILE", help="write a sheet of training scenes")
     result.add_argument("--sheet-scenes", type=int, default=12, metavar="N")
     result.add_argument(
@@ -197,13 +275,17 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"make_scenes: {error}", file=sys.stderr)
         return 1
+    library = None
+    if is_composed(parameters) and (args.contact_sheet or args.statistics):
+        library = composed_library(parameters, "train")
+    make_one = functools.partial(make_scene, parameters, "train", library=library)
     if args.contact_sheet:
-        scenes = [make_scene(parameters, "train", k) for k in range(max(args.sheet_scenes, 1))]
+        scenes = [make_one(k) for k in range(max(args.sheet_scenes, 1))]
         if not cv2.imwrite(args.contact_sheet, contact_sheet(scenes)[..., ::-1]):
             print(f"make_scenes: cannot write {args.contact_sheet}", file=sys.stderr)
             return 1
     if args.statistics:
-        scenes = (make_scene(parameters, "train", k) for k in range(args.statistics))
+        scenes = (make_one(k) for k in range(args.statistics))
         print(json.dumps(summarize(scenes), indent=2))
     return 0
 

@@ -520,10 +520,10 @@ def _photos() -> list[tuple[str, Callable[..., None], dict]]:
 
 
 def _scenes(under: Callable[..., str]) -> list[tuple[str, Callable[..., None], dict]]:
-    """Generated scenes, with patterns and plain, and those of quick schedules."""
+    """Generated scenes (with patterns, plain, of quick schedules) and composed photographs."""
     return [
         entry
-        for name in ("scenes", "scenes_plain", "scenes_quick")
+        for name in ("scenes", "scenes_plain", "scenes_quick", "composed")
         for split in ("train", "val")
         for entry in _scenes_split(under(name), name, split)
     ]

@@ -12,7 +12,7 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,15 @@ from occ_order.data.datasets import (
     save_kitti_depth,
     write_depth_png,
 )
+from occ_order.data.write_composed import (
+    add_library,
+    composed_annotation_files,
+    is_composed,
+    library_of,
+    write_composed_annotations,
+)
 from occ_order.scenes import CLASSES, VERSION, Scene, draw_size, generate, scene_seed, to_record
+from occ_order.scenes.photographs import Library, compose
 
 SPLITS = ("train", "val")
 CATEGORIES = [{"id": k + 1, "name": name} for k, name in enumerate(CLASSES)]
@@ -88,9 +96,20 @@ def scene_parameters(
     return parameters
 
 
-def make_scene(parameters: dict[str, Any], split: str, index: int) -> Scene:
-    """Scene ``index`` (from 0) of a split; depends on nothing but its arguments."""
+def make_scene(
+    parameters: dict[str, Any], split: str, index: int, *, library: Library | None = None
+) -> Scene:
+    """Scene ``index`` (from 0) of a split; depends on nothing but its arguments.
+
+    Args:
+        parameters: of the data set.
+        split: "train" or "val".
+        index: number of the scene.
+        library: of the split, for composed photographs.
+    """
     seed = scene_seed(parameters["seed"], 2 * index + SPLITS.index(split))
+    if library is not None:
+        return compose(library, seed, size=parameters["size"])
     low, high = parameters["size"]
     size = draw_size(seed, (low, high)) if parameters["size_is_range"] else (low, high)
     return generate(
@@ -142,18 +161,23 @@ def write_scene(output: Path, parameters: dict[str, Any], split: str, index: int
         ``{"record": record without folder and with lists for matrices, "pair": point pair or None,
         "sha256": of the two files' bytes}``.
     """
-    scene = make_scene(parameters, split, index)
+    library = library_of(output, split) if is_composed(parameters) else None
+    scene = make_scene(parameters, split, index, library=library)
     suffix = ".png" if parameters["jpeg"] is None else ".jpg"
     stem = f"{index + 1:06d}"
     picture = _encode(scene.image, parameters["jpeg"])
     _replace(output / split / "images" / (stem + suffix), picture)
-    depth_file = output / split / "depth" / (stem + ".png")
-    write_depth_png(depth_file, 1.0 / scene.disparity.astype(np.float64))
-    digest = hashlib.sha256(picture + depth_file.read_bytes()).hexdigest()
+    digest = hashlib.sha256(picture)
     record = to_record(scene, image_id=index + 1, file_name=stem + suffix)
     record.update({key: record[key].tolist() for key in _MATRICES})
-    seed = scene_seed(parameters["seed"], 2 * index + SPLITS.index(split))
-    return {"record": record, "pair": point_pair(scene, seed), "sha256": digest}
+    pair = None
+    if scene.disparity is not None:
+        depth_file = output / split / "depth" / (stem + ".png")
+        write_depth_png(depth_file, 1.0 / scene.disparity.astype(np.float64))
+        digest.update(depth_file.read_bytes())
+        seed = scene_seed(parameters["seed"], 2 * index + SPLITS.index(split))
+        pair = point_pair(scene, seed)
+    return {"record": record, "pair": pair, "sha256": digest.hexdigest()}
 
 
 def _write_chunk(job: tuple[str, dict[str, Any], str, int, int]) -> int:
@@ -200,13 +224,25 @@ def state_of(output: Path, parameters: dict[str, Any]) -> str:
 
 
 def _missing(output: Path, parameters: dict[str, Any]) -> list[str]:
-    suffix = ".png" if parameters["jpeg"] is None else ".jpg"
     names = []
     for split in SPLITS:
-        names += [f"annotations/{n}" for n in annotation_files(split).values()]
-        for k in range(1, parameters[split] + 1):
-            names += [f"{split}/images/{k:06d}{suffix}", f"{split}/depth/{k:06d}.png"]
+        names += [f"annotations/{n}" for n in _annotation_files(parameters, split).values()]
+        names += _pictures(parameters, split, range(parameters[split]))
     return [name for name in names if not (output / name).is_file()]
+
+
+def _pictures(parameters: dict[str, Any], split: str, indices: Iterable[int]) -> list[str]:
+    """Names of the pictures, and of their depth maps where they have one."""
+    suffix = ".png" if parameters["jpeg"] is None else ".jpg"
+    stems = [f"{k + 1:06d}" for k in indices]
+    depth = [] if is_composed(parameters) else [f"{split}/depth/{stem}.png" for stem in stems]
+    return [f"{split}/images/{stem}{suffix}" for stem in stems] + depth
+
+
+def _annotation_files(parameters: dict[str, Any], split: str) -> dict[str, str]:
+    if is_composed(parameters):
+        return composed_annotation_files(split, parameters["formats"])
+    return annotation_files(split)
 
 
 def annotation_files(split: str) -> dict[str, str]:
@@ -277,18 +313,24 @@ def make(output: str | os.PathLike, parameters: dict[str, Any], *, workers: int 
         return False
     output.mkdir(parents=True, exist_ok=True)
     _write_state(output, parameters)  # first, so that an interrupted run knows its own folder
-    folders = [f"{split}/{kind}" for split in SPLITS for kind in ("images", "depth")]
+    kinds = ("images",) if is_composed(parameters) else ("images", "depth")
+    folders = [f"{split}/{kind}" for split in SPLITS for kind in kinds]
     for folder in (*folders, "annotations", ".partial"):
         (output / folder).mkdir(parents=True, exist_ok=True)
+    if is_composed(parameters):
+        add_library(output, parameters)
     _write_chunks(output, parameters, workers)
     digest = hashlib.sha256()
     for split in SPLITS:
         results = []
         for first in range(0, parameters[split], CHUNK):
             results += json.loads(_chunk_file(output, split, first).read_bytes())
-        write_annotations(output, split, results)
+        if is_composed(parameters):
+            write_composed_annotations(output, split, results, parameters)
+        else:
+            write_annotations(output, split, results)
         digest.update("".join(result["sha256"] for result in results).encode())
-        for name in annotation_files(split).values():
+        for name in _annotation_files(parameters, split).values():
             digest.update((output / "annotations" / name).read_bytes())
     _write_state(output, parameters, sha256=digest.hexdigest())
     shutil.rmtree(output / ".partial")
@@ -323,8 +365,6 @@ def _write_chunks(output: Path, parameters: dict[str, Any], workers: int) -> Non
 
 def _chunk_is_there(output: Path, parameters: dict[str, Any], job: tuple) -> bool:
     _, _, split, first, last = job
-    suffix = ".png" if parameters["jpeg"] is None else ".jpg"
-    stems = [f"{k + 1:06d}" for k in range(first, last)]
-    names = [f"images/{s}{suffix}" for s in stems] + [f"depth/{s}.png" for s in stems]
-    files = [_chunk_file(output, split, first), *(output / split / n for n in names)]
+    names = _pictures(parameters, split, range(first, last))
+    files = [_chunk_file(output, split, first), *(output / name for name in names)]
     return all(file.is_file() for file in files)

@@ -46,7 +46,15 @@ class Scene:
         count: int16 (N, N), simulated workers asked (2 to 5), -1 on the diagonal.
         disparity: float32 (H, W), 1 / depth of what is visible; larger = nearer, positive.
         depth_range: float32 (N, 2), nearest and farthest depth of the whole instance.
-        kind: the kind of background, one of ``KINDS``.
+        kind: the kind of background, one of ``KINDS``, or "photograph: SOURCE".
+        names: the class names that ``classes`` counts in.
+        amodal_known: bool (N,); where False, the amodal mask is not known, and ``amodal`` holds no
+            more than the part of it that was visible before anything was pasted in front. None =
+            all are known.
+        stuff: bool (N,), regions such as walls and floors. None = there are none.
+
+    Composed photographs have no ``disparity`` and no ``depth_range``, and -1 in ``occlusion``,
+    ``depth``, ``overlap`` and ``count`` where nothing is known about a pair.
     """
 
     image: np.ndarray
@@ -58,9 +66,12 @@ class Scene:
     depth: np.ndarray
     overlap: np.ndarray
     count: np.ndarray
-    disparity: np.ndarray
-    depth_range: np.ndarray
+    disparity: np.ndarray | None
+    depth_range: np.ndarray | None
     kind: str
+    names: tuple[str, ...] = CLASSES
+    amodal_known: np.ndarray | None = None
+    stuff: np.ndarray | None = None
 
 
 def generate(
@@ -228,9 +239,9 @@ def to_record(
     Returns:
         ``{"file_name", "image_id", "height", "width", "annotations", "occlusion", "depth",
         "overlap", "count"}``. An annotation holds ``id``, ``category_id`` (class index + 1),
-        ``bbox`` and ``amodal_bbox`` ([x0, y0, x1, y1], x1 and y1 exclusive), ``segmentation``
-        (modal RLE), ``amodal_segmentation`` (RLE), ``iscrowd`` 0, ``is_stuff`` 0,
-        ``occlude_rate`` (hidden share) and ``name``.
+        ``bbox`` ([x0, y0, x1, y1], x1 and y1 exclusive), ``segmentation``
+        (modal RLE), ``iscrowd`` 0, ``is_stuff``, ``name`` and, where the whole object is known,
+        ``amodal_segmentation`` (RLE), ``amodal_bbox`` and ``occlude_rate`` (hidden share).
     """
     from occ_order.order import layers  # imported here: making scenes does not need networkx
 
@@ -259,18 +270,20 @@ def _annotation(scene: Scene, k: int, number: int) -> dict[str, Any]:
     from occ_order.masks import bounding_box, encode
 
     modal, amodal = scene.modal[k], scene.amodal[k]
-    return {
+    annotation = {
         "id": number,
         "category_id": int(scene.classes[k]) + 1,
         "bbox": [float(v) for v in bounding_box(modal)],
         "segmentation": encode(modal),
-        "amodal_segmentation": encode(amodal),
-        "amodal_bbox": [float(v) for v in bounding_box(amodal)],
         "iscrowd": 0,
-        "is_stuff": 0,
-        "occlude_rate": int((amodal & ~modal).sum()) / int(amodal.sum()),
-        "name": CLASSES[scene.classes[k]],
+        "is_stuff": int(scene.stuff is not None and scene.stuff[k]),
+        "name": scene.names[scene.classes[k]],
     }
+    if scene.amodal_known is None or scene.amodal_known[k]:
+        annotation["amodal_segmentation"] = encode(amodal)
+        annotation["amodal_bbox"] = [float(v) for v in bounding_box(amodal)]
+        annotation["occlude_rate"] = int((amodal & ~modal).sum()) / int(amodal.sum())
+    return annotation
 
 
 def _check_size(size) -> tuple[int, int]:

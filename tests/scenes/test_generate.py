@@ -32,7 +32,7 @@ def digest(scene):
     whole = hashlib.sha256()
     for field in fields(Scene):
         value = getattr(scene, field.name)
-        whole.update(value.tobytes() if isinstance(value, np.ndarray) else value.encode())
+        whole.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
     return whole.hexdigest()
 
 

@@ -1,0 +1,242 @@
+"""The photograph that objects are pasted on, and the regions it consists of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from occ_order.scenes.photographs.library import Library, Photo, disjoint_labels, read_picture
+
+REGION = -1  # class of regions without a name
+_GAP = 4  # pixels that annotators leave between neighbours: regions closer than this touch
+_MOST_REGIONS = 24
+_COARSE = 96  # longer side of the picture in which unnamed regions are looked for
+
+
+@dataclass
+class Background:
+    """A photograph cut and resized, with its N regions.
+
+    Attributes:
+        image: uint8 (H, W, 3), RGB.
+        labels: int32 (H, W), 0 = none, k + 1 = region k.
+        classes: (N,), index into the library's categories, or ``REGION``.
+        stuff: bool (N,).
+        whole: bool (N,), the amodal mask is known and equals the modal one.
+        occlusion: int8 (N, N), -1 where two regions touch and nobody has said.
+        depth, overlap: int8 (N, N), -1 unknown.
+        source: name of the data set.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    classes: np.ndarray
+    stuff: np.ndarray
+    whole: np.ndarray
+    occlusion: np.ndarray
+    depth: np.ndarray
+    overlap: np.ndarray
+    source: str
+
+
+def draw_background(library: Library, rng: np.random.Generator, long_side: int) -> Background:
+    """Draw a photograph, a part of it, and its regions.
+
+    Sources are drawn with the square root of their number of photographs as weight.
+    """
+    sources = sorted(library.by_source)
+    weights = np.sqrt([len(library.by_source[s]) for s in sources])
+    source = sources[int(rng.choice(len(sources), p=weights / weights.sum()))]
+    group = library.by_source[source]
+    photo = library.photos[group[int(rng.integers(len(group)))]]
+    image = read_picture(photo.file, photo.height, photo.width)
+    labels = disjoint_labels(photo.segmentations, photo.height, photo.width)
+    image, labels = _part(image, labels, photo, rng, long_side)
+    least = max(24, int(0.001 * labels.size))
+    kept = _keep(labels, least, rng)
+    labels = _renumbered(labels, kept)
+    inner = _of_photo(photo, kept)
+    return _with_regions(image, labels, inner, photo.source, rng)
+
+
+def _part(
+    image: np.ndarray, labels: np.ndarray, photo: Photo, rng: np.random.Generator, long_side: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A random part of the photograph without its frame, perhaps mirrored, at the size wanted."""
+    top = left = photo.frame
+    height, width = photo.height - 2 * top, photo.width - 2 * left
+    share = 1.0 if rng.random() < 0.4 else float(rng.uniform(0.6, 1.0))
+    h, w = max(32, int(height * share)), max(32, int(width * share))
+    top += int(rng.integers(height - h + 1)) if height > h else 0
+    left += int(rng.integers(width - w + 1)) if width > w else 0
+    view = np.s_[top : top + h, left : left + w]
+    image, labels = image[view], labels[view]
+    scale = long_side / max(image.shape[:2])
+    size = max(16, round(image.shape[1] * scale)), max(16, round(image.shape[0] * scale))
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    image = cv2.resize(image, size, interpolation=way)
+    labels = cv2.resize(labels.astype(np.uint16), size, interpolation=cv2.INTER_NEAREST)
+    if rng.random() < 0.5:
+        image, labels = image[:, ::-1], labels[:, ::-1]
+    return np.ascontiguousarray(image), labels.astype(np.int32)
+
+
+def _keep(labels: np.ndarray, least: int, rng: np.random.Generator) -> np.ndarray:
+    """Numbers (from 0) of the instances to keep, ascending."""
+    areas = np.bincount(labels.ravel())[1:]
+    large = np.flatnonzero(areas >= least)
+    if len(large) > _MOST_REGIONS:
+        large = rng.choice(large, _MOST_REGIONS, replace=False)
+    return np.sort(large)
+
+
+def _renumbered(labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    table = np.zeros(max(int(labels.max()), int(kept.max(initial=-1)) + 1) + 1, np.int32)
+    table[kept + 1] = np.arange(1, len(kept) + 1)
+    return table[labels]
+
+
+def _of_photo(photo: Photo, kept: np.ndarray) -> dict[str, np.ndarray]:
+    """What the record says about the instances that are kept."""
+    n = len(photo.classes)
+    occlusion = np.full((n, n), -1, np.int8)
+    for i, j in photo.apart:
+        occlusion[i, j] = occlusion[j, i] = 0
+    for i, j in photo.occlusion:
+        occlusion[i, j] = 1
+        if occlusion[j, i] == -1:
+            occlusion[j, i] = 0
+    for i, j in photo.occlusion:  # bidirectional pairs stand there twice
+        occlusion[i, j] = 1
+    depth, overlap = np.full((n, n), -1, np.int8), np.full((n, n), -1, np.int8)
+    for i, j, relation, ranges in photo.depth:
+        depth[i, j], depth[j, i] = relation, 2 if relation == 2 else 0
+        overlap[i, j] = overlap[j, i] = ranges
+    square = np.ix_(kept, kept)
+    return {
+        "classes": np.asarray(photo.classes, np.int64)[kept],
+        "stuff": np.asarray(photo.stuff, bool)[kept],
+        "whole": np.asarray(photo.whole, bool)[kept],
+        "occlusion": occlusion[square],
+        "depth": depth[square],
+        "overlap": overlap[square],
+    }
+
+
+def _with_regions(
+    image: np.ndarray,
+    labels: np.ndarray,
+    known: dict[str, np.ndarray],
+    source: str,
+    rng: np.random.Generator,
+) -> Background:
+    """Add unnamed regions where much of the photograph has no instance."""
+    n = len(known["classes"])
+    free = labels == 0
+    if float(free.mean()) > 0.3 and rng.random() < 0.85:
+        labels = labels.copy()
+        fresh = np.full((n, n), 0)
+        if rng.random() < 0.25:
+            labels[free] = n + 1
+        else:
+            fresh = unnamed_regions(image, int(rng.integers(2, 7)), rng)
+            sizes = np.bincount(fresh[free], minlength=int(fresh.max()) + 1)
+            large = np.flatnonzero(sizes[1:] >= 0.02 * labels.size)
+            table = np.zeros(int(fresh.max()) + 1, np.int32)
+            table[large + 1] = n + 1 + np.arange(len(large))
+            labels[free] = table[fresh[free]]
+    total = max(int(labels.max()), n)
+    pad = total - n
+    square = ((0, pad), (0, pad))
+    occlusion = np.pad(known["occlusion"], square, constant_values=-1)
+    apart = ~touching(labels, total)
+    occlusion[apart & (occlusion == -1)] = 0
+    np.fill_diagonal(occlusion, 0)
+    return Background(
+        image=image,
+        labels=labels,
+        classes=np.pad(known["classes"], (0, pad), constant_values=REGION),
+        stuff=np.pad(known["stuff"], (0, pad), constant_values=True),
+        whole=np.pad(known["whole"], (0, pad), constant_values=False),
+        occlusion=occlusion,
+        depth=np.pad(known["depth"], square, constant_values=-1),
+        overlap=np.pad(known["overlap"], square, constant_values=-1),
+        source=source,
+    )
+
+
+def unnamed_regions(image: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Connected regions of one colour each, such as sky, grass and walls.
+
+    k-means over colour (CIE Lab) and place in a small picture, then connected components.
+
+    Args:
+        image: uint8 (H, W, 3), RGB.
+        count: number of means.
+        rng: draws the first means.
+
+    Returns:
+        int32 (H, W), 1 .. R; small ones included.
+    """
+    height, width = image.shape[:2]
+    scale = _COARSE / max(height, width)
+    size = max(8, round(width * scale)), max(8, round(height * scale))
+    small = cv2.GaussianBlur(cv2.resize(image, size, interpolation=cv2.INTER_AREA), (5, 5), 0)
+    lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32)
+    rows, columns = np.indices(lab.shape[:2], dtype=np.float32)
+    place = np.float32(float(rng.uniform(0.3, 1.2)))
+    features = np.dstack([lab * (0.6, 1.5, 1.5), rows * place, columns * place * 0.5])
+    points = features.reshape(-1, 5).astype(np.float32)
+    means = points[rng.choice(len(points), count, replace=False)]
+    for _ in range(6):
+        nearest = _distances(points, means).argmin(axis=0)
+        total = np.bincount(nearest, minlength=count)
+        for axis in range(5):
+            sums = np.bincount(nearest, weights=points[:, axis], minlength=count)
+            means[:, axis] = np.where(total > 0, sums / np.maximum(total, 1), means[:, axis])
+    nearest = nearest.reshape(lab.shape[:2]).astype(np.uint8)
+    nearest = cv2.medianBlur(nearest, 5)
+    full = _enlarged(nearest, count, (width, height))
+    result, start = np.zeros((height, width), np.int32), 0
+    for k in range(count):
+        number, parts = cv2.connectedComponents((full == k).astype(np.uint8), connectivity=4)
+        result += np.where(parts > 0, parts + start, 0).astype(np.int32)
+        start += number - 1
+    return result
+
+
+def _distances(points: np.ndarray, means: np.ndarray) -> np.ndarray:
+    return np.stack([((points - mean) ** 2).sum(axis=1) for mean in means])
+
+
+def _enlarged(labels: np.ndarray, count: int, size: tuple[int, int]) -> np.ndarray:
+    """Labels enlarged with smooth borders: the one that linear interpolation finds strongest."""
+    best = np.zeros(size[::-1], np.uint8)
+    strongest = np.zeros(size[::-1], np.uint8)
+    for k in range(count):
+        there = np.where(labels == k, np.uint8(255), np.uint8(0))
+        there = cv2.resize(there, size, interpolation=cv2.INTER_CUBIC)
+        wins = there > strongest
+        best[wins] = k
+        np.maximum(strongest, there, out=strongest)
+    return best
+
+
+def touching(labels: np.ndarray, count: int, gap: int = _GAP) -> np.ndarray:
+    """bool (count, count): which regions come within ``gap`` pixels of each other somewhere."""
+    table = np.zeros((count + 1) * (count + 1), bool)
+    for dy, dx in _offsets(gap):
+        a = labels[dy:, max(dx, 0) : labels.shape[1] + min(dx, 0)]
+        b = labels[: labels.shape[0] - dy, max(-dx, 0) : labels.shape[1] + min(-dx, 0)]
+        table[np.unique((a * (count + 1) + b)[(a != b) & (a > 0) & (b > 0)])] = True
+    square = table.reshape(count + 1, count + 1)[1:, 1:]
+    return square | square.T
+
+
+def _offsets(gap: int) -> list[tuple[int, int]]:
+    """Steps (down, right) along the axes and diagonals, up to ``gap`` pixels long."""
+    steps = [(0, 1), (1, 0), (0, gap), (gap, 0)]
+    diagonal = max(1, round(gap / 2**0.5))
+    return [*steps, (diagonal, diagonal), (diagonal, -diagonal)]

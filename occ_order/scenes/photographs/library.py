@@ -1,0 +1,438 @@
+"""What photographs are composed of: cut-out objects, and photographs to paste them on.
+
+A library is built from records as the readers of ``occ_order.data.datasets`` return them, so every
+format of the project can be composed from. Two kinds of objects are cut out:
+
+* *whole* ones, whose amodal mask is known and equals the modal one;
+* others that look whole: they touch no border of the photograph, are in one piece, hardly touch
+  another thing and are not known to be occluded. What they look like behind something is not known,
+  so they never get an amodal mask; who occludes whom is known wherever they are pasted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from occ_order import masks
+
+LONGEST = 224  # side in pixels to which larger cut-outs are reduced
+MARGIN = 3  # pixels of surroundings kept around a cut-out, for the feathered rim
+_SMALLEST = 24.0  # least square root of a cut-out's area in pixels
+_IN_CONTACT = 0.3  # largest share of the outline of an object that "looks whole" on other things
+_FRAME = 16  # widest white frame that is looked for
+_LEAST_BACKGROUND = 200  # shorter side of a photograph that is pasted on, in pixels
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photograph to paste on, with what is known about its instances (N of them).
+
+    Attributes:
+        file: path of the picture.
+        source: name of the data set.
+        height, width: in pixels.
+        frame: width of the white frame around it, 0 for none.
+        segmentations: N modal masks, RLE or polygons.
+        classes: N indices into the categories of the library.
+        stuff: N flags: wall, floor, sky and so on.
+        whole: N flags: the amodal mask is known, and equals the modal one.
+        occlusion: [[i, j]]: i is known to occlude j.
+        apart: [[i, j]]: neither is known to occlude the other.
+        depth: [[i, j, relation, overlap]]: i is known to be closer (1) than j or equal (2), with
+            overlapping (1) or distinct (0) depth ranges, -1 unknown.
+    """
+
+    file: str
+    source: str
+    height: int
+    width: int
+    frame: int
+    segmentations: list[Any]
+    classes: list[int]
+    stuff: list[bool]
+    whole: list[bool]
+    occlusion: list[list[int]]
+    apart: list[list[int]]
+    depth: list[list[int]]
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """An object cut out of a photograph.
+
+    Attributes:
+        image: uint8 (h, w, 3), RGB. Outside the mask the object's own colours continue.
+        mask: uint8 (h, w), 255 inside; at least ``MARGIN`` empty pixels at every border, before
+            large objects are reduced.
+        category: index into the categories of the library.
+        whole: believed to be unoccluded and inside its photograph.
+        source: name of the data set.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    category: int
+    whole: bool
+    source: str
+
+
+class Library:
+    """Cut-outs and photographs, in an order that depends on the records alone.
+
+    Attributes:
+        categories: names of classes, sorted.
+        photos: photographs to paste on.
+        by_source: source -> indices of its photographs.
+        by_category: category -> indices of its cut-outs.
+        pools: (whole ones only, source) -> indices of cut-outs; no empty ones.
+    """
+
+    def __init__(
+        self,
+        categories: Sequence[str],
+        photos: Sequence[Photo],
+        table: np.ndarray,
+        pixels: np.ndarray,
+        sources: Sequence[str],
+    ) -> None:
+        """Use :meth:`build` or :meth:`load`.
+
+        Args:
+            categories: names of classes.
+            photos: photographs to paste on.
+            table: int64 (K, 6): offset into ``pixels``, height, width, category, whole, source.
+            pixels: uint8, the images and masks of the cut-outs one after another.
+            sources: names of data sets.
+        """
+        self.categories = tuple(categories)
+        self.photos = list(photos)
+        self._table, self._pixels, self._sources = table, pixels, list(sources)
+        self.by_source = _grouped([photo.source for photo in self.photos])
+        self.by_category = _grouped(table[:, 3].tolist())
+        whole = np.flatnonzero(table[:, 4])
+        self.pools = {
+            (only, self._sources[key]): np.asarray(rows)[members]
+            for only, rows in ((False, np.arange(len(table))), (True, whole))
+            for key, members in sorted(_grouped(table[rows, 5].tolist()).items())
+        }
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def draw_pool(self, rng: np.random.Generator, *, whole: bool) -> np.ndarray:
+        """Cut-outs of one source, drawn with the square root of its number of them as weight."""
+        keys = [key for key in self.pools if key[0] == whole] or list(self.pools)
+        weights = np.sqrt([len(self.pools[key]) for key in keys])
+        return self.pools[keys[int(rng.choice(len(keys), p=weights / weights.sum()))]]
+
+    def cutout(self, index: int) -> Cutout:
+        """Cut-out ``index``; its arrays are views that must not be written to."""
+        start, height, width, category, whole, source = (int(v) for v in self._table[index])
+        area = height * width
+        return Cutout(
+            image=self._pixels[start : start + 3 * area].reshape(height, width, 3),
+            mask=self._pixels[start + 3 * area : start + 4 * area].reshape(height, width),
+            category=category,
+            whole=bool(whole),
+            source=self._sources[source],
+        )
+
+    @classmethod
+    def build(
+        cls,
+        records: Mapping[str, Sequence[Mapping[str, Any]]],
+        *,
+        categories: Sequence[str] | None = None,
+        max_cutouts: int = 8000,
+    ) -> Library:
+        """Cut the objects out of all photographs.
+
+        Args:
+            records: name of a data set -> its records (``file_name``, ``image_id``, ``height``,
+                ``width``, ``annotations``, optional ``occlusion``, ``depth``, ``overlap``). An
+                annotation's ``name`` is its class. It is whole where it has an
+                ``amodal_segmentation`` that covers the same pixels as its ``segmentation``.
+            categories: names of classes; None = all that occur, sorted.
+            max_cutouts: most objects to keep; of more, whole ones first, then evenly spread.
+
+        Returns:
+            The library.
+
+        Raises:
+            ValueError: a picture cannot be read or has another size than its record, or there is
+                nothing to paste or to paste on.
+        """
+        names = categories or sorted(
+            {_name(a) for part in records.values() for r in part for a in r["annotations"]}
+        )
+        index = {name: k for k, name in enumerate(names)}
+        photos: list[Photo] = []
+        found: list[tuple[Cutout, bool]] = []
+        for source in sorted(records):
+            # Where order is annotated, an object of which it is open may well be occluded.
+            ordered = any(np.any(np.asarray(r.get("occlusion", 0)) == 1) for r in records[source])
+            for record in sorted(records[source], key=lambda r: str(r["file_name"])):
+                photo, objects = _read(record, source, index, ordered)
+                found += objects
+                if photo is not None:
+                    photos.append(photo)
+        if not found:
+            raise ValueError(f"no object to cut out in {sorted(records)}")
+        if not photos:
+            raise ValueError(f"no photograph to paste on in {sorted(records)}")
+        return cls(names, photos, *_packed(_chosen(found, max_cutouts)))
+
+    def save(self, folder: Path) -> None:
+        """Write the library for :meth:`load`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / "pixels.npy", self._pixels)
+        np.save(folder / "table.npy", self._table)
+        rest = {
+            "categories": self.categories,
+            "sources": self._sources,
+            "photos": [vars(photo) for photo in self.photos],
+        }
+        (folder / "library.json").write_text(json.dumps(rest), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Library:
+        """Read what :meth:`save` wrote; processes that load the same library share its pixels."""
+        rest = json.loads((folder / "library.json").read_text(encoding="utf-8"))
+        photos = [Photo(**photo) for photo in rest["photos"]]
+        pixels = np.load(folder / "pixels.npy", mmap_mode="r")
+        table = np.load(folder / "table.npy")
+        return cls(rest["categories"], photos, table, pixels, rest["sources"])
+
+    def digest(self) -> str:
+        """Hash of everything that composed photographs depend on but the background pixels."""
+        done = hashlib.sha256(np.ascontiguousarray(self._pixels))
+        done.update(self._table.tobytes())
+        for photo in self.photos:
+            done.update(json.dumps({**vars(photo), "file": Path(photo.file).name}).encode())
+        return done.hexdigest()
+
+
+def read_picture(file: str, height: int, width: int) -> np.ndarray:
+    """A picture as uint8 (H, W, 3) RGB.
+
+    Raises:
+        ValueError: the file is not a readable picture, or of another size.
+    """
+    image = cv2.imread(file, cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"{file}: no such picture, or not a readable one")
+    if image.shape[:2] != (height, width):
+        raise ValueError(
+            f"{file}: has height and width {image.shape[:2]}, its record says {(height, width)}"
+        )
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def disjoint_labels(segmentations: Sequence[Any], height: int, width: int) -> np.ndarray:
+    """Map of instances, int32 (H, W): 0 = none, k + 1 = instance k; smaller ones lie on top."""
+    if not segmentations:
+        return np.zeros((height, width), np.int32)
+    return masks.paint(masks.decode_all(segmentations, height, width))
+
+
+def continue_colours(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The image with the object's colours continued a few pixels beyond its mask.
+
+    So a feathered or resized rim mixes the object with what lies behind it, not with what once was
+    beside it.
+
+    Args:
+        image: uint8 (h, w, 3).
+        mask: uint8 (h, w), 255 inside.
+
+    Returns:
+        uint8 (h, w, 3); unchanged inside the mask.
+    """
+    inside = cv2.bitwise_and(image, image, mask=mask)
+    for size in (3, 7):
+        total = cv2.boxFilter(inside, cv2.CV_32F, (size, size), normalize=False)
+        weight = cv2.boxFilter(mask, cv2.CV_32F, (size, size), normalize=False) / 255.0
+        mean = total / np.maximum(weight, 1.0)[..., None]
+        fresh = (mask == 0) & (weight > 0)
+        inside = inside.copy()
+        inside[fresh] = np.minimum(mean[fresh] + 0.5, 255.0).astype(np.uint8)
+        mask = np.where(fresh, 255, mask).astype(np.uint8)
+    return inside
+
+
+# --- building -------------------------------------------------------------------------------
+
+
+def _read(
+    record: Mapping[str, Any], source: str, index: Mapping[str, int], ordered: bool
+) -> tuple[Photo | None, list[tuple[Cutout, bool]]]:
+    """The photograph to paste on, if it is one, and its objects."""
+    height, width = record["height"], record["width"]
+    annotations = record["annotations"]
+    where = [f"{record['file_name']}: annotation {a['id']}" for a in annotations]
+    stack = masks.decode_all([a["segmentation"] for a in annotations], height, width, names=where)
+    whole = [
+        _is_whole(annotation, mask, name)
+        for annotation, mask, name in zip(annotations, stack, where, strict=True)
+    ]
+    stuff = [bool(a.get("is_stuff", 0)) for a in annotations]
+    image = read_picture(record["file_name"], height, width)
+    frame = _white_frame(image)
+    occlusion = np.asarray(
+        record.get("occlusion", np.full((len(annotations),) * 2, -1, np.int8))
+    ).reshape(len(annotations), len(annotations))
+    classes = [index[_name(a)] for a in annotations]
+    boxes = [masks.bounding_box(mask).astype(int) for mask in stack]
+    labels = masks.paint(stack)
+    objects = []
+    for k, box in enumerate(boxes):
+        behind = ordered and bool((occlusion[:, k] != 0).any())
+        if stuff[k] or not _worth_cutting(stack[k], box, frame, whole[k]):
+            continue
+        if whole[k] or (not behind and _looks_whole(labels, k, box, stuff, frame)):
+            objects.append((_cut(image, stack[k], box, classes[k], whole[k], source), whole[k]))
+    if min(height, width) < _LEAST_BACKGROUND or _is_crop(boxes, whole, height, width):
+        return None, objects
+    depth = np.asarray(record.get("depth", np.full_like(occlusion, -1)))
+    overlap = np.asarray(record.get("overlap", np.full_like(occlusion, -1)))
+    pairs = np.argwhere((depth == 1) | np.triu(depth == 2, 1))
+    photo = Photo(
+        file=str(record["file_name"]),
+        source=source,
+        height=height,
+        width=width,
+        frame=frame,
+        segmentations=[a["segmentation"] for a in annotations],
+        classes=classes,
+        stuff=stuff,
+        whole=whole,
+        occlusion=np.argwhere(occlusion == 1).tolist(),
+        apart=np.argwhere(np.triu((occlusion == 0) & (occlusion.T == 0), 1)).tolist(),
+        depth=[[int(i), int(j), int(depth[i, j]), int(overlap[i, j])] for i, j in pairs],
+    )
+    return photo, objects
+
+
+def _name(annotation: Mapping[str, Any]) -> str:
+    return str(annotation.get("name") or "object")
+
+
+def _is_whole(annotation: Mapping[str, Any], modal: np.ndarray, name: str) -> bool:
+    if "amodal_segmentation" not in annotation:
+        return False
+    amodal = masks.decode(annotation["amodal_segmentation"], *modal.shape, name=name)
+    return bool(np.array_equal(amodal, modal))
+
+
+def _white_frame(image: np.ndarray) -> int:
+    """Width of a white frame around a picture, 0 where there is none."""
+    wide = min(_FRAME, min(image.shape[:2]) // 4)
+    for k in range(wide):
+        sides = (image[k], image[-1 - k], image[:, k], image[:, -1 - k])
+        if min(float(side[wide:-wide].mean()) for side in sides) < 235:
+            return k + 2 if k >= 3 else 0  # two more: JPEG blurs the inner edge
+    return 0
+
+
+def _worth_cutting(mask: np.ndarray, box: np.ndarray, frame: int, whole: bool) -> bool:
+    """Large enough, in one piece, not a mere outline, and inside the picture."""
+    height, width = mask.shape
+    x0, y0, x1, y1 = box
+    area = int(mask[y0:y1, x0:x1].sum())
+    if area < _SMALLEST**2 or area < 0.12 * (x1 - x0) * (y1 - y0):
+        return False
+    edge = 0 if whole else frame + 2
+    if min(x0, y0) < edge or x1 > width - edge or y1 > height - edge:
+        return False
+    count, _, stats, _ = cv2.connectedComponentsWithStats(
+        mask[y0:y1, x0:x1].astype(np.uint8), connectivity=8
+    )
+    return count == 2 or int(stats[1:, cv2.CC_STAT_AREA].max()) >= (0.7 if whole else 0.93) * area
+
+
+def _looks_whole(
+    labels: np.ndarray, k: int, box: np.ndarray, stuff: Sequence[bool], frame: int
+) -> bool:
+    """Whether little of the outline of instance k lies on other things."""
+    x0, y0, x1, y1 = (max(int(v) + d, 0) for v, d in zip(box, (-4, -4, 4, 4), strict=True))
+    part = labels[y0:y1, x0:x1]
+    own = (part == k + 1).astype(np.uint8)
+    if int(own.sum()) < 0.9 * _SMALLEST**2:
+        return False
+    ring = cv2.dilate(own, np.ones((7, 7), np.uint8)).astype(bool) & (own == 0)
+    things = np.concatenate([[False], ~np.asarray(stuff, bool)])[part]
+    return int((ring & things).sum()) <= _IN_CONTACT * int(ring.sum())
+
+
+def _cut(
+    image: np.ndarray, mask: np.ndarray, box: np.ndarray, category: int, whole: bool, source: str
+) -> Cutout:
+    height, width = mask.shape
+    x0, y0, x1, y1 = (int(v) for v in box)
+    pad = MARGIN + max(0, int(2 * max(x1 - x0, y1 - y0) / LONGEST))
+    left, top = max(x0 - pad, 0), max(y0 - pad, 0)
+    right, bottom = min(x1 + pad, width), min(y1 + pad, height)
+    sides = (pad - (y0 - top), pad - (bottom - y1), pad - (x0 - left), pad - (right - x1))
+    crop = cv2.copyMakeBorder(image[top:bottom, left:right], *sides, cv2.BORDER_REPLICATE)
+    inside = mask[top:bottom, left:right].astype(np.uint8) * np.uint8(255)
+    inside = cv2.copyMakeBorder(inside, *sides, cv2.BORDER_CONSTANT, value=0)
+    crop = continue_colours(crop, inside)
+    scale = LONGEST / max(inside.shape)
+    if scale < 1.0:
+        size = tuple(max(1, round(side * scale)) for side in inside.shape[::-1])
+        crop = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
+        inside = cv2.resize(inside, size, interpolation=cv2.INTER_AREA)
+        inside = np.where(inside >= 128, 255, 0).astype(np.uint8)
+    return Cutout(crop, inside, category, whole, source)
+
+
+def _is_crop(boxes: Sequence[np.ndarray], whole: Sequence[bool], height: int, width: int) -> bool:
+    """Whether the picture is no more than one whole object and a margin."""
+    if len(boxes) != 1 or not whole[0]:
+        return False
+    x0, y0, x1, y1 = boxes[0]
+    return (x1 - x0) > 0.6 * width and (y1 - y0) > 0.6 * height
+
+
+def _chosen(found: list[tuple[Cutout, bool]], most: int) -> list[Cutout]:
+    """At most ``most``: whole ones first, the others evenly spread over the library."""
+    whole = [k for k, (_, is_whole) in enumerate(found) if is_whole]
+    other = [k for k, (_, is_whole) in enumerate(found) if not is_whole]
+    kept = _spread(whole, most)
+    kept += _spread(other, most - len(kept))
+    return [found[k][0] for k in sorted(kept)]
+
+
+def _spread(items: list[int], most: int) -> list[int]:
+    if len(items) <= most:
+        return items
+    return [items[k * len(items) // most] for k in range(most)]
+
+
+def _packed(cutouts: list[Cutout]) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    sources = sorted({cutout.source for cutout in cutouts})
+    sizes = [4 * cutout.mask.size for cutout in cutouts]
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    pixels = np.empty(int(starts[-1]), np.uint8)
+    table = np.empty((len(cutouts), 6), np.int64)
+    for k, cutout in enumerate(cutouts):
+        flat = np.concatenate([cutout.image.ravel(), cutout.mask.ravel()])
+        pixels[starts[k] : starts[k + 1]] = flat
+        place = sources.index(cutout.source)
+        table[k] = (starts[k], *cutout.mask.shape, cutout.category, cutout.whole, place)
+    return table, pixels, sources
+
+
+def _grouped(keys: Sequence[Any]) -> dict[Any, list[int]]:
+    groups: dict[Any, list[int]] = {}
+    for k, key in enumerate(keys):
+        groups.setdefault(key, []).append(k)
+    return groups

@@ -1,0 +1,295 @@
+"""Which objects a composed photograph gets, how large, where, and in which order.
+
+Sizes and overlaps follow what COCOA photographs have (``OWN_DATA.md`` says how to measure them):
+square root of the area around a fifth of the picture's, the front one of a pair the smaller in
+three of five pairs, an eighth of the back one covered, and the lower bottom edge as often behind as
+in front.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from occ_order.scenes.photographs import layers as L
+from occ_order.scenes.photographs.background import Background
+from occ_order.scenes.photographs.layers import Layer
+from occ_order.scenes.photographs.library import Library
+
+_GROUPS = ("single", "pair", "chain", "crowd", "real")
+_GROUP_WEIGHTS = (0.12, 0.3, 0.25, 0.18, 0.15)
+_COUNTS, _COUNT_WEIGHTS = (2, 3, 4, 5, 6, 7, 8), (0.16, 0.2, 0.2, 0.16, 0.12, 0.09, 0.07)
+_RELATIONS = ("overlap", "beside", "apart", "across", "interlocked")
+_RELATION_WEIGHTS = (0.72, 0.11, 0.05, 0.05, 0.07)
+
+
+@dataclass
+class Plan:
+    """Layers from back to front.
+
+    Attributes:
+        layers: the objects.
+        perspective: lower means nearer, so the depth order of all layers is known.
+    """
+
+    layers: list[Layer]
+    perspective: bool
+
+
+class Planner:
+    """Draws one picture's layers.
+
+    Args:
+        library: objects to draw from.
+        background: the photograph that they are pasted on.
+        rng: random numbers.
+        perspective: probability that objects stand on a ground plane.
+        repaste: probability that regions of the background are pasted onto themselves.
+        count: how many objects to paste, None = 2 to 8.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        background: Background,
+        rng: np.random.Generator,
+        *,
+        perspective: float,
+        repaste: float,
+        count: int | None,
+    ) -> None:
+        self.library, self.background, self.rng = library, background, rng
+        self.height, self.width = background.labels.shape
+        self.side = math.sqrt(self.height * self.width)
+        self.perspective = bool(rng.random() < perspective)
+        self.any_angle = not self.perspective and bool(rng.random() < 0.25)
+        self.horizon = float(rng.uniform(-0.2, 0.45)) * self.height
+        self.nominal = self.side * float(rng.uniform(0.18, 0.42))
+        self.repaste = bool(rng.random() < repaste)
+        self.count = int(rng.choice(_COUNTS, p=_COUNT_WEIGHTS)) if count is None else count
+        areas = np.bincount(background.labels.ravel(), minlength=len(background.classes) + 1)[1:]
+        self.areas = areas / background.labels.size
+        self.things = np.flatnonzero(~background.stuff & (self.areas > 0.003) & (self.areas < 0.25))
+        self.theme = self._theme()
+        self.layers: list[Layer] = []
+
+    def plan(self) -> Plan:
+        """Draw the layers."""
+        if self.repaste and len(self.things):
+            number = min(len(self.things), 1 + int(self.rng.integers(4)))
+            chosen = self.rng.choice(self.things, number, replace=False)
+            self.layers += [L.from_region(self.background, int(k)) for k in chosen]
+        placed = 0
+        for _ in range(4 * self.count):
+            if placed >= self.count:
+                break
+            placed += self._group(self.count - placed)
+        if self.perspective:
+            self.layers.sort(key=lambda layer: layer.base)
+        return Plan(self.layers, self.perspective)
+
+    # --- groups
+
+    def _group(self, most: int) -> int:
+        """Place a group of at most ``most`` objects; returns how many."""
+        kind = str(self.rng.choice(_GROUPS, p=_GROUP_WEIGHTS))
+        if kind == "real" and len(self.things):
+            return self._beside_real()
+        length = {"pair": 2, "chain": 4, "crowd": 6}.get(kind, 1)
+        length = min(most, 2 if length == 2 else 1 + int(self.rng.integers(length)))
+        category = self.theme if self.theme is not None else self._maybe_category(kind)
+        first = self._first(category)
+        self._insert(first)
+        members = [first]
+        for _ in range(length - 1):
+            last = kind == "chain" or len(members) == 1
+            anchor = members[-1] if last else members[int(self.rng.integers(len(members)))]
+            layer = self._attached(anchor, category)
+            if layer is not None:
+                members.append(layer)
+        return len(members)
+
+    def _beside_real(self) -> int:
+        """One object over, behind or beside an instance of the photograph."""
+        region = int(self.rng.choice(self.things))
+        raised = [layer for layer in self.layers if layer.region == region]
+        anchor = raised[0] if raised else L.from_region(self.background, region)
+        category = anchor.category if self.rng.random() < 0.6 else None
+        return int(self._attached(anchor, category, real=not raised) is not None)
+
+    def _theme(self) -> int | None:
+        """The one class of all pasted objects of this picture, or None."""
+        if self.rng.random() > 0.25:
+            return None
+        real = [int(c) for c in self.background.classes[self.things]]
+        real = [c for c in real if c in self.library.by_category]
+        if real and self.rng.random() < 0.7:
+            return real[int(self.rng.integers(len(real)))]
+        return self._maybe_category("crowd")
+
+    def _maybe_category(self, kind: str) -> int | None:
+        if kind in ("chain", "crowd", "pair") and self.rng.random() < 0.5:
+            known = sorted(self.library.by_category)
+            return known[int(self.rng.integers(len(known)))]
+        return None
+
+    # --- objects
+
+    def _object(self, size: float, category: int | None, *, thin: bool = False) -> Layer:
+        """A random object of about the size wanted."""
+        rng, library = self.rng, self.library
+        kind, number = rng.random(), rng.random()
+        pool = library.draw_pool(rng, whole=kind < 0.6)
+        if category is not None and category in library.by_category:
+            pool = library.by_category[category]
+        cutout = library.cutout(int(pool[int(number * len(pool))]))
+        angle = float(rng.uniform(0, 360)) if self.any_angle else float(rng.normal(0, 5))
+        if self.perspective or rng.random() < 0.4:
+            angle = 0.0
+        stretch = float(np.exp(rng.normal(0, 0.08)))
+        if thin:
+            stretch, angle = 0.12, float(rng.uniform(0, 180))
+        hole = None
+        if rng.random() < 0.04:
+            hole = (*rng.uniform(0.35, 0.65, 2).tolist(), *rng.uniform(0.1, 0.25, 2).tolist())
+        size = min(max(size, 16.0), 0.55 * self.side)
+        mirrored = bool(rng.random() < 0.5)
+        return L.pose(cutout, size, angle=angle, mirrored=mirrored, stretch=stretch, hole=hole)
+
+    def _first(self, category: int | None) -> Layer:
+        """An object somewhere in the picture."""
+        rng = self.rng
+        x = float(rng.uniform(0.02, 0.98)) * self.width
+        if self.perspective:
+            base = float(rng.uniform(0.25, 1.05)) * (self.height - self.horizon) + self.horizon
+            layer = self._object(self._size_at(base), category)
+            layer.put(x, base - layer.mask.shape[0] / 2)
+        else:
+            size = self.side * math.exp(float(rng.normal(math.log(0.19), 0.55)))
+            layer = self._object(size, category)
+            layer.put(x, float(rng.uniform(0.05, 0.95)) * self.height)
+        return layer
+
+    def _size_at(self, base: float) -> float:
+        """Size of an object that stands at a row, with the variety of real objects."""
+        nearness = max(base - self.horizon, 0.1 * self.height) / (self.height - self.horizon)
+        return self.nominal * nearness * math.exp(float(self.rng.normal(0, 0.35)))
+
+    def _attached(self, anchor: Layer, category: int | None, *, real: bool = False) -> Layer | None:
+        """An object placed by its relation to another; None where there is no room.
+
+        Args:
+            anchor: the other.
+            category: of the object, None = any.
+            real: the anchor is part of the background, so the object lies in front.
+        """
+        rng = self.rng
+        relation = str(rng.choice(_RELATIONS, p=_RELATION_WEIGHTS))
+        if real and relation in ("beside", "interlocked"):
+            relation = "overlap"
+        in_front = real or bool(rng.random() < 0.5)
+        down = 0.0
+        if self.perspective and relation in ("overlap", "interlocked"):
+            layer, direction = self._on_the_ground(anchor, category)
+            in_front = real or layer.base > anchor.base
+            down = layer.centre[1] - anchor.centre[1]
+        else:
+            ratio = self._ratio() if in_front else 1.0 / self._ratio()
+            layer = self._object(
+                math.sqrt(anchor.area) * ratio, category, thin=relation == "across"
+            )
+            direction = self._direction(anchor, layer, level=relation == "beside")
+        self._meet(layer, anchor, relation, direction, down, in_front)
+        if not self._inside(layer):
+            return None
+        if relation == "across" and not self.perspective:
+            in_front = True
+        self._insert(layer, None if real else anchor, in_front)
+        return layer
+
+    def _meet(
+        self,
+        layer: Layer,
+        anchor: Layer,
+        relation: str,
+        direction: tuple[float, float],
+        down: float,
+        in_front: bool,
+    ) -> None:
+        """Move a layer so that it has the relation to its anchor."""
+        rng = self.rng
+        if relation == "across":
+            x, y = anchor.centre
+            layer.put(x + float(rng.normal(0, 3)), y + float(rng.normal(0, 3)))
+            return
+        if relation == "apart":
+            L.slide(layer, anchor, direction, 0)
+            gap = 1 + int(rng.integers(6))
+            layer.x += round(gap * direction[0])
+            layer.y += round(gap * direction[1])
+            return
+        if relation == "beside":
+            L.slide(layer, anchor, direction, max(4, int(0.03 * min(layer.area, anchor.area))))
+            L.share_overlap(layer, anchor, direction)
+            layer.beside.append(anchor)
+            anchor.beside.append(layer)
+            return
+        back, front = (anchor, layer) if in_front else (layer, anchor)
+        covered = math.exp(float(rng.normal(math.log(0.13), 1.0)))
+        covered = min(max(covered, 0.008), 0.6) * back.area
+        if covered > 0.85 * front.area:
+            covered = float(rng.uniform(0.1, 0.85)) * front.area
+        L.slide(layer, anchor, direction, int(covered), down=down)
+        if relation == "interlocked":
+            behind, before = (anchor, layer) if in_front else (layer, anchor)
+            if behind.over is None:
+                L.interlock(behind, before, float(rng.uniform(0, 2 * math.pi)))
+
+    def _ratio(self) -> float:
+        """Size of the front one over that of the back one."""
+        if self.rng.random() < 0.6:
+            return math.exp(float(self.rng.uniform(math.log(0.22), 0.0)))
+        return math.exp(float(self.rng.uniform(0.0, math.log(2.3))))
+
+    def _direction(self, anchor: Layer, layer: Layer, *, level: bool) -> tuple[float, float]:
+        """A direction from the anchor to the layer, (x, y)."""
+        angle = float(self.rng.uniform(0, 2 * math.pi))
+        if level:  # side by side, or one on the other
+            angle = float(self.rng.choice((0.0, math.pi, -math.pi / 2, math.pi / 2)))
+            angle += float(self.rng.normal(0, 0.1))
+        x, y = anchor.centre
+        direction = math.cos(angle), math.sin(angle)
+        # Away from a border that is near, so that the object stays in the picture.
+        reach = math.sqrt(layer.area) + math.sqrt(anchor.area)
+        ahead = x + reach * direction[0], y + reach * direction[1]
+        flip_x = not -0.1 * self.width < ahead[0] < 1.1 * self.width
+        flip_y = not -0.1 * self.height < ahead[1] < 1.1 * self.height
+        return direction[0] * (-1 if flip_x else 1), direction[1] * (-1 if flip_y else 1)
+
+    def _on_the_ground(
+        self, anchor: Layer, category: int | None
+    ) -> tuple[Layer, tuple[float, float]]:
+        """An object that stands a little nearer or farther, and the direction to move it in."""
+        shift = float(self.rng.normal(0, 0.09)) * self.height
+        base = min(max(anchor.base + shift, 0.2 * self.height), 1.1 * self.height)
+        layer = self._object(self._size_at(base), category)
+        layer.put(anchor.centre[0], base - layer.mask.shape[0] / 2)
+        return layer, (1.0 if self.rng.random() < 0.5 else -1.0, 0.0)
+
+    def _inside(self, layer: Layer) -> bool:
+        """Whether at least a third of an object lies in the picture."""
+        y0, x0 = max(-layer.y, 0), max(-layer.x, 0)
+        seen = layer.mask[y0 : max(self.height - layer.y, 0), x0 : max(self.width - layer.x, 0)]
+        return int(np.count_nonzero(seen)) >= max(64, 0.35 * layer.area)
+
+    def _insert(self, layer: Layer, anchor: Layer | None = None, in_front: bool = True) -> None:
+        """Put a layer in front of or behind another one, or anywhere."""
+        if anchor is not None and anchor in self.layers:
+            place = self.layers.index(anchor) + int(in_front)
+        elif not self._inside(layer):
+            return
+        else:
+            place = int(self.rng.integers(len(self.layers) + 1))
+        self.layers.insert(place, layer)
