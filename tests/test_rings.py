@@ -30,12 +30,13 @@ ARRAYS = {"numpy", "scipy", "cv2", "networkx"}
 IMAGES = {"PIL", "tqdm"}
 MAY_IMPORT = {
     0: ARRAYS | IMAGES,
-    1: ARRAYS | IMAGES | {"torch", "torchvision"},
+    1: ARRAYS | IMAGES | {"torch", "torchvision", "timm"},
 }
 ONLY_IN = {
     "pycocotools": ("occ_order.masks", "occ_order.metrics", READERS),
     "maxflow": ("occ_order.crf.maxflow",),
     "numba": ("occ_order.crf",),
+    "timm": ("occ_order.layers.timm_features",),
 }
 """Library -> the only modules of ring 0 and 1 that may import it."""
 
@@ -199,6 +200,7 @@ def test_imports_are_found_wherever_they_stand(source, module, is_package, expec
         ("import maxflow", "occ_order.evaluation.oosis"),
         ("from numba import njit", "occ_order.evaluation.oosis"),
         ("import pycocotools.mask", "occ_order.crf.solve"),
+        ("import timm", "occ_order.layers.contact_pooling"),
         ("import demo.main_job", "occ_order.visualization.report"),
         ("import numpy", "occ_order"),
     ],
@@ -218,6 +220,7 @@ def test_a_forbidden_import_is_reported(source, module):
         ("import pycocotools.mask", "occ_order.masks"),
         ("from pycocotools.cocoeval import COCOeval", "occ_order.metrics.amodal"),
         ("import torch\nfrom occ_order import masks", "occ_order.losses"),
+        ("def f():\n    import timm", "occ_order.layers.timm_features"),
         ("import torch, detectron2, matplotlib, pycocotools", "occ_order.evaluation.oosis"),
     ],
 )

