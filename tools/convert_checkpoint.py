@@ -1,12 +1,17 @@
 #!/usr/bin/env python
-"""Turn the authors' checkpoints into ones that our configurations load.
+"""Turn the authors' checkpoints into ones that our configurations load, or ours into small ones.
 
     python tools/convert_checkpoint.py InstaOrder_InstaOrderNet_o.pth.tar instaorder_net_o.pth \
         --config-file configs/InstaOrder/instaorder_net_o_published.yaml
+    python tools/convert_checkpoint.py output/model_final.pth small.pth --half
 
-It knows InstaOrderNet, OrderNet, PCNet-M, InstaDepthNet and MiDaS v2.1. Files are read without
-running what they hold. With a configuration it also checks that every weight has its place there;
-without one, --three-classes tells InstaOrderNet^d (depth) from OrderNet (relation).
+Of the authors' it knows InstaOrderNet, OrderNet, PCNet-M, InstaDepthNet and MiDaS v2.1. Files are
+read without running what they hold. With a configuration it also checks that every weight has its
+place there; without one, --three-classes tells InstaOrderNet^d (depth) from OrderNet (relation).
+
+With --half the input is a checkpoint of a training here, or any other whose names stay: its weights
+are written without the trainer's state, floating-point ones as float16. Models load them into
+float32.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from occ_order.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from occ_order.checkpoint import CheckpointError, as_half, read_checkpoint, write_checkpoint
 from occ_order.checkpoint.convert_midas import convert_midas, is_midas
 from occ_order.checkpoint.convert_pairwise import convert_pairwise
 
@@ -66,23 +71,28 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("input", type=Path, help="the authors' file (.pth.tar, .pt)")
+    parser.add_argument("input", type=Path, help="the authors' file (.pth.tar, .pt), or ours")
     parser.add_argument("output", type=Path, help="file to write (.pth)")
     parser.add_argument("--config-file", type=Path, help="the network that it is for")
     parser.add_argument("--three-classes", choices=("depth", "relation"))
+    parser.add_argument("--half", action="store_true", help="ours: its weights alone, as float16")
     options = parser.parse_args(arguments)
+    if options.half and options.three_classes:
+        parser.error("--three-classes is for the authors' checkpoints, --half for ours")
     try:
-        three = options.three_classes
-        if options.config_file and three is None:
-            three = task_of(options.config_file)
-        weights = convert(read_checkpoint(options.input)["model"], three)
+        weights = read_checkpoint(options.input)["model"]
+        if not options.half:
+            three = options.three_classes
+            if options.config_file and three is None:
+                three = task_of(options.config_file)
+            weights = convert(weights, three)
         wrong = misfits(options.config_file, weights) if options.config_file else []
         if wrong:
             more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
             raise ValueError(
                 f"{options.input} does not fit {options.config_file}: {'; '.join(wrong[:5])}{more}"
             )
-        write_checkpoint(options.output, {"model": weights})
+        write_checkpoint(options.output, {"model": as_half(weights) if options.half else weights})
     except (CheckpointError, ValueError, OSError) as error:
         print(f"convert_checkpoint: {error}", file=sys.stderr)
         return 1

@@ -1,7 +1,12 @@
 """Checkpoints: safe to load, complete when they appear, and enough to go on from."""
 
 from occ_order.checkpoint.checkpointer import OrderCheckpointer
-from occ_order.checkpoint.files import CheckpointError, read_checkpoint, write_checkpoint
+from occ_order.checkpoint.files import (
+    CheckpointError,
+    as_half,
+    read_checkpoint,
+    write_checkpoint,
+)
 from occ_order.checkpoint.random_state import (
     kept_random_state,
     random_state,
@@ -12,6 +17,7 @@ from occ_order.checkpoint.random_state import (
 __all__ = [
     "CheckpointError",
     "OrderCheckpointer",
+    "as_half",
     "kept_random_state",
     "random_state",
     "read_checkpoint",

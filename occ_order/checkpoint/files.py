@@ -58,6 +58,29 @@ def write_checkpoint(path: str | os.PathLike, data: Mapping[str, Any]) -> None:
         ) from error
 
 
+def as_half(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return weights as a small checkpoint stores them; models load them into float32.
+
+    Args:
+        weights: names -> tensors of any dtype, on any device.
+
+    Returns:
+        The same on the CPU, floating-point ones as float16.
+
+    Raises:
+        ValueError: a weight is not finite or exceeds float16.
+    """
+    small = {}
+    for name, weight in weights.items():
+        half = weight.detach().cpu()
+        if half.is_floating_point():
+            half = half.to(torch.float16)
+            if not torch.isfinite(half).all():
+                raise ValueError(f"weight {name} is not finite in float16")
+        small[name] = half.contiguous()
+    return small
+
+
 def _plain(value: Any) -> Any:
     """Nested containers without the types of NumPy; ordered dicts keep their class."""
     if isinstance(value, np.generic):

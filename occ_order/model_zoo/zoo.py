@@ -14,7 +14,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 import occ_order.modeling  # noqa: F401  (fills Detectron2's registries)
-from occ_order.checkpoint import OrderCheckpointer, write_checkpoint
+from occ_order.checkpoint import OrderCheckpointer, as_half, write_checkpoint
 from occ_order.config import load_cfg
 
 HERE = Path(__file__).resolve().parent
@@ -140,14 +140,6 @@ def save_checkpoint(weights: dict[str, torch.Tensor], path: str | os.PathLike[st
     Raises:
         ValueError: a weight is not finite or exceeds float16.
     """
-    small = {}
-    for key, value in weights.items():
-        half = value.detach().cpu()
-        if half.is_floating_point():
-            half = half.to(torch.float16)
-            if not torch.isfinite(half).all():
-                raise ValueError(f"weight {key} is not finite in float16")
-        small[key] = half.contiguous()
     path = Path(path)
-    write_checkpoint(path, {"model": small})
+    write_checkpoint(path, {"model": as_half(weights)})
     return hashlib.sha256(path.read_bytes()).hexdigest()

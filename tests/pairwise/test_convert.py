@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from detectron2.modeling import build_model
 from torch import nn
 
-from occ_order.checkpoint import read_checkpoint
+from occ_order.checkpoint import OrderCheckpointer, read_checkpoint
 from occ_order.checkpoint.convert_pairwise import convert_pairwise
+from occ_order.config import load_cfg
 from occ_order.modeling.pairwise import PairwiseOrderNet, PCNetM
 from occ_order.modeling.pairwise.networks import PairClassifier, TorchvisionResNet
 from occ_order.modeling.pairwise.unet import UNet
@@ -189,6 +191,34 @@ def test_the_command_converts_and_checks(tmp_path, run):
     status, printed = run(theirs, tmp_path / "x.pth", "--config-file", tmp_path / "other.yaml")
     assert status == 1 and "does not fit" in printed
     assert not (tmp_path / "x.pth").exists()
+
+
+def test_half_writes_the_weights_alone_and_they_answer_alike(tmp_path, run):
+    (tmp_path / "c.yaml").write_text(CONFIG % 4)
+    cfg = load_cfg(tmp_path / "c.yaml")
+    trained, small = build_model(cfg).eval(), build_model(cfg).eval()
+    trainer = torch.optim.SGD(trained.parameters(), lr=1.0)
+    OrderCheckpointer(trained, str(tmp_path), trainer=trainer).save("model_final", iteration=3)
+    files = tmp_path / "model_final.pth", tmp_path / "small.pth"
+    status, printed = run(*files, "--half", "--config-file", tmp_path / "c.yaml")
+    assert status == 0, printed
+    assert files[1].stat().st_size < files[0].stat().st_size
+    stored = torch.load(files[1], weights_only=True)
+    assert set(stored) == {"model"}
+    assert {v.dtype for v in stored["model"].values()} == {torch.float16, torch.int64}
+    OrderCheckpointer(small, strict=True).load(str(files[1]))
+    assert {p.dtype for p in small.parameters()} == {torch.float32}
+    x = torch.rand(1, 2, 64, 64)
+    with torch.no_grad():
+        assert not small.net(x).equal(trained.net(x))
+        torch.testing.assert_close(small.net(x), trained.net(x), atol=1e-2, rtol=0)
+
+
+def test_half_refuses_what_float16_cannot_hold(tmp_path, run):
+    torch.save({"model": {"w": torch.tensor([1e6])}}, tmp_path / "large.pth")
+    status, printed = run(tmp_path / "large.pth", tmp_path / "out.pth", "--half")
+    assert status == 1 and "weight w is not finite in float16" in printed
+    assert not (tmp_path / "out.pth").exists()
 
 
 class Harmful:
