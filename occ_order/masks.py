@@ -91,6 +91,36 @@ def check(segmentation: Any, height: int, width: int, *, name: str = "") -> None
     _parse(segmentation, height, width, where)
 
 
+def box_of(segmentation: Any, height: int, width: int, *, name: str = "") -> np.ndarray:
+    """Return the tight box of a COCO segmentation; RLE is not decoded for it.
+
+    Args:
+        segmentation, height, width, name: see `decode`.
+
+    Returns:
+        int64 (4,): x0, y0, x1, y1, ends exclusive; zeros for an empty mask.
+
+    Raises:
+        ValueError: see `decode`.
+    """
+    where = f"{name}: " if name else ""
+    height, width = _check_size(height, width, where)
+    parsed = _parse(segmentation, height, width, where)
+    if isinstance(parsed, list):
+        return bounding_box(decode(segmentation, height, width, name=name))
+    ends = np.cumsum(parsed)
+    first, last = ends[0 : len(ends) - 1 : 2], ends[1::2] - 1  # pixels of the runs that are inside
+    first, last = first[first <= last], last[first <= last]
+    if not len(first):
+        return np.zeros(4, dtype=np.int64)
+    x0, x1 = first[0] // height, last[-1] // height + 1
+    # A run that goes on in the next column touches the lower and the upper border.
+    across = (first // height != last // height).any()
+    y0 = 0 if across else (first % height).min()
+    y1 = height if across else (last % height).max() + 1
+    return np.array([x0, y0, x1, y1], dtype=np.int64)
+
+
 def decode_all(
     segmentations: Sequence[Any], height: int, width: int, *, names: Sequence[str] | None = None
 ) -> np.ndarray:

@@ -562,6 +562,9 @@ def _scenes_split(
         "depth_dir": "depth",
     }
     entries.append((f"{name}_{split}_instaorder", register_instaorder, order))
+    if name == "composed":
+        photos = {"json_file": file("photos", "json"), "image_root": images, "split": split}
+        entries.append((f"{name}_{split}_photos", register_photos, photos))
     entries.append((f"{name}_{split}_diw", register_diw, diw))
     entries.append((f"{name}_{split}_kitti", register_kitti_depth, kitti))
     return entries

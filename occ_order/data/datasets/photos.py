@@ -6,9 +6,11 @@
      "instances": [{"id": 1, "image_id": 1, "category": "cup", "modal": RLE, "amodal": RLE or null,
                     "stuff"?: 1, "complete"?: "why it is believed whole"}],
      "occlusion": [[image_id, front_id, back_id, provenance, ...]],
+     "no_occlusion"?: [[image_id, id, id]],
      "depth_order": [[image_id, near_id, far_id, provenance]]}
 
-- Ids are unique within the file. A pair stands once, in one direction.
+- Ids are unique within the file. A pair stands once, in one direction; only an occlusion may stand
+  in both, where two instances occlude each other.
 - `amodal` null: the whole object is not known, not "equal to modal".
 - Occlusion lists what was measured or seen, and never says that two instances do *not* occlude each
   other. Instances whose masks are farther apart than :data:`GAP` do not, because nothing can be in
@@ -148,6 +150,7 @@ class _Content:
         instances: the file's instances by image id.
         pairs: "occlusion" and "depth_order": rows (first id, second id, provenance) by image id.
         categories: id by name.
+        lists_no_occlusion: whether the file says which pairs do not occlude each other.
         measured_depth: whether the file lists any depth order that is not a rule of thumb.
         bad: ids of images about which a problem was collected.
     """
@@ -169,9 +172,9 @@ class _Content:
         wanted = {number: found for number, found in known.items() if found}
         self.images = {n: record for n, (record, own) in wanted.items() if split in (None, own)}
         self.instances = self._read_instances(data, known)
-        self.pairs = {
-            key: self._read_pairs(data, key, known) for key in ("occlusion", "depth_order")
-        }
+        self.lists_no_occlusion = "no_occlusion" in data
+        keys = ("occlusion", "depth_order", *(["no_occlusion"] * self.lists_no_occlusion))
+        self.pairs = {key: self._read_pairs(data, key, known) for key in keys}
         self.measured_depth = any(self.pairs["depth_order"].values())
 
     @contextmanager
@@ -206,7 +209,7 @@ class _Content:
         for index, row in enumerate(rows):
             # Errors are located only where there is one: there are hundreds of thousands of rows.
             try:
-                image_id, *pair = _pair(row, known)
+                image_id, *pair = _pair(row, known, bare=key == "no_occlusion")
             except ValueError as error:
                 place = row[0] if isinstance(row, list) and row else "(none)"
                 with self._at_image(place), self.report.at(f"{key}[{index}]"):
@@ -262,14 +265,14 @@ def _image_id(image_id: object, known: dict) -> int:
     return image_id
 
 
-def _pair(row: object, known: dict) -> list:
+def _pair(row: object, known: dict, *, bare: bool) -> list:
+    """Image, first, second and provenance ("" in a bare list, which has none)."""
     kinds = [type(value) for value in row[:4]] if isinstance(row, list) else None
-    if kinds != [int, int, int, str]:
-        raise ValueError(
-            f"must be [image id, first id, second id, provenance, ...], got {show(row)}"
-        )
+    if kinds != ([int] * 3 if bare else [int, int, int, str]):
+        form = "" if bare else ", provenance, ..."
+        raise ValueError(f"must be [image id, first id, second id{form}], got {show(row)}")
     _image_id(row[0], known)
-    return row[:4]
+    return [*row, ""] if bare else row[:4]
 
 
 def _fill(record: dict[str, Any], content: _Content, report: Report) -> None:
@@ -277,17 +280,15 @@ def _fill(record: dict[str, Any], content: _Content, report: Report) -> None:
     image_id, size = record["image_id"], (record["height"], record["width"])
     instances = content.instances.get(image_id, [])
     before = report.count
-    modal = np.zeros((len(instances), *size), bool)
     record["annotations"] = []
-    for k, entry in enumerate(instances):
+    for entry in instances:
         with report.at(f"instance {entry['id']}"):
             segmentation = checked_mask(entry, "modal", *size)
-            modal[k] = masks.decode(segmentation, *size, name="'modal'")
             record["annotations"].append(
                 {
                     "id": entry["id"],
                     "category_id": content.categories[entry["category"]],
-                    "bbox": masks.bounding_box(modal[k]).tolist(),
+                    "bbox": mask_box(segmentation, *size, name="'modal'"),
                     "segmentation": segmentation,
                     "iscrowd": 0,
                     "is_stuff": field(entry, "stuff", "0 or 1", 0),
@@ -297,7 +298,8 @@ def _fill(record: dict[str, Any], content: _Content, report: Report) -> None:
     if report.count > before:
         return
     rows = {entry["id"]: k for k, entry in enumerate(instances)}
-    record["occlusion"] = _occlusion(modal, _positions(content, "occlusion", image_id, rows))
+    pairs = _positions(content, "occlusion", image_id, rows, both_ways=True)
+    record["occlusion"] = _occlusion(record, pairs, _known_apart(content, image_id, rows))
     if content.measured_depth:
         pairs = _positions(content, "depth_order", image_id, rows)
         record.update(zip(("depth", "overlap", "count"), _depth(len(rows), pairs), strict=True))
@@ -316,10 +318,22 @@ def _whole(entry: dict, height: int, width: int) -> dict[str, Any]:
     return found
 
 
+def _known_apart(
+    content: _Content, image_id: int, rows: dict[int, int]
+) -> list[tuple[int, int]] | None:
+    """Pairs of rows that the file says do not occlude each other; None where it lists none."""
+    if not content.lists_no_occlusion:
+        return None
+    return [pair[:2] for pair in _positions(content, "no_occlusion", image_id, rows)]
+
+
 def _positions(
-    content: _Content, key: str, image_id: int, rows: dict[int, int]
+    content: _Content, key: str, image_id: int, rows: dict[int, int], *, both_ways: bool = False
 ) -> Iterator[tuple[int, int, str]]:
-    """Yields the pairs of an image by the rows of their instances; each pair once."""
+    """Yields the pairs of an image by the rows of their instances.
+
+    A pair stands once, in one direction, or, with `both_ways`, once in each.
+    """
     seen = set()
     for first, second, provenance in content.pairs[key].get(image_id, ()):
         for number in (first, second):
@@ -329,15 +343,42 @@ def _positions(
             raise ValueError(f"{key!r} relates instance {first} to itself")
         if (first, second) in seen:
             raise ValueError(f"{key!r} has the pair of instances {first} and {second} twice")
-        seen |= {(first, second), (second, first)}
+        seen |= {(first, second)} if both_ways else {(first, second), (second, first)}
         yield rows[first], rows[second], provenance
 
 
-def _occlusion(modal: np.ndarray, pairs: Iterator[tuple[int, int, str]]) -> np.ndarray:
-    occ = empty_occlusion(len(modal))
-    occ[masks.bordering_pairs(modal, gap=GAP)] = UNKNOWN
-    for front, back, _ in pairs:
-        occ[front, back], occ[back, front] = 1, 0
+def _occlusion(
+    record: dict[str, Any],
+    pairs: Iterator[tuple[int, int, str]],
+    apart: list[tuple[int, int]] | None,
+) -> np.ndarray:
+    """The occlusion matrix of a record with annotations.
+
+    Args:
+        record: of the image.
+        pairs: rows of front and back.
+        apart: rows of pairs without occlusion; None = those that do not meet.
+
+    Raises:
+        ValueError: a pair is listed with and without occlusion.
+    """
+    annotations = record["annotations"]
+    occ = empty_occlusion(len(annotations))
+    if apart is None:
+        size = record["height"], record["width"]
+        modal = masks.decode_all([a["segmentation"] for a in annotations], *size)
+        occ[masks.bordering_pairs(modal, gap=GAP)] = UNKNOWN
+    else:
+        occ[~np.eye(len(occ), dtype=bool)] = UNKNOWN
+        for first, second in apart:
+            occ[first, second] = occ[second, first] = 0
+    listed = {(front, back) for front, back, _ in pairs}
+    for front, back in listed:
+        if apart is not None and occ[front, back] == 0 and occ[back, front] == 0:
+            numbers = [annotations[row]["id"] for row in (front, back)]
+            raise ValueError(f"instances {numbers} stand in 'occlusion' and in 'no_occlusion'")
+        occ[front, back] = 1
+        occ[back, front] = int((back, front) in listed)
     return occ
 
 
