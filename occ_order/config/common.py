@@ -30,6 +30,9 @@ def _add_input(cfg: CfgNode) -> None:
     # Whether training takes another image where a picture file is missing or damaged; each is
     # counted and logged. False: it stops and names the file.
     cfg.DATALOADER.SKIP_UNREADABLE = False
+    # [[data set, factor], ...] for DATALOADER.SAMPLER_TRAIN WeightedTrainingSampler: how often its
+    # images come in one round; 1 where none is given.
+    cfg.DATASETS.TRAIN_REPEAT_FACTOR = []
     # Generated scenes that are made when a data set `scenes_quick_*` is used and is not there.
     cfg.DATASETS.QUICK_SCENES = CfgNode()
     cfg.DATASETS.QUICK_SCENES.TRAIN = 8

@@ -228,41 +228,72 @@ class TrainLoader:
 
 
 def build_train_loader(cfg: Any, mapper: Callable[[dict[str, Any]], Any]) -> TrainLoader:
-    """The loader that a config asks for.
+    """Return the loader that a config asks for.
 
     Args:
         cfg: the config; a negative ``SEED`` draws a seed that all processes share.
         mapper: makes a sample of a record.
 
     Raises:
-        ValueError: ``DATALOADER.SAMPLER_TRAIN`` is not one of the two that can be resumed.
+        ValueError: ``DATALOADER.SAMPLER_TRAIN`` is not one of those that can be resumed, or
+            ``DATASETS.TRAIN_REPEAT_FACTOR`` names a data set that is not trained on.
     """
-    records = get_detection_dataset_dicts(
-        cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
-    )
+    parts = {
+        name: get_detection_dataset_dicts(
+            [name], filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+        )
+        for name in cfg.DATASETS.TRAIN
+    }
+    records = [record for part in parts.values() for record in part]
     return TrainLoader(
         records,
         mapper,
         batch_size=cfg.SOLVER.IMS_PER_BATCH,
         seed=cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
-        make_sampler=_sampler_maker(cfg, records),
+        make_sampler=_sampler_maker(cfg, parts),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         aspect_ratio_grouping=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
         skip_unreadable=cfg.DATALOADER.SKIP_UNREADABLE,
     )
 
 
-def _sampler_maker(cfg: Any, records: list[dict[str, Any]]) -> Callable[[int], Any]:
-    """Detectron2's sampler of the config's name, with a seed that is known."""
+def _sampler_maker(cfg: Any, parts: dict[str, list[dict[str, Any]]]) -> Callable[[int], Any]:
+    """Return Detectron2's sampler of the config's name, with a seed that is known.
+
+    Args:
+        cfg: the config.
+        parts: name of each data set -> its records, in the order of training.
+    """
     name = cfg.DATALOADER.SAMPLER_TRAIN
+    records = [record for part in parts.values() for record in part]
     if name == "TrainingSampler":
         return lambda seed: TrainingSampler(len(records), seed=seed)
     if name == "RepeatFactorTrainingSampler":
         factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
             records, cfg.DATALOADER.REPEAT_THRESHOLD
         )
-        return lambda seed: RepeatFactorTrainingSampler(factors, seed=seed)
-    raise ValueError(
-        "DATALOADER.SAMPLER_TRAIN must be TrainingSampler or RepeatFactorTrainingSampler, "
-        f"got {name!r}"
+    elif name == "WeightedTrainingSampler":
+        factors = _repeat_factors(cfg.DATASETS.TRAIN_REPEAT_FACTOR, parts)
+    else:
+        raise ValueError(
+            "DATALOADER.SAMPLER_TRAIN must be TrainingSampler, WeightedTrainingSampler or "
+            f"RepeatFactorTrainingSampler, got {name!r}"
+        )
+    return lambda seed: RepeatFactorTrainingSampler(factors, seed=seed)
+
+
+def _repeat_factors(named: list, parts: dict[str, list[dict[str, Any]]]) -> torch.Tensor:
+    """Return how often each image comes in one round: the factor of its data set, 1 by default.
+
+    Raises:
+        ValueError: a factor belongs to no data set that is trained on.
+    """
+    chosen = dict(named)
+    unknown = sorted(set(chosen) - set(parts))
+    if unknown:
+        raise ValueError(
+            f"DATASETS.TRAIN_REPEAT_FACTOR names {unknown}, but DATASETS.TRAIN is {sorted(parts)}"
+        )
+    return torch.cat(
+        [torch.full((len(part),), float(chosen.get(name, 1.0))) for name, part in parts.items()]
     )
