@@ -11,6 +11,7 @@ from detectron2.config import get_cfg as detectron2_defaults
 from occ_order.config.common import add_common_config
 from occ_order.config.disparity import add_disparity_config
 from occ_order.config.files import check_config_file
+from occ_order.config.mask_order import add_mask_order_config
 from occ_order.config.oosis import add_oosis_config
 from occ_order.config.order_head import add_order_head_config
 from occ_order.config.pairwise import add_pairwise_config
@@ -26,6 +27,7 @@ def add_occ_order_config(cfg: CfgNode) -> None:
         add_oosis_config,
         add_pairwise_config,
         add_order_head_config,
+        add_mask_order_config,
         add_disparity_config,
         add_sln_config,
     ):

@@ -30,7 +30,15 @@ def build_mapper(cfg: CfgNode, *, is_train: bool) -> Mapper:
 
 
 # The mappers register themselves; they need the registry above.
-from occ_order.data.mappers import completion, depth, instances, layering, oosis, pairs  # noqa: E402
+from occ_order.data.mappers import (  # noqa: E402
+    completion,
+    depth,
+    instances,
+    layering,
+    mask_order,
+    oosis,
+    pairs,
+)
 
 __all__ = [
     "MAPPER_REGISTRY",
@@ -40,6 +48,7 @@ __all__ = [
     "depth",
     "instances",
     "layering",
+    "mask_order",
     "oosis",
     "pairs",
 ]

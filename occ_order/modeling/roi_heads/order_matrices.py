@@ -38,19 +38,19 @@ def order_losses(
     Returns:
         The occlusion loss and the depth loss; both 0, with a gradient, without annotated pairs.
     """
-    wanted = _flat(targets, "gt_occlusion", occlusion.device).float()
+    wanted = flat_matrices(targets, "gt_occlusion", occlusion.device).float()
     wanted = torch.where(layout.off_diagonal, wanted, -1.0)
     upper = layout.row < layout.col  # the other half says the same
-    classes = _flat(targets, "gt_depth", depth.device).long()[upper]
+    classes = flat_matrices(targets, "gt_depth", depth.device).long()[upper]
     classes = torch.where((classes == 0) | (classes == 1), 1 - classes, classes)
-    overlap = _flat(targets, "gt_overlap", depth.device)[upper]
+    overlap = flat_matrices(targets, "gt_overlap", depth.device)[upper]
     return (
         occlusion_loss(occlusion, wanted),
         depth_loss(depth[upper], classes, overlap, weights=depth_weights),
     )
 
 
-def _flat(targets: Sequence[Instances], name: str, device: torch.device) -> torch.Tensor:
+def flat_matrices(targets: Sequence[Instances], name: str, device: torch.device) -> torch.Tensor:
     """(Q,): the entries of a matrix of all images, in the order of the layout."""
     parts = [one.get(name).tensor.reshape(-1).to(device) for one in targets]
     return torch.cat(parts) if parts else torch.zeros(0, device=device)
