@@ -64,7 +64,8 @@ def test_same_bytes_in_another_process():
         "whole = hashlib.sha256()\n"
         "for field in fields(Scene):\n"
         "    value = getattr(scene, field.name)\n"
-        "    whole.update(value.tobytes() if hasattr(value, 'tobytes') else value.encode())\n"
+        "    array = hasattr(value, 'tobytes')\n"
+        "    whole.update(value.tobytes() if array else repr(value).encode())\n"
         "sys.stdout.write(whole.hexdigest())\n"
     )
     root = Path(occ_order.__file__).parents[1]

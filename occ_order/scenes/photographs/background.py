@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from occ_order.scenes.photographs.library import Library, Photo, disjoint_labels, read_picture
+from occ_order.scenes.photographs.library import Library, Photo, read_picture
 
 REGION = -1  # class of regions without a name
-_GAP = 4  # pixels that annotators leave between neighbours: regions closer than this touch
+_GAP = 6  # pixels that annotators leave between neighbours: regions closer than this touch
 _MOST_REGIONS = 24
 _COARSE = 96  # longer side of the picture in which unnamed regions are looked for
 
@@ -21,7 +21,7 @@ class Background:
 
     Attributes:
         image: uint8 (H, W, 3), RGB.
-        labels: int32 (H, W), 0 = none, k + 1 = region k.
+        labels: uint8 (H, W), 0 = none, k + 1 = region k.
         classes: (N,), index into the library's categories, or ``REGION``.
         stuff: bool (N,).
         whole: bool (N,), the amodal mask is known and equals the modal one.
@@ -52,8 +52,7 @@ def draw_background(library: Library, rng: np.random.Generator, long_side: int) 
     group = library.by_source[source]
     photo = library.photos[group[int(rng.integers(len(group)))]]
     image = read_picture(photo.file, photo.height, photo.width)
-    labels = disjoint_labels(photo.segmentations, photo.height, photo.width)
-    image, labels = _part(image, labels, photo, rng, long_side)
+    image, labels = _part(image, library.regions(photo), photo, rng, long_side)
     least = max(24, int(0.001 * labels.size))
     kept = _keep(labels, least, rng)
     labels = _renumbered(labels, kept)
@@ -77,10 +76,10 @@ def _part(
     size = max(16, round(image.shape[1] * scale)), max(16, round(image.shape[0] * scale))
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     image = cv2.resize(image, size, interpolation=way)
-    labels = cv2.resize(labels.astype(np.uint16), size, interpolation=cv2.INTER_NEAREST)
+    labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
     if rng.random() < 0.5:
         image, labels = image[:, ::-1], labels[:, ::-1]
-    return np.ascontiguousarray(image), labels.astype(np.int32)
+    return np.ascontiguousarray(image), np.ascontiguousarray(labels)
 
 
 def _keep(labels: np.ndarray, least: int, rng: np.random.Generator) -> np.ndarray:
@@ -93,7 +92,7 @@ def _keep(labels: np.ndarray, least: int, rng: np.random.Generator) -> np.ndarra
 
 
 def _renumbered(labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    table = np.zeros(max(int(labels.max()), int(kept.max(initial=-1)) + 1) + 1, np.int32)
+    table = np.zeros(int(labels.max()) + 1, np.uint8)
     table[kept + 1] = np.arange(1, len(kept) + 1)
     return table[labels]
 
@@ -137,14 +136,13 @@ def _with_regions(
     free = labels == 0
     if float(free.mean()) > 0.3 and rng.random() < 0.85:
         labels = labels.copy()
-        fresh = np.full((n, n), 0)
         if rng.random() < 0.25:
             labels[free] = n + 1
         else:
             fresh = unnamed_regions(image, int(rng.integers(2, 7)), rng)
             sizes = np.bincount(fresh[free], minlength=int(fresh.max()) + 1)
             large = np.flatnonzero(sizes[1:] >= 0.02 * labels.size)
-            table = np.zeros(int(fresh.max()) + 1, np.int32)
+            table = np.zeros(int(fresh.max()) + 1, np.uint8)
             table[large + 1] = n + 1 + np.arange(len(large))
             labels[free] = table[fresh[free]]
     total = max(int(labels.max()), n)
@@ -226,13 +224,14 @@ def _enlarged(labels: np.ndarray, count: int, size: tuple[int, int]) -> np.ndarr
 
 def touching(labels: np.ndarray, count: int, gap: int = _GAP) -> np.ndarray:
     """bool (count, count): which regions come within ``gap`` pixels of each other somewhere."""
-    table = np.zeros((count + 1) * (count + 1), bool)
+    table = np.zeros((count + 1, count + 1), bool)
+    height, width = labels.shape
     for dy, dx in _offsets(gap):
-        a = labels[dy:, max(dx, 0) : labels.shape[1] + min(dx, 0)]
-        b = labels[: labels.shape[0] - dy, max(-dx, 0) : labels.shape[1] + min(-dx, 0)]
-        table[np.unique((a * (count + 1) + b)[(a != b) & (a > 0) & (b > 0)])] = True
-    square = table.reshape(count + 1, count + 1)[1:, 1:]
-    return square | square.T
+        a = labels[dy:, max(dx, 0) : width + min(dx, 0)]
+        b = labels[: height - dy, max(-dx, 0) : width + min(-dx, 0)]
+        differ = a != b
+        table[a[differ], b[differ]] = True
+    return (table | table.T)[1:, 1:]
 
 
 def _offsets(gap: int) -> list[tuple[int, int]]:

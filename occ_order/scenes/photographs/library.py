@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Photo:
         source: name of the data set.
         height, width: in pixels.
         frame: width of the white frame around it, 0 for none.
-        segmentations: N modal masks, RLE or polygons.
+        regions: (start, stop) of the map of its instances in the pixels of the library.
         classes: N indices into the categories of the library.
         stuff: N flags: wall, floor, sky and so on.
         whole: N flags: the amodal mask is known, and equals the modal one.
@@ -55,7 +55,7 @@ class Photo:
     height: int
     width: int
     frame: int
-    segmentations: list[Any]
+    regions: tuple[int, int]
     classes: list[int]
     stuff: list[bool]
     whole: list[bool]
@@ -109,7 +109,8 @@ class Library:
             categories: names of classes.
             photos: photographs to paste on.
             table: int64 (K, 6): offset into ``pixels``, height, width, category, whole, source.
-            pixels: uint8, the images and masks of the cut-outs one after another.
+            pixels: uint8, the images and masks of the cut-outs and the maps of regions of the
+                photographs (PNG), one after another.
             sources: names of data sets.
         """
         self.categories = tuple(categories)
@@ -145,6 +146,11 @@ class Library:
             source=self._sources[source],
         )
 
+    def regions(self, photo: Photo) -> np.ndarray:
+        """Map of the instances of a photograph, uint16 (H, W), 0 = none, k + 1 = instance k."""
+        coded = np.asarray(self._pixels[slice(*photo.regions)])
+        return cv2.imdecode(coded, cv2.IMREAD_UNCHANGED).astype(np.uint16, copy=False)
+
     @classmethod
     def build(
         cls,
@@ -174,21 +180,20 @@ class Library:
             {_name(a) for part in records.values() for r in part for a in r["annotations"]}
         )
         index = {name: k for k, name in enumerate(names)}
-        photos: list[Photo] = []
-        found: list[tuple[Cutout, bool]] = []
+        photos: list[tuple[Photo, np.ndarray]] = []
+        found: list[Cutout] = []
         for source in sorted(records):
             # Where order is annotated, an object of which it is open may well be occluded.
             ordered = any(np.any(np.asarray(r.get("occlusion", 0)) == 1) for r in records[source])
             for record in sorted(records[source], key=lambda r: str(r["file_name"])):
                 photo, objects = _read(record, source, index, ordered)
                 found += objects
-                if photo is not None:
-                    photos.append(photo)
+                photos += photo
         if not found:
             raise ValueError(f"no object to cut out in {sorted(records)}")
         if not photos:
             raise ValueError(f"no photograph to paste on in {sorted(records)}")
-        return cls(names, photos, *_packed(_chosen(found, max_cutouts)))
+        return cls(names, *_packed(_chosen(found, max_cutouts), photos))
 
     def save(self, folder: Path) -> None:
         """Write the library for :meth:`load`."""
@@ -236,11 +241,22 @@ def read_picture(file: str, height: int, width: int) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def disjoint_labels(segmentations: Sequence[Any], height: int, width: int) -> np.ndarray:
-    """Map of instances, int32 (H, W): 0 = none, k + 1 = instance k; smaller ones lie on top."""
-    if not segmentations:
-        return np.zeros((height, width), np.int32)
-    return masks.paint(masks.decode_all(segmentations, height, width))
+def label_map(stack: np.ndarray) -> np.ndarray:
+    """One map of masks that may overlap; the smaller mask keeps a pixel, of equal ones the first.
+
+    Args:
+        stack: bool (N, H, W).
+
+    Returns:
+        uint16 (H, W): 0 = none, k + 1 = mask k.
+    """
+    labels = np.zeros(stack.shape[1:], np.uint16)
+    areas = [-cv2.countNonZero(mask.view(np.uint8)) for mask in stack]
+    for k in np.lexsort((-np.arange(len(stack)), areas)):
+        x, y, w, h = cv2.boundingRect(stack[k].view(np.uint8))
+        view = np.s_[y : y + h, x : x + w]
+        np.copyto(labels[view], np.uint16(k + 1), where=stack[k][view])
+    return labels
 
 
 def continue_colours(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -273,8 +289,8 @@ def continue_colours(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def _read(
     record: Mapping[str, Any], source: str, index: Mapping[str, int], ordered: bool
-) -> tuple[Photo | None, list[tuple[Cutout, bool]]]:
-    """The photograph to paste on, if it is one, and its objects."""
+) -> tuple[list[tuple[Photo, np.ndarray]], list[Cutout]]:
+    """The photograph to paste on and the map of its instances, if it is one, and its objects."""
     height, width = record["height"], record["width"]
     annotations = record["annotations"]
     where = [f"{record['file_name']}: annotation {a['id']}" for a in annotations]
@@ -290,17 +306,17 @@ def _read(
         record.get("occlusion", np.full((len(annotations),) * 2, -1, np.int8))
     ).reshape(len(annotations), len(annotations))
     classes = [index[_name(a)] for a in annotations]
-    boxes = [masks.bounding_box(mask).astype(int) for mask in stack]
-    labels = masks.paint(stack)
+    boxes = [_box(mask) for mask in stack]
+    labels = label_map(stack)
     objects = []
     for k, box in enumerate(boxes):
         behind = ordered and bool((occlusion[:, k] != 0).any())
         if stuff[k] or not _worth_cutting(stack[k], box, frame, whole[k]):
             continue
         if whole[k] or (not behind and _looks_whole(labels, k, box, stuff, frame)):
-            objects.append((_cut(image, stack[k], box, classes[k], whole[k], source), whole[k]))
+            objects.append(_cut(image, stack[k], box, classes[k], whole[k], source))
     if min(height, width) < _LEAST_BACKGROUND or _is_crop(boxes, whole, height, width):
-        return None, objects
+        return [], objects
     depth = np.asarray(record.get("depth", np.full_like(occlusion, -1)))
     overlap = np.asarray(record.get("overlap", np.full_like(occlusion, -1)))
     pairs = np.argwhere((depth == 1) | np.triu(depth == 2, 1))
@@ -310,7 +326,7 @@ def _read(
         height=height,
         width=width,
         frame=frame,
-        segmentations=[a["segmentation"] for a in annotations],
+        regions=(0, 0),
         classes=classes,
         stuff=stuff,
         whole=whole,
@@ -318,7 +334,13 @@ def _read(
         apart=np.argwhere(np.triu((occlusion == 0) & (occlusion.T == 0), 1)).tolist(),
         depth=[[int(i), int(j), int(depth[i, j]), int(overlap[i, j])] for i, j in pairs],
     )
-    return photo, objects
+    return [(photo, labels)], objects
+
+
+def _box(mask: np.ndarray) -> np.ndarray:
+    """int64 (4,) x0, y0, x1, y1 (exclusive) of a bool mask."""
+    x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
+    return np.array([x, y, x + w, y + h])
 
 
 def _name(annotation: Mapping[str, Any]) -> str:
@@ -346,7 +368,7 @@ def _worth_cutting(mask: np.ndarray, box: np.ndarray, frame: int, whole: bool) -
     """Large enough, in one piece, not a mere outline, and inside the picture."""
     height, width = mask.shape
     x0, y0, x1, y1 = box
-    area = int(mask[y0:y1, x0:x1].sum())
+    area = cv2.countNonZero(mask.view(np.uint8))
     if area < _SMALLEST**2 or area < 0.12 * (x1 - x0) * (y1 - y0):
         return False
     edge = 0 if whole else frame + 2
@@ -402,13 +424,13 @@ def _is_crop(boxes: Sequence[np.ndarray], whole: Sequence[bool], height: int, wi
     return (x1 - x0) > 0.6 * width and (y1 - y0) > 0.6 * height
 
 
-def _chosen(found: list[tuple[Cutout, bool]], most: int) -> list[Cutout]:
+def _chosen(found: list[Cutout], most: int) -> list[Cutout]:
     """At most ``most``: whole ones first, the others evenly spread over the library."""
-    whole = [k for k, (_, is_whole) in enumerate(found) if is_whole]
-    other = [k for k, (_, is_whole) in enumerate(found) if not is_whole]
+    whole = [k for k, cutout in enumerate(found) if cutout.whole]
+    other = [k for k, cutout in enumerate(found) if not cutout.whole]
     kept = _spread(whole, most)
     kept += _spread(other, most - len(kept))
-    return [found[k][0] for k in sorted(kept)]
+    return [found[k] for k in sorted(kept)]
 
 
 def _spread(items: list[int], most: int) -> list[int]:
@@ -417,18 +439,27 @@ def _spread(items: list[int], most: int) -> list[int]:
     return [items[k * len(items) // most] for k in range(most)]
 
 
-def _packed(cutouts: list[Cutout]) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _packed(
+    cutouts: list[Cutout], photos: list[tuple[Photo, np.ndarray]]
+) -> tuple[list[Photo], np.ndarray, np.ndarray, list[str]]:
+    """What the constructor takes after the categories."""
     sources = sorted({cutout.source for cutout in cutouts})
-    sizes = [4 * cutout.mask.size for cutout in cutouts]
-    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    pixels = np.empty(int(starts[-1]), np.uint8)
+    parts: list[np.ndarray] = []
+    start = 0
     table = np.empty((len(cutouts), 6), np.int64)
     for k, cutout in enumerate(cutouts):
-        flat = np.concatenate([cutout.image.ravel(), cutout.mask.ravel()])
-        pixels[starts[k] : starts[k + 1]] = flat
         place = sources.index(cutout.source)
-        table[k] = (starts[k], *cutout.mask.shape, cutout.category, cutout.whole, place)
-    return table, pixels, sources
+        table[k] = (start, *cutout.mask.shape, cutout.category, cutout.whole, place)
+        parts += [cutout.image.ravel(), cutout.mask.ravel()]
+        start += 4 * cutout.mask.size
+    located = []
+    for photo, labels in photos:
+        few = labels.max(initial=0) < 256
+        coded = cv2.imencode(".png", labels.astype(np.uint8) if few else labels)[1].ravel()
+        located.append(replace(photo, regions=(start, start + len(coded))))
+        parts.append(coded)
+        start += len(coded)
+    return located, table, np.concatenate(parts), sources
 
 
 def _grouped(keys: Sequence[Any]) -> dict[Any, list[int]]:

@@ -21,8 +21,10 @@ from occ_order.scenes.photographs.library import Library
 _GROUPS = ("single", "pair", "chain", "crowd", "real")
 _GROUP_WEIGHTS = (0.12, 0.3, 0.25, 0.18, 0.15)
 _COUNTS, _COUNT_WEIGHTS = (2, 3, 4, 5, 6, 7, 8), (0.16, 0.2, 0.2, 0.16, 0.12, 0.09, 0.07)
-_RELATIONS = ("overlap", "beside", "apart", "across", "interlocked")
-_RELATION_WEIGHTS = (0.72, 0.11, 0.05, 0.05, 0.07)
+_RELATIONS = ("overlap", "within", "beside", "apart", "across", "interlocked")
+_RELATION_WEIGHTS = (0.56, 0.1, 0.13, 0.06, 0.05, 0.1)
+_SMALLER_IN_FRONT = 0.78  # of pairs that do not stand on the ground, where it is fewer
+_FRONT_ABOVE = 0.62  # likewise
 
 
 @dataclass
@@ -66,7 +68,7 @@ class Planner:
         self.perspective = bool(rng.random() < perspective)
         self.any_angle = not self.perspective and bool(rng.random() < 0.25)
         self.horizon = float(rng.uniform(-0.2, 0.45)) * self.height
-        self.nominal = self.side * float(rng.uniform(0.18, 0.42))
+        self.nominal = self.side * float(rng.uniform(0.2, 0.45))
         self.repaste = bool(rng.random() < repaste)
         self.count = int(rng.choice(_COUNTS, p=_COUNT_WEIGHTS)) if count is None else count
         areas = np.bincount(background.labels.ravel(), minlength=len(background.classes) + 1)[1:]
@@ -101,7 +103,7 @@ class Planner:
         length = min(most, 2 if length == 2 else 1 + int(self.rng.integers(length)))
         category = self.theme if self.theme is not None else self._maybe_category(kind)
         first = self._first(category)
-        self._insert(first)
+        self._scatter(first)
         members = [first]
         for _ in range(length - 1):
             last = kind == "chain" or len(members) == 1
@@ -167,7 +169,7 @@ class Planner:
             layer = self._object(self._size_at(base), category)
             layer.put(x, base - layer.mask.shape[0] / 2)
         else:
-            size = self.side * math.exp(float(rng.normal(math.log(0.19), 0.55)))
+            size = self.side * math.exp(float(rng.normal(math.log(0.22), 0.5)))
             layer = self._object(size, category)
             layer.put(x, float(rng.uniform(0.05, 0.95)) * self.height)
         return layer
@@ -187,24 +189,26 @@ class Planner:
         """
         rng = self.rng
         relation = str(rng.choice(_RELATIONS, p=_RELATION_WEIGHTS))
+        within = relation == "within"
         if real and relation in ("beside", "interlocked"):
             relation = "overlap"
-        in_front = real or bool(rng.random() < 0.5)
+        in_front = real or within or bool(rng.random() < 0.5)
         down = 0.0
         if self.perspective and relation in ("overlap", "interlocked"):
             layer, direction = self._on_the_ground(anchor, category)
             in_front = real or layer.base > anchor.base
             down = layer.centre[1] - anchor.centre[1]
         else:
-            ratio = self._ratio() if in_front else 1.0 / self._ratio()
+            ratio = float(rng.uniform(0.2, 0.6)) if within else self._ratio()
+            ratio = ratio if in_front else 1.0 / ratio
             layer = self._object(
                 math.sqrt(anchor.area) * ratio, category, thin=relation == "across"
             )
-            direction = self._direction(anchor, layer, level=relation == "beside")
+            direction = self._direction(anchor, layer, relation, in_front)
         self._meet(layer, anchor, relation, direction, down, in_front)
         if not self._inside(layer):
             return None
-        if relation == "across" and not self.perspective:
+        if relation == "across":
             in_front = True
         self._insert(layer, None if real else anchor, in_front)
         return layer
@@ -224,6 +228,12 @@ class Planner:
             x, y = anchor.centre
             layer.put(x + float(rng.normal(0, 3)), y + float(rng.normal(0, 3)))
             return
+        if relation == "within":
+            x, y = anchor.centre
+            spread = rng.uniform(-0.3, 0.3, 2)
+            x += float(spread[0]) * anchor.mask.shape[1]
+            layer.put(x, y + float(spread[1]) * anchor.mask.shape[0])
+            return
         if relation == "apart":
             L.slide(layer, anchor, direction, 0)
             gap = 1 + int(rng.integers(6))
@@ -238,7 +248,7 @@ class Planner:
             return
         back, front = (anchor, layer) if in_front else (layer, anchor)
         covered = math.exp(float(rng.normal(math.log(0.13), 1.0)))
-        covered = min(max(covered, 0.008), 0.6) * back.area
+        covered = min(max(covered, 0.2 if relation == "interlocked" else 0.008), 0.5) * back.area
         if covered > 0.85 * front.area:
             covered = float(rng.uniform(0.1, 0.85)) * front.area
         L.slide(layer, anchor, direction, int(covered), down=down)
@@ -249,14 +259,18 @@ class Planner:
 
     def _ratio(self) -> float:
         """Size of the front one over that of the back one."""
-        if self.rng.random() < 0.6:
-            return math.exp(float(self.rng.uniform(math.log(0.22), 0.0)))
+        if self.rng.random() < _SMALLER_IN_FRONT:
+            return math.exp(float(self.rng.uniform(math.log(0.25), 0.0)))
         return math.exp(float(self.rng.uniform(0.0, math.log(2.3))))
 
-    def _direction(self, anchor: Layer, layer: Layer, *, level: bool) -> tuple[float, float]:
+    def _direction(
+        self, anchor: Layer, layer: Layer, relation: str, in_front: bool
+    ) -> tuple[float, float]:
         """A direction from the anchor to the layer, (x, y)."""
-        angle = float(self.rng.uniform(0, 2 * math.pi))
-        if level:  # side by side, or one on the other
+        angle = float(self.rng.uniform(0, math.pi))
+        above = in_front == bool(self.rng.random() < _FRONT_ABOVE)
+        angle = -angle if above else angle
+        if relation == "beside":  # side by side, or one on the other
             angle = float(self.rng.choice((0.0, math.pi, -math.pi / 2, math.pi / 2)))
             angle += float(self.rng.normal(0, 0.1))
         x, y = anchor.centre
@@ -284,12 +298,35 @@ class Planner:
         seen = layer.mask[y0 : max(self.height - layer.y, 0), x0 : max(self.width - layer.x, 0)]
         return int(np.count_nonzero(seen)) >= max(64, 0.35 * layer.area)
 
-    def _insert(self, layer: Layer, anchor: Layer | None = None, in_front: bool = True) -> None:
-        """Put a layer in front of or behind another one, or anywhere."""
-        if anchor is not None and anchor in self.layers:
-            place = self.layers.index(anchor) + int(in_front)
-        elif not self._inside(layer):
+    def _scatter(self, layer: Layer) -> None:
+        """Insert the first object of a group where it meets little of what is there."""
+        if not self.perspective:
+            for _ in range(3):
+                if self._crowding(layer) < 0.15:
+                    break
+                x, y = self.rng.uniform(0.05, 0.95, 2)
+                layer.put(float(x) * self.width, float(y) * self.height)
+        if not self._inside(layer):
             return
+        met = [other for other in self.layers if L.overlap(layer, other)]
+        if met:
+            anchor = met[-1] if met[-1].area > layer.area else met[0]
+            smaller_in_front = bool(self.rng.random() < _SMALLER_IN_FRONT)
+            front = (layer.area < anchor.area) == smaller_in_front
+            self._insert(layer, anchor, front)
         else:
-            place = int(self.rng.integers(len(self.layers) + 1))
+            self.layers.insert(int(self.rng.integers(len(self.layers) + 1)), layer)
+
+    def _crowding(self, layer: Layer) -> float:
+        """Largest share of a layer, or of one that is there, that the two have in common."""
+        shares = [
+            L.overlap(layer, other) / max(1, min(layer.area, other.area)) for other in self.layers
+        ]
+        return max(shares, default=0.0)
+
+    def _insert(self, layer: Layer, anchor: Layer | None, in_front: bool) -> None:
+        """Put a layer directly in front of or behind another one; in front of all for None."""
+        place = len(self.layers)
+        if anchor is not None:
+            place = self.layers.index(anchor) + int(in_front)
         self.layers.insert(place, layer)
