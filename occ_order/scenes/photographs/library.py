@@ -27,6 +27,7 @@ LONGEST = 224  # side in pixels to which larger cut-outs are reduced
 MARGIN = 3  # pixels of surroundings kept around a cut-out, for the feathered rim
 _SMALLEST = 24.0  # least square root of a cut-out's area in pixels
 _IN_CONTACT = 0.3  # largest share of the outline of an object that "looks whole" on other things
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 _FRAME = 16  # widest white frame that is looked for
 _LEAST_BACKGROUND = 200  # shorter side of a photograph that is pasted on, in pixels
 
@@ -263,15 +264,17 @@ def continue_colours(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The image with the object's colours continued a few pixels beyond its mask.
 
     So a feathered or resized rim mixes the object with what lies behind it, not with what once was
-    beside it.
+    beside it. Masks are often a little too large, so the outermost pixel of the object is replaced
+    as well.
 
     Args:
         image: uint8 (h, w, 3).
         mask: uint8 (h, w), 255 inside.
 
     Returns:
-        uint8 (h, w, 3); unchanged inside the mask.
+        uint8 (h, w, 3); unchanged inside the mask but for its outermost pixels.
     """
+    mask = shrunk(mask)
     inside = cv2.bitwise_and(image, image, mask=mask)
     for size in (3, 7):
         total = cv2.boxFilter(inside, cv2.CV_32F, (size, size), normalize=False)
@@ -282,6 +285,16 @@ def continue_colours(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
         inside[fresh] = np.minimum(mean[fresh] + 0.5, 255.0).astype(np.uint8)
         mask = np.where(fresh, 255, mask).astype(np.uint8)
     return inside
+
+
+def shrunk(mask: np.ndarray) -> np.ndarray:
+    """A mask without its outermost pixels; as it is if that would take a quarter of it.
+
+    Args:
+        mask: uint8 (h, w), 255 inside.
+    """
+    smaller = cv2.erode(mask, _CROSS)
+    return smaller if cv2.countNonZero(smaller) > 0.75 * cv2.countNonZero(mask) else mask
 
 
 # --- building -------------------------------------------------------------------------------
@@ -406,6 +419,7 @@ def _cut(
     crop = cv2.copyMakeBorder(image[top:bottom, left:right], *sides, cv2.BORDER_REPLICATE)
     inside = mask[top:bottom, left:right].astype(np.uint8) * np.uint8(255)
     inside = cv2.copyMakeBorder(inside, *sides, cv2.BORDER_CONSTANT, value=0)
+    inside = shrunk(inside)
     crop = continue_colours(crop, inside)
     scale = LONGEST / max(inside.shape)
     if scale < 1.0:
