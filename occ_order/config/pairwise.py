@@ -84,9 +84,11 @@ def _add_pcnet_m(cfg: CfgNode) -> None:
 def _add_baseline(cfg: CfgNode) -> None:
     # Orders without training (occ_order.order.baselines).
     cfg.MODEL.ORDER_BASELINE = own = CfgNode()
-    own.NAME = "area"  # "area", "y_axis", "disparity_mean" or "disparity_median"
+    # "area", "y_axis", "bottom_edge", "disparity_mean" or "disparity_median".
+    own.NAME = "area"
     own.OCCLUSION_PAIRS = "bordering"
     own.DEPTH_PAIRS = "all"
+    own.GAP = 0  # most pixels between masks that border (annotated masks may leave a few free)
     own.COMPAT = ""  # "instaorder" or "deocclusion_cocoa": the published rules, see the functions
     # META_ARCH that gives "disparity" for a disparity baseline; "" takes "disparity" of the input.
     own.DISPARITY_ARCHITECTURE = ""

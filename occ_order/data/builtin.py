@@ -1,7 +1,8 @@
 """Registers the data sets with Detectron2, below `$DETECTRON2_DATASETS` (default: `./datasets`).
 
 Importing this module registers every name that datasets/README.md lists; files are opened when a
-data set is first asked for. Photographs with measured order are below `$OCC_ORDER_PHOTOS` instead.
+data set is first asked for. Photographs with measured order are below `$OCC_ORDER_PHOTOS` instead,
+the few of COCOA for demonstrations below `$OCC_ORDER_COCOA_DEMO`.
 The `register_*` functions do the same for a user's own files:
 
     from occ_order.data.builtin import register_cocoa
@@ -44,6 +45,9 @@ KINS_2020_CLASSES: Categories = [
 
 PHOTOS = "OCC_ORDER_PHOTOS"
 """Environment variable that names the folder of photographs with measured order."""
+
+COCOA_DEMO = "OCC_ORDER_COCOA_DEMO"
+"""Environment variable that names the folder of a few annotated COCOA photographs."""
 
 PHOTO_SOURCES = (
     "balloon",
@@ -283,7 +287,7 @@ def _register(
         found = _expanded(name, places)
         for path in found[:-1]:
             if not os.path.isfile(path):
-                variable = PHOTOS if format == "photos" else "DETECTRON2_DATASETS"
+                variable = _variable(places[0]) or "DETECTRON2_DATASETS"
                 raise FileNotFoundError(
                     f"data set {name!r}: no file {path}; datasets/README.md says what belongs "
                     f"there ({variable} is {os.getenv(variable, 'not set')})"
@@ -306,7 +310,7 @@ def _register(
 def _absolute(path: str | os.PathLike) -> str:
     """The absolute path; one that begins with a variable stays as it is."""
     path = os.fspath(path)
-    return path if path.startswith("$") else os.path.abspath(path)
+    return path if _variable(path) else os.path.abspath(path)
 
 
 def _expanded(name: str, places: tuple[str, ...]) -> tuple[str, ...]:
@@ -315,14 +319,20 @@ def _expanded(name: str, places: tuple[str, ...]) -> tuple[str, ...]:
     Raises:
         FileNotFoundError: a variable is not set.
     """
-    for path in places:
-        variable = path.split("/")[0].removeprefix("$")
-        if path.startswith("$") and not os.getenv(variable):
-            raise FileNotFoundError(
-                f"data set {name!r}: {variable} is not set; it names the folder that holds this "
-                "data set (datasets/README.md)"
-            )
-    return tuple(os.path.abspath(os.path.expandvars(p)) if p[0] == "$" else p for p in places)
+    variable = _variable(places[0])
+    if variable is None:
+        return places
+    if not os.getenv(variable):
+        raise FileNotFoundError(
+            f"data set {name!r}: {variable} is not set; it names the folder that holds this data "
+            "set (datasets/README.md)"
+        )
+    return tuple(os.path.abspath(os.path.expandvars(path)) for path in places)
+
+
+def _variable(path: str) -> str | None:
+    """The variable that a path begins with."""
+    return path[1:].split("/")[0] if path.startswith("$") else None
 
 
 def _described(arguments: dict[str, Any]) -> str:
@@ -499,12 +509,16 @@ def _builtin_depth(under: Callable[..., str]) -> list[tuple[str, Callable[..., N
 
 
 def _photos() -> list[tuple[str, Callable[..., None], dict]]:
-    """The known sources, whether they are there or not, and others that are."""
+    """The known sources, whether they are there or not, others that are, and COCOA's few."""
     folder, root = f"${PHOTOS}", os.getenv(PHOTOS)
     sources = {*PHOTO_SOURCES}
     if root:
         sources |= {path.parent.name for path in Path(root).glob("*/annotations.json")}
-    return [
+    demo = {
+        "json_file": f"${COCOA_DEMO}/COCO_amodal_demo5.json",
+        "image_root": f"${COCOA_DEMO}/..",
+    }
+    return [("cocoa_demo", register_cocoa, demo)] + [
         (
             f"photos_{source}_{split}",
             register_photos,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from occ_order.evaluation.base import EVALUATOR_REGISTRY, OrderEvaluator
-from occ_order.metrics.report import depth_scalars, occlusion_scalars
+from occ_order.metrics.given_masks import given_mask_row, given_mask_scores
 
 
 @EVALUATOR_REGISTRY.register()
@@ -19,6 +19,8 @@ class GivenMaskOrder(OrderEvaluator):
     * occlusion: recall, precision, f1 over the data set; occlusion_per_image: their averages over
       images, the papers' numbers; both again with "_unidirectional", without bidirectional pairs
       (Table A1); pair_accuracy: all, occluding.
+    * direction: of the pairs that the annotation occludes in one direction, those whose probability
+      is larger in that direction, equal ones half: all, objects (without "stuff").
     * depth: whdr_distinct, whdr_overlap, whdr_all, each also "_equal" and "_not_equal", over the
       data set; depth_per_image: averages over images, the papers' numbers.
     """
@@ -35,23 +37,18 @@ class GivenMaskOrder(OrderEvaluator):
                 f"image {record['image_id']!r}: {len(found)} instances came back of {count} given "
                 "masks; found instances need an evaluator that matches them"
             )
-        row = {}
-        if "occlusion" in record and found.has("occlusion"):
-            row["occlusion"] = (np.asarray(record["occlusion"]), _matrix(found.occlusion))
-        if "depth" in record and found.has("depth"):
-            unknown = np.full((count, count), -1)
-            extra = (np.asarray(record.get(key, unknown)) for key in ("overlap", "count"))
-            row["depth"] = (np.asarray(record["depth"]), *extra, _matrix(found.depth))
-        return row
+        names = {
+            "occlusion": "occlusion",
+            "occlusion_prob": "occlusion_probability",
+            "depth": "depth",
+        }
+        orders = {key: _matrix(found.get(name)) for key, name in names.items() if found.has(name)}
+        return given_mask_row(record, **orders)
 
     def scores(self, rows: dict[Any, dict[str, tuple]]) -> dict[str, dict[str, float]]:
         """See the class."""
-        parts = {
-            key: [row[key] for row in rows.values() if key in row] for key in ("occlusion", "depth")
-        }
-        flat = {**occlusion_scalars(parts["occlusion"]), **depth_scalars(parts["depth"])}
         result: dict[str, dict[str, float]] = {}
-        for name, value in flat.items():
+        for name, value in given_mask_scores(rows.values()).items():
             task, metric = name.split("/", 1)
             result.setdefault(task, {})[metric] = float(value)
         return result

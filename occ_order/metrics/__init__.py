@@ -2,7 +2,7 @@
 
 | module | what | unit |
 |---|---|---|
-| `occlusion` | recall / precision / F1, pair accuracy of occlusion matrices | percent |
+| `occlusion` | recall / precision / F1, pair accuracy, direction of occlusion matrices | percent |
 | `whdr` | weighted human disagreement rate of depth orders | percent |
 | `depth` | KITTI errors, scale-and-shift, correlation, DIW | metres / ratios; DIW percent |
 | `oair` | occlusion accuracy against instance recall; instances in cycles | fractions; percent |
@@ -10,6 +10,7 @@
 | `boundary` | ODS / OIS / AP of oriented boundaries | fractions |
 | `amodal` | AP / AR of masks by class, occlusion band, things / stuff; order by regions | percent |
 | `matching` | mask overlap, greedy one-to-one matching | |
+| `given_masks` | all that orders of given masks are scored by | percent |
 | `report` | all that a data set and a file of results can give | percent |
 """
 
@@ -34,6 +35,7 @@ from occ_order.metrics.depth import (
     kb_crop,
     mean_depth_errors,
 )
+from occ_order.metrics.given_masks import given_mask_row, given_mask_scores
 from occ_order.metrics.matching import mask_iou, match_greedy, match_greedy_sweep
 from occ_order.metrics.oair import (
     IOU_THRESHOLDS,
@@ -41,7 +43,7 @@ from occ_order.metrics.oair import (
     oair_by_confidence,
     percent_in_cycles,
 )
-from occ_order.metrics.occlusion import occlusion_scores, pair_accuracy
+from occ_order.metrics.occlusion import direction_accuracy, occlusion_scores, pair_accuracy
 from occ_order.metrics.report import evaluate_results
 from occ_order.metrics.whdr import WHDR_CELLS, whdr
 
@@ -55,11 +57,14 @@ __all__ = [
     "boundary_scores",
     "class_scores",
     "depth_errors",
+    "direction_accuracy",
     "disparity_correlation",
     "disparity_to_depth",
     "diw_relation",
     "diw_whdr",
     "evaluate_results",
+    "given_mask_row",
+    "given_mask_scores",
     "invisible_scores",
     "kb_crop",
     "mask_iou",

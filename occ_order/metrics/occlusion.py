@@ -132,3 +132,40 @@ def pair_accuracy(gt, pred) -> dict[str, float]:
         "all": 100.0 * mean_or_nan(right[counted]),
         "occluding": 100.0 * mean_or_nan(right[counted & ((there == 1) | (back == 1))]),
     }
+
+
+def direction_accuracy(gt, score, *, among=None) -> float:
+    """Share of the one-way occlusions whose direction is right, in percent.
+
+    Of every pair of which the ground truth says that one instance occludes the other and not the
+    reverse, a score that is larger in the true direction counts 1, equal scores count 1/2 (a coin).
+    So it asks who is in front where somebody is known to be, at no threshold: a method that finds
+    no occlusion has 50, as guessing has.
+
+    Args:
+        gt: list of (N, N) matrices, 1 = row occludes column, 0 = not, -1 = not annotated.
+        score: list of (N, N), finite: the larger, the rather the row occludes the column
+            (probabilities, or a 0 / 1 matrix).
+        among: list of bool (N,), the instances that pairs are made of; None = all.
+
+    Returns:
+        Percent over the pairs of the data set; NaN without such a pair.
+
+    Raises:
+        ValueError: different numbers of images; shapes that differ; a score that is not finite.
+    """
+    gt, score = [np.asarray(m) for m in gt], [np.asarray(m, float) for m in score]
+    members = [np.ones(len(m), bool) for m in gt] if among is None else list(among)
+    if not len(gt) == len(score) == len(members):
+        raise ValueError(f"{len(gt)} images, but {len(score)} of scores, {len(members)} of members")
+    right = [np.zeros(0)]
+    for index, (truth, value, member) in enumerate(zip(gt, score, members, strict=True)):
+        side = len(truth)
+        found = truth.shape, value.shape, np.shape(member)
+        if found != ((side, side), (side, side), (side,)):
+            raise ValueError(f"image {index}: expected (N, N), (N, N) and (N,), got {found}")
+        if not np.isfinite(value).all():
+            raise ValueError(f"image {index}: a score is not finite")
+        one_way = (truth == 1) & (truth.T == 0) & np.outer(member, member)
+        right.append(((np.sign(value - value.T) + 1) / 2)[one_way])
+    return 100.0 * mean_or_nan(np.concatenate(right))

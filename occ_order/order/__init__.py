@@ -7,7 +7,12 @@ and layers, :mod:`~occ_order.order.baselines` orders without a network, and
 """
 
 from occ_order.order import baselines, encoding, graph, io, pairs
-from occ_order.order.baselines import area_order, disparity_order, y_axis_order
+from occ_order.order.baselines import (
+    area_order,
+    bottom_edge_order,
+    disparity_order,
+    y_axis_order,
+)
 from occ_order.order.encoding import (
     CLOSER,
     DISTINCT,
@@ -64,6 +69,7 @@ __all__ = [
     "baselines",
     "bordering_pairs",
     "both_directions",
+    "bottom_edge_order",
     "break_cycles",
     "check_depth",
     "check_occlusion",

@@ -1,7 +1,8 @@
 """Order without a network: by area, by height in the picture, by a disparity map.
 
-The baselines of Lee & Park (CVPR 2022). Each gives a number to every instance; of two instances
-the one with the larger number is in front. What "in front" says depends on ``order``:
+The baselines of Lee & Park (CVPR 2022), and the bottom edge. Each gives a number to every instance;
+of two instances the one with the larger number is in front. What "in front" says depends on
+``order``:
 
 * ``"occlusion"``: the one in front occludes the other. By default only for *bordering* pairs
   (masks that touch or overlap), as published; all other pairs are 0.
@@ -25,6 +26,7 @@ def area_order(
     *,
     order: str = "occlusion",
     pairs: str | None = None,
+    gap: int = 0,
     compat: str | None = None,
 ) -> np.ndarray:
     """In front = the larger visible area; of equal areas the lower index.
@@ -33,6 +35,8 @@ def area_order(
         masks: (N, H, W) modal masks, nonzero = inside.
         order: "occlusion" or "depth".
         pairs: "all", "bordering" or "overlapping"; by default as the module says.
+        gap: most pixels between two masks that border, see
+            :func:`occ_order.masks.bordering_pairs`.
         compat: None, or "deocclusion_cocoa" for the rule that deocclusion uses on COCOA: the
             smaller area is in front, of equal areas the higher index. (InstaOrder's code takes
             the larger area for every data set, as None does.)
@@ -47,8 +51,35 @@ def area_order(
     masks = as_bool(masks, 3)
     pixels = _areas(masks)
     if compat == "deocclusion_cocoa":
-        return _compare(-pixels, masks, order, pairs, tie="higher")
-    return _compare(pixels, masks, order, pairs, tie="lower")
+        return _compare(-pixels, masks, order, pairs, gap, tie="higher")
+    return _compare(pixels, masks, order, pairs, gap, tie="lower")
+
+
+def bottom_edge_order(
+    masks: np.ndarray, *, order: str = "occlusion", pairs: str | None = None, gap: int = 0
+) -> np.ndarray:
+    """In front = the lower bottom edge (larger last row), as of things that stand on one ground.
+
+    Equal rows mean equal depth (2) and no occlusion.
+
+    Args:
+        masks: (N, H, W) modal masks, nonzero = inside.
+        order: "occlusion" or "depth".
+        pairs: "all", "bordering" or "overlapping"; by default as the module says.
+        gap: most pixels between two masks that border, see
+            :func:`occ_order.masks.bordering_pairs`.
+
+    Returns:
+        int8 (N, N) occlusion or depth matrix.
+
+    Raises:
+        ValueError: unknown ``order`` or ``pairs``.
+    """
+    masks = as_bool(masks, 3)
+    filled = masks.any(axis=2)
+    rows = np.where(filled, np.arange(masks.shape[1], dtype=np.float64), -1).max(axis=1, initial=-1)
+    rows[~filled.any(axis=1)] = np.nan
+    return _compare(rows, masks, order, pairs, gap, tie="equal")
 
 
 def y_axis_order(
@@ -56,6 +87,7 @@ def y_axis_order(
     *,
     order: str = "occlusion",
     pairs: str | None = None,
+    gap: int = 0,
     compat: str | None = None,
 ) -> np.ndarray:
     """In front = lower in the picture (larger mean row); of equal means the lower index.
@@ -64,6 +96,8 @@ def y_axis_order(
         masks: (N, H, W) modal masks, nonzero = inside.
         order: "occlusion" or "depth".
         pairs: "all", "bordering" or "overlapping"; by default as the module says.
+        gap: most pixels between two masks that border, see
+            :func:`occ_order.masks.bordering_pairs`.
         compat: None, or "instaorder" for what the published code does on InstaOrder and COCOA: for
             occlusion it is upside down (the instance *higher* in the picture occludes, of equal
             means the higher index); its depth is as with None. On KINS the published code is as
@@ -80,8 +114,8 @@ def y_axis_order(
     rows = masks.sum(axis=2) @ np.arange(masks.shape[1], dtype=np.float64)
     mean_row = rows / _areas(masks)
     if compat == "instaorder" and order == "occlusion":
-        return _compare(-mean_row, masks, order, pairs, tie="higher")
-    return _compare(mean_row, masks, order, pairs, tie="lower")
+        return _compare(-mean_row, masks, order, pairs, gap, tie="higher")
+    return _compare(mean_row, masks, order, pairs, gap, tie="lower")
 
 
 def disparity_order(
@@ -92,6 +126,7 @@ def disparity_order(
     statistic: str = "mean",
     trim: float = 0.05,
     pairs: str | None = None,
+    gap: int = 0,
     compat: str | None = None,
 ) -> np.ndarray:
     """In front = the larger disparity, the "MiDaS (mean / median)" rows of the paper.
@@ -107,6 +142,8 @@ def disparity_order(
         statistic: "mean" or "median".
         trim: share of the values clipped at either end, in [0, 0.5).
         pairs: "all", "bordering" or "overlapping"; by default as the module says.
+        gap: most pixels between two masks that border, see
+            :func:`occ_order.masks.bordering_pairs`.
         compat: None, or "instaorder" for the published code, which averages the depth
             ``1 / (disparity + 1e-6)`` instead and takes the lower of two middle values as median.
 
@@ -132,7 +169,8 @@ def disparity_order(
         nearness = [-_average(depth[mask], statistic, trim, lower_median=True) for mask in masks]
     else:
         nearness = [_average(values[mask], statistic, trim) for mask in masks]
-    return _compare(np.array(nearness, dtype=np.float64), masks, order, pairs, tie="equal")
+    nearness = np.array(nearness, dtype=np.float64)
+    return _compare(nearness, masks, order, pairs, gap, tie="equal")
 
 
 def _areas(masks: np.ndarray) -> np.ndarray:
@@ -159,11 +197,12 @@ def _average(
 
 
 def _compare(
-    nearness: np.ndarray, masks: np.ndarray, order: str, kind: str | None, *, tie: str
+    nearness: np.ndarray, masks: np.ndarray, order: str, kind: str | None, gap: int, *, tie: str
 ) -> np.ndarray:
     """Order matrix of the chosen pairs; ``tie``: "lower" or "higher" index in front, or "equal"."""
     _check_choice("order", order, ("occlusion", "depth"))
-    first, second = select_pairs(masks, kind or {"occlusion": "bordering", "depth": "all"}[order]).T
+    kind = kind or {"occlusion": "bordering", "depth": "all"}[order]
+    first, second = select_pairs(masks, kind, gap=gap).T
     known = ~(np.isnan(nearness[first]) | np.isnan(nearness[second]))
     first, second = first[known], second[known]
     difference = nearness[first] - nearness[second]

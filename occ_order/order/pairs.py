@@ -32,16 +32,17 @@ def all_pairs(num_instances: int) -> np.ndarray:
     return pairs_where(np.ones((num_instances, num_instances), dtype=bool))
 
 
-def bordering_pairs(masks: np.ndarray) -> np.ndarray:
+def bordering_pairs(masks: np.ndarray, *, gap: int = 0) -> np.ndarray:
     """Pairs whose masks overlap or are 4-neighbours (:func:`occ_order.masks.bordering`).
 
     Args:
         masks: (N, H, W), nonzero = inside.
+        gap: most pixels between the two (:func:`occ_order.masks.bordering_pairs`).
 
     Returns:
         int64 (P, 2).
     """
-    return pairs_where(_masks.bordering_pairs(masks))
+    return pairs_where(_masks.bordering_pairs(masks, gap=gap))
 
 
 def overlapping_pairs(masks: np.ndarray, *, min_area: int = 1) -> np.ndarray:
@@ -63,12 +64,13 @@ def overlapping_pairs(masks: np.ndarray, *, min_area: int = 1) -> np.ndarray:
     return pairs_where(_masks.overlap_areas(masks, masks, pairs=upper) >= min_area)
 
 
-def select_pairs(masks: np.ndarray, kind: str = "all") -> np.ndarray:
+def select_pairs(masks: np.ndarray, kind: str = "all", *, gap: int = 0) -> np.ndarray:
     """Pairs by the name of a rule, as configuration files give it.
 
     Args:
         masks: (N, H, W), nonzero = inside.
         kind: one of :data:`KINDS`.
+        gap: of "bordering", see :func:`bordering_pairs`.
 
     Returns:
         int64 (P, 2).
@@ -79,7 +81,7 @@ def select_pairs(masks: np.ndarray, kind: str = "all") -> np.ndarray:
     if kind == "all":
         return all_pairs(len(masks))
     if kind == "bordering":
-        return bordering_pairs(masks)
+        return bordering_pairs(masks, gap=gap)
     if kind == "overlapping":
         return overlapping_pairs(masks)
     raise ValueError(f"pairs must be one of {', '.join(KINDS)}, got {kind!r}")

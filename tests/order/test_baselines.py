@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from occ_order.masks import bordering_pairs, decode_all
-from occ_order.order import area_order, disparity_order, encoding, y_axis_order
+from occ_order.order import (
+    area_order,
+    bottom_edge_order,
+    disparity_order,
+    encoding,
+    y_axis_order,
+)
 from occ_order.order.encoding import check_depth, check_occlusion
 
 # Instance 0: large and high; 1: small, below it and touching; 2: small, lowest, touching nothing.
@@ -212,3 +218,26 @@ def test_mask_rule_agrees_with_the_annotated_order_of_bordering_pairs(photograph
         np.testing.assert_array_equal(found, occ * bordering_pairs(modal))
         total += found.sum()
     assert total == 49
+
+
+def test_bottom_edge():
+    assert bottom_edge_order(MASKS).tolist() == LOWER
+    depth = bottom_edge_order(MASKS, order="depth")
+    assert depth.tolist() == [[-1, 0, 0], [1, -1, 0], [1, 1, -1]]
+    # The last row decides, however little of the mask is there; equal ones decide nothing.
+    masks = np.zeros((3, 6, 6), bool)
+    masks[0, 0:4, 0:3] = masks[0, 4, 0] = masks[1, 3:5, 3:6] = masks[2, 0:4, 3] = True
+    masks[1, 3, 3] = False
+    assert bottom_edge_order(masks).tolist() == [[0, 0, 1], [0, 0, 1], [0, 0, 0]]
+    assert bottom_edge_order(masks, order="depth")[0, 1] == encoding.EQUAL
+    assert bottom_edge_order(np.zeros((2, 3, 3), bool), pairs="all").tolist() == [[0, 0], [0, 0]]
+    assert bottom_edge_order(np.zeros((0, 3, 3), bool)).shape == (0, 0)
+
+
+@pytest.mark.parametrize("rule", [area_order, y_axis_order, bottom_edge_order])
+def test_masks_that_border_across_a_gap(rule):
+    masks = np.zeros((2, 8, 3), bool)
+    masks[0, 0:4], masks[1, 6:8] = True, True
+    assert not rule(masks).any()
+    assert not rule(masks, gap=1).any()
+    assert rule(masks, gap=2).sum() == 1

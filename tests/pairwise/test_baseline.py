@@ -12,7 +12,7 @@ from occ_order.data.mappers import build_mapper
 from occ_order.evaluation import GivenMaskOrder
 from occ_order.metrics import occlusion_scores, whdr
 from occ_order.modeling.pairwise import OrderBaseline
-from occ_order.order import area_order, disparity_order, y_axis_order
+from occ_order.order import area_order, bottom_edge_order, disparity_order, y_axis_order
 
 
 def build(cfg, name, **settings):
@@ -22,13 +22,20 @@ def build(cfg, name, **settings):
     return OrderBaseline(cfg).eval()
 
 
-@pytest.mark.parametrize(("name", "function"), [("area", area_order), ("y_axis", y_axis_order)])
-def test_masks_alone(cfg, annotated, name, function):
+RULES = {"area": area_order, "y_axis": y_axis_order, "bottom_edge": bottom_edge_order}
+
+
+@pytest.mark.parametrize("gap", [0, 5])
+@pytest.mark.parametrize("name", RULES)
+def test_masks_alone(cfg, annotated, name, gap):
     one = annotated(5)
     masks = one["instances"].gt_masks.tensor.numpy()
-    found = build(cfg, name)([one])[0]["instances"]
-    assert np.array_equal(found.occlusion.tensor, function(masks, order="occlusion"))
+    function = RULES[name]
+    found = build(cfg, name, GAP=gap)([one])[0]["instances"]
+    assert np.array_equal(found.occlusion.tensor, function(masks, order="occlusion", gap=gap))
     assert np.array_equal(found.depth.tensor, function(masks, order="depth"))
+    in_front = function(masks, order="occlusion", pairs="all")
+    assert np.array_equal(found.occlusion_probability.tensor, in_front)
 
 
 @pytest.mark.parametrize("statistic", ["mean", "median"])
@@ -75,6 +82,8 @@ def test_what_cannot_be_done_is_said(cfg, annotated):
         build(cfg, "disparity_mean")([annotated(2)])
     with pytest.raises(ValueError, match="nothing to train"):
         build(cfg, "area").train()([annotated(2)])
+    with pytest.raises(ValueError, match="COMPAT of bottom_edge must be '', got 'instaorder'"):
+        build(cfg, "bottom_edge", COMPAT="instaorder")
     with pytest.raises(ValueError, match="NAME must be one of"):
         build(cfg, "size")
 

@@ -93,7 +93,7 @@ def scenes(tmp_path_factory):
 def format_of(cfg):
     """The scenes in the format that the configuration trains on; as COCOA where it names none."""
     known = {"instaorder": "instaorder", "cocoa_cls": "cocoa_cls", "d2sa": "cocoa_cls"}
-    known.update(kins="kins", cocoa="cocoa")
+    known.update(kins="kins", cocoa="cocoa", photos="instaorder")
     named = " ".join(cfg.DATASETS.TRAIN) or "cocoa"
     return f"row_18_train_{next(known[part] for part in known if part in named)}"
 

@@ -1,4 +1,4 @@
-"""Area, y-axis and disparity as networks without weights, so that they share the evaluation."""
+"""Area, y-axis, bottom edge, disparity as networks without weights: they share the evaluation."""
 
 from __future__ import annotations
 
@@ -11,16 +11,23 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
 from occ_order.modeling.pairwise.given import given_instances, with_orders
-from occ_order.order.baselines import area_order, disparity_order, y_axis_order
+from occ_order.order.baselines import (
+    area_order,
+    bottom_edge_order,
+    disparity_order,
+    y_axis_order,
+)
 
-NAMES = ("area", "y_axis", "disparity_mean", "disparity_median")
+NAMES = ("area", "y_axis", "bottom_edge", "disparity_mean", "disparity_median")
 
 
 @META_ARCH_REGISTRY.register()
 class OrderBaseline(nn.Module):
     """Orders given masks by a rule of `occ_order.order.baselines`; nothing is trained.
 
-    The result for each image is {"instances"} with PairMatrix fields occlusion and depth.
+    The result for each image is {"instances"} with PairMatrix fields occlusion, depth and
+    occlusion_probability: 1 for the one in front of every pair, also of the pairs that
+    `occlusion_pairs` leaves out of occlusion, so that "who would be in front" has an answer.
     """
 
     @configurable
@@ -30,6 +37,7 @@ class OrderBaseline(nn.Module):
         name: str,
         occlusion_pairs: str = "bordering",
         depth_pairs: str = "all",
+        gap: int = 0,
         compat: str | None = None,
         disparity_net: nn.Module | None = None,
     ):
@@ -38,17 +46,22 @@ class OrderBaseline(nn.Module):
         Args:
             name: one of `NAMES`.
             occlusion_pairs, depth_pairs: which pairs get an order, see the functions.
+            gap: most pixels between two masks that border.
             compat: a published rule, see the functions.
             disparity_net: gives {"disparity": (H, W)} for each input; None takes the input's own
                 "disparity".
 
         Raises:
-            ValueError: unknown name.
+            ValueError: unknown name, or a published rule of a baseline that has none.
         """
         super().__init__()
         if name not in NAMES:
             raise ValueError(f"MODEL.ORDER_BASELINE.NAME must be one of {NAMES}, got {name!r}")
-        self.name, self.compat = name, compat
+        if compat and name == "bottom_edge":
+            raise ValueError(
+                f"MODEL.ORDER_BASELINE.COMPAT of bottom_edge must be '', got {compat!r}"
+            )
+        self.name, self.gap, self.compat = name, gap, compat
         self.pairs = {"occlusion": occlusion_pairs, "depth": depth_pairs}
         self.disparity_net = disparity_net
 
@@ -63,6 +76,7 @@ class OrderBaseline(nn.Module):
             "name": own.NAME,
             "occlusion_pairs": own.OCCLUSION_PAIRS,
             "depth_pairs": own.DEPTH_PAIRS,
+            "gap": own.GAP,
             "compat": own.COMPAT or None,
             "disparity_net": net,
         }
@@ -83,14 +97,22 @@ class OrderBaseline(nn.Module):
         masks = given.masks.numpy()
         disparity = self._disparity(one, masks.shape[1:]) if "disparity" in self.name else None
         orders = {
-            order: torch.from_numpy(self._order(masks, disparity, order)) for order in self.pairs
+            order: torch.from_numpy(self._order(masks, disparity, order, pairs))
+            for order, pairs in self.pairs.items()
         }
+        in_front = self._order(masks, disparity, "occlusion", "all")
+        orders["occlusion_probability"] = torch.from_numpy(in_front.astype(np.float32))
         height, width = masks.shape[1:]
         size = {"height": one.get("height", height), "width": one.get("width", width)}
         return with_orders(given, orders, **size)
 
-    def _order(self, masks: np.ndarray, disparity: np.ndarray | None, order: str) -> np.ndarray:
-        options = {"order": order, "pairs": self.pairs[order], "compat": self.compat}
+    def _order(
+        self, masks: np.ndarray, disparity: np.ndarray | None, order: str, pairs: str
+    ) -> np.ndarray:
+        options = {"order": order, "pairs": pairs, "gap": self.gap}
+        if self.name == "bottom_edge":
+            return bottom_edge_order(masks, **options)
+        options["compat"] = self.compat
         if self.name == "area":
             return area_order(masks, **options)
         if self.name == "y_axis":
