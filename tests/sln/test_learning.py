@@ -95,7 +95,7 @@ def scores(inputs: list[dict], found: list[dict]) -> dict[str, float]:
 
 
 def test_four_scenes_are_learnt_by_heart(tiny_cfg) -> None:
-    """With scenes and starts of three seeds each number was at least 0.05 above its bound.
+    """Starts of four seeds, with and without AVX-512, were at least 0.05 above each bound.
 
     Of level 3 there are a few pixels, which are not learnt in so short a time.
     """
@@ -111,14 +111,14 @@ def test_four_scenes_are_learnt_by_heart(tiny_cfg) -> None:
         found = net.inference(inputs, [given_boxes(one["instances"]) for one in inputs])
     got = scores(inputs, found)
     bounds = {
-        "amodal": 0.9,
+        "amodal": 0.88,
         "modal": 0.79,
         "invisible": 0.75,
         "level 0": 0.83,
-        "level 1": 0.79,
-        "level 2": 0.77,
-        "order found": 0.9,
-        "order right": 0.9,
+        "level 1": 0.77,
+        "level 2": 0.7,
+        "order found": 0.85,
+        "order right": 0.85,
     }
     assert {name: got[name] for name, bound in bounds.items() if got[name] < bound} == {}
     assert sum(len(one["instances"]) for one in inputs) == 16
