@@ -1,7 +1,7 @@
 """The order of given masks: an image once, two views of every near pair, and a look at all pairs.
 
-1. `ImageBranch` turns the image and the outlines of all masks into a dense map of stride 4, a coarse
-   one, and a map of relative depth.
+1. `ImageBranch` turns the image and the outlines of all masks into a dense map of stride 4, a
+   coarse one, and a map of relative depth.
 2. `ViewNet` looks at each near pair as a whole and at the place where the two meet. Masks and image
    have a first layer of their own; what they say is added.
 3. `PairRelation` joins views, geometry and depth of all pairs, and gives their logits. Everything

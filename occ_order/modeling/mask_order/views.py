@@ -1,4 +1,4 @@
-"""What a network looks at of two instances: square views of their masks, the image and its features.
+"""What a network looks at of two instances: square views of masks, image and features.
 
 Two instances are *near* where one comes within a few cells of the other. Only near pairs are looked
 at closely, so that the work grows with the number of contacts and not with that of pairs. Each near
