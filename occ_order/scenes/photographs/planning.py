@@ -325,8 +325,11 @@ class Planner:
         return max(shares, default=0.0)
 
     def _insert(self, layer: Layer, anchor: Layer | None, in_front: bool) -> None:
-        """Put a layer directly in front of or behind another one; in front of all for None."""
+        """Put a layer directly in front of or behind another one; in front of all for None.
+
+        So it is where the other one was left out, as of a group that begins outside the image.
+        """
         place = len(self.layers)
-        if anchor is not None:
+        if anchor in self.layers:
             place = self.layers.index(anchor) + int(in_front)
         self.layers.insert(place, layer)
