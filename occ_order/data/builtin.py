@@ -457,7 +457,7 @@ def _builtin(root: str) -> list[tuple[str, Callable[..., None], dict[str, Any]]]
             "categories": COCO_THINGS,
         }
         entries.append((f"cocoa_cls_{split}", register_coco_amodal, arguments))
-    for more in (_builtin_kins, _builtin_d2sa, _builtin_depth, _scenes):
+    for more in (_builtin_kins, _builtin_d2sa, _builtin_depth, _scenes, _composed):
         entries += more(under)
     return entries + _photos()
 
@@ -534,28 +534,70 @@ def _photos() -> list[tuple[str, Callable[..., None], dict]]:
 
 
 def _scenes(under: Callable[..., str]) -> list[tuple[str, Callable[..., None], dict]]:
-    """Generated scenes (with patterns, plain, of quick schedules) and composed photographs."""
+    """Generated scenes, with patterns and plain, and those of quick schedules."""
     return [
         entry
-        for name in ("scenes", "scenes_plain", "scenes_quick", "composed")
+        for name in ("scenes", "scenes_plain", "scenes_quick")
         for split in ("train", "val")
         for entry in _scenes_split(under(name), name, split)
     ]
 
 
+def _composed(under: Callable[..., str]) -> list[tuple[str, Callable[..., None], dict]]:
+    """Composed photographs: the folder `composed`, and `composed_*` where there are any."""
+    names = {"composed"} | {path.name for path in Path(under()).glob("composed_*/")}
+    return [
+        entry
+        for name in sorted(names)
+        for split in ("train", "val")
+        for entry in [*_orders(under(name), name, split), _photos_of(under(name), name, split)]
+    ]
+
+
+def _photos_of(root: str, name: str, split: str) -> tuple[str, Callable[..., None], dict]:
+    arguments = {
+        "json_file": os.path.join(root, "annotations", f"photos_{split}.json"),
+        "image_root": os.path.join(root, split, "images"),
+        "split": split,
+    }
+    return f"{name}_{split}_photos", register_photos, arguments
+
+
 def _scenes_split(
     root: str, name: str, split: str
 ) -> list[tuple[str, Callable[..., None], dict[str, Any]]]:
+    folder = os.path.join(root, split)
+    diw = {
+        "csv_file": os.path.join(root, "annotations", f"diw_{split}.csv"),
+        "image_root": folder,
+    }
+    kitti = {
+        "list_file": os.path.join(root, "annotations", f"kitti_{split}.txt"),
+        "root": folder,
+        "rgb_dir": "images",
+        "depth_dir": "depth",
+    }
+    return [
+        *_orders(root, name, split),
+        (f"{name}_{split}_diw", register_diw, diw),
+        (f"{name}_{split}_kitti", register_kitti_depth, kitti),
+    ]
+
+
+def _orders(
+    root: str, name: str, split: str
+) -> list[tuple[str, Callable[..., None], dict[str, Any]]]:
+    """The formats with masks that datasets/make_scenes.py writes."""
     images = os.path.join(root, split, "images")
 
-    def file(stem: str, ending: str) -> str:
-        return os.path.join(root, "annotations", f"{stem}_{split}.{ending}")
+    def file(stem: str) -> str:
+        return os.path.join(root, "annotations", f"{stem}_{split}.json")
 
     entries: list[tuple[str, Callable[..., None], dict[str, Any]]] = [
         (
             f"{name}_{split}_{kind}",
             register,
-            {"json_file": file(stem, "json"), "image_root": images},
+            {"json_file": file(stem), "image_root": images},
         )
         for kind, register, stem in (
             ("cocoa", register_cocoa, "cocoa"),
@@ -564,23 +606,11 @@ def _scenes_split(
         )
     ]
     order = {
-        "order_json": file("instaorder", "json"),
-        "instances_json": file("instances", "json"),
+        "order_json": file("instaorder"),
+        "instances_json": file("instances"),
         "image_root": images,
     }
-    diw = {"csv_file": file("diw", "csv"), "image_root": os.path.join(root, split)}
-    kitti = {
-        "list_file": file("kitti", "txt"),
-        "root": os.path.join(root, split),
-        "rgb_dir": "images",
-        "depth_dir": "depth",
-    }
     entries.append((f"{name}_{split}_instaorder", register_instaorder, order))
-    if name == "composed":
-        photos = {"json_file": file("photos", "json"), "image_root": images, "split": split}
-        entries.append((f"{name}_{split}_photos", register_photos, photos))
-    entries.append((f"{name}_{split}_diw", register_diw, diw))
-    entries.append((f"{name}_{split}_kitti", register_kitti_depth, kitti))
     return entries
 
 

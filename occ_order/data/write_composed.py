@@ -22,9 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from occ_order.data.compose_sources import read_sources
-from occ_order.data.datasets import save_cocoa, save_cocoa_cls, save_instaorder, save_kins
-from occ_order.data.datasets.files import write_json
+from occ_order.data.compose_sources import read_names, read_sources
+from occ_order.data.datasets import (
+    save_cocoa,
+    save_cocoa_cls,
+    save_instaorder,
+    save_kins,
+    save_photos,
+)
 from occ_order.scenes.photographs import COMPOSER, Library
 from occ_order.scenes.photographs.compose import REGION_NAME
 
@@ -80,43 +85,34 @@ def is_composed(parameters: dict[str, Any]) -> bool:
     return "composer" in parameters
 
 
-def composed_libraries(parameters: dict[str, Any]) -> dict[str, Library]:
-    """The library of each split that has pictures; categories are those of both splits."""
-    splits = read_sources(
-        parameters["sources"],
+def composed_library(parameters: dict[str, Any], split: str, *, workers: int = 1) -> Library:
+    """The library of one split, made by some processes; its categories are those of all splits."""
+    sources = parameters["sources"]
+    records = read_sources(
+        sources,
+        split,
         images=parameters["source_images"],
         assume_whole=parameters["assume_whole"],
     )
-    names = {a["name"] for part in splits.values() for rs in part.values() for r in rs
-             for a in r["annotations"]}  # fmt: skip
-    return {
-        split: Library.build(records, categories=sorted(names))
-        for split, records in splits.items()
-        if parameters[split]
-    }
-
-
-def composed_library(parameters: dict[str, Any], split: str) -> Library:
-    """The library of one split."""
-    return composed_libraries({**parameters, "train": 0, "val": 0, split: 1})[split]
+    return Library.build(records, categories=read_names(sources), workers=workers)
 
 
 def _library_folder(output: Path, split: str) -> Path:
     return output / ".partial" / f"library_{split}"
 
 
-def add_library(output: Path, parameters: dict[str, Any]) -> None:
+def add_libraries(output: Path, parameters: dict[str, Any], workers: int) -> None:
     """Build the libraries that the workers will share; those of an interrupted run are kept."""
-    wanted = [s for s in ("train", "val") if parameters[s]]
-    if all((_library_folder(output, s) / "library.json").is_file() for s in wanted):
-        return
-    for split, library in composed_libraries(parameters).items():
-        library.save(_library_folder(output, split))
+    library_of.cache_clear()
+    for split in ("train", "val"):
+        folder = _library_folder(output, split)
+        if parameters[split] and not (folder / "library.json").is_file():
+            composed_library(parameters, split, workers=workers).save(folder)
 
 
 @functools.lru_cache(maxsize=2)
 def library_of(output: Path, split: str) -> Library:
-    """The library that :func:`add_library` saved."""
+    """The library that :func:`add_libraries` saved."""
     return Library.load(_library_folder(output, split))
 
 
@@ -143,9 +139,17 @@ def write_composed_annotations(
     names = composed_annotation_files(split, parameters["formats"])
     files = {key: output / "annotations" / name for key, name in names.items()}
     records = [_with_arrays(result["record"], images) for result in results]
-    categories = _categories(records)
+    names = (*read_names(parameters["sources"]), REGION_NAME)
+    categories = [{"id": k + 1, "name": name} for k, name in enumerate(names)]
     if "photos" in files:
-        write_json(files["photos"], photos_layout(records, split))
+        save_photos(
+            records,
+            files["photos"],
+            categories,
+            source="composed",
+            split=split,
+            image_root=images,
+        )
     known = [with_known_order(record) for record in records]
     if "instaorder" in files:
         save_instaorder(
@@ -158,11 +162,6 @@ def write_composed_annotations(
         save_cocoa_cls(whole, files["cocoa_cls"], categories, image_root=images)
     if "kins" in files:
         save_kins(whole, files["kins"], categories, image_root=images)
-
-
-def _categories(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    names = {a["category_id"]: a["name"] for r in records for a in r["annotations"]}
-    return [{"id": number, "name": names[number]} for number in sorted(names)]
 
 
 def _with_arrays(record: dict[str, Any], images: Path) -> dict[str, Any]:
@@ -200,51 +199,3 @@ def with_known_order(record: dict[str, Any]) -> dict[str, Any]:
         counts = 2 * unknown[np.ix_(kept, kept)].sum(axis=1) + unnamed[kept]
         kept = np.delete(kept, int(counts.argmax()))
     return subset(record, kept)
-
-
-def photos_layout(records: list[dict[str, Any]], split: str) -> dict[str, Any]:
-    """Records in the layout that `occ_order.data.compose_sources` describes.
-
-    Beside what is described there, ``no_occlusion`` lists pairs [image id, id, id] that are known
-    not to occlude each other, whether or not they touch.
-    """
-    content: dict[str, Any] = {
-        "source": "composed",
-        "images": [],
-        "instances": [],
-        "occlusion": [],
-        "no_occlusion": [],
-        "depth_order": [],
-    }
-    for record in records:
-        image_id, annotations = record["image_id"], record["annotations"]
-        content["images"].append(
-            {
-                "id": image_id,
-                "file": Path(record["file_name"]).name,
-                "width": record["width"],
-                "height": record["height"],
-                "split": split,
-            }
-        )
-        for annotation in annotations:
-            entry = {
-                "id": annotation["id"],
-                "image_id": image_id,
-                "category": annotation["name"],
-                "modal": annotation["segmentation"],
-                "amodal": annotation.get("amodal_segmentation"),
-            }
-            if annotation["is_stuff"]:
-                entry["stuff"] = 1
-            content["instances"].append(entry)
-        ids = [annotation["id"] for annotation in annotations]
-        occlusion, depth, overlap = (record[k] for k in ("occlusion", "depth", "overlap"))
-        rows = [[image_id, ids[i], ids[j], "layers"] for i, j in np.argwhere(occlusion == 1)]
-        content["occlusion"] += rows
-        apart = np.triu((occlusion == 0) & (occlusion.T == 0), 1)
-        content["no_occlusion"] += [[image_id, ids[i], ids[j]] for i, j in np.argwhere(apart)]
-        for i, j in np.argwhere(depth == 1):
-            ranges = {0: "layers_distinct", 1: "layers_overlap", -1: "layers"}[int(overlap[i, j])]
-            content["depth_order"].append([image_id, ids[i], ids[j], ranges])
-    return content

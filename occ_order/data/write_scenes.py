@@ -31,7 +31,7 @@ from occ_order.data.datasets import (
     write_depth_png,
 )
 from occ_order.data.write_composed import (
-    add_library,
+    add_libraries,
     composed_annotation_files,
     is_composed,
     library_of,
@@ -318,7 +318,7 @@ def make(output: str | os.PathLike, parameters: dict[str, Any], *, workers: int 
     for folder in (*folders, "annotations", ".partial"):
         (output / folder).mkdir(parents=True, exist_ok=True)
     if is_composed(parameters):
-        add_library(output, parameters)
+        add_libraries(output, parameters, workers)
     _write_chunks(output, parameters, workers)
     digest = hashlib.sha256()
     for split in SPLITS:

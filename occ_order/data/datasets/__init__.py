@@ -31,7 +31,12 @@ from occ_order.data.datasets.kitti_depth import (
     save_kitti_depth,
     write_depth_png,
 )
-from occ_order.data.datasets.photos import load_photos, read_depth, read_photo_categories
+from occ_order.data.datasets.photos import (
+    load_photos,
+    read_depth,
+    read_photo_categories,
+    save_photos,
+)
 
 __all__ = [
     "DataError",
@@ -52,5 +57,6 @@ __all__ = [
     "save_instaorder",
     "save_kins",
     "save_kitti_depth",
+    "save_photos",
     "write_depth_png",
 ]

@@ -6,15 +6,19 @@
      "instances": [{"id": 1, "image_id": 1, "category": "cup", "modal": RLE, "amodal": RLE or null,
                     "stuff"?: 1, "complete"?: "why it is believed whole"}],
      "occlusion": [[image_id, front_id, back_id, provenance, ...]],
-     "no_occlusion"?: [[image_id, id, id]],
-     "depth_order": [[image_id, near_id, far_id, provenance]]}
+     "depth_order": [[image_id, near_id, far_id, provenance]],
+     "unknown_occlusion"?: [[image_id, first_id, second_id, provenance]],
+     "categories"?: ["cup", ...]}
 
-- Ids are unique within the file. A pair stands once, in one direction; only an occlusion may stand
-  in both, where two instances occlude each other.
+- Ids are unique within the file. A pair stands once, in one direction; in "occlusion" it stands in
+  both directions where two instances occlude each other.
 - `amodal` null: the whole object is not known, not "equal to modal".
 - Occlusion lists what was measured or seen, and never says that two instances do *not* occlude each
   other. Instances whose masks are farther apart than :data:`GAP` do not, because nothing can be in
   front of what it does not meet (0); a pair that meets and is not listed is not annotated (-1).
+  A file that has `unknown_occlusion`, as composed photographs do, lists there what is not annotated
+  (-1), and says by its absence that a pair does not occlude each other (0).
+- `categories` names the classes where a file holds only a part of them, as one split does.
 - Depth order: a pair that is not listed is not annotated. A provenance that ends in `_distinct`
   says that the two depth ranges lie apart, `_overlap` that they overlap; else that is unknown.
 - A provenance that starts with `weak_` is a rule of thumb ("lower feet are nearer"), not
@@ -34,7 +38,8 @@ import numpy as np
 
 from occ_order import masks
 from occ_order.data.datasets.checks import Report, entries, field, show
-from occ_order.data.datasets.files import join_path, read_grey_png, read_json
+from occ_order.data.datasets.coco_nesting import written_images
+from occ_order.data.datasets.files import join_path, read_grey_png, read_json, write_json
 from occ_order.data.datasets.mask_fields import checked_mask, mask_box
 from occ_order.order.encoding import (
     CLOSER,
@@ -59,6 +64,7 @@ DEPTH_UNITS = {"nyuv2": 10 / 255, "ycbv10": 1e-4}
 """Metres for each value of the depth maps of sources whose file does not say it (`depth_unit`)."""
 
 _WEAK = "weak_"
+_UNKNOWN = "unknown_occlusion"
 
 
 def load_photos(
@@ -148,9 +154,9 @@ class _Content:
     Attributes:
         images: records without annotations by image id, those of the split.
         instances: the file's instances by image id.
-        pairs: "occlusion" and "depth_order": rows (first id, second id, provenance) by image id.
+        pairs: for each key of pairs: rows (first id, second id, provenance) by image id.
+        is_complete: whether the file lists what is not annotated.
         categories: id by name.
-        lists_no_occlusion: whether the file says which pairs do not occlude each other.
         measured_depth: whether the file lists any depth order that is not a rule of thumb.
         bad: ids of images about which a problem was collected.
     """
@@ -172,8 +178,8 @@ class _Content:
         wanted = {number: found for number, found in known.items() if found}
         self.images = {n: record for n, (record, own) in wanted.items() if split in (None, own)}
         self.instances = self._read_instances(data, known)
-        self.lists_no_occlusion = "no_occlusion" in data
-        keys = ("occlusion", "depth_order", *(["no_occlusion"] * self.lists_no_occlusion))
+        self.is_complete = _UNKNOWN in data
+        keys = ("occlusion", "depth_order", *([_UNKNOWN] if self.is_complete else []))
         self.pairs = {key: self._read_pairs(data, key, known) for key in keys}
         self.measured_depth = any(self.pairs["depth_order"].values())
 
@@ -209,7 +215,7 @@ class _Content:
         for index, row in enumerate(rows):
             # Errors are located only where there is one: there are hundreds of thousands of rows.
             try:
-                image_id, *pair = _pair(row, known, bare=key == "no_occlusion")
+                image_id, *pair = _pair(row, known)
             except ValueError as error:
                 place = row[0] if isinstance(row, list) and row else "(none)"
                 with self._at_image(place), self.report.at(f"{key}[{index}]"):
@@ -221,7 +227,12 @@ class _Content:
 
 
 def _categories(data: dict, report: Report) -> dict[str, int]:
-    names = set()
+    names: set[str] = set()
+    with report.at():
+        listed = field(data, "categories", "a list", [])
+        if not all(isinstance(name, str) for name in listed):
+            raise ValueError(f"'categories' must be names, got {show(listed)}")
+        names.update(listed)
     for index, entry in entries(data, "instances", report):
         with report.at(f"instance {entry.get('id', f'number {index}')}"):
             names.add(field(entry, "category", "a string"))
@@ -265,14 +276,14 @@ def _image_id(image_id: object, known: dict) -> int:
     return image_id
 
 
-def _pair(row: object, known: dict, *, bare: bool) -> list:
-    """Image, first, second and provenance ("" in a bare list, which has none)."""
+def _pair(row: object, known: dict) -> list:
     kinds = [type(value) for value in row[:4]] if isinstance(row, list) else None
-    if kinds != ([int] * 3 if bare else [int, int, int, str]):
-        form = "" if bare else ", provenance, ..."
-        raise ValueError(f"must be [image id, first id, second id{form}], got {show(row)}")
+    if kinds != [int, int, int, str]:
+        raise ValueError(
+            f"must be [image id, first id, second id, provenance, ...], got {show(row)}"
+        )
     _image_id(row[0], known)
-    return [*row, ""] if bare else row[:4]
+    return row[:4]
 
 
 def _fill(record: dict[str, Any], content: _Content, report: Report) -> None:
@@ -298,8 +309,7 @@ def _fill(record: dict[str, Any], content: _Content, report: Report) -> None:
     if report.count > before:
         return
     rows = {entry["id"]: k for k, entry in enumerate(instances)}
-    pairs = _positions(content, "occlusion", image_id, rows, both_ways=True)
-    record["occlusion"] = _occlusion(record, pairs, _known_apart(content, image_id, rows))
+    record["occlusion"] = _occlusion(record, content, rows)
     if content.measured_depth:
         pairs = _positions(content, "depth_order", image_id, rows)
         record.update(zip(("depth", "overlap", "count"), _depth(len(rows), pairs), strict=True))
@@ -318,22 +328,10 @@ def _whole(entry: dict, height: int, width: int) -> dict[str, Any]:
     return found
 
 
-def _known_apart(
-    content: _Content, image_id: int, rows: dict[int, int]
-) -> list[tuple[int, int]] | None:
-    """Pairs of rows that the file says do not occlude each other; None where it lists none."""
-    if not content.lists_no_occlusion:
-        return None
-    return [pair[:2] for pair in _positions(content, "no_occlusion", image_id, rows)]
-
-
 def _positions(
-    content: _Content, key: str, image_id: int, rows: dict[int, int], *, both_ways: bool = False
+    content: _Content, key: str, image_id: int, rows: dict[int, int]
 ) -> Iterator[tuple[int, int, str]]:
-    """Yields the pairs of an image by the rows of their instances.
-
-    A pair stands once, in one direction, or, with `both_ways`, once in each.
-    """
+    """Yields the pairs of an image by the rows of their instances; each pair once."""
     seen = set()
     for first, second, provenance in content.pairs[key].get(image_id, ()):
         for number in (first, second):
@@ -343,42 +341,27 @@ def _positions(
             raise ValueError(f"{key!r} relates instance {first} to itself")
         if (first, second) in seen:
             raise ValueError(f"{key!r} has the pair of instances {first} and {second} twice")
-        seen |= {(first, second)} if both_ways else {(first, second), (second, first)}
+        seen.add((first, second))
+        if key != "occlusion":
+            seen.add((second, first))
         yield rows[first], rows[second], provenance
 
 
 def _occlusion(
-    record: dict[str, Any],
-    pairs: Iterator[tuple[int, int, str]],
-    apart: list[tuple[int, int]] | None,
+    record: dict[str, Any], content: _Content, rows: dict[int, int]
 ) -> np.ndarray:
-    """The occlusion matrix of a record with annotations.
-
-    Args:
-        record: of the image.
-        pairs: rows of front and back.
-        apart: rows of pairs without occlusion; None = those that do not meet.
-
-    Raises:
-        ValueError: a pair is listed with and without occlusion.
-    """
-    annotations = record["annotations"]
-    occ = empty_occlusion(len(annotations))
-    if apart is None:
-        size = record["height"], record["width"]
-        modal = masks.decode_all([a["segmentation"] for a in annotations], *size)
-        occ[masks.bordering_pairs(modal, gap=GAP)] = UNKNOWN
+    """The occlusion matrix of a record with annotations; `rows` are places of instances by id."""
+    image_id, segmentations = record["image_id"], [a["segmentation"] for a in record["annotations"]]
+    occ = empty_occlusion(len(segmentations))
+    if content.is_complete:
+        for first, second, _ in _positions(content, _UNKNOWN, image_id, rows):
+            occ[first, second] = occ[second, first] = UNKNOWN
     else:
-        occ[~np.eye(len(occ), dtype=bool)] = UNKNOWN
-        for first, second in apart:
-            occ[first, second] = occ[second, first] = 0
-    listed = {(front, back) for front, back, _ in pairs}
-    for front, back in listed:
-        if apart is not None and occ[front, back] == 0 and occ[back, front] == 0:
-            numbers = [annotations[row]["id"] for row in (front, back)]
-            raise ValueError(f"instances {numbers} stand in 'occlusion' and in 'no_occlusion'")
+        modal = masks.decode_all(segmentations, record["height"], record["width"])
+        occ[masks.bordering_pairs(modal, gap=GAP)] = UNKNOWN
+    for front, back, _ in _positions(content, "occlusion", image_id, rows):
         occ[front, back] = 1
-        occ[back, front] = int((back, front) in listed)
+        occ[back, front] = max(occ[back, front], 0)  # 1 stays: the two occlude each other
     return occ
 
 
@@ -391,3 +374,91 @@ def _depth(
         kind = {"distinct": DISTINCT, "overlap": OVERLAPPING}.get(provenance.rpartition("_")[2])
         overlap[near, far] = overlap[far, near] = UNKNOWN if kind is None else kind
     return depth, overlap, count
+
+
+def save_photos(
+    records: list[dict[str, Any]],
+    json_file: str | os.PathLike,
+    categories: list[dict[str, Any]],
+    *,
+    source: str,
+    split: str,
+    image_root: str | os.PathLike | None = None,
+) -> None:
+    """Writes records as a file of this layout, with `unknown_occlusion` and `categories`.
+
+    Pairs of equal depth, counts of workers and depth maps have no place in the format.
+
+    Args:
+        records: image ids and annotation ids must be unique; "occlusion" is needed. Annotations
+            without "amodal_segmentation" get `amodal` null.
+        json_file: file to write.
+        categories: [{"id": int, "name": str}], all that the records use.
+        source: name of the data set.
+        split: "train" or "val", of all images.
+        image_root: file names are written relative to this folder; None writes them as they are.
+
+    Raises:
+        ValueError: names the image that cannot be written.
+    """
+    report = Report(json_file)
+    names = {category["id"]: category["name"] for category in categories}
+    images = written_images(records, report, image_root)
+    content: dict[str, Any] = {
+        "source": source,
+        "categories": sorted(names.values()),
+        "images": [{"file": image.pop("file_name"), **image, "split": split} for image in images],
+        "instances": [],
+        "occlusion": [],
+        "depth_order": [],
+        _UNKNOWN: [],
+    }
+    for record in records:
+        with report.at(f"image {record['image_id']}"):
+            if "occlusion" not in record:
+                raise ValueError("the layout cannot hold an image without occlusion order")
+            image_id = record["image_id"]
+            content["instances"] += [
+                _written_instance(annotation, image_id, names)
+                for annotation in record["annotations"]
+            ]
+            for key, pairs in _written_pairs(record).items():
+                content[key] += pairs
+    write_json(json_file, content)
+
+
+def _written_instance(
+    annotation: dict[str, Any], image_id: int, names: dict[int, str]
+) -> dict[str, Any]:
+    entry = {
+        "id": annotation["id"],
+        "image_id": image_id,
+        "category": names[annotation["category_id"]],
+        "modal": annotation["segmentation"],
+        "amodal": annotation.get("amodal_segmentation"),
+    }
+    if annotation.get("is_stuff"):
+        entry["stuff"] = 1
+    return entry
+
+
+def _written_pairs(record: dict[str, Any]) -> dict[str, list]:
+    ids = [annotation["id"] for annotation in record["annotations"]]
+    occlusion = np.asarray(record["occlusion"])
+    unknown = np.triu((occlusion == UNKNOWN) | (occlusion.T == UNKNOWN), 1)
+    depth = np.asarray(record.get("depth", empty_depth(len(ids))[0]))
+    overlap = np.asarray(record.get("overlap", empty_depth(len(ids))[1]))
+    kinds = {DISTINCT: "known_distinct", OVERLAPPING: "known_overlap", UNKNOWN: "known"}
+
+    def rows(pairs: np.ndarray, provenance: str) -> list:
+        return [[record["image_id"], ids[i], ids[j], provenance] for i, j in np.argwhere(pairs)]
+
+    return {
+        "occlusion": rows(occlusion == 1, "known"),
+        _UNKNOWN: rows(unknown, "not_annotated"),
+        "depth_order": [
+            row
+            for value, name in kinds.items()
+            for row in rows((depth == CLOSER) & (overlap == value), name)
+        ],
+    }

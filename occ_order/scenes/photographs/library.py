@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ MARGIN = 3  # pixels of surroundings kept around a cut-out, for the feathered ri
 _SMALLEST = 24.0  # least square root of a cut-out's area in pixels
 _IN_CONTACT = 0.3  # largest share of the outline of an object that "looks whole" on other things
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+_CHUNK = 16  # photographs that a process reads at a time
 _FRAME = 16  # widest white frame that is looked for
 _LEAST_BACKGROUND = 200  # shorter side of a photograph that is pasted on, in pixels
 
@@ -159,6 +162,7 @@ class Library:
         *,
         categories: Sequence[str] | None = None,
         max_cutouts: int = 8000,
+        workers: int = 1,
     ) -> Library:
         """Cut the objects out of all photographs.
 
@@ -169,6 +173,7 @@ class Library:
                 ``amodal_segmentation`` that covers the same pixels as its ``segmentation``.
             categories: names of classes; None = all that occur, sorted.
             max_cutouts: most objects to keep; of more, whole ones first, then evenly spread.
+            workers: processes; the result does not depend on it.
 
         Returns:
             The library.
@@ -181,15 +186,20 @@ class Library:
             {_name(a) for part in records.values() for r in part for a in r["annotations"]}
         )
         index = {name: k for k, name in enumerate(names)}
+        jobs = []
+        for source in sorted(records):
+            ordered = sorted(records[source], key=lambda record: str(record["file_name"]))
+            # Where order is annotated, an object of which it is open may well be occluded.
+            known = any(np.any(np.asarray(r.get("occlusion", 0)) == 1) for r in ordered)
+            jobs += [
+                (ordered[k : k + _CHUNK], source, index, known)
+                for k in range(0, len(ordered), _CHUNK)
+            ]
         photos: list[tuple[Photo, np.ndarray]] = []
         found: list[Cutout] = []
-        for source in sorted(records):
-            # Where order is annotated, an object of which it is open may well be occluded.
-            ordered = any(np.any(np.asarray(r.get("occlusion", 0)) == 1) for r in records[source])
-            for record in sorted(records[source], key=lambda r: str(r["file_name"])):
-                photo, objects = _read(record, source, index, ordered)
-                found += objects
-                photos += photo
+        for some_photos, some_objects in _mapped(_read_chunk, jobs, workers):
+            photos += some_photos
+            found += some_objects
         if not found:
             raise ValueError(f"no object to cut out in {sorted(records)}")
         if not photos:
@@ -300,8 +310,29 @@ def shrunk(mask: np.ndarray) -> np.ndarray:
 # --- building -------------------------------------------------------------------------------
 
 
+def _mapped(function: Callable[[Any], Any], jobs: list[Any], workers: int) -> Iterator[Any]:
+    """The function of each job, in their order."""
+    if workers <= 1:
+        yield from map(function, jobs)
+        return
+    context = multiprocessing.get_context("spawn")  # OpenCV's threads do not survive a fork
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        yield from pool.map(function, jobs)
+
+
+def _read_chunk(job: tuple[list, str, dict[str, int], bool]) -> tuple[list, list]:
+    """Photographs and objects of some records of one source."""
+    records, source, index, known_order = job
+    photos, objects = [], []
+    for record in records:
+        photo, found = _read(record, source, index, known_order)
+        photos += photo
+        objects += found
+    return photos, objects
+
+
 def _read(
-    record: Mapping[str, Any], source: str, index: Mapping[str, int], ordered: bool
+    record: Mapping[str, Any], source: str, index: Mapping[str, int], known_order: bool
 ) -> tuple[list[tuple[Photo, np.ndarray]], list[Cutout]]:
     """The photograph to paste on and the map of its instances, if it is one, and its objects."""
     height, width = record["height"], record["width"]
@@ -323,7 +354,7 @@ def _read(
     labels = label_map(stack)
     objects = []
     for k, box in enumerate(boxes):
-        behind = ordered and bool((occlusion[:, k] != 0).any())
+        behind = known_order and bool((occlusion[:, k] != 0).any())
         if stuff[k] or not _worth_cutting(stack[k], box, frame, whole[k]):
             continue
         if whole[k] or (not behind and _looks_whole(labels, k, box, stuff, frame)):
@@ -420,13 +451,13 @@ def _cut(
     inside = mask[top:bottom, left:right].astype(np.uint8) * np.uint8(255)
     inside = cv2.copyMakeBorder(inside, *sides, cv2.BORDER_CONSTANT, value=0)
     inside = shrunk(inside)
-    crop = continue_colours(crop, inside)
     scale = LONGEST / max(inside.shape)
     if scale < 1.0:
         size = tuple(max(1, round(side * scale)) for side in inside.shape[::-1])
         crop = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
         inside = cv2.resize(inside, size, interpolation=cv2.INTER_AREA)
         inside = np.where(inside >= 128, 255, 0).astype(np.uint8)
+    crop = continue_colours(crop, inside)
     return Cutout(crop, inside, category, whole, source)
 
 
