@@ -58,10 +58,10 @@ new-venv:
 	  echo "Debian and Ubuntu: sudo apt install python3-venv. Others: a complete Python."; exit 1; }
 	"$(PYTHON)" -m venv --clear $(VENV)
 
-# --no-compile: Python compiles what is imported anyway, a small part of these libraries.
-$(INSTALL_STAMP): setup.py tools/install_detectron2.py $(VENV_STAMP)
+# --compile: where Python may not write, each start would otherwise compile what it imports again.
+$(INSTALL_STAMP): pyproject.toml setup.py tools/install_detectron2.py $(VENV_STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --upgrade "pip>=23"
-	$(BIN)/python -m pip install --disable-pip-version-check --no-compile --editable ".[all,test]"
+	$(BIN)/python -m pip install --disable-pip-version-check --compile --editable ".[all,test]"
 	$(BIN)/python tools/install_detectron2.py
 	@touch $@
 

@@ -19,6 +19,11 @@ from pathlib import Path
 
 import pytest
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 pytest.importorskip("detectron2")
 
 from occ_order import model_zoo  # noqa: E402
@@ -174,15 +179,14 @@ def check_module(words: list[str]) -> None:
 
 def check_pip(words: list[str]) -> None:
     """Looks for the extras of this package that `pip install` names."""
-    extras = re.findall(r"^    extras_require=\{(.*?)^    \}", SETUP, re.MULTILINE | re.DOTALL)[0]
     for word in words:
         for name in re.findall(r"^\.\[(.*)\]$", word):
-            missing = set(name.split(",")) - set(re.findall(r'"(\w+)":', extras))
+            missing = set(name.split(",")) - set(PROJECT["optional-dependencies"])
             if missing:
-                raise ValueError(f"setup.py has no extra {sorted(missing)}")
+                raise ValueError(f"pyproject.toml has no extra {sorted(missing)}")
 
 
-SETUP = (ROOT / "setup.py").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def check(words: list[str]) -> None:

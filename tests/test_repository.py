@@ -13,10 +13,16 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATED = {"build", "dist", "output", "__pycache__"}
@@ -246,7 +252,9 @@ def test_each_pattern_finds_its_fault_and_no_other(what, bad, good):
 
 
 def test_the_files_are_found():
-    assert {"setup.py", "LICENSE", "occ_order/__init__.py", ".ci/run"} <= set(all_files())
+    assert {"pyproject.toml", "setup.py", "LICENSE", "occ_order/__init__.py", ".ci/run"} <= set(
+        all_files()
+    )
     assert not any(".venv/" in name or "__pycache__" in name for name in all_files())
 
 
@@ -311,8 +319,10 @@ def test_every_folder_of_the_package_is_a_package():
 
 
 def test_every_other_file_of_the_package_is_installed_with_it():
-    """By the patterns of ``package_data`` in setup.py."""
-    endings = tuple(re.findall(r"\"\*\*/\*([^\"]+)\"", text_of("setup.py")))
+    """By the patterns of ``package-data`` in pyproject.toml."""
+    tools = tomllib.loads(text_of("pyproject.toml"))["tool"]
+    patterns = tools["setuptools"]["package-data"]["occ_order"]
+    endings = tuple(pattern.removeprefix("**/*") for pattern in patterns)
     others = [name for name in all_files() if re.match(r"occ_order/.*(?<!\.py)$", name)]
     assert ".json" in endings
     assert [name for name in others if not name.endswith(endings)] == []
@@ -351,6 +361,9 @@ def test_every_test_starts_from_the_same_random_state(again):
 
 # --- the Makefile, in a folder of its own
 
+INSTALLED_FROM = ("pyproject.toml", "setup.py", "tools/install_detectron2.py")
+"""Files after whose change `make install` installs again."""
+
 
 @pytest.fixture
 def make(tmp_path):
@@ -359,7 +372,7 @@ def make(tmp_path):
         pytest.skip("make is not installed")
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "tools").mkdir()
-    for name in ("setup.py", "tools/install_detectron2.py"):
+    for name in INSTALLED_FROM:
         (tmp_path / name).touch()
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
 
@@ -411,14 +424,15 @@ def test_make_with_an_unfit_python_says_what_is_needed(make, tmp_path, refuses, 
     assert not (tmp_path / ".venv").exists()
 
 
-def test_make_does_nothing_twice(make, tmp_path):
+@pytest.mark.parametrize("changed", INSTALLED_FROM)
+def test_make_installs_again_only_after_a_change(make, tmp_path, changed):
     (tmp_path / ".venv").mkdir()
     for stamp in (".made", ".installed"):
         (tmp_path / ".venv" / stamp).touch()
     status, printed = make("install", "PYTHON=no-such-python")
     assert status == 0 and "Nothing to be done" in printed
     later = (tmp_path / ".venv" / ".installed").stat().st_mtime + 10
-    os.utime(tmp_path / "setup.py", (later, later))
+    os.utime(tmp_path / changed, (later, later))
     assert make("install", "--dry-run", "PYTHON=no-such-python")[1].count("pip install") == 2
 
 

@@ -73,9 +73,13 @@ def row(name: str) -> dict[str, Any]:
 
 
 def config_file(name: str) -> Path:
-    """The YAML file of a model: in a checkout below `configs`, else in the installed package."""
+    """Return the YAML file of a model: in the installed package, or below `configs` of a checkout.
+
+    Raises:
+        FileNotFoundError: it is in neither.
+    """
     inside = row(name)["config"]
-    for root in (HERE.parents[1] / "configs", HERE / "configs"):
+    for root in (HERE / "configs", HERE.parents[1] / "configs"):
         if (root / inside).is_file():
             return root / inside
     raise FileNotFoundError(f"the settings {inside} of model {name!r} are not installed")
