@@ -178,7 +178,8 @@ class MaskOrderOutput:
     """What `MaskOrderNetwork` says of a batch.
 
     Attributes:
-        occlusion: (Q,), logit of "the first occludes the second"; `FAR` for pairs that do not meet.
+        occlusion: (Q,), logit of "the first occludes the second"; about `FAR` where the two do not
+            meet.
         depth: (Q, 3), logits of closer, farther, equal.
         log_depth: (I, 1, h, w), logarithm of relative depth, larger = farther.
         near: bool (Q,), the pair meets.
@@ -310,7 +311,8 @@ class MaskOrderNetwork(nn.Module):
         near = torch.zeros(len(layout.row), dtype=torch.bool, device=images.device)
         near[places] = True
         near = near | near[layout.swapped]
-        return torch.where(near, occlusion, torch.full_like(occlusion, FAR)), depth, near
+        # Which of two that do not meet would be in front is still told, far below any threshold.
+        return torch.where(near, occlusion, occlusion.clamp(-8, 8) + FAR), depth, near
 
     def _views(self, images, dense, masks, boxes, contacts, places, layout: PairLayout):
         """Return float32 (Q, 2 view_channels): what both views say; 0 for pairs that are far."""
