@@ -31,7 +31,7 @@ from occ_order.data.datasets import (
     save_photos,
 )
 from occ_order.scenes.photographs import COMPOSER, Library
-from occ_order.scenes.photographs.compose import REGION_NAME
+from occ_order.scenes.photographs.composer import REGION_NAME
 
 FORMATS = ("photos", "instaorder", "cocoa", "cocoa_cls", "kins")
 _MATRICES = {"occlusion": np.int8, "depth": np.int8, "overlap": np.int8, "count": np.int16}

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from occ_order.scenes.photographs.compose import COMPOSER, compose
+from occ_order.scenes.photographs.composer import COMPOSER, compose
 from occ_order.scenes.photographs.library import Cutout, Library, Photo
 from occ_order.scenes.photographs.noise import annotator_noise
 

@@ -15,7 +15,7 @@ PASTED = -1
 MOST_ENLARGED = 1.6  # largest factor by which a cut-out is enlarged
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Layer:
     """An object in the picture, at its final size.
 

@@ -32,7 +32,7 @@ _IN_CONTACT = 0.3  # largest share of the outline of an object that "looks whole
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 _CHUNK = 16  # photographs that a process reads at a time
 _FRAME = 16  # widest white frame that is looked for
-_LEAST_BACKGROUND = 200  # shorter side of a photograph that is pasted on, in pixels
+_LEAST_BACKGROUND = 100  # shorter side of a photograph that is pasted on, in pixels
 
 
 @dataclass(frozen=True)
@@ -373,7 +373,7 @@ def _read(
         regions=(0, 0),
         classes=classes,
         stuff=stuff,
-        whole=whole,
+        whole=[w and not cut for w, cut in zip(whole, _overlapped(stack, labels), strict=True)],
         occlusion=np.argwhere(occlusion == 1).tolist(),
         apart=np.argwhere(np.triu((occlusion == 0) & (occlusion.T == 0), 1)).tolist(),
         depth=[[int(i), int(j), int(depth[i, j]), int(overlap[i, j])] for i, j in pairs],
@@ -398,6 +398,12 @@ def _is_whole(annotation: Mapping[str, Any], modal: np.ndarray, name: str) -> bo
     return bool(np.array_equal(amodal, modal))
 
 
+def _overlapped(stack: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """bool (N,): which masks lost pixels to others in their common map."""
+    left = np.bincount(labels.ravel(), minlength=len(stack) + 1)[1:]
+    return left < np.array([cv2.countNonZero(mask.view(np.uint8)) for mask in stack], dtype=int)
+
+
 def _white_frame(image: np.ndarray) -> int:
     """Width of a white frame around a picture, 0 where there is none."""
     wide = min(_FRAME, min(image.shape[:2]) // 4)
@@ -415,7 +421,7 @@ def _worth_cutting(mask: np.ndarray, box: np.ndarray, frame: int, whole: bool) -
     area = cv2.countNonZero(mask.view(np.uint8))
     if area < _SMALLEST**2 or area < 0.12 * (x1 - x0) * (y1 - y0):
         return False
-    edge = 0 if whole else frame + 2
+    edge = 1 if whole else frame + 2
     if min(x0, y0) < edge or x1 > width - edge or y1 > height - edge:
         return False
     count, _, stats, _ = cv2.connectedComponentsWithStats(

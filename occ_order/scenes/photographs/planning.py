@@ -103,7 +103,8 @@ class Planner:
         length = min(most, 2 if length == 2 else 1 + int(self.rng.integers(length)))
         category = self.theme if self.theme is not None else self._maybe_category(kind)
         first = self._first(category)
-        self._scatter(first)
+        if not self._scatter(first):
+            return 0
         members = [first]
         for _ in range(length - 1):
             last = kind == "chain" or len(members) == 1
@@ -189,6 +190,8 @@ class Planner:
         """
         rng = self.rng
         relation = str(rng.choice(_RELATIONS, p=_RELATION_WEIGHTS))
+        if self.perspective and relation in ("within", "across"):
+            relation = "overlap"
         within = relation == "within"
         if real and relation in ("beside", "interlocked"):
             relation = "overlap"
@@ -241,7 +244,10 @@ class Planner:
             layer.y += round(gap * direction[1])
             return
         if relation == "beside":
-            L.slide(layer, anchor, direction, max(4, int(0.03 * min(layer.area, anchor.area))))
+            shared = max(4, int(0.03 * min(layer.area, anchor.area)))
+            if anchor.region != L.PASTED:  # its outline is that of the photograph
+                shared = 0
+            L.slide(layer, anchor, direction, shared)
             L.share_overlap(layer, anchor, direction)
             layer.beside.append(anchor)
             anchor.beside.append(layer)
@@ -298,8 +304,8 @@ class Planner:
         seen = layer.mask[y0 : max(self.height - layer.y, 0), x0 : max(self.width - layer.x, 0)]
         return int(np.count_nonzero(seen)) >= max(64, 0.35 * layer.area)
 
-    def _scatter(self, layer: Layer) -> None:
-        """Insert the first object of a group where it meets little of what is there."""
+    def _scatter(self, layer: Layer) -> bool:
+        """Insert the first object of a group where it meets little; False where it leaves."""
         if not self.perspective:
             for _ in range(3):
                 if self._crowding(layer) < 0.15:
@@ -307,7 +313,7 @@ class Planner:
                 x, y = self.rng.uniform(0.05, 0.95, 2)
                 layer.put(float(x) * self.width, float(y) * self.height)
         if not self._inside(layer):
-            return
+            return False
         met = [other for other in self.layers if L.overlap(layer, other)]
         if met:
             anchor = met[-1] if met[-1].area > layer.area else met[0]
@@ -316,6 +322,7 @@ class Planner:
             self._insert(layer, anchor, front)
         else:
             self.layers.insert(int(self.rng.integers(len(self.layers) + 1)), layer)
+        return True
 
     def _crowding(self, layer: Layer) -> float:
         """Largest share of a layer, or of one that is there, that the two have in common."""

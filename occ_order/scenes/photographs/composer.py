@@ -84,6 +84,12 @@ def compose(
     )
 
 
+def _part(layer: Layer, view: tuple[slice, slice], over: bool) -> np.ndarray:
+    """bool: a layer, or its part that lies in front of another one, in a view of its arrays."""
+    inside = layer.mask[view] > 0
+    return inside & layer.over[view] if over else inside
+
+
 class _Truth:
     """What is where in front of what.
 
@@ -152,7 +158,7 @@ class _Truth:
         area = {}
         for layer, over in reversed(self._sheets()):
             there, own = self._window(layer)
-            part = layer.over[own] if over else layer.mask[own] > 0
+            part = _part(layer, own, over)
             area[id(layer)] = int(np.count_nonzero(layer.mask[own]))
             seen[id(layer)] += int(np.count_nonzero(part & ~cover[there]))
             cover[there] |= part
@@ -216,7 +222,7 @@ class _Truth:
         for layer, over in reversed(self.sheets):
             there, own = self._window(layer)
             level = levels[number[id(layer)]][there]
-            part = layer.over[own] if over else layer.mask[own] > 0
+            part = _part(layer, own, over)
             part = part & (level < 0)
             level[part] = cover[there][part]
             cover[there] += part
