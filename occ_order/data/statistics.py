@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+import cv2
 import numpy as np
 
 from occ_order import masks as mask_tools
@@ -27,6 +28,11 @@ DEPTHS = tuple(
 """Depth of a pair: i is closer, farther or equal, and whether the depth ranges overlap."""
 
 UNKNOWN = -1
+
+GEOMETRY = ("size", "size_ratio", "covered", "shift", "contact")
+"""Measures of occluding pairs, see `pair_geometry`."""
+
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
 def pair_types(record: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +84,9 @@ def order_statistics(
           and ``occlusion_given_depth``: {depth: {occlusion: share}};
         * ``meeting``: {"modal", "amodal"}: of all pairs, the shares whose masks share a pixel
           ("overlapping") and whose masks share one or are neighbours ("bordering"), and of the
-          occluding pairs the share that borders ("occluding_bordering").
+          occluding pairs the share that borders ("occluding_bordering");
+        * ``geometry``: the quantiles `QUANTILES` of the measures of `pair_geometry`, and the shares
+          of its pairs with "smaller_in_front" and "lower_in_front"; where there are any.
 
     Raises:
         ValueError: a mask is damaged; names image and annotation.
@@ -87,6 +95,7 @@ def order_statistics(
     workers: dict[str, Counter] = {name: Counter() for name in ("all", "distinct", "overlapping")}
     sizes: Counter = Counter()
     meeting: dict[str, Counter] = {"modal": Counter(), "amodal": Counter()}
+    geometry: list[np.ndarray] = []
     for record in records:
         sizes[len(record["annotations"])] += 1
         occlusion, depth = pair_types(record)
@@ -95,11 +104,65 @@ def order_statistics(
         _count_workers(record, depth, workers)
         if look_at_masks:
             _count_meeting(record, occlusion, meeting)
+            geometry.append(pair_geometry(record))
     result = _summary(joint, sizes)
     result["agreement"] = {name: _shares(dict(sorted(c.items()))) for name, c in workers.items()}
     if look_at_masks:
         result["meeting"] = {name: _meeting_shares(counts) for name, counts in meeting.items()}
+        if any(map(len, geometry)):
+            result["geometry"] = _geometry_summary(np.concatenate(geometry))
     return result
+
+
+def pair_geometry(record: dict[str, Any]) -> np.ndarray:
+    """Sizes and places of the one-way occluding pairs whose whole masks are known; no stuff.
+
+    Returns:
+        float64 (P, 5), the columns are `GEOMETRY`: square root of the occludee's area as a share of
+        that of the image's; square root of the occluder's area over that of the occludee's; share
+        of the occludee under the occluder; how much lower the occluder's bottom edge is, in heights
+        of the occludee; boundary between the two visible parts in pixels, over the square root of
+        the occluder's area. Areas, edges and heights are those of whole (amodal) masks.
+    """
+    annotations, size = record["annotations"], (record["height"], record["width"])
+    things = [
+        k
+        for k, one in enumerate(annotations)
+        if "amodal_segmentation" in one and not one.get("is_stuff", 0)
+    ]
+    occlusion = pair_types(record)[0][np.ix_(things, things)]
+    pairs = np.argwhere(occlusion == OCCLUSIONS.index("over"))
+    if not len(pairs):
+        return np.zeros((0, len(GEOMETRY)))
+    whole, visible = (
+        mask_tools.decode_all([annotations[k][key] for k in things], *size)
+        for key in ("amodal_segmentation", "segmentation")
+    )
+    boxes = [mask_tools.bounding_box(mask) for mask in whole]
+    side = np.sqrt([mask.sum() for mask in whole])
+    rows = []
+    for front, back in pairs:
+        grown = cv2.dilate(visible[front].view(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        rows.append(
+            (
+                side[back] / math.sqrt(size[0] * size[1]),
+                side[front] / side[back],
+                (whole[front] & whole[back]).sum() / side[back] ** 2,
+                (boxes[front][3] - boxes[back][3]) / (boxes[back][3] - boxes[back][1]),
+                (grown & visible[back]).sum() / side[front],
+            )
+        )
+    return np.array(rows)
+
+
+def _geometry_summary(rows: np.ndarray) -> dict[str, Any]:
+    quantiles = np.quantile(rows, QUANTILES, axis=0).T
+    return {
+        "pairs": len(rows),
+        **{name: values.tolist() for name, values in zip(GEOMETRY, quantiles, strict=True)},
+        "smaller_in_front": float((rows[:, 1] < 1).mean()),
+        "lower_in_front": float((rows[:, 3] > 0).mean()),
+    }
 
 
 def _count_workers(record, depth: np.ndarray, workers: dict[str, Counter]) -> None:
@@ -209,6 +272,11 @@ def format_statistics(statistics: dict[str, Any], *, title: str = "") -> str:
         for name, shares in statistics.get("meeting", {}).items()
     ]
     lines += _table(["masks", *columns], rows) if rows else []
+    if geometry := statistics.get("geometry"):
+        head = [f"{geometry['pairs']:,} occluding pairs", *(f"{100 * q:g} %" for q in QUANTILES)]
+        lines += _table(head, [[k, *(f"{v:.2f}" for v in geometry[k])] for k in GEOMETRY])
+        shares = ("smaller_in_front", "lower_in_front")
+        lines += _table(["pairs", "share"], [[k, _percent(geometry[k])] for k in shares])
     return "\n".join(lines).rstrip() + "\n"
 
 

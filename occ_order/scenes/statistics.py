@@ -33,9 +33,10 @@ def _tally(scene: Scene, sums: dict[str, list]) -> None:
     sums["area_depth"] += list((area[:, None] > area)[closer])
     sums["y_depth"] += list((row[:, None] > row)[closer])
     sums["occluder_closer"] += list(closer[one_way])
-    sums["overlap"] += list(overlap[upper])
-    sums["equal"] += list(depth[upper] == 2)
-    sums["count"] += list(scene.count[upper])
+    sums["overlap"] += list(overlap[upper & (overlap >= 0)])
+    sums["equal"] += list(depth[upper & (depth >= 0)] == 2)
+    sums["count"] += list(scene.count[upper & (scene.count >= 0)])
+    sums["unknown"] += list(scene.occlusion[upper] == -1)
     strong = nx.strongly_connected_components(nx.DiGraph(np.argwhere(one_way).tolist()))
     sums["cyclic"].append(any(len(group) > 1 for group in strong))
     whole = scene.amodal.reshape(count, -1).sum(axis=1)
@@ -55,7 +56,8 @@ def summarize(scenes: Iterable[Scene]) -> dict[str, float | list[float]]:
     Returns:
         A JSON-ready dictionary. Shares are in [0, 1] and NaN where nothing was counted:
         ``scenes``, ``instances_per_scene``, ``pairs``, ``occluding_pairs``;
-        ``occluding_share`` (of all pairs), ``bidirectional_share`` (of the occluding ones),
+        ``occluding_share`` and ``unknown_share`` (occlusion, of all pairs), ``bidirectional_share``
+        (of the occluding ones),
         ``cyclic_scenes`` (with a cycle of one-way occlusions), ``covered`` (picture under
         instances); ``area_occlusion`` and ``y_occlusion`` (one-way pairs in which the occluder has
         the larger visible area / the lower mean row), ``area_depth`` and ``y_depth`` (the same for
@@ -65,7 +67,7 @@ def summarize(scenes: Iterable[Scene]) -> dict[str, float | list[float]]:
     """
     names = (
         "instances pairs occluding mutual area_occlusion y_occlusion area_depth y_depth "
-        "occluder_closer overlap equal count cyclic hidden level covered"
+        "occluder_closer overlap equal count unknown cyclic hidden level covered"
     )
     sums: dict[str, list] = {name: [] for name in names.split()}
     levels = np.zeros(5, dtype=np.int64)
@@ -88,6 +90,7 @@ def summarize(scenes: Iterable[Scene]) -> dict[str, float | list[float]]:
         "pairs": pairs,
         "occluding_pairs": occluding,
         "occluding_share": occluding / pairs if pairs else float("nan"),
+        "unknown_share": mean("unknown"),
         "bidirectional_share": sum(sums["mutual"]) / occluding if occluding else float("nan"),
         "cyclic_scenes": mean("cyclic"),
         "covered": mean("covered"),

@@ -23,8 +23,8 @@ _GROUP_WEIGHTS = (0.12, 0.3, 0.25, 0.18, 0.15)
 _COUNTS, _COUNT_WEIGHTS = (2, 3, 4, 5, 6, 7, 8), (0.16, 0.2, 0.2, 0.16, 0.12, 0.09, 0.07)
 _RELATIONS = ("overlap", "within", "beside", "apart", "across", "interlocked")
 _RELATION_WEIGHTS = (0.56, 0.1, 0.13, 0.06, 0.05, 0.1)
-_SMALLER_IN_FRONT = 0.78  # of pairs that do not stand on the ground, where it is fewer
-_FRONT_ABOVE = 0.62  # likewise
+_SMALLER_IN_FRONT = 0.82  # of pairs that do not stand on the ground, where it is fewer
+_FRONT_ABOVE = 0.74  # likewise
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Planner:
         self.perspective = bool(rng.random() < perspective)
         self.any_angle = not self.perspective and bool(rng.random() < 0.25)
         self.horizon = float(rng.uniform(-0.2, 0.45)) * self.height
-        self.nominal = self.side * float(rng.uniform(0.2, 0.45))
+        self.nominal = self.side * float(rng.uniform(0.25, 0.5))
         self.repaste = bool(rng.random() < repaste)
         self.count = int(rng.choice(_COUNTS, p=_COUNT_WEIGHTS)) if count is None else count
         areas = np.bincount(background.labels.ravel(), minlength=len(background.classes) + 1)[1:]
@@ -170,7 +170,7 @@ class Planner:
             layer = self._object(self._size_at(base), category)
             layer.put(x, base - layer.mask.shape[0] / 2)
         else:
-            size = self.side * math.exp(float(rng.normal(math.log(0.22), 0.5)))
+            size = self.side * math.exp(float(rng.normal(math.log(0.26), 0.5)))
             layer = self._object(size, category)
             layer.put(x, float(rng.uniform(0.05, 0.95)) * self.height)
         return layer
