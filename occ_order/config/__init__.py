@@ -15,6 +15,7 @@ from occ_order.config.mask_order import add_mask_order_config
 from occ_order.config.oosis import add_oosis_config
 from occ_order.config.order_head import add_order_head_config
 from occ_order.config.pairwise import add_pairwise_config
+from occ_order.config.segmenter import add_segmenter_config
 from occ_order.config.sln import add_sln_config
 
 __all__ = ["add_occ_order_config", "get_cfg", "load_cfg"]
@@ -30,6 +31,7 @@ def add_occ_order_config(cfg: CfgNode) -> None:
         add_mask_order_config,
         add_disparity_config,
         add_sln_config,
+        add_segmenter_config,
     ):
         add(cfg)
 

@@ -347,9 +347,7 @@ def _positions(
         yield rows[first], rows[second], provenance
 
 
-def _occlusion(
-    record: dict[str, Any], content: _Content, rows: dict[int, int]
-) -> np.ndarray:
+def _occlusion(record: dict[str, Any], content: _Content, rows: dict[int, int]) -> np.ndarray:
     """The occlusion matrix of a record with annotations; `rows` are places of instances by id."""
     image_id, segmentations = record["image_id"], [a["segmentation"] for a in record["annotations"]]
     occ = empty_occlusion(len(segmentations))

@@ -38,6 +38,7 @@ from occ_order.data.mappers import (  # noqa: E402
     mask_order,
     oosis,
     pairs,
+    partly_labelled,
 )
 
 __all__ = [
@@ -51,4 +52,5 @@ __all__ = [
     "mask_order",
     "oosis",
     "pairs",
+    "partly_labelled",
 ]

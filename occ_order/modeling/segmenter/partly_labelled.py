@@ -1,0 +1,128 @@
+"""Mask R-CNN on images in which not every thing is labelled.
+
+Whoever labels 80 classes leaves a lamp unlabelled; it is no background. So what lies mostly on
+unlabelled area and is no labelled thing teaches neither the proposals nor the classifier of boxes
+anything, or only now and then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import (
+    PROPOSAL_GENERATOR_REGISTRY,
+    ROI_HEADS_REGISTRY,
+    StandardROIHeads,
+)
+from detectron2.modeling.matcher import Matcher
+from detectron2.modeling.proposal_generator import RPN
+from detectron2.structures import Boxes, Instances, pairwise_iou
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """What is left out of training.
+
+    Attributes:
+        fraction: a box is on unlabelled area where more than this part of it is.
+        background_chance: probability with which such a box counts as background nevertheless; 1
+            is Detectron2's Mask R-CNN.
+    """
+
+    fraction: float = 0.5
+    background_chance: float = 0.0
+
+    @classmethod
+    def from_cfg(cls, cfg: CfgNode) -> Unlabelled:
+        """MODEL.UNLABELLED."""
+        own = cfg.MODEL.UNLABELLED
+        return cls(fraction=own.FRACTION, background_chance=own.BACKGROUND_CHANCE)
+
+    def trained_on(self, boxes: Boxes, truth: Instances, matcher: Matcher) -> Tensor:
+        """Choose the boxes that the training looks at.
+
+        Args:
+            boxes: N anchors or proposals of an image.
+            truth: its labelled instances, with `gt_boxes` and the ImageArea `unlabelled`.
+            matcher: tells things (1) from background (0) by the overlap with labelled boxes.
+
+        Returns:
+            bool (N,): False for background on unlabelled area, but for the share of it that is
+            drawn by `background_chance`.
+
+        Raises:
+            ValueError: the field `unlabelled` is missing.
+        """
+        if not truth.has("unlabelled"):
+            raise ValueError(
+                "the labelled instances have no field 'unlabelled'; INPUT.MAPPER must be "
+                "PartlyLabelledMapper"
+            )
+        _, labels = matcher(pairwise_iou(truth.gt_boxes, boxes))
+        fractions = truth.unlabelled.fractions(boxes.tensor)
+        left_out = (labels == 0) & (fractions > self.fraction)
+        return ~left_out | (torch.rand_like(fractions) < self.background_chance)
+
+
+@PROPOSAL_GENERATOR_REGISTRY.register()
+class PartlyLabelledRPN(RPN):
+    """Detectron2's RPN, trained on the anchors of which it is known what they are."""
+
+    @configurable
+    def __init__(self, *, unlabelled: Unlabelled, **rest: Any) -> None:
+        """Takes `unlabelled` and the arguments of RPN."""
+        super().__init__(**rest)
+        self.unlabelled = unlabelled
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        """MODEL.RPN and MODEL.UNLABELLED."""
+        return {**super().from_config(cfg, input_shape), "unlabelled": Unlabelled.from_cfg(cfg)}
+
+    @torch.no_grad()
+    def label_and_sample_anchors(
+        self, anchors: list[Boxes], gt_instances: list[Instances]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """As RPN's; an anchor on unlabelled area that matches nothing is -1, before sampling."""
+        every = Boxes.cat(anchors)
+        labels, matched = [], []
+        for truth in gt_instances:
+            chosen = self.unlabelled.trained_on(every, truth, self.anchor_matcher)
+            own_labels, own_matched = super().label_and_sample_anchors([every[chosen]], [truth])
+            labels.append(own_labels[0].new_full((len(every),), -1))
+            labels[-1][chosen] = own_labels[0]
+            matched.append(torch.zeros_like(every.tensor))
+            matched[-1][chosen] = own_matched[0]
+        return labels, matched
+
+
+@ROI_HEADS_REGISTRY.register()
+class PartlyLabelledROIHeads(StandardROIHeads):
+    """Detectron2's StandardROIHeads, trained on proposals of which it is known what they are."""
+
+    @configurable
+    def __init__(self, *, unlabelled: Unlabelled, **rest: Any) -> None:
+        """Takes `unlabelled` and the arguments of StandardROIHeads."""
+        super().__init__(**rest)
+        self.unlabelled = unlabelled
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        """MODEL.ROI_* and MODEL.UNLABELLED."""
+        return {**super().from_config(cfg, input_shape), "unlabelled": Unlabelled.from_cfg(cfg)}
+
+    @torch.no_grad()
+    def label_and_sample_proposals(
+        self, proposals: list[Instances], targets: list[Instances]
+    ) -> list[Instances]:
+        """As StandardROIHeads', without proposals on unlabelled area that match nothing."""
+        chosen = [
+            boxes[self.unlabelled.trained_on(boxes.proposal_boxes, truth, self.proposal_matcher)]
+            for boxes, truth in zip(proposals, targets, strict=True)
+        ]
+        return super().label_and_sample_proposals(chosen, targets)
