@@ -8,12 +8,11 @@ from detectron2.config import CfgNode
 def add_mask_order_config(cfg: CfgNode) -> None:
     """Add MODEL.MASK_ORDER and what its mapper reads to `cfg`."""
     cfg.MODEL.MASK_ORDER = own = CfgNode()
-    own.USE_IMAGE = True  # False: outlines alone
-    own.USE_OUTLINES = True  # False: the image alone; masks only say where to look
-    own.WIDTH = 48  # channels of the dense map of stride 4
-    own.VIEW_SIZE = 64  # pixels a side of the views of a pair
-    own.VIEW_WIDTHS = [32, 64, 128, 192]  # channels of the stages that look at a view
-    own.VIEW_CHANNELS = 128  # channels of what is said of a view
+    own.BRANCHES = ["outlines", "image"]  # whose answers are added; either can do alone
+    own.WIDTH = 48  # channels of the maps of the image
+    own.VIEW_SIZES = [64, 48]  # pixels a side of the view of a pair, and of that of its contact
+    own.VIEW_WIDTHS = [[24, 48, 96, 144], [16, 32, 64, 96]]  # channels of the stages of each
+    own.VIEW_CHANNELS = 96  # channels of what is said of a view
     own.HIDDEN = 128  # channels of a pair and of an instance
     own.ROUNDS = 2  # how often instances gather what was seen of their pairs
     # Two instances meet where one comes within so many cells of 4 pixels of the other. Those that

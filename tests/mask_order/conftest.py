@@ -7,7 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from occ_order.modeling.mask_order.network import ImageBranch, MaskOrderNetwork
+from occ_order.modeling.mask_order.network import (
+    ImageBranch,
+    ImageMaps,
+    MaskOrderNetwork,
+    OutlineBranch,
+)
 
 LEVELS = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 
@@ -31,23 +36,23 @@ class TinyBackbone(nn.Module):
         return maps
 
 
-def tiny_network(*, use_image: bool = True, use_outlines: bool = True) -> MaskOrderNetwork:
-    """Return a network of a few thousand parameters, always the same one."""
+def tiny_network(*branches: str) -> MaskOrderNetwork:
+    """Return a network of a few thousand parameters, always the same one; default: both branches."""
     torch.manual_seed(0)
-    branch = None
-    if use_image:
+    outlines = image = None
+    if not branches or "outlines" in branches:
+        outlines = OutlineBranch(
+            view_sizes=(16, 12),
+            view_widths=((8, 12), (6, 8)),
+            view_channels=10,
+            hidden=12,
+            rounds=1,
+        )
+    if not branches or "image" in branches:
         backbone = TinyBackbone()
-        branch = ImageBranch(backbone, dict.fromkeys(LEVELS, backbone.channels), 8)
-    return MaskOrderNetwork(
-        branch,
-        8,
-        use_outlines=use_outlines,
-        view_size=16,
-        view_widths=(8, 12),
-        view_channels=10,
-        hidden=12,
-        rounds=1,
-    )
+        maps = ImageMaps(backbone, dict.fromkeys(LEVELS, backbone.channels), 8)
+        image = ImageBranch(maps, 8, hidden=12, rounds=1)
+    return MaskOrderNetwork(outlines, image)
 
 
 @pytest.fixture

@@ -30,9 +30,9 @@ def image():
     return torch.randn(3, *SIZE, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("inputs", [{}, {"use_image": False}, {"use_outlines": False}])
-def test_another_sequence_of_the_masks_changes_no_bit(image, inputs):
-    network, masks = tiny_network(**inputs).eval(), discs(*CHAIN)
+@pytest.mark.parametrize("branches", [(), ("outlines",), ("image",)])
+def test_another_sequence_of_the_masks_changes_no_bit(image, branches):
+    network, masks = tiny_network(*branches).eval(), discs(*CHAIN)
     order = torch.tensor([2, 0, 3, 1])
     occlusion, depth = orders(network, image, masks)
     moved_occlusion, moved_depth = orders(network, image, masks[order])
@@ -92,8 +92,25 @@ def test_identical_masks_are_told_nothing_apart(network, image):
 def test_the_number_of_pairs_at_once_changes_nothing(network, image):
     masks = discs(*CHAIN)
     whole, _ = orders(network, image, masks)
-    network.pairs_at_once = 1
+    network.outlines.pairs_at_once = 1
     torch.testing.assert_close(orders(network, image, masks)[0], whole, atol=1e-5, rtol=1e-5)
+
+
+def test_answers_of_the_two_branches_are_added(network, image):
+    masks = discs(*CHAIN)
+    both, depth = orders(network, image, masks)
+    parts = []
+    for name in ("outlines", "image"):
+        alone = MaskOrderNetwork(
+            network.outlines if name == "outlines" else None,
+            network.image if name == "image" else None,
+        )
+        parts.append(orders(alone, image, masks))
+    near = both > FAR / 2
+    assert near.any()
+    total = parts[0][0] + parts[1][0]
+    torch.testing.assert_close(both[near], total[near], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(depth, parts[0][1] + parts[1][1], atol=1e-5, rtol=1e-5)
 
 
 def test_every_parameter_learns(image):
@@ -105,13 +122,13 @@ def test_every_parameter_learns(image):
 
 
 def test_a_network_without_any_input_is_refused():
-    with pytest.raises(ValueError, match="neither the image nor outlines"):
-        MaskOrderNetwork(None, 8, use_outlines=False)
+    with pytest.raises(ValueError, match="neither outlines nor the image"):
+        MaskOrderNetwork(None, None)
 
 
 def test_which_of_two_discs_has_a_bite_taken_out_is_learned_from_outlines():
     """The disc that keeps its round outline is in front: one lesson for both ways round."""
-    network = tiny_network(use_image=False)
+    network = tiny_network("outlines")
     rng = torch.Generator().manual_seed(0)
 
     def batch():

@@ -16,13 +16,16 @@ from occ_order.losses.pairwise import depth_loss, occlusion_loss
 from occ_order.modeling.mask_order.network import (
     STRIDE,
     ImageBranch,
+    ImageMaps,
     MaskOrderNetwork,
     MaskOrderOutput,
+    OutlineBranch,
 )
 from occ_order.modeling.pairwise.given import given_instances, with_orders
 from occ_order.modeling.roi_heads.order_matrices import flat_matrices, order_matrices
 
 DIVISIBILITY = 32
+BRANCHES = ("outlines", "image")
 
 
 @META_ARCH_REGISTRY.register()
@@ -71,19 +74,24 @@ class MaskOrderNet(nn.Module):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """MODEL.MASK_ORDER and MODEL.BACKBONE."""
         own = cfg.MODEL.MASK_ORDER
-        branch = _image_branch(cfg) if own.USE_IMAGE else None
-        network = MaskOrderNetwork(
-            branch,
-            own.WIDTH,
-            use_outlines=own.USE_OUTLINES,
-            view_size=own.VIEW_SIZE,
-            view_widths=own.VIEW_WIDTHS,
-            view_channels=own.VIEW_CHANNELS,
-            hidden=own.HIDDEN,
-            rounds=own.ROUNDS,
-            contact_radius=own.CONTACT_RADIUS,
-            pairs_at_once=own.PAIRS_AT_ONCE,
-        )
+        common = {"hidden": own.HIDDEN, "rounds": own.ROUNDS}
+        outlines = image = None
+        unknown = set(own.BRANCHES) - set(BRANCHES)
+        if unknown:
+            raise ValueError(
+                f"MODEL.MASK_ORDER.BRANCHES must be out of {BRANCHES}, got {own.BRANCHES}"
+            )
+        if "outlines" in own.BRANCHES:
+            outlines = OutlineBranch(
+                view_sizes=own.VIEW_SIZES,
+                view_widths=own.VIEW_WIDTHS,
+                view_channels=own.VIEW_CHANNELS,
+                pairs_at_once=own.PAIRS_AT_ONCE,
+                **common,
+            )
+        if "image" in own.BRANCHES:
+            image = ImageBranch(_image_maps(cfg), own.WIDTH, **common)
+        network = MaskOrderNetwork(outlines, image, contact_radius=own.CONTACT_RADIUS)
         return {
             "network": network,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
@@ -197,7 +205,7 @@ def _mirrored(images: ImageList, masks: list[torch.Tensor]):
     return tensor, images.image_sizes, [mask.flip(2) for mask in masks]
 
 
-def _image_branch(cfg: CfgNode) -> ImageBranch:
+def _image_maps(cfg: CfgNode) -> ImageMaps:
     """Build MODEL.BACKBONE and what joins its maps.
 
     Raises:
@@ -212,4 +220,4 @@ def _image_branch(cfg: CfgNode) -> ImageBranch:
             f"{ {name: shape.stride for name, shape in shapes.items()} }"
         )
     channels = {named[stride]: shapes[named[stride]].channels for stride in sorted(named)}
-    return ImageBranch(backbone, channels, cfg.MODEL.MASK_ORDER.WIDTH)
+    return ImageMaps(backbone, channels, cfg.MODEL.MASK_ORDER.WIDTH)

@@ -1,12 +1,14 @@
-"""The order of given masks: an image once, two views of every near pair, and a look at all pairs.
+"""The order of given masks from two sources whose answers are added: outlines and the image.
 
-1. `ImageBranch` turns the image and the outlines of all masks into a dense map of stride 4, a
-   coarse one, and a map of relative depth.
-2. `ViewNet` looks at each near pair as a whole and at the place where the two meet. Masks and image
-   have a first layer of their own; what they say is added.
-3. `PairRelation` joins views, geometry and depth of all pairs, and gives their logits. Everything
-   is a function of an ordered pair, computed both ways round with the same weights, so exchanging
-   two instances transposes the answer.
+* `OutlineBranch` looks at the masks alone. Every near pair is seen as a whole and at the place
+  where the two meet (`ViewNet`).
+* `ImageBranch` passes the image through a backbone once (`ImageMaps`), and pools features and a map
+  of relative depth over each instance and over the contact of each pair.
+
+Either ends in a `PairRelation`, which joins what is known of all pairs and gives their logits, and
+can be trained and used alone: outlines learn who is in front within minutes, the image how far
+things are. Everything is a function of an ordered pair, computed both ways round with the same
+weights, so exchanging two instances transposes the answer.
 
 Shapes: I images, M instances, Q ordered pairs with the diagonal, P near pairs, S the side of a
 view, H x W pixels, h x w cells of `STRIDE` pixels, D channels.
@@ -21,7 +23,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from occ_order.layers.contact_pooling import find_contacts, pool_contacts, pool_masks
+from occ_order.layers.contact_pooling import (
+    Contacts,
+    find_contacts,
+    pool_contacts,
+    pool_masks,
+)
 from occ_order.layers.instance_pairs import PairLayout, pair_layout
 from occ_order.layers.pair_crops import mask_boxes
 from occ_order.modeling.mask_order import views
@@ -36,6 +43,9 @@ from occ_order.modeling.roi_heads.order_relation import (
 )
 
 STRIDE = 4
+VIEW_MAPS = 4
+"""Maps of a view: the first instance, the second, the others, the image's area."""
+
 DEPTH_CUES = 3
 """What the depth map says of a pair: differences of mean, of mean at the contact, of lowest end."""
 
@@ -47,7 +57,7 @@ def conv(in_channels: int, channels: int, kernel: int = 3, stride: int = 1) -> n
     return nn.Sequential(layer, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
-class ImageBranch(nn.Module):
+class ImageMaps(nn.Module):
     """Features of an image for the order of the instances in it.
 
     A backbone's maps are joined from the coarsest to stride 4, where the outlines of all masks come
@@ -101,59 +111,29 @@ class ViewNet(nn.Module):
 
     Args:
         widths: channels of each stage; each halves the resolution, the first layer does so, too.
-        feature_channels: channels of the dense map, 0 = masks only.
-        use_masks: whether the outlines are looked at.
         out_channels: channels of the answer.
     """
 
-    def __init__(
-        self,
-        widths: Sequence[int],
-        feature_channels: int,
-        *,
-        use_masks: bool,
-        out_channels: int,
-    ):
+    def __init__(self, widths: Sequence[int], out_channels: int):
         super().__init__()
-        first = widths[0]
-        self.masks = nn.Conv2d(4, first, 5, 2, 2, bias=False) if use_masks else None
-        self.image = None
-        if feature_channels:
-            self.image = nn.Conv2d(3, first, 5, 2, 2, bias=False)
-            self.features = nn.Conv2d(feature_channels, first, 1, bias=False)
-        self.norm = nn.BatchNorm2d(first)
-        stages, channels = [], first
+        stages, channels = [], widths[0]
         for number, width in enumerate(widths):
             stages.append(_Stage(channels, width, stride=1 if number == 0 else 2))
             channels = width
+        self.stem = conv(VIEW_MAPS, widths[0], 5, 2)
         self.stages = nn.Sequential(*stages)
         self.out = nn.Linear(2 * channels, out_channels)
 
-    def forward(
-        self,
-        masks: torch.Tensor,
-        image: torch.Tensor | None = None,
-        features: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def forward(self, masks: torch.Tensor) -> torch.Tensor:
         """Compute the answers for both ways round.
 
         Args:
             masks: float32 (2, P, 4, S, S) of `occ_order.modeling.mask_order.views.mask_views`.
-            image: float32 (P, 3, S, S).
-            features: float32 (P, feature_channels, S / 2, S / 2).
 
         Returns:
             float32 (2, P, out_channels).
         """
-        x = 0
-        if self.masks is not None:
-            x = self.masks(masks.flatten(0, 1))
-        if self.image is not None:
-            x = x + torch.cat([self.image(image) + self.features(features)] * 2)
-        if self.masks is None:
-            # Without outlines only the place of the first instance tells the two apart.
-            x = x * (0.5 + F.avg_pool2d(masks.flatten(0, 1)[:, :1], 2))
-        x = self.stages(F.relu(self.norm(x)))
+        x = self.stages(self.stem(masks.flatten(0, 1)))
         pooled = torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
         return F.relu(self.out(pooled)).unflatten(0, (2, -1))
 
@@ -175,13 +155,13 @@ class _Stage(nn.Module):
 
 @dataclass
 class MaskOrderOutput:
-    """What `MaskOrderNetwork` says of a batch.
+    """What a network says of a batch.
 
     Attributes:
         occlusion: (Q,), logit of "the first occludes the second"; about `FAR` where the two do not
             meet.
         depth: (Q, 3), logits of closer, farther, equal.
-        log_depth: (I, 1, h, w), logarithm of relative depth, larger = farther.
+        log_depth: (I, 1, h, w), logarithm of relative depth, larger = farther; None without image.
         near: bool (Q,), the pair meets.
         layout: the pairs.
     """
@@ -197,56 +177,235 @@ FAR = -20.0
 """Logit of an occlusion between instances that do not meet."""
 
 
-class MaskOrderNetwork(nn.Module):
-    """See the module.
+@dataclass
+class MaskBatch:
+    """The masks of a batch in an order of their own.
+
+    Rounding depends on the place of a row in a matrix product. Instances are looked at in this
+    order, so that the one they come in shows in no bit of the answer.
+
+    Attributes:
+        masks: bool (M, H, W).
+        cover: float32 (M, h, w), how much of a cell each fills.
+        boxes: float32 (M, 4), pixels.
+        size: float32 (M, 2), height and width of the image of each.
+        contacts: of all pairs.
+        near: int64 (P,), places of the pairs that meet.
+        layout: the pairs.
+        rank: int64 (M,), where each instance of the input stands.
+    """
+
+    masks: torch.Tensor
+    cover: torch.Tensor
+    boxes: torch.Tensor
+    size: torch.Tensor
+    contacts: Contacts
+    near: torch.Tensor
+    layout: PairLayout
+    rank: torch.Tensor
+
+    def geometry(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what masks say of each instance (M, 7) and of each pair (Q, 14)."""
+        area = self.cover.flatten(1).sum(1)
+        return (
+            instance_geometry(self.boxes, area * STRIDE**2, self.size),
+            pair_geometry(self.boxes / STRIDE, area, self.contacts.length, self.layout),
+        )
+
+
+def mask_batch(
+    masks: Sequence[torch.Tensor],
+    sizes: Sequence[tuple[int, int]],
+    shape: tuple[int, int],
+    radius: int,
+) -> MaskBatch:
+    """Put the masks of a batch together.
 
     Args:
-        image_branch: None = outlines alone.
-        width: channels of its dense map.
-        use_outlines: False = the image alone: views show no masks and geometry is not told.
-        view_size: S.
-        view_widths: of `ViewNet`.
+        masks: of each image bool (n, height, width).
+        sizes: height and width of each image.
+        shape: H and W of the padded batch, multiples of `STRIDE`.
+        radius: cells within which two instances meet.
+    """
+    stacked = torch.cat(
+        [F.pad(m, (0, shape[1] - m.shape[2], 0, shape[0] - m.shape[1])) for m in masks]
+    )
+    layout = pair_layout([len(mask) for mask in masks], stacked.device)
+    cover = covers(stacked, STRIDE)
+    order = canonical_order(cover, layout)
+    stacked, cover = stacked[order], cover[order]
+    scale = torch.tensor(sizes, device=stacked.device, dtype=torch.float32).view(-1, 2)
+    contacts = find_contacts(cover, layout, radius)
+    return MaskBatch(
+        stacked,
+        cover,
+        mask_boxes(stacked),
+        scale[layout.image],
+        contacts,
+        views.near_pairs(contacts, layout),
+        layout,
+        torch.argsort(order),
+    )
+
+
+class OutlineBranch(nn.Module):
+    """The order of masks from the masks alone.
+
+    Args:
+        view_sizes: S of the view of the whole pair and of that of the contact.
+        view_widths: of the two `ViewNet`.
         view_channels: channels of the answer about a view.
         hidden: D of `PairRelation`.
         rounds: of `PairRelation`.
-        contact_radius: in cells of 4 pixels; two instances meet where one comes as near as that.
         pairs_at_once: near pairs that go through the views at once at test time; memory.
         jitter: (shift, scale) of `views.jittered_squares` in training.
     """
 
     def __init__(
         self,
-        image_branch: ImageBranch | None,
-        width: int,
         *,
-        use_outlines: bool = True,
-        view_size: int = 64,
-        view_widths: Sequence[int] = (32, 64, 128, 192),
-        view_channels: int = 128,
+        view_sizes: tuple[int, int] = (64, 48),
+        view_widths: tuple[Sequence[int], Sequence[int]] = ((24, 48, 96, 144), (16, 32, 64, 96)),
+        view_channels: int = 96,
         hidden: int = 128,
         rounds: int = 2,
-        contact_radius: int = 2,
         pairs_at_once: int = 64,
         jitter: tuple[float, float] = (0.1, 1.25),
     ):
         super().__init__()
-        if image_branch is None and not use_outlines:
-            raise ValueError("a network that sees neither the image nor outlines has no input")
-        self.image_branch, self.use_outlines = image_branch, use_outlines
-        self.view_size, self.view_channels = view_size, view_channels
-        self.contact_radius, self.pairs_at_once = contact_radius, pairs_at_once
-        self.jitter = tuple(jitter)
-        width = width if image_branch is not None else 0
-        options = {"use_masks": use_outlines, "out_channels": view_channels}
-        self.whole = ViewNet(view_widths, width, **options)
-        self.contact = ViewNet(view_widths, width, **options)
-        geometry = (INSTANCE_CUES, PAIR_CUES) if use_outlines else (0, 0)
-        self.relation = PairRelation(
-            2 * width + (1 if width else 0) + geometry[0],
-            2 * view_channels + 2 * width + (DEPTH_CUES if width else 0) + geometry[1],
-            hidden,
-            rounds,
+        self.view_sizes, self.view_channels = tuple(view_sizes), view_channels
+        self.pairs_at_once, self.jitter = pairs_at_once, tuple(jitter)
+        self.whole = ViewNet(view_widths[0], view_channels)
+        self.contact = ViewNet(view_widths[1], view_channels)
+        self.relation = PairRelation(INSTANCE_CUES, 2 * view_channels + PAIR_CUES, hidden, rounds)
+
+    def forward(self, batch: MaskBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute logits of occlusion (Q,) and of depth (Q, 3) of all ordered pairs."""
+        instances, pairs = batch.geometry()
+        return self.relation(instances, torch.cat([self._views(batch), pairs], 1), batch.layout)
+
+    def _views(self, batch: MaskBatch) -> torch.Tensor:
+        """Return float32 (Q, 2 view_channels): what both views say; 0 for pairs that are far."""
+        layout, near = batch.layout, batch.near
+        result = batch.cover.new_zeros((len(layout.row), 2 * self.view_channels))
+        if len(near) == 0:
+            return result
+        pairs = layout.pairs[near]
+        contact = views.contact_boxes(
+            batch.contacts, layout, near, tuple(batch.cover.shape[1:]), STRIDE
         )
+        squares = views.pair_squares(batch.boxes, contact, pairs)
+        if self.training:
+            squares = [views.jittered_squares(square, *self.jitter) for square in squares]
+        # The whole pair is shown from masks of half the resolution: its pixels are larger anyway.
+        halves, exact = covers(batch.masks, 2), batch.masks.float()
+        step = len(near) if self.training else self.pairs_at_once
+        for start in range(0, len(near), step):
+            part = slice(start, start + step)
+            shown = [
+                views.mask_views(masks, stride, layout, pairs[part], square[part], size)
+                for masks, stride, square, size in zip(
+                    (halves, exact), (2, 1), squares, self.view_sizes, strict=True
+                )
+            ]
+            said = torch.cat([self.whole(shown[0]), self.contact(shown[1])], 2).to(result.dtype)
+            result = result.index_put((near[part],), said[0])
+            result = result.index_put((layout.swapped[near[part]],), said[1])
+        return result
+
+
+class ImageBranch(nn.Module):
+    """The order of masks from the image, with the geometry of the masks.
+
+    Args:
+        maps: of the image.
+        width: channels of its maps.
+        hidden: D of `PairRelation`.
+        rounds: of `PairRelation`.
+    """
+
+    def __init__(self, maps: ImageMaps, width: int, *, hidden: int = 128, rounds: int = 2):
+        super().__init__()
+        self.maps = maps
+        self.relation = PairRelation(
+            2 * width + 1 + INSTANCE_CUES, 2 * width + DEPTH_CUES + PAIR_CUES, hidden, rounds
+        )
+
+    def forward(
+        self, images: torch.Tensor, cues: torch.Tensor, batch: MaskBatch
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Compute logits of all ordered pairs, and the map of depth.
+
+        Args:
+            images: float32 (I, 3, H, W), normalised; H and W are multiples of 32.
+            cues: float32 (I, 4, H, W) of `occ_order.modeling.roi_heads.order_map.mask_cues`.
+            batch: the masks.
+
+        Returns:
+            occlusion (Q,), depth (Q, 3), logarithm of relative depth (I, 1, h, w).
+        """
+        dense, coarse, log_depth = self.maps(images, cues)
+        layout, cover = batch.layout, batch.cover
+        own, depth = _depth_cues(log_depth, batch)
+        meeting = pool_contacts(dense, batch.contacts)
+        instances, pairs = batch.geometry()
+        instances = [
+            pool_masks(dense, cover, layout),
+            pool_masks(coarse, F.avg_pool2d(cover[:, None], 16 // STRIDE)[:, 0], layout),
+            own,
+            instances,
+        ]
+        pairs = [meeting, meeting[layout.swapped], depth, pairs]
+        return *self.relation(torch.cat(instances, 1), torch.cat(pairs, 1), layout), log_depth
+
+
+def _depth_cues(log_depth: torch.Tensor, batch: MaskBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the depth (M, 1) of each instance, and differences (Q, `DEPTH_CUES`) of pairs."""
+    layout = batch.layout
+    own = pool_masks(log_depth, batch.cover, layout)
+    meeting = pool_contacts(log_depth, batch.contacts)
+    lowest = pool_masks(log_depth, _lowest_cells(batch.cover), layout)
+    differences = [
+        own[layout.row] - own[layout.col],
+        meeting - meeting[layout.swapped],
+        lowest[layout.row] - lowest[layout.col],
+    ]
+    return own, torch.cat(differences, 1)
+
+
+def _lowest_cells(cover: torch.Tensor) -> torch.Tensor:
+    """Return the lowest 15 % of each instance: what stands is as far as the ground it stands on."""
+    height = cover.shape[1]
+    rows = torch.arange(height, device=cover.device, dtype=torch.float32)
+    filled = cover.amax(2) > 0
+    bottom = torch.where(filled, rows, -1.0).amax(1, keepdim=True)
+    top = torch.where(filled, rows, float(height)).amin(1, keepdim=True)
+    return cover * (rows >= bottom - 0.15 * (bottom - top))[:, :, None]
+
+
+class MaskOrderNetwork(nn.Module):
+    """The answers of one branch or two, added; see the module.
+
+    Args:
+        outlines: None = the image alone.
+        image: None = outlines alone.
+        contact_radius: in cells of 4 pixels; two instances meet where one comes as near as that.
+
+    Raises:
+        ValueError: there is no branch.
+    """
+
+    def __init__(
+        self,
+        outlines: OutlineBranch | None,
+        image: ImageBranch | None,
+        *,
+        contact_radius: int = 2,
+    ):
+        super().__init__()
+        if outlines is None and image is None:
+            raise ValueError("a network that sees neither outlines nor the image has no input")
+        self.outlines, self.image, self.contact_radius = outlines, image, contact_radius
 
     def forward(
         self,
@@ -261,117 +420,19 @@ class MaskOrderNetwork(nn.Module):
             sizes: height and width of each image without its padding.
             masks: of each image bool (n, height, width).
         """
-        layout = pair_layout([len(mask) for mask in masks], images.device)
-        height, width = images.shape[-2:]
-        stacked = torch.cat(
-            [F.pad(m, (0, width - m.shape[2], 0, height - m.shape[1])) for m in masks]
-        )
-        # Rounding depends on the place of a row in a matrix product. Instances are looked at in an
-        # order of their own, so that the one they come in shows in no bit of the answer.
-        order = canonical_order(covers(stacked, STRIDE), layout)
-        dense = coarse = log_depth = None
-        if self.image_branch is not None:
-            cues = mask_cues(stacked, layout.counts)
-            dense, coarse, log_depth = self.image_branch(images, cues)
-        if len(stacked) == 0:
-            nothing = 0.0 * sum(p.sum() for p in self.parameters())
-            near = torch.zeros(0, dtype=torch.bool, device=images.device)
-            return MaskOrderOutput(nothing.expand(0), nothing.expand(0, 3), log_depth, near, layout)
-        scale = torch.tensor(sizes, device=images.device, dtype=torch.float32)[layout.image]
-        occlusion, depth, near = self._relate(
-            images, dense, coarse, log_depth, stacked[order], scale, layout
-        )
-        rank = torch.argsort(order)
-        asked = layout.place(rank[layout.row], rank[layout.col])
-        return MaskOrderOutput(occlusion[asked], depth[asked], log_depth, near[asked], layout)
-
-    def _relate(self, images, dense, coarse, log_depth, masks, size, layout: PairLayout):
-        cover = covers(masks, STRIDE)
-        contacts = find_contacts(cover, layout, self.contact_radius)
-        places = views.near_pairs(contacts, layout)
-        boxes = mask_boxes(masks)
-        seen = self._views(images, dense, masks, boxes, contacts, places, layout)
-        instances, pairs = [], [seen]
-        if dense is not None:
-            meeting = pool_contacts(dense, contacts)
-            pairs += [meeting, meeting[layout.swapped]]
-            coarse_cover = F.avg_pool2d(cover[None], 16 // STRIDE)[0]
-            instances += [
-                pool_masks(dense, cover, layout),
-                pool_masks(coarse, coarse_cover, layout),
-            ]
-            own, cues = self._depth_cues(log_depth, cover, contacts, layout)
-            instances.append(own)
-            pairs.append(cues)
-        if self.use_outlines:
-            area = cover.flatten(1).sum(1)
-            instances.append(instance_geometry(boxes, area * STRIDE**2, size))
-            pairs.append(pair_geometry(boxes / STRIDE, area, contacts.length, layout))
-        occlusion, depth = self.relation(torch.cat(instances, 1), torch.cat(pairs, 1), layout)
+        batch = mask_batch(masks, sizes, tuple(images.shape[-2:]), self.contact_radius)
+        layout, log_depth, answers = batch.layout, None, []
+        if self.image is not None:
+            cues = mask_cues(batch.masks, layout.counts)
+            *answer, log_depth = self.image(images, cues, batch)
+            answers.append(answer)
+        if self.outlines is not None:
+            answers.append(self.outlines(batch))
+        occlusion, depth = (sum(values) for values in zip(*answers, strict=True))
         near = torch.zeros(len(layout.row), dtype=torch.bool, device=images.device)
-        near[places] = True
+        near[batch.near] = True
         near = near | near[layout.swapped]
         # Which of two that do not meet would be in front is still told, far below any threshold.
-        return torch.where(near, occlusion, occlusion.clamp(-8, 8) + FAR), depth, near
-
-    def _views(self, images, dense, masks, boxes, contacts, places, layout: PairLayout):
-        """Return float32 (Q, 2 view_channels): what both views say; 0 for pairs that are far."""
-        result = images.new_zeros((len(layout.row), 2 * self.view_channels))
-        if len(places) == 0:
-            return result
-        pairs = torch.stack([layout.row[places], layout.col[places]], 1)
-        size = (masks.shape[1] // STRIDE, masks.shape[2] // STRIDE)
-        contact = views.contact_boxes(contacts, layout, places, size, STRIDE)
-        squares = views.pair_squares(boxes, contact, pairs)
-        if self.training:
-            squares = [views.jittered_squares(square, *self.jitter) for square in squares]
-        halves, exact = covers(masks, 2), masks.float()
-        step = len(places) if self.training else self.pairs_at_once
-        for start in range(0, len(places), step):
-            part = slice(start, start + step)
-            whole = self._view(
-                self.whole, images, dense, halves, 2, layout, pairs[part], squares[0][part]
-            )
-            close = self._view(
-                self.contact, images, dense, exact, 1, layout, pairs[part], squares[1][part]
-            )
-            forward, backward = torch.cat([whole, close], 2).to(result.dtype)
-            result = result.index_put((places[part],), forward)
-            result = result.index_put((layout.swapped[places[part]],), backward)
-        return result
-
-    def _view(self, net, images, dense, masks, stride, layout, pairs, squares):
-        shown = views.mask_views(masks, stride, layout, pairs, squares, self.view_size)
-        if dense is None:
-            return net(shown)
-        image = layout.image[pairs[:, 0]]
-        return net(
-            shown,
-            views.crop(images, image, squares, self.view_size),
-            views.crop(dense.float(), image, squares, self.view_size // 2, STRIDE),
-        )
-
-    def _depth_cues(self, log_depth, cover, contacts, layout: PairLayout):
-        """Return the depth (M, 1) of each instance, and differences (Q, `DEPTH_CUES`) of pairs."""
-        own = pool_masks(log_depth, cover, layout)
-        meeting = pool_contacts(log_depth, contacts)
-        lowest = _lowest_depth(log_depth, cover, layout)
-        apart = own[layout.row] - own[layout.col]
-        close = meeting - meeting[layout.swapped]
-        low = lowest[layout.row] - lowest[layout.col]
-        return own, torch.cat([apart, close, low], 1)
-
-
-def _lowest_depth(log_depth, cover, layout: PairLayout) -> torch.Tensor:
-    """Return the mean of the map over the lowest cells of each instance, (M, 1).
-
-    What stands on the ground is as far as the ground it stands on.
-    """
-    height = cover.shape[1]
-    rows = torch.arange(height, device=cover.device, dtype=torch.float32)
-    filled = cover.amax(2) > 0
-    lowest = torch.where(filled, rows, -1.0).amax(1, keepdim=True)
-    top = torch.where(filled, rows, float(height)).amin(1, keepdim=True)
-    start = lowest - 0.15 * (lowest - top)
-    low = cover * (rows >= start)[:, :, None]
-    return pool_masks(log_depth, low, layout)
+        occlusion = torch.where(near, occlusion, occlusion.clamp(-8, 8) + FAR)
+        asked = layout.place(batch.rank[layout.row], batch.rank[layout.col])
+        return MaskOrderOutput(occlusion[asked], depth[asked], log_depth, near[asked], layout)
