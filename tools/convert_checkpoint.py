@@ -4,6 +4,7 @@
     python tools/convert_checkpoint.py InstaOrder_InstaOrderNet_o.pth.tar instaorder_net_o.pth \
         --config-file configs/InstaOrder/instaorder_net_o_published.yaml
     python tools/convert_checkpoint.py output/model_final.pth small.pth --half
+    python tools/convert_checkpoint.py outlines.pth both.pth --half --join image.pth
 
 Of the authors' it knows InstaOrderNet, OrderNet, PCNet-M, InstaDepthNet and MiDaS v2.1. Files are
 read without running what they hold. With a configuration it also checks that every weight has its
@@ -58,6 +59,18 @@ def misfits(config_file: Path, weights: dict[str, Tensor]) -> list[str]:
     return sorted(wrong)
 
 
+def joined(weights: dict[str, Tensor], others: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of two files together.
+
+    Raises:
+        ValueError: a name is in both.
+    """
+    both = sorted(set(weights) & set(others))
+    if both:
+        raise ValueError(f"{len(both)} weights are in both files, among them {both[:3]}")
+    return {**weights, **others}
+
+
 def task_of(config_file: Path) -> str | None:
     """What three classes mean in a configuration."""
     from occ_order.config import load_cfg
@@ -76,7 +89,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config-file", type=Path, help="the network that it is for")
     parser.add_argument("--three-classes", choices=("depth", "relation"))
     parser.add_argument("--half", action="store_true", help="ours: its weights alone, as float16")
+    parser.add_argument("--join", type=Path, help="with --half: more weights of the same network")
     options = parser.parse_args(arguments)
+    if options.join and not options.half:
+        parser.error("--join is for our checkpoints, with --half")
     if options.half and options.three_classes:
         parser.error("--three-classes is for the authors' checkpoints, --half for ours")
     try:
@@ -86,6 +102,8 @@ def main(arguments: list[str] | None = None) -> int:
             if options.config_file and three is None:
                 three = task_of(options.config_file)
             weights = convert(weights, three)
+        if options.join:
+            weights = joined(weights, read_checkpoint(options.join)["model"])
         wrong = misfits(options.config_file, weights) if options.config_file else []
         if wrong:
             more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""

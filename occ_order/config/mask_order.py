@@ -9,6 +9,8 @@ def add_mask_order_config(cfg: CfgNode) -> None:
     """Add MODEL.MASK_ORDER and what its mapper reads to `cfg`."""
     cfg.MODEL.MASK_ORDER = own = CfgNode()
     own.BRANCHES = ["outlines", "image"]  # whose answers are added; either can do alone
+    # Factors of the image's logits of occlusion and of depth where both branches answer.
+    own.IMAGE_WEIGHTS = [1.0, 1.0]
     own.WIDTH = 48  # channels of the maps of the image
     own.VIEW_SIZES = [64, 48]  # pixels a side of the view of a pair, and of that of its contact
     own.VIEW_WIDTHS = [[24, 48, 96, 144], [16, 32, 64, 96]]  # channels of the stages of each

@@ -91,7 +91,12 @@ class MaskOrderNet(nn.Module):
             )
         if "image" in own.BRANCHES:
             image = ImageBranch(_image_maps(cfg), own.WIDTH, **common)
-        network = MaskOrderNetwork(outlines, image, contact_radius=own.CONTACT_RADIUS)
+        network = MaskOrderNetwork(
+            outlines,
+            image,
+            contact_radius=own.CONTACT_RADIUS,
+            image_weights=own.IMAGE_WEIGHTS,
+        )
         return {
             "network": network,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,

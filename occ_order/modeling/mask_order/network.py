@@ -390,6 +390,7 @@ class MaskOrderNetwork(nn.Module):
         outlines: None = the image alone.
         image: None = outlines alone.
         contact_radius: in cells of 4 pixels; two instances meet where one comes as near as that.
+        image_weights: factors of the image's logits of occlusion and of depth beside outlines.
 
     Raises:
         ValueError: there is no branch.
@@ -401,11 +402,13 @@ class MaskOrderNetwork(nn.Module):
         image: ImageBranch | None,
         *,
         contact_radius: int = 2,
+        image_weights: tuple[float, float] = (1.0, 1.0),
     ):
         super().__init__()
         if outlines is None and image is None:
             raise ValueError("a network that sees neither outlines nor the image has no input")
         self.outlines, self.image, self.contact_radius = outlines, image, contact_radius
+        self.image_weights = tuple(image_weights) if outlines is not None else (1.0, 1.0)
 
     def forward(
         self,
@@ -425,7 +428,7 @@ class MaskOrderNetwork(nn.Module):
         if self.image is not None:
             cues = mask_cues(batch.masks, layout.counts)
             *answer, log_depth = self.image(images, cues, batch)
-            answers.append(answer)
+            answers.append([w * part for w, part in zip(self.image_weights, answer, strict=True)])
         if self.outlines is not None:
             answers.append(self.outlines(batch))
         occlusion, depth = (sum(values) for values in zip(*answers, strict=True))
