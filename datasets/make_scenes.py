@@ -158,6 +158,7 @@ def parameters_of(args: argparse.Namespace) -> dict[str, Any]:
         return composed_parameters(
             args.compose_from,
             images=args.compose_images,
+            masks=args.compose_masks,
             assume_whole=args.assume_whole,
             train=args.train,
             val=args.val,
@@ -228,8 +229,8 @@ def parser() -> argparse.ArgumentParser:
         "--compose-from",
         nargs="+",
         metavar="PATH",
-        help="compose photographs from these, instead of drawing scenes: folders with an "
-        "annotations.json, folders of such folders, or COCO instances files",
+        help="compose photographs from these, instead of drawing scenes: COCO instances files, "
+        "folders of photographs with masks, folders with an annotations.json, or folders of such",
     )
     composed.add_argument(
         "--compose-images",
@@ -237,9 +238,14 @@ def parser() -> argparse.ArgumentParser:
         help="folder of the photographs of COCO files (default: that of the file)",
     )
     composed.add_argument(
+        "--compose-masks",
+        metavar="PATH",
+        help="masks of folders of photographs, as demo.py takes them (default: beside each)",
+    )
+    composed.add_argument(
         "--assume-whole",
         action="store_true",
-        help="every object that touches no border is whole, so that it may get an amodal mask",
+        help="every object in the photographs is whole: none is occluded",
     )
     composed.add_argument("--long-side", type=int, default=480, help="longer side in pixels")
     composed.add_argument(

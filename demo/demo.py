@@ -39,7 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from occ_order import model_zoo  # noqa: E402
 from occ_order.data.safe_paths import list_pictures  # noqa: E402
-from occ_order.data.user_masks import UserMasks, load_masks  # noqa: E402
+from occ_order.data.user_masks import load_masks, masks_file  # noqa: E402
 from occ_order.engine import OrderPredictor  # noqa: E402
 from occ_order.engine.predictor import load_picture  # noqa: E402
 from occ_order.evaluation import image_result  # noqa: E402
@@ -158,22 +158,13 @@ def build_predictor(options: argparse.Namespace) -> OrderPredictor:
     return OrderPredictor.from_zoo(name, device=options.device)
 
 
-def masks_for(path: Path, picture: Picture, size: tuple[int, int]) -> UserMasks:
-    """The masks of one picture; of a folder for several, the entry that is named like it."""
-    if path.is_dir():
-        for name in (picture.file.stem, f"{picture.file.stem}.json", f"{picture.file.stem}.png"):
-            if (path / name).exists():
-                path = path / name
-                break
-    return load_masks(path, size, image_name=picture.file.name)
-
-
 def predict(predictor: OrderPredictor, picture: Picture, options: argparse.Namespace) -> Answer:
     """Runs the model on one picture, with the user's masks if there are any."""
     image = load_picture(picture.file) if picture.image is None else picture.image
     size = image.shape[:2]
     if options.masks:
-        given = masks_for(options.masks, picture, size)
+        path = masks_file(options.masks, picture.file)
+        given = load_masks(path, size, image_name=picture.file.name)
         output = predictor(image, given.masks)
     else:
         given, output = None, predictor(image)

@@ -100,6 +100,22 @@ def load_masks(
     return found
 
 
+def masks_file(path: str | os.PathLike, picture: str | os.PathLike) -> Path:
+    """The file or folder with the masks of one picture.
+
+    Args:
+        path: what :func:`load_masks` takes, or a folder that has such a thing for each of several
+            pictures, named like the picture: ``cup/``, ``cup.json`` or ``cup.png``.
+        picture: the picture's file.
+    """
+    path, stem = Path(path), Path(picture).stem
+    if path.is_dir():
+        for name in (stem, f"{stem}.json", f"{stem}.png"):
+            if (path / name).exists():
+                return path / name
+    return path
+
+
 # --- pictures ------------------------------------------------------------------------------
 
 

@@ -41,6 +41,7 @@ def composed_parameters(
     sources: Sequence[str],
     *,
     images: str | None = None,
+    masks: str | None = None,
     assume_whole: bool = False,
     train: int = 0,
     val: int = 0,
@@ -52,7 +53,7 @@ def composed_parameters(
     """What a data set of composed photographs depends on, JSON-ready.
 
     Args:
-        sources, images, assume_whole: see `occ_order.data.compose_sources.read_sources`.
+        sources, images, masks, assume_whole: see `occ_order.data.compose_sources.read_sources`.
         train, val: numbers of pictures.
         seed: same seed and sources, same bytes.
         size: longer side in pixels.
@@ -70,6 +71,7 @@ def composed_parameters(
         "composer": COMPOSER,
         "sources": [str(Path(source).resolve()) for source in sources],
         "source_images": None if images is None else str(Path(images).resolve()),
+        "source_masks": None if masks is None else str(Path(masks).resolve()),
         "assume_whole": assume_whole,
         "train": train,
         "val": val,
@@ -87,14 +89,21 @@ def is_composed(parameters: dict[str, Any]) -> bool:
 
 def composed_library(parameters: dict[str, Any], split: str, *, workers: int = 1) -> Library:
     """The library of one split, made by some processes; its categories are those of all splits."""
-    sources = parameters["sources"]
     records = read_sources(
-        sources,
+        parameters["sources"],
         split,
         images=parameters["source_images"],
+        masks=parameters["source_masks"],
         assume_whole=parameters["assume_whole"],
     )
-    return Library.build(records, categories=read_names(sources), workers=workers)
+    try:
+        return Library.build(records, categories=_names(parameters), workers=workers)
+    except ValueError as error:
+        raise ValueError(f"photographs for {split}: {error}") from error
+
+
+def _names(parameters: dict[str, Any]) -> list[str]:
+    return read_names(parameters["sources"], masks=parameters["source_masks"])
 
 
 def _library_folder(output: Path, split: str) -> Path:
@@ -139,7 +148,7 @@ def write_composed_annotations(
     names = composed_annotation_files(split, parameters["formats"])
     files = {key: output / "annotations" / name for key, name in names.items()}
     records = [_with_arrays(result["record"], images) for result in results]
-    names = (*read_names(parameters["sources"]), REGION_NAME)
+    names = (*_names(parameters), REGION_NAME)
     categories = [{"id": k + 1, "name": name} for k, name in enumerate(names)]
     if "photos" in files:
         save_photos(

@@ -306,10 +306,13 @@ def make(output: str | os.PathLike, parameters: dict[str, Any], *, workers: int 
         False if everything was there already.
 
     Raises:
-        ValueError: the folder cannot be used (see :func:`state_of`).
+        ValueError: the folder cannot be used (see :func:`state_of`), or photographs to compose
+            from cannot be read.
+        OSError: there are no such photographs.
     """
     output = Path(output)
-    if state_of(output, parameters) == "complete":
+    state = state_of(output, parameters)
+    if state == "complete":
         return False
     output.mkdir(parents=True, exist_ok=True)
     _write_state(output, parameters)  # first, so that an interrupted run knows its own folder
@@ -318,7 +321,12 @@ def make(output: str | os.PathLike, parameters: dict[str, Any], *, workers: int 
     for folder in (*folders, "annotations", ".partial"):
         (output / folder).mkdir(parents=True, exist_ok=True)
     if is_composed(parameters):
-        add_libraries(output, parameters, workers)
+        try:
+            add_libraries(output, parameters, workers)
+        except (ValueError, OSError):
+            if state == "new":  # nothing is left of what cannot be made
+                shutil.rmtree(output)
+            raise
     _write_chunks(output, parameters, workers)
     digest = hashlib.sha256()
     for split in SPLITS:

@@ -187,7 +187,7 @@ def unnamed_regions(image: np.ndarray, count: int, rng: np.random.Generator) -> 
     place = np.float32(float(rng.uniform(0.3, 1.2)))
     features = np.dstack([lab * (0.6, 1.5, 1.5), rows * place, columns * place * 0.5])
     points = features.reshape(-1, 5).astype(np.float32)
-    means = points[rng.choice(len(points), count, replace=False)]
+    means = _first_means(points, count, rng)
     for _ in range(6):
         nearest = _distances(points, means).argmin(axis=0)
         total = np.bincount(nearest, minlength=count)
@@ -203,6 +203,16 @@ def unnamed_regions(image: np.ndarray, count: int, rng: np.random.Generator) -> 
         result += np.where(parts > 0, parts + start, 0).astype(np.int32)
         start += number - 1
     return result
+
+
+def _first_means(points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Points far from each other: each drawn with its squared distance to the others as weight."""
+    means = points[[int(rng.integers(len(points)))]]
+    for _ in range(count - 1):
+        weights = _distances(points, means).min(axis=0).astype(np.float64) + 1e-6
+        chosen = np.searchsorted(np.cumsum(weights), rng.random() * weights.sum())
+        means = np.concatenate([means, points[[min(int(chosen), len(points) - 1)]]])
+    return means
 
 
 def _distances(points: np.ndarray, means: np.ndarray) -> np.ndarray:

@@ -332,11 +332,8 @@ class Planner:
         return max(shares, default=0.0)
 
     def _insert(self, layer: Layer, anchor: Layer | None, in_front: bool) -> None:
-        """Put a layer directly in front of or behind another one; in front of all for None.
-
-        So it is where the other one was left out, as of a group that begins outside the image.
-        """
+        """Put a layer directly in front of or behind another one; in front of all for None."""
         place = len(self.layers)
-        if anchor in self.layers:
+        if anchor is not None:
             place = self.layers.index(anchor) + int(in_front)
         self.layers.insert(place, layer)
