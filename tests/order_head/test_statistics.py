@@ -12,6 +12,7 @@ from occ_order.data.statistics import (
     OCCLUSIONS,
     format_statistics,
     order_statistics,
+    pair_geometry,
     pair_types,
 )
 from occ_order.masks import encode
@@ -150,3 +151,36 @@ def test_a_damaged_mask_is_named():
     record["annotations"][2]["segmentation"] = {"size": [4, 6], "counts": [5]}
     with pytest.raises(ValueError, match="image 1: annotation 2"):
         order_statistics([record])
+
+
+def overlapping(is_stuff=0, whole=True):
+    """A square of 4 x 4 pixels whose upper left 2 x 2 lie under one of 4 x 4, in 10 x 10."""
+    front, back = np.zeros((2, 10, 10), bool)
+    front[1:5, 1:5], back[3:7, 3:7] = True, True
+    annotations = [
+        {"id": k, "segmentation": encode(visible), "amodal_segmentation": encode(mask)}
+        for k, (mask, visible) in enumerate(((front, front), (back, back & ~front)))
+    ]
+    annotations[1]["is_stuff"] = is_stuff
+    if not whole:
+        del annotations[0]["amodal_segmentation"]
+    order = np.array([[0, 1], [0, 0]])
+    return {
+        "image_id": 1,
+        "height": 10,
+        "width": 10,
+        "annotations": annotations,
+        "occlusion": order,
+    }
+
+
+def test_geometry_of_a_pair_by_hand():
+    # 2 rows lower is half of 4; 5 pixels of the back one are neighbours of the front one's corner.
+    assert np.allclose(pair_geometry(overlapping()), [[0.4, 1.0, 4 / 16, -0.5, 5 / 4]])
+    assert pair_geometry(overlapping(is_stuff=1)).shape == (0, 5)
+    assert pair_geometry(overlapping(whole=False)).shape == (0, 5)
+    summary = order_statistics([overlapping(), overlapping()])["geometry"]
+    assert summary["pairs"] == 2 and summary["covered"] == [0.25] * 5
+    assert (summary["smaller_in_front"], summary["lower_in_front"]) == (0.0, 0.0)
+    assert "| shift | -0.50 |" in format_statistics(order_statistics([overlapping()]))
+    assert "geometry" not in order_statistics([overlapping(is_stuff=1)])
