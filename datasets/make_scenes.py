@@ -1,9 +1,10 @@
 #!/usr/bin/env python
-"""Write generated scenes to disk in the formats of the real data sets.
+"""Write generated scenes, or composed photographs, to disk in the formats of the real data sets.
 
     python datasets/make_scenes.py --output datasets/scenes --train 1000 --val 200 --seed 1
     python datasets/make_scenes.py --output datasets/scenes_plain --train 2400 --val 200 --plain
     python datasets/make_scenes.py --seed 1 --contact-sheet sheet.png --statistics 200
+    python datasets/make_scenes.py --compose-from instances.json --output DIR --train 1000
 
 OUTPUT gets, for each split:
 
@@ -22,6 +23,12 @@ What a format cannot say: KINS and `occl_depth` give every instance a layer, so 
 occlude each other (or a circle of three) share one, and the pair reads back as -1, not annotated.
 COCO and InstaOrder hold no amodal masks. InstaOrder lists the instances in random order, the others
 from front to back; ids agree in all files.
+
+Composed photographs (--compose-from) have no depth maps and no diw and kitti files, but
+
+    annotations/photos_{split}.json     everything, and what is not known of pairs and objects
+
+and the other files hold the instances about which all is known that the format needs.
 
 Calling it again with the same parameters does nothing, or finishes what was interrupted. A folder
 made with other parameters, or holding anything else, is refused.
@@ -81,7 +88,7 @@ def panel(scene: Scene) -> np.ndarray:
         )
         masks[outline & ~scene.modal[k]] = 255
     if scene.disparity is None:
-        return np.concatenate([scene.image, order_picture(scene, masks)], axis=1)
+        return np.concatenate([scene.image, order_overlay(scene, masks)], axis=1)
     hidden = np.maximum(scene.levels, 0).max(axis=0, initial=0)
     covered = scene.amodal.any(axis=0)
     levels = np.where(covered, 60 + 60 * np.minimum(hidden, 3), 0).astype(np.uint8)
@@ -91,7 +98,7 @@ def panel(scene: Scene) -> np.ndarray:
     return np.concatenate([scene.image, masks, *maps], axis=1)
 
 
-def order_picture(scene: Scene, masks: np.ndarray) -> np.ndarray:
+def order_overlay(scene: Scene, masks: np.ndarray) -> np.ndarray:
     """Outlines on the photograph, and an arrow from each occluder to what it occludes.
 
     Regions such as walls are left out; arrows to instances whose amodal mask is known are white,

@@ -26,7 +26,7 @@ from occ_order.masks import encode
 HELD_OUT = 10
 """Of photographs that are not split, every tenth one is for validation."""
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 Records = dict[str, list[dict[str, Any]]]
 
@@ -87,7 +87,7 @@ def read_names(
                 file = folder / "annotations.json"
                 names.update(category["name"] for category in read_photo_categories(file))
         else:
-            records = _read_pictures(path, masks or path)
+            records = _read_photographs(path, masks or path)
             names.update(one["name"] for record in records for one in record["annotations"])
     return sorted(names)
 
@@ -103,7 +103,7 @@ def _read(
     if path.suffix.lower() == ".json":
         records = _read_coco(path, images or path.parent)
     else:
-        records = _read_pictures(path, masks or path)
+        records = _read_photographs(path, masks or path)
     records.sort(key=lambda record: record["file_name"])
     chosen = [
         record
@@ -170,9 +170,9 @@ def _read_folder(folder: Path, split: str | None) -> list[dict[str, Any]]:
 # --- photographs with masks of any kind -----------------------------------------------------
 
 
-def _read_pictures(folder: Path, masks: str | os.PathLike) -> list[dict[str, Any]]:
+def _read_photographs(folder: Path, masks: str | os.PathLike) -> list[dict[str, Any]]:
     """Photographs of a folder. Beside a photograph, a PNG of the same name is its label map."""
-    files = [file for file in folder.glob("*") if file.suffix.lower() in PICTURES]
+    files = [file for file in folder.glob("*") if file.suffix.lower() in SUFFIXES]
     if not files:
         raise DataError(
             f"{folder}: expected a COCO instances file, a folder of photographs, or one with an "
@@ -181,10 +181,10 @@ def _read_pictures(folder: Path, masks: str | os.PathLike) -> list[dict[str, Any
         )
     stems = {file.stem for file in files if file.suffix.lower() != ".png"}
     files = [file for file in files if file.suffix.lower() != ".png" or file.stem not in stems]
-    return [_read_picture(file, number, Path(masks)) for number, file in enumerate(files, start=1)]
+    return [_read_image(file, number, Path(masks)) for number, file in enumerate(files, start=1)]
 
 
-def _read_picture(file: Path, number: int, masks: Path) -> dict[str, Any]:
+def _read_image(file: Path, number: int, masks: Path) -> dict[str, Any]:
     width, height = image_size(file)
     path = masks_file(masks, file)
     found = load_masks(path, (height, width), image_name=file.name)

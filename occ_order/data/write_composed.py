@@ -54,7 +54,7 @@ def composed_parameters(
 
     Args:
         sources, images, masks, assume_whole: see `occ_order.data.compose_sources.read_sources`.
-        train, val: numbers of pictures.
+        train, val: numbers of images.
         seed: same seed and sources, same bytes.
         size: longer side in pixels.
         jpeg: quality of the files in [1, 100]; None writes PNG.

@@ -182,7 +182,7 @@ def test_pictures_that_are_missing_or_of_another_size_are_named(drawn):
     small = {**record, "height": 150, "width": 201, "annotations": []}
     with pytest.raises(ValueError, match=r"2\.png: has height and width \(150, 200\).*\(150, 201"):
         Library.build({"objects": [small]})
-    with pytest.raises(ValueError, match=r"gone\.png: no such picture"):
+    with pytest.raises(ValueError, match=r"gone\.png: no such image"):
         Library.build({"objects": [{**record, "file_name": "gone.png"}]})
 
 

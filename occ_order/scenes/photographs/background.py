@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from occ_order.scenes.photographs.library import Library, Photo, read_picture
+from occ_order.scenes.photographs.library import Library, Photo, read_image
 
 REGION = -1  # class of regions without a name
 _GAP = 6  # pixels that annotators leave between neighbours: regions closer than this touch
 _MOST_REGIONS = 24
-_COARSE = 96  # longer side of the picture in which unnamed regions are looked for
+_COARSE = 96  # longer side of the image in which unnamed regions are looked for
 
 
 @dataclass
@@ -51,7 +51,7 @@ def draw_background(library: Library, rng: np.random.Generator, long_side: int) 
     source = sources[int(rng.choice(len(sources), p=weights / weights.sum()))]
     group = library.by_source[source]
     photo = library.photos[group[int(rng.integers(len(group)))]]
-    image = read_picture(photo.file, photo.height, photo.width)
+    image = read_image(photo.file, photo.height, photo.width)
     image, labels = _part(image, library.regions(photo), photo, rng, long_side)
     least = max(24, int(0.001 * labels.size))
     kept = _keep(labels, least, rng)
@@ -168,7 +168,7 @@ def _with_regions(
 def unnamed_regions(image: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Connected regions of one colour each, such as sky, grass and walls.
 
-    k-means over colour (CIE Lab) and place in a small picture, then connected components.
+    k-means over colour (CIE Lab) and place in a small image, then connected components.
 
     Args:
         image: uint8 (H, W, 3), RGB.

@@ -1,6 +1,6 @@
-"""Composed photographs: the public function, and what is true about a picture.
+"""Composed photographs: the public function, and what is true about an image.
 
-What is known about a pair (E = everything in the picture: pasted objects and regions of the
+What is known about a pair (E = everything in the image: pasted objects and regions of the
 photograph):
 
 * two pasted objects, or a pasted object and a region that was pasted onto itself in its own place:
@@ -118,7 +118,7 @@ class _Truth:
     # --- layers
 
     def _window(self, layer: Layer) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """The layer's rectangle inside the picture, seen from the picture and from the layer."""
+        """The layer's rectangle inside the image, seen from the image and from the layer."""
         height, width = self.shape
         y0, x0 = max(layer.y, 0), max(layer.x, 0)
         y1 = max(min(layer.y + layer.mask.shape[0], height), y0)
@@ -259,7 +259,7 @@ class _Truth:
         number: dict[int, int],
         levels: np.ndarray,
     ) -> None:
-        """Set both entries of two layers from the pixels that they share inside the picture."""
+        """Set both entries of two layers from the pixels that they share inside the image."""
         i, j = number[id(behind)], number[id(front)]
         window, _ = self._window(front)
         a, b = levels[i][window], levels[j][window]

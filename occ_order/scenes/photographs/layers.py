@@ -17,14 +17,14 @@ MOST_ENLARGED = 1.6  # largest factor by which a cut-out is enlarged
 
 @dataclass(eq=False, repr=False)
 class Layer:
-    """An object in the picture, at its final size.
+    """An object in the image, at its final size.
 
     Attributes:
         image: uint8 (h, w, 3), RGB.
         mask: uint8 (h, w), 255 inside; ``MARGIN`` empty pixels at every border.
         category: index into the library's categories, or ``background.REGION``.
         whole: the amodal mask is known.
-        x, y: column and row of the upper left corner of the arrays; may lie outside the picture.
+        x, y: column and row of the upper left corner of the arrays; may lie outside the image.
         region: the region of the background that is pasted onto itself, or ``PASTED``.
         over: bool (h, w), part that lies in front of ``above`` although the rest lies behind it.
         above: the layer that ``over`` lies in front of.
@@ -44,7 +44,7 @@ class Layer:
 
     @property
     def area(self) -> int:
-        """Number of pixels, also those outside the picture."""
+        """Number of pixels, also those outside the image."""
         return int(cv2.countNonZero(self.mask))
 
     @property
@@ -164,7 +164,7 @@ def common(a: Layer, b: Layer) -> tuple[tuple[slice, slice], tuple[slice, slice]
 
 
 def overlap(a: Layer, b: Layer) -> int:
-    """Number of common pixels, also those outside the picture."""
+    """Number of common pixels, also those outside the image."""
     views = common(a, b)
     if views is None:
         return 0

@@ -40,7 +40,7 @@ class Photo:
     """A photograph to paste on, with what is known about its instances (N of them).
 
     Attributes:
-        file: path of the picture.
+        file: path of the image.
         source: name of the data set.
         height, width: in pixels.
         frame: width of the white frame around it, 0 for none.
@@ -179,7 +179,7 @@ class Library:
             The library.
 
         Raises:
-            ValueError: a picture cannot be read or has another size than its record, or there is
+            ValueError: an image cannot be read or has another size than its record, or there is
                 nothing to paste or to paste on.
         """
         names = categories or sorted(
@@ -236,15 +236,15 @@ class Library:
         return done.hexdigest()
 
 
-def read_picture(file: str, height: int, width: int) -> np.ndarray:
-    """A picture as uint8 (H, W, 3) RGB.
+def read_image(file: str, height: int, width: int) -> np.ndarray:
+    """An image as uint8 (H, W, 3) RGB.
 
     Raises:
-        ValueError: the file is not a readable picture, or of another size.
+        ValueError: the file is not a readable image, or of another size.
     """
     image = cv2.imread(file, cv2.IMREAD_COLOR)
     if image is None:
-        raise ValueError(f"{file}: no such picture, or not a readable one")
+        raise ValueError(f"{file}: no such image, or not a readable one")
     if image.shape[:2] != (height, width):
         raise ValueError(
             f"{file}: has height and width {image.shape[:2]}, its record says {(height, width)}"
@@ -344,7 +344,7 @@ def _read(
         for annotation, mask, name in zip(annotations, stack, where, strict=True)
     ]
     stuff = [bool(a.get("is_stuff", 0)) for a in annotations]
-    image = read_picture(record["file_name"], height, width)
+    image = read_image(record["file_name"], height, width)
     frame = _white_frame(image)
     occlusion = np.asarray(
         record.get("occlusion", np.full((len(annotations),) * 2, -1, np.int8))
@@ -405,7 +405,7 @@ def _overlapped(stack: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _white_frame(image: np.ndarray) -> int:
-    """Width of a white frame around a picture, 0 where there is none."""
+    """Width of a white frame around an image, 0 where there is none."""
     wide = min(_FRAME, min(image.shape[:2]) // 4)
     for k in range(wide):
         sides = (image[k], image[-1 - k], image[:, k], image[:, -1 - k])
@@ -415,7 +415,7 @@ def _white_frame(image: np.ndarray) -> int:
 
 
 def _worth_cutting(mask: np.ndarray, box: np.ndarray, frame: int, whole: bool) -> bool:
-    """Large enough, in one piece, not a mere outline, and inside the picture."""
+    """Large enough, in one piece, not a mere outline, and inside the image."""
     height, width = mask.shape
     x0, y0, x1, y1 = box
     area = cv2.countNonZero(mask.view(np.uint8))
@@ -468,7 +468,7 @@ def _cut(
 
 
 def _is_crop(boxes: Sequence[np.ndarray], whole: Sequence[bool], height: int, width: int) -> bool:
-    """Whether the picture is no more than one whole object and a margin."""
+    """Whether the image is no more than one whole object and a margin."""
     if len(boxes) != 1 or not whole[0]:
         return False
     x0, y0, x1, y1 = boxes[0]

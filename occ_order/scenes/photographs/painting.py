@@ -1,4 +1,4 @@
-"""How layers get into the picture: every seam alike, whoever lies in front."""
+"""How layers get into the image: every seam alike, whoever lies in front."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from occ_order.scenes.photographs.layers import Layer
 
 
 class Brush:
-    """Paints the layers of one picture, all with the same light.
+    """Paints the layers of one image, all with the same light.
 
     Args:
         canvas: uint8 (H, W, 3), RGB, changed in place.
@@ -36,7 +36,7 @@ class Brush:
         self._blend(layer, cv2.GaussianBlur(cv2.bitwise_and(part, layer.mask), (3, 3), 0.7))
 
     def _view(self, layer: Layer) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
-        """The layer's rectangle inside the picture, seen from the canvas and from the layer."""
+        """The layer's rectangle inside the image, seen from the canvas and from the layer."""
         height, width = self.canvas.shape[:2]
         y0, x0 = max(layer.y, 0), max(layer.x, 0)
         y1 = min(layer.y + layer.mask.shape[0], height)
@@ -91,7 +91,7 @@ class Brush:
 
 
 def develop(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What a camera does to the whole picture: blur, noise and JPEG, each sometimes.
+    """What a camera does to the whole image: blur, noise and JPEG, each sometimes.
 
     Args:
         image: uint8 (H, W, 3), RGB.

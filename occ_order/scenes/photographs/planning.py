@@ -1,9 +1,8 @@
 """Which objects a composed photograph gets, how large, where, and in which order.
 
-Sizes and overlaps follow what COCOA photographs have (``OWN_DATA.md`` says how to measure them):
-square root of the area around a fifth of the picture's, the front one of a pair the smaller in
-three of five pairs, an eighth of the back one covered, and the lower bottom edge as often behind as
-in front.
+Sizes and overlaps follow what COCOA photographs have (``tools/dataset_statistics.py`` measures
+them): the occluded one of a pair has about a quarter of the image's side, the front one is the
+smaller in three of five pairs, and the lower bottom edge is about as often behind as in front.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class Plan:
 
 
 class Planner:
-    """Draws one picture's layers.
+    """Draws one image's layers.
 
     Args:
         library: objects to draw from.
@@ -123,7 +122,7 @@ class Planner:
         return int(self._attached(anchor, category, real=not raised) is not None)
 
     def _theme(self) -> int | None:
-        """The one class of all pasted objects of this picture, or None."""
+        """The one class of all pasted objects of this image, or None."""
         if self.rng.random() > 0.25:
             return None
         real = [int(c) for c in self.background.classes[self.things]]
@@ -162,7 +161,7 @@ class Planner:
         return L.pose(cutout, size, angle=angle, mirrored=mirrored, stretch=stretch, hole=hole)
 
     def _first(self, category: int | None) -> Layer:
-        """An object somewhere in the picture."""
+        """An object somewhere in the image."""
         rng = self.rng
         x = float(rng.uniform(0.02, 0.98)) * self.width
         if self.perspective:
@@ -281,7 +280,7 @@ class Planner:
             angle += float(self.rng.normal(0, 0.1))
         x, y = anchor.centre
         direction = math.cos(angle), math.sin(angle)
-        # Away from a border that is near, so that the object stays in the picture.
+        # Away from a border that is near, so that the object stays in the image.
         reach = math.sqrt(layer.area) + math.sqrt(anchor.area)
         ahead = x + reach * direction[0], y + reach * direction[1]
         flip_x = not -0.1 * self.width < ahead[0] < 1.1 * self.width
@@ -299,7 +298,7 @@ class Planner:
         return layer, (1.0 if self.rng.random() < 0.5 else -1.0, 0.0)
 
     def _inside(self, layer: Layer) -> bool:
-        """Whether at least a third of an object lies in the picture."""
+        """Whether at least a third of an object lies in the image."""
         y0, x0 = max(-layer.y, 0), max(-layer.x, 0)
         seen = layer.mask[y0 : max(self.height - layer.y, 0), x0 : max(self.width - layer.x, 0)]
         return int(np.count_nonzero(seen)) >= max(64, 0.35 * layer.area)
