@@ -22,7 +22,8 @@ import pytest
 hypothesis.settings.register_profile("occ_order", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("occ_order")
 
-PHOTOGRAPHS = "OCC_ORDER_COCOA_DEMO"
+COCOA_DEMO = "OCC_ORDER_COCOA_DEMO"
+PHOTOS = "OCC_ORDER_PHOTOS"
 LOOPBACK = {"localhost", "::1", "", None}
 
 
@@ -74,13 +75,23 @@ def _same_start():
         torch.set_num_threads(1)
 
 
+def _folder_of(variable: str) -> Path:
+    folder = os.environ.get(variable)
+    if not folder:
+        pytest.skip(f"{variable} is not set: no folder of annotated photographs")
+    path = Path(folder).absolute()
+    if not path.is_dir():
+        pytest.fail(f"{variable}={folder}: no such folder")
+    return path
+
+
 @pytest.fixture(scope="session")
 def cocoa_demo() -> Path:
     """Folder of five photographs with human COCOA annotation; skips where none is named."""
-    folder = os.environ.get(PHOTOGRAPHS)
-    if not folder:
-        pytest.skip(f"{PHOTOGRAPHS} is not set: no folder of annotated photographs")
-    path = Path(folder).absolute()
-    if not path.is_dir():
-        pytest.fail(f"{PHOTOGRAPHS}={folder}: no such folder")
-    return path
+    return _folder_of(COCOA_DEMO)
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """Folder of photographs with measured order, by source; skips where none is named."""
+    return _folder_of(PHOTOS)

@@ -4,7 +4,8 @@ Example:
     python tools/evaluate.py --gt COCO_amodal_val2014.json --format cocoa \
         --predictions output/inference/order_results.json
 
-Reads COCOA, KINS (2019 and 2020), InstaOrder (with --instances) and COCOA-cls / D2SA files.
+Reads COCOA, KINS (2019 and 2020), InstaOrder (with --instances), COCOA-cls / D2SA files and
+photographs with measured order.
 Numbers are percent; "-" is undefined for these data, and the notes below the table say why.
 """
 
@@ -19,7 +20,7 @@ from pathlib import Path
 from occ_order.metrics.report import evaluate_results, format_report, without_nan
 from occ_order.order.io import load_results
 
-FORMATS = ("cocoa", "kins", "instaorder", "cocoa_cls")
+FORMATS = ("cocoa", "kins", "instaorder", "cocoa_cls", "photos")
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -38,6 +39,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--format", required=True, choices=FORMATS, help="what kind of file it is")
     parser.add_argument("--predictions", required=True, help="order_results.json")
     parser.add_argument("--instances", help="COCO instances JSON that an InstaOrder file refers to")
+    parser.add_argument("--split", choices=("train", "val"), help="of photographs; default: both")
     parser.add_argument(
         "--images", default=".", help="folder of the photographs; they are not opened"
     )
@@ -66,6 +68,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if (options.format == "instaorder") != (options.instances is not None):
         parser.error("--instances belongs to --format instaorder, which needs it")
+    if options.split is not None and options.format != "photos":
+        parser.error("--split belongs to --format photos")
     return options
 
 
@@ -81,10 +85,12 @@ def load_ground_truth(options: argparse.Namespace) -> list[dict]:
     Raises:
         ValueError: the file is not of that format, or an entry of it is damaged.
     """
-    from occ_order.data.datasets import cocoa, cocoa_cls, instaorder, kins
+    from occ_order.data.datasets import cocoa, cocoa_cls, instaorder, kins, photos
 
     if options.format == "instaorder":
         return instaorder.load_instaorder(options.gt, options.instances, options.images)
+    if options.format == "photos":
+        return photos.load_photos(options.gt, options.images, split=options.split)
     load = {
         "cocoa": cocoa.load_cocoa,
         "cocoa_cls": cocoa_cls.load_cocoa_cls,

@@ -121,6 +121,11 @@ def make_targets(folder: Path) -> dict[str, Target]:
     def instances(path: str) -> None:
         _decode_all(datasets.load_instaorder(paths["instaorder"], path, ""))
 
+    def photos(path: str) -> None:
+        for split in ("train", None):
+            _decode_all(datasets.load_photos(path, "", split=split))
+        datasets.read_photo_categories(path)
+
     def one_mask(path: str) -> None:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
         masks.decode(data, 24, 32)
@@ -142,9 +147,14 @@ def make_targets(folder: Path) -> dict[str, Target]:
         Target("cocoa", records_of(datasets.load_cocoa), [content["cocoa"]]),
         Target("cocoa_cls", records_of(datasets.load_cocoa_cls), [content["cocoa_cls"]]),
         Target("kins", records_of(datasets.load_kins), [content["kins"], _kins_2019(content)]),
+        Target("photos", photos, [_photos(content["cocoa_cls"])]),
         Target("instaorder", order, [content["instaorder"]]),
         Target("instances", instances, [content["instances"]]),
-        Target("validate", lambda path: validate(path), [content["kins"], content["cocoa"]]),
+        Target(
+            "validate",
+            lambda path: validate(path),
+            [content["kins"], content["cocoa"], _photos(content["cocoa_cls"])],
+        ),
         Target("diw", lambda path: datasets.load_diw(path, ""), [content["diw"]], ".csv"),
         Target("kitti", lambda p: datasets.load_kitti_depth(p, ""), [content["kitti"]], ".txt"),
         Target("depth_png", datasets.read_depth_png, [depth.read_bytes()], ".png"),
@@ -210,6 +220,39 @@ def _kins_2019(content: dict[str, bytes]) -> bytes:
         for annotation in data["annotations"]
     ]
     return json.dumps(data).encode()
+
+
+def _photos(cocoa_cls: bytes) -> bytes:
+    """The COCOA-cls file in the layout of photographs with measured order."""
+    data = json.loads(cocoa_cls)
+    images = [
+        {**image, "file": image["file_name"], "split": split, "depth_file": "depth/1.png"}
+        for image, split in zip(data["images"], ("train", "val"), strict=True)
+    ]
+    instances = [
+        {
+            "id": one["id"],
+            "image_id": one["image_id"],
+            "category": "thing",
+            "modal": {"size": [24, 32], "counts": [100, 30, 638]},
+            "amodal": {"size": [24, 32], "counts": [90, 50, 628]},
+            "stuff": 1,
+            "complete": "seen",
+        }
+        for one in data["annotations"]
+    ]
+    first, second = (one["id"] for one in instances[:2])
+    pair = [instances[0]["image_id"], first, second]
+    return json.dumps(
+        {
+            "source": "scenes",
+            "depth_unit": 0.01,
+            "images": images,
+            "instances": instances,
+            "occlusion": [[*pair, "kinect_step", 0.5]],
+            "depth_order": [[*pair, "kinect_distinct"]],
+        }
+    ).encode()
 
 
 def _converter_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:

@@ -23,14 +23,22 @@ from typing import Any
 import numpy as np
 
 from occ_order import masks
-from occ_order.data.datasets import cocoa, cocoa_cls, diw, instaorder, kins, kitti_depth
+from occ_order.data.datasets import (
+    cocoa,
+    cocoa_cls,
+    diw,
+    instaorder,
+    kins,
+    kitti_depth,
+    photos,
+)
 from occ_order.data.datasets.checks import DataError, Report, field, listed
 from occ_order.data.datasets.coco_nesting import is_cocoa, read_images
 from occ_order.data.datasets.files import image_size, read_json
 from occ_order.data.datasets.mask_fields import checked_mask, read_rate
 from occ_order.order import instances_in_cycles
 
-FORMATS = ("instaorder", "cocoa", "cocoa_cls", "kins", "diw", "kitti_depth")
+FORMATS = ("instaorder", "cocoa", "cocoa_cls", "kins", "photos", "diw", "kitti_depth")
 
 RATE_TOLERANCE = 0.01
 """Largest difference between a stated and a counted `occlude_rate`."""
@@ -52,6 +60,7 @@ _MASK_KEYS = {
         "amodal_area": "a_area",
     },
     "instances": {"modal": "segmentation", "modal_area": "area"},
+    "photos": {"modal": "modal", "amodal": "amodal"},
 }
 
 
@@ -155,6 +164,8 @@ def detect_format(path: str, data: dict | None) -> str:
         return "diw" if path.lower().endswith(".csv") else "kitti_depth"
     if is_cocoa(data):
         return "cocoa"
+    if "instances" in data and "depth_order" in data:
+        return "photos"
     keys: set[str] = set()
     for entry in listed(data, "annotations")[:1000]:
         keys |= entry.keys()
@@ -168,8 +179,9 @@ def detect_format(path: str, data: dict | None) -> str:
         return "cocoa_cls"
     raise ValueError(
         f"{path}: cannot tell the format. InstaOrder has 'instance_ids', COCOA 'regions', KINS "
-        f"'inmodal_seg' or 'a_segm', COCOA-cls and D2SA 'visible_mask' in 'annotations'; the keys "
-        f"are {sorted(data)} and, in annotations, {sorted(keys)}. Name one with --format: {FORMATS}"
+        f"'inmodal_seg' or 'a_segm', COCOA-cls and D2SA 'visible_mask' in 'annotations', "
+        f"photographs with measured order 'instances' and 'depth_order'; the keys are "
+        f"{sorted(data)} and, in annotations, {sorted(keys)}. Name one with --format: {FORMATS}"
     )
 
 
@@ -199,12 +211,15 @@ def _read(
         "cocoa": cocoa.load_cocoa,
         "cocoa_cls": cocoa_cls.load_cocoa_cls,
         "kins": kins.load_kins,
+        "photos": photos.load_photos,
     }
     try:
         if format == "instaorder":
             return instaorder.load_instaorder(
                 path, instances, root, problems=result.errors, **options
             )
+        if format == "photos":
+            options = {"split": None, **options}
         return readers[format](path, root, problems=result.errors, **options)
     except DataError as error:  # the file as a whole
         result.errors.append(str(error))
@@ -238,7 +253,7 @@ def _check_pixels(
     if format == "kins":
         layout = "kins_2020" if kins.is_2020(data) else "kins_2019"
     else:
-        layout = {"cocoa": "cocoa", "cocoa_cls": "cocoa", "instaorder": "instances"}[format]
+        layout = {"cocoa_cls": "cocoa", "instaorder": "instances"}.get(format, format)
     keys = _MASK_KEYS[layout]
     sizes = _sizes(path, data, records)
     shown = {record["image_id"] for record in records[:limit]}
@@ -255,13 +270,17 @@ def _check_pixels(
 def _sizes(path: str, data: dict, records: list[dict[str, Any]]) -> dict[int, tuple[int, int]]:
     """(height, width) by image id, of all images whose own entry can be read."""
     images = list(records)
-    if "regions" not in data:  # errors of the `images` list were reported by the reader
+    if "annotations" in data:  # errors of the `images` list were reported by the reader
         images += read_images(data, "", Report(path, [])).values()
     return {image["image_id"]: (image["height"], image["width"]) for image in images}
 
 
 def _mask_entries(data: dict) -> Iterator[tuple[Any, str, dict]]:
     """Yields (image id, place, object that holds masks)."""
+    for entry in listed(data, "instances"):
+        if isinstance(entry.get("image_id"), int):
+            place = f"image {entry['image_id']}: instance {entry.get('id')}"
+            yield entry["image_id"], place, {k: v for k, v in entry.items() if v is not None}
     for index, entry in enumerate([data] if "regions" in data else listed(data, "annotations")):
         image_id = entry.get("image_id", "(none)")
         place = f"image {image_id}: annotation {entry.get('id', f'number {index}')}"
@@ -363,6 +382,8 @@ def _check_pictures(records: list[dict[str, Any]], path: str, result: Validation
                     f"stated height {record['height']}, width {record['width']}, but "
                     f"{record['file_name']} has height {height}, width {width}"
                 )
+            if "depth_file_name" in record:
+                photos.read_depth(record)
 
 
 def _counts(records: list[dict[str, Any]]) -> dict[str, int]:

@@ -74,7 +74,8 @@ def draw_order_graph(
     """Occlusion graph in rows: what nothing occludes on top, every arrow from front to back.
 
     Instances on a common cycle share a row, stand on an orange ground and are joined by thick
-    orange arrows. Instances without any relation stand below, apart.
+    orange arrows. Instances without any relation stand below, apart, as "none known" if a pair of
+    theirs is not annotated.
 
     Args:
         occ: (N, N); ``occ[i, j] == 1`` iff i occludes j; 0 and -1 draw nothing.
@@ -104,7 +105,9 @@ def draw_order_graph(
     badge = 0.38 * radius
     if compact:
         pitch, radius, badge = (60, 66), 22.0, 11.5
-    axes, places = _graph_axes(layout, pitch, radius, compact)
+    unknown = (np.asarray(occ)[layout.loose] == -1).any()
+    apart = "none\nknown" if unknown else "no\nrelation"
+    axes, places = _graph_axes(layout, pitch, radius, None if compact else apart)
     if not count:
         axes.text(*axes.transLimits.inverted().transform((0.5, 0.5)), "no instances", ha="center")
     _draw_groups(axes, layout, places, radius)
@@ -119,9 +122,13 @@ def draw_order_graph(
 
 
 def _graph_axes(
-    layout: Layout, pitch: tuple[float, float], radius: float, compact: bool
+    layout: Layout, pitch: tuple[float, float], radius: float, apart: str | None
 ) -> tuple[Axes, np.ndarray]:
-    """Axes in drawing pixels over the whole figure, and the centres of the nodes in them."""
+    """Axes in drawing pixels over the whole figure, and the centres of the nodes in them.
+
+    `apart` names the nodes that stand apart, beside the scale; None draws no scale.
+    """
+    compact = apart is None
     positions = layout.positions if len(layout.positions) else np.zeros((1, 2))
     every = np.vstack([positions, *layout.routes.values()])
     low, high = every.min(0) * pitch, every.max(0) * pitch
@@ -138,12 +145,12 @@ def _graph_axes(
     axes.set(xlim=(0, width), ylim=(height, 0))
     places = layout.positions * pitch - low + (left + radius + slack, above)
     if not compact:
-        _draw_direction(axes, layout, places, radius, height)
+        _draw_direction(axes, layout, places, radius, apart)
     return axes, places
 
 
 def _draw_direction(
-    axes: Axes, layout: Layout, places: np.ndarray, radius: float, height: float
+    axes: Axes, layout: Layout, places: np.ndarray, radius: float, apart: str
 ) -> None:
     """The scale at the left: "in front" at the top row, "behind" at the last one."""
     ordered = places[~layout.loose] if len(places) else places
@@ -157,7 +164,7 @@ def _draw_direction(
         y = places[layout.loose, 1].min()
         line = y - radius - 24
         axes.plot([16, axes.get_xlim()[1] - 16], [line, line], color="#d5d9de", lw=0.8)
-        axes.text(34, y, "no\nrelation", linespacing=1.1, **style)
+        axes.text(34, y, apart, linespacing=1.1, **style)
 
 
 def _draw_groups(axes: Axes, layout: Layout, places: np.ndarray, radius: float) -> None:

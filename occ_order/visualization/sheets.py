@@ -14,7 +14,7 @@ from PIL import Image
 
 from occ_order import masks
 from occ_order.data.datasets.files import atomic_writer
-from occ_order.order import graph, io
+from occ_order.order import UNKNOWN, graph, io
 from occ_order.targets import oriented_boundary
 from occ_order.visualization.boundaries import draw_oriented_boundary
 from occ_order.visualization.canvas import (
@@ -127,11 +127,14 @@ class _Drawing:
             return None
         cuts = thumbnails(self.picture, self.modal)
         drawn = draw_order_graph(self.occlusion, names=self.names, pictures=cuts)
-        return "who hides whom", drawn
+        unknown = int((np.triu(self.occlusion | self.occlusion.T) == UNKNOWN).sum())
+        return "who hides whom" + (f" ({unknown:,} pairs not annotated)" if unknown else ""), drawn
 
     def nearness(self) -> tuple[str, np.ndarray] | None:
         if self.occlusion is None:
             return None
+        if (self.occlusion == UNKNOWN).any() and not (self.occlusion == 1).any():
+            return None  # all would be drawn as equally near, of which nothing is known
         return "relative depth by occlusion", self._ordered(self.occlusion)
 
     def depth(self) -> tuple[str, np.ndarray] | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import json
 import pickle
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,7 +20,12 @@ from occ_order.data.datasets import (
     save_photos,
 )
 from occ_order.data.datasets.photos import GAP
+from occ_order.data.statistics import order_statistics
+from occ_order.data.validate import main, validate
+from occ_order.metrics import given_mask_row, given_mask_scores
+from occ_order.order import bottom_edge_order, check_depth, check_occlusion, io
 
+ROOT = Path(__file__).resolve().parents[2]
 HEIGHT, WIDTH = 24, 48
 
 
@@ -337,3 +344,138 @@ def test_a_record_without_order_is_not_written(tmp_path):
     record = {"image_id": 3, "file_name": "a.png", "height": 2, "width": 2, "annotations": []}
     with pytest.raises(ValueError, match="image 3: the layout cannot hold an image without occ"):
         save_photos([record], tmp_path / "x.json", [], source="x", split="val")
+
+
+# --- the validator
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Writes the images and the depth map of the corpus."""
+    for folder in ("images", "d"):
+        (tmp_path / folder).mkdir()
+    for number in (1, 2, 3):
+        picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / "images" / f"{number}.png"), picture)
+    cv2.imwrite(str(tmp_path / "d" / "1.png"), np.ones((12, 24), np.uint16))
+    return tmp_path
+
+
+def test_the_validator_tells_the_format_and_counts(write, pictures, capsys):
+    path, root = write(corpus())
+    assert main([str(path), "--images", str(root)]) == 0
+    assert capsys.readouterr().out == (
+        "no errors; read 3 images, 6 instances, 1 one-way occlusions, 0 mutual occlusions, "
+        "3 pairs without known occlusion, 3 closer/farther pairs, 0 equally deep pairs, "
+        "7 pairs without known depth\n"
+    )
+    counts = validate(path, options={"split": "val"}).counts
+    assert counts["images"] == counts["instances"] == 1
+
+
+def test_the_validator_looks_at_pixels_images_and_depth_maps(write, pictures):
+    data = corpus()
+    data["instances"][2]["amodal"] = bar(22, 26)  # a whole that is smaller than what is visible
+    data["images"][1]["width"] = 40
+    path, root = write(data)
+    first, second = validate(path, images=root).errors
+    assert "annotations.json: image 2: instance 21: 'modal' must have the image's size" in first
+    assert "annotations.json: image 1: instance 13: 96 of 192 visible pixels are outside" in second
+    data = corpus()
+    data["images"][2]["width"] = 40
+    (pictures / "d" / "1.png").write_bytes(b"")
+    path, root = write(data)
+    first, second = validate(path, images=root).errors
+    assert "annotations.json: image 1: not a readable depth map" in first
+    assert "annotations.json: image 3: stated height 24, width 40" in second
+
+
+# --- what the records are used for
+
+
+def test_statistics_leave_unknown_pairs_out(write):
+    path, root = write(corpus())
+    found = order_statistics(load_photos(path, root, split="train"))
+    assert (found["pairs"], found["occlusion_pairs"], found["depth_pairs"]) == (10, 7, 3)
+    assert found["occlusion_types"]["one_way"] == pytest.approx(1 / 7)
+    assert found["depth_types"]["unequal_unspecified"] == pytest.approx(1 / 3)
+
+
+def test_results_are_scored_over_known_pairs_alone(write, tmp_path, capsys):
+    path, root = write(corpus())
+    (record,) = load_photos(path, root, split="train")[:1]
+    annotations = record["annotations"]
+    # Right on the one listed pair, and "occludes" for every pair that is not annotated.
+    said = (record["occlusion"] != 0).astype(np.int8)
+    image = io.results_image(
+        image_id=1,
+        height=HEIGHT,
+        width=WIDTH,
+        modal=masks.decode_all([one["segmentation"] for one in annotations], HEIGHT, WIDTH),
+        classes=[one["category_id"] for one in annotations],
+        scores=[1.0] * 5,
+        ids=[one["id"] for one in annotations],
+        occlusion=said,
+    )
+    io.save_results(tmp_path / "order_results.json", [image])
+    tool = importlib.util.spec_from_file_location("evaluate", ROOT / "tools" / "evaluate.py")
+    evaluate = importlib.util.module_from_spec(tool)
+    tool.loader.exec_module(evaluate)
+    files = ["--gt", str(path), "--predictions", str(tmp_path / "order_results.json")]
+    words = [*files, "--format", "photos", "--split", "train", "--json", str(tmp_path / "s.json")]
+    assert evaluate.main(words) == 0
+    report = json.loads((tmp_path / "s.json").read_text())
+    assert report["scalars"]["occlusion/f1"] == 100
+    assert report["scalars"]["modal/AP"] == 100
+    assert report["counts"]["images"] == 2
+    with pytest.raises(SystemExit):
+        evaluate.main([*files, "--format", "cocoa", "--split", "train"])
+    assert "--split belongs to --format photos" in capsys.readouterr().err
+
+
+# --- a real corpus
+
+
+@pytest.fixture(scope="module")
+def indoors(photos):
+    folder = photos / "nyuv2"
+    return load_photos(folder / "annotations.json", folder, split="val")
+
+
+def test_measured_pairs_of_indoor_photographs(indoors):
+    for record in indoors:
+        occlusion = check_occlusion(record["occlusion"])
+        check_depth(record["depth"], record["overlap"], record["count"])
+        # The camera measured depth: hardly anything occludes what is nearer than itself.
+        assert record["depth_unit"] == 10 / 255
+        assert occlusion.shape == (len(record["annotations"]),) * 2
+    edges = [record["occlusion"] == 1 for record in indoors]
+    depth = [record["depth"][edge] for record, edge in zip(indoors, edges, strict=True)]
+    depth = np.concatenate(depth)
+    assert (depth == 1).sum() > 20 * (depth == 0).sum() > 0
+    metres = read_depth(indoors[0])
+    assert metres.shape == (indoors[0]["height"], indoors[0]["width"])
+    assert 0.5 < np.median(metres) < 10
+
+
+def test_the_lower_bottom_edge_is_nearer_in_three_of_four_measured_pairs(indoors):
+    rows = []
+    for record in indoors[:25]:
+        size = record["height"], record["width"]
+        modal = masks.decode_all([one["segmentation"] for one in record["annotations"]], *size)
+        orders = {
+            "occlusion": bottom_edge_order(modal, gap=GAP),
+            "depth": bottom_edge_order(modal, order="depth"),
+        }
+        rows.append(given_mask_row(record, **orders))
+    scores = given_mask_scores(rows)
+    assert 15 < scores["depth/whdr_distinct"] < 30
+    assert 65 < scores["direction/objects"] < 85
+
+
+@pytest.mark.parametrize("source", ["balloon", "fruitsnuts", "pennfudan", "voc2007"])
+def test_sources_without_measured_order_know_only_what_does_not_meet(photos, source):
+    folder = photos / source
+    records = load_photos(folder / "annotations.json", folder, split=None)
+    assert {value for r in records for value in np.unique(r["occlusion"])} == {0, -1}
+    assert all("depth" not in record for record in records)

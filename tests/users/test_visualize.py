@@ -59,6 +59,17 @@ def test_what_is_not_there_is_left_out(image, picture):
     assert tuple(panels(image, picture, kinds=("instances",))) == ("instances",)
 
 
+def test_pairs_that_are_not_annotated_are_told_from_those_without_relation(image, picture):
+    assert panels(image, picture)["graph"][0] == "who hides whom"
+    image["occlusion_unknown"] = [[0, 2], [2, 0], [1, 2]]
+    image["occlusion"] = [[0, 1, 1.0]]
+    parts = panels(image, picture)
+    assert parts["graph"][0] == "who hides whom (2 pairs not annotated)"
+    assert "nearness" in parts
+    image["occlusion"] = []  # nothing is known, so nothing is drawn as equally near
+    assert "nearness" not in panels(image, picture)
+
+
 def test_an_image_without_instances(picture):
     image = {"image_id": 1, "height": 64, "width": 80, "instances": [], "occlusion": [],
              "cycles": [], "depth": []}  # fmt: skip

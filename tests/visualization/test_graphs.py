@@ -55,6 +55,16 @@ def test_a_cycle_shares_a_row_and_its_members_stand_together():
     assert not members.min() < other < members.max()
 
 
+def test_the_row_below_says_whether_nothing_is_there_or_nothing_known():
+    occ = matrix(3, (0, 1))
+    known, unknown, elsewhere = occ.copy(), occ.copy(), occ.copy()
+    unknown[2, 0] = unknown[0, 2] = -1
+    elsewhere[1, 0] = -1  # of a pair that is drawn
+    drawn = [graphs.draw_order_graph(one) for one in (known, unknown, elsewhere)]
+    assert (drawn[0] != drawn[1]).any()
+    assert (drawn[0] == drawn[2]).all()
+
+
 def test_instances_without_relation_stand_below():
     layout = layered_layout(matrix(4, (1, 3)))
     assert layout.loose.tolist() == [True, False, True, False]

@@ -114,13 +114,17 @@ def read_photo_categories(json_file: str | os.PathLike) -> list[dict[str, Any]]:
     """Reads the categories of a file: its names, sorted, with ids from 1.
 
     Returns:
-        [{"id": int, "name": str}], of all instances, whatever their split.
+        [{"id": int, "name": str}], of all instances, whatever their split, and of `categories`.
 
     Raises:
         ValueError: names the file and the instance of the first error.
     """
-    names = _categories(read_json(json_file), Report(json_file))
-    return [{"id": number, "name": name} for name, number in names.items()]
+    data, report = read_json(json_file), Report(json_file)
+    names = _listed_categories(data, report)
+    for index, entry in entries(data, "instances", report):
+        with report.at(f"instance {entry.get('id', f'number {index}')}"):
+            names.add(field(entry, "category", "a string"))
+    return [{"id": number, "name": name} for name, number in _numbered(names).items()]
 
 
 def read_depth(record: dict[str, Any]) -> np.ndarray:
@@ -153,7 +157,7 @@ class _Content:
 
     Attributes:
         images: records without annotations by image id, those of the split.
-        instances: the file's instances by image id.
+        instances: the file's instances by image id, with an id and a category of their own.
         pairs: for each key of pairs: rows (first id, second id, provenance) by image id.
         is_complete: whether the file lists what is not annotated.
         categories: id by name.
@@ -165,7 +169,6 @@ class _Content:
         self, data: dict, report: Report, image_root: str | os.PathLike, split: str | None
     ) -> None:
         self.report, self.bad = report, set()
-        self.categories = _categories(data, report)
         unit = _depth_unit(data, report)
         known = {}
         for index, image in entries(data, "images", report):
@@ -178,6 +181,8 @@ class _Content:
         wanted = {number: found for number, found in known.items() if found}
         self.images = {n: record for n, (record, own) in wanted.items() if split in (None, own)}
         self.instances = self._read_instances(data, known)
+        every = {entry["category"] for found in self.instances.values() for entry in found}
+        self.categories = _numbered(_listed_categories(data, report) | every)
         self.is_complete = _UNKNOWN in data
         keys = ("occlusion", "depth_order", *([_UNKNOWN] if self.is_complete else []))
         self.pairs = {key: self._read_pairs(data, key, known) for key in keys}
@@ -204,6 +209,7 @@ class _Content:
                 if field(entry, "id", "an integer") in seen:
                     raise ValueError("the instance id is used twice")
                 seen.add(number)
+                field(entry, "category", "a string")
                 found.setdefault(_image_id(entry.get("image_id"), known), []).append(entry)
         return found
 
@@ -226,22 +232,24 @@ class _Content:
         return found
 
 
-def _categories(data: dict, report: Report) -> dict[str, int]:
-    names: set[str] = set()
+def _listed_categories(data: dict, report: Report) -> set[str]:
+    names: list = []
     with report.at():
         listed = field(data, "categories", "a list", [])
         if not all(isinstance(name, str) for name in listed):
             raise ValueError(f"'categories' must be names, got {show(listed)}")
-        names.update(listed)
-    for index, entry in entries(data, "instances", report):
-        with report.at(f"instance {entry.get('id', f'number {index}')}"):
-            names.add(field(entry, "category", "a string"))
+        names = listed
+    return set(names)
+
+
+def _numbered(names: set[str]) -> dict[str, int]:
     return {name: number for number, name in enumerate(sorted(names), start=1)}
 
 
 def _depth_unit(data: dict, report: Report) -> float | None:
     with report.at():
-        unit = field(data, "depth_unit", "a finite number", DEPTH_UNITS.get(data.get("source")))
+        source = field(data, "source", "a string", "")
+        unit = field(data, "depth_unit", "a finite number", DEPTH_UNITS.get(source))
         if unit is not None and unit <= 0:
             raise ValueError(f"'depth_unit' must be metres for each value, above 0, got {unit}")
         return unit
@@ -271,19 +279,17 @@ def _read_image(image: dict, image_root: str | os.PathLike, unit: float | None) 
 
 
 def _image_id(image_id: object, known: dict) -> int:
-    if isinstance(image_id, bool) or not isinstance(image_id, int) or image_id not in known:
+    if type(image_id) is not int or image_id not in known:
         raise ValueError(f"image_id {show(image_id)} is not among the {len(known)} images")
     return image_id
 
 
-def _pair(row: object, known: dict) -> list:
-    kinds = [type(value) for value in row[:4]] if isinstance(row, list) else None
-    if kinds != [int, int, int, str]:
-        raise ValueError(
-            f"must be [image id, first id, second id, provenance, ...], got {show(row)}"
-        )
-    _image_id(row[0], known)
-    return row[:4]
+def _pair(row: object, known: dict) -> tuple[int, int, int, str]:
+    if isinstance(row, list) and len(row) > 3:
+        image_id, first, second, provenance = row[:4]
+        if type(image_id) is type(first) is type(second) is int and isinstance(provenance, str):
+            return _image_id(image_id, known), first, second, provenance
+    raise ValueError(f"must be [image id, first id, second id, provenance, ...], got {show(row)}")
 
 
 def _fill(record: dict[str, Any], content: _Content, report: Report) -> None:
@@ -291,15 +297,17 @@ def _fill(record: dict[str, Any], content: _Content, report: Report) -> None:
     image_id, size = record["image_id"], (record["height"], record["width"])
     instances = content.instances.get(image_id, [])
     before = report.count
+    modal = np.zeros((len(instances), *size), bool)
     record["annotations"] = []
-    for entry in instances:
+    for k, entry in enumerate(instances):
         with report.at(f"instance {entry['id']}"):
             segmentation = checked_mask(entry, "modal", *size)
+            modal[k] = masks.decode(segmentation, *size, name="'modal'")
             record["annotations"].append(
                 {
                     "id": entry["id"],
                     "category_id": content.categories[entry["category"]],
-                    "bbox": mask_box(segmentation, *size, name="'modal'"),
+                    "bbox": masks.bounding_box(modal[k]).tolist(),
                     "segmentation": segmentation,
                     "iscrowd": 0,
                     "is_stuff": field(entry, "stuff", "0 or 1", 0),
@@ -309,7 +317,7 @@ def _fill(record: dict[str, Any], content: _Content, report: Report) -> None:
     if report.count > before:
         return
     rows = {entry["id"]: k for k, entry in enumerate(instances)}
-    record["occlusion"] = _occlusion(record, content, rows)
+    record["occlusion"] = _occlusion(modal, content, image_id, rows)
     if content.measured_depth:
         pairs = _positions(content, "depth_order", image_id, rows)
         record.update(zip(("depth", "overlap", "count"), _depth(len(rows), pairs), strict=True))
@@ -355,7 +363,6 @@ def _occlusion(record: dict[str, Any], content: _Content, rows: dict[int, int]) 
         for first, second, _ in _positions(content, _UNKNOWN, image_id, rows):
             occ[first, second] = occ[second, first] = UNKNOWN
     else:
-        modal = masks.decode_all(segmentations, record["height"], record["width"])
         occ[masks.bordering_pairs(modal, gap=GAP)] = UNKNOWN
     for front, back, _ in _positions(content, "occlusion", image_id, rows):
         occ[front, back] = 1
