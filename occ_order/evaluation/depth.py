@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluators
 
-from occ_order.data.datasets import read_depth_png
+from occ_order.data.datasets import read_depth, read_depth_png
 from occ_order.evaluation.base import EVALUATOR_REGISTRY, OrderEvaluator
 from occ_order.evaluation.order import GivenMaskOrder
 from occ_order.losses.disparity import closer_sign, erode, order_violation
@@ -144,7 +144,7 @@ class DIWEvaluator(_DisparityEvaluator):
 
 @EVALUATOR_REGISTRY.register()
 class KITTIDepthEvaluator(_DisparityEvaluator):
-    """Depth errors against measured depth maps (CVPR 2022, Table 4).
+    """Depth errors against measured depth maps (CVPR 2022, Table 4), of KITTI or of photographs.
 
     Scores, means over images: `kitti` after scaling to the median of the truth, as published, and
     `kitti_aligned` after the best scale and shift of the disparity, both with the names of
@@ -159,7 +159,8 @@ class KITTIDepthEvaluator(_DisparityEvaluator):
             ValueError: the map has another size than the truth; names the file.
         """
         disparity = self.disparity(record, output).astype(np.float64)
-        gt = read_depth_png(record["depth_file_name"])
+        measured = "depth_unit" in record  # photographs; the unit of KITTI's maps is fixed
+        gt = read_depth(record) if measured else read_depth_png(record["depth_file_name"])
         gt = (kb_crop(gt) if self.crop else gt).astype(np.float64)
         if gt.shape != disparity.shape:
             raise ValueError(

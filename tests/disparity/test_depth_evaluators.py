@@ -168,6 +168,27 @@ def test_the_benchmark_crop_is_taken_of_picture_and_truth(tiny_cfg, scenes, tmp_
         build_mapper(cfg, is_train=False)(small)
 
 
+def test_depth_of_photographs_has_the_unit_of_its_record(tiny_cfg, scenes, tmp_path):
+    cfg = tiny_cfg("TEST.EVALUATORS", "['KITTIDepthEvaluator']")
+    values = np.random.default_rng(1).integers(1000, 60000, (6, 8)).astype(np.uint16)
+    values[0] = 0
+    Image.fromarray(values).save(tmp_path / "depth.png")
+    record = {
+        "image_id": 0,
+        "file_name": "1.png",
+        "height": 12,
+        "width": 16,
+        "depth_file_name": str(tmp_path / "depth.png"),
+        "depth_unit": 1e-4,
+    }
+    metres = np.kron(values, np.ones((2, 2))) * 1e-4
+    disparity = torch.from_numpy((1 / np.maximum(metres, 0.1)).astype(np.float32))
+    evaluator = build_evaluator(cfg, "tiny_kitti", tmp_path)._evaluators[0]
+    row = evaluator.row(record, {"disparity": disparity})
+    assert row["kitti_aligned"]["rmse"] == pytest.approx(0, abs=1e-3)
+    assert row["correlation"] == pytest.approx(1)
+
+
 # --- no picture, no network's answer, another data set
 
 
