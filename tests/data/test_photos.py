@@ -13,12 +13,7 @@ import numpy as np
 import pytest
 
 from occ_order import masks
-from occ_order.data.datasets import (
-    load_photos,
-    read_depth,
-    read_photo_categories,
-    save_photos,
-)
+from occ_order.data.datasets import load_photos, read_depth, read_photo_categories, save_photos
 from occ_order.data.datasets.photos import GAP
 from occ_order.data.statistics import order_statistics
 from occ_order.data.validate import main, validate
@@ -149,6 +144,38 @@ def test_depth_and_overlap_are_known_for_listed_pairs_only(write):
     assert empty["depth"].shape == (0, 0)
 
 
+def test_a_file_may_list_what_is_not_annotated_and_mutual_occlusion(write):
+    data = corpus()
+    data["occlusion"] = [[1, 11, 12, "known"], [1, 14, 15, "known"], [1, 15, 14, "known"]]
+    data["unknown_occlusion"] = [[1, 15, 11, "not_annotated"]]
+    data["categories"] = ["bowl", "cup"]
+    path, root = write(data)
+    first = load_photos(path, root, split="train")[0]
+    expected = np.zeros((5, 5), np.int8)
+    expected[0, 1] = expected[3, 4] = expected[4, 3] = 1
+    expected[4, 0] = expected[0, 4] = -1  # though far apart; 12-13 meet and do not occlude
+    np.testing.assert_array_equal(first["occlusion"], expected)
+    assert [one["category_id"] for one in first["annotations"]] == [2, 4, 2, 2, 2]
+    names = [category["name"] for category in read_photo_categories(path)]
+    assert names == ["bowl", "cup", "plate", "wall"]
+
+
+def test_what_is_written_reads_back_the_same(write, tmp_path):
+    path, root = write(corpus())
+    records = load_photos(path, root, split="train")
+    records[0]["occlusion"][3, 4] = records[0]["occlusion"][4, 3] = 1
+    again = tmp_path / "again.json"
+    categories = read_photo_categories(path)
+    save_photos(records, again, categories, source="bars", split="val", image_root=root)
+    assert read_photo_categories(again) == categories
+    for before, after in zip(records, load_photos(again, root, split="val"), strict=True):
+        for key in ("depth_file_name", "depth_unit"):  # have no place in what is written
+            before.pop(key, None)
+        assert before.keys() == after.keys()
+        for key, value in before.items():
+            np.testing.assert_array_equal(after[key], value)
+
+
 def test_splits_and_a_file_without_depth_order(write):
     data = corpus()
     data["depth_order"] = data["depth_order"][-1:]
@@ -258,6 +285,19 @@ DAMAGE = {
         _change("depth_order", 0, to=[9, 11, 12, "asked"]),
         r"image 9: depth_order\[0\]: image_id 9 is not among",
     ),
+    "occlusion twice": (
+        lambda data: data["occlusion"].append([1, 11, 12, "again"]),
+        "image 1: 'occlusion' has the pair of instances 11 and 12 twice",
+    ),
+    "unknown twice": (
+        lambda data: data.update(unknown_occlusion=[[1, 11, 13, ""], [1, 13, 11, ""]]),
+        "image 1: 'unknown_occlusion' has the pair of instances 13 and 11 twice",
+    ),
+    "categories": (
+        lambda data: data.update(categories=["cup", 3]),
+        r"'categories' must be names, got \['cup', 3\]",
+    ),
+    "source": (_change("source", to={}), "'source' must be a string, got {}"),
     "itself": (
         _change("depth_order", 0, to=[1, 12, 12, "asked"]),
         "image 1: 'depth_order' relates instance 12 to itself",

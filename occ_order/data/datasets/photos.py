@@ -297,17 +297,15 @@ def _fill(record: dict[str, Any], content: _Content, report: Report) -> None:
     image_id, size = record["image_id"], (record["height"], record["width"])
     instances = content.instances.get(image_id, [])
     before = report.count
-    modal = np.zeros((len(instances), *size), bool)
     record["annotations"] = []
-    for k, entry in enumerate(instances):
+    for entry in instances:
         with report.at(f"instance {entry['id']}"):
             segmentation = checked_mask(entry, "modal", *size)
-            modal[k] = masks.decode(segmentation, *size, name="'modal'")
             record["annotations"].append(
                 {
                     "id": entry["id"],
                     "category_id": content.categories[entry["category"]],
-                    "bbox": masks.bounding_box(modal[k]).tolist(),
+                    "bbox": mask_box(segmentation, *size, name="'modal'"),
                     "segmentation": segmentation,
                     "iscrowd": 0,
                     "is_stuff": field(entry, "stuff", "0 or 1", 0),
@@ -317,7 +315,7 @@ def _fill(record: dict[str, Any], content: _Content, report: Report) -> None:
     if report.count > before:
         return
     rows = {entry["id"]: k for k, entry in enumerate(instances)}
-    record["occlusion"] = _occlusion(modal, content, image_id, rows)
+    record["occlusion"] = _occlusion(record, content, rows)
     if content.measured_depth:
         pairs = _positions(content, "depth_order", image_id, rows)
         record.update(zip(("depth", "overlap", "count"), _depth(len(rows), pairs), strict=True))
@@ -363,6 +361,7 @@ def _occlusion(record: dict[str, Any], content: _Content, rows: dict[int, int]) 
         for first, second, _ in _positions(content, _UNKNOWN, image_id, rows):
             occ[first, second] = occ[second, first] = UNKNOWN
     else:
+        modal = masks.decode_all(segmentations, record["height"], record["width"])
         occ[masks.bordering_pairs(modal, gap=GAP)] = UNKNOWN
     for front, back, _ in _positions(content, "occlusion", image_id, rows):
         occ[front, back] = 1
@@ -444,6 +443,8 @@ def _written_instance(
     }
     if annotation.get("is_stuff"):
         entry["stuff"] = 1
+    if "complete" in annotation:
+        entry["complete"] = annotation["complete"]
     return entry
 
 
