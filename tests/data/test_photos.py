@@ -302,10 +302,6 @@ DAMAGE = {
         _change("depth_order", 0, to=[1, 12, 12, "asked"]),
         "image 1: 'depth_order' relates instance 12 to itself",
     ),
-    "unknown pair twice": (
-        _change("unknown_occlusion", to=[[1, 11, 12, "x"], [1, 12, 11, "x"]]),
-        "image 1: 'unknown_occlusion' has the pair of instances 12 and 11 twice",
-    ),
     "both directions": (
         _change("depth_order", 1, to=[1, 12, 11, "asked"]),
         "image 1: 'depth_order' has the pair of instances 12 and 11 twice",
@@ -336,54 +332,6 @@ def test_problems_are_collected_and_their_images_left_out(write):
     assert "image 9: instance 21" in problems[0]
     assert "image 1: instance 11: 'modal': RLE" in problems[1]
     assert "image 3: 'occlusion' has instance 1," in problems[2]
-
-
-def test_a_file_that_lists_what_is_unknown_says_the_rest(write):
-    """12 and 13 meet and are not listed, so neither occludes the other; 13 and 14 are unknown."""
-    data = corpus()
-    data["unknown_occlusion"] = [[1, 14, 13, "not_asked"]]
-    data["occlusion"] += [[1, 12, 11, "seen"], [1, 15, 14, "seen"]]
-    first, _ = load_photos(*write(data), split="train")
-    expected = np.zeros((5, 5), np.int8)
-    expected[0, 1] = expected[1, 0] = 1  # in both directions: they occlude each other
-    expected[2, 3] = expected[3, 2] = -1
-    expected[4, 3] = 1
-    np.testing.assert_array_equal(first["occlusion"], expected)
-
-
-def test_records_are_written_and_read_back(write, tmp_path):
-    data = corpus()
-    data["occlusion"].append([1, 12, 11, "seen"])
-    path, root = write(data)
-    before = load_photos(path, root, split="train")
-    written = tmp_path / "again.json"
-    categories = [*read_photo_categories(path), {"id": 4, "name": "zebra"}]
-    save_photos(before, written, categories, source="again", split="val", image_root=root)
-    assert read_photo_categories(written) == categories
-    assert load_photos(written, root, split="train") == []
-    after = load_photos(written, root, split="val")
-    for old, new in zip(before, after, strict=True):
-        for key in ("occlusion", "depth", "overlap", "count"):
-            np.testing.assert_array_equal(old.pop(key), new.pop(key))
-        old.pop("depth_file_name", None), old.pop("depth_unit", None)
-        for annotation in old["annotations"]:
-            annotation.pop("complete", None)  # has no place in what is written
-        assert old == new
-
-
-def test_classes_without_instances_come_from_the_list_of_categories(write):
-    data = corpus()
-    data["categories"] = ["bowl", "cup", "plate", "wall"]
-    assert [c["name"] for c in read_photo_categories(write(data)[0])] == data["categories"]
-    data["categories"] = [1]
-    with pytest.raises(ValueError, match="'categories' must be names"):
-        read_photo_categories(write(data)[0])
-
-
-def test_a_record_without_order_is_not_written(tmp_path):
-    record = {"image_id": 3, "file_name": "a.png", "height": 2, "width": 2, "annotations": []}
-    with pytest.raises(ValueError, match="image 3: the layout cannot hold an image without occ"):
-        save_photos([record], tmp_path / "x.json", [], source="x", split="val")
 
 
 # --- the validator

@@ -37,7 +37,7 @@ class TinyBackbone(nn.Module):
 
 
 def tiny_network(*branches: str) -> MaskOrderNetwork:
-    """Return a network of a few thousand parameters, always the same one; default: both branches."""
+    """Return a network of a few thousand parameters, always the same; default: both branches."""
     torch.manual_seed(0)
     outlines = image = None
     if not branches or "outlines" in branches:
