@@ -19,6 +19,7 @@ import numpy as np
 
 from occ_order.crf.energy import Problem
 from occ_order.crf.instances import components
+from occ_order.order.graph import chain_lengths, strong_labels
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,10 @@ def longest_paths(num: int, front: np.ndarray, back: np.ndarray, weight: np.ndar
     Returns:
         int64 (num,), 0 where no edge leaves a node.
     """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
+    from scipy.sparse import csr_array
 
     while True:
-        links = coo_matrix((np.ones(len(front), bool), (front, back)), shape=(num, num))
-        group = connected_components(links, connection="strong")[1] if num else np.zeros(0, int)
+        group = strong_labels(csr_array((weight, (front, back)), shape=(num, num)))
         inner = group[front] == group[back]
         if not inner.any():
             break
@@ -102,13 +101,7 @@ def longest_paths(num: int, front: np.ndarray, back: np.ndarray, weight: np.ndar
         np.minimum.at(weakest, group[front][inner], weight[inner])
         keep = ~(inner & (weight == weakest[group[front]]))
         front, back, weight = front[keep], back[keep], weight[keep]
-    depth = np.zeros(num, np.int64)
-    while True:
-        deeper = depth.copy()
-        np.maximum.at(deeper, front, depth[back] + 1)
-        if np.array_equal(deeper, depth):
-            return depth
-        depth = deeper
+    return chain_lengths(csr_array((weight, (back, front)), shape=(num, num)))
 
 
 def take_where_feasible(problem: Problem, labels: np.ndarray, proposal: np.ndarray) -> np.ndarray:

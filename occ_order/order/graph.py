@@ -6,7 +6,9 @@ occludes itself is refused. No function changes its input, and none assumes that
 of cycles: instances that occlude each other, directly or round a cycle, form a *group* (a strongly
 connected component) and share one layer.
 
-Written for up to a few hundred instances; dense matrices throughout.
+Groups and layers take time in proportion to the edges; :func:`reachability` multiplies dense
+matrices, and :func:`simple_cycles` may have many to find. :func:`strong_labels` and
+:func:`chain_lengths` take a sparse graph, for whoever has no occlusion matrix.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from occ_order.order.encoding import check_occlusion
 
@@ -77,7 +81,7 @@ def group_labels(occ: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: ``occ`` is not an occlusion matrix.
     """
-    return _group_labels(_edges(occ))
+    return strong_labels(_graph(occ))
 
 
 def connected_labels(occ: np.ndarray) -> np.ndarray:
@@ -92,8 +96,7 @@ def connected_labels(occ: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: ``occ`` is not an occlusion matrix.
     """
-    edges = _edges(occ)
-    return _labels(_closure(edges | edges.T | np.eye(len(edges), dtype=bool)))
+    return _component_labels(_graph(occ), "weak")
 
 
 def groups(occ: np.ndarray) -> list[list[int]]:
@@ -172,7 +175,8 @@ def instances_in_cycles(occ: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: ``occ`` is not an occlusion matrix.
     """
-    return np.diagonal(_closure(_edges(occ))).copy()
+    labels = group_labels(occ)
+    return np.bincount(labels)[labels] > 1
 
 
 def layers(occ: np.ndarray) -> np.ndarray:
@@ -190,7 +194,7 @@ def layers(occ: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: ``occ`` is not an occlusion matrix.
     """
-    return _longest_chain(_edges(occ))
+    return _levels(_graph(occ))
 
 
 def relative_depth(occ: np.ndarray) -> np.ndarray:
@@ -209,7 +213,7 @@ def relative_depth(occ: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: ``occ`` is not an occlusion matrix.
     """
-    return _longest_chain(_edges(occ).T) + 1
+    return _levels(_graph(occ).T.tocsr()) + 1
 
 
 def break_cycles(occ: np.ndarray, *, rng: np.random.Generator | int) -> np.ndarray:
@@ -296,36 +300,76 @@ def _closure(edges: np.ndarray) -> np.ndarray:
         reach = longer
 
 
-def _labels(same: np.ndarray) -> np.ndarray:
-    """int64 (N,) labels of the classes of an equivalence (N, N), ordered by lowest member."""
-    if len(same) == 0:
-        return np.zeros(0, dtype=np.int64)
-    return np.unique(same.argmax(axis=1), return_inverse=True)[1].astype(np.int64)
+def strong_labels(graph: csr_array) -> np.ndarray:
+    """Strongly connected components of a sparse graph.
+
+    Args:
+        graph: (N, N), an entry for each edge from its row to its column.
+
+    Returns:
+        int64 (N,): equal for nodes that lead to each other; counted from 0 in the order of the
+        lowest member.
+    """
+    return _component_labels(graph, "strong")
 
 
-def _group_labels(edges: np.ndarray) -> np.ndarray:
-    reach = _closure(edges)
-    return _labels(reach & reach.T | np.eye(len(edges), dtype=bool))
+def chain_lengths(graph: csr_array) -> np.ndarray:
+    """Length of the longest path that ends in each node of a sparse graph without cycles.
 
+    Args:
+        graph: (N, N), an entry for each edge from its row to its column.
 
-def _longest_chain(edges: np.ndarray) -> np.ndarray:
-    """int64 (N,): edges on the longest path that ends in the node's group, between groups only."""
-    labels = _group_labels(edges)
-    num_groups = labels.max(initial=-1) + 1
-    between = np.zeros((num_groups, num_groups), dtype=bool)
-    i, j = np.nonzero(edges)
-    between[labels[i], labels[j]] = True
-    np.fill_diagonal(between, False)
-    level = np.zeros(num_groups, dtype=np.int64)
-    waiting = between.sum(axis=0)  # occluders whose level is not settled yet
-    ready = np.flatnonzero(waiting == 0)
+    Returns:
+        int64 (N,), edges on the path; 0 where no edge enters.
+
+    Raises:
+        ValueError: there is a cycle.
+    """
+    heads, span = graph.indices, graph.indptr
+    waiting = np.bincount(heads, minlength=graph.shape[0])  # edges that come from unsettled nodes
+    lengths = np.full(len(waiting), -1, dtype=np.int64)
+    ready, length = np.flatnonzero(waiting == 0), 0
     while len(ready):
-        level_behind = between[ready] * (level[ready, None] + 1)
-        level = np.maximum(level, level_behind.max(axis=0))
-        waiting = waiting - between[ready].sum(axis=0)
-        waiting[ready] = -1
-        ready = np.flatnonzero(waiting == 0)
-    return level[labels]
+        lengths[ready] = length
+        # Of the nodes before a node, the last one settled is the end of its longest path.
+        met = np.concatenate([heads[span[node] : span[node + 1]] for node in ready])
+        np.subtract.at(waiting, met, 1)
+        ready, length = np.unique(met[waiting[met] == 0]), length + 1
+    if (lengths < 0).any():
+        raise ValueError(f"node {np.argmin(lengths)} is on a cycle or behind one")
+    return lengths
+
+
+def _graph(occ: np.ndarray) -> csr_array:
+    """Sparse bool (N, N), an entry where the row occludes the column."""
+    edges = _edges(occ)
+    # csr_array(edges) gives the same, in twice the time.
+    span = np.concatenate([[0], np.cumsum(np.count_nonzero(edges, axis=1))])
+    heads = np.nonzero(edges)[1]
+    return csr_array((np.ones(len(heads), dtype=bool), heads, span), shape=edges.shape)
+
+
+def _component_labels(graph: csr_array, connection: str) -> np.ndarray:
+    """int64 (N,), "weak" or "strong" components counted in the order of the lowest member."""
+    if graph.shape[0] == 0:
+        return np.zeros(0, dtype=np.int64)
+    found = connected_components(graph, connection=connection)[1]
+    _, first, place = np.unique(found, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[place]
+
+
+def _levels(graph: csr_array) -> np.ndarray:
+    """int64 (N,): edges on the longest path that ends in the node's group, between groups only."""
+    labels = strong_labels(graph)
+    num = labels.max(initial=-1) + 1
+    if num == len(labels):  # no cycle
+        return chain_lengths(graph)
+    tails, heads = (labels[ends] for ends in graph.nonzero())
+    between = tails != heads
+    pairs = (tails[between], heads[between])
+    return chain_lengths(csr_array((np.ones(len(pairs[0]), bool), pairs), shape=(num, num)))[labels]
 
 
 def _cut(

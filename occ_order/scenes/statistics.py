@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import networkx as nx
 import numpy as np
 
+from occ_order.order import cycles
 from occ_order.scenes.scene import Scene
 
 
@@ -37,8 +37,7 @@ def _tally(scene: Scene, sums: dict[str, list]) -> None:
     sums["equal"] += list(depth[upper & (depth >= 0)] == 2)
     sums["count"] += list(scene.count[upper & (scene.count >= 0)])
     sums["unknown"] += list(scene.occlusion[upper] == -1)
-    strong = nx.strongly_connected_components(nx.DiGraph(np.argwhere(one_way).tolist()))
-    sums["cyclic"].append(any(len(group) > 1 for group in strong))
+    sums["cyclic"].append(bool(cycles(one_way)))
     whole = scene.amodal.reshape(count, -1).sum(axis=1)
     sums["hidden"] += list(1.0 - area / np.maximum(whole, 1))
     sums["level"] += list(

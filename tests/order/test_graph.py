@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.sparse import csr_array
 
 from occ_order.order import graph
 from occ_order.order.encoding import occlusion_from_edges
@@ -204,6 +205,43 @@ def test_long_chain_and_long_ring():
     assert graph.cycles(chain) == [list(range(300))]
     assert (graph.layers(chain) == 0).all()
     assert graph.break_cycles(chain, rng=0).sum() == 299
+
+
+def test_a_total_order_of_thousands():
+    place = np.random.default_rng(0).permutation(3000)
+    occ = (place[:, None] < place).astype(np.int8)
+    np.testing.assert_array_equal(graph.layers(occ), place)
+    np.testing.assert_array_equal(graph.relative_depth(occ), 3000 - place)
+    assert not graph.instances_in_cycles(occ).any()
+
+
+@pytest.mark.parametrize("edges", [2000, 5000])
+def test_a_sparse_graph_of_thousands_agrees_with_networkx(edges):
+    """Without and with a large group."""
+    rng = np.random.default_rng(1)
+    pairs = np.unique(rng.integers(0, 4000, (edges, 2)), axis=0)
+    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+    occ = occlusion_from_edges(pairs.tolist(), 4000)
+    reference = as_networkx(occ)
+    strong = sorted(sorted(g) for g in nx.strongly_connected_components(reference))
+    assert graph.groups(occ) == strong
+    assert (max(map(len, strong)) > 100) == (edges == 5000)
+    condensed = nx.condensation(reference)
+    expected = np.zeros(4000, dtype=int)
+    for level, generation in enumerate(nx.topological_generations(condensed)):
+        for group in generation:
+            expected[list(condensed.nodes[group]["members"])] = level
+    np.testing.assert_array_equal(graph.layers(occ), expected)
+    repeated = csr_array((np.ones(2 * len(pairs)), np.concatenate([pairs, pairs]).T), (4000, 4000))
+    np.testing.assert_array_equal(graph.strong_labels(repeated), graph.group_labels(occ))
+
+
+def test_chain_lengths_of_a_sparse_graph():
+    tails, heads = [0, 1, 0, 0, 4], [1, 2, 2, 1, 2]  # 0 -> 1 is named twice
+    found = graph.chain_lengths(csr_array((np.ones(5), (tails, heads)), shape=(5, 5)))
+    assert found.tolist() == [0, 1, 2, 0, 0]
+    with pytest.raises(ValueError, match="node 1 is on a cycle or behind one"):
+        graph.chain_lengths(csr_array((np.ones(3), ([0, 1, 2], [1, 2, 1])), shape=(3, 3)))
 
 
 @given(occlusions())
