@@ -12,17 +12,23 @@ def depth_from_ranges(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Depth order of every pair from the instances' depth ranges.
 
-    The two InstaOrder questions (CVPR 2022, section 3.2), as a rule:
+    InstaOrder, Section 3.2, with A_S and A_E for the nearest and farthest depth of A:
 
-    * *equal* when the nearest ends and the farthest ends both differ by at most ``tolerance`` times
-      the mean depth of the pair;
-    * otherwise *closer* is the instance whose range has the nearer middle (the nearer end, then the
-      lower index, break exact ties);
-    * *overlapping* when the ranges have a common depth, else *distinct*.
+    * A and B are *equal* iff A_S = B_S and A_E = B_E;
+    * otherwise A is *closer* than B iff its range starts nearer, A_S < B_S, or iff both start at
+      the same depth and it ends nearer, A_S = B_S and A_E < B_E. Where the ranges end does not
+      matter when the starts differ: [1, 10] is closer than [2, 4];
+    * the pair is *overlapping* iff the ranges have a common depth, else *distinct*. Equal ranges
+      are distinct iff they have no extent, A_S = A_E.
+
+    No two measured depths are the same number, so ``tolerance`` says when a pair is equal; the
+    starts of every other pair are compared as they are. The paper is silent about ranges that
+    touch, A_E = B_S: they overlap here.
 
     Args:
         depth_range: (N, 2), nearest and farthest depth, smaller = nearer.
-        tolerance: share of the depth below which two ends count as the same.
+        tolerance: two depths of a pair count as the same for equality where they differ by at most
+            this share of the mean depth of the pair.
 
     Returns:
         (depth, overlap): int8 (N, N). ``depth[i, j]`` is 1 where i is closer, 0 where farther, 2
@@ -30,15 +36,16 @@ def depth_from_ranges(
     """
     ends = np.asarray(depth_range, dtype=np.float64).reshape(-1, 2)
     near, far = ends[:, 0], ends[:, 1]
-    count = len(ends)
-    middle = 0.5 * (near + far)
-    rank = np.empty(count, dtype=np.int64)
-    rank[np.lexsort((near, middle))] = np.arange(count)
-    depth = (rank[:, None] < rank[None, :]).astype(np.int8)
-    slack = tolerance * 0.5 * (middle[:, None] + middle[None, :])
-    same = (np.abs(near[:, None] - near) <= slack) & (np.abs(far[:, None] - far) <= slack)
-    depth[same] = 2
-    overlap = (np.maximum(near[:, None], near) <= np.minimum(far[:, None], far)).astype(np.int8)
+    mean = 0.5 * (near + far)
+    slack = tolerance * 0.5 * (mean[:, None] + mean)
+    same_start = near[:, None] == near
+    closer = (near[:, None] < near) | (same_start & (far[:, None] < far))
+    equal = (np.abs(near[:, None] - near) <= slack) & (np.abs(far[:, None] - far) <= slack)
+    common = np.maximum(near[:, None], near) <= np.minimum(far[:, None], far)
+    extent = far - near
+    extended = np.maximum(extent[:, None], extent) > slack
+    depth = np.where(equal, 2, closer).astype(np.int8)
+    overlap = np.where(equal, extended, common).astype(np.int8)
     np.fill_diagonal(depth, -1)
     np.fill_diagonal(overlap, -1)
     return depth, overlap

@@ -14,7 +14,7 @@ from occ_order.scenes.render import Painter, develop, levels_from_rank, masks_an
 from occ_order.scenes.shapes import CLASSES
 from occ_order.scenes.world import KINDS, draw_world
 
-VERSION = 1  # raised whenever the same arguments give other bytes than before
+VERSION = 2  # raised whenever the same arguments give other bytes than before
 SMALLEST, LARGEST = 16, 4096  # allowed side of a picture in pixels
 MOST_INSTANCES = 100
 
