@@ -1,9 +1,9 @@
 """The checkpointer of every training and evaluation here.
 
-It is Detectron2's, with five differences: files appear whole or not at all; pickles are refused
-unless allowed; resuming takes the newest file that can be loaded and never starts anew in silence;
-weights that do not fit are an error where that would spoil the run; weights of ImageNet have names
-(`occ_order.checkpoint.pretrained`).
+It is Detectron2's, with five differences: files appear whole or not at all; files that can run code
+are refused unless allowed; resuming takes the newest file that can be loaded and never starts anew
+in silence; weights that do not fit are an error where that would spoil the run; weights of ImageNet
+have names (`occ_order.checkpoint.pretrained`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class OrderCheckpointer(DetectionCheckpointer):
     Args:
         model: the network, also wrapped for several processes.
         save_dir: folder of the checkpoints; "" saves nothing.
-        allow_unsafe_pickle: files are trusted, pickles are loaded.
+        allow_unsafe_pickle: files are trusted; those that hold objects are loaded.
         strict: a weight of the model that the file lacks, or has in another shape, is an error;
             otherwise it is listed in the log. A file of which nothing fits is always an error.
         save_to_disk: by default only the first process saves.

@@ -1,8 +1,9 @@
 """Checkpoint files: written whole or not at all, read without running what they hold.
 
 A pickle is a program: loading one can execute any command. ``torch.load`` of tensors and plain
-values (``weights_only``) and safetensors cannot. So a ``.pkl`` file, and a ``.pth`` file that holds
-other objects, are refused unless the caller says that the file is trusted.
+values (``weights_only``), safetensors, and `plain_pickle` for the ``.pkl`` files of Detectron2's
+model zoo cannot. So a file that holds other objects is refused unless the caller says that it is
+trusted.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from occ_order.checkpoint.plain_pickle import RefusedNameError, load_plain_pickle
 from occ_order.data.datasets.files import atomic_writer
 
 logger = logging.getLogger(__name__)
@@ -110,10 +112,10 @@ def read_checkpoint(
     """Read a checkpoint onto the CPU.
 
     Args:
-        path: ``.safetensors``; ``.pkl`` (only with ``allow_unsafe_pickle``); anything else is read
-            by ``torch.load``, in its safe mode unless ``allow_unsafe_pickle``.
-        allow_unsafe_pickle: the file is trusted: objects in it are made, which can run its code. It
-            is logged.
+        path: ``.safetensors``; ``.pkl``, of arrays and plain values; anything else is read by
+            ``torch.load`` in its safe mode.
+        allow_unsafe_pickle: the file is trusted: if it holds other objects, they are made, which
+            can run its code. It is logged.
 
     Returns:
         A dict whose "model" maps names to tensors or arrays; whatever else the file holds beside.
@@ -149,18 +151,28 @@ def _read_safetensors(path: str) -> dict[str, torch.Tensor]:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
 
 
-def _read_pickle(path: str, allowed: bool) -> Any:
-    if not allowed:
-        raise CheckpointError(
-            f"{path}: a pickle can run any command when it is loaded, so it is refused; "
-            f"if you trust it, say so with {UNSAFE_FLAG}"
-        )
-    logger.warning("%s: loading a pickle, which can run code (%s)", path, UNSAFE_FLAG)
+def _read_pickle(path: str, unsafe: bool) -> Any:
+    try:
+        with open(path, "rb") as file:
+            return load_plain_pickle(file)
+    except RefusedNameError as error:
+        if not unsafe:
+            raise CheckpointError(_refusal(path, str(error))) from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(f"{path}: not a readable pickle ({error})") from error
+    logger.warning("%s: loading objects, which can run code (%s)", path, UNSAFE_FLAG)
     with open(path, "rb") as file:
         try:
             return pickle.load(file, encoding="latin1")
         except (pickle.UnpicklingError, EOFError) as error:
             raise CheckpointError(f"{path}: not a readable pickle ({error})") from error
+
+
+def _refusal(path: str, name: str) -> str:
+    return (
+        f"{path}: holds {name}, more than tensors and plain values, which could run code when it "
+        f"is loaded; if you trust the file, say so with {UNSAFE_FLAG}"
+    )
 
 
 def _read_torch(path: str, unsafe: bool, *, mmap: bool = False) -> Any:
@@ -175,10 +187,7 @@ def _read_torch(path: str, unsafe: bool, *, mmap: bool = False) -> Any:
             reason = f"{type(error).__name__}: {_first_line(error)}"
             raise CheckpointError(f"{path}: not a readable checkpoint ({reason})") from error
         if not unsafe:
-            raise CheckpointError(
-                f"{path}: holds {held[1]}, more than tensors and plain values, which could run "
-                f"code when it is loaded; if you trust the file, say so with {UNSAFE_FLAG}"
-            ) from error
+            raise CheckpointError(_refusal(path, held[1])) from error
     logger.warning("%s: loading objects, which can run code (%s)", path, UNSAFE_FLAG)
     return torch.load(path, weights_only=False, **safely)
 
@@ -195,28 +204,36 @@ def _with_model(data: Any, path: str) -> dict[str, Any]:
     key = next((key for key in WEIGHT_KEYS if isinstance(data.get(key), Mapping)), None)
     weights = data if key is None else data.pop(key)
     rest = {} if key is None else data
-    wrong = [name for name, value in weights.items() if not _is_array(value)]
-    if wrong or not weights:
-        what = f"{wrong[0]!r} is no tensor" if wrong else "it is empty"
-        raise CheckpointError(f"{path}: holds no weights: {what}")
+    _check_weights(weights, path)
     if key == "model_state":  # pycls, whose names need matching
         weights = {k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}
         rest = {"__author__": "pycls", "matching_heuristics": True}
     return {**rest, "model": weights}
 
 
-def _is_array(value: Any) -> bool:
-    return isinstance(value, (torch.Tensor, np.ndarray))
+def _check_weights(weights: Mapping[str, Any], path: str) -> None:
+    wrong = [
+        name
+        for name, value in weights.items()
+        if not isinstance(name, str) or not isinstance(value, (torch.Tensor, np.ndarray))
+    ]
+    if wrong or not weights:
+        what = f"{wrong[0]!r} is no tensor" if wrong else "it is empty"
+        raise CheckpointError(f"{path}: holds no weights: {what}")
 
 
 def _weights_of_pickle(data: Any, path: str) -> dict[str, Any]:
     """Detectron2's two kinds of pickles: its own model zoo, and Caffe2's blobs."""
-    if isinstance(data, Mapping) and "model" in data and "__author__" in data:
-        return dict(data)
     if not isinstance(data, Mapping):
         raise CheckpointError(f"{path}: must hold a dict of weights, got {type(data).__name__}")
+    if isinstance(data.get("model"), Mapping) and "__author__" in data:
+        _check_weights(data["model"], path)
+        return dict(data)
     blobs = data.get("blobs", data)
-    weights = {name: value for name, value in blobs.items() if not name.endswith("_momentum")}
+    if not isinstance(blobs, Mapping):
+        raise CheckpointError(f"{path}: 'blobs' must be a dict, got {type(blobs).__name__}")
+    weights = {name: blobs[name] for name in blobs if not str(name).endswith("_momentum")}
+    _check_weights(weights, path)
     return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
 
 

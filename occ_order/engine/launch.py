@@ -25,7 +25,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         UNSAFE_FLAG,
         action="store_true",
-        help="load checkpoints that hold Python objects (.pkl); they can run any command",
+        help="load checkpoints that hold Python objects; they can run any command",
     )
     return parser
 

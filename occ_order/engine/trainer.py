@@ -82,8 +82,8 @@ class Trainer(DefaultTrainer):
 
     Args:
         cfg: all settings.
-        allow_unsafe_pickle: checkpoints are trusted, pickles are loaded. Not a setting, because a
-            config file is somebody else's, too.
+        allow_unsafe_pickle: checkpoints are trusted, objects in them are made. Not a setting,
+            because a config file is somebody else's, too.
     """
 
     def __init__(self, cfg: CfgNode, *, allow_unsafe_pickle: bool = False):

@@ -255,7 +255,7 @@ def test_row_22_the_message_names_the_flag_and_the_flag_is_logged(tmp_path, name
     path = tmp_path / name
     weights = {key: value.numpy() for key, value in net(4).state_dict().items()}
     if name == "a.pkl":
-        path.write_bytes(pickle.dumps({"model": weights, "__author__": "me"}))
+        path.write_bytes(pickle.dumps({"model": weights, "__author__": "me", "args": Path("x")}))
     else:
         torch.save({"model": weights, "args": Path("x")}, path)
     model = net()
