@@ -9,8 +9,10 @@ functions are not called, because a made-up type or state can make them read for
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
+import pickletools
 from collections.abc import Callable
 from typing import IO, Any
 
@@ -158,12 +160,26 @@ def load_plain_pickle(file: IO[bytes]) -> Any:
         RefusedNameError: it names anything else; the message is the name.
         pickle.UnpicklingError: it is damaged, or what it rebuilds is no array of numbers.
     """
+    data = file.read()
     try:
-        return _unwrapped(_PlainUnpickler(file, encoding="latin1").load(), {})
+        _check_sizes(data)
+        return _unwrapped(_PlainUnpickler(io.BytesIO(data), encoding="latin1").load(), {})
     except pickle.UnpicklingError:
         raise
     except Exception as error:  # damaged bytes raise whatever they happen to run into
         raise pickle.UnpicklingError(f"{type(error).__name__}: {error}") from error
+
+
+def _check_sizes(data: bytes) -> None:
+    """Refuse what would take memory that the file does not fill.
+
+    Raises:
+        pickle.UnpicklingError: a value is remembered under a number that no pickler reaches.
+        ValueError: the bytes end before a value does.
+    """
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
+            raise pickle.UnpicklingError(f"number {argument} for the value that comes {count}th")
 
 
 def _unwrapped(value: Any, done: dict[int, Any]) -> Any:

@@ -150,8 +150,10 @@ RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\n"
         b"\x80\x09.",
         b"P1\n.",  # a persistent id
         b"\x80\x02\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.",  # 2^63 bytes
+        b"\x80\x05\x96\xff\xff\xff\xff\xff\x00\x00\x00.",  # 2^40 bytes
+        b"\x80\x02Nr\xff\xff\xff\x7f.",  # remembered as the 2^31st value: 32 GiB of table
     ],
-    ids=range(18),
+    ids=range(20),
 )
 def test_damage_is_one_error(data):
     with pytest.raises(pickle.UnpicklingError):
