@@ -128,7 +128,11 @@ def pair_violations(
 
 @EVALUATOR_REGISTRY.register()
 class DIWEvaluator(_DisparityEvaluator):
-    """WHDR of Depth in the Wild (CVPR 2022, Table 4); score `diw` {"whdr"} in percent."""
+    """Depth in the Wild as Table 4 of InstaOrder (CVPR 2022) reports it.
+
+    Scores: `diw` {"correct", "wrong"}: pictures whose two points are ordered as annotated and not,
+    and {"whdr"}: percent of the wrong ones.
+    """
 
     def row(self, record: dict[str, Any], output: dict[str, Any]) -> tuple[str, str]:
         """Annotated and predicted relation of the picture's two points."""
@@ -137,9 +141,11 @@ class DIWEvaluator(_DisparityEvaluator):
         return record["relation"], diw_relation(disparity, *points)
 
     def scores(self, rows: dict[Any, Any]) -> dict[str, dict[str, float]]:
-        """Share of wrong relations."""
+        """Counts and share of right and wrong relations."""
         gt, pred = zip(*rows.values(), strict=True) if rows else ((), ())
-        return {"diw": {"whdr": diw_whdr(gt, pred)}}
+        wrong = sum(true != said for true, said in zip(gt, pred, strict=True))
+        counts = {"correct": float(len(gt) - wrong), "wrong": float(wrong)}
+        return {"diw": {**counts, "whdr": diw_whdr(gt, pred)}}
 
 
 @EVALUATOR_REGISTRY.register()

@@ -95,9 +95,11 @@ def test_violations_by_hand():
 
 
 def test_points_of_true_and_reversed_maps(cfg, scenes, tmp_path):
-    assert scores(cfg, "tiny_diw", tmp_path, truth_of, twice=True) == {"diw": {"whdr": 0.0}}
+    count = float(len(DatasetCatalog.get("tiny_diw")))
+    found = scores(cfg, "tiny_diw", tmp_path, truth_of, twice=True)
+    assert found == {"diw": {"correct": count, "wrong": 0.0, "whdr": 0.0}}
     reverse = scores(cfg, "tiny_diw", tmp_path, lambda record: 1.0 / truth_of(record))
-    assert reverse == {"diw": {"whdr": 100.0}}
+    assert reverse == {"diw": {"correct": 0.0, "wrong": count, "whdr": 100.0}}
 
 
 # --- KITTI
