@@ -337,6 +337,32 @@ def overlap_areas(
     return result
 
 
+def resize_nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize a map of labels by the nearest pixel, measured between pixel centres.
+
+    The rule of Pillow's NEAREST, with which Detectron2 resizes maps. OpenCV's INTER_NEAREST
+    measures between the top left corners instead, so that a map that Pillow has enlarged comes
+    back from it moved by up to half a pixel of the result.
+
+    Args:
+        values: (H, W), bool or an integer type that OpenCV knows.
+        size: height and width of the result.
+
+    Returns:
+        (height, width) of the same type; zeros where ``values`` has no pixel.
+    """
+    height, width = int(size[0]), int(size[1])
+    if values.shape == (height, width):
+        return values
+    if not values.size or not height * width:
+        return np.zeros((height, width), values.dtype)
+    raw = values.view(np.uint8) if values.dtype == bool else values
+    resized = cv2.resize(
+        np.ascontiguousarray(raw), (width, height), interpolation=cv2.INTER_NEAREST_EXACT
+    )
+    return resized.view(bool) if values.dtype == bool else resized
+
+
 def paint(modal: np.ndarray, *, occlusion: np.ndarray | None = None) -> np.ndarray:
     """Paint modal masks into one map of instance ids.
 

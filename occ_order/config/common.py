@@ -27,6 +27,10 @@ def _add_input(cfg: CfgNode) -> None:
     # Whether the mapper leaves the annotated instances in the input at test time as well, for
     # networks that order given masks.
     cfg.INPUT.KEEP_GROUND_TRUTH = False
+    # Height and width of the results of OOSISMapper and InstanceOrderMapper at test time, to which
+    # the annotation is brought for OAIR, coverage and AP too; [] = the stored size. OOSIS evaluates
+    # every method on KINS at 2048 x 615 (its Section 5.3).
+    cfg.INPUT.OUTPUT_SIZE = []
     # Whether training takes another image where a picture file is missing or damaged; each is
     # counted and logged. False: it stops and names the file.
     cfg.DATALOADER.SKIP_UNREADABLE = False

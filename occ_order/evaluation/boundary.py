@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from detectron2.config import CfgNode
 
 from occ_order.data.mappers.oosis import instance_map
 from occ_order.evaluation.base import EVALUATOR_REGISTRY, OrderEvaluator
+from occ_order.masks import resize_nearest
 from occ_order.metrics.boundary import (
     boundary_counts,
     boundary_curves,
@@ -45,9 +45,7 @@ class OrientedBoundary(OrderEvaluator):
         """int64 (T, 4), counts of an image."""
         composed = output["occ_boundary"].cpu().numpy()
         ids, _, occlusion = instance_map(record, use_stuff=self.use_stuff)
-        size = composed.shape[1:]
-        if ids.shape != size:
-            ids = cv2.resize(ids, size[::-1], interpolation=cv2.INTER_NEAREST)
+        ids = resize_nearest(ids, composed.shape[1:])
         gt = oriented_boundary(ids, occlusion, over_background=self.over_background)
         prob = np.clip(1 - composed[4], 0, 1)
         return boundary_counts(gt, (prob, composed[:4]), thresholds=self.thresholds)

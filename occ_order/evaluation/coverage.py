@@ -22,14 +22,14 @@ class WeightedCoverage(OrderEvaluator):
     """
 
     def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str) -> None:
-        """INPUT.OOSIS.USE_STUFF."""
+        """INPUT.OOSIS.USE_STUFF and INPUT.OUTPUT_SIZE."""
         super().__init__(cfg, dataset_name, output_dir)
-        self.use_stuff = cfg.INPUT.OOSIS.USE_STUFF
+        self.use_stuff, self.size = cfg.INPUT.OOSIS.USE_STUFF, cfg.INPUT.OUTPUT_SIZE
 
     def row(self, record: dict[str, Any], output: Mapping[str, Any]) -> tuple[float, float]:
         """The two coverages of an image; NaN without instances."""
-        gt = ground_truth(record, use_stuff=self.use_stuff)["masks"]
         found = prediction(record["image_id"], output)["masks"]
+        gt = ground_truth(record, size=self.size, use_stuff=self.use_stuff)["masks"]
         return tuple(
             weighted_coverage(gt, found, normalizer=normalizer)
             for normalizer in ("instances", "pixels")
@@ -50,16 +50,15 @@ class InstanceAP(OrderEvaluator):
     """
 
     def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str) -> None:
-        """TEST.OOSIS.CLASS_AGNOSTIC and INPUT.OOSIS.USE_STUFF."""
+        """TEST.OOSIS.CLASS_AGNOSTIC, INPUT.OOSIS.USE_STUFF and INPUT.OUTPUT_SIZE."""
         super().__init__(cfg, dataset_name, output_dir)
+        self.size = cfg.INPUT.OUTPUT_SIZE
         self.agnostic, self.use_stuff = cfg.TEST.OOSIS.CLASS_AGNOSTIC, cfg.INPUT.OOSIS.USE_STUFF
 
     def row(self, record: dict[str, Any], output: Mapping[str, Any]) -> tuple[dict, dict]:
         """Annotation and prediction of an image with compressed masks."""
-        sides = (
-            ground_truth(record, use_stuff=self.use_stuff),
-            prediction(record["image_id"], output),
-        )
+        found = prediction(record["image_id"], output)
+        sides = ground_truth(record, size=self.size, use_stuff=self.use_stuff), found
         if self.agnostic:
             sides = tuple(map(class_agnostic, sides))
         return tuple(

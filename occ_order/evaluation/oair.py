@@ -38,16 +38,17 @@ class OAIR(OrderEvaluator):
     needs = ("occlusion",)
 
     def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str) -> None:
-        """TEST.OOSIS.*."""
+        """TEST.OOSIS.* and INPUT.OUTPUT_SIZE."""
         super().__init__(cfg, dataset_name, output_dir)
         own = cfg.TEST.OOSIS
         self.options = {"class_agnostic": own.CLASS_AGNOSTIC, "gt_edges": own.GT_EDGES}
+        self.size = cfg.INPUT.OUTPUT_SIZE
         self.use_stuff, self.seeds = cfg.INPUT.OOSIS.USE_STUFF, own.DECYCLE_SEEDS
 
     def row(self, record: dict[str, Any], output: Mapping[str, Any]) -> list[EdgeMatches]:
         """Matched edges: of the prediction, then of its decycled versions (none if no cycle)."""
-        gt = ground_truth(record, use_stuff=self.use_stuff)
         pred = prediction(record["image_id"], output)
+        gt = ground_truth(record, size=self.size, use_stuff=self.use_stuff)
         plain = edge_matches(gt, pred, **self.options)
         rows = [plain]
         for seed in range(self.seeds):

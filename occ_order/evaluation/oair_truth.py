@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from occ_order.data.mappers.oosis import instance_map
+from occ_order.masks import resize_nearest
 from occ_order.order.encoding import empty_occlusion
 
 
-def ground_truth(record: dict[str, Any], *, use_stuff: bool = False) -> dict[str, Any]:
+def ground_truth(
+    record: dict[str, Any], *, size: Sequence[int] = (), use_stuff: bool = False
+) -> dict[str, Any]:
     """Visible instances of a record.
 
     Masks that overlap are painted as the network's target is; instances without a visible pixel,
     crowd and (by default) stuff are left out.
 
+    Args:
+        record: of the data set.
+        size: height and width that the masks are brought to, by nearest pixels (INPUT.OUTPUT_SIZE);
+            empty = as they are stored.
+        use_stuff: whether stuff regions are instances.
+
     Returns:
         {"image_id", "masks" bool (N, H, W), "classes" int64 (N,), "occlusion" int8 (N, N)}.
     """
     ids, classes, occlusion = instance_map(record, use_stuff=use_stuff)
+    ids = resize_nearest(ids, size) if len(size) else ids
     masks = ids[None] == np.arange(1, len(classes) + 1)[:, None, None]
     keep = np.flatnonzero(masks.any((1, 2)))
     return {

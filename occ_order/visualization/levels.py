@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from matplotlib import colormaps
 
-from occ_order.masks import bounding_box
+from occ_order.masks import bounding_box, resize_nearest
 from occ_order.targets import split_sem_dist
 from occ_order.visualization.canvas import (
     INK,
@@ -128,7 +128,7 @@ def _tile(
     smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
     ground = cv2.resize(image[rows, columns], size, interpolation=smooth)
     ground = fade(ground, 0.55).astype(np.float32)
-    part = cv2.resize(part.astype(np.int16), size, interpolation=cv2.INTER_NEAREST)
+    part = resize_nearest(part.astype(np.int16), size[::-1])
     sure = cv2.resize(sure[rows, columns].astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
     opacity = np.where(part >= 0, 0.2 + 0.55 * sure, 0)[..., None]
     colors = LEVEL_COLORS[np.clip(part, 0, len(LEVEL_COLORS) - 1)]

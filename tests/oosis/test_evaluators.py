@@ -10,11 +10,16 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
+from PIL import Image
 
 from occ_order.config import get_cfg
-from occ_order.evaluation import EVALUATOR_REGISTRY, base, build_evaluator
+from occ_order.crf import InstanceSet
+from occ_order.data.mappers import build_mapper
+from occ_order.data.mappers.oosis import instance_map
+from occ_order.evaluation import EVALUATOR_REGISTRY, base, boundary, build_evaluator
 from occ_order.evaluation.oair import accuracy_at
 from occ_order.evaluation.oair_truth import ground_truth
+from occ_order.modeling.oosis.meta_arch import to_instances
 from occ_order.structures import PairMatrix
 from occ_order.targets import oriented_boundary
 
@@ -210,6 +215,76 @@ def test_boundary_of_another_resolution_is_compared_at_its_own(data, tmp_path):
         return {**perfect(record), "occ_boundary": torch.from_numpy(boundary)}
 
     assert run("OrientedBoundary", data, doubled, tmp_path)["boundary"]["ods"] > 99
+
+
+@pytest.mark.parametrize("side", [12, 20, 40])
+def test_a_map_of_the_network_comes_back_to_the_stored_size_whole(side):
+    """Section 5.3 and supplement 4: KINS is tested at 2048 x 615; its pictures are smaller."""
+    ids = np.zeros((375, 1242), np.int32)
+    for k, (y, x) in enumerate([(3, 5), (101, 333), (250, 1000)], 1):
+        ids[y : y + side, x : x + side] = k
+    large = np.asarray(Image.fromarray(ids).resize((2048, 615), Image.Resampling.NEAREST))
+    found = InstanceSet(
+        ids=large,
+        classes=np.zeros(3, np.int64),
+        scores=np.ones(3),
+        relative_depth=np.zeros(3, np.int64),
+        occlusion=np.zeros((3, 3), np.int8),
+    )
+    instances = to_instances(found, ids.shape)
+    assert np.array_equal(instances.pred_masks, ids[None] == np.arange(1, 4)[:, None, None])
+
+
+def test_evaluation_at_another_size_than_the_stored_one(data, tmp_path):
+    """Section 5.3: all methods are evaluated at one resolution, whatever the pictures' own."""
+
+    def enlarged(record):
+        size = 3 * record["height"], 5 * record["width"]
+        truth = ground_truth(record, size=size)
+        assert truth["masks"].shape[1:] == size
+        return as_output(truth["masks"], truth["occlusion"])
+
+    size = [3 * data[0]["height"], 5 * data[0]["width"]]
+    same = [one for one in data if [3 * one["height"], 5 * one["width"]] == size]
+    for name, task, score in (
+        ("OAIR", "oair", "recall"),
+        ("WeightedCoverage", "coverage", "wc"),
+        ("InstanceAP", "instances", "AP"),
+    ):
+        cfg = get_cfg()
+        cfg.INPUT.OUTPUT_SIZE = size
+        judge = EVALUATOR_REGISTRY.get(name)(cfg, DATA, str(tmp_path))
+        judge.process([{"image_id": one["image_id"]} for one in same], map(enlarged, same))
+        assert judge.evaluate()[task][score] == 100
+        with pytest.raises(ValueError, match="masks|size"):
+            run(name, same, enlarged, tmp_path)
+
+
+def test_the_mappers_ask_for_results_of_that_size(tmp_path):
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / "a.png")
+    record = {"file_name": str(tmp_path / "a.png"), "image_id": 1, "height": 4, "width": 6}
+    cfg = get_cfg()
+    cfg.INPUT.OUTPUT_SIZE = [8, 18]
+    for name in ("OOSISMapper", "InstanceOrderMapper"):
+        cfg.INPUT.MAPPER = name
+        result = build_mapper(cfg, is_train=False)(record)
+        assert (result["height"], result["width"]) == (8, 18)
+        result = build_mapper(cfg, is_train=True)({**record, "annotations": []})
+        assert (result["height"], result["width"]) == (4, 6)
+
+
+def test_boundary_truth_of_a_smaller_resolution_is_that_of_the_mapper(data, tmp_path, monkeypatch):
+    """The truth that training sees is resized by Pillow, between pixel centres."""
+    seen = []
+    monkeypatch.setattr(boundary, "boundary_counts", lambda gt, pred, **options: seen.append(gt))
+    judge = EVALUATOR_REGISTRY.get("OrientedBoundary")(get_cfg(), DATA, str(tmp_path))
+    for record in data:
+        ids, _, occlusion = instance_map(record)
+        size = ids.shape[0] * 2 // 3, ids.shape[1] * 2 // 3
+        judge.row(record, as_output(np.zeros((0, *size)), np.zeros((0, 0))))
+        picture = Image.fromarray(ids.astype(np.uint8)).resize(size[::-1], Image.Resampling.NEAREST)
+        expected = oriented_boundary(np.asarray(picture).astype(np.int64), occlusion)
+        assert all(map(np.array_equal, seen.pop(), expected))
 
 
 def test_they_are_built_by_name(data, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from detectron2.config import CfgNode, configurable
@@ -37,6 +38,7 @@ class InstanceOrderMapper:
         image_format: str,
         boxes: str = "modal",
         keep_ground_truth: bool = False,
+        output_size: Sequence[int] = (),
     ):
         """Keeps the arguments.
 
@@ -47,6 +49,7 @@ class InstanceOrderMapper:
             boxes: "modal" or "amodal": which masks the boxes go around, and which of them being
                 empty makes an instance dropped.
             keep_ground_truth: whether `instances` is there at test time as well.
+            output_size: height and width of the network's results; empty = the record's.
 
         Raises:
             ValueError: `boxes` is neither.
@@ -58,6 +61,7 @@ class InstanceOrderMapper:
         self.image_format = image_format
         self.boxes = boxes
         self.keep_ground_truth = keep_ground_truth
+        self.output_size = tuple(output_size)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool) -> dict[str, Any]:
@@ -71,6 +75,7 @@ class InstanceOrderMapper:
             "image_format": cfg.INPUT.FORMAT,
             "boxes": cfg.INPUT.BOXES,
             "keep_ground_truth": cfg.INPUT.KEEP_GROUND_TRUTH,
+            "output_size": () if is_train else cfg.INPUT.OUTPUT_SIZE,
         }
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
@@ -79,7 +84,9 @@ class InstanceOrderMapper:
         Raises:
             ValueError: picture or annotation is damaged or they do not fit together.
         """
-        result, transforms = augmented_picture(record, self.augmentations, self.image_format)
+        result, transforms = augmented_picture(
+            record, self.augmentations, self.image_format, output_size=self.output_size
+        )
         if self.is_train or self.keep_ground_truth:
             result["instances"] = self._instances(record, transforms, result["image"].shape[1:])
         return result

@@ -136,7 +136,7 @@ class RandomWindow(T.Augmentation):
 class OOSISMapper:
     """Maps a record to the input of `occ_order.modeling.oosis.OOSIS`.
 
-    The result holds `image` uint8 (C, H, W), `height`, `width` (of the record), `image_id`,
+    The result holds `image` uint8 (C, H, W), `height`, `width` (of the results), `image_id`,
     `file_name` and, in training or where ground truth is kept, `sem_seg` int64 (H, W) with 0 for
     the background and 255 for what is to be ignored, `boundary` bool (H, W), `orientation` float32
     (4, H, W) and `order_labels` int64 (H, W), the relative depth of each pixel's instance. Crowd
@@ -155,6 +155,7 @@ class OOSISMapper:
         use_stuff: bool = False,
         over_background: bool = True,
         keep_ground_truth: bool = False,
+        output_size: Sequence[int] = (),
     ) -> None:
         """Keeps the arguments.
 
@@ -167,7 +168,9 @@ class OOSISMapper:
             use_stuff: whether regions marked as stuff are instances; else they are background.
             over_background: whether every instance occludes the background.
             keep_ground_truth: make the targets at test time as well.
+            output_size: height and width of the network's results; empty = the record's.
         """
+        self.output_size = tuple(output_size)
         self.make_targets = is_train or keep_ground_truth
         self.augmentations = T.AugmentationList(augmentations)
         self.image_format, self.num_classes, self.max_label = image_format, num_classes, max_label
@@ -186,6 +189,7 @@ class OOSISMapper:
             "over_background": cfg.INPUT.OOSIS.OVER_BACKGROUND,
             "keep_ground_truth": cfg.INPUT.KEEP_GROUND_TRUTH
             or cfg.MODEL.OOSIS.MAPS == "ground_truth",
+            "output_size": () if is_train else cfg.INPUT.OUTPUT_SIZE,
         }
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
@@ -194,7 +198,9 @@ class OOSISMapper:
         Raises:
             ValueError: picture or annotation is damaged or they do not fit together.
         """
-        result, transforms = augmented_picture(record, self.augmentations, self.image_format)
+        result, transforms = augmented_picture(
+            record, self.augmentations, self.image_format, output_size=self.output_size
+        )
         if self.make_targets:
             ids, classes, occlusion = instance_map(record, use_stuff=self.use_stuff)
             result.update(self._targets(warp_ids(ids, transforms), classes, occlusion))

@@ -61,7 +61,11 @@ def _load(record: dict[str, Any]) -> np.ndarray:
 
 
 def augmented_picture(
-    record: dict[str, Any], augmentations: T.AugmentationList, image_format: str
+    record: dict[str, Any],
+    augmentations: T.AugmentationList,
+    image_format: str,
+    *,
+    output_size: Sequence[int] = (),
 ) -> tuple[dict[str, Any], TransformList]:
     """What a network's input begins with: the picture, augmented, and what identifies it.
 
@@ -69,6 +73,7 @@ def augmented_picture(
         record: see `read_picture`; it stays as it is.
         augmentations: applied in order.
         image_format: "RGB" or "BGR".
+        output_size: height and width that the network's results shall have; empty = the record's.
 
     Returns:
         {"image": uint8 (C, h, w), and those of "image_id", "file_name", "height", "width" that the
@@ -81,6 +86,8 @@ def augmented_picture(
     picture = T.AugInput(read_picture(record, image_format))
     transforms = augmentations(picture)
     result = {key: record[key] for key in keys if key in record}
+    if len(output_size):
+        result["height"], result["width"] = map(int, output_size)
     return {**result, "image": to_tensor(picture.image)}, transforms
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
@@ -15,7 +14,7 @@ from torch import nn
 
 from occ_order.crf import InstanceSet
 from occ_order.losses.oosis import IGNORE
-from occ_order.masks import bounding_box
+from occ_order.masks import bounding_box, resize_nearest
 from occ_order.modeling.oosis.decoding import Decoder
 from occ_order.modeling.oosis.deferred import DeferredOutput, Workers
 from occ_order.modeling.oosis.head import OOSISHead
@@ -219,12 +218,7 @@ def to_instances(found: InstanceSet, size: tuple[int, int]) -> Instances:
 
     Instances that vanish by the resizing are left out.
     """
-    ids = found.ids
-    if ids.shape != tuple(size):
-        if ids.size:
-            ids = cv2.resize(ids, tuple(size)[::-1], interpolation=cv2.INTER_NEAREST)
-        else:
-            ids = np.zeros(size, np.int32)
+    ids = resize_nearest(found.ids, size)
     masks = ids[None] == np.arange(1, len(found) + 1)[:, None, None]
     keep = np.flatnonzero(masks.any((1, 2)))
     masks = masks[keep]

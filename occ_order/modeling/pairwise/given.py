@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.structures import BitMasks, Boxes, Instances
 
-from occ_order.layers.pair_crops import mask_boxes, resize_masks
+from occ_order.layers.pair_crops import mask_boxes
+from occ_order.masks import resize_nearest
 from occ_order.structures import PairMatrix
 
 PAIR_FIELDS = ("occlusion", "occlusion_probability", "depth", "depth_probability")
@@ -117,4 +119,6 @@ def _fit(masks: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Masks of another size by the nearest pixel."""
     if tuple(masks.shape[1:]) == (height, width):
         return masks
-    return resize_masks(masks, (height, width))
+    moved = [resize_nearest(mask, (height, width)) for mask in masks.cpu().numpy()]
+    stack = np.stack(moved) if moved else np.zeros((0, height, width), bool)
+    return torch.from_numpy(stack).to(masks.device)
