@@ -32,7 +32,10 @@ def _add_network(own: CfgNode) -> None:
     own.AUX_CHANNELS = 256
     own.DROPOUT = 0.1
     own.NORM = "BN"
-    # Depth of the 3-D deconvolution over [e, b]; 9: all five see all five; 1: separate (Table 5).
+    # Upsampling of e and b: "joint", a 3-D deconvolution over [e, b] (supplement 1.1), or
+    # "separate", a 2-D one with a kernel of its own for each of the five maps (Table 5).
+    own.UPSAMPLING = "joint"
+    # Depth of the joint kernel: with 9 all five see all five, with 1 they share one 2-D kernel.
     own.JOINT_DEPTH_KERNEL = 9
     # Whether each cell of the feature map adds a correction of its own to each of its pixels; not
     # in the paper. In small pictures a boundary must be right to the pixel.
@@ -43,6 +46,10 @@ def _add_losses(own: CfgNode) -> None:
     own.LOSS_WEIGHTS = [1.0, 1.0, 1.0]  # semantic, boundary, orientation terms of Eq. 4
     own.BOUNDARY_LOSS = "weighted_ce"  # or dice_pp, tversky_pp, combo (Table 3b)
     own.BOUNDARY_WEIGHT = 0.9  # w of the weighted cross-entropy
+    own.FOCUS = 2.0  # gamma of dice_pp and tversky_pp (Section 5.6)
+    own.TVERSKY_ALPHA = 0.3  # weight of false boundary; 0.8 in Section 5.6
+    own.TVERSKY_BETA = 0.7  # weight of missed boundary; 0.2 in Section 5.6
+    own.COMBO_ALPHA = 0.5  # share of the cross-entropy in the Combo loss; 0.1 in Section 5.6
     own.ORIENT_NORM = "pixels"  # the orientation term is a mean over "pixels" or "boundary"
     own.AUX_WEIGHT = 0.4
     own.AUX_TASKS = ["semantic"]  # what the auxiliary head learns; also orientation, boundary
@@ -61,11 +68,19 @@ def _add_inference(own: CfgNode) -> None:
     own.NMS_RADIUS = 1  # "axis": a pixel must be the largest within so many along the axis
     own.THRESHOLD = 0.1  # on o = b e, after thinning
     own.LAMBDA = 20.0  # smoothness, Eq. 8
-    own.SMOOTH_COUNT = 2  # how often a pair of neighbours is counted: 2 = in both directions
+    # How often Eq. 8 counts a pair of neighbours. The paper says that N is "the set of pairs on an
+    # 4-connected grid" and not whether (p, q) and (q, p) are one or two; 2 is an inference, which
+    # rests on Table 6: counted once, lambda = 50 would be below mu = 100 and could not empty the
+    # result.
+    own.SMOOTH_COUNT = 2
     own.MU = 100.0  # gain of an activated occlusion pair, Eq. 8
-    own.BOUND = "alternate"  # or "constant", as published (occ_order.crf.solve)
+    # "constant": the paper's jump moves (Section 3.3). "alternate": the project's, which also fuses
+    # and moves whole regions (occ_order.crf.solve).
+    own.BOUND = "alternate"
     own.MAX_JUMPS = 64
-    own.MIN_AREA = 20  # smaller components are dropped; pixels of the network's resolution
+    # Smaller components are dropped, pixels of the network's resolution; 0 in the paper: "a
+    # connected component of pixels with the same label forms an instance" (Section 3.2).
+    own.MIN_AREA = 20
     # Threads that run the CRF of one picture while the network sees the next; 0 = one after the
     # other.
     own.WORKERS = 1

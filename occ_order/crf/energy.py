@@ -8,8 +8,8 @@ r"""The CRF energy whose labels are the occlusion order (OOSIS Section 4, Eq. 5-
 * ``x`` int (H, W): 0 is background; a positive label occludes every neighbouring smaller label.
 * ``u_p(0) = 1 - sigma_p`` and ``u_p(k) = sigma_p`` for k > 0 (Eq. 5-6), with ``sigma`` the
   probability of background.
-* ``N`` holds every unordered pair of 4-neighbours **once**. The paper's lambda = 20 sums over
-  ordered pairs, so it is ``smoothness=40`` here, which is the default.
+* ``N`` holds every unordered pair of 4-neighbours **once**. That the paper's lambda = 20 sums over
+  ordered pairs, (p, q) and (q, p), is an inference; so it is ``smoothness=40`` here, the default.
 * ``O`` holds the pairs "p occludes its neighbour q". They come as ``occludes`` bool (4, H, W):
   ``occludes[d, y, x]`` iff pixel (y, x) occludes its neighbour in direction d (left, right, top,
   bottom).

@@ -63,7 +63,8 @@ def solve(
         background_prob: float (H, W) in [0, 1], sigma: the probability of background.
         occludes: bool (4, H, W), left, right, top, bottom: the pixel occludes that neighbour.
             Contradictory pairs and cycles are allowed: they force equal labels.
-        smoothness: lambda per unordered pair of neighbours; the paper's 20 is 40 here.
+        smoothness: lambda per unordered pair of neighbours; the paper's 20, which is taken to
+            count both (p, q) and (q, p), is 40 here.
         occlusion: mu.
         bound: "alternate" or "constant".
         refine: use the moves of whole regions; None: exactly for ``bound="alternate"``.

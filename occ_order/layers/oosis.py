@@ -78,7 +78,7 @@ class JointDeconv(nn.Module):
     """3-D deconvolution over the stack of the orientation and boundary logits (Section 3).
 
     The channels are the depth of the volume, so an output channel sees the input channels within
-    ``depth_kernel // 2`` of its own: with 1 each is upsampled by itself (but by one shared kernel),
+    ``depth_kernel // 2`` of its own: with 1 all share one 2-D kernel,
     with 9 all five see all five. At the start the centre slice is bilinear and the others are zero.
 
     Along the depth the kernel only decides which slice joins which two channels, so it is computed

@@ -20,11 +20,14 @@ BOUNDARY_LOSSES = ("weighted_ce", "dice_pp", "tversky_pp", "combo")
 ORIENTATION_NORMS = ("pixels", "boundary")
 
 FOCUS = 2.0
-"""gamma of Dice++ and Tversky++ (Yeung et al., "Calibrating the Dice loss"): how little the
-confident mistakes of the many easy pixels count."""
+"""gamma of Dice++ and Tversky++ (Yeung et al., "Calibrating the Dice loss"; 2 in Section 5.6): how
+little the confident mistakes of the many easy pixels count."""
 
-MISSED, FALSE = 0.7, 0.3
-"""Tversky weights of missed boundary and of false boundary."""
+FALSE, MISSED = 0.3, 0.7
+"""alpha and beta of Tversky++: weights of false boundary and of missed boundary."""
+
+COMBO_ALPHA = 0.5
+"""alpha of the Combo loss: the share of the cross-entropy."""
 
 SMOOTH = 1.0
 """Added to both sides of the overlap ratios, so that a batch without boundary is defined."""
@@ -84,33 +87,52 @@ def dice_pp_loss(
 
 
 def tversky_pp_loss(
-    logits: torch.Tensor, boundary: torch.Tensor, valid: torch.Tensor, *, focus: float = FOCUS
+    logits: torch.Tensor,
+    boundary: torch.Tensor,
+    valid: torch.Tensor,
+    *,
+    focus: float = FOCUS,
+    alpha: float = FALSE,
+    beta: float = MISSED,
 ) -> torch.Tensor:
-    """1 - Tversky++ = 1 - TP / (TP + 0.3 FP^g + 0.7 FN^g); symbols as `dice_pp_loss`.
+    """1 - Tversky++ = 1 - TP / (TP + alpha FP^g + beta FN^g); symbols as `dice_pp_loss`.
+
+    OOSIS (Section 5.6) fine-tunes alpha = 0.8 and beta = 0.2 and does not say which is which; here
+    they are those of Tversky's index, where alpha weighs false positives.
 
     Args:
         logits: (N, H, W).
         boundary: float (N, H, W).
         valid: bool (N, H, W).
         focus: g; 1 gives the ordinary Tversky loss.
+        alpha: weight of false boundary.
+        beta: weight of missed boundary.
 
     Returns:
         Scalar in [0, 1].
     """
     hit, false, missed = _overlap(logits, boundary, valid, focus)
-    return 1 - (hit + SMOOTH) / (hit + FALSE * false + MISSED * missed + SMOOTH)
+    return 1 - (hit + SMOOTH) / (hit + alpha * false + beta * missed + SMOOTH)
 
 
 def combo_loss(
-    logits: torch.Tensor, boundary: torch.Tensor, valid: torch.Tensor, *, weight: float = 0.9
+    logits: torch.Tensor,
+    boundary: torch.Tensor,
+    valid: torch.Tensor,
+    *,
+    weight: float = 0.9,
+    alpha: float = COMBO_ALPHA,
 ) -> torch.Tensor:
-    """Half weighted cross-entropy, half 1 - soft Dice (Taghanaki et al., "Combo loss").
+    """alpha CE_w + (1 - alpha)(1 - soft Dice) (Taghanaki et al., "Combo loss").
+
+    OOSIS (Section 5.6) fine-tunes alpha = 0.1.
 
     Args:
         logits: (N, H, W).
         boundary: float (N, H, W).
         valid: bool (N, H, W).
         weight: w of `weighted_boundary_ce`.
+        alpha: share of the cross-entropy.
 
     Returns:
         Scalar.
@@ -118,7 +140,7 @@ def combo_loss(
     cross_entropy = weighted_boundary_ce(logits, boundary, valid, weight=weight)
     prob, truth = torch.sigmoid(logits) * valid, boundary * valid
     dice = (2 * (prob * truth).sum() + SMOOTH) / (prob.sum() + truth.sum() + SMOOTH)
-    return 0.5 * cross_entropy + 0.5 * (1 - dice)
+    return alpha * cross_entropy + (1 - alpha) * (1 - dice)
 
 
 def boundary_loss(
@@ -128,6 +150,9 @@ def boundary_loss(
     *,
     kind: str = "weighted_ce",
     weight: float = 0.9,
+    focus: float = FOCUS,
+    tversky: tuple[float, float] = (FALSE, MISSED),
+    combo_alpha: float = COMBO_ALPHA,
 ) -> torch.Tensor:
     """The boundary term by name (Table 3b).
 
@@ -137,6 +162,9 @@ def boundary_loss(
         valid: bool (N, H, W).
         kind: one of `BOUNDARY_LOSSES`.
         weight: w, for "weighted_ce" and "combo".
+        focus: gamma, for "dice_pp" and "tversky_pp".
+        tversky: alpha and beta, for "tversky_pp".
+        combo_alpha: alpha, for "combo".
 
     Returns:
         Scalar.
@@ -147,11 +175,12 @@ def boundary_loss(
     if kind == "weighted_ce":
         return weighted_boundary_ce(logits, boundary, valid, weight=weight)
     if kind == "combo":
-        return combo_loss(logits, boundary, valid, weight=weight)
+        return combo_loss(logits, boundary, valid, weight=weight, alpha=combo_alpha)
     if kind == "dice_pp":
-        return dice_pp_loss(logits, boundary, valid)
+        return dice_pp_loss(logits, boundary, valid, focus=focus)
     if kind == "tversky_pp":
-        return tversky_pp_loss(logits, boundary, valid)
+        alpha, beta = tversky
+        return tversky_pp_loss(logits, boundary, valid, focus=focus, alpha=alpha, beta=beta)
     raise ValueError(f"boundary loss: got {kind!r}, expected one of {BOUNDARY_LOSSES}")
 
 

@@ -51,6 +51,21 @@ def test_tversky_pp():
     assert tversky_pp_loss(LOGITS, BOUNDARY, VALID) == pytest.approx(expected, abs=1e-6)
 
 
+def test_tversky_pp_with_the_weights_of_the_paper():
+    """Section 5.6: gamma = 2, fine-tuned alpha = 0.8, beta = 0.2; alpha weighs false boundary."""
+    options = {"kind": "tversky_pp", "focus": 2.0, "tversky": (0.8, 0.2)}
+    expected = 1 - (0.8 + 1) / (0.8 + 0.8 * 0.0625 + 0.2 * 0.04 + 1)
+    assert boundary_loss(LOGITS, BOUNDARY, VALID, **options) == pytest.approx(expected, abs=1e-6)
+
+
+def test_combo_with_the_weight_of_the_paper():
+    """Section 5.6: Combo "with fine-tuned alpha = 0.1", the share of the cross-entropy."""
+    cross_entropy = -(0.9 * math.log(0.8) + 0.1 * math.log(0.75)) / 2
+    expected = 0.1 * cross_entropy + 0.9 * (1 - (1.6 + 1) / (2.05 + 1))
+    found = boundary_loss(LOGITS, BOUNDARY, VALID, kind="combo", combo_alpha=0.1)
+    assert found == pytest.approx(expected)
+
+
 def test_combo_is_half_cross_entropy_half_dice():
     cross_entropy = -(0.9 * math.log(0.8) + 0.1 * math.log(0.75)) / 2
     expected = 0.5 * cross_entropy + 0.5 * (1 - (1.6 + 1) / (2.05 + 1))

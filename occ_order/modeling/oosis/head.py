@@ -7,7 +7,7 @@ images, ``K`` classes with background as class 0, ``t`` stride of the logits, ``
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ Features = Mapping[str, torch.Tensor]
 Targets = Mapping[str, torch.Tensor]
 
 TASKS = ("semantic", "orientation", "boundary")
+UPSAMPLINGS = ("joint", "separate")
 
 
 class Logits(NamedTuple):
@@ -64,12 +65,13 @@ class OOSISHead(nn.Module):
         aux_channels: int = 256,
         dropout: float = 0.1,
         norm: str = "BN",
+        upsampling: str = "joint",
         joint_depth_kernel: int = 9,
         subpixel: bool = False,
         order_labels: int = 0,
         loss_weights: Sequence[float] = (1.0, 1.0, 1.0),
         boundary_loss_name: str = "weighted_ce",
-        boundary_weight: float = 0.9,
+        boundary_options: Mapping[str, Any] | None = None,
         orientation_norm: str = "pixels",
         aux_weight: float = 0.4,
         aux_tasks: Sequence[str] = ("semantic",),
@@ -88,22 +90,27 @@ class OOSISHead(nn.Module):
             aux_channels: of the auxiliary head.
             dropout: probability that a channel of the bottleneck is dropped.
             norm: Detectron2's name of a normalisation.
-            joint_depth_kernel: depth of the joint 3-D deconvolution over [e, b]; 1 = separate.
+            upsampling: of e and b, one of `UPSAMPLINGS`: a joint 3-D deconvolution over [e, b], or
+                a 2-D one for each of the five maps.
+            joint_depth_kernel: depth of the joint kernel.
             subpixel: add to the upsampled logits what each cell of the feature map says about its
                 own t x t pixels; the bilinear kernels alone cannot draw a line of one pixel. Not in
                 the paper.
             order_labels: L, largest order label predicted as a class; 0 = not predicted.
             loss_weights: of the semantic, boundary and orientation terms.
             boundary_loss_name: one of `occ_order.losses.oosis.BOUNDARY_LOSSES`.
-            boundary_weight: w of the boundary's cross-entropy.
+            boundary_options: "weight", "focus", "tversky" and "combo_alpha" of
+                `occ_order.losses.oosis.boundary_loss`.
             orientation_norm: "pixels" or "boundary".
             aux_weight: of the auxiliary loss.
             aux_tasks: which of `TASKS` the auxiliary head learns.
 
         Raises:
-            ValueError: an unknown auxiliary task.
+            ValueError: an unknown auxiliary task or upsampling.
         """
         super().__init__()
+        if upsampling not in UPSAMPLINGS:
+            raise ValueError(f"upsampling: got {upsampling!r}, expected one of {UPSAMPLINGS}")
         unknown = set(aux_tasks) - set(TASKS)
         if unknown:
             raise ValueError(f"auxiliary tasks: got {sorted(unknown)}, expected some of {TASKS}")
@@ -126,7 +133,11 @@ class OOSISHead(nn.Module):
         self.orientation = nn.Conv2d(channels, 4, 1)
         self.order = nn.Conv2d(channels, order_labels + 1, 1) if order_labels else None
         self.semantic_up = ChannelDeconv(num_classes + 1, self.stride)
-        self.joint_up = JointDeconv(5, self.stride, joint_depth_kernel)
+        self.joint_up = (
+            JointDeconv(5, self.stride, joint_depth_kernel)
+            if upsampling == "joint"
+            else ChannelDeconv(5, self.stride)
+        )
         self.order_up = ChannelDeconv(order_labels + 1, self.stride) if order_labels else None
         self.subpixel = None
         if subpixel:
@@ -148,7 +159,8 @@ class OOSISHead(nn.Module):
         self.loss_weights = dict(
             zip(("semantic", "boundary", "orientation"), loss_weights, strict=True)
         )
-        self.boundary_loss_name, self.boundary_weight = boundary_loss_name, boundary_weight
+        self.boundary_loss_name = boundary_loss_name
+        self.boundary_options = dict(boundary_options or {})
         self.orientation_norm = orientation_norm
 
     @classmethod
@@ -167,12 +179,18 @@ class OOSISHead(nn.Module):
             "aux_channels": own.AUX_CHANNELS,
             "dropout": own.DROPOUT,
             "norm": own.NORM,
+            "upsampling": own.UPSAMPLING,
             "joint_depth_kernel": own.JOINT_DEPTH_KERNEL,
             "subpixel": own.SUBPIXEL,
             "order_labels": own.ORDER_LABELS if own.DECODER == "classes" else 0,
             "loss_weights": own.LOSS_WEIGHTS,
             "boundary_loss_name": own.BOUNDARY_LOSS,
-            "boundary_weight": own.BOUNDARY_WEIGHT,
+            "boundary_options": {
+                "weight": own.BOUNDARY_WEIGHT,
+                "focus": own.FOCUS,
+                "tversky": (own.TVERSKY_ALPHA, own.TVERSKY_BETA),
+                "combo_alpha": own.COMBO_ALPHA,
+            },
             "orientation_norm": own.ORIENT_NORM,
             "aux_weight": own.AUX_WEIGHT,
             "aux_tasks": own.AUX_TASKS,
@@ -233,7 +251,7 @@ class OOSISHead(nn.Module):
                 boundary,
                 valid,
                 kind=self.boundary_loss_name,
-                weight=self.boundary_weight,
+                **self.boundary_options,
             )
         if logits.orientation is not None:
             terms["orientation"] = orientation_loss(
