@@ -32,20 +32,28 @@ def add_disparity_config(cfg: CfgNode) -> None:
     cfg.TEST.DISPARITY = CfgNode()
     # Whether the evaluators write each disparity map, as 16-bit and as colour PNG.
     cfg.TEST.DISPARITY.SAVE = False
+    # "instaorder": mean and median of a map over an instance as in the published code, which clips
+    # where the paper ignores (occ_order.order.disparity_order).
+    cfg.TEST.DISPARITY.COMPAT = ""
     # Depths beyond this are no ground truth (metres; 80 for KITTI).
     cfg.TEST.DISPARITY.MAX_DEPTH = 80.0
 
 
 def _add_losses(own: CfgNode) -> None:
     own.LOSS = CfgNode()
-    # lambda_1 to lambda_4: {0, 1, 1, 0.1} for ^d and {1, 1, 1, 0.1} for ^{o,d}.
+    # lambda_0 to lambda_3: {0, 1, 1, 0.1} for ^d and {1, 1, 1, 0.1} for ^{o,d}.
     own.LOSS.OCCLUSION = 1.0
     own.LOSS.DEPTH = 1.0
     own.LOSS.DISPARITY = 1.0
     own.LOSS.SMOOTHNESS = 0.1
-    # Inside the depth loss: pairs of distinct and of overlapping depth ranges.
+    # Inside the depth loss. False: all pairs alike (Section 4.1). True, the published code: pairs
+    # of distinct and of overlapping depth ranges are averaged apart and weighed by the next two.
+    own.LOSS.BY_OVERLAP = False
     own.LOSS.DISTINCT = 0.9
     own.LOSS.OVERLAP = 0.1
+    # L_s: "paper" (Section 4.2) or "published", which takes the scale out of the map
+    # (occ_order.losses.disparity.smoothness_loss).
+    own.LOSS.SMOOTHNESS_FORM = "paper"
     # The trained stand-in of Equation 1 (occ_order.losses.disparity.instance_disparity_loss); both
     # numbers are shares of the map's mean disparity.
     own.LOSS.MARGIN = 0.2

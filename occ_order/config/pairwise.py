@@ -33,14 +33,21 @@ def _add_network(cfg: CfgNode) -> None:
     own.NUM_CLASSES = 80
     own.CATEGORY_IDS = []  # the data set's id of every class; empty: 1, 2, 3 ...
     own.EMBEDDING_DIM = 4
-    own.INIT = "default"  # "xavier": the published start, gain 0.02
+    # "xavier": supplement A4.1 (gain 0.02 in the published code). "default": PyTorch's; also where
+    # MODEL.WEIGHTS are those of ImageNet, as Section 4.1 has it.
+    own.INIT = "default"
+    # False: pairs that occlude each other are not trained on (InstaOrder, Table A1). The scores
+    # without them are "occlusion_unidirectional" and "occlusion_per_image_unidirectional".
+    own.BIDIRECTIONAL = True
     own.OCCLUSION_THRESHOLD = 0.5  # i occludes j where the averaged probability is above
     own.TEST_PAIRS = "all"  # or "bordering", "overlapping" (occ_order.order.pairs)
     own.PAIRS_PER_BATCH = 32  # pairs that go through the network at once at test time; memory
     # Whether training asks every pair in both directions, as published, or as it was drawn (half
     # the time for a pair; half of the pairs are drawn turned round).
     own.TRAIN_BOTH_DIRECTIONS = True
-    own.DEPTH_LOSS_WEIGHTS = [0.9, 0.1]  # of distinct and of overlapping pairs (Section 4.1)
+    # Of distinct and of overlapping pairs in the depth loss: those of the published code. []: all
+    # pairs alike, as Section 4.1 says, which knows no weights.
+    own.DEPTH_LOSS_WEIGHTS = [0.9, 0.1]
     # What the published code does and we do not; for its checkpoints.
     own.COMPAT = CfgNode()
     own.COMPAT.DOUBLE_EXPANSION = False  # test crops around boxes that were expanded before

@@ -27,6 +27,12 @@ DEPTHS = tuple(
 )
 """Depth of a pair: i is closer, farther or equal, and whether the depth ranges overlap."""
 
+AGREEMENTS = ("all", "distinct", "overlapping", "occlusion")
+"""Pairs whose numbers of workers are counted: by their depth, and those that occlude."""
+
+INTERSECTING = 10
+"""Section 3.4: two masks intersect "if two masks overlap more than ten pixels"."""
+
 UNKNOWN = -1
 
 GEOMETRY = ("size", "size_ratio", "covered", "shift", "contact")
@@ -79,12 +85,13 @@ def order_statistics(
         * ``occlusion_types``: shares of one_way, both, neither among annotated pairs;
         * ``depth_types``: shares of unequal and equal, each distinct, overlapping or unspecified;
         * ``agreement``: {workers: share of depth pairs with a count}, in all and for "distinct" and
-          "overlapping" pairs;
+          "overlapping" pairs, and the same of "occlusion" (Fig. 4b; the format keeps the count of
+          occluding pairs alone);
         * ``depth_given_occlusion``: {occlusion: {depth: share}} over ordered pairs that have both,
           and ``occlusion_given_depth``: {depth: {occlusion: share}};
-        * ``meeting``: {"modal", "amodal"}: of all pairs, the shares whose masks share a pixel
-          ("overlapping") and whose masks share one or are neighbours ("bordering"), and of the
-          occluding pairs the share that borders ("occluding_bordering");
+        * ``meeting``: {"modal", "amodal"}: of all pairs, the shares whose masks share more than ten
+          pixels ("intersecting", Section 3.4), a pixel ("overlapping"), and a pixel or a border
+          ("bordering"), and of the occluding pairs the share that borders ("occluding_bordering");
         * ``geometry``: the quantiles `QUANTILES` of the measures of `pair_geometry`, and the shares
           of its pairs with "smaller_in_front" and "lower_in_front"; where there are any.
 
@@ -92,7 +99,7 @@ def order_statistics(
         ValueError: a mask is damaged; names image and annotation.
     """
     joint = np.zeros((len(OCCLUSIONS) + 1, len(DEPTHS) + 1), np.int64)  # the last: unknown
-    workers: dict[str, Counter] = {name: Counter() for name in ("all", "distinct", "overlapping")}
+    workers: dict[str, Counter] = {name: Counter() for name in AGREEMENTS}
     sizes: Counter = Counter()
     meeting: dict[str, Counter] = {"modal": Counter(), "amodal": Counter()}
     geometry: list[np.ndarray] = []
@@ -101,7 +108,7 @@ def order_statistics(
         occlusion, depth = pair_types(record)
         other = ~np.eye(len(occlusion), dtype=bool)
         np.add.at(joint, (occlusion[other], depth[other]), 1)
-        _count_workers(record, depth, workers)
+        _count_workers(record, occlusion, depth, workers)
         if look_at_masks:
             _count_meeting(record, occlusion, meeting)
             geometry.append(pair_geometry(record))
@@ -165,7 +172,11 @@ def _geometry_summary(rows: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _count_workers(record, depth: np.ndarray, workers: dict[str, Counter]) -> None:
+def _count_workers(record, occlusion, depth: np.ndarray, workers: dict[str, Counter]) -> None:
+    if "occlusion_count" in record:
+        asked = np.asarray(record["occlusion_count"])
+        known = np.triu((asked > 0) & (occlusion >= 0), 1)
+        workers["occlusion"].update(asked[known].tolist())
     if "count" not in record:
         return
     count = np.asarray(record["count"])
@@ -185,10 +196,11 @@ def _count_meeting(record, occlusion: np.ndarray, meeting: dict[str, Counter]) -
         names = [f"image {record['image_id']!r}: annotation {one['id']!r}" for one in annotations]
         masks = mask_tools.decode_all([one[key] for one in annotations], *size, names=names)
         borders = mask_tools.bordering_pairs(masks)
-        shares = mask_tools.overlap_areas(masks, masks, pairs=upper & borders) > 0
+        shared = mask_tools.overlap_areas(masks, masks, pairs=upper & borders)
         meeting[name].update(
             pairs=int(upper.sum()),
-            overlapping=int((shares & upper).sum()),
+            intersecting=int((upper & (shared > INTERSECTING)).sum()),
+            overlapping=int((upper & (shared > 0)).sum()),
             bordering=int((borders & upper).sum()),
             occluding=int(occluding.sum()),
             occluding_bordering=int((borders & occluding).sum()),
@@ -231,7 +243,8 @@ def _shares(counts: dict[Any, int]) -> dict[str, float | None]:
 
 
 def _meeting_shares(counts: Counter) -> dict[str, float | None]:
-    wholes = {"overlapping": "pairs", "bordering": "pairs", "occluding_bordering": "occluding"}
+    wholes = dict.fromkeys(("intersecting", "overlapping", "bordering"), "pairs")
+    wholes["occluding_bordering"] = "occluding"
     return {
         name: counts[name] / counts[whole] if counts[whole] else None
         for name, whole in wholes.items()
@@ -266,7 +279,7 @@ def format_statistics(statistics: dict[str, Any], *, title: str = "") -> str:
         columns = [c for c in columns if any(row[c] for row in given.values())]
         rows = [[k, *(_percent(row[c]) for c in columns)] for k, row in given.items()]
         lines += _table([name.replace("_", " "), *columns], rows)
-    columns = ("overlapping", "bordering", "occluding_bordering")
+    columns = ("intersecting", "overlapping", "bordering", "occluding_bordering")
     rows = [
         [name, *(_percent(shares[c]) for c in columns)]
         for name, shares in statistics.get("meeting", {}).items()

@@ -43,6 +43,7 @@ class _DisparityEvaluator(OrderEvaluator):
         self.save = cfg.TEST.DISPARITY.SAVE
         self.max_depth = cfg.TEST.DISPARITY.MAX_DEPTH
         self.crop = cfg.INPUT.KB_CROP
+        self.compat = cfg.TEST.DISPARITY.COMPAT or None
 
     def disparity(self, record: dict[str, Any], output: dict[str, Any]) -> np.ndarray:
         """The predicted map, float32 (H, W).
@@ -67,9 +68,9 @@ class DisparityOrderEvaluator(_DisparityEvaluator):
     """WHDR of the order that disparity maps give, and Equation 1 itself (CVPR 2022, Table 3).
 
     Scores: `disparity_mean` and `disparity_median` {"whdr_distinct", "whdr_overlap", "whdr_all"}
-    (percent, mean over images; `occ_order.order.disparity_order`, 5 % trimmed), and `disparity`
-    {"violation"}: percent of the pixels of a pair that contradict its order, mean over all distinct
-    pairs, masks eroded as in training.
+    (percent, mean over images; `occ_order.order.disparity_order`, which ignores 5 % at either end),
+    and `disparity` {"violation"}: Equation 1 in percent, at most 50 where masks are disjoint, mean
+    over all distinct pairs, masks eroded as in training.
     """
 
     def row(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -85,7 +86,9 @@ class DisparityOrderEvaluator(_DisparityEvaluator):
         masks = decode_all(segmentations, record["height"], record["width"])
         truth = [[record[key]] for key in ("depth", "overlap", "count")]
         row = {
-            name: whdr_weights(*truth, [disparity_order(disparity, masks, statistic=name)])
+            name: whdr_weights(
+                *truth, [disparity_order(disparity, masks, statistic=name, compat=self.compat)]
+            )
             for name in STATISTICS
         }
         return {**row, "violation": pair_violations(disparity, masks, *truth[0], *truth[1])}
@@ -114,7 +117,7 @@ def pair_violations(
         overlap: int (N, N), 1 / 0 / -1.
 
     Returns:
-        float64 (P,), shares of pixels, pairs i < j in row-major order.
+        float64 (P,), half the shares of pixels, pairs i < j in row-major order.
     """
     distinct = np.triu((overlap == 0) & ((depth == 0) | (depth == 1)), 1)
     eroded = erode(torch.from_numpy(np.ascontiguousarray(masks)))

@@ -3,8 +3,8 @@
 A disparity map D (larger = nearer) has no ground truth; all that is known is that instance A is
 closer than instance B, or farther. Where the depth ranges of the two are distinct, every pixel of
 the closer one should have a larger disparity than every pixel of the farther one. Equation 1 of the
-paper counts the pixels that do not; `order_violation` is that count. A count has no gradient, so
-`instance_disparity_loss` is what is trained instead.
+paper counts the pixels that do not, over 2 N; `order_violation` is that count. A count has no
+gradient, so `instance_disparity_loss` is what is trained instead.
 
 Shapes: P pairs, B pictures, (H, W) pixels. ``sign`` says which instance of a pair is closer: +1 the
 first, -1 the second, 0 neither (equal, overlapping or unknown; such a pair has no part in a loss).
@@ -15,6 +15,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+SMOOTHNESS_FORMS = ("paper", "published")
 
 CLOSER, FARTHER, DISTINCT = 1, 0, 0  # as in occ_order.order.encoding and the overlap matrices
 
@@ -53,13 +55,12 @@ def erode(masks: Tensor) -> Tensor:
 
 
 def order_violation(disparity: Tensor, first: Tensor, second: Tensor, sign: Tensor) -> Tensor:
-    """Equation 1: share of the pixels of two instances that contradict their depth order.
+    """Equation 1: half the share of the pixels of two instances that contradict their depth order.
 
     With d the sign, A the first and B the second instance, a pixel of A is counted where
     d D_A(i) <= max(d D_B), a pixel of B where min(d D_A) <= d D_B(i): the extreme is taken of d D,
     so that for d = -1 it is the smallest disparity of B and the largest of A that decide. The
-    number is divided by that of the pixels in A or B. (The paper sums both directions of the pair
-    and halves; they are equal, since the disparity does not depend on the masks.)
+    number is divided by 2 N, N the pixels in A or B.
 
     Args:
         disparity: float (P, H, W), larger = nearer.
@@ -68,7 +69,7 @@ def order_violation(disparity: Tensor, first: Tensor, second: Tensor, sign: Tens
         sign: integer (P,).
 
     Returns:
-        float32 (P,) without gradient: 0 = in order, 1 = every pixel contradicts (up to 2 where
+        float32 (P,) without gradient: 0 = in order, 1/2 = every pixel contradicts (up to 1 where
         masks overlap). 0 where the sign is 0 or a mask is empty: there is nothing to contradict.
     """
     with torch.no_grad():
@@ -76,7 +77,7 @@ def order_violation(disparity: Tensor, first: Tensor, second: Tensor, sign: Tens
         highest = signed.masked_fill(~second, -torch.inf).flatten(1).amax(1)[:, None, None]
         lowest = signed.masked_fill(~first, torch.inf).flatten(1).amin(1)[:, None, None]
         wrong = (first & (signed <= highest)).float() + (second & (lowest <= signed)).float()
-        share = wrong.flatten(1).sum(1) / (first | second).flatten(1).sum(1).clamp(min=1)
+        share = wrong.flatten(1).sum(1) / (2 * (first | second).flatten(1).sum(1)).clamp(min=1)
         return torch.where(_usable(first, second, sign), share, torch.zeros_like(share))
 
 
@@ -105,7 +106,7 @@ def instance_disparity_loss(
 
     Top and bottom are means of s weighted by exp(s / t) and exp(-s / t), t the temperature. They
     never lie beyond maximum and minimum, which they reach at t = 0. There they have no gradient,
-    every violation of Equation 1 pays at least the margin, and the loss divided by the margin
+    every violation of Equation 1 pays at least the margin, and the loss divided by twice the margin
     bounds the equation from above; but a few pixels that do not move hold up all others, and a
     network may not learn even four pictures that way. With soft extremes, which have a gradient,
     it does; the loss is then 0 a little before the last pixel is in order.
@@ -150,30 +151,47 @@ def _top(values: Tensor, masks: Tensor, temperature: float) -> Tensor:
     return (weights * values.flatten(1)).sum(1)[:, None, None]
 
 
-def smoothness_loss(disparity: Tensor, image: Tensor) -> Tensor:
-    """Edge-aware smoothness of a disparity map.
+def smoothness_loss(disparity: Tensor, image: Tensor, *, form: str = "paper") -> Tensor:
+    """Edge-aware smoothness of a disparity map, L_s.
 
-    With D* = (D - min D) / mean(D - min D) and I the picture: mean |dx D*| exp(-mean_c |dx I|),
-    plus the same along y. Neither the scale nor the offset of the map matters.
+    "paper" (Section 4.2), I the picture, N its pixels:
+
+        1 / N * sum_i ( |dx D(i)| exp(-||dx I(i)||) + |dy D(i)| exp(-||dy I(i)||) )
+
+    "published", the code: D* = (D - min D) / mean(D - min D) in place of D, so that neither the
+    scale nor the offset of the map matters; the mean of |dx I| over the channels in place of the
+    norm; and a mean over the steps of each axis.
 
     Args:
         disparity: float (B, H, W).
-        image: float (B, C, H, W), normalised as the network sees it.
+        image: float (B, C, H, W), normalised as the network sees it; the paper does not say in
+            which range its picture is.
+        form: one of `SMOOTHNESS_FORMS`.
 
     Returns:
         float32 scalar, the mean over pictures; 0 for a constant map and for no picture.
+
+    Raises:
+        ValueError: unknown form.
     """
+    if form not in SMOOTHNESS_FORMS:
+        raise ValueError(f"smoothness: got {form!r}, expected one of {SMOOTHNESS_FORMS}")
     disparity, image = disparity.float(), image.float()
     if disparity.numel() == 0:
         return disparity.sum() * 0.0
+    if form == "paper":
+        return sum(
+            (steps * torch.exp(-gradient.norm(dim=1))).sum() / disparity.numel()
+            for steps, gradient in _steps(disparity, image)
+        )
     above = disparity - disparity.flatten(1).amin(1)[:, None, None]
     relative = above / (above.flatten(1).mean(1)[:, None, None] + 1e-7)
-    return sum(_weighted_step(relative, image, axis) for axis in (-1, -2))
+    return sum(
+        (steps * torch.exp(-gradient.abs().mean(1))).sum() / max(steps.numel(), 1)
+        for steps, gradient in _steps(relative, image)
+    )
 
 
-def _weighted_step(values: Tensor, image: Tensor, axis: int) -> Tensor:
-    """Mean absolute step of the values along an axis, small weights at steps of the picture."""
-    steps = values.diff(dim=axis).abs()
-    if steps.numel() == 0:
-        return values.sum() * 0.0
-    return (steps * torch.exp(-image.diff(dim=axis).abs().mean(1))).mean()
+def _steps(values: Tensor, image: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Absolute steps of the values (B, h, w), steps of the picture (B, C, h, w), along x and y."""
+    return [(values.diff(dim=axis).abs(), image.diff(dim=axis)) for axis in (-1, -2)]

@@ -6,6 +6,8 @@ never counts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch.nn import functional as F
 
@@ -50,21 +52,26 @@ def depth_loss(
     target: torch.Tensor,
     overlap: torch.Tensor,
     *,
-    weights: tuple[float, float] = (0.9, 0.1),
+    weights: Sequence[float] = (),
     double_softmax: bool = False,
 ) -> torch.Tensor:
-    """Cross-entropy of depth pairs: weighted sum of the means over distinct and overlapping ones.
+    """Cross-entropy of depth pairs, L_do (Section 4.1).
+
+    The paper weighs all pairs alike. The published code takes the means over distinct and over
+    overlapping pairs apart and adds them with the weights 0.9 and 0.1.
 
     Args:
         logits: float (P, 3).
         target: int64 (P,), 0 closer / 1 farther / 2 equal / -1.
         overlap: (P,), 1 depth ranges overlap, 0 distinct, -1 unknown (counted as distinct).
-        weights: of distinct pairs and of overlapping ones.
+        weights: of distinct pairs and of overlapping ones; empty = all pairs alike.
         double_softmax: see `class_loss`.
 
     Returns:
         float ().
     """
+    if not len(weights):
+        return class_loss(logits, target, double_softmax=double_softmax)
     ignored = torch.full_like(target, -1)
     distinct = torch.where(overlap == 1, ignored, target)
     overlapping = torch.where(overlap == 1, target, ignored)

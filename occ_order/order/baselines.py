@@ -131,21 +131,22 @@ def disparity_order(
 ) -> np.ndarray:
     """In front = the larger disparity, the "MiDaS (mean / median)" rows of the paper.
 
-    The disparities inside a mask are clipped to their quantiles ``trim`` and ``1 - trim`` (values
-    beyond are replaced by the quantile), then averaged. Exactly equal numbers mean equal depth (2)
-    and no occlusion.
+    Masks are not perfect, so the paper ignores the top and bottom 5 % of the disparities inside one
+    (its footnote 3): of n values the ``floor(trim n)`` largest and as many of the smallest are left
+    out, and the rest is averaged. Exactly equal numbers mean equal depth (2) and no occlusion.
 
     Args:
         disparity_map: (H, W), larger = nearer, any scale and offset.
         masks: (N, H, W) modal masks, nonzero = inside.
         order: "occlusion" or "depth".
         statistic: "mean" or "median".
-        trim: share of the values clipped at either end, in [0, 0.5).
+        trim: share of the values that are ignored at either end, in [0, 0.5).
         pairs: "all", "bordering" or "overlapping"; by default as the module says.
         gap: most pixels between two masks that border, see
             :func:`occ_order.masks.bordering_pairs`.
         compat: None, or "instaorder" for the published code, which averages the depth
-            ``1 / (disparity + 1e-6)`` instead and takes the lower of two middle values as median.
+            ``1 / (disparity + 1e-6)`` instead, replaces values beyond the quantiles ``trim`` and
+            ``1 - trim`` by these (clipping) and takes the lower of two middle values as median.
 
     Returns:
         int8 (N, N) occlusion or depth matrix.
@@ -166,7 +167,7 @@ def disparity_order(
         raise ValueError(f"trim must be in [0, 0.5), got {trim}")
     if compat == "instaorder":
         depth = 1 / (values + 1e-6)
-        nearness = [-_average(depth[mask], statistic, trim, lower_median=True) for mask in masks]
+        nearness = [-_published_average(depth[mask], statistic, trim) for mask in masks]
     else:
         nearness = [_average(values[mask], statistic, trim) for mask in masks]
     nearness = np.array(nearness, dtype=np.float64)
@@ -180,20 +181,28 @@ def _areas(masks: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def _average(
-    values: np.ndarray, statistic: str, trim: float, *, lower_median: bool = False
-) -> float:
+def _average(values: np.ndarray, statistic: str, trim: float) -> float:
+    """Mean or median without the ``floor(trim n)`` smallest and largest of n values."""
+    if len(values) == 0:
+        return np.nan
+    ignored = int(trim * len(values))
+    kept = np.sort(values)[ignored : len(values) - ignored]
+    if statistic == "median":
+        return float(np.median(kept))
+    # Relative to the smallest, so that constant values give the same mean whatever their number.
+    return float(kept[0] + (kept - kept[0]).mean())
+
+
+def _published_average(values: np.ndarray, statistic: str, trim: float) -> float:
+    """Mean or lower median of the values clipped to two of their quantiles."""
     if len(values) == 0:
         return np.nan
     low, high = np.quantile(values, [trim, 1 - trim])
-    values = np.clip(values, low, high)
-    if statistic == "mean":
-        # Relative to low, so that constant values give the same mean whatever their number.
-        return float(low + (values - low).mean())
-    if lower_median:
-        middle = (len(values) - 1) // 2
-        return float(np.partition(values, middle)[middle])
-    return float(np.median(values))
+    clipped = np.clip(values, low, high)
+    if statistic == "median":
+        middle = (len(clipped) - 1) // 2
+        return float(np.partition(clipped, middle)[middle])
+    return float(low + (clipped - low).mean())
 
 
 def _compare(

@@ -145,7 +145,8 @@ def occlusion_from_instaorder(
 
     Args:
         items: ``{"order": "0<1" | "0<1 & 1<0", "count": int}``; ``count`` is checked where it is
-            present and otherwise not used. Pairs that are absent do not occlude each other.
+            present and read by :func:`occlusion_count_from_instaorder`. Pairs that are absent do
+            not occlude each other.
         num_instances: N, the length of ``instance_ids``.
         name: prefix for errors, for instance ``"x.json, image 7"``.
 
@@ -165,6 +166,31 @@ def occlusion_from_instaorder(
     return occ
 
 
+def occlusion_count_from_instaorder(
+    items: Sequence[Mapping[str, Any]], num_instances: int, *, name: str = ""
+) -> np.ndarray:
+    """How many workers were asked about each occluding pair of an InstaOrder entry.
+
+    Two random workers annotate every pair, and more are asked until two agree (Section 3.1).
+
+    Args:
+        items: as :func:`occlusion_from_instaorder` takes them.
+        num_instances: N.
+        name: prefix for errors.
+
+    Returns:
+        int16 (N, N), symmetric; -1 where no count is given, and for pairs without occlusion, of
+        which the format says nothing.
+
+    Raises:
+        ValueError: as :func:`occlusion_from_instaorder`.
+    """
+    count = empty_depth(num_instances)[2]
+    for item, i, j, _ in _read_items(items, len(count), "occlusion", "<&", name):
+        count[i, j] = count[j, i] = _read_count(item, name)
+    return count
+
+
 def occlusion_to_instaorder(
     occ: np.ndarray, *, count: int | np.ndarray = 2
 ) -> list[dict[str, Any]]:
@@ -172,13 +198,14 @@ def occlusion_to_instaorder(
 
     Args:
         occ: (N, N) without -1 (the format cannot say "not annotated").
-        count: workers asked, for all pairs or int (N, N); 2 is the fewest the format knows.
+        count: workers asked, for all pairs or int (N, N); 2 is the fewest the format knows. Where
+            it is -1 the item has no ``count``.
 
     Returns:
         ``{"order": str, "count": int}`` for each pair i < j with occlusion, row-major.
 
     Raises:
-        ValueError: ``occ`` is not an occlusion matrix or holds -1, or a count is below 1.
+        ValueError: ``occ`` is not an occlusion matrix or holds -1, or a count is 0 or below -1.
     """
     occ = _check_annotated(occ, "InstaOrder")
     counts = np.broadcast_to(np.asarray(count), occ.shape)
@@ -187,9 +214,10 @@ def occlusion_to_instaorder(
         forward, backward = f"{i}<{j}", f"{j}<{i}"
         both = occ[i, j] and occ[j, i]
         order = f"{forward} & {backward}" if both else forward if occ[i, j] else backward
-        if counts[i, j] < 1:
+        if counts[i, j] < 1 and counts[i, j] != UNKNOWN:
             raise ValueError(f"count of pair {i}, {j} must be at least 1, got {counts[i, j]}")
-        items.append({"order": order, "count": int(counts[i, j])})
+        known = {} if counts[i, j] == UNKNOWN else {"count": int(counts[i, j])}
+        items.append({"order": order, **known})
     return items
 
 
@@ -252,6 +280,22 @@ def depth_to_instaorder(
             item["overlap"] = bool(overlap[i, j])
         items.append(item)
     return items
+
+
+def without_bidirectional(occ: np.ndarray) -> np.ndarray:
+    """An occlusion matrix in which pairs that occlude each other are not annotated (-1).
+
+    InstaOrder's supplement A2.1 (Table A1) trains and tests with and without them.
+
+    Args:
+        occ: int (N, N), 1 / 0 / -1.
+
+    Returns:
+        A copy, int8 (N, N).
+    """
+    occ = np.array(occ, dtype=np.int8)
+    occ[(occ == 1) & (occ.T == 1)] = UNKNOWN
+    return occ
 
 
 # --- COCOA ---------------------------------------------------------------------------------

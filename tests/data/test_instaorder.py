@@ -51,6 +51,21 @@ def test_occlusion_is_the_published_direction(records):
     assert (record["annotations"][i]["id"], record["annotations"][j]["id"]) == (11, 12)
 
 
+def test_counts_of_occlusions_come_back(tiny, write, tmp_path):
+    """A conversion must not write 2 for the 3 and 4 workers that were asked."""
+    data = tiny.instaorder()
+    items = [item for entry in data["annotations"] for item in entry.get("occlusion", [])]
+    for number, item in enumerate(items):
+        item["count"] = 3 + number
+    assert len(items) >= 2
+    order, instances = write(data, "o.json"), write(tiny.instances(), "i.json")
+    records = load_instaorder(order, instances, "root")
+    save_instaorder(records, tmp_path / "o2.json", tmp_path / "i2.json", tiny.categories)
+    written = json.loads((tmp_path / "o2.json").read_text())["annotations"]
+    found = [item["count"] for entry in written for item in entry.get("occlusion", [])]
+    assert found == [item["count"] for item in items]
+
+
 def test_round_trip(records, tiny, tmp_path, assert_records):
     order, instances = tmp_path / "ö" / "o 1.json", tmp_path / "ö" / "i 1.json"
     save_instaorder(records, order, instances, tiny.categories, image_root="root")

@@ -25,11 +25,25 @@ def test_published_settings(kind):
     assert own.INPUT_SIZE == [384, 384] and own.ACTIVATION == "relu"
     assert len(own.HEADS) == len(kind) and own.HEADS[0] == "depth"
     weights = loss.OCCLUSION, loss.DEPTH, loss.DISPARITY, loss.SMOOTHNESS
-    assert weights == (1.0, 1.0, 1.0, 0.1) and (loss.DISTINCT, loss.OVERLAP) == (0.9, 0.1)
+    assert weights == (1.0, 1.0, 1.0, 0.1)
     solver = cfg.SOLVER
     assert (solver.BASE_LR, solver.IMS_PER_BATCH, solver.MAX_ITER) == (1e-4, 48, 58000)
     assert cfg.MODEL.PAIRWISE.SAMPLER.NAME == "depth"
     assert cfg.MODEL.PAIRWISE.SAMPLER.PAIRS_PER_IMAGE == 1
+
+
+def test_losses_of_the_paper_and_of_the_published_code():
+    """Section 4.1 trains depth by cross-entropy, without weights, and Section 4.2 writes L_s with D
+    and the norm of the image gradient; the published code differs in both."""
+    for kind in ("d", "od"):
+        cfg = load_cfg(ROOT / f"configs/InstaDepthNet/instadepthnet_{kind}_instaorder.yaml")
+        loss = cfg.MODEL.DISPARITY.LOSS
+        assert not loss.BY_OVERLAP and loss.SMOOTHNESS_FORM == "paper" and not loss.DOUBLE_SOFTMAX
+        assert cfg.TEST.DISPARITY.COMPAT == ""
+    cfg = load_cfg(ROOT / "configs/InstaDepthNet/instadepthnet_od_published.yaml")
+    loss = cfg.MODEL.DISPARITY.LOSS
+    assert loss.BY_OVERLAP and (loss.DISTINCT, loss.OVERLAP) == (0.9, 0.1)
+    assert loss.SMOOTHNESS_FORM == "published" and cfg.TEST.DISPARITY.COMPAT == "instaorder"
 
 
 def test_training_samples_have_pairs_and_test_pictures_need_no_annotation(tiny_cfg, scenes):

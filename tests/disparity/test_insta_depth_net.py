@@ -144,7 +144,7 @@ def test_pairs_in_chunks_are_the_same(tiny_cfg, make_input):
 # --- training
 
 
-def test_losses_are_those_of_the_paper(tiny_cfg, make_input):
+def test_losses_are_those_of_the_published_code(tiny_cfg, make_input):
     """Lambda {1, 1, 1, 0.1}; both directions of a pair summed; Equation 1 in the log."""
     model = build_model(tiny_cfg("MODEL.DISPARITY.LOSS.ERODE", "False")).train()
     batch = [make_input(3, seed=1), make_input(4, seed=2)]
@@ -162,7 +162,7 @@ def test_losses_are_those_of_the_paper(tiny_cfg, make_input):
     assert losses["loss_depth"].item() == pytest.approx(2 * depth.item(), rel=1e-4)
     occlusion = occlusion_loss(logits["occlusion"], pairs.labels["occlusion"])
     assert losses["loss_occlusion"].item() == pytest.approx(2 * occlusion.item(), rel=1e-4)
-    smooth = smoothness_loss(disparity, images).item()
+    smooth = smoothness_loss(disparity, images, form="published").item()
     assert losses["loss_smoothness"].item() == pytest.approx(0.1 * smooth, rel=1e-4)
     sign = ((pairs.depth == 1).long() - (pairs.depth == 0).long()) * (pairs.overlap == 0)
     first, second = pairs.masks[pairs.pairs].unbind(1)
@@ -262,8 +262,8 @@ def test_the_map_learns_order_from_the_disparity_loss_alone(tiny_cfg, make_input
         optimizer.zero_grad()
         sum(found.values()).backward()
         optimizer.step()
-    assert violations[0] > 0.5
-    assert np.mean(violations[-20:]) < 0.2 if weight else np.mean(violations) > 0.5
+    assert violations[0] > 0.25
+    assert np.mean(violations[-20:]) < 0.1 if weight else np.mean(violations) > 0.25
     assert losses[-1] < 0.2 * losses[0]
 
 

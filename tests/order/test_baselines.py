@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -67,7 +68,43 @@ def test_disparity(statistic, compat):
     assert not disparity_order(np.ones((10, 6)), MASKS, order="occlusion", **options).any()
 
 
-def test_disparity_outliers_are_clipped():
+def two_rows(first, second):
+    """Two instances, one a row each, with the given disparities."""
+    masks = np.zeros((2, 2, len(first)), dtype=bool)
+    masks[0, 0] = masks[1, 1] = True
+    return np.array([first, second], float), masks
+
+
+def test_the_top_and_bottom_5_percent_are_ignored():
+    """InstaOrder, footnote 3: "we ignore the top and bottom 5% disparity values". Ignoring is not
+    clipping: a clipped value still counts, as the quantile."""
+    ramp = np.arange(20.0)  # without 0 and 19 the mean is 9.5, whatever these two are
+    first = np.concatenate([[-500.0], ramp[1:19], [9000.0]])
+    values, masks = two_rows(first, np.full(20, 9.5))
+    assert disparity_order(values, masks)[0, 1] == 2
+    values, masks = two_rows(first, np.full(20, 9.5 + 1e-6))
+    assert disparity_order(values, masks)[0, 1] == 0
+    # Clipped to the quantiles of 5 and 95 %, the outliers pull the mean up.
+    published = 1 / (1 / np.linspace(1, 2, 20) - 1e-6)
+    published[0], published[-1] = 0.5, 40.0
+    depth = 1 / (published + 1e-6)
+    clipped = np.clip(depth, *np.quantile(depth, [0.05, 0.95])).mean()
+    for factor, expected in ((0.999, 0), (1.001, 1)):
+        other = 1 / (factor * clipped) - 1e-6
+        values, masks = two_rows(published, np.full(20, other))
+        assert disparity_order(values, masks, compat="instaorder")[0, 1] == expected
+
+
+@pytest.mark.parametrize("size", [1, 2, 19, 20, 21, 39, 40, 100])
+def test_trimmed_mean_is_that_of_scipy(size):
+    rng = np.random.default_rng(size)
+    drawn = rng.normal(size=(2, size))
+    values, masks = two_rows(*drawn)
+    means = [scipy.stats.trim_mean(row, 0.05) for row in drawn]
+    assert disparity_order(values, masks)[0, 1] == (means[0] > means[1])
+
+
+def test_disparity_outliers_are_left_out():
     masks = np.zeros((2, 2, 100), dtype=bool)
     masks[0, 0] = masks[1, 1] = True
     values = np.ones((2, 100))

@@ -89,6 +89,20 @@ def test_written_counts_are_plain_integers():
         encoding.occlusion_to_instaorder([[0, 1], [0, 0]], count=0)
 
 
+def test_counts_of_occlusions_are_read_and_written_back():
+    """InstaOrder, Section 3.1: count is "the number of participants per question"."""
+    items = [
+        {"order": "0<1", "count": 3},
+        {"order": "2<0", "count": 4},
+        {"order": "1<2 & 2<1"},
+    ]
+    counts = encoding.occlusion_count_from_instaorder(items, 4)
+    assert counts.dtype == np.int16
+    assert counts.tolist() == [[-1, 3, 4, -1], [3, -1, -1, -1], [4, -1, -1, -1], [-1, -1, -1, -1]]
+    occ = encoding.occlusion_from_instaorder(items, 4)
+    assert encoding.occlusion_to_instaorder(occ, count=counts) == items
+
+
 def order(text, **more):
     return {"order": text, "count": 2, **more}
 

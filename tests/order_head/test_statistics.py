@@ -99,8 +99,15 @@ def test_conditional_shares_by_hand():
 def test_masks_that_meet_by_hand():
     record = make_record()  # of three pairs a-b borders; of two occluding ones a-b
     assert order_statistics([record])["meeting"] == {
-        "modal": {"overlapping": 0, "bordering": pytest.approx(1 / 3), "occluding_bordering": 0.5},
-        "amodal": {"overlapping": None, "bordering": None, "occluding_bordering": None},
+        "modal": {
+            "intersecting": 0,
+            "overlapping": 0,
+            "bordering": pytest.approx(1 / 3),
+            "occluding_bordering": 0.5,
+        },
+        "amodal": dict.fromkeys(
+            ("intersecting", "overlapping", "bordering", "occluding_bordering")
+        ),
     }
     whole = np.zeros((4, 6), bool)
     whole[:, 1:] = True
@@ -111,11 +118,34 @@ def test_masks_that_meet_by_hand():
     assert "meeting" not in order_statistics([record], look_at_masks=False)
 
 
+@pytest.mark.parametrize(("shared", "intersecting"), [(10, 0), (11, 1)])
+def test_masks_intersect_if_they_share_more_than_ten_pixels(shared, intersecting):
+    """InstaOrder, Section 3.4: "we determine 'intersect' if two masks overlap more than ten
+    pixels"."""
+    first, second = np.zeros((2, 3, 40), bool)
+    first[0, :20] = second[0, 20 - shared :] = True
+    record = {"image_id": 1, "height": 3, "width": 40, "annotations": []}
+    for k, mask in enumerate((first, second)):
+        record["annotations"].append({"id": k, "segmentation": encode(mask)})
+    found = order_statistics([record])["meeting"]["modal"]
+    assert (found["intersecting"], found["overlapping"]) == (intersecting, 1)
+
+
+def test_workers_asked_about_occlusion_are_counted():
+    """InstaOrder, Fig. 4b and Section 3.3: of the pairs, 81 % were accepted by the first two
+    annotators for occlusion."""
+    record = make_record()
+    record["occlusion"] = np.array([[0, 1, 1], [0, 0, 1], [0, 0, 0]])
+    record["occlusion_count"] = np.array([[-1, 2, 4], [2, -1, -1], [4, -1, -1]])
+    assert order_statistics([record])["agreement"]["occlusion"] == {"2": 0.5, "4": 0.5}
+    assert "| occlusion | 50.0 % |" in format_statistics(order_statistics([record]))
+
+
 @pytest.mark.parametrize("records", [[], [make_record(size=0)], [make_record(size=1)]])
 def test_without_pairs_every_share_is_none(records):
     found = order_statistics(records)
     assert found["pairs"] == 0 and set(found["occlusion_types"].values()) == {None}
-    assert found["agreement"] == {"all": {}, "distinct": {}, "overlapping": {}}
+    assert found["agreement"] == {"all": {}, "distinct": {}, "overlapping": {}, "occlusion": {}}
     assert f"| images | {len(records)} |" in format_statistics(found)
     assert draw_statistics(found).shape[2] == 3
 

@@ -27,18 +27,28 @@ def test_double_softmax_has_the_published_floor(classes, floor):
     assert class_loss(logits, right, double_softmax=True).item() == pytest.approx(floor, abs=1e-4)
 
 
-def test_depth_weighs_the_means_of_distinct_and_overlapping_pairs():
+def test_depth_is_the_cross_entropy_of_all_pairs_alike():
+    """Section 4.1: the depth order "is trained with cross-entropy loss"; it knows no weights."""
+    logits = torch.tensor([[1.0, 0, 0], [0, 2.0, 0], [0, 0, 3.0], [0, 0, 0]])
+    target, overlap = torch.tensor([0, 0, 1, -1]), torch.tensor([0, 0, 1, 0])
+    each = -logits.log_softmax(1)
+    expected = (each[0, 0] + each[1, 0] + each[2, 1]) / 3
+    assert depth_loss(logits, target, overlap).item() == pytest.approx(expected.item())
+
+
+def test_the_published_depth_loss_weighs_the_means_of_distinct_and_overlapping_pairs():
     logits = torch.tensor([[1.0, 0, 0], [0, 2.0, 0], [0, 0, 3.0], [0, 0, 0]])
     target, overlap = torch.tensor([0, 0, 1, -1]), torch.tensor([0, 0, 1, 0])
     each = -logits.log_softmax(1)
     expected = 0.9 * (each[0, 0] + each[1, 0]) / 2 + 0.1 * each[2, 1]
-    assert depth_loss(logits, target, overlap).item() == pytest.approx(expected.item())
+    loss = depth_loss(logits, target, overlap, weights=(0.9, 0.1))
+    assert loss.item() == pytest.approx(expected.item())
 
 
 def test_depth_of_an_unknown_kind_counts_as_distinct():
     logits, target = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
-    unknown = depth_loss(logits, target, torch.full((4,), -1))
-    assert unknown.item() == depth_loss(logits, target, torch.zeros(4)).item()
+    unknown = depth_loss(logits, target, torch.full((4,), -1), weights=(0.9, 0.1))
+    assert unknown.item() == depth_loss(logits, target, torch.zeros(4), weights=(0.9, 0.1)).item()
 
 
 def test_erased_pixels_weigh_five_times_as_much():
@@ -57,6 +67,7 @@ def test_erased_pixels_weigh_five_times_as_much():
         lambda x: occlusion_loss(x[:, :2], torch.full((len(x), 2), -1.0)),
         lambda x: class_loss(x, torch.full((len(x),), -1)),
         lambda x: depth_loss(x, torch.full((len(x),), -1), torch.zeros(len(x))),
+        lambda x: depth_loss(x, torch.full((len(x),), -1), torch.zeros(len(x)), weights=(1, 2)),
     ],
 )
 @pytest.mark.parametrize("count", [0, 3])

@@ -41,6 +41,36 @@ def test_a_picture_without_occlusion_is_passed_over(mapper, records):
     assert mapper(NAME="depth")(record)["pairs"].shape == (1, 2)
 
 
+def test_training_without_bidirectional_pairs(mapper, records, cfg):
+    """InstaOrder, Table A1: the upper half is trained and tested without bidirectional pairs."""
+    record = records(1)[0]
+    record["occlusion"] = np.array(
+        [[0, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]], np.int8
+    )
+    before = record["occlusion"].copy()
+    cfg.MODEL.PAIRWISE.BIDIRECTIONAL = False
+    without = mapper(PAIRS_PER_IMAGE=200)
+    found = without(record)
+    pairs = np.sort(found["pairs"], 1)
+    assert not (pairs == [0, 1]).all(1).any() and (pairs == [1, 2]).all(1).any()
+    assert found["instances"].gt_occlusion.tensor[0, 1] == -1
+    assert np.array_equal(record["occlusion"], before)
+    record["occlusion"][1, 2] = 0
+    assert without(record) is None  # there was only the bidirectional pair
+    cfg.MODEL.PAIRWISE.BIDIRECTIONAL = True
+    both = mapper(PAIRS_PER_IMAGE=200)(record)
+    assert (np.sort(both["pairs"], 1) == [0, 1]).all(1).any()
+
+
+def test_tests_keep_bidirectional_pairs(mapper, records, cfg):
+    """The scores without them are taken beside those with them, of one run."""
+    cfg.MODEL.PAIRWISE.BIDIRECTIONAL = False
+    record = records(1)[0]
+    record["occlusion"] = 1 - np.eye(4, dtype=np.int8)
+    found = mapper(is_train=False)(record)
+    assert (found["instances"].gt_occlusion.tensor >= 0).all()
+
+
 def test_nothing_is_sampled_at_test_time(mapper, records):
     found = mapper(is_train=False)(records(1)[0])
     assert "pairs" not in found and len(found["instances"]) == 4

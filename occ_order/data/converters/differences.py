@@ -96,7 +96,10 @@ def _compare_images(
         for key in _TEXTS:
             if a.get(key) != b.get(key) and a.get(key) not in _NOTHING[key]:
                 found.lost[f"'{key}' of an instance"] += 1
-    for key in ("occlusion", "depth", "overlap", "count"):
+    keys = ["occlusion", "depth", "overlap", "count"]
+    if "occlusion_count" in one:  # where it is absent, InstaOrder's files say 2, as documented
+        keys.append("occlusion_count")
+    for key in keys:
         _compare_matrices(key, one, other, known, place[known], found)
     found.lost += Counter()
     found.changed += Counter()
@@ -156,6 +159,7 @@ def _compare_matrices(
         "depth": "depth order of a pair",
         "overlap": "'distinct' or 'overlap' of a pair",
         "count": "number of people asked about a pair",
+        "occlusion_count": "number of people asked about an occlusion",
     }[key]
     n = len(rows)
     unknown = np.full((n, n), UNKNOWN)

@@ -30,6 +30,7 @@ from occ_order.data.datasets.mask_fields import checked_mask, xywh, xyxy
 from occ_order.order import (
     depth_from_instaorder,
     depth_to_instaorder,
+    occlusion_count_from_instaorder,
     occlusion_from_instaorder,
     occlusion_to_instaorder,
 )
@@ -55,9 +56,10 @@ def load_instaorder(
             has an error is then left out).
 
     Returns:
-        Records in the order of `order_json`, with "occlusion" and, where the entry has depth,
-        "depth", "overlap" and "count". An entry needs one of the two lists. "bbox" is COCO's box,
-        category ids are COCO's (1 to 90).
+        Records in the order of `order_json`, with "occlusion", "occlusion_count" (workers asked
+        about each occluding pair) and, where the entry has depth, "depth", "overlap" and "count".
+        An entry needs one of the two lists. "bbox" is COCO's box, category ids are COCO's (1 to
+        90).
 
     Raises:
         ValueError: names file, image id and annotation id or order string of the first error.
@@ -88,6 +90,7 @@ def _read_entry(entry: dict, instances: _Instances) -> dict[str, Any]:
     if "occlusion" in entry:
         items = field(entry, "occlusion", "a list")
         record["occlusion"] = occlusion_from_instaorder(items, len(ids))
+        record["occlusion_count"] = occlusion_count_from_instaorder(items, len(ids))
     if "depth" in entry:
         items = field(entry, "depth", "a list")
         depth, overlap, count = depth_from_instaorder(items, len(ids))
@@ -156,7 +159,8 @@ def save_instaorder(
 
     Args:
         records: image ids and annotation ids must be unique. "occlusion_count", int (N, N), says
-            how many workers were asked about each occluding pair; 2 where it is absent.
+            how many workers were asked about each occluding pair, -1 where nobody knows; 2 where it
+            is absent.
         order_json: file to write, in the layout of `InstaOrder_val2017.json`.
         instances_json: file to write, in the layout of `instances_val2017.json`.
         categories: [{"id": int, "name": str}], all that the records use.

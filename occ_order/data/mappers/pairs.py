@@ -12,6 +12,7 @@ from occ_order.data.mappers import MAPPER_REGISTRY
 from occ_order.data.mappers.instances import InstanceOrderMapper
 from occ_order.data.mappers.reading import order_matrix
 from occ_order.data.pair_samplers import NAMES, draw_jitter, sample_pairs
+from occ_order.order.encoding import without_bidirectional
 
 
 def generator() -> np.random.Generator:
@@ -37,6 +38,7 @@ class PairMapper(InstanceOrderMapper):
         positive_ratio: float = 0.7,
         shift: float = 0.2,
         scale: tuple[float, float] = (0.8, 1.2),
+        bidirectional: bool = True,
         **options,
     ):
         """Keeps the arguments.
@@ -45,6 +47,7 @@ class PairMapper(InstanceOrderMapper):
             is_train: whether pairs are sampled.
             sampler, num_pairs, positive_ratio: see `occ_order.data.pair_samplers`.
             shift, scale: see `occ_order.data.pair_samplers.draw_jitter`.
+            bidirectional: False makes pairs that occlude each other "not annotated" in training.
             options: of `InstanceOrderMapper`.
 
         Raises:
@@ -54,11 +57,11 @@ class PairMapper(InstanceOrderMapper):
         if sampler not in NAMES:
             raise ValueError(f"MODEL.PAIRWISE.SAMPLER.NAME must be one of {NAMES}, got {sampler!r}")
         self.sampler, self.num_pairs, self.positive_ratio = sampler, num_pairs, positive_ratio
-        self.shift, self.scale = shift, tuple(scale)
+        self.shift, self.scale, self.bidirectional = shift, tuple(scale), bidirectional
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool) -> dict[str, Any]:
-        """INPUT.* and MODEL.PAIRWISE.SAMPLER.*."""
+        """INPUT.*, MODEL.PAIRWISE.SAMPLER.* and MODEL.PAIRWISE.BIDIRECTIONAL."""
         own = cfg.MODEL.PAIRWISE.SAMPLER
         return {
             **super().from_config(cfg, is_train),
@@ -67,12 +70,15 @@ class PairMapper(InstanceOrderMapper):
             "positive_ratio": own.POSITIVE_RATIO,
             "shift": own.SHIFT,
             "scale": own.SCALE,
+            "bidirectional": cfg.MODEL.PAIRWISE.BIDIRECTIONAL,
         }
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any] | None:
         """Maps one record; None if there is no pair to train on."""
         if not self.is_train:
             return super().__call__(record)
+        if not self.bidirectional and "occlusion" in record:
+            record = {**record, "occlusion": without_bidirectional(record["occlusion"])}
         rng = generator()
         # Asked before the picture is decoded; cropping may still take every pair away below.
         matrices = [order_matrix(record, key) for key in ("occlusion", "depth")]

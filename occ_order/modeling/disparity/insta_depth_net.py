@@ -97,7 +97,8 @@ class InstaDepthNet(nn.Module):
         input_format: str = "RGB",
         pairs_at_once: int = 32,
         loss_weights: dict[str, float],
-        depth_weights: tuple[float, float] = (0.9, 0.1),
+        depth_weights: Sequence[float] = (),
+        smoothness_form: str = "paper",
         disparity_options: dict[str, float] | None = None,
         all_pairs: bool = False,
         erode_masks: bool = True,
@@ -120,7 +121,7 @@ class InstaDepthNet(nn.Module):
         self.input_format = input_format
         self.pairs_at_once = pairs_at_once
         self.loss_weights = loss_weights
-        self.depth_weights = depth_weights
+        self.depth_weights, self.smoothness_form = depth_weights, smoothness_form
         self.disparity_options = disparity_options or {}
         self.all_pairs = all_pairs
         self.erode_masks = erode_masks
@@ -152,7 +153,8 @@ class InstaDepthNet(nn.Module):
                 name: loss[name.upper()]
                 for name in ("occlusion", "depth", "disparity", "smoothness")
             },
-            "depth_weights": (loss.DISTINCT, loss.OVERLAP),
+            "depth_weights": (loss.DISTINCT, loss.OVERLAP) if loss.BY_OVERLAP else (),
+            "smoothness_form": loss.SMOOTHNESS_FORM,
             "disparity_options": {"margin": loss.MARGIN, "temperature": loss.TEMPERATURE},
             "all_pairs": loss.ALL_PAIRS,
             "erode_masks": loss.ERODE,
@@ -234,7 +236,8 @@ class InstaDepthNet(nn.Module):
             loss = instance_disparity_loss(maps, first, second, sign, **self.disparity_options)
             losses["loss_disparity"] = weights["disparity"] * loss
         if weights["smoothness"]:
-            losses["loss_smoothness"] = weights["smoothness"] * smoothness_loss(disparity, images)
+            loss = smoothness_loss(disparity, images, form=self.smoothness_form)
+            losses["loss_smoothness"] = weights["smoothness"] * loss
         return losses
 
     def head_losses(self, features: dict[str, Tensor], pairs: TrainingPairs) -> dict[str, Tensor]:
