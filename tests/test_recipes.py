@@ -18,10 +18,12 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("detectron2")
 
+import torchvision  # noqa: E402
 from detectron2 import model_zoo  # noqa: E402
 from detectron2.modeling import build_model  # noqa: E402
 
 from occ_order.checkpoint import OrderCheckpointer  # noqa: E402
+from occ_order.checkpoint.convert_resnet import PREFIX, convert_resnet  # noqa: E402
 from occ_order.config import load_cfg  # noqa: E402
 from occ_order.engine import argument_parser  # noqa: E402
 
@@ -181,6 +183,13 @@ def midas_shapes() -> dict[str, torch.Size]:
     return shapes_of(network(load_cfg(ROOT / "configs/InstaDepthNet/midas_instaorder.yaml")))
 
 
+def resnet_shapes() -> dict[str, torch.Size]:
+    """torchvision's ResNet-50 as the start of a network that sees five channels."""
+    with torch.device("meta"):
+        weights = torchvision.models.resnet50(weights=None).state_dict()
+        return {name: value.shape for name, value in convert_resnet(weights, 5).items()}
+
+
 # --- the commands
 
 
@@ -198,7 +207,7 @@ class Recording(OrderCheckpointer):
 def pretrained(model: torch.nn.Module) -> tuple[str, ...]:
     """How the names of those weights begin that a training does not start from scratch."""
     inner = [f"{name}." for name, _ in model.named_modules() if name.endswith("bottom_up")]
-    return (*(inner or ["backbone."]), "disparity_net.")
+    return (*(inner or ["backbone."]), "disparity_net.", PREFIX)
 
 
 def trained_by(file: Path) -> Path:
@@ -216,6 +225,7 @@ def test_a_command_of_a_recipe_starts(name, evaluates, downloads, tmp_path, monk
     monkeypatch.setenv("FVCORE_CACHE", str(downloads))
     monkeypatch.chdir(tmp_path)
     stored(tmp_path, "midas_v21.pth", midas_shapes())
+    stored(tmp_path, "resnet50_pairs.pth", resnet_shapes())
     file = ROOT / "configs" / name
     cfg = load_cfg(file, argument_parser().parse_args([]).opts)
     model = network(cfg)

@@ -1,14 +1,16 @@
 #!/usr/bin/env python
-"""Turn the authors' checkpoints into ones that our configurations load, or ours into small ones.
+"""Turn the authors' checkpoints, or torchvision's ResNets, into ours, or ours into small ones.
 
     python tools/convert_checkpoint.py InstaOrder_InstaOrderNet_o.pth.tar instaorder_net_o.pth \
         --config-file configs/InstaOrder/instaorder_net_o_published.yaml
     python tools/convert_checkpoint.py output/model_final.pth small.pth --half
     python tools/convert_checkpoint.py outlines.pth both.pth --half --join image.pth
 
-Of the authors' it knows InstaOrderNet, OrderNet, PCNet-M, InstaDepthNet and MiDaS v2.1. Files are
-read without running what they hold. With a configuration it also checks that every weight has its
-place there; without one, --three-classes tells InstaOrderNet^d (depth) from OrderNet (relation).
+Of the authors' it knows InstaOrderNet, OrderNet, PCNet-M, InstaDepthNet and MiDaS v2.1. Of
+torchvision's ResNets it widens the first convolution for the masks of a pair, and leaves out the
+last layer: the network's own learns from scratch. Files are read without running what they hold.
+With a configuration it also checks that every weight has its place there; without one,
+--three-classes tells InstaOrderNet^d (depth) from OrderNet (relation).
 
 With --half the input is a checkpoint of a training here, or any other whose names stay: its weights
 are written without the trainer's state, floating-point ones as float16. Models load them into
@@ -21,35 +23,60 @@ import argparse
 import sys
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from occ_order.checkpoint import CheckpointError, as_half, read_checkpoint, write_checkpoint
 from occ_order.checkpoint.convert_midas import convert_midas, is_midas
 from occ_order.checkpoint.convert_pairwise import convert_pairwise
+from occ_order.checkpoint.convert_resnet import PREFIX as RESNET_PREFIX
+from occ_order.checkpoint.convert_resnet import convert_resnet, is_torchvision_resnet
 
 
-def convert(weights: dict[str, Tensor], three_classes: str | None) -> dict[str, Tensor]:
+def convert(
+    weights: dict[str, Tensor], three_classes: str | None, channels: int | None
+) -> dict[str, Tensor]:
     """Weights in our names.
 
+    Args:
+        weights: of the file.
+        three_classes: what three classes mean, if known.
+        channels: what a pairwise network sees, if known.
+
     Raises:
-        ValueError: the names are those of no network that is known.
+        ValueError: the names are those of no network that is known, or what is needed is unknown.
     """
+    if is_torchvision_resnet(weights):
+        if channels is None:
+            raise ValueError("a ResNet of torchvision needs --config-file, a pairwise network's")
+        return convert_resnet(weights, channels)
     if is_midas(weights):
         return convert_midas(weights)
     return convert_pairwise(weights, three_classes=three_classes)
 
 
-def misfits(config_file: Path, weights: dict[str, Tensor]) -> list[str]:
-    """What is missing, too much or of another shape in a network, one sentence each."""
+def network_of(config_file: Path) -> nn.Module:
+    """The network of a configuration, on the CPU."""
     from detectron2.modeling import build_model
 
     import occ_order.modeling  # noqa: F401  (fills Detectron2's registries)
     from occ_order.config import load_cfg
 
-    model = build_model(load_cfg(config_file, ["MODEL.DEVICE", "cpu"]))
+    return build_model(load_cfg(config_file, ["MODEL.DEVICE", "cpu"]))
+
+
+def misfits(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
+    """What is missing, too much or of another shape in a network, one sentence each.
+
+    The start of a network, a ResNet, need not have the weights that come after it.
+    """
     own = model.state_dict()
-    counters = [name for name in own if name.endswith("num_batches_tracked")]
-    wrong = [f"{name} is missing" for name in set(own) - set(weights) - set(counters)]
+    start = all(name.startswith(RESNET_PREFIX) for name in weights)
+    free = [
+        name
+        for name in own
+        if name.endswith("num_batches_tracked") or (start and not name.startswith(RESNET_PREFIX))
+    ]
+    wrong = [f"{name} is missing" for name in set(own) - set(weights) - set(free)]
     wrong += [f"{name} has no place" for name in set(weights) - set(own)]
     wrong += [
         f"{name} is {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}"
@@ -84,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("input", type=Path, help="the authors' file (.pth.tar, .pt), or ours")
+    parser.add_argument("input", type=Path, help="theirs (.pth.tar, .pt, .pth), or ours")
     parser.add_argument("output", type=Path, help="file to write (.pth)")
     parser.add_argument("--config-file", type=Path, help="the network that it is for")
     parser.add_argument("--three-classes", choices=("depth", "relation"))
@@ -96,15 +123,17 @@ def main(arguments: list[str] | None = None) -> int:
     if options.half and options.three_classes:
         parser.error("--three-classes is for the authors' checkpoints, --half for ours")
     try:
+        model = network_of(options.config_file) if options.config_file else None
         weights = read_checkpoint(options.input)["model"]
         if not options.half:
             three = options.three_classes
             if options.config_file and three is None:
                 three = task_of(options.config_file)
-            weights = convert(weights, three)
+            channels = getattr(getattr(model, "inputs", None), "channels", None)
+            weights = convert(weights, three, channels)
         if options.join:
             weights = joined(weights, read_checkpoint(options.join)["model"])
-        wrong = misfits(options.config_file, weights) if options.config_file else []
+        wrong = misfits(model, weights) if model is not None else []
         if wrong:
             more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
             raise ValueError(

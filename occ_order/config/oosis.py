@@ -87,7 +87,7 @@ def _add_inference(own: CfgNode) -> None:
 
 
 def _add_input(cfg: CfgNode) -> None:
-    # OOSISMapper: the recipe of supplement 1 (PSPNet's), in this order.
+    # OOSISMapper: the recipe of PSPNet, which supplement 4 names, in this order.
     cfg.INPUT.OOSIS = CfgNode()
     cfg.INPUT.OOSIS.SIZE = []  # height, width to which pictures are resized first; [] = as they are
     cfg.INPUT.OOSIS.SCALE = [0.5, 2.0]

@@ -1,4 +1,4 @@
-r"""The CRF energy whose labels are the occlusion order (OOSIS Section 4, Eq. 5-8), and its input.
+r"""The CRF energy whose labels are the occlusion order (OOSIS Section 3.2, Eq. 5-8), and its input.
 
 .. math::
 
@@ -6,7 +6,7 @@ r"""The CRF energy whose labels are the occlusion order (OOSIS Section 4, Eq. 5-
          + \mu \sum_{(p,q) \in O} \bigl( c_\infty \max(0, x_q - x_p) - [x_p > x_q] \bigr)
 
 * ``x`` int (H, W): 0 is background; a positive label occludes every neighbouring smaller label.
-* ``u_p(0) = 1 - sigma_p`` and ``u_p(k) = sigma_p`` for k > 0 (Eq. 5-6), with ``sigma`` the
+* ``u_p(0) = 1 - sigma_p`` and ``u_p(k) = sigma_p`` for k > 0 (Eq. 5), with ``sigma`` the
   probability of background.
 * ``N`` holds every unordered pair of 4-neighbours **once**. That the paper's lambda = 20 sums over
   ordered pairs, (p, q) and (q, p), is an inference; so it is ``smoothness=40`` here, the default.
@@ -258,7 +258,7 @@ def occludes_from_heads(
 ) -> np.ndarray:
     """Ordered pairs O from the two heads' probabilities, free of contradictions.
 
-    ``o = b e`` (OOSIS Section 3); a direction counts where ``o > threshold``. Of left and right,
+    ``o = b e`` (OOSIS Eq. 3); a direction counts where ``o > threshold``. Of left and right,
     and of top and bottom, only the larger can count (supplement 1.4). Where a pixel and its
     neighbour both claim to occlude each other, the larger probability wins and a tie drops both:
     together they would only force the two labels to be equal. Pairs that leave the image are

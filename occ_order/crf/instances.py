@@ -1,4 +1,4 @@
-"""From occlusion-order labels to instances (OOSIS Section 4.3, 5.1)."""
+"""From occlusion-order labels to instances (OOSIS Sections 3.2 and 5.4)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def instances(
             prefer, it is dropped.
         boundary_prob: float (H, W), thinned. An instance scores the sum of it over its inner
             border (pixels with a 4-neighbour outside the instance; the image border does not
-            count) minus the sum over its other pixels (Section 5.1, "ad-hoc scores").
+            count) minus the sum over its other pixels (Section 5.4, "ad-hoc scores").
         min_area: components of fewer pixels are dropped, together with their edges. They are not
             merged into a neighbour: a strip between two instances with the same label would join
             them.

@@ -1,4 +1,4 @@
-"""One jump of the CRF as a binary minimum-cut problem (OOSIS Section 4.2, Eq. 9-13).
+"""One jump of the CRF as a binary minimum-cut problem (OOSIS Section 3.3, Eq. 9-13).
 
 A jump raises any set of pixels by one label: ``x' = x + y`` with y in {0, 1}. Written as a table of
 the four values of (y_p, y_q), with ``d = x_p - x_q``:

@@ -1,4 +1,4 @@
-"""Occlusion order by jump moves (OOSIS Section 4.2), and what the project adds to them."""
+"""Occlusion order by jump moves (OOSIS Section 3.2), and what the project adds to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which pairs of an image a network is trained on (Lee & Park, Section 4.1), over plain arrays.
+"""Which pairs of an image a network is trained on, over plain arrays.
 
 A sampled pair is *ordered*: (first, second) as the network sees it. Only annotated pairs (not -1)
 are ever sampled. A sampler returns int64 (P, 2); (0, 2) where the image has nothing to offer.

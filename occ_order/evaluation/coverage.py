@@ -1,4 +1,4 @@
-"""Weighted coverage and average precision of the visible masks (OOSIS Section 5.1, Table 2)."""
+"""Weighted coverage and average precision of the visible masks (OOSIS Section 5.4, Table 2)."""
 
 from __future__ import annotations
 

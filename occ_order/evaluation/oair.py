@@ -1,4 +1,4 @@
-"""OAIR: order accuracy against instance recall, and instances in cycles (OOSIS Section 5.1)."""
+"""OAIR: order accuracy against recall (OOSIS Section 4); instances in cycles (Section 5.5)."""
 
 from __future__ import annotations
 

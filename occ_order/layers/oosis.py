@@ -1,4 +1,4 @@
-"""Layers of the OOSIS network: pyramid pooling, and the two deconvolutions of Section 3.
+"""Layers of the OOSIS network: pyramid pooling, and the two deconvolutions of supplement 1.1.
 
 Sizes: a feature map of stride ``t`` of an image with ``t k + 1`` pixels a side has ``k + 1``; both
 deconvolutions bring it back to exactly ``t k + 1`` (kernel 2t - 1, stride t, padding t - 1).
@@ -75,7 +75,7 @@ class ChannelDeconv(nn.Module):
 
 
 class JointDeconv(nn.Module):
-    """3-D deconvolution over the stack of the orientation and boundary logits (Section 3).
+    """3-D deconvolution over the stack of the orientation and boundary logits (supplement 1.1).
 
     The channels are the depth of the volume, so an output channel sees the input channels within
     ``depth_kernel // 2`` of its own: with 1 all share one 2-D kernel,

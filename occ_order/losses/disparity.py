@@ -1,4 +1,4 @@
-"""Losses on a disparity map that learns from the depth order of instances (CVPR 2022, Section 4).
+"""Losses on a disparity map that learns from the depth order of instances (CVPR 2022, Section 4.2).
 
 A disparity map D (larger = nearer) has no ground truth; all that is known is that instance A is
 closer than instance B, or farther. Where the depth ranges of the two are distinct, every pixel of

@@ -420,7 +420,7 @@ def occlusion_scalars(pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, f
 
     Returns:
         {"occlusion/f1", ...}: percent over the data set, NaN where undefined; "per_image" averages
-        over images as published (Table 3), "unidirectional" leaves bidirectional pairs out (A1).
+        over images as published (Table 2), "unidirectional" leaves bidirectional pairs out (A1).
     """
     gt, pred = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     ways = {
@@ -439,7 +439,7 @@ def occlusion_scalars(pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, f
 
 
 def depth_scalars(pairs: list[tuple[np.ndarray, ...]]) -> dict[str, float]:
-    """WHDR of every cell, over the data set and averaged over images as published (Table 2).
+    """WHDR of every cell, over the data set and averaged over images as published (Table 3).
 
     Args:
         pairs: depth, overlap, count and prediction, (N, N) each, of every image.

@@ -104,7 +104,7 @@ def visibility_levels(
 
 
 def global_layers(amodal: np.ndarray, *, num_levels: int = DEFAULT_LEVELS) -> np.ndarray:
-    """Global layering map G (section 4.3, Fig. 1): is a pixel covered more than l times?
+    """Global layering map G (Section 4.3, Fig. 1): is a pixel covered more than l times?
 
     Args:
         amodal: bool (N, H, W).
@@ -252,7 +252,7 @@ def split_sem_dist(values: np.ndarray) -> ConfidenceAndLevel:
 
 
 def decode_sem_dist(values: np.ndarray, *, threshold: float = 0.5) -> Layering:
-    """Masks and levels of sem-dist maps (Eq. 2-3 with the threshold c of section 3.3).
+    """Masks and levels of sem-dist maps (Eq. 2-3 with the threshold c of Section 3).
 
     Modal: level 0 and C > c. Amodal: C > c.
 
@@ -358,7 +358,7 @@ def regional_order(
 
 
 def object_order(regional: np.ndarray, *, vote: str = "component") -> int:
-    """Order of two objects from their regional order (section 3.3).
+    """Order of two objects from their regional order (Section 3).
 
     Args:
         regional: integer (H, W), R of `regional_order`.

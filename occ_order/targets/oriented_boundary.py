@@ -6,7 +6,7 @@ channel speaks about the *occluder*: ``occludes[d, y, x]`` says that pixel (y, x
 4-neighbour in direction ``d``.
 
 The targets are those of "Occlusion-Ordered Semantic Instance Segmentation" (Baselizadeh, Yu,
-Veksler, Boykov), section 3 and supplement 1.3.
+Veksler, Boykov), Section 3.1 and supplement 1.3.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def boundary_and_orientation(occludes: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def oriented_boundary(
     instance_ids: np.ndarray, occ: np.ndarray, *, over_background: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ground-truth occlusion boundary B and its orientation E (section 3, supplement 1.3).
+    """Ground-truth occlusion boundary B and its orientation E (Section 3.1, supplement 1.3).
 
     The boundary is one pixel wide and lies on the occluder's side only. See
     `occluded_neighbours` for what counts as occluding and `boundary_and_orientation` for E.

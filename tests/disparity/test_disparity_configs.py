@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.parametrize("kind", ["d", "od"])
 def test_published_settings(kind):
-    """Paper, Section 5.3 and supplement A4: 384 x 384, 58,000 iterations of 48 pairs at 1e-4."""
+    """Supplement A4.1 and A4.4: 384 x 384, 58,000 iterations of 48 pairs at 1e-4."""
     cfg = load_cfg(ROOT / f"configs/InstaDepthNet/instadepthnet_{kind}_instaorder.yaml")
     own, loss = cfg.MODEL.DISPARITY, cfg.MODEL.DISPARITY.LOSS
     assert own.INPUT_SIZE == [384, 384] and own.ACTIVATION == "relu"

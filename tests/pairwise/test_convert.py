@@ -13,6 +13,7 @@ from torch import nn
 
 from occ_order.checkpoint import OrderCheckpointer, read_checkpoint
 from occ_order.checkpoint.convert_pairwise import convert_pairwise
+from occ_order.checkpoint.convert_resnet import convert_resnet, is_torchvision_resnet
 from occ_order.config import load_cfg
 from occ_order.modeling.pairwise import PairwiseOrderNet, PCNetM
 from occ_order.modeling.pairwise.networks import PairClassifier, TorchvisionResNet
@@ -233,3 +234,56 @@ def test_a_file_that_would_run_code_is_refused(tmp_path, run):
     status, printed = run(tmp_path / "bad.pth.tar", tmp_path / "out.pth")
     assert status == 1 and "harm" not in printed.splitlines()
     assert "bad.pth.tar" in printed and "could run" in printed
+
+
+# --- ImageNet
+
+
+def test_a_pretrained_resnet_sees_the_picture_as_before():
+    """Section 4.1: InstaOrderNet "uses the pre-trained ResNet-50 backbone"; a pair has two more
+    channels, which must not change what it says of the picture before it has learned."""
+    net = torchvision.models.resnet18(weights=None).eval()
+    weights = convert_resnet(net.state_dict(), 5)
+    backbone = TorchvisionResNet(18, 5).eval()
+    found = {name.removeprefix("classifier.backbone."): value for name, value in weights.items()}
+    missing, unexpected = backbone.load_state_dict(found, strict=False)
+    assert not missing and not unexpected
+    picture = torch.randn(2, 3, 64, 64)
+    pooled = {}
+    net.avgpool.register_forward_hook(lambda *args: pooled.update(out=args[2]))
+    with torch.no_grad():
+        net(picture)
+        for masks in (torch.zeros(2, 2, 64, 64), torch.rand(2, 2, 64, 64)):
+            found = backbone(torch.cat([masks, picture], 1))["res5"].mean((2, 3))
+            torch.testing.assert_close(found, pooled["out"].flatten(1))
+
+
+def test_the_masks_of_a_pretrained_network_can_learn():
+    net = torchvision.models.resnet18(weights=None)
+    weights = convert_resnet(net.state_dict(), 5)["classifier.backbone.conv1.weight"]
+    assert not weights[:, :2].any()
+    backbone = TorchvisionResNet(18, 5)
+    backbone.conv1.weight.data.copy_(weights)
+    backbone(torch.rand(2, 5, 64, 64))["res5"].square().sum().backward()
+    assert backbone.conv1.weight.grad[:, :2].any()
+
+
+def test_only_a_resnet_of_torchvision_is_taken_for_one():
+    weights = torchvision.models.resnet18(weights=None).state_dict()
+    assert is_torchvision_resnet(weights)
+    assert not is_torchvision_resnet(published_resnet(5))
+    with pytest.raises(ValueError, match="2 channels does not see the picture"):
+        convert_resnet(weights, 2)
+
+
+def test_the_tool_widens_a_resnet(tmp_path, run):
+    torch.save(torchvision.models.resnet50(weights=None).state_dict(), tmp_path / "r50.pth")
+    file = "configs/InstaOrder/instaorder_net_o_pretrained.yaml"
+    status, _ = run(tmp_path / "r50.pth", tmp_path / "pairs.pth", "--config-file", ROOT / file)
+    assert status == 0
+    weights = read_checkpoint(tmp_path / "pairs.pth")["model"]
+    assert weights["classifier.backbone.conv1.weight"].shape == (64, 5, 7, 7)
+    assert not any("fc" in name for name in weights)
+    status, said = run(tmp_path / "r50.pth", tmp_path / "other.pth")
+    assert status == 1 and "needs --config-file" in said
+    assert not (tmp_path / "other.pth").exists()

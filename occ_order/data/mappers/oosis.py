@@ -227,7 +227,7 @@ class OOSISMapper:
 
 
 def build_oosis_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
-    """PSPNet's recipe (supplement 1): size, scale, rotation, blur, flip, crop; test: size only."""
+    """PSPNet's recipe (supplement 4): size, scale, rotation, blur, flip, crop; test: size only."""
     own, fill = cfg.INPUT.OOSIS, [float(value) for value in cfg.MODEL.PIXEL_MEAN]
     steps: list[T.Augmentation] = [T.Resize(tuple(own.SIZE))] if own.SIZE else []
     if not is_train:

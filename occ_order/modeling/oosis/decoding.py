@@ -1,7 +1,7 @@
 """From the maps of one picture to occlusion-ordered instances: arrays in, arrays out.
 
-The second stage of OOSIS (Section 4): thin the oriented boundary, solve the CRF, read the instances
-off its labels. Also the paper's two alternatives to it. Nothing here needs the network.
+The second stage of OOSIS (Section 3.2): thin the oriented boundary, solve the CRF, read the
+instances off its labels. Also the paper's two alternatives to it. Nothing here needs the network.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The head of the OOSIS network: from features to class, orientation and boundary logits.
 
-Section 3 of "Occlusion-Ordered Semantic Instance Segmentation" on PSPNet's trunk. Shapes: ``N``
+Section 3.1 of "Occlusion-Ordered Semantic Instance Segmentation" on PSPNet's trunk. Shapes: ``N``
 images, ``K`` classes with background as class 0, ``t`` stride of the logits, ``H = t k + 1``.
 """
 

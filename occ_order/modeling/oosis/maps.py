@@ -52,7 +52,7 @@ def probabilities(logits: Logits) -> Maps:
 
 
 def composed(maps: Maps) -> torch.Tensor:
-    """o = [b e, 1 - b] (5, H, W): left, right, top, bottom, no boundary; sums to 1 (Section 3)."""
+    """o = [b e, 1 - b] (5, H, W): left, right, top, bottom, no boundary; sums to 1 (Eq. 3)."""
     return torch.cat([maps.boundary * maps.orientation, 1 - maps.boundary[None]])
 
 

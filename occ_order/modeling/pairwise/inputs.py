@@ -1,4 +1,4 @@
-"""From an image with given instances to the input of a pairwise network (Section 4.1; M, MC, MIC).
+"""From an image with given instances to the input of a pairwise network (Section 5.1; M, MC, MIC).
 
 The channels are, for an ordered pair (first, second): the mask of the first, the mask of the
 second, whatever else each instance has (category embedding, a map), always first before second,

@@ -1,4 +1,4 @@
-"""The three-convolution block that SLN uses everywhere (section 4, Fig. 3)."""
+"""The three-convolution block that SLN uses everywhere (Sections 4.3 and 4.4)."""
 
 from __future__ import annotations
 

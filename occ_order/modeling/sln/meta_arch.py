@@ -32,7 +32,7 @@ Losses = dict[str, torch.Tensor]
 
 @META_ARCH_REGISTRY.register()
 class SemanticsLayeringNetwork(GeneralizedRCNN):
-    """SLN (Fig. 3), and without its global layering module the amodal Mask R-CNN baselines.
+    """SLN (Fig. 4), and without its global layering module the amodal Mask R-CNN baselines.
 
     In training every image needs `instances` with gt_boxes (around amodal masks), gt_classes and
     gt_levels (`occ_order.structures.level_maps.LevelMaps`), as `LayeringMapper` gives them.
