@@ -52,6 +52,7 @@ def named_configs(text: str) -> list[tuple[str, bool]]:
     folder = folders[0] if folders else ""
     patterns = re.findall(r"configs/(\S*)NAME\.yaml", text)
     found, column = [], None
+    text = re.sub(r'"\[\[.*?\]\]"', "", text)  # values of options, not what a command runs
     for line in re.sub(r"\\\n\s*", " ", text).splitlines():
         cells = line.split("|")
         if "`NAME`" in line and len(cells) > 2:

@@ -43,8 +43,16 @@ def get_cfg() -> CfgNode:
     return cfg
 
 
-def load_cfg(file: str | os.PathLike[str], opts: Sequence[str] = ()) -> CfgNode:
+def load_cfg(
+    file: str | os.PathLike[str], opts: Sequence[str] = (), *, foreign: bool = False
+) -> CfgNode:
     """The defaults, changed by a YAML file and then by `opts` (KEY VALUE KEY VALUE ...).
+
+    Args:
+        file: the YAML file.
+        opts: settings on top.
+        foreign: take settings that nobody here knows as well: those of another project, whose code
+            is installed and reads them.
 
     YAML tags that would run code are refused, and so is a `_BASE_` that is missing, an address, or
     in a circle.
@@ -55,6 +63,10 @@ def load_cfg(file: str | os.PathLike[str], opts: Sequence[str] = ()) -> CfgNode:
     """
     check_config_file(file)
     cfg = get_cfg()
+    if foreign:
+        cfg.set_new_allowed(True)
     cfg.merge_from_file(os.fspath(file), allow_unsafe=False)
     cfg.merge_from_list(list(opts))
+    if foreign:
+        cfg.set_new_allowed(False)
     return cfg

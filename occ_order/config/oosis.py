@@ -107,6 +107,11 @@ def _add_detector_order(cfg: CfgNode) -> None:
     own.META_ARCHITECTURE = "GeneralizedRCNN"  # the detector
     own.CONFIG = ""  # file of the detector's config, from the working directory, or zoo:NAME
     own.WEIGHTS = ""  # its checkpoint; "" = the file's MODEL.WEIGHTS
+    # Detections of another program (META_ARCHITECTURE DetectionsFromFile): COCO results, a panoptic
+    # segmentation, amodalAPI results or order_results.json (occ_order.data.detections).
+    own.RESULTS = ""
+    own.RESULTS_FOLDER = ""  # PNG files of a panoptic segmentation; "" = RESULTS without ".json"
+    own.RESULTS_SCORES = "file"  # or "same": 1 for every instance (Table 2)
     own.MASKS = "instances"  # or "panoptic": the things of `panoptic_seg`
     own.MIN_SCORE = 0.0  # detections below are dropped before they are ordered
     own.ORDER = "OrderBaseline"  # what orders given masks: here by MODEL.ORDER_BASELINE

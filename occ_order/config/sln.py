@@ -37,6 +37,8 @@ def _add_encoder(sln: CfgNode) -> None:
     sln.ENCODER.CHANNELS = 256  # that each stage is reduced to
     sln.ENCODER.STRIDE = 4  # of the result
     sln.ENCODER.NORM = ""
+    # Compute the inside of the ResNet again for its gradient instead of keeping it; memory.
+    sln.ENCODER.RECOMPUTE = False
 
 
 def _add_modules(sln: CfgNode) -> None:

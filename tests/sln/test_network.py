@@ -20,11 +20,14 @@ from occ_order.modeling.sln import (
     overlap_layers,
 )
 from occ_order.modeling.sln.blocks import ConvBlock
+from occ_order.modeling.sln.encoder import RecomputingRPNHead
+from occ_order.modeling.sln.global_layering import mixed
 from occ_order.modeling.sln.roi_heads import LayeredPooler
 from occ_order.structures import PairMatrix
 from occ_order.structures.level_maps import LevelMaps
 from occ_order.targets import global_layers
 
+STAGE_NAMES = ["res2", "res3", "res4", "res5"]
 ROOT = Path(__file__).resolve().parents[2]
 NETWORKS = {
     "sln_mini_scenes": {
@@ -305,6 +308,60 @@ YAMLS.append(ROOT / "configs" / "quick_schedules" / "sln_instant_test.yaml")
 @pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.stem)
 def test_every_configuration_of_sln_has_amodal_boxes(path) -> None:
     assert load_cfg(path).INPUT.BOXES == "amodal"
+
+
+def test_the_encoder_config_is_as_the_paper_describes_it() -> None:
+    """Sections 4.2 to 4.6: ENC from COCO instance segmentation, the refined sem-dist map, blocks
+    of conv-bn-relu-conv-bn-relu-conv that keep the resolution, one module after another."""
+    for name, dilation in (("cocoa", 1), ("d2sa", 1), ("dilated_cocoa", 2)):
+        cfg = load_cfg(ROOT / "configs" / "SLN" / f"sln_R50_encoder_{name}.yaml")
+        sln = cfg.MODEL.SLN
+        assert cfg.MODEL.WEIGHTS.startswith("detectron2://COCO-InstanceSegmentation/mask_rcnn_R_50")
+        assert not sln.UPSAMPLE and not sln.INSTANCE_LAYERING.CONTEXT
+        assert sln.REFINEMENT.OF == "map" and cfg.MODEL.ROI_MASK_HEAD.NUM_CONV == 2
+        assert sln.STAGES == ["glm", "rpn", "ilm", "joint"]
+        assert (cfg.SOLVER.WEIGHT_DECAY, cfg.SOLVER.MOMENTUM) == (0.0005, 0.9)
+        assert cfg.SOLVER.WEIGHT_DECAY_NORM == 0
+        assert dilation == cfg.MODEL.RESNETS.RES5_DILATION
+
+
+@pytest.mark.parametrize("name", ["arcnn_R101_FPN_cocoa", "arcnn_visible_R101_FPN_cocoa",
+                                  "arcnn_R101_FPN_d2sa"])  # fmt: skip
+def test_arcnn_has_a_resnet_101(name) -> None:
+    """Section 5.2: "ARCNN is actually the standard Mask R-CNN with a ResNet-101 backbone"."""
+    cfg = load_cfg(ROOT / "configs" / "SLN" / f"{name}.yaml")
+    assert cfg.MODEL.RESNETS.DEPTH == 101 and cfg.MODEL.WEIGHTS.endswith("MSRA/R-101.pkl")
+    assert cfg.MODEL.ROI_MASK_HEAD.NAME == "AmodalMaskHead"
+
+
+def test_recomputing_gives_the_same_losses_and_gradients() -> None:
+    """Less memory, the same numbers."""
+    found = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        stages = make_mini_resnet(width=4, out_features=STAGE_NAMES, norm="FrozenBN")
+        encoder = ConcatenatedStages(stages, channels=6, stride=4, recompute=recompute).train()
+        head = RecomputingRPNHead(in_channels=24, num_anchors=3).train(recompute)
+        image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+        logits, deltas = head([encoder(image)["enc"]])
+        (logits[0].square().mean() + deltas[0].square().mean()).backward()
+        grads = [p.grad for p in (*encoder.parameters(), *head.parameters()) if p.requires_grad]
+        found.append((logits[0], deltas[0], *grads))
+    assert len(found[0]) == len(found[1]) > 10
+    for one, other in zip(*found, strict=True):
+        assert one is not None and torch.equal(one, other)
+
+
+def test_recomputing_must_not_count_batches_twice() -> None:
+    stages = make_mini_resnet(width=4, out_features=STAGE_NAMES)
+    with pytest.raises(ValueError, match="would count every batch twice"):
+        ConcatenatedStages(stages, channels=6, stride=4, recompute=True)
+
+
+def test_mixing_in_the_layer_maps_is_the_convolution_of_both() -> None:
+    torch.manual_seed(0)
+    mix, x, maps = torch.nn.Conv2d(7, 5, 1), torch.rand(2, 5, 4, 6), torch.rand(2, 2, 4, 6)
+    torch.testing.assert_close(mixed(mix, x, maps), mix(torch.cat([x, maps], 1)))
 
 
 def test_the_network_of_the_paper_builds() -> None:

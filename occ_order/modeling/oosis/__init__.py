@@ -2,6 +2,7 @@
 
 from occ_order.modeling.oosis.decoding import Decoder
 from occ_order.modeling.oosis.deferred import DeferredOutput
+from occ_order.modeling.oosis.detections import DetectionsFromFile
 from occ_order.modeling.oosis.detector_order import AddOrder, detector_with_order
 from occ_order.modeling.oosis.head import Logits, OOSISHead
 from occ_order.modeling.oosis.maps import Maps
@@ -12,6 +13,7 @@ __all__ = [
     "AddOrder",
     "Decoder",
     "DeferredOutput",
+    "DetectionsFromFile",
     "Logits",
     "Maps",
     "OOSISHead",

@@ -110,7 +110,9 @@ def things_of(output: Mapping[str, Any]) -> Instances:
 def detector_with_order(cfg: CfgNode) -> nn.Module:
     """MODEL.DETECTOR_ORDER: a detector whose results carry an order. Trains like the detector."""
     own = cfg.MODEL.DETECTOR_ORDER
-    detector, detector_cfg = _part(cfg, own.META_ARCHITECTURE, own.CONFIG, own.WEIGHTS)
+    detector, detector_cfg = _part(
+        cfg, own.META_ARCHITECTURE, own.CONFIG, own.WEIGHTS, foreign=True
+    )
     order, order_cfg = _part(cfg, own.ORDER, own.ORDER_CONFIG, own.ORDER_WEIGHTS)
     hook = AddOrder(
         order.to(torch.device(cfg.MODEL.DEVICE)),
@@ -122,15 +124,20 @@ def detector_with_order(cfg: CfgNode) -> nn.Module:
     return detector
 
 
-def _part(cfg: CfgNode, architecture: str, source: str, weights: str) -> tuple[nn.Module, CfgNode]:
-    """A model from this very config by its architecture, from a file, or from the model zoo."""
+def _part(
+    cfg: CfgNode, architecture: str, source: str, weights: str, *, foreign: bool = False
+) -> tuple[nn.Module, CfgNode]:
+    """A model from this very config by its architecture, from a file, or from the model zoo.
+
+    A detector's file may have settings of its own project (`foreign`), which its code reads.
+    """
     if source.startswith(ZOO):
         from occ_order import model_zoo  # imports every network, this one as well
 
         name = source.removeprefix(ZOO)
         return model_zoo.get(name, device=cfg.MODEL.DEVICE), model_zoo.get_cfg(name)
     if source:
-        device, cfg = cfg.MODEL.DEVICE, load_cfg(_found(source))
+        device, cfg = cfg.MODEL.DEVICE, load_cfg(_found(source), foreign=foreign)
         cfg.MODEL.DEVICE = device
         architecture, weights = cfg.MODEL.META_ARCHITECTURE, weights or cfg.MODEL.WEIGHTS
     model = META_ARCH_REGISTRY.get(architecture)(cfg)

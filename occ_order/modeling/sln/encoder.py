@@ -1,15 +1,19 @@
-"""ENC: the stages of a ResNet, reduced, resized to one size and concatenated (section 4.2)."""
+"""ENC: the stages of a ResNet, reduced, resized to one size and concatenated (Section 4.2)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from detectron2.modeling import BACKBONE_REGISTRY, RPN_HEAD_REGISTRY, Backbone
+from detectron2.modeling.proposal_generator.rpn import StandardRPNHead
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 
 def concatenate_levels(maps: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
@@ -20,7 +24,7 @@ def concatenate_levels(maps: Sequence[torch.Tensor], size: tuple[int, int]) -> t
         size: height and width of the result.
 
     Returns:
-        float (B, sum of C_i, height, width).
+        float (B, sum of C_i, height, width); a single map of that size as it is, not a copy.
     """
     resized = [
         x
@@ -28,7 +32,7 @@ def concatenate_levels(maps: Sequence[torch.Tensor], size: tuple[int, int]) -> t
         else F.interpolate(x, size=size, mode="bilinear", align_corners=False)
         for x in maps
     ]
-    return torch.cat(resized, dim=1)
+    return resized[0] if len(resized) == 1 else torch.cat(resized, dim=1)
 
 
 class ConcatenatedStages(Backbone):
@@ -42,13 +46,28 @@ class ConcatenatedStages(Backbone):
         channels: channels that each stage is reduced to, by a 1x1 convolution.
         stride: stride of the result; one of the stages must have it.
         norm: Detectron2's name of a normalisation, after the 1x1 convolutions.
+        recompute: do not keep what is inside of `bottom_up` in training, but compute it again when
+            gradients need it: less memory, more time, the same numbers.
 
     Raises:
-        ValueError: no stage has the stride.
+        ValueError: no stage has the stride; `recompute` with a normalisation that counts batches,
+            which would count each twice.
     """
 
-    def __init__(self, bottom_up: Backbone, *, channels: int, stride: int, norm: str = ""):
+    def __init__(
+        self,
+        bottom_up: Backbone,
+        *,
+        channels: int,
+        stride: int,
+        norm: str = "",
+        recompute: bool = False,
+    ):
         super().__init__()
+        counting = [name for name, m in bottom_up.named_modules() if isinstance(m, _BatchNorm)]
+        if recompute and counting:
+            raise ValueError(f"recompute: {counting[0]} would count every batch twice")
+        self.recompute = recompute
         shapes = bottom_up.output_shape()
         strides = {name: shape.stride for name, shape in shapes.items()}
         if stride not in strides.values():
@@ -76,7 +95,7 @@ class ConcatenatedStages(Backbone):
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         """Image (B, 3, H, W) -> {"enc": (B, stages * channels, H / stride, W / stride)}."""
-        stages = self.bottom_up(image)
+        stages = recomputed(self.bottom_up, image, active=self.recompute and self.training)
         size = stages[self.finest].shape[-2:]
         reduced = [self.reduce[name](stages[name]) for name in self.reduce]
         return {"enc": concatenate_levels(reduced, size)}
@@ -91,4 +110,30 @@ def build_concatenated_stages_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> 
     """Builds `ConcatenatedStages` from MODEL.SLN.ENCODER."""
     own = cfg.MODEL.SLN.ENCODER
     bottom_up = BACKBONE_REGISTRY.get(own.BOTTOM_UP)(cfg, input_shape)
-    return ConcatenatedStages(bottom_up, channels=own.CHANNELS, stride=own.STRIDE, norm=own.NORM)
+    return ConcatenatedStages(
+        bottom_up,
+        channels=own.CHANNELS,
+        stride=own.STRIDE,
+        norm=own.NORM,
+        recompute=own.RECOMPUTE,
+    )
+
+
+@RPN_HEAD_REGISTRY.register()
+class RecomputingRPNHead(StandardRPNHead):
+    """Detectron2's RPN head, with the same weights, that does not keep its hidden map.
+
+    On features of stride 4 with 1,024 channels the map of a picture of 800 x 1088 pixels takes
+    223 MB, and its gradient as much.
+    """
+
+    def forward(self, features: list[torch.Tensor]) -> tuple[list, list]:
+        """As of `StandardRPNHead`."""
+        return recomputed(super().forward, features, active=self.training)
+
+
+def recomputed(function: Callable, *args: Any, active: bool) -> Any:
+    """The result of a function; what it keeps for its gradient is computed again when needed."""
+    if not active or not torch.is_grad_enabled():
+        return function(*args)
+    return checkpoint(function, *args, use_reentrant=False)

@@ -81,6 +81,21 @@ def identity_mix(channels: int, num_levels: int) -> nn.Conv2d:
     return mix
 
 
+def mixed(mix: nn.Conv2d, features: torch.Tensor, layer_maps: torch.Tensor) -> torch.Tensor:
+    """`identity_mix` of features and maps of one size, without a copy of both behind one another.
+
+    Args:
+        mix: of `identity_mix`.
+        features: float (B, C, H, W).
+        layer_maps: float (B, K, H, W).
+
+    Returns:
+        float (B, C, H, W).
+    """
+    own, added = mix.weight.split([features.shape[1], layer_maps.shape[1]], dim=1)
+    return F.conv2d(features, own, mix.bias) + F.conv2d(layer_maps, added)
+
+
 class LayerFusion(nn.Module):
     """Features with M_G worked in, for the region proposal network; one convolution for all levels.
 
@@ -96,7 +111,7 @@ class LayerFusion(nn.Module):
     def forward(self, features: Features, layer_maps: torch.Tensor) -> dict[str, torch.Tensor]:
         """Features of any sizes -> features of the same names, shapes and sizes."""
         return {
-            name: self.mix(concatenate_levels([x, layer_maps.to(x.dtype)], x.shape[-2:]))
+            name: mixed(self.mix, x, concatenate_levels([layer_maps.to(x.dtype)], x.shape[-2:]))
             for name, x in features.items()
         }
 

@@ -102,7 +102,7 @@ def level_targets(
 
 @ROI_MASK_HEAD_REGISTRY.register()
 class InstanceLayeringHead(LayerHead):
-    """ILM and refinement (sections 4.4 and 4.5).
+    """ILM and refinement (Section 4.4).
 
     The instance layering module is a softmax over {not the object, level 0..K-1}. The refinement
     block reads the region's features and the sem-dist map that follows from it (its expected

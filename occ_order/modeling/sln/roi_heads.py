@@ -19,7 +19,7 @@ from detectron2.modeling.roi_heads import (
 from detectron2.structures import Boxes
 from torch import nn
 
-from occ_order.modeling.sln.global_layering import LAYER_MAPS, identity_mix
+from occ_order.modeling.sln.global_layering import LAYER_MAPS, identity_mix, mixed
 
 
 class LayeredPooler(nn.Module):
@@ -31,16 +31,17 @@ class LayeredPooler(nn.Module):
         mix: applied to the result, to bring it back to the channels of the features; optional.
     """
 
-    def __init__(self, features: ROIPooler, layer_maps: ROIPooler, mix: nn.Module | None = None):
+    def __init__(self, features: ROIPooler, layer_maps: ROIPooler, mix: nn.Conv2d | None = None):
         super().__init__()
         self.features, self.layer_maps, self.mix = features, layer_maps, mix
 
     def forward(self, x: Sequence[torch.Tensor], boxes: list[Boxes]) -> torch.Tensor:
         """Maps, one `Boxes` for each image -> float (R, C + K, P, P); (R, C, P, P) with `mix`."""
         features = self.features(list(x[:-1]), boxes)
-        layers = self.layer_maps([x[-1]], boxes)
-        both = torch.cat([features, layers.to(features.dtype)], dim=1)
-        return both if self.mix is None else self.mix(both)
+        layers = self.layer_maps([x[-1]], boxes).to(features.dtype)
+        if self.mix is None:
+            return torch.cat([features, layers], dim=1)
+        return mixed(self.mix, features, layers)
 
 
 @ROI_HEADS_REGISTRY.register()
