@@ -88,6 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
                 results_of(record, data.categories),
                 load_picture(record["file_name"]),
                 kinds=options.panels,
+                palette=options.boundary_colors,
             )
             title = Path(record["file_name"]).name
             stem = Path(options.output) / safe_stem(number, title)

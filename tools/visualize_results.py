@@ -72,6 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
                 truth=found.truth,
                 class_names=found.class_names,
                 kinds=options.panels,
+                palette=options.boundary_colors,
             )
             written += len(
                 save_panels(stem, parts, title=found.path.name, separate=options.separate)

@@ -20,7 +20,7 @@ from occ_order.visualization.canvas import (
     text_width,
     write,
 )
-from occ_order.visualization.colors import DIRECTION_COLORS, blend_directions
+from occ_order.visualization.colors import blend_directions, direction_colors
 
 
 def draw_oriented_boundary(
@@ -30,6 +30,7 @@ def draw_oriented_boundary(
     scale: int = 1,
     thickness: float = 3.0,
     legend: bool = False,
+    palette: str = "default",
 ) -> np.ndarray:
     """Oriented boundary in four colours, over a faded copy of the photograph or on white.
 
@@ -43,12 +44,14 @@ def draw_oriented_boundary(
         scale: whole factor of enlargement.
         thickness: width of the lines in pixels of the enlarged picture.
         legend: put `boundary_legend` to the right.
+        palette: "default", or "oosis" for the colours of that paper's figures.
 
     Returns:
         picture (H * scale, W * scale, 3), wider with the legend.
 
     Raises:
-        ValueError: wrong shape, NaN or negative weights, or an image of another size.
+        ValueError: wrong shape, NaN or negative weights, an image of another size, or an unknown
+            palette.
     """
     weights = _check_weights(occludes)
     height, width = weights.shape[1:]
@@ -61,9 +64,10 @@ def draw_oriented_boundary(
                 f"the boundary is {(height, width)} but the picture is {image.shape[:2]} (H, W)"
             )
         ground = fade(enlarge(image, scale), 0.8)
-    picture = _paint_lines(ground, weights, scale, thickness)
+    picture = _paint_lines(ground, weights, scale, thickness, palette)
     if legend:
-        picture = join([picture, boundary_legend(min(picture.shape[0], 190))])
+        height = min(picture.shape[0], 190)
+        picture = join([picture, boundary_legend(height, palette=palette)])
     return picture
 
 
@@ -77,13 +81,13 @@ def _check_weights(occludes: np.ndarray) -> np.ndarray:
 
 
 def _paint_lines(
-    ground: np.ndarray, weights: np.ndarray, scale: int, thickness: float
+    ground: np.ndarray, weights: np.ndarray, scale: int, thickness: float, palette: str
 ) -> np.ndarray:
     """Colours every pixel within thickness / 2 of a line with the colour of its nearest pixel."""
     active = weights.sum(0) > 0
     if not active.any():
         return ground
-    colors = enlarge(blend_directions(weights), scale, smooth=False)
+    colors = enlarge(blend_directions(weights, palette=palette), scale, smooth=False)
     lines = enlarge(active.astype(np.uint8), scale, smooth=False)
     distance, nearest = cv2.distanceTransformWithLabels(
         1 - lines, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
@@ -98,11 +102,12 @@ def _paint_lines(
     return np.rint(mixed).astype(np.uint8)
 
 
-def boundary_legend(height: int = 190) -> np.ndarray:
+def boundary_legend(height: int = 190, *, palette: str = "default") -> np.ndarray:
     """Legend of the four colours: a square whose sides are drawn as the boundary would be.
 
     Args:
         height: height in pixels; the width follows.
+        palette: as of `draw_oriented_boundary`.
 
     Returns:
         picture (height, about height, 3).
@@ -119,7 +124,8 @@ def boundary_legend(height: int = 190) -> np.ndarray:
         "top": ((cx - half, cy - half), (cx + half, cy - half)),
         "bottom": ((cx - half, cy + half), (cx + half, cy + half)),
     }
-    for name, color in zip(DIRECTIONS, DIRECTION_COLORS.tolist(), strict=True):
+    colors = direction_colors(palette).tolist()
+    for name, color in zip(DIRECTIONS, colors, strict=True):
         cv2.line(picture, *corners[name], color, line, cv2.LINE_AA)
     away = half + line + size * 0.4
     anchors = {
@@ -128,7 +134,7 @@ def boundary_legend(height: int = 190) -> np.ndarray:
         "top": ((cx, cy - away - size * 0.4), "mm"),
         "bottom": ((cx, cy + away + size * 0.5), "mm"),
     }
-    for name, color in zip(DIRECTIONS, DIRECTION_COLORS.tolist(), strict=True):
+    for name, color in zip(DIRECTIONS, colors, strict=True):
         point, anchor = anchors[name]
         write(picture, name, point, size=size, color=color, bold=True, anchor=anchor)
     for row, text in enumerate(("object", "in front")):

@@ -19,7 +19,15 @@ DIRECTION_COLORS = np.array(
 )
 """uint8 (4, 3): left blue, right orange, top green, bottom purple (rows follow DIRECTIONS)."""
 
-assert len(DIRECTION_COLORS) == len(DIRECTIONS)
+OOSIS_DIRECTION_COLORS = np.array(
+    [(0, 255, 255), (255, 0, 255), (255, 255, 0), (0, 0, 0)], dtype=np.uint8
+)
+"""uint8 (4, 3): left cyan, right magenta, top yellow, bottom black, as in Fig. 4 of OOSIS."""
+
+DIRECTION_PALETTES = {"default": DIRECTION_COLORS, "oosis": OOSIS_DIRECTION_COLORS}
+"""Colours of the four directions by name."""
+
+assert all(len(colors) == len(DIRECTIONS) for colors in DIRECTION_PALETTES.values())
 
 EDGE_STYLES = {
     "correct": {"color": "#0062c8", "linestyle": "-", "text": "right"},
@@ -79,18 +87,34 @@ def depth_colors(levels: int) -> np.ndarray:
     return np.rint(colormaps["plasma"](positions)[:, :3] * 255).astype(np.uint8)
 
 
-def blend_directions(weights: np.ndarray) -> np.ndarray:
+def direction_colors(palette: str = "default") -> np.ndarray:
+    """uint8 (4, 3), colours of left, right, top and bottom.
+
+    Raises:
+        ValueError: unknown palette.
+    """
+    if palette not in DIRECTION_PALETTES:
+        raise ValueError(f"palette must be one of {sorted(DIRECTION_PALETTES)}, got {palette!r}")
+    return DIRECTION_PALETTES[palette]
+
+
+def blend_directions(weights: np.ndarray, *, palette: str = "default") -> np.ndarray:
     """Mean of the direction colours, weighted.
 
     Args:
         weights: (4, ...) >= 0, how active each direction is; only proportions matter.
+        palette: a key of `DIRECTION_PALETTES`.
 
     Returns:
         uint8 (..., 3); white where no direction is active.
+
+    Raises:
+        ValueError: unknown palette.
     """
+    colors = direction_colors(palette)
     weights = np.asarray(weights, np.float64)
     total = weights.sum(0)
-    mixed = np.moveaxis(weights, 0, -1) @ DIRECTION_COLORS.astype(np.float64)
+    mixed = np.moveaxis(weights, 0, -1) @ colors.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         mixed = np.where(total[..., None] > 0, mixed / total[..., None], 255.0)
     return np.rint(mixed).astype(np.uint8)

@@ -26,6 +26,7 @@ from occ_order.visualization.colors import CYCLE_COLOR, EDGE_STYLES, instance_co
 from occ_order.visualization.layout import Layout, layered_layout, order_edges
 
 _ARROW = "#39424e"
+_LINES = {False: "-", True: (0, (4, 2))}  # distinct and overlapping depth ranges
 
 
 def thumbnails(image: np.ndarray, masks: np.ndarray, *, size: int = 96) -> list[np.ndarray]:
@@ -70,12 +71,15 @@ def draw_order_graph(
     colors: np.ndarray | None = None,
     sharpness: float = 1.5,
     compact: bool = False,
+    overlap: np.ndarray | None = None,
+    equal: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Occlusion graph in rows: what nothing occludes on top, every arrow from front to back.
+    """Occlusion or depth graph in rows: what is in front on top, every arrow from front to back.
 
     Instances on a common cycle share a row, stand on an orange ground and are joined by thick
     orange arrows. Instances without any relation stand below, apart, as "none known" if a pair of
-    theirs is not annotated.
+    theirs is not annotated. Of a depth graph, as InstaOrder draws it (its Fig. 1d), pairs with
+    overlapping depth ranges have dashed arrows; pairs of equal depth are joined by a double line.
 
     Args:
         occ: (N, N); ``occ[i, j] == 1`` iff i occludes j; 0 and -1 draw nothing.
@@ -85,15 +89,24 @@ def draw_order_graph(
         colors: uint8 (N, 3), colours of the rims; default `instance_colors`.
         sharpness: pixels per drawing pixel; text is about 11 drawing pixels high.
         compact: closer together, without the scale from front to behind; for small panels.
+        overlap: (N, N), 1 where the depth ranges of a pair overlap; None = nowhere.
+        equal: (N, N), True where a pair has equal depth, symmetric; None = nowhere.
 
     Returns:
         picture; its size follows from the graph (roughly 90 x 110 drawing pixels per node).
 
     Raises:
-        ValueError: `occ` not square, or another number of names, labels, pictures or colours.
+        ValueError: `occ` not square, `overlap` or `equal` of another size, or another number of
+            names, labels, pictures or colours.
     """
     layout = layered_layout(occ)
     count = len(layout.positions)
+    nothing = np.zeros((count, count), bool)
+    dashed = nothing if overlap is None else np.asarray(overlap) == 1
+    level = nothing if equal is None else np.triu(np.asarray(equal, bool), 1)
+    for what, matrix in (("overlap", dashed), ("equal", level)):
+        if matrix.shape != (count, count):
+            raise ValueError(f"{what} must have shape {(count, count)}, got {matrix.shape}")
     labels = [str(k + 1) for k in range(count)] if labels is None else list(labels)
     colors = instance_colors(count) if colors is None else np.asarray(colors, np.uint8)
     for what, given in {"names": names, "labels": labels, "pictures": pictures}.items():
@@ -112,7 +125,11 @@ def draw_order_graph(
         axes.text(*axes.transLimits.inverted().transform((0.5, 0.5)), "no instances", ha="center")
     _draw_groups(axes, layout, places, radius)
     for edge in order_edges(occ):
-        _draw_layered_edge(axes, edge, layout, places, np.asarray(pitch), radius)
+        _draw_layered_edge(
+            axes, edge, layout, places, np.asarray(pitch), radius, _LINES[dashed[edge]]
+        )
+    for i, j in np.argwhere(level):
+        _draw_double_line(axes, places[i], places[j], radius, _LINES[dashed[i, j]])
     for k in range(count):
         picture = None if pictures is None else pictures[k]
         _draw_node(axes, places[k], radius, tuple(colors[k]), labels[k], picture, badge)
@@ -193,6 +210,7 @@ def _draw_layered_edge(
     places: np.ndarray,
     pitch: np.ndarray,
     radius: float,
+    line: str | tuple,
 ) -> None:
     """One arrow: curved inside a cycle, else a smooth line through its way points."""
     i, j = edge
@@ -201,7 +219,10 @@ def _draw_layered_edge(
         # An arc over other members must rise above their discs: its height is rad * distance / 2.
         rad = 0.32 if distance < 1.5 * pitch[0] else 2 * (radius + 9) / distance
         bend = f"arc3,rad={rad:.3f}"
-        axes.add_artist(_arrow(places[i], places[j], CYCLE_COLOR, 2.4, shrink=radius, bend=bend))
+        arrow = _arrow(
+            places[i], places[j], CYCLE_COLOR, 2.4, shrink=radius, bend=bend, linestyle=line
+        )
+        axes.add_artist(arrow)
         return
     shift = places[0] - layout.positions[0] * pitch
     points = np.vstack([places[i], layout.routes[edge] * pitch + shift, places[j]])
@@ -215,9 +236,23 @@ def _draw_layered_edge(
     path = _smooth_path(points)
     axes.add_artist(
         FancyArrowPatch(
-            path=path, arrowstyle="-|>,head_length=6,head_width=3.4", color=_ARROW, lw=1.3, zorder=1
+            path=path, arrowstyle="-|>,head_length=6,head_width=3.4", color=_ARROW, lw=1.3,
+            linestyle=line, zorder=1,
         )
-    )
+    )  # fmt: skip
+
+
+def _draw_double_line(
+    axes: Axes, start: np.ndarray, end: np.ndarray, radius: float, line: str | tuple
+) -> None:
+    """Two lines beside each other from disc to disc, slightly bent, without a head."""
+    for color, width, style in ((_ARROW, 4.2, line), ("white", 1.8, "-")):
+        patch = _arrow(
+            start, end, color, width, shrink=radius, bend="arc3,rad=0.18", linestyle=style
+        )
+        patch.set_arrowstyle("-")
+        patch.set_zorder(1)
+        axes.add_artist(patch)
 
 
 def _smooth_path(points: np.ndarray) -> Path:

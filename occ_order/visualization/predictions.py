@@ -11,7 +11,7 @@ import numpy as np
 from occ_order import masks as mask_codec
 from occ_order.export.layers import front_to_back
 from occ_order.order import io
-from occ_order.order.encoding import CLOSER
+from occ_order.order.encoding import CLOSER, EQUAL
 from occ_order.visualization.canvas import (
     check_picture,
     display_scale,
@@ -52,7 +52,7 @@ def prediction_pictures(
             f"for {size}"
         )
     modal = _masks_of(result, "segmentation")
-    occlusion, depth, _ = io.matrices(result)
+    occlusion, depth, overlap = io.matrices(result)
     scale = display_scale(*size)
     graph = {"pictures": thumbnails(picture, modal), "names": class_names}
     made = {"overlay": draw_instances(picture, modal, scale=scale)}
@@ -60,7 +60,9 @@ def prediction_pictures(
         made["occlusion"] = draw_graph_on_image(picture, modal, occlusion, scale=scale)
         made["occlusion_graph"] = draw_order_graph(occlusion, **graph)
     if depth is not None:
-        made["depth_graph"] = draw_order_graph(direct_arrows(depth == CLOSER), **graph)
+        made["depth_graph"] = draw_order_graph(
+            direct_arrows(depth == CLOSER), overlap=overlap, equal=depth == EQUAL, **graph
+        )
     if occlusion is not None or depth is not None:
         nearness = -front_to_back(occlusion, depth)[1]
         made["relative_depth"] = draw_relative_depth(modal, nearness, scale=scale, size=size)

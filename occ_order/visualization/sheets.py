@@ -27,6 +27,7 @@ from occ_order.visualization.canvas import (
     text_width,
     write,
 )
+from occ_order.visualization.colors import DIRECTION_PALETTES
 from occ_order.visualization.graphs import draw_graph_on_image, draw_order_graph, thumbnails
 from occ_order.visualization.maps import draw_instances, draw_relative_depth
 from occ_order.visualization.verdicts import edge_verdicts
@@ -45,6 +46,7 @@ def panels(
     truth: Mapping[str, Any] | None = None,
     class_names: Mapping[int, str] | None = None,
     kinds: tuple[str, ...] = KINDS,
+    palette: str = "default",
 ) -> dict[str, tuple[str, np.ndarray]]:
     """Pictures of one image of ``order_results.json``, or of a data set's record in that form.
 
@@ -54,6 +56,7 @@ def panels(
         truth: annotation in the same form, for the comparison.
         class_names: names by category id.
         kinds: panels wanted, of `KINDS`; those for which the image has no data are left out.
+        palette: colours of the boundary, see `draw_oriented_boundary`.
 
     Returns:
         kind -> (heading, picture).
@@ -61,7 +64,7 @@ def panels(
     Raises:
         ValueError: names the image; its picture has another size.
     """
-    drawn = _Drawing(image, picture, class_names)
+    drawn = _Drawing(image, picture, class_names, palette)
     makers = {
         "picture": lambda: ("picture", drawn.large()),
         "instances": drawn.instances,
@@ -84,7 +87,9 @@ class _Drawing:
         image: Mapping[str, Any],
         picture: np.ndarray,
         class_names: Mapping[int, str] | None,
+        palette: str,
     ) -> None:
+        self.palette = palette
         self.picture = check_picture(picture)
         size = image["height"], image["width"]
         if self.picture.shape[:2] != size:
@@ -119,7 +124,9 @@ class _Drawing:
             return None
         ids = masks.paint(self.modal, occlusion=self.occlusion)
         _, orientation = oriented_boundary(ids, self.occlusion)
-        drawn = draw_oriented_boundary(orientation, self.picture, scale=self.scale, legend=True)
+        drawn = draw_oriented_boundary(
+            orientation, self.picture, scale=self.scale, legend=True, palette=self.palette
+        )
         return "oriented boundary: colour = side of what is behind", drawn
 
     def graph(self) -> tuple[str, np.ndarray] | None:
@@ -237,7 +244,7 @@ def save_panels(
 
 
 def add_panel_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of a command that draws panels: ``panels``, a tuple, and ``separate``."""
+    """Adds the options of a command that draws panels: which, in which colours, in which files."""
 
     def chosen(text: str) -> tuple[str, ...]:
         words = tuple(text.split(","))
@@ -251,5 +258,11 @@ def add_panel_options(parser: argparse.ArgumentParser) -> None:
         default=KINDS,
         metavar="A,B,...",
         help=f"which panels, of {','.join(KINDS)} (all that there are data for)",
+    )
+    parser.add_argument(
+        "--boundary-colors",
+        choices=sorted(DIRECTION_PALETTES),
+        default="default",
+        help="colours of the oriented boundary; oosis: those of the paper's figures",
     )
     parser.add_argument("--separate", action="store_true", help="a file for each panel")

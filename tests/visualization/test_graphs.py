@@ -208,3 +208,47 @@ def test_an_empty_image_stays_empty():
         np.zeros((0, 4, 3), np.uint8), np.zeros((1, 0, 4), bool), matrix(1)
     )
     assert empty.shape == (0, 4, 3)
+
+
+# --- depth graphs
+
+
+def patches_of(monkeypatch, *args, **options):
+    """Line style, arrow style and colour of every edge that a graph draws."""
+    seen = []
+    real = graphs.FancyArrowPatch
+
+    def spy(*places, **given):
+        patch = real(*places, **given)
+        seen.append(patch)
+        return patch
+
+    monkeypatch.setattr(graphs, "FancyArrowPatch", spy)
+    picture = graphs.draw_order_graph(*args, **options, compact=True)
+    return seen, picture
+
+
+def test_overlapping_depth_is_dashed_and_equal_depth_a_double_line(monkeypatch):
+    """InstaOrder, Fig. 1d and Section 1: a case of overlapping depth is "displayed as a dashed
+    line"; equal depth points both ways."""
+    overlap = np.zeros((3, 3), int)
+    overlap[0, 1] = overlap[1, 0] = 1
+    equal = np.zeros((3, 3), bool)
+    equal[1, 2] = equal[2, 1] = True
+    closer = matrix(3, (0, 1), (0, 2))
+    drawn, picture = patches_of(monkeypatch, closer, overlap=overlap, equal=equal)
+    arrows, doubles = drawn[:2], drawn[2:]
+    assert [patch.get_linestyle() != "-" for patch in arrows] == [True, False]
+    assert len(doubles) == 2  # the dark line and the white one inside it
+    assert doubles[0].get_linewidth() > doubles[1].get_linewidth()
+    assert type(doubles[0].get_arrowstyle()).__name__ == "Curve"
+    plain, without = patches_of(monkeypatch, closer)
+    assert len(plain) == 2 and all(patch.get_linestyle() == "-" for patch in plain)
+    assert picture.shape == without.shape and (picture != without).any()
+
+
+def test_overlap_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"overlap must have shape \(2, 2\), got \(3, 3\)"):
+        graphs.draw_order_graph(matrix(2, (0, 1)), overlap=np.zeros((3, 3)))
+    with pytest.raises(ValueError, match=r"equal must have shape"):
+        graphs.draw_order_graph(matrix(2, (0, 1)), equal=np.zeros((3, 3)))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from occ_order.targets import oriented_boundary
+from occ_order.targets.oriented_boundary import DIRECTIONS
 from occ_order.visualization import boundaries, colors, maps
 from occ_order.visualization.canvas import PAPER
 
@@ -54,6 +55,18 @@ def test_boundary_over_a_photograph_fades_it_and_doubles_in_size():
     assert picture.shape == (14, 14, 3)
     far = picture[0, 0].astype(int)
     assert far.min() > 180 and np.ptp(far) == 0
+
+
+def test_colours_of_the_oosis_paper():
+    """OOSIS, Fig. 4: left cyan, top yellow, right magenta, bottom black."""
+    colours = {"left": (0, 255, 255), "top": (255, 255, 0), "right": (255, 0, 255)}
+    for name, colour in {**colours, "bottom": (0, 0, 0)}.items():
+        occludes = np.zeros((4, 5, 5), bool)
+        occludes[list(DIRECTIONS).index(name), 2, 2] = True
+        picture = boundaries.draw_oriented_boundary(occludes, palette="oosis", thickness=1)
+        assert picture[2, 2].tolist() == list(colour)
+    with pytest.raises(ValueError, match="palette must be one of"):
+        boundaries.draw_oriented_boundary(occludes, palette="other")
 
 
 def test_boundary_legend_stands_beside_and_shows_all_four_colours():

@@ -1,0 +1,124 @@
+"""Results of several methods in one picture."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from occ_order.masks import encode
+
+ROOT = Path(__file__).resolve().parents[2]
+CURVE = {"recall": [0.1, 0.5], "accuracy": [0.9, 0.7]}
+LOWER = {"recall": [0.1, 0.5], "accuracy": [0.5, 0.3]}
+
+
+@pytest.fixture(scope="module")
+def figures():
+    spec = importlib.util.spec_from_file_location("figures", ROOT / "tools" / "figures.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def oair(path, curve, decycled=None):
+    kinds = ("by_iou", "by_confidence", "fine")
+    data = {"curves": dict.fromkeys(kinds, curve), "decycled": []}
+    if decycled:
+        data["decycled"] = [dict.fromkeys(kinds, decycled)]
+    path.write_text(json.dumps(data))
+    return path
+
+
+def test_curves_of_several_runs_share_a_plot_with_a_legend(figures, tmp_path, monkeypatch):
+    """OOSIS, Fig. 9: one line for each method."""
+    seen = {}
+    real = figures.draw_accuracy_recall
+    monkeypatch.setattr(
+        figures, "draw_accuracy_recall", lambda c, **o: seen.update(c) or real(c, **o)
+    )
+    one = oair(tmp_path / "a.json", CURVE)
+    two = oair(tmp_path / "b.json", LOWER, CURVE)
+    runs = ["--run", f"ours={one}", "--run", f"M-RCNN + OrderNet={two}"]
+    out = tmp_path / "plot.png"
+    assert figures.main(["curves", *runs, "--output", str(out)]) == 0
+    assert list(seen) == ["ours", "M-RCNN + OrderNet"] and cv2.imread(str(out)) is not None
+    seen.clear()
+    assert figures.main(["curves", *runs, "--decycled", "--output", str(out)]) == 0
+    assert list(seen) == ["ours", "M-RCNN + OrderNet", "M-RCNN + OrderNet, decycled"]
+    styles = [curve["style"] for curve in seen.values()]
+    assert styles == [(0, 0), (1, 0), (1, 1)]
+
+
+def test_another_file_than_a_curve_is_refused(figures, tmp_path, capsys):
+    (tmp_path / "a.json").write_text("[]")
+    arguments = ["curves", "--run", f"a={tmp_path / 'a.json'}", "--output", str(tmp_path / "o.png")]
+    assert figures.main(arguments) == 2
+    assert "a.json: expected an oair.json" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        figures.main(["curves", "--run", "nothing", "--output", "o.png"])
+
+
+@pytest.fixture
+def photograph(tmp_path):
+    cv2.imwrite(str(tmp_path / "photo.png"), np.full((40, 60, 3), 90, np.uint8))
+    return tmp_path / "photo.png"
+
+
+def results(path, occlusion, size=(40, 60)):
+    masks = np.zeros((2, *size), bool)
+    masks[0, 2:20, 2:20], masks[1, 20:38, 2:20] = True, True
+    instances = [
+        {"id": k + 1, "category_id": 1, "score": 1.0, "segmentation": encode(mask)}
+        for k, mask in enumerate(masks)
+    ]
+    image = {"image_id": 7, "height": size[0], "width": size[1], "instances": instances}
+    image["occlusion"] = occlusion
+    path.write_text(json.dumps({"format": "occ_order/1", "images": [image]}))
+    return path
+
+
+def test_methods_stand_beside_the_photograph(figures, tmp_path, photograph, monkeypatch):
+    """OOSIS, Fig. 8: relative depth maps of the methods; InstaOrder, Fig. 6c: disparity maps."""
+    seen = {}
+    monkeypatch.setattr(
+        figures, "sheet", lambda parts, **o: seen.update(parts) or np.zeros((4, 4, 3), np.uint8)
+    )
+    first = results(tmp_path / "a.json", [[0, 1, 0.9]])
+    second = results(tmp_path / "b.json", [[1, 0, 0.9]])
+    disparity = tmp_path / "midas.png"
+    cv2.imwrite(str(disparity), np.full((40, 60), 7, np.uint8))
+    arguments = ["pictures", "--image", str(photograph), "--image-id", "7"]
+    arguments += ["--result", f"MiDaS={disparity}", "--result", f"ours={first}"]
+    arguments += ["--result", f"truth={second}", "--output", str(tmp_path / "o.png")]
+    assert figures.main(arguments) == 0
+    names = [name for name, _ in seen.values()]
+    assert names == ["photograph", "MiDaS", "ours", "truth"]
+    _, _, ours, truth = (picture for _, picture in seen.values())
+    assert ours.shape == truth.shape == (40, 60, 3)
+    assert np.array_equal(ours[10, 10], truth[30, 10]) and (ours[10, 10] != truth[10, 10]).any()
+
+
+@pytest.mark.parametrize(
+    ("image_id", "size", "message"),
+    [("8", (40, 60), "has no image '8'"), ("7", (20, 60), "is 20 x 60, the photograph 40 x 60")],
+)
+def test_results_of_another_picture_are_refused(
+    figures, tmp_path, photograph, capsys, image_id, size, message
+):
+    masks = np.zeros((1, *size), bool)
+    masks[0, :4, :4] = True
+    instance = {"id": 1, "category_id": 1, "score": 1.0, "segmentation": encode(masks[0])}
+    image = {"image_id": 7, "height": size[0], "width": size[1], "instances": [instance]}
+    image["occlusion"] = []
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"format": "occ_order/1", "images": [image]}))
+    arguments = ["pictures", "--image", str(photograph), "--image-id", image_id]
+    arguments += ["--result", f"ours={path}", "--output", str(tmp_path / "o.png")]
+    assert figures.main(arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "o.png").exists()
