@@ -23,6 +23,7 @@ from occ_order.checkpoint.files import (
     write_checkpoint,
 )
 from occ_order.checkpoint.pretrained import is_pretrained, read_pretrained
+from occ_order.config.files import check_address
 from occ_order.data.datasets.files import atomic_writer
 
 LAST = "last_checkpoint"
@@ -186,10 +187,10 @@ class OrderCheckpointer(DetectionCheckpointer):
         return rest
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Load a checkpoint; as Detectron2's, also from a URL; or weights of ImageNet by a name.
+        """Load a checkpoint; also from a URL (http, https, detectron2), or by a name of ImageNet.
 
         Raises:
-            CheckpointError: damaged, refused, or it does not fit the model.
+            CheckpointError: damaged, refused, or it does not fit the model; another kind of URL.
             FileNotFoundError: no such file.
             ImportError: a package that holds the weights is missing.
         """
@@ -198,7 +199,12 @@ class OrderCheckpointer(DetectionCheckpointer):
             self.logger.info("Loading weights of ImageNet for the backbone: %s", path)
             self._load_model({"model": read_pretrained(path, self.model)})
             return {}
-        if path and "://" not in path and not os.path.isfile(path.split("?")[0]):
+        if "://" in path:
+            try:
+                check_address(path, "checkpoint")
+            except ValueError as error:
+                raise CheckpointError(str(error)) from None
+        elif path and not os.path.isfile(path.split("?")[0]):
             raise FileNotFoundError(f"checkpoint not found: {path}")
         self._path = path
         try:

@@ -10,7 +10,7 @@ from detectron2.config import get_cfg as detectron2_defaults
 
 from occ_order.config.common import add_common_config
 from occ_order.config.disparity import add_disparity_config
-from occ_order.config.files import check_config_file
+from occ_order.config.files import check_config_file, check_settings, check_sources
 from occ_order.config.mask_order import add_mask_order_config
 from occ_order.config.oosis import add_oosis_config
 from occ_order.config.order_head import add_order_head_config
@@ -18,7 +18,7 @@ from occ_order.config.pairwise import add_pairwise_config
 from occ_order.config.segmenter import add_segmenter_config
 from occ_order.config.sln import add_sln_config
 
-__all__ = ["add_occ_order_config", "get_cfg", "load_cfg"]
+__all__ = ["add_occ_order_config", "check_settings", "get_cfg", "load_cfg"]
 
 
 def add_occ_order_config(cfg: CfgNode) -> None:
@@ -55,10 +55,11 @@ def load_cfg(
             is installed and reads them.
 
     YAML tags that would run code are refused, and so is a `_BASE_` that is missing, an address, or
-    in a circle.
+    in a circle. Precomputed proposals, which are pickles, are refused wherever they are named; an
+    address other than Detectron2's own (`detectron2://`) is taken from `opts` alone.
 
     Raises:
-        ValueError: the file is refused.
+        ValueError: the file or a setting is refused.
         KeyError: the file or `opts` name a setting that does not exist.
     """
     check_config_file(file)
@@ -69,4 +70,9 @@ def load_cfg(
     cfg.merge_from_list(list(opts))
     if foreign:
         cfg.set_new_allowed(False)
+    try:
+        check_settings(cfg)
+        check_sources(cfg, opts)
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(file)}: {error}") from None
     return cfg

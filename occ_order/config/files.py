@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import yaml
 
 BASE = "_BASE_"
 """Key of a config file that names the file (or files) it starts from."""
+
+PICKLED = (
+    "MODEL.LOAD_PROPOSALS",
+    "DATASETS.PROPOSAL_FILES_TRAIN",
+    "DATASETS.PROPOSAL_FILES_TEST",
+)
+"""Settings of Detectron2 by which its data loader downloads and unpickles files."""
+
+ZOO = "detectron2://"
+"""Address of Detectron2's own model zoo, which config files may name."""
+
+SCHEMES = (ZOO, "https://", "http://")
+"""How an address of weights may begin."""
 
 
 def check_config_file(path: str | os.PathLike[str]) -> list[str]:
@@ -66,3 +80,84 @@ def _bases(data: dict[str, Any], path: str) -> list[str]:
             raise ValueError(f"{path}: {BASE} must be a file on this machine, got {base!r}")
     folder = os.path.dirname(path)
     return [os.path.join(folder, os.path.expanduser(base)) for base in bases]
+
+
+def check_settings(cfg: Mapping[str, Any]) -> None:
+    """Refuse settings that would run code or write anywhere, wherever they come from.
+
+    Precomputed proposals are pickles, which can run any command when they are loaded. An address
+    with ".." in it would be downloaded to a file outside the folder of downloads.
+
+    Args:
+        cfg: a whole configuration.
+
+    Raises:
+        ValueError: names the setting and its value.
+    """
+    settings = dict(_leaves(cfg))
+    for key in PICKLED:
+        if settings.get(key):
+            raise ValueError(
+                f"{key} is {settings[key]!r}: precomputed proposals are pickles, which can run any "
+                "command when they are loaded, so they are not supported"
+            )
+    for key, value in settings.items():
+        for text in _addresses(value):
+            check_address(text, key)
+
+
+def check_address(text: str, name: str) -> None:
+    """Refuse an address that is not one of weights to download.
+
+    Args:
+        text: with "://" in it.
+        name: of the setting, for the message.
+
+    Raises:
+        ValueError: another scheme than http, https and detectron2, or a ".." in the path.
+    """
+    if not text.startswith(SCHEMES):
+        raise ValueError(f"{name}: an address must begin with one of {SCHEMES}, got {text!r}")
+    if ".." in unquote(text).replace("\\", "/").split("/"):
+        raise ValueError(f"{name}: an address must not have '..' in its path, got {text!r}")
+
+
+def check_sources(cfg: Mapping[str, Any], opts: Sequence[Any]) -> None:
+    """Refuse an address that a config file, and not the command line, names.
+
+    So reading somebody's config reaches no other machine than that of Detectron2's model zoo.
+
+    Args:
+        cfg: a whole configuration, `opts` merged.
+        opts: KEY VALUE KEY VALUE ... of the command line.
+
+    Raises:
+        ValueError: names the setting and the address.
+    """
+    given = [str(value) for value in opts]
+    for key, value in _leaves(cfg):
+        for text in _addresses(value):
+            if not text.startswith(ZOO) and not any(text in option for option in given):
+                raise ValueError(
+                    f"{key}: a config file may name files and {ZOO} addresses, got {text!r}; "
+                    f"if you trust the address, give it on the command line: {key} {text}"
+                )
+
+
+def _leaves(node: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting by its full name, in the order of the file."""
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def _addresses(value: Any) -> Iterator[str]:
+    """The texts in a setting, which may be nested lists, that are addresses."""
+    if isinstance(value, str):
+        if "://" in value:
+            yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _addresses(item)

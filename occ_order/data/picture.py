@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import struct
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
-"""What Pillow raises for files that are damaged, or far larger than any picture."""
+from occ_order.data.datasets.image_files import opened
 
 
 def load_picture(path: str | os.PathLike) -> np.ndarray:
@@ -19,7 +17,7 @@ def load_picture(path: str | os.PathLike) -> np.ndarray:
     repeated; what is transparent shows its colour, without the transparency.
 
     Args:
-        path: a file that Pillow reads.
+        path: a file in one of `image_files.FORMATS`.
 
     Returns:
         uint8 (H, W, 3) RGB, H and W at least 1.
@@ -28,13 +26,11 @@ def load_picture(path: str | os.PathLike) -> np.ndarray:
         ValueError: names the file: missing, no picture, or damaged.
     """
     try:
-        with Image.open(path) as file:
-            file.load()
+        with opened(path) as file:
             picture = ImageOps.exif_transpose(file)
+            picture.load()
     except FileNotFoundError:
         raise ValueError(f"{os.fspath(path)}: no such picture") from None
-    except DAMAGE as error:
-        raise ValueError(f"{os.fspath(path)}: not a readable picture: {error}") from None
     if picture.mode.startswith("I"):
         grey = np.clip(np.asarray(picture).astype(np.int64) // 256, 0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)

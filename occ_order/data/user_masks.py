@@ -26,7 +26,7 @@ from PIL import Image
 
 from occ_order import masks
 from occ_order.data.datasets.checks import DataError, finite, show
-from occ_order.data.picture import DAMAGE
+from occ_order.data.datasets.image_files import opened
 from occ_order.data.safe_paths import resolve_inside
 
 MOST_LABELS = 1000
@@ -122,12 +122,10 @@ def masks_file(path: str | os.PathLike, picture: str | os.PathLike) -> Path:
 def _open(path: Path, size: tuple[int, int]) -> Image.Image:
     """A picture of masks: readable, lossless, of the right size."""
     try:
-        with Image.open(path) as picture:
+        with opened(path) as picture:
             picture.load()
-    except FileNotFoundError:
-        raise
-    except DAMAGE as error:
-        raise DataError(f"{path}: not a readable picture of masks ({error})") from None
+    except ValueError as error:
+        raise DataError(str(error)) from None
     if picture.format in _LOSSY:
         raise DataError(f"{path}: {picture.format} blurs the edges of masks; save them as PNG")
     if picture.size != size[::-1]:

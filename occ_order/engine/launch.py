@@ -18,6 +18,8 @@ from occ_order.engine.output import check_output_folder
 from occ_order.engine.quick_scenes import make_quick_scenes
 from occ_order.engine.trainer import Trainer
 
+WANDB = "LOGGING.WANDB_PROJECT"
+
 
 def argument_parser() -> argparse.ArgumentParser:
     """Detectron2's arguments, and the one that lets checkpoints run code."""
@@ -37,10 +39,16 @@ def setup(args: argparse.Namespace) -> CfgNode:
         args: of `argument_parser`, or of Detectron2's `default_argument_parser`.
 
     Raises:
-        ValueError: the config file is refused (`occ_order.config.load_cfg`).
+        ValueError: the config file is refused (`occ_order.config.load_cfg`), or it and not the
+            command line asks for data to be sent to Weights & Biases.
         OSError: the output folder cannot be written.
     """
     cfg = load_cfg(args.config_file, args.opts)
+    if cfg.LOGGING.WANDB_PROJECT and WANDB not in args.opts:
+        raise ValueError(
+            f"{args.config_file}: {WANDB} is {cfg.LOGGING.WANDB_PROJECT!r}: a config file sends "
+            f"nothing to other machines; ask for it on the command line: {WANDB} NAME"
+        )
     cfg.freeze()
     check_output_folder(cfg.OUTPUT_DIR)
     default_setup(cfg, args)

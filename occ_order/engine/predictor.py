@@ -14,7 +14,7 @@ from torch import nn
 
 from occ_order import masks as mask_codec
 from occ_order import model_zoo
-from occ_order.config import load_cfg
+from occ_order.config import check_settings, load_cfg
 from occ_order.data.mappers import build_mapper
 from occ_order.data.mappers.reading import read_picture
 from occ_order.modeling.disparity import InstaDepthNet
@@ -44,7 +44,11 @@ class OrderPredictor:
         Args:
             model: in evaluation mode.
             cfg: how pictures are prepared for it.
+
+        Raises:
+            ValueError: a setting would run code (`occ_order.config.check_settings`).
         """
+        check_settings(cfg)
         self.model = model.eval()
         cfg = cfg.clone()
         cfg.defrost()

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader
+from detectron2.data import build_detection_test_loader, get_detection_dataset_dicts
 from detectron2.engine import DefaultTrainer, HookBase, create_ddp_model, hooks
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.projects.deeplab import build_lr_scheduler
@@ -25,6 +25,7 @@ from torch import nn
 import occ_order.data.builtin
 import occ_order.modeling  # noqa: F401  (both imports fill Detectron2's registries)
 from occ_order.checkpoint import OrderCheckpointer, kept_random_state
+from occ_order.config import check_settings
 from occ_order.data.mappers import build_mapper
 from occ_order.engine.finite import FiniteAMPTrainer, FiniteTrainer
 from occ_order.engine.hooks import TrainingTime
@@ -84,9 +85,13 @@ class Trainer(DefaultTrainer):
         cfg: all settings.
         allow_unsafe_pickle: checkpoints are trusted, objects in them are made. Not a setting,
             because a config file is somebody else's, too.
+
+    Raises:
+        ValueError: a setting would run code (`occ_order.config.check_settings`).
     """
 
     def __init__(self, cfg: CfgNode, *, allow_unsafe_pickle: bool = False):
+        check_settings(cfg)
         super(DefaultTrainer, self).__init__()  # its own __init__ makes its own checkpointer
         logger = logging.getLogger("detectron2")
         if not logger.isEnabledFor(logging.INFO):
@@ -130,13 +135,18 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> TrainLoader:
         """Batches of DATASETS.TRAIN through the mapper."""
+        check_settings(cfg)
         return build_train_loader(cfg, build_mapper(cfg, is_train=True))
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
-        """Pictures of one data set through the mapper."""
-        mapper = build_mapper(cfg, is_train=False)
-        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+        """Pictures of one data set through the mapper; never Detectron2's pickled proposals."""
+        check_settings(cfg)
+        return build_detection_test_loader(
+            dataset=get_detection_dataset_dicts(dataset_name, filter_empty=False),
+            mapper=build_mapper(cfg, is_train=False),
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+        )
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:

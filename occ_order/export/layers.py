@@ -35,6 +35,7 @@ from PIL import Image
 
 from occ_order import masks as mask_functions
 from occ_order.data.datasets.files import atomic_writer, read_json, write_json
+from occ_order.data.datasets.image_files import opened
 from occ_order.data.safe_paths import resolve_inside
 from occ_order.order import graph, io
 
@@ -300,13 +301,14 @@ def _read_png(
         path = resolve_inside(folder, name)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-    with Image.open(path) as picture:
-        if picture.mode != mode or picture.size[::-1] != size:
-            raise ValueError(
-                f"{where}: {name} must be {mode} of (height, width) {size}, "
-                f"got {picture.mode} of {picture.size[::-1]}"
-            )
-        return np.asarray(picture)
+    with opened(path, f"{where}: {name}", formats=("PNG",)) as picture:
+        pixels = np.asarray(picture)
+    if picture.mode != mode or picture.size[::-1] != size:
+        raise ValueError(
+            f"{where}: {name} must be {mode} of (height, width) {size}, "
+            f"got {picture.mode} of {picture.size[::-1]}"
+        )
+    return pixels
 
 
 def save_psd(path: str | os.PathLike, layers: Sequence[Layer]) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 
 import occ_order.modeling  # noqa: F401  (fills Detectron2's registries)
 from occ_order.checkpoint import OrderCheckpointer, as_half, write_checkpoint
-from occ_order.config import load_cfg
+from occ_order.config import check_settings, load_cfg
 
 HERE = Path(__file__).resolve().parent
 ZOO = HERE / "zoo.json"
@@ -124,8 +124,9 @@ def build(cfg: CfgNode) -> nn.Module:
     """The model of a configuration with MODEL.WEIGHTS in it, in evaluation mode.
 
     Raises:
-        ValueError: the weights are not safe to load, or do not fit the model.
+        ValueError: a setting would run code, or the weights are not safe to load or do not fit.
     """
+    check_settings(cfg)
     model = build_model(cfg)
     OrderCheckpointer(model, strict=True).load(cfg.MODEL.WEIGHTS)
     return model.eval()

@@ -11,6 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
 PNG_STEPS = 256
 """Steps of a 16-bit PNG per unit of M."""
 
@@ -68,11 +70,11 @@ def load_sem_dist(path: str | os.PathLike[str], *, height: int | None = None) ->
     """
     path = Path(path)
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as file:
-            if "sem_dist" not in file or file["sem_dist"].ndim != 3:
-                raise ValueError(f"{path}: no array 'sem_dist' with three axes")
-            return file["sem_dist"].astype(np.float32)
-    encoded = cv2.imread(os.fspath(path), cv2.IMREAD_UNCHANGED)
+        return _read_npz(path)
+    content = np.fromfile(path, np.uint8)
+    encoded = None
+    if content[:8].tobytes() == PNG_SIGNATURE:  # OpenCV would read other formats by this name
+        encoded = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
     if encoded is None or encoded.dtype != np.uint16 or encoded.ndim != 2:
         raise ValueError(f"{path}: not a 16-bit grey PNG")
     if height is None or height < 1:
@@ -83,3 +85,19 @@ def load_sem_dist(path: str | os.PathLike[str], *, height: int | None = None) ->
         raise ValueError(f"{path}: {len(encoded)} rows do not hold maps of {height} rows")
     values = encoded.astype(np.float32) / PNG_STEPS - PNG_ZERO
     return values.reshape(-1, height, encoded.shape[1])
+
+
+def _read_npz(path: Path) -> np.ndarray:
+    """The array "sem_dist"; never objects, which would be pickles."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            values = np.asarray(file["sem_dist"])
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # NumPy has many ways to say that a file is damaged
+        raise ValueError(f"{path}: no array 'sem_dist' that can be read ({error})") from None
+    if values.ndim != 3 or values.dtype.kind not in "fiu":
+        raise ValueError(
+            f"{path}: 'sem_dist' must be numbers with three axes, got {values.dtype} {values.shape}"
+        )
+    return values.astype(np.float32)

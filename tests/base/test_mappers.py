@@ -139,7 +139,7 @@ def test_damage_is_named(record, change, message):
 def test_a_file_that_is_no_picture(tmp_path, content):
     file = tmp_path / "bad.png"
     file.write_bytes(content)
-    with pytest.raises(ValueError, match="bad.png: not a readable picture"):
+    with pytest.raises(ValueError, match="bad.png: not a readable image"):
         read_picture({"file_name": str(file)}, "RGB")
 
 
@@ -148,7 +148,7 @@ def test_a_truncated_photograph_is_named(record, tmp_path):
     Image.fromarray(noise).save(tmp_path / "b.jpg")
     data = (tmp_path / "b.jpg").read_bytes()
     (tmp_path / "b.jpg").write_bytes(data[: len(data) // 2])
-    with pytest.raises(ValueError, match=r"b.jpg: not a readable picture"):
+    with pytest.raises(ValueError, match=r"b.jpg: not a readable image"):
         read_picture({"file_name": str(tmp_path / "b.jpg")}, "RGB")
 
 

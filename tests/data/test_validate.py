@@ -134,7 +134,7 @@ def test_pictures(file_of, pictures):
 def test_damaged_pictures(file_of, pictures, content):
     (pictures / "b.png").write_bytes(content)
     (error,) = validate(file_of("cocoa"), images=pictures).errors
-    assert "image 8: not a readable image" in error and "b.png" in error
+    assert "image 8: " in error and "b.png: not a readable image" in error
 
 
 def test_limit_looks_at_the_first_images_only(file_of, pictures):

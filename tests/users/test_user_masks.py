@@ -96,7 +96,7 @@ def test_masks_of_photographs_and_other_sizes_are_refused(tmp_path):
     with pytest.raises(ValueError, match="a.jpg: JPEG blurs the edges of masks"):
         load_masks(save(tmp_path / "a.jpg", ONE.astype(np.uint8)), SIZE)
     (tmp_path / "b.png").write_text("<html>")
-    with pytest.raises(ValueError, match="b.png: not a readable picture of masks"):
+    with pytest.raises(ValueError, match="b.png: not a readable image"):
         load_masks(tmp_path / "b.png", SIZE)
 
 
@@ -240,7 +240,7 @@ def test_damaged_pictures_are_named(tmp_path, content):
     path = save(tmp_path / "a b\u00fc.png", np.zeros((50, 50, 3), np.uint8))
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2] if content == "half" else content)
-    with pytest.raises(ValueError, match="a b\u00fc.png: not a readable picture"):
+    with pytest.raises(ValueError, match="a b\u00fc.png: not a readable image"):
         load_picture(path)
     with pytest.raises(ValueError, match="none.png: no such picture"):
         load_picture(tmp_path / "none.png")

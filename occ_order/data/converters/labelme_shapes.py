@@ -12,8 +12,8 @@ from PIL import Image
 
 from occ_order import masks
 from occ_order.data.datasets.checks import field, finite, show
+from occ_order.data.datasets.image_files import opened
 from occ_order.data.datasets.mask_fields import polygon_from_mask
-from occ_order.data.picture import DAMAGE
 
 AREAS = ("polygon", "rectangle", "circle", "mask")
 """Types of shapes that have an inside."""
@@ -61,10 +61,11 @@ def _mask_shape(shape: dict, corner: tuple[int, int], size: tuple[int, int]) -> 
     """A mask shape is a small PNG file, in base64, laid down with its top left pixel at a point."""
     text = field(shape, "mask", "a string")
     try:
-        with Image.open(BytesIO(base64.b64decode(text, validate=True))) as picture:
-            small = np.asarray(picture.convert("L")) > 0
-    except DAMAGE as error:  # bad base64 is a ValueError, too
+        content = base64.b64decode(text, validate=True)
+    except ValueError as error:
         raise ValueError(f"'mask' is not a PNG picture in base64 ({error})") from None
+    with opened(BytesIO(content), "'mask'", formats=("PNG",)) as picture:
+        small = np.asarray(picture.convert("L")) > 0
     x, y = corner
     height, width = small.shape
     if min(x, y) < 0 or y + height > size[0] or x + width > size[1]:

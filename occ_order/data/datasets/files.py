@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from occ_order.data.datasets.checks import DataError, show
+from occ_order.data.datasets.image_files import opened
 
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
@@ -120,16 +121,12 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
     Raises:
         ValueError: names the file; it is missing or no image.
     """
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             width, height = image.size
             rotated = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
     except FileNotFoundError as error:
         raise ValueError(f"no such image file: {path}") from error
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"not a readable image: {path} ({error})") from error
     return (height, width) if rotated else (width, height)
 
 
@@ -146,16 +143,14 @@ def read_grey_png(path: str | os.PathLike, *, bits: tuple[int, ...]) -> np.ndarr
     Raises:
         ValueError: names the file; it is missing, damaged, or another kind of picture.
     """
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        with Image.open(path) as image:
+        with opened(path, formats=("PNG",)) as image:
             mode = image.mode
             values = np.array(image)
     except FileNotFoundError as error:
         raise ValueError(f"no such depth map: {path}") from error
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"not a readable depth map: {path} ({error})") from error
+    except ValueError as error:
+        raise ValueError(f"not a readable depth map: {error}") from None
     found = 16 if mode.startswith("I") else {"L": 8}.get(mode)
     if found not in bits:
         wanted = " or ".join(f"{number}-bit" for number in bits)

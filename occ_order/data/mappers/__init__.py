@@ -13,6 +13,8 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper
 from fvcore.common.registry import Registry
 
+from occ_order.data.mappers.reading import check_picture
+
 MAPPER_REGISTRY = Registry("MAPPER")
 MAPPER_REGISTRY.__doc__ = "Dataset mappers, each `@configurable` with `from_config(cfg, is_train)`."
 
@@ -20,13 +22,29 @@ Mapper = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def build_mapper(cfg: CfgNode, *, is_train: bool) -> Mapper:
-    """The mapper that `cfg.INPUT.MAPPER` names; Detectron2's own for "".
+    """The mapper that `cfg.INPUT.MAPPER` names; `CheckedMapper` for "".
 
     Raises:
         KeyError: no mapper has that name.
     """
     name = cfg.INPUT.MAPPER
-    return MAPPER_REGISTRY.get(name)(cfg, is_train) if name else DatasetMapper(cfg, is_train)
+    return MAPPER_REGISTRY.get(name)(cfg, is_train) if name else CheckedMapper(cfg, is_train)
+
+
+class CheckedMapper(DatasetMapper):
+    """Detectron2's own mapper, for images of the formats that are read everywhere here.
+
+    Detectron2 reads whatever Pillow knows, and some of Pillow's readers start programs.
+    """
+
+    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
+        """As Detectron2's.
+
+        Raises:
+            UnreadablePictureError: the file is missing, of another format or damaged.
+        """
+        check_picture(dataset_dict)
+        return super().__call__(dataset_dict)
 
 
 # The mappers register themselves; they need the registry above.

@@ -12,6 +12,7 @@ from detectron2.data.transforms import TransformList
 from detectron2.structures import BitMasks, Boxes, Instances
 
 from occ_order import masks
+from occ_order.data.datasets.image_files import opened
 from occ_order.data.picture import load_picture
 from occ_order.structures import PairMatrix
 
@@ -43,6 +44,19 @@ def read_picture(record: dict[str, Any], image_format: str) -> np.ndarray:
     if picture is None:
         picture = _load(record)
     return picture[..., ::-1] if image_format == "BGR" else picture
+
+
+def check_picture(record: dict[str, Any]) -> None:
+    """Decode the picture of a record that other code reads, to learn whether it can be read.
+
+    Raises:
+        UnreadablePictureError: the file is missing, is not a picture or is damaged.
+    """
+    try:
+        with opened(record["file_name"]) as picture:
+            picture.load()
+    except (ValueError, OSError) as error:
+        raise UnreadablePictureError(str(error)) from error
 
 
 def _load(record: dict[str, Any]) -> np.ndarray:
