@@ -54,7 +54,7 @@ PAPERS = {
         "figure": numbers("1-6"),
     },
 }
-LETTERED = {("OOSIS", "table", "3"), ("InstaOrder", "figure", "4"), ("InstaOrder", "figure", "5")}
+LETTERED = {("OOSIS", "table", "3"), *(("InstaOrder", "figure", k) for k in "123456")}
 """Tables and figures whose parts have letters that are named."""
 
 NAMES = {

@@ -76,6 +76,8 @@ def narrowed(name):
     if cfg.MODEL.BACKBONE.NAME == "build_torchvision_resnet_backbone":
         resnet.DEPTH = 18  # it has no width
     elif resnet.DEPTH > 34:
+        if resnet.NORM == "FrozenBN":  # random weights grow with the depth until scores saturate
+            resnet.DEPTH = min(resnet.DEPTH, 50)
         resnet.STEM_OUT_CHANNELS, resnet.RES2_OUT_CHANNELS = 8, 16
         resnet.WIDTH_PER_GROUP = max(1, 4 // resnet.NUM_GROUPS)
     cfg.MODEL.DETECTOR_ORDER.ORDER_CONFIG = ""  # of a network that is not trained beside this one
