@@ -356,9 +356,9 @@ def test_the_loader_refuses_what_it_cannot_do():
     with pytest.raises(ValueError, match="batch size 0"):
         loader.TrainLoader(records(), sample, batch_size=0, seed=0)
     cfg = get_cfg()
-    cfg.DATALOADER.SAMPLER_TRAIN = "WeightedTrainingSampler"
-    with pytest.raises(ValueError, match="must be TrainingSampler.*got 'WeightedTrainingSampler'"):
-        loader._sampler_maker(cfg, records())
+    cfg.DATALOADER.SAMPLER_TRAIN = "RandomSubsetTrainingSampler"
+    with pytest.raises(ValueError, match="must be TrainingSampler.*got 'RandomSubsetTraining"):
+        loader._sampler_maker(cfg, {"all": records()})
 
 
 def test_a_checkpoint_without_a_place_in_the_data_is_said(toy, pictures, tmp_path, caplog):
