@@ -91,6 +91,18 @@ def test_whole_is_what_the_user_says_and_never_cut_out_at_the_border(coco):
     assert all(library.cutout(k).whole for k in range(len(library)))
 
 
+def test_an_object_with_a_hidden_part_is_not_whole(coco):
+    records = read_sources([coco], "train")
+    for record in records["boxes"]:
+        left = record["annotations"][0]
+        larger = np.zeros((120, 160), bool)
+        larger[20:60, 20:80] = True
+        left["amodal_segmentation"] = masks.encode(larger)
+    library = Library.build(records)
+    assert not any(library.cutout(k).whole for k in range(len(library)))
+    assert not any(any(photo.whole) for photo in library.photos)
+
+
 def test_photographs_with_any_masks_beside_them(coco, tmp_path):
     """A label map, a folder of masks, and a COCO file, for three photographs."""
     folder, given = tmp_path / "mine", tmp_path / "given"

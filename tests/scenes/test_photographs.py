@@ -243,6 +243,24 @@ def test_unknown_pairs_are_the_regions_that_touch_and_were_not_measured(ordered,
     assert seen == set(expected)
 
 
+def test_without_annotated_order_regions_that_touch_are_unknown_and_others_are_apart(drawn):
+    records = read_sources([drawn / "objects", drawn / "ordered"], "train")
+    for record in records["ordered"]:
+        del record["occlusion"], record["depth"], record["overlap"]
+    library = on(Library.build(records), "ordered")
+    seen = set()
+    for seed in range(25):
+        scene = compose(library, seed, size=SIZE, count=0, repaste=0.0)
+        names = names_of(scene)
+        for i, j in np.argwhere(~np.eye(len(names), dtype=bool)):
+            expected = {("box", "ball"): -1, ("box", "cup"): -1, ("cup", "plate"): 0}
+            if pair := expected.keys() & {(names[i], names[j])}:
+                assert scene.occlusion[i, j] == expected[min(pair)]
+                assert scene.depth[i, j] == -1
+                seen |= pair
+    assert len(seen) == 3
+
+
 def test_amodal_masks_are_known_for_whole_objects_alone(drawn):
     library = library_of(drawn, "partial", "ordered")
     found = [compose(library, seed, size=SIZE) for seed in range(30)]
@@ -282,11 +300,12 @@ def test_regions_pasted_onto_themselves_come_in_front_of_pasted_objects(ordered)
     assert in_front > 5
 
 
-def test_objects_side_by_side_touch_and_neither_occludes(blank, only):
+@pytest.mark.parametrize("perspective", [0.0, 1.0])
+def test_objects_side_by_side_touch_and_neither_occludes(blank, only, perspective):
     only("beside")
     found = 0
     for seed in range(40):
-        scene = compose(blank, seed, size=SIZE, count=2, perspective=0.0)
+        scene = compose(blank, seed, size=SIZE, count=2, perspective=perspective)
         for i, j in pairs(named(scene, "kind")):
             if masks.bordering(scene.modal[i], scene.modal[j]):
                 assert not (scene.amodal[i] & scene.amodal[j]).any()
