@@ -51,7 +51,7 @@ from occ_order.visualization.disparity import save_disparity  # noqa: E402
 from occ_order.visualization.levels import draw_sem_dist  # noqa: E402
 from occ_order.visualization.predictions import prediction_pictures  # noqa: E402
 
-DETECTS, ORDERS_MASKS = "oosis_mini_scenes", "order_head_given_masks_scenes"
+DETECTS, ORDERS_MASKS = "oosis_mini_scenes", model_zoo.ORDERS_MASKS
 """Models of the zoo that are taken where none is named: without masks and with them."""
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
 

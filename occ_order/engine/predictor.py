@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from detectron2.config import CfgNode
-from detectron2.structures import BoxMode
+from detectron2.structures import Boxes, BoxMode
 from torch import nn
 
 from occ_order import masks as mask_codec
@@ -17,20 +18,22 @@ from occ_order import model_zoo
 from occ_order.config import check_settings, load_cfg
 from occ_order.data.mappers import build_mapper
 from occ_order.data.mappers.reading import read_picture
+from occ_order.layers.pair_crops import mask_boxes
 from occ_order.modeling.disparity import InstaDepthNet
+from occ_order.modeling.mask_order import MaskOrderNet
 from occ_order.modeling.pairwise import OrderBaseline, PairwiseOrderNet, PCNetM
 from occ_order.modeling.roi_heads import OrderRCNN
 
-NEEDS_MASKS = (PairwiseOrderNet, PCNetM, OrderBaseline)
+NEEDS_MASKS = (PairwiseOrderNet, PCNetM, OrderBaseline, MaskOrderNet)
 TAKES_MASKS = (*NEEDS_MASKS, OrderRCNN, InstaDepthNet)
 
 
 class OrderPredictor:
     """Runs one model on pictures of any size.
 
-        predictor = OrderPredictor.from_zoo("NAME")
-        output = predictor(image)                  # instances that the model finds
+        predictor = OrderPredictor.from_zoo()      # orders given masks; others by their names
         output = predictor(image, masks)           # your instances, in your order
+        output = OrderPredictor.from_zoo("NAME")(image)   # instances that the model finds
 
     What comes out is described by the model's class; `instances` has pred_masks (modal; for SLN
     whole objects, with pred_modal_masks beside them), pred_boxes, pred_classes, scores and, as far
@@ -58,8 +61,13 @@ class OrderPredictor:
         self._map_instances = build_mapper(cfg, is_train=False)
 
     @classmethod
-    def from_zoo(cls, name: str, *, device: str = "cpu") -> OrderPredictor:
-        """A model of the zoo (`occ_order.model_zoo`)."""
+    def from_zoo(cls, name: str = model_zoo.ORDERS_MASKS, *, device: str = "cpu") -> OrderPredictor:
+        """Return a predictor with a model of the zoo; by default the one that orders given masks.
+
+        Args:
+            name: one of `occ_order.model_zoo.names()`.
+            device: "cpu" or "cuda".
+        """
         return cls(model_zoo.get(name, device=device), model_zoo.get_cfg(name, device=device))
 
     @classmethod
@@ -120,8 +128,15 @@ class OrderPredictor:
                 f"{type(self.model).__name__} finds its instances itself and takes no masks"
             )
         record["annotations"] = as_annotations(masks, picture.shape[:2], classes)
-        return self._run(self._map_instances(record), given=True)
+        output = self._run(self._map_instances(record), given=True)
+        if "instances" in output:
+            # A model looks at masks of its input's size; what comes back are the user's own.
+            found = output["instances"]
+            found.pred_masks = torch.from_numpy(np.asarray(masks) != 0).to(found.pred_masks.device)
+            found.pred_boxes = Boxes(mask_boxes(found.pred_masks))
+        return output
 
+    @torch.inference_mode()
     def _run(self, item: dict[str, Any], *, given: bool) -> dict[str, Any]:
         if isinstance(self.model, OrderRCNN):
             self.model.given_masks = given

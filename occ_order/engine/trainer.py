@@ -27,7 +27,7 @@ import occ_order.modeling  # noqa: F401  (both imports fill Detectron2's registr
 from occ_order.checkpoint import OrderCheckpointer, kept_random_state
 from occ_order.config import check_settings
 from occ_order.data.mappers import build_mapper
-from occ_order.engine.finite import FiniteAMPTrainer, FiniteTrainer
+from occ_order.engine.finite import FiniteAMPTrainer, FiniteBfloat16Trainer, FiniteTrainer
 from occ_order.engine.hooks import TrainingTime
 from occ_order.engine.loader import TrainLoader, build_train_loader
 from occ_order.engine.pictures import PredictionPictures
@@ -99,7 +99,7 @@ class Trainer(DefaultTrainer):
         self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
-        step = FiniteAMPTrainer if cfg.SOLVER.AMP.ENABLED else FiniteTrainer
+        step = _step_runner(cfg)
         self._trainer = step(_distributed(model), self.build_train_loader(cfg), optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = OrderCheckpointer(
@@ -189,6 +189,13 @@ class Trainer(DefaultTrainer):
         """Detectron2's writers, behind that of wandb where LOGGING.WANDB_PROJECT names one."""
         wandb = [WandbWriter(self.cfg)] if self.cfg.LOGGING.WANDB_PROJECT else []
         return [*wandb, *super().build_writers()]
+
+
+def _step_runner(cfg: CfgNode) -> type:
+    """The class that takes steps; SOLVER.AMP is float16 on a GPU and bfloat16 on a CPU."""
+    if not cfg.SOLVER.AMP.ENABLED:
+        return FiniteTrainer
+    return FiniteBfloat16Trainer if cfg.MODEL.DEVICE == "cpu" else FiniteAMPTrainer
 
 
 def _distributed(model: nn.Module) -> nn.Module:

@@ -8,6 +8,7 @@
 """
 
 from occ_order.model_zoo.zoo import (
+    ORDERS_MASKS,
     ROW_KEYS,
     build,
     checkpoint_file,
@@ -21,6 +22,7 @@ from occ_order.model_zoo.zoo import (
 )
 
 __all__ = [
+    "ORDERS_MASKS",
     "ROW_KEYS",
     "build",
     "checkpoint_file",

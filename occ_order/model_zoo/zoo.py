@@ -19,6 +19,9 @@ from occ_order.config import check_settings, load_cfg
 
 HERE = Path(__file__).resolve().parent
 ZOO = HERE / "zoo.json"
+ORDERS_MASKS = "mask_order_photos"
+"""The model that orders given masks where none is named."""
+
 ROW_KEYS = (
     "name",
     "config",
