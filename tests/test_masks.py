@@ -413,6 +413,21 @@ def test_resizing_is_that_of_pillow(dtype):
         assert found.dtype == dtype and np.array_equal(found, expected)
 
 
+@given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)))
+def test_boxes_without_decoding(mask):
+    segmentation = masks.encode(mask)
+    expected = masks.bounding_box(mask).tolist()
+    assert masks.box_of(segmentation, *mask.shape).tolist() == expected
+
+
+def test_boxes_of_polygons_and_of_damaged_masks():
+    square = [[1.0, 2.0, 5.0, 2.0, 5.0, 7.0, 1.0, 7.0]]
+    expected = masks.bounding_box(masks.decode(square, 9, 8)).tolist()
+    assert masks.box_of(square, 9, 8).tolist() == expected
+    with pytest.raises(ValueError, match="x: .*size"):
+        masks.box_of({"size": [2, 2], "counts": "04"}, 3, 3, name="x")
+
+
 @pytest.mark.parametrize("side", [12, 20, 40])
 def test_an_enlarged_map_comes_back_unchanged(side):
     """OOSIS evaluates KINS at 2048 x 615 (Section 5.3): what its pictures of 1242 x 375 pixels are

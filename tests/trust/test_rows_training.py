@@ -361,6 +361,29 @@ def test_the_loader_refuses_what_it_cannot_do():
         loader._sampler_maker(cfg, {"all": records()})
 
 
+def test_images_come_as_often_as_their_data_set_is_weighted():
+    cfg = get_cfg()
+    cfg.DATALOADER.SAMPLER_TRAIN = "WeightedTrainingSampler"
+    cfg.DATASETS.TRAIN_REPEAT_FACTOR = [["few", 3.0]]
+    parts = {"many": records()[:8], "few": records()[:2]}
+    sampler = loader._sampler_maker(cfg, parts)(5)
+    drawn = [index for index, _ in zip(sampler, range(14), strict=False)]  # one round: 8 + 3 * 2
+    assert sorted(drawn) == [*range(8), *([8] * 3), *([9] * 3)]
+    cfg.DATASETS.TRAIN_REPEAT_FACTOR = [["fw", 3.0]]
+    with pytest.raises(ValueError, match=r"names \['fw'\], but DATASETS.TRAIN is"):
+        loader._sampler_maker(cfg, parts)
+
+
+def test_half_precision_on_a_cpu_trains_weights_of_single_precision(toy, pictures, tmp_path):
+    plain = toy.train(toy.config(pictures, tmp_path / "plain"))
+    half = toy.train(toy.config(pictures, tmp_path / "half", "SOLVER.AMP.ENABLED", True))
+    assert {value.dtype for value in weights(half).values()} == {torch.float32}
+    assert not torch.equal(weights(half)["out.weight"], weights(plain)["out.weight"])
+    torch.testing.assert_close(
+        weights(half)["out.weight"], weights(plain)["out.weight"], atol=0.05, rtol=0.1
+    )
+
+
 def test_a_checkpoint_without_a_place_in_the_data_is_said(toy, pictures, tmp_path, caplog):
     out = tmp_path / "out"
     trainer = toy.train(toy.config(pictures, out))
