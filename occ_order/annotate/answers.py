@@ -6,17 +6,25 @@ answer; "count" is how many were asked until then. Occlusion and depth are settl
 other; a depth answer is the relation together with the range ("distinct" or "overlap").
 
 The answers lie in a text file, one JSON object a line, that is only ever added to. A line is on the
-disk before the next question is asked, so that nothing but a half-written last line can be lost.
+disk before the next question is asked, so that nothing but a half-written last line can be lost: it
+is cut off before the next line is added. Where the system can lock files (not on Windows), several
+programs may add to one file, and each takes up what the others have added.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 OCCLUSIONS = ("first", "second", "both", "none")
 """Who hides a part of the other."""
@@ -129,7 +137,7 @@ class AnswerLog:
 
     Raises:
         ValueError: names file and line of an answer that cannot be read. A last line without an
-            end, as an interrupted write leaves it, is no error: it is cut off.
+            end, as an interrupted write leaves it, is no error: it does not count.
         OSError: the file cannot be read.
     """
 
@@ -137,33 +145,71 @@ class AnswerLog:
         self.path = Path(path)
         self._answers: dict[tuple[int, int, int], dict[str, Answer]] = {}
         self._recent: list[Answer] = []
+        self._lines, self._end = 0, 0  # what was read: lines, and bytes up to their end
         if self.path.is_file():
-            self._read()
+            with open(self.path, "rb") as file:
+                self._read_on(file)
 
-    def _read(self) -> None:
-        data = self.path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            os.truncate(self.path, whole)
-        for number, line in enumerate(data[:whole].splitlines(), start=1):
+    def _read_on(self, file: BinaryIO) -> list[Answer]:
+        """Take up the whole lines behind those that are known; returns their answers."""
+        file.seek(self._end)
+        data = file.read()
+        found = []
+        for line in data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]:
             try:
-                self._add(checked_answer(json.loads(line.decode("utf-8"))))
-            except ValueError as error:  # also JSONDecodeError and UnicodeDecodeError
-                raise ValueError(f"{self.path}, line {number}: {error}") from None
+                answer = checked_answer(json.loads(line.decode("utf-8")))
+            except (ValueError, RecursionError) as error:  # JSON and UTF-8 errors are ValueErrors
+                raise ValueError(f"{self.path}, line {self._lines + 1}: {error}") from None
+            self._lines, self._end = self._lines + 1, self._end + len(line) + 1
+            self._add(answer)
+            found.append(answer)
+        return found
 
     def _add(self, answer: Answer) -> None:
         self._answers.setdefault(answer.pair, {})[answer.annotator] = answer
         self._recent.append(answer)
 
-    def append(self, answer: Answer) -> None:
-        """Adds an answer; returns when the disk has it."""
-        line = json.dumps(asdict(answer), ensure_ascii=False)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "ab") as file:
-            file.write(line.encode("utf-8") + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self._add(answer)
+    def append(self, answer: Answer) -> list[Answer]:
+        """Add an answer; return when the disk has it.
+
+        Returns:
+            What was taken up: answers that other programs have added meanwhile, and this one.
+
+        Raises:
+            OSError: names the file: it cannot be written, or the disk is full. It holds the whole
+                lines that it held before.
+            ValueError: names file and line of what another program has added and is no answer.
+        """
+        line = json.dumps(asdict(answer), ensure_ascii=False).encode("utf-8") + b"\n"
+        with self._locked() as file:
+            if file.seek(0, os.SEEK_END) < self._end:
+                raise OSError("it has become shorter since it was read")
+            others = self._read_on(file)
+            file.truncate(self._end)  # a line without an end
+            try:
+                _write(file, line)
+            except OSError:
+                with suppress(OSError):  # then the next one to write cuts it off
+                    file.truncate(self._end)
+                raise
+            return [*others, *self._read_on(file)]
+
+    @contextmanager
+    def _locked(self) -> Iterator[BinaryIO]:
+        """The file, opened to be changed by this program alone; every error names it."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Unbuffered, so that an error shows where it arises and not when the file is closed.
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            with open(handle, "r+b", buffering=0) as file:
+                if fcntl is not None:
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                yield file
+        except OSError as error:
+            reason = error.strerror or error
+            raise OSError(
+                error.errno, f"{self.path}: the answer could not be written ({reason})"
+            ) from error
 
     def about(self, pair: tuple[int, int, int]) -> list[Answer]:
         """Answers about a pair, one for each person, in the order of their first ones."""
@@ -177,3 +223,11 @@ class AnswerLog:
     def pairs(self) -> list[tuple[int, int, int]]:
         """Every pair that somebody has answered."""
         return list(self._answers)
+
+
+def _write(file: BinaryIO, data: bytes) -> None:
+    """Add to an unbuffered file, which may take less than it is given; wait for the disk."""
+    file.seek(0, os.SEEK_END)
+    while data:
+        data = data[file.write(data) :]
+    os.fsync(file.fileno())

@@ -78,11 +78,7 @@ class Project:
         self.log = AnswerLog(self.folder / ANSWERS_FILE)
         self._names = {c["id"]: str(c["name"]) for c in data.categories}
         for pair in self.log.pairs():
-            if pair not in self._known:
-                raise ValueError(
-                    f"{self.log.path} holds an answer about image {pair[0]}, instances "
-                    f"{pair[1:]}, which is not asked about in these data"
-                )
+            self._check_known(pair)
         self._settled = {pair for pair in self.log.pairs() if self._agreed(pair)}
 
     def settled(self, pair: tuple[int, int, int]) -> bool:
@@ -111,13 +107,23 @@ class Project:
         """Takes an answer.
 
         Raises:
-            ValueError: it is about a pair that is not asked about.
+            ValueError: it is about a pair that is not asked about, or another program has added
+                such a one to the file.
+            OSError: it cannot be written.
         """
         if answer.pair not in self._known:
             raise ValueError(f"no question is asked about the pair {answer.pair}")
-        self.log.append(answer)
-        # A correction can also end an agreement.
-        (self._settled.add if self._agreed(answer.pair) else self._settled.discard)(answer.pair)
+        for new in self.log.append(answer):
+            self._check_known(new.pair)
+            # A correction can also end an agreement.
+            (self._settled.add if self._agreed(new.pair) else self._settled.discard)(new.pair)
+
+    def _check_known(self, pair: tuple[int, int, int]) -> None:
+        if pair not in self._known:
+            raise ValueError(
+                f"{self.log.path} holds an answer about image {pair[0]}, instances {pair[1:]}, "
+                "which is not asked about in these data"
+            )
 
     def progress(self, annotator: str) -> dict[str, int]:
         """Counts of pairs: "pairs", "settled", "answered" (by the person), "started" (by all)."""

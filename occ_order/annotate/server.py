@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
@@ -18,6 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from occ_order.annotate.answers import checked_answer, checked_name
 from occ_order.annotate.project import Project
+from occ_order.data.datasets.files import check_writable
 
 ADDRESS = "127.0.0.1"
 LONGEST_REQUEST = 10_000
@@ -43,11 +46,15 @@ class Server(ThreadingHTTPServer):
     Args:
         project: what is asked.
         port: 0 takes any free one; `address` tells which.
+
+    Raises:
+        OSError: the port is taken, or the folder of the answers cannot be written.
     """
 
     daemon_threads = True
 
     def __init__(self, project: Project, port: int = 0) -> None:
+        check_writable(project.folder)
         self.project, self.lock = project, threading.Lock()
         self.page = (resources.files("occ_order.annotate") / "page.html").read_bytes()
         super().__init__((ADDRESS, port), _Handler)
@@ -141,17 +148,27 @@ class _Handler(BaseHTTPRequestHandler):
             raise ValueError(f"not JSON: {error}") from None
         if url.path == "/answer":
             answer = checked_answer(entry)
-            with self.server.lock:
+            with self.server.lock, _stored():
                 self.server.project.answer(answer)
                 progress = self.server.project.progress(answer.annotator)
             return "application/json", _json({"progress": progress})
         if url.path == "/write":
-            with self.server.lock:
+            with self.server.lock, _stored():
                 return "application/json", _json(self.server.project.write())
         raise RequestError(HTTPStatus.NOT_FOUND, "there is nothing here")
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Requests are not worth a line in the terminal."""
+
+
+@contextmanager
+def _stored() -> Iterator[None]:
+    """A full disk, or a folder that cannot be written any more, is told to the page."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RequestError(HTTPStatus.INSUFFICIENT_STORAGE, reason) from error
 
 
 def _json(value: Any) -> bytes:

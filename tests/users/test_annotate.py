@@ -4,6 +4,7 @@ import http.client
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -202,10 +203,82 @@ def test_a_half_written_line_is_cut_off(project, data, tmp_path):
     for length in (1, 10, len(whole) - 1):
         path.write_bytes(whole + whole[:length])
         again = Project(data, tmp_path / "asked")
-        assert path.read_bytes() == whole
         assert again.next_pair("a") == project.pairs[1]
     say(again, "a")
+    assert path.read_bytes().startswith(whole)
     assert len(path.read_text().splitlines()) == 2
+
+
+def test_a_half_written_line_that_comes_while_the_program_runs_is_cut_off(project, data, tmp_path):
+    say(project, "a")
+    path = tmp_path / "asked" / "answers.jsonl"
+    with open(path, "ab") as file:
+        file.write(b'{"image_id": 3, "first": 9, "sec')
+    say(project, "a")
+    assert len(path.read_bytes().splitlines()) == 2
+    assert Project(data, tmp_path / "asked").next_pair("a") == project.pairs[2]
+
+
+@contextmanager
+def disk_of(size):
+    """No file may become longer than `size` bytes, as on a disk that is full."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_costs_one_answer_and_is_told(server, project, data, tmp_path):
+    say(project, "a")
+    path = tmp_path / "asked" / "answers.jsonl"
+    before = path.read_bytes()
+    with disk_of(len(before) + 20):  # half a line fits
+        status, body, _ = request(server, "POST", "/answer", answer_of(project), **JSON)
+        assert status == 507
+        error = json.loads(body)["error"]
+        assert "answers.jsonl: the answer could not be written" in error
+        assert request(server, "POST", "/write", "{}", **JSON)[0] == 507
+    assert path.read_bytes() == before
+    for name in ("b", "c"):
+        body = answer_of(project, annotator=name)
+        assert request(server, "POST", "/answer", body, **JSON)[0] == 200
+    assert len(path.read_bytes().splitlines()) == 3
+    assert Project(data, tmp_path / "asked").log.about(project.pairs[0])[-1].annotator == "c"
+
+
+def test_two_programs_take_up_what_the_other_adds(project, data, tmp_path):
+    say(project, "a")
+    other = Project(data, tmp_path / "asked")
+    pair = say(other, "b")
+    assert pair == project.pairs[0] and not project.settled(pair)
+    say(project, "c")  # finds b's answer in the file
+    assert project.settled(pair)
+    assert [answer.annotator for answer in project.log.about(pair)] == ["a", "b", "c"]
+    assert len((tmp_path / "asked" / "answers.jsonl").read_bytes().splitlines()) == 3
+
+
+def test_a_log_that_was_cut_or_spoiled_meanwhile_is_not_written_over(project, tmp_path):
+    say(project, "a")
+    path = tmp_path / "asked" / "answers.jsonl"
+    path.write_bytes(path.read_bytes() + b"{}\n")
+    with pytest.raises(ValueError, match=r"answers\.jsonl, line 2: an answer must be"):
+        say(project, "a")
+    path.write_bytes(b"")
+    with pytest.raises(OSError, match=r"answers\.jsonl: .*it has become shorter"):
+        say(project, "a")
+    assert path.read_bytes() == b""
+
+
+def test_the_folder_is_checked_before_anything_is_asked(data, tmp_path):
+    (tmp_path / "file").write_text("")
+    project = Project(data, tmp_path / "file" / "asked")
+    with pytest.raises(OSError, match=r"the output folder .*asked' cannot be written"):
+        Server(project)
 
 
 @pytest.mark.parametrize(
@@ -215,6 +288,7 @@ def test_a_half_written_line_is_cut_off(project, data, tmp_path):
         ("[]", "line 1: an answer must be an object"),
         ('{"image_id": 1}', "line 1: an answer must be an object with the keys"),
         ("\xff", "line 1: "),
+        ("[" * 100_000, "line 1: "),
     ],
 )
 def test_a_damaged_log_is_named(tmp_path, line, message):

@@ -69,6 +69,31 @@ def atomic_writer(path: str | os.PathLike, mode: str = "w", *, sync: bool = True
         _sync_folder(folder)
 
 
+def check_writable(folder: str | os.PathLike, name: str = "the output folder") -> None:
+    """Make a folder, and make sure that files can be written there.
+
+    Args:
+        folder: made if need be.
+        name: what the message calls it.
+
+    Raises:
+        OSError: it cannot be made or written, or the disk is full; the message names it.
+    """
+    folder = os.fspath(folder)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".part") as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{name} {folder!r} cannot be written: {error.strerror or error}; "
+            "choose another folder or free some space",
+        ) from error
+
+
 def _sync_folder(folder: str) -> None:
     """Waits until the disk has a folder's names; where folders cannot be opened (Windows), no."""
     with suppress(PermissionError):
