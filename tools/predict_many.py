@@ -7,7 +7,9 @@
     srun --ntasks 64 python tools/predict_many.py ...
 
 Workers are counted by torchrun or SLURM (RANK and WORLD_SIZE, or SLURM_PROCID and SLURM_NTASKS);
-OUTPUT must be a folder that all of them see. Each writes whole shards of results and never waits
+OUTPUT must be a folder that all of them see. Its plan.json holds digests of the settings, of the
+files that they name (weights) and of the names and sizes of the pictures; a worker that would
+predict something else is refused. Each writes whole shards of results and never waits
 for another, so a killed worker loses one shard at most: run the same command again, with any number
 of workers, to finish. --merge then writes OUTPUT/order_results.json and lists what could not be
 read. With --device cuda each worker takes the GPU of its LOCAL_RANK.
@@ -16,6 +18,7 @@ read. With --device cuda each worker takes the GPU of its LOCAL_RANK.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -25,8 +28,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tqdm import tqdm  # noqa: E402
 
 from occ_order import model_zoo  # noqa: E402
+from occ_order.config import load_cfg  # noqa: E402
+from occ_order.config.files import leaves  # noqa: E402
 from occ_order.data.collection import (  # noqa: E402
     Predict,
+    digest,
     make_plan,
     merge,
     predict_shards,
@@ -57,11 +63,31 @@ def build_predict(options: argparse.Namespace) -> Predict:
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, object]:
-    """What the results depend on beside the pictures."""
+    """What the results depend on beside the pictures: the configuration and every file it names."""
     if options.model:
-        row = model_zoo.row(options.model)
-        return {"model": options.model, "sha256": row["sha256"]}
-    return {"config": options.config_file, "opts": list(options.opts)}
+        cfg = model_zoo.get_cfg(options.model)
+    else:
+        cfg = load_cfg(options.config_file, options.opts)
+    cfg.MODEL.DEVICE = cfg.OUTPUT_DIR = ""  # which may differ from worker to worker
+    found = {key: file_digest(value) for key, value in leaves(cfg) if is_file(value)}
+    for key in found:  # the content counts, not where it lies
+        cfg.merge_from_list([key, ""])
+    name = options.model or Path(options.config_file).name
+    return {"model": name, "config_sha256": digest(cfg.dump()), "files_sha256": found}
+
+
+def is_file(value: object) -> bool:
+    """Whether a setting names a file."""
+    return isinstance(value, str) and value != "" and os.path.isfile(value)
+
+
+def file_digest(path: str) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(2**20):
+            found.update(part)
+    return found.hexdigest()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -93,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
     plan = make_plan(options.input, names, shard_size=size, settings=settings_of(options))
     start(options.output, plan)
     if options.merge:
-        path, failed = merge(options.output, names, shard_size=size)
+        path, failed = merge(options.output, names, shard_size=size, plan=digest(plan))
         print(f"{path}: {len(names) - len(failed)} pictures")
         for entry in failed:
             print(f"not read: {entry['file_name']}: {entry['error']}", file=sys.stderr)
@@ -109,6 +135,7 @@ def run(options: argparse.Namespace) -> int:
         worker=worker,
         workers=workers,
         unreadable=(UnreadablePictureError, OSError),
+        plan=digest(plan),
     )
     for _ in tqdm(done, total=len(mine), unit="shard", desc=f"worker {worker}", disable=None):
         pass

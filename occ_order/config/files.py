@@ -94,7 +94,7 @@ def check_settings(cfg: Mapping[str, Any]) -> None:
     Raises:
         ValueError: names the setting and its value.
     """
-    settings = dict(_leaves(cfg))
+    settings = dict(leaves(cfg))
     for key in PICKLED:
         if settings.get(key):
             raise ValueError(
@@ -135,7 +135,7 @@ def check_sources(cfg: Mapping[str, Any], opts: Sequence[Any]) -> None:
         ValueError: names the setting and the address.
     """
     given = [str(value) for value in opts]
-    for key, value in _leaves(cfg):
+    for key, value in leaves(cfg):
         for text in _addresses(value):
             if not text.startswith(ZOO) and not any(text in option for option in given):
                 raise ValueError(
@@ -144,11 +144,11 @@ def check_sources(cfg: Mapping[str, Any], opts: Sequence[Any]) -> None:
                 )
 
 
-def _leaves(node: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Every setting by its full name, in the order of the file."""
+def leaves(node: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every setting of a configuration, or of a part of it, with its full name."""
     for key, value in node.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{above}{key}.")
+            yield from leaves(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value
 

@@ -59,16 +59,74 @@ def test_an_error_that_is_not_one_pictures_ends_the_run(tmp_path):
     assert sorted(f.name for f in (tmp_path / "shards").iterdir()) == ["000000.json"]
 
 
-def test_other_pictures_or_another_model_are_refused(tmp_path):
-    plan = collection.make_plan(tmp_path, NAMES, shard_size=3, settings={"model": "a"})
-    collection.start(tmp_path, plan)
-    collection.start(tmp_path, plan)
-    for other in (
-        collection.make_plan(tmp_path, NAMES[1:], shard_size=3, settings={"model": "a"}),
-        collection.make_plan(tmp_path, NAMES, shard_size=3, settings={"model": "b"}),
-    ):
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in NAMES:
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
+def test_other_pictures_or_another_model_are_refused(tmp_path, pictures):
+    def plan(names=NAMES, model="a"):
+        return collection.make_plan(pictures, names, shard_size=3, settings={"model": model})
+
+    collection.start(tmp_path, plan())
+    collection.start(tmp_path, plan())
+    others = [plan(names=NAMES[1:]), plan(model="b")]
+    (pictures / NAMES[0]).write_bytes(b"longer")
+    for other in [*others, plan()]:
         with pytest.raises(ValueError, match="holds the results of another run"):
             collection.start(tmp_path, other)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "3", '{"format": 1}', "[" * 100_000])
+def test_a_damaged_plan_is_named(tmp_path, pictures, text):
+    plan = collection.make_plan(pictures, NAMES, shard_size=3, settings={})
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(ValueError, match=r"plan\.json|another run"):
+        collection.start(tmp_path, plan)
+
+
+def changed(**more):
+    return lambda content: {**content, **more}
+
+
+SPOILED = {
+    "nothing in it": (
+        changed(images=[], failed=[]),
+        "is about 0 pictures, expected 3: '03.png' to '06.png'",
+    ),
+    "another model": (changed(plan="b"), "was made by another plan .'b', expected 'a'"),
+    "no list": (changed(images=None), "must hold the lists"),
+    "no objects": (changed(images=[3]), "must hold the lists"),
+    "a list": (lambda content: [], "the top level must be an object"),
+    "twice": (lambda c: {**c, "images": c["images"] * 2}, "is about 6 pictures"),
+    "of no name": (changed(images=[{}], failed=[]), "is about 1 pictures"),
+}
+
+
+@pytest.mark.parametrize("case", SPOILED)
+def test_a_shard_that_is_not_of_the_plan_is_not_merged(tmp_path, case):
+    change, message = SPOILED[case]
+    names = [name for name in NAMES if name != "05.png"]
+    more = {"shard_size": 3, "plan": "a"}
+    list(collection.predict_shards(Path("p"), names, tmp_path, predict, **more))
+    assert collection.merge(tmp_path, names, **more)[1] == []
+    file = tmp_path / "shards" / "000001.json"
+    file.write_text(json.dumps(change(json.loads(file.read_text()))))
+    with pytest.raises(ValueError, match=f"000001.json: {message}"):
+        collection.merge(tmp_path, names, **more)
+
+
+def test_shards_are_not_written_through_a_link(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "shards").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="is a link that leads out of the folder"):
+        run(tmp_path / "out")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 @pytest.mark.parametrize(
