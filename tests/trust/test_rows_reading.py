@@ -505,6 +505,54 @@ def test_row_24_a_link_that_leads_out_is_not_followed(tmp_path):
     assert list_pictures(root) == []
 
 
+def linked(root, name, target):
+    """COCO instances of one picture, which is a link."""
+    (root / name).symlink_to(target)
+    data = coco()
+    data["images"][0]["file_name"] = name
+    return put(root / "instances.json", data)
+
+
+def test_row_24_a_picture_that_is_a_link_out_is_neither_read_nor_copied_nor_served(tmp_path):
+    from occ_order.annotate.project import Project
+    from occ_order.data.converters import DataSet, copy_pictures, read_dataset
+
+    root, out = tmp_path / "root", tmp_path / "out"
+    root.mkdir()
+    (tmp_path / "secret").write_text("SECRET")
+    path = linked(root, "p.png", tmp_path / "secret")
+    for load in (load_cocoa_cls, load_kins):
+        with pytest.raises(ValueError, match=r"image 7: .*p\.png is a link that leads out"):
+            load(path, root)
+    with pytest.raises(ValueError, match=r"image 7: .*p\.png is a link that leads out"):
+        read_dataset("coco", path)
+    (root / "p.png").unlink()
+    Image.fromarray(GREY).save(root / "q.png")
+    data = read_dataset("coco", linked(root, "p.png", "q.png"))  # which stays inside
+    copied = copy_pictures(data, out)
+    assert copied.records[0]["file_name"] == str(out / "images" / "p.png")
+    (out / "images" / "p.png").unlink()
+    (out / "images").rmdir()
+    (tmp_path / "elsewhere").mkdir()
+    (out / "images").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="images is a link that leads out of the folder"):
+        copy_pictures(data, out)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    (out / "answers.jsonl").symlink_to(tmp_path / "secret")
+    with pytest.raises(ValueError, match=r"answers\.jsonl is a link that leads out"):
+        Project(DataSet(data.records, data.categories, None), out)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_row_24_a_pipe_in_place_of_a_picture_does_not_hang(tmp_path):
+    from occ_order.data.datasets.files import image_size
+
+    os.mkfifo(tmp_path / "p.png")
+    for read in (load_picture, image_size):
+        with pytest.raises(ValueError, match=r"p\.png: not a readable image: no file"):
+            read(tmp_path / "p.png")
+
+
 @pytest.mark.parametrize("tool", ["tarfile", "zipfile", "shutil.unpack_archive"])
 def test_row_24_no_archive_is_unpacked_by_any_script(tool):
     """Archives stay with the user: nothing here writes where a member's name says."""

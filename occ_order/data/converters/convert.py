@@ -266,7 +266,8 @@ def copy_pictures(data: DataSet, folder: str | os.PathLike) -> DataSet:
         The data set with its pictures in the new folder.
 
     Raises:
-        ValueError: names the image: no such picture, or two would have one name.
+        ValueError: names the image: no such picture, two would have one name, or a link in the
+            folder leads out of it.
     """
     root, records, seen = Path(folder) / "images", [], {}
     for record in data.records:
@@ -274,7 +275,7 @@ def copy_pictures(data: DataSet, folder: str | os.PathLike) -> DataSet:
             name = os.path.basename(record["file_name"])
             if data.image_root is not None:
                 name = relative_name(record["file_name"], data.image_root)
-            path = resolve_inside(root, name)
+            path = resolve_inside(folder, f"{root.name}/{name}")
             if seen.setdefault(path, record["file_name"]) != record["file_name"]:
                 raise ValueError(f"another picture is called {name!r}, too")
             if not os.path.isfile(record["file_name"]):

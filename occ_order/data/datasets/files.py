@@ -112,18 +112,42 @@ def write_json(path: str | os.PathLike, data: dict) -> None:
 
 
 def join_path(image_root: str | os.PathLike, file_name: str) -> str:
-    """Joins a file name of a data set to its folder, never leaving the folder.
+    """Join a file name of a data set to its folder, never leaving the folder.
+
+    The folder itself may be a symbolic link; a link below it is followed only if it stays inside.
+
+    Args:
+        image_root: the folder.
+        file_name: relative to it, with forward slashes.
+
+    Returns:
+        The path, not necessarily of an existing file.
 
     Raises:
-        ValueError: empty, absolute, with a drive letter, a backslash, a NUL or a ".." component.
+        ValueError: empty, absolute, with a drive letter, a backslash, a NUL or a ".." component, or
+            a symbolic link that leads out of the folder.
     """
     parts = file_name.split("/")
     if not file_name or "\0" in file_name or "\\" in file_name:
         raise ValueError(f"file name must be a path with forward slashes, got {show(file_name)}")
     if file_name.startswith("/") or _DRIVE.match(file_name) or ".." in parts:
         raise ValueError(f"file name must stay inside the image folder, got {show(file_name)}")
-    name = "/".join(part for part in parts if part not in ("", "."))
-    return os.path.join(os.fspath(image_root), name)
+    root, path = os.fspath(image_root), os.fspath(image_root)
+    for part in parts:
+        if part not in ("", "."):
+            path = os.path.join(path, part)
+            if os.path.islink(path):
+                _check_link(path, root)
+    return path
+
+
+def _check_link(path: str, root: str) -> None:
+    inside, target = os.path.realpath(root), os.path.realpath(path)
+    if target != inside and not target.startswith(os.path.join(inside, "")):
+        raise ValueError(
+            f"{path} is a link that leads out of the folder {root}; if you trust it, give the "
+            f"folder that it leads to"
+        )
 
 
 def relative_name(file_name: str, image_root: str | os.PathLike | None) -> str:

@@ -7,6 +7,7 @@ only, and any error of a decoder is a damaged file.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,16 +42,18 @@ def opened(
     Raises:
         ValueError: names the file: another format, damaged, more pixels than Pillow allows
             (`PIL.Image.MAX_IMAGE_PIXELS` twice: 179 million), or so many for so few bytes that the
-            file cannot hold them.
+            file cannot hold them; a folder or a device.
         FileNotFoundError: there is no such file.
     """
     name = os.fspath(source) if name is None else name
+    if not hasattr(source, "read") and not os.path.isfile(source):
+        if not os.path.lexists(source):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        raise ValueError(f"{name}: not a readable image: no file, but a folder or device")
     try:
         with Image.open(source, formats=formats) as image:
             _check_size(image, source)
             yield image
-    except FileNotFoundError:
-        raise
     except UnidentifiedImageError:
         raise ValueError(f"{name}: not a readable image: no {', '.join(formats)} file") from None
     except Exception as error:  # the decoders raise nearly everything
