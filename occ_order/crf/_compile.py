@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import logging
 from pathlib import Path
+from typing import Any
 
 try:
     from numba import njit
@@ -37,6 +39,7 @@ else:
         except RuntimeError:  # no folder for the cache: compile anew in every process
             return njit(nogil=True, **options)(function)
         forget_old_code(compiled.stats.cache_path)
+        compiled._cache = GuardedCache(compiled._cache, Path(function.__code__.co_filename).stem)
         return compiled
 
     def kernel(function):
@@ -48,6 +51,54 @@ else:
     step = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **UNCOUNTED)
     inlined = njit(
         forceinline=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **UNCOUNTED
+    )
+
+
+class GuardedCache:
+    """Numba's cache of one function; what is damaged, or cannot be written, is compiled anew.
+
+    Numba takes its files for whole. Here any error of reading deletes the compiled code of the
+    source file, and any error of writing (a full disk) leaves the code uncached; one warning in a
+    process says so.
+
+    Args:
+        cache: numba's own.
+        source: name of the source file without its ending, with which the cache's files begin.
+    """
+
+    def __init__(self, cache: Any, source: str) -> None:
+        self._cache, self._source = cache, source
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+    def load_overload(self, *args: Any) -> Any:
+        """Return the compiled code; None where there is none that can be used."""
+        try:
+            return self._cache.load_overload(*args)
+        except Exception as error:  # a damaged pickle raises nearly everything
+            warn_once(self._cache.cache_path, f"cannot be read ({type(error).__name__}: {error})")
+            with contextlib.suppress(OSError):
+                for file in Path(self._cache.cache_path).glob(f"{self._source}.*.nb[ic]"):
+                    file.unlink(missing_ok=True)
+            return None
+
+    def save_overload(self, *args: Any) -> None:
+        """Keep the compiled code for other processes, if it can be written."""
+        try:
+            self._cache.save_overload(*args)
+        except Exception as error:  # also the index, which is read once more, may be damaged
+            warn_once(self._cache.cache_path, f"cannot be written ({error})")
+
+
+@functools.cache
+def warn_once(folder: str, what: str) -> None:
+    """Log that the cache of compiled code is of no use; the same only once."""
+    logging.getLogger(__name__).warning(
+        "%s: numba's cache %s; the CRF is compiled anew. Delete the folder, or set NUMBA_CACHE_DIR "
+        "to another one, if this comes again",
+        folder,
+        what,
     )
 
 
@@ -64,7 +115,7 @@ def forget_old_code(folder: str) -> None:
     # Where nothing can be written, numba has kept nothing either since the sources were put there.
     with contextlib.suppress(OSError):
         stamp.parent.mkdir(parents=True, exist_ok=True)
-        if stamp.is_file() and stamp.read_text(encoding="ascii") == digest:
+        if stamp.is_file() and stamp.read_bytes() == digest.encode("ascii"):
             return
         names = {path.stem for path in sources}
         for file in stamp.parent.glob("*.nb[ic]"):

@@ -197,7 +197,7 @@ def scaled_energy(problem: Problem, labels: np.ndarray) -> int:
 
 
 def check_labels(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return ``labels`` as int32 (H, W); raise ValueError for a wrong shape, dtype or sign."""
+    """Return ``labels`` as int32 (H, W); raise ValueError for a wrong shape, dtype or range."""
     labels = np.asarray(labels)
     if labels.shape != shape:
         raise ValueError(f"labels: got shape {labels.shape}, expected {shape}")
@@ -205,6 +205,8 @@ def check_labels(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         raise ValueError(f"labels: got dtype {labels.dtype}, expected integers")
     if labels.size and labels.min() < 0:
         raise ValueError(f"labels: got a label of {labels.min()}, expected 0 or more")
+    if labels.size and labels.max() > np.iinfo(np.int32).max:
+        raise ValueError(f"labels: got a label of {labels.max()}, expected at most 2^31 - 1")
     return labels.astype(np.int32, copy=False)
 
 

@@ -58,6 +58,76 @@ def test_a_kernel_follows_a_change_in_another_file(tmp_path):
     assert answers == ["42 0 1\n", "42 1 0\n", "60 0 1\n"]
 
 
+@pytest.fixture(scope="module")
+def cached(tmp_path_factory):
+    """A package of one kernel that was called once, and what calls it again."""
+    folder = tmp_path_factory.mktemp("cached")
+    package = folder / "kernels"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    shutil.copy(ROOT / "occ_order" / "crf" / "_compile.py", package)
+    text = "from kernels._compile import kernel\n@kernel\ndef plus(x):\n    return x + 1\n"
+    (package / "_user.py").write_text(text)
+    code = (
+        "from kernels._user import plus; s = plus.stats\n"
+        "print(plus(1), plus(2), len(s.cache_hits), len(s.cache_misses))"
+    )
+    result = run(code, PYTHONPATH=str(folder))
+    assert result.stdout == "2 3 0 1\n", result.stderr
+    return folder, code
+
+
+DAMAGE = {
+    "empty index": ("*.nbi", lambda data: b""),
+    "cut index": ("*.nbi", lambda data: data[: len(data) // 2]),
+    "cut code": ("*.nbc", lambda data: data[:100]),
+    "no code": ("*.nbc", lambda data: b"x"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_a_damaged_cache_is_compiled_anew_with_one_warning(cached, tmp_path, case):
+    folder = tmp_path / "copy"
+    shutil.copytree(cached[0], folder)
+    pattern, damage = DAMAGE[case]
+    cache = folder / "kernels" / "__pycache__"
+    files = list(cache.glob(pattern))
+    assert files
+    for file in files:
+        file.write_bytes(damage(file.read_bytes()))
+    # The copy of the source has another time, which numba would notice before the damage.
+    os.utime(
+        folder / "kernels/_user.py", ns=(0, (cached[0] / "kernels/_user.py").stat().st_mtime_ns)
+    )
+    results = [run(cached[1], PYTHONPATH=str(folder)) for _ in range(2)]
+    assert [result.stdout for result in results] == ["2 3 0 1\n", "2 3 1 0\n"], results
+    assert results[0].stderr.count("numba's cache cannot be read") == 1
+    assert results[1].stderr == ""
+
+
+def test_a_damaged_stamp_of_the_sources_is_written_anew(cached, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(cached[0], folder)
+    stamp = folder / "kernels" / "__pycache__" / "sources.sha256"
+    before = stamp.read_bytes()
+    stamp.write_bytes(b"\xff" + before)
+    assert run(cached[1], PYTHONPATH=str(folder)).stdout == "2 3 0 1\n"
+    assert stamp.read_bytes() == before
+
+
+def test_a_full_disk_leaves_the_code_uncached(cached, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(cached[0], folder, ignore=shutil.ignore_patterns("__pycache__"))
+    limit = (
+        "import resource, signal, numba, sys; sys.dont_write_bytecode = True\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))\n"
+    )
+    result = run(limit + cached[1], PYTHONPATH=str(folder))
+    assert result.stdout == "2 3 0 1\n", result.stderr
+    assert result.stderr.count("numba's cache cannot be written") == 1
+
+
 @pytest.mark.parametrize("backend", ["auto", "pymaxflow"])
 def test_without_numba_the_reference_solver_runs(backend):
     code = (

@@ -92,6 +92,7 @@ def _leaving(direction):
         ({"labels": np.zeros((4, 3), int)}, r"labels: got shape \(4, 3\), expected \(3, 4\)"),
         ({"labels": np.zeros((3, 4))}, "labels: got dtype float64"),
         ({"labels": np.full((3, 4), -2)}, "labels: got a label of -2"),
+        ({"labels": np.full((3, 4), 2**32)}, "labels: got a label of 4294967296, expected at most"),
     ],
 )
 def test_bad_input_is_refused(change, message):

@@ -48,6 +48,18 @@ def png_header(width, height):
     return b"\x89PNG\r\n\x1a\n" + parts
 
 
+def gif_canvas(width, height):
+    """A GIF of one pixel on a canvas of another size."""
+    screen = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(6)
+    return screen + b",\0\0\0\0\1\0\1\0\0\2\2\x44\1\0;"
+
+
+def as_format(kind):
+    file = io.BytesIO()
+    Image.new("RGB", (8, 6)).save(file, kind)
+    return file.getvalue()
+
+
 DAMAGED = {
     "truncated.jpg": encoded("JPEG")[:2000],
     "truncated.png": encoded("PNG")[:2000],
@@ -57,7 +69,51 @@ DAMAGED = {
     "zero.png": png_header(0, 0),
     "bomb.png": png_header(60_000, 60_000),
     "no pixels.png": png_header(8, 8),
+    "canvas.gif": gif_canvas(5144, 34560),
+    "dds.png": as_format("DDS"),
+    "ico.png": as_format("ICO"),
+    "pcx.png": as_format("PCX"),
 }
+HEADERS = ["bomb.png", "canvas.gif", "dds.png", "empty.jpg", "page.jpg"]
+"""Of these, files whose header alone tells that they are no image."""
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_row_01_every_reader_of_images_names_the_damaged_one(tmp_path, name):
+    """Also those that read a size or a depth map, and the commands that use them."""
+    from occ_order.data.converters import read_dataset
+    from occ_order.data.datasets import read_depth_png
+    from occ_order.data.datasets.files import image_size
+    from occ_order.data.user_masks import load_masks
+
+    path = tmp_path / name
+    path.write_bytes(DAMAGED[name])
+    page = {"shapes": [], "imagePath": name, "imageData": None}
+    put(tmp_path / "page" / "page.json", page)
+    data = coco()
+    data["images"][0]["file_name"] = name
+    readers = {
+        "picture": lambda: load_picture(path),
+        "size": lambda: image_size(path),
+        "depth": lambda: read_depth_png(path),
+        "masks": lambda: load_masks(path, (6, 8)),
+        "labelme": lambda: read_dataset("labelme", tmp_path / "page", images=tmp_path),
+    }
+    for what, read in readers.items():
+        with pytest.raises(ValueError, match=f"{name}.*not a readable|not a readable.*{name}"):
+            read()
+            pytest.fail(what)
+    (found,) = validate(put(tmp_path / "f.json", data), format="cocoa_cls", images=tmp_path).errors
+    assert f"{name}: not a readable image" in found
+
+
+def test_row_01_large_images_and_blank_masks_are_no_bombs(tmp_path):
+    from occ_order.data.datasets.files import image_size
+
+    Image.new("1", (5000, 4000)).save(tmp_path / "blank.png")
+    Image.new("RGB", (5000, 4000)).save(tmp_path / "black.jpg")
+    for name in ("blank.png", "black.jpg"):
+        assert image_size(tmp_path / name) == (5000, 4000)
 
 
 @pytest.mark.parametrize("name", [*DAMAGED, "missing.jpg", "folder.jpg"])
