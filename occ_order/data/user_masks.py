@@ -13,7 +13,6 @@ Masks are visible parts. Needs neither PyTorch nor Detectron2.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ from PIL import Image
 
 from occ_order import masks
 from occ_order.data.datasets.checks import DataError, finite, show
+from occ_order.data.datasets.files import parse_json
 from occ_order.data.datasets.image_files import opened
 from occ_order.data.safe_paths import resolve_inside
 
@@ -187,10 +187,7 @@ def _as_counted(name: str) -> list[tuple[int, int, str]]:
 
 
 def _from_json(path: Path, size: tuple[int, int], image_name: str | None) -> UserMasks:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not a JSON file ({error})") from None
+    data = parse_json(path)
     if isinstance(data, list):
         return _from_entries(path, size, data, {}, "entry")
     if not isinstance(data, dict):

@@ -249,6 +249,9 @@ def check_image(image: Any, *, name: str = "") -> None:
     where = name or f"image {image.get('image_id')!r}"
     _require(image, ("image_id", "height", "width", "instances"), where)
     _check_id(image["image_id"], f"{where}: image_id")
+    for key in ("height", "width"):
+        if not _is_integer(image[key]) or image[key] < 1:
+            raise ValueError(f"{where}: {key} must be a positive integer, got {image[key]!r}")
     for key in ("instances", "occlusion", "occlusion_unknown", "depth", "cycles"):
         if key in image and not isinstance(image[key], (list, tuple)):
             raise ValueError(f"{where}: {key} must be a list, got {image[key]!r}")
@@ -345,11 +348,18 @@ def _require(mapping: Mapping[str, Any], keys: Sequence[str], where: str) -> Non
 
 
 def _is_integer(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
+    """Whether it is an integer that the arrays which are made of such values can hold."""
+    integer = isinstance(value, Integral) and not isinstance(value, bool)
+    return integer and -(2**63) <= value < 2**63
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond the range of floats
+        return False
 
 
 # --- the JSON file -------------------------------------------------------------------------
@@ -395,7 +405,7 @@ def load_results(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         raise ValueError(f"the number {constant} is not allowed")
 
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=refuse)
+        content = json.loads(Path(path).read_text("utf-8-sig"), parse_constant=refuse)
     except (ValueError, RecursionError) as error:  # JSONDecodeError, UnicodeDecodeError, refuse
         raise ValueError(f"{path}: not a readable JSON file: {error}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -560,18 +570,22 @@ def load_edges(path: str | os.PathLike[str]) -> dict[int | str, dict[str, list[l
         OSError: the file cannot be read.
     """
     result: dict[int | str, dict[str, list[list[Any]]]] = {}
-    with open(path, encoding="utf-8", newline="") as file:
-        reader = csv.reader(file)
-        header = next(reader, None)
-        if header != list(_CSV_FIELDS):
-            raise ValueError(f"{path}: expected the header {','.join(_CSV_FIELDS)}, got {header}")
-        for row in reader:
-            try:
-                image_id, key, entry = _edge_from_row(row)
-            except ValueError as error:
-                raise ValueError(f"{path}, line {reader.line_num}: {error}") from None
-            edges = result.setdefault(image_id, {"occlusion": [], "depth": []})
-            edges[key].append(entry)
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        try:
+            reader = csv.reader(file)
+            lines = [(reader.line_num, row) for row in reader]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: not a CSV file in UTF-8 ({error})") from None
+    header = lines[0][1] if lines else None
+    if header != list(_CSV_FIELDS):
+        raise ValueError(f"{path}: expected the header {','.join(_CSV_FIELDS)}, got {header}")
+    for number, row in lines[1:]:
+        try:
+            image_id, key, entry = _edge_from_row(row)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}") from None
+        edges = result.setdefault(image_id, {"occlusion": [], "depth": []})
+        edges[key].append(entry)
     return result
 
 

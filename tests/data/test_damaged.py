@@ -217,7 +217,7 @@ def test_not_a_data_file(write, content):
 
 def test_binary_file(tmp_path):
     (tmp_path / "x.json").write_bytes(bytes(range(256)))
-    with pytest.raises(ValueError, match="x.json: not a JSON file"):
+    with pytest.raises(ValueError, match="x.json: not text in UTF-8"):
         load_kins(tmp_path / "x.json", "")
 
 

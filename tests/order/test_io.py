@@ -255,7 +255,7 @@ RLE = masks.encode(stack(1)[0])
 BAD_IMAGES = {
     "no height": (remove("height"), "image 7: lacks 'height'"),
     "no instances": (remove("instances"), "image 7: lacks 'instances'"),
-    "height text": (replace("height", value="5"), "instance 0: segmentation: image height"),
+    "height text": (replace("height", value="5"), "image 7: height must be a positive integer"),
     "other height": (replace("height", value=6), "instance 0: segmentation: RLE size is [5, 6]"),
     "id true": (replace("image_id", value=True), "image_id must be an integer or a string"),
     "instances dict": (replace("instances", value={}), "instances must be a list"),

@@ -429,7 +429,7 @@ def test_a_picture_folder_of_its_own_takes_the_last_part_of_the_path(tmp_path):
         ({"shapes": [{"label": "a", "points": [[1, 1]], "shape_type": "rectangle"}]}, "two points"),
         ({"shapes": [{"label": "a", "points": [[0, 0], [1, 1]], "shape_type": "mask"}]}, "'mask'"),
         ({"shapes": [{"label": "a", "points": [[0, 0], [1, 1]], "shape_type": "mask",
-                      "mask": base64.b64encode(PNG).decode()}]}, "not a PNG picture"),
+                      "mask": base64.b64encode(PNG).decode()}]}, "not a readable image: no PNG"),
         ({"shapes": [{"label": "a", "points": [[1e9, 0], [2, 2], [3, 9]]}]}, "a shape 'a'"),
     ],
 )  # fmt: skip

@@ -205,7 +205,7 @@ def test_damaged_json_is_named(tmp_path, page, message):
 
 def test_text_that_is_no_json_and_names_that_do_not_fit(tmp_path):
     (tmp_path / "m.json").write_text("[" * 9000)
-    with pytest.raises(ValueError, match="m.json: not a JSON file"):
+    with pytest.raises(ValueError, match="m.json: nested too deeply"):
         load_masks(tmp_path / "m.json", SIZE)
     with pytest.raises(ValueError, match="no image is called 'c.jpg'; there are"):
         load_masks(write(tmp_path, coco()), SIZE, image_name="c.jpg")

@@ -1,6 +1,7 @@
 """Orders as a table that people write: one line per pair, ``a in front of b``.
 
-A CSV file (UTF-8, as spreadsheets save it) with this header::
+A table as spreadsheets save it (CSV with commas, semicolons or tabs; UTF-8 or UTF-16) with this
+header, in small or capital letters; empty columns at the end do not matter::
 
     image,first,relation,second,range,count
     kitchen.jpg,cup,in front of,plate,,
@@ -34,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from occ_order.data.datasets.checks import DataError
-from occ_order.data.datasets.files import atomic_writer
+from occ_order.data.datasets.files import atomic_writer, read_text
 from occ_order.order import CLOSER, DISTINCT, EQUAL, FARTHER, OVERLAPPING, UNKNOWN
 from occ_order.order.encoding import DEPTH_REVERSED, empty_depth, empty_occlusion
 
@@ -72,20 +73,36 @@ def read_order_table(path: str | os.PathLike) -> dict[str, list[Row]]:
         OSError: the file cannot be read.
     """
     rows: dict[str, list[Row]] = {}
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        try:
-            lines = [[word.strip() for word in line] for line in csv.reader(file)]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise DataError(f"{os.fspath(path)}: not a CSV file in UTF-8 ({error})") from error
-    header = lines[0] if lines else []
+    lines = _lines(path)
+    header = _fitted([word.lower() for word in lines[0]], 0) if lines else []
     if header not in (list(HEADER), list(HEADER[:4]), list(HEADER[:5])):
         raise DataError(f"{os.fspath(path)}: the header must be {','.join(HEADER)}, got {header}")
     for number, words in enumerate(lines[1:], start=2):
         place = f"{os.fspath(path)}, line {number}"
         if any(words):
-            row = _row(words, len(header), place)
+            row = _row(_fitted(words, len(header)), len(header), place)
             rows.setdefault(row.image, []).append(row)
     return rows
+
+
+def _lines(path: str | os.PathLike) -> list[list[str]]:
+    """The words of each line."""
+    text = read_text(path)
+    first = text.splitlines()[0] if text.strip() else ""
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        return [[word.strip() for word in line] for line in reader]
+    except csv.Error as error:
+        raise DataError(f"{os.fspath(path)}: not a CSV file ({error})") from error
+
+
+def _fitted(words: list[str], columns: int) -> list[str]:
+    """A line without empty columns beyond the header, and with those that may be empty."""
+    while len(words) > columns and not words[-1]:
+        words = words[:-1]
+    optional = range(4, columns) if len(words) >= 4 else ()
+    return [*words, *("" for column in optional if column >= len(words))]
 
 
 def _row(words: list[str], columns: int, place: str) -> Row:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from occ_order import masks
-from occ_order.data.datasets.checks import DataError, Report
+from occ_order.data.datasets.checks import DataError, Report, field
 from occ_order.data.datasets.coco_nesting import is_cocoa, read_categories, read_images
 from occ_order.data.datasets.files import read_json, relative_name
 from occ_order.data.safe_paths import list_pictures, picture_of
@@ -73,13 +73,14 @@ def load_results_records(
     """
     images, report = load_results(path), Report(path)
     pictures = list_pictures(image_root)
-    chosen = categories or _named_categories(images)
+    with report.at():
+        chosen = categories or _named_categories(images)
     known = {category["id"] for category in chosen}
     records = []
     for image in images:
         with report.at(f"image {image['image_id']}"):
             picture = picture_of(image, image_root, file_names=file_names, pictures=pictures)
-            records.append(_record(image, str(picture), known))
+            records.append(_record(image, str(picture), known, report))
     return records, chosen
 
 
@@ -88,14 +89,17 @@ def _named_categories(images: Sequence[Mapping[str, Any]]) -> Categories:
     for image in images:
         for instance in image["instances"]:
             number = instance["category_id"]
-            name = instance.get("category", names.get(number, f"class {number}"))
+            default = names.get(number, f"class {number}")
+            name = field(instance, "category", "a string", default)
             if names.get(number, name) not in (name, f"class {number}"):
                 raise DataError(f"category {number} is called both {names[number]!r} and {name!r}")
-            names[number] = str(name)
+            names[number] = name
     return [{"id": number, "name": names[number]} for number in sorted(names)]
 
 
-def _record(image: Mapping[str, Any], picture: str, known: set[int]) -> dict[str, Any]:
+def _record(
+    image: Mapping[str, Any], picture: str, known: set[int], report: Report
+) -> dict[str, Any]:
     size = image["height"], image["width"]
     annotations = []
     for number in (image["image_id"], *(i["id"] for i in image["instances"])):
@@ -117,7 +121,10 @@ def _record(image: Mapping[str, Any], picture: str, known: set[int]) -> dict[str
             amodal = masks.decode(instance["amodal_segmentation"], *size)
             annotation["amodal_segmentation"] = instance["amodal_segmentation"]
             annotation["amodal_bbox"] = masks.bounding_box(amodal).tolist()
-        annotation.update({key: instance[key] for key in ("name", "is_stuff") if key in instance})
+        with report.at(f"instance {instance['id']}"):
+            for key, kind in (("name", "a string"), ("is_stuff", "0 or 1")):
+                if key in instance:
+                    annotation[key] = field(instance, key, kind)
         annotations.append(annotation)
     occlusion, depth, overlap = matrices(image)
     orders = {"occlusion": occlusion, "depth": depth, "overlap": overlap}

@@ -8,11 +8,12 @@ A is closer than B and with ">" if it is farther; further columns have no meanin
 from __future__ import annotations
 
 import csv
+import io
 import os
 from typing import Any
 
 from occ_order.data.datasets.checks import Report, show
-from occ_order.data.datasets.files import atomic_writer, join_path, relative_name
+from occ_order.data.datasets.files import atomic_writer, join_path, read_text, relative_name
 
 
 def load_diw(
@@ -37,8 +38,9 @@ def load_diw(
     """
     report = Report(csv_file, problems)
     rows = []
-    with report.at(), open(csv_file, encoding="utf-8", newline="") as file:
-        reader = csv.reader(file, skipinitialspace=True)
+    with report.at():
+        text = io.StringIO(read_text(csv_file), newline="")
+        reader = csv.reader(text, skipinitialspace=True)
         try:
             rows = [(reader.line_num, row) for row in reader if row]
         except csv.Error as error:

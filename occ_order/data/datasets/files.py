@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
@@ -18,23 +19,60 @@ from occ_order.data.datasets.image_files import opened
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
 
-def read_json(path: str | os.PathLike) -> dict:
-    """Reads a JSON file whose top level is an object.
+def read_text(path: str | os.PathLike) -> str:
+    """Read a text file in UTF-8, or in UTF-16 with its byte order mark.
+
+    Args:
+        path: the file, as editors, spreadsheets and .NET programs save it.
+
+    Returns:
+        The text without a byte order mark; ends of lines as they are.
 
     Raises:
-        ValueError: not UTF-8, not JSON (the message has line and column), or another top level.
-        FileNotFoundError: no such file.
+        ValueError: names the file, and how to convert one in another encoding.
+        OSError: the file cannot be read.
     """
     path = os.fspath(path)
-    with open(path, encoding="utf-8") as file:
-        try:
-            data = json.load(file)
-        except RecursionError as error:
-            raise DataError(f"{path}: nested too deeply") from error
-        except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
-            raise DataError(f"{path}: not a JSON file ({error})") from error
+    with open(path, "rb") as file:
+        data = file.read()
+    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return data.decode("utf-16" if utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: not text in UTF-8 ({error}). If it is text in the encoding of an older "
+            f"system, convert it, for instance: iconv -f GB18030 -t UTF-8 {path} > new"
+        ) from None
+
+
+def parse_json(path: str | os.PathLike) -> Any:
+    """Read a JSON file of any top level.
+
+    Raises:
+        ValueError: not UTF-8, or not JSON (the message has line and column).
+        OSError: the file cannot be read.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise DataError(f"{os.fspath(path)}: nested too deeply") from None
+    except ValueError as error:
+        raise DataError(f"{os.fspath(path)}: not a JSON file ({error})") from error
+
+
+def read_json(path: str | os.PathLike) -> dict:
+    """Read a JSON file whose top level is an object.
+
+    Raises:
+        ValueError: as `parse_json`, or another top level.
+        OSError: the file cannot be read.
+    """
+    data = parse_json(path)
     if not isinstance(data, dict):
-        raise DataError(f"{path}: the top level must be an object, got {type(data).__name__}")
+        raise DataError(
+            f"{os.fspath(path)}: the top level must be an object, got {type(data).__name__}"
+        )
     return data
 
 

@@ -18,6 +18,7 @@ from occ_order.data.datasets.files import (
     atomic_writer,
     join_path,
     read_grey_png,
+    read_text,
     relative_name,
 )
 
@@ -54,8 +55,8 @@ def load_kitti_depth(
     """
     report = Report(list_file, problems)
     lines: list[str] = []
-    with report.at(), open(list_file, encoding="utf-8") as file:
-        lines = file.read().splitlines()
+    with report.at():
+        lines = read_text(list_file).splitlines()
     result, absent = [], 0
     for number, line in enumerate(lines, start=1):
         fields = line.split()
