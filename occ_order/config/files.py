@@ -22,6 +22,9 @@ PICKLED = (
 ZOO = "detectron2://"
 """Address of Detectron2's own model zoo, which config files may name."""
 
+MAX_VALUES = 100_000
+"""Values that a config file may stand for; Detectron2's own with ours are some 700."""
+
 SCHEMES = (ZOO, "https://", "http://")
 """How an address of weights may begin."""
 
@@ -36,8 +39,8 @@ def check_config_file(path: str | os.PathLike[str]) -> list[str]:
         The files that were looked at, `path` first.
 
     Raises:
-        ValueError: names the file. It is missing or no YAML, has a tag (which could run code), is
-            no mapping, or has a `_BASE_` that is missing, leads back to itself, or is an address
+        ValueError: names the file. It is missing or no YAML, has a tag (which could run code) or
+            aliases that stand for more than `MAX_VALUES` values, is no mapping, or has a `_BASE_` that is missing, leads back to itself, or is an address
             instead of a file.
     """
     return _check(os.fspath(path), ())
@@ -66,7 +69,20 @@ def _read(path: str, above: Sequence[str]) -> dict[str, Any]:
         raise ValueError(f"{path}: not a YAML file ({error})") from error
     if not isinstance(data, dict):
         raise ValueError(f"{path}: must hold settings (KEY: value), got {type(data).__name__}")
+    if _count(data, {}) > MAX_VALUES:
+        raise ValueError(f"{path}: its aliases stand for more than {MAX_VALUES:,} values")
     return data
+
+
+def _count(value: Any, known: dict[int, int]) -> int:
+    """How many values a YAML value stands for, an alias counted each time it is used."""
+    if not isinstance(value, dict | list | tuple | set):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = MAX_VALUES + 1  # what it counts for inside itself
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_count(part, known) for part in parts)
+    return known[id(value)]
 
 
 def _bases(data: dict[str, Any], path: str) -> list[str]:

@@ -155,6 +155,29 @@ def test_row_23_a_base_that_cannot_be_is_refused(tmp_path, case):
         load_cfg(write(tmp_path / "c.yaml", text))
 
 
+def alias_bomb(levels, width):
+    """Each level is a list of `width` aliases of the level before."""
+    lines = ["SEED: 1", f"a0: &a0 [{', '.join('x' * width)}]"]
+    for k in range(1, levels):
+        lines.append(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * width)}]")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("text", [alias_bomb(30, 10), "SEED: 1\na: &a [*a]", "a: &a {b: *a}"])
+@pytest.mark.parametrize("where", ["itself", "base"])
+def test_row_23_aliases_that_stand_for_too_much_are_refused(tmp_path, text, where):
+    path = write(tmp_path / "c.yaml", text)
+    if where == "base":
+        path = write(tmp_path / "d.yaml", "_BASE_: c.yaml")
+    with pytest.raises(ValueError, match=r"c\.yaml: its aliases stand for more than 100,000"):
+        load_cfg(path)
+
+
+def test_row_23_aliases_as_people_use_them_are_taken(tmp_path):
+    text = "INPUT: {MIN_SIZE_TRAIN: &sizes [64, 80], MAX_SIZE_TRAIN: 90}\nSOLVER: {STEPS: *sizes}"
+    assert load_cfg(write(tmp_path / "c.yaml", text)).SOLVER.STEPS == (64, 80)
+
+
 def test_row_23_no_file(tmp_path):
     with pytest.raises(ValueError, match="no such file: .*none.yaml"):
         load_cfg(tmp_path / "none.yaml")
