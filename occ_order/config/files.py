@@ -40,8 +40,8 @@ def check_config_file(path: str | os.PathLike[str]) -> list[str]:
 
     Raises:
         ValueError: names the file. It is missing or no YAML, has a tag (which could run code) or
-            aliases that stand for more than `MAX_VALUES` values, is no mapping, or has a `_BASE_` that is missing, leads back to itself, or is an address
-            instead of a file.
+            aliases that stand for more than `MAX_VALUES` values, is no mapping, or has a `_BASE_`
+            that is missing, leads back to itself, or is an address instead of a file.
     """
     return _check(os.fspath(path), ())
 
