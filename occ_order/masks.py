@@ -160,13 +160,13 @@ def encode(mask: np.ndarray) -> dict[str, Any]:
     """Encode one mask as compressed COCO RLE that ``json.dump`` takes as it is.
 
     Args:
-        mask: (H, W), any dtype, nonzero = inside.
+        mask: (H, W), any dtype, nonzero = inside; not a soft mask (see :func:`as_bool`).
 
     Returns:
         ``{"size": [H, W], "counts": str}``; :func:`decode` gives the mask back.
 
     Raises:
-        ValueError: the mask is not 2-D or has no pixels.
+        ValueError: the mask is not 2-D, has no pixels, or is soft.
     """
     from pycocotools import mask as coco_mask
 
@@ -180,20 +180,27 @@ def as_bool(mask: np.ndarray, ndim: int) -> np.ndarray:
     """A mask or a set of masks as bool, nonzero = inside.
 
     Args:
-        mask: (H, W) or (N, H, W), any dtype.
+        mask: (H, W) or (N, H, W), any dtype; floats must be 0 and 1, because every probability
+            above 0 would count as inside.
         ndim: 2 for one mask, 3 for a set.
 
     Returns:
         bool of the same shape; the input itself if it is bool already.
 
     Raises:
-        ValueError: another number of dimensions.
+        ValueError: another number of dimensions, or floats that are neither 0 nor 1.
     """
     mask = np.asarray(mask)
     if mask.ndim != ndim:
         wanted = "(H, W)" if ndim == 2 else "(N, H, W)"
         raise ValueError(f"expected {wanted}, got an array of shape {mask.shape}")
-    return mask if mask.dtype == bool else mask != 0
+    if mask.dtype == bool:
+        return mask
+    if mask.dtype.kind == "f" and not ((mask == 0) | (mask == 1)).all():
+        raise ValueError(
+            "a mask of floats must be 0 and 1; decide which probabilities are inside: mask > 0.5"
+        )
+    return mask != 0
 
 
 def bounding_box(mask: np.ndarray) -> np.ndarray:

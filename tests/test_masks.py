@@ -262,7 +262,15 @@ def test_bordering_known_answers(other, expected):
     mask = square(2, 3, 7, 9)
     assert masks.bordering(mask, other) is expected
     assert masks.bordering(other, mask) is expected
-    assert masks.bordering(mask.astype(np.uint8) * 44, other * 2.0) is expected
+    assert masks.bordering(mask.astype(np.uint8) * 44, other * 1.0) is expected
+
+
+@pytest.mark.parametrize("value", [0.3, 2.0, np.nan])
+def test_a_soft_mask_is_not_taken_as_full(value):
+    with pytest.raises(ValueError, match="a mask of floats must be 0 and 1; decide which"):
+        masks.encode(square(2, 3, 7, 9) * value)
+    with pytest.raises(ValueError, match="a mask of floats must be 0 and 1"):
+        masks.bordering(square(2, 3, 7, 9), square(2, 3, 7, 9) * value)
 
 
 @given(STACKS)
