@@ -147,6 +147,24 @@ def test_row_01_every_kind_of_picture_becomes_8_bit_colour(tmp_path, name):
     np.testing.assert_array_equal(picture, np.dstack([expected] * 3))
 
 
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (GREY.astype(np.float32) / 255, "its pixels are floats"),
+        (GREY.astype(np.uint16) * 16, "has 16 bits, but its largest value is 3760, as of a camera"),
+        (GREY.astype(np.int32) * 1000, "its pixels go from 0 to 235000"),
+        (GREY.astype(np.int32) - 9, "its pixels go from -9 to 226"),
+    ],
+)
+def test_row_01_an_image_that_would_become_black_or_white_is_refused(tmp_path, array, message):
+    Image.fromarray(array).save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=f"a.tif: {message}"):
+        load_picture(tmp_path / "a.tif")
+    black = np.zeros((6, 8), np.uint16)
+    Image.fromarray(black).save(tmp_path / "black.tif")
+    assert not load_picture(tmp_path / "black.tif").any()
+
+
 def test_row_01_a_rotated_picture_is_turned(tmp_path):
     image = Image.fromarray(np.dstack([GREY] * 3))
     exif = image.getexif()
