@@ -119,7 +119,124 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path):
         load_masks(tmp_path / "in", SIZE)
 
 
+WHOLE = ONE | mask(0, 4, 0, 6)
+
+
+@pytest.mark.parametrize(
+    ("values", "ids"),
+    [
+        ([0, 1, 2, 255], [1, 2]),  # Pascal VOC's rim
+        ([0, 1, 255], [1]),
+        ([0, 255], [255]),  # a mask
+        ([0, 85, 170, 255], [85, 170, 255]),  # grey levels that were chosen by hand
+        ([0, 1, 3, 255], [1, 3, 255]),
+        (range(256), list(range(1, 256))),  # so many instances
+    ],
+)
+@pytest.mark.parametrize("kind", ["grey", "palette"])
+def test_the_void_rim_is_no_instance(tmp_path, caplog, values, ids, kind):
+    values = np.resize(np.array(values, np.uint8), (16, 16))
+    picture = Image.fromarray(values)
+    if kind == "palette":
+        picture.putpalette([k % 256 for k in range(768)])
+    picture.save(tmp_path / "a.png")
+    assert load_masks(tmp_path / "a.png", (16, 16)).ids == ids
+    assert ("a.png: the value 255 is void" in caplog.text) == (255 in values and 255 not in ids)
+
+
+def test_void_of_sixteen_bits_and_of_colours(tmp_path):
+    save(tmp_path / "a.png", np.where(ONE, 1, np.where(TWO, 65535, 0)).astype(np.uint16))
+    assert load_masks(tmp_path / "a.png", SIZE).ids == [1]
+    colours = np.zeros((*SIZE, 3), np.uint8)
+    colours[ONE], colours[TWO] = (128, 0, 0), (224, 224, 192)
+    save(tmp_path / "b.png", colours)
+    found = load_masks(tmp_path / "b.png", SIZE)
+    assert found.ids == [128] and (found.masks == [ONE]).all()
+
+
+@pytest.mark.parametrize("kind", ["grey", "colours", "alpha", "16 bit"])
+def test_of_a_soft_mask_half_is_inside(tmp_path, caplog, kind):
+    soft = np.where(ONE, 255, np.where(WHOLE, 60, 0)).astype(np.uint8)
+    if kind == "colours":
+        soft = np.repeat(soft[..., None], 3, axis=2)
+    elif kind == "alpha":
+        soft = np.dstack([np.full((*SIZE, 3), 9, np.uint8), soft])
+    elif kind == "16 bit":
+        soft = soft.astype(np.uint16) * 257
+    save(tmp_path / "1.png", soft)
+    assert (load_masks(tmp_path, SIZE).masks == [ONE]).all()
+    assert "1.png: a soft mask of 2 levels" in caplog.text
+
+
+def test_label_maps_and_floats_are_no_masks_of_one_instance(tmp_path):
+    (tmp_path / "m").mkdir()
+    save(tmp_path / "m" / "1.png", np.where(ONE, 1, np.where(TWO, 2, 0)).astype(np.uint8))
+    with pytest.raises(ValueError, match=r"1\.png: has 2 grey levels up to 2 of 255; a mask has"):
+        load_masks(tmp_path / "m", SIZE)
+    save(tmp_path / "f.tif", ONE.astype(np.float32) / 2)
+    with pytest.raises(ValueError, match=r"f\.tif: pixels are floats"):
+        load_masks(tmp_path / "f.tif", SIZE)
+
+
+def test_hidden_files_are_no_masks(tmp_path):
+    save(tmp_path / "1.png", ONE)
+    (tmp_path / "._1.png").write_bytes(b"of a disk from macOS")
+    assert len(load_masks(tmp_path, SIZE)) == 1
+
+
 # --- JSON
+
+
+@pytest.mark.parametrize("key", ["visible_mask", "inmodal_seg", "i_segm"])
+def test_of_amodal_formats_the_visible_part_is_taken(tmp_path, key):
+    whole = "a_segm" if key == "i_segm" else "segmentation"
+    page = coco()
+    page["annotations"] = [
+        {"id": 1, "image_id": 5, "category_id": 2, whole: masks.encode(WHOLE)},
+        {"id": 2, "image_id": 5, "category_id": 2, whole: masks.encode(TWO)},
+    ]
+    for entry, visible in zip(page["annotations"], (ONE, TWO), strict=True):
+        if key != "visible_mask" or visible is ONE:  # COCOA-cls leaves it out of open objects
+            entry[key] = masks.encode(visible)
+    found = load_masks(write(tmp_path, page), SIZE, image_name="a.jpg")
+    assert (found.masks == [ONE, TWO]).all()
+
+
+def test_crowds_are_said_and_can_be_kept(tmp_path, caplog):
+    page = coco()
+    assert load_masks(write(tmp_path, page), SIZE, image_name="a.jpg").ids == [11, 13]
+    assert "m.json: 1 crowd annotations ('iscrowd' 1) left out" in caplog.text
+    for entry in page["annotations"]:  # as CVAT writes what is drawn with a brush
+        entry.update(iscrowd=1, segmentation=masks.encode(ONE))
+    with pytest.raises(ValueError, match="m.json: all 3 annotations have 'iscrowd' 1, as CVAT"):
+        load_masks(write(tmp_path, page), SIZE, image_name="a.jpg")
+    found = load_masks(write(tmp_path, page), SIZE, image_name="a.jpg", keep_crowds=True)
+    assert found.ids == [11, 13, 14] and (found.masks == [ONE] * 3).all()
+
+
+def test_every_damaged_entry_is_named_at_once_and_can_be_left_out(tmp_path, caplog):
+    page = coco()
+    stray = [[5, 2, 8, 2, 8, 6, 5, 6], [1, 1, 2, 2]]  # a part of two points beside a good one
+    wrong = [[], [[1, 1, 5, 5]], [{"size": [6, 8], "counts": [48]}], stray, masks.encode(ONE * 0)]
+    page["annotations"] = [
+        {"id": k, "image_id": 5, "category_id": 2, "segmentation": segmentation}
+        for k, segmentation in enumerate(wrong)
+    ]
+    with pytest.raises(ValueError) as caught:
+        load_masks(write(tmp_path, page), SIZE, image_name="a.jpg")
+    lines = str(caught.value).splitlines()
+    assert [line.split(": ")[1] for line in lines] == [f"annotation {k}" for k in range(3)]
+    found = load_masks(write(tmp_path, page), SIZE, image_name="a.jpg", skip_damaged=True)
+    assert found.ids == [3] and (found.masks == [TWO]).all()
+    assert "m.json: 3 damaged entries left out" in caplog.text
+    assert "mask 4 covers no pixel" in caplog.text
+
+
+def test_a_file_name_of_windows_is_the_same_picture(tmp_path):
+    page = coco()
+    page["images"][0]["file_name"] = "..\\label-studio\\a.jpg"
+    for name in ("a.jpg", "x/a.jpg", "x\\a.jpg", "a.png"):
+        assert load_masks(write(tmp_path, page), SIZE, image_name=name).ids == [11, 13]
 
 
 def coco(**changes):
@@ -187,7 +304,7 @@ def test_order_results_and_labelme(tmp_path, records, categories):
         ({"a": 1}, r"expected COCO instances .* got the keys \['a'\]"),
         (coco(images=[]), "there is no image in it"),
         (coco(), "2 images; name the one that is meant"),
-        ([1], "entry 0 must have a 'segmentation', got 1"),
+        ([1], "entry 1: must have a 'segmentation', got 1"),
         ([{"segmentation": {"size": [6, 8], "counts": [1]}}], "m.json: entry 1: .*sum"),
         (
             [{"segmentation": masks.encode(ONE), "score": "x"}],
