@@ -27,7 +27,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from occ_order.data.converters import WRITABLE, convert, copy_pictures
+from occ_order.data.converters import WRITABLE, check_pictures, convert, copy_pictures
 from occ_order.data.converters.command_line import add_input_options, read_input
 
 
@@ -81,6 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     try:
         data = read_input(options)
+        check_pictures(data)
         if options.copy_images:
             data = copy_pictures(data, options.output)
         files, differences = convert(

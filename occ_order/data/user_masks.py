@@ -32,7 +32,15 @@ import numpy as np
 from PIL import Image
 
 from occ_order import masks
-from occ_order.data.datasets.checks import DataError, Report, finite, show
+from occ_order.data.datasets.checks import (
+    DataError,
+    Report,
+    finite,
+    settle_problems,
+    show,
+    size_mismatch,
+)
+from occ_order.data.datasets.coco_nesting import without_crowds
 from occ_order.data.datasets.files import parse_json
 from occ_order.data.datasets.image_files import opened
 from occ_order.data.datasets.mask_fields import checked_mask
@@ -47,8 +55,6 @@ is hidden, of KINS 2019 and 2020, and of every other format."""
 
 VOID_COLOUR = (224, 224, 192)
 """Of the rims of objects in pictures of Pascal VOC."""
-
-MOST_SHOWN = 20  # problems that an error repeats
 
 _LOSSY = ("JPEG", "WEBP", "MPO")
 
@@ -134,26 +140,6 @@ def load_masks(
     empty = [f"{path}: mask {found.ids[k]} covers no pixel" for k in np.flatnonzero(~filled)]
     settle_problems(path, empty, skip_damaged)
     return found.at(np.flatnonzero(filled))
-
-
-def settle_problems(path: str | os.PathLike, problems: Sequence[str], skip: bool) -> None:
-    """Raise what was collected as one error, or count it in the log.
-
-    Args:
-        path: the file.
-        problems: messages, each naming file and place.
-        skip: whether the entries were left out because the user said so.
-
-    Raises:
-        ValueError: there are problems, and they were not to be skipped.
-    """
-    if not problems:
-        return
-    more = len(problems) - MOST_SHOWN
-    text = "\n".join([*problems[:MOST_SHOWN], *([f"and {more} more"] if more > 0 else [])])
-    if not skip:
-        raise DataError(text)
-    logger.warning("%s: %d damaged entries left out:\n%s", path, len(problems), text)
 
 
 def masks_file(path: str | os.PathLike, picture: str | os.PathLike) -> Path:
@@ -291,7 +277,7 @@ def _from_json(
     if not isinstance(data, dict):
         raise DataError(f"{path}: expected a list or an object, got {type(data).__name__}")
     if "shapes" in data:
-        return _from_labelme(path, size)
+        return _from_labelme(path, size, skip)
     images = data.get("images")
     if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
         raise DataError(
@@ -307,31 +293,10 @@ def _from_json(
     entries = [a for a in _objects(path, data, "annotations") if a.get("image_id") == number]
     stated = (image.get("height", size[0]), image.get("width", size[1]))
     if stated != size:
-        raise DataError(
-            f"{path}: image {number!r} has height and width {stated}, but the picture has {size}"
-        )
+        raise DataError(f"{path}: image {number!r} {size_mismatch(stated, size)}")
     if not keep_crowds:
         entries = without_crowds(path, entries)
     return _from_entries(path, size, entries, names, "annotation", skip)
-
-
-def without_crowds(path: str | os.PathLike, entries: Sequence[dict]) -> list[dict]:
-    """Leave out annotations of crowds, and say how many.
-
-    Raises:
-        ValueError: nothing else is left, which is rather a mark of CVAT's brush than crowds.
-    """
-    single = [entry for entry in entries if entry.get("iscrowd") != 1]
-    if entries and not single:
-        raise DataError(
-            f"{os.fspath(path)}: all {len(entries)} annotations have 'iscrowd' 1, as CVAT marks "
-            "masks that are drawn with a brush; if they are single objects, keep crowds"
-        )
-    if len(single) < len(entries):
-        logger.warning(
-            "%s: %d crowd annotations ('iscrowd' 1) left out", path, len(entries) - len(single)
-        )
-    return single
 
 
 def _objects(path: Path, data: Mapping[str, Any], key: str) -> list[dict]:
@@ -413,10 +378,10 @@ def _said(
     return number, category, str(name), float(score)
 
 
-def _from_labelme(path: Path, size: tuple[int, int]) -> UserMasks:
+def _from_labelme(path: Path, size: tuple[int, int], skip: bool) -> UserMasks:
     from occ_order.data.converters.labelme import read_shapes
 
-    names, stack = read_shapes(path, size)
+    names, stack = read_shapes(path, size, skip_damaged=skip)
     known = sorted(set(names))
     return UserMasks(
         stack,

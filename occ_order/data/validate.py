@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from occ_order import masks
+from occ_order.data.converters.coco_order import load_coco_order
 from occ_order.data.datasets import (
     cocoa,
     cocoa_cls,
@@ -32,13 +33,14 @@ from occ_order.data.datasets import (
     kitti_depth,
     photos,
 )
-from occ_order.data.datasets.checks import DataError, Report, field, listed
+from occ_order.data.datasets.checks import DataError, Report, field, listed, size_mismatch
 from occ_order.data.datasets.coco_nesting import is_cocoa, read_images
 from occ_order.data.datasets.files import image_size, read_json
 from occ_order.data.datasets.mask_fields import checked_mask, read_rate
 from occ_order.order import instances_in_cycles
 
-FORMATS = ("instaorder", "cocoa", "cocoa_cls", "kins", "photos", "diw", "kitti_depth")
+FORMATS = ("instaorder", "cocoa", "cocoa_cls", "kins", "coco", "photos", "diw", "kitti_depth")
+"""Of these, "coco" is plain COCO instances, whose masks are visible parts."""
 
 RATE_TOLERANCE = 0.01
 """Largest difference between a stated and a counted `occlude_rate`."""
@@ -177,11 +179,14 @@ def detect_format(path: str, data: dict | None) -> str:
         return "cocoa"
     if keys & {"visible_mask", "invisible_mask", "occlude_rate", "occl_depth"}:
         return "cocoa_cls"
+    if "categories" in data and keys >= {"image_id", "category_id", "segmentation"}:
+        return "coco"
     raise ValueError(
         f"{path}: cannot tell the format. InstaOrder has 'instance_ids', COCOA 'regions', KINS "
-        f"'inmodal_seg' or 'a_segm', COCOA-cls and D2SA 'visible_mask' in 'annotations', "
-        f"photographs with measured order 'instances' and 'depth_order'; the keys are "
-        f"{sorted(data)} and, in annotations, {sorted(keys)}. Name one with --format: {FORMATS}"
+        f"'inmodal_seg' or 'a_segm', COCOA-cls and D2SA 'visible_mask', COCO 'category_id' and "
+        f"'segmentation' in 'annotations', photographs with measured order 'instances' and "
+        f"'depth_order'; the keys are {sorted(data)} and, in annotations, {sorted(keys)}. "
+        f"Name one with --format: {FORMATS}"
     )
 
 
@@ -212,6 +217,7 @@ def _read(
         "cocoa_cls": cocoa_cls.load_cocoa_cls,
         "kins": kins.load_kins,
         "photos": photos.load_photos,
+        "coco": load_coco_order,
     }
     try:
         if format == "instaorder":
@@ -253,7 +259,8 @@ def _check_pixels(
     if format == "kins":
         layout = "kins_2020" if kins.is_2020(data) else "kins_2019"
     else:
-        layout = {"cocoa_cls": "cocoa", "instaorder": "instances"}.get(format, format)
+        names = {"cocoa_cls": "cocoa", "instaorder": "instances", "coco": "instances"}
+        layout = names.get(format, format)
     keys = _MASK_KEYS[layout]
     sizes = _sizes(path, data, records)
     shown = {record["image_id"] for record in records[:limit]}
@@ -378,10 +385,8 @@ def _check_pictures(records: list[dict[str, Any]], path: str, result: Validation
         with report.at(f"image {record['image_id']}"):
             width, height = image_size(record["file_name"])
             if (height, width) != (record["height"], record["width"]):
-                raise ValueError(
-                    f"stated height {record['height']}, width {record['width']}, but "
-                    f"{record['file_name']} has height {height}, width {width}"
-                )
+                stated = record["height"], record["width"]
+                raise ValueError(f"{record['file_name']}: {size_mismatch(stated, (height, width))}")
             if "depth_file_name" in record:
                 photos.read_depth(record)
 

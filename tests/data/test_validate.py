@@ -125,7 +125,7 @@ def test_pictures(file_of, pictures):
     Image.new("RGB", (9, 6)).save(pictures / "a.png")
     errors = validate(file_of("cocoa"), images=pictures).errors
     assert len(errors) == 2
-    assert "image 7: stated height 6, width 8" in errors[0] and "width 9" in errors[0]
+    assert "a.png: has height and width (6, 8), but the picture has (6, 9)" in errors[0]
     assert "image 8: no such image file" in errors[1]
     assert validate(file_of("cocoa")).errors == []
 
@@ -261,3 +261,28 @@ def test_command_line_needs_neither_torch_nor_detectron2(file_of):
     )
     assert done.stdout.splitlines()[-1] == "0", done.stderr
     assert "names of data sets need Detectron2" in done.stderr
+
+
+def test_plain_coco_is_a_format(tmp_path):
+    """What is wrong is listed, every mask is taken for a visible part."""
+    square = [[1, 1, 5, 1, 5, 5, 1, 5]]
+    data = {
+        "images": [{"id": 7, "file_name": "a.png", "height": 6, "width": 8}],
+        "annotations": [
+            {"id": k, "image_id": 7, "category_id": 3, "segmentation": segmentation, **more}
+            for k, (segmentation, more) in enumerate(
+                [(square, {"area": 16}), ([], {}), (square, {"category_id": 4}), ([[9, 9] * 3], {})]
+            )
+        ],
+        "categories": [{"id": 3, "name": "x"}],
+    }
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(data))
+    found = validate(path)
+    places = {line.split(": ")[2]: line for line in found.errors}
+    assert sorted(places) == ["annotation 1", "annotation 2", "annotation 3"]
+    assert "covers no pixel" in places["annotation 3"]
+    data["annotations"] = data["annotations"][:1]
+    path.write_text(json.dumps(data))
+    found = validate(path)
+    assert found.errors == [] and found.counts == {"images": 1, "instances": 1}

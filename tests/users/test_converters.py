@@ -30,6 +30,7 @@ from occ_order.data.converters.order_table import (
     rows_of,
     write_order_table,
 )
+from occ_order.data.user_masks import load_masks
 from occ_order.data.validate import validate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -421,7 +422,7 @@ def test_a_picture_folder_of_its_own_takes_the_last_part_of_the_path(tmp_path):
     [
         ({"shapes": None}, "'shapes' must be a list"),
         ({"imagePath": "no.png"}, "no such image file"),
-        ({"imageHeight": 11}, r"are \(11, 12\), but .* has \(10, 12\)"),
+        ({"imageHeight": 11}, r"has height and width \(11, 12\), but .* \(10, 12\)"),
         ({"shapes": [3]}, "shape 0: must be an object"),
         ({"shapes": [{"label": " ", "points": []}]}, "'label' must not be empty"),
         ({"shapes": [{"label": "a", "points": [[1, 1], [2, 2]]}]}, "three or more points, got 2"),
@@ -430,12 +431,80 @@ def test_a_picture_folder_of_its_own_takes_the_last_part_of_the_path(tmp_path):
         ({"shapes": [{"label": "a", "points": [[0, 0], [1, 1]], "shape_type": "mask"}]}, "'mask'"),
         ({"shapes": [{"label": "a", "points": [[0, 0], [1, 1]], "shape_type": "mask",
                       "mask": base64.b64encode(PNG).decode()}]}, "not a readable image: no PNG"),
-        ({"shapes": [{"label": "a", "points": [[1e9, 0], [2, 2], [3, 9]]}]}, "a shape 'a'"),
+        ({"shapes": [{"label": "a", "points": [[1e9, 0], [2, 2], [3, 9]]}]}, "shape 0: .*1e.09"),
     ],
 )  # fmt: skip
 def test_damaged_labelme_files_are_named(tmp_path, change, message):
     write_page(tmp_path, pair_of_boxes(tmp_path) | change)
     with pytest.raises(ValueError, match=f"a.json.*{message}"):
+        read_dataset("labelme", tmp_path)
+
+
+def shape(label, *points, **more):
+    return {"label": label, "points": [list(point) for point in points], **more}
+
+
+def test_what_labelme_takes_for_no_object_is_left_out(tmp_path, caplog):
+    page = pair_of_boxes(tmp_path)
+    corners = [(0, 0), (3, 0), (3, 3)]
+    page["shapes"] += [shape("__ignore__", *corners), shape("_background_", *corners)]
+    write_page(tmp_path, page)
+    for classes in (None, ["tray", "cup"]):
+        data = read_dataset("labelme", tmp_path, classes=classes)
+        assert len(data.records[0]["annotations"]) == 2
+        assert sorted(c["name"] for c in data.categories) == ["cup", "tray"]
+    assert "2 shapes labelled __ignore__ or _background_ left out" in caplog.text
+    found = load_masks(tmp_path / "a.json", (10, 12))
+    assert sorted(found.names) == ["cup", "tray"]
+
+
+def test_files_that_are_not_labelmes_are_left_out(tmp_path, caplog):
+    page = pair_of_boxes(tmp_path)
+    write_page(tmp_path, page)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "instances.json").write_text('{"images": [], "annotations": []}')
+    (tmp_path / "settings.json").write_text("[1]")
+    (tmp_path / "._a.json").write_bytes(b"\x00\x05of a disk from macOS")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    write_page(tmp_path / ".ipynb_checkpoints", page)
+    assert len(read_dataset("labelme", tmp_path).records) == 1
+    assert "instances.json: no labelme file (it has no 'shapes'), left out" in caplog.text
+    assert "settings.json: no labelme file" in caplog.text
+
+
+def test_every_damaged_shape_of_a_folder_is_named_at_once(tmp_path, caplog):
+    page = pair_of_boxes(tmp_path)
+    two = shape("cup", (1, 1), (2, 2))
+    write_page(tmp_path, {**page, "shapes": [*page["shapes"], two, shape("cup"), shape("")]})
+    (tmp_path / "b").mkdir()
+    write_page(tmp_path / "b", {**page, "imagePath": "none.png"})
+    (tmp_path / "c.json").write_text("{")
+    with pytest.raises(ValueError) as caught:
+        read_dataset("labelme", tmp_path)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 5 and "c.json: not a JSON file" in lines[4]
+    assert [line.split(": ")[1] for line in lines[:3]] == [f"shape {k}" for k in (2, 3, 4)]
+    assert "b/a.json: no such image file" in lines[3]
+    (record,) = read_dataset("labelme", tmp_path, skip_damaged=True).records
+    assert len(record["annotations"]) == 2
+    assert "5 damaged entries left out" in caplog.text
+
+
+def test_a_shape_that_covers_no_pixel_is_told(tmp_path, caplog):
+    page = pair_of_boxes(tmp_path)
+    page["shapes"].append(shape("flat", (1, 1), (5, 1), (9, 1)))
+    write_page(tmp_path, page)
+    assert len(read_dataset("labelme", tmp_path).records[0]["annotations"]) == 3
+    assert "instance 'flat' covers no pixel" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["..\\pics\\a.png", "D:/pics/a.png", "/pics/a.png", "../x/a.png"])
+def test_the_picture_beside_its_file_is_found_by_the_last_part_of_its_name(tmp_path, name):
+    write_page(tmp_path, pair_of_boxes(tmp_path) | {"imagePath": name})
+    (record,) = read_dataset("labelme", tmp_path).records
+    assert Path(record["file_name"]) == tmp_path / "a.png"
+    (tmp_path / "a.png").rename(tmp_path / "b.png")
+    with pytest.raises(ValueError, match="'imagePath': .*; name its folder with --images"):
         read_dataset("labelme", tmp_path)
 
 
@@ -500,7 +569,7 @@ def test_coco_crowds_are_left_out_and_unknown_ids_named(data, tmp_path, caplog):
     instances.write_text(json.dumps(page))
     with caplog.at_level(logging.WARNING):
         back = read_dataset("coco", instances, images=data.image_root)
-    assert "1 crowd annotations left out" in caplog.text
+    assert "1 crowd annotations ('iscrowd' 1) left out" in caplog.text
     assert len(back.records[0]["annotations"]) == len(data.records[0]["annotations"])
     table.write_text("image,first,relation,second\n1,1001,occludes,77\n")
     with pytest.raises(ValueError, match="line 2: image 1 has no annotation with the id '77'"):
@@ -508,6 +577,73 @@ def test_coco_crowds_are_left_out_and_unknown_ids_named(data, tmp_path, caplog):
     table.write_text("image,first,relation,second\n9,1001,occludes,77\n")
     with pytest.raises(ValueError, match="line 2: no image has the id '9'"):
         read_dataset("coco", instances, images=data.image_root)
+
+
+def coco_with(data, tmp_path, change):
+    """instances.json and order.csv of a data set, the annotations of the first image changed."""
+    path, _ = write_dataset("coco", data, tmp_path)
+    page = json.loads(path.read_text())
+    change(page, [a for a in page["annotations"] if a["image_id"] == 1])
+    path.write_text(json.dumps(page))
+    return path
+
+
+def test_one_empty_segmentation_does_not_refuse_the_rest(data, tmp_path, caplog):
+    def spoil(page, entries):
+        entries[0]["segmentation"] = []
+        entries[1].update(segmentation=[[1, 1, 5, 5]], iscrowd=False)
+
+    path = coco_with(data, tmp_path, spoil)
+    with pytest.raises(ValueError) as caught:
+        read_dataset("coco", path, images=data.image_root)
+    lines = str(caught.value).splitlines()
+    ids = [a["id"] for a in data.records[0]["annotations"]]
+    assert [line.split(": ")[1:3] for line in lines] == [
+        ["image 1", f"annotation {number}"] for number in ids[:2]
+    ]
+    back = read_dataset("coco", path, images=data.image_root, skip_damaged=True)
+    assert [a["id"] for a in back.records[0]["annotations"]] == ids[2:]
+    expected = data.records[0]["occlusion"][2:, 2:]
+    assert back.records[0].get("occlusion", expected).tolist() == expected.tolist()
+    assert len(back.records[1]["annotations"]) == len(data.records[1]["annotations"])
+    assert "2 damaged entries left out" in caplog.text
+
+
+def test_masks_of_a_brush_are_not_lost_in_silence(data, tmp_path):
+    def crowd(page, entries):
+        for entry in page["annotations"]:
+            entry["iscrowd"] = 1
+
+    path = coco_with(data, tmp_path, crowd)
+    with pytest.raises(ValueError, match="all [0-9]+ annotations have 'iscrowd' 1, as CVAT"):
+        read_dataset("coco", path, images=data.image_root)
+    back = read_dataset("coco", path, images=data.image_root, keep_crowds=True)
+    assert not compare(data.records, back.records, data.categories, back.categories).changed
+
+
+def test_annotations_without_a_pixel_are_told(data, tmp_path, caplog):
+    def far(page, entries):
+        entries[0]["segmentation"] = [[90, 90, 95, 90, 95, 95]]
+
+    number = data.records[0]["annotations"][0]["id"]
+    read_dataset("coco", coco_with(data, tmp_path, far), images=data.image_root)
+    assert f"1 annotations cover no pixel: [{number}]" in caplog.text
+
+
+def test_the_command_finds_exchanged_sizes_and_rotated_photographs(tool, data, tmp_path, capsys):
+    def exchange(page, entries):
+        image = page["images"][0]
+        image["height"], image["width"] = image["width"], image["height"]
+        for entry in entries:
+            entry["segmentation"] = [[1, 1, 9, 1, 9, 9]]
+            entry.pop("amodal_segmentation", None)
+
+    path = coco_with(data, tmp_path / "in", exchange)
+    command = ["--from", "coco", "--input", str(path), "--images", data.image_root]
+    assert tool.main([*command, "--to", "results", "--output", str(tmp_path / "out")]) == 2
+    shown = capsys.readouterr().err
+    assert "picture 1.png: image 1: the annotation has height and width (80, 64), but the" in shown
+    assert "rotation (EXIF)" in shown and not (tmp_path / "out").exists()
 
 
 def test_results_find_their_pictures(data, tmp_path):

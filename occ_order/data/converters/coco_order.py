@@ -3,7 +3,8 @@
 ``instances.json`` is an ordinary COCO instances file (masks of visible parts). The table
 (:mod:`~occ_order.data.converters.order_table`) names images by their id and instances by their
 annotation id. Three keys of an annotation go beyond COCO and may be absent: `amodal_segmentation`
-(the whole mask), `name` (free text), `is_stuff` (0 or 1). Crowd annotations are left out.
+(the whole mask), `name` (free text), `is_stuff` (0 or 1). Crowd annotations are left out, unless
+they are to be kept.
 """
 
 from __future__ import annotations
@@ -20,13 +21,21 @@ from occ_order.data.converters.order_table import (
     rows_of,
     write_order_table,
 )
-from occ_order.data.datasets.checks import DataError, Report, field, listed
+from occ_order.data.datasets.checks import (
+    DataError,
+    Report,
+    field,
+    listed,
+    settle_problems,
+    show,
+)
 from occ_order.data.datasets.coco_nesting import (
     category_of,
     new_coco,
     parse_categories,
     read_annotations,
     read_images,
+    without_crowds,
 )
 from occ_order.data.datasets.files import read_json, write_json
 from occ_order.data.datasets.mask_fields import checked_mask, mask_box, xywh
@@ -38,37 +47,71 @@ def load_coco_order(
     instances_json: str | os.PathLike,
     image_root: str | os.PathLike,
     order_csv: str | os.PathLike | None = None,
+    *,
+    keep_crowds: bool = False,
+    skip_damaged: bool = False,
+    problems: list[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Reads COCO instances, with their order if there is a table.
+    """Read COCO instances, with their order if there is a table.
 
     Args:
         instances_json: file of the layout of `instances_val2017.json`.
         image_root: folder that the file names are relative to.
         order_csv: the table; None leaves the orders out.
+        keep_crowds: also take annotations with `iscrowd` 1, which CVAT gives to every mask that is
+            drawn with a brush.
+        skip_damaged: leave out annotations whose mask or category is wrong, with what the table
+            says of them, and count them in the log.
+        problems: None to raise, after reading all, one error about all annotations that are wrong;
+            a list to collect messages in (images with an error are then left out).
 
     Returns:
         One record per image of the file, with the orders that the table says of it. Boxes are those
         of the masks.
 
     Raises:
-        ValueError: names file, image and annotation, or the line of the table.
+        ValueError: names file, image and every annotation that is wrong, or the line of the table.
     """
-    data, report = read_json(instances_json), Report(instances_json)
+    data, report = read_json(instances_json), Report(instances_json, problems)
     records = read_images(data, image_root, report)
     known = {category["id"] for category in parse_categories(data, report)}
-    crowds = sum(entry.get("iscrowd") == 1 for entry in listed(data, "annotations"))
-    if crowds:
-        logger.warning("%s: %d crowd annotations left out", instances_json, crowds)
-        kept = [e for e in listed(data, "annotations") if e.get("iscrowd") != 1]
+    if not keep_crowds:
+        kept = without_crowds(instances_json, listed(data, "annotations"))
         data = {**data, "annotations": kept}
-
-    def read(annotation: dict, record: dict[str, Any]) -> tuple[dict[str, Any], None]:
-        return _read_annotation(annotation, record, known), None
-
-    read_annotations(data, records, report, read)
+    found: list[str] = []
+    left_out = _read_all(data, records, Report(instances_json, found), known, skip_damaged)
+    if problems is None:
+        settle_problems(instances_json, found, skip_damaged)
+    else:
+        problems += found
+    empty = [a["id"] for r in records.values() for a in r["annotations"] if not any(a["bbox"])]
+    if empty:
+        logger.warning(
+            "%s: %d annotations cover no pixel: %s", instances_json, len(empty), show(empty)
+        )
     if order_csv is not None:
-        _add_orders(records, order_csv)
+        _add_orders(records, order_csv, left_out)
     return list(records.values())
+
+
+def _read_all(
+    data: dict, records: dict[int, dict[str, Any]], report: Report, known: set[int], skip: bool
+) -> set[str]:
+    """Fill the records; returns the ids of the annotations that were left out, as words."""
+    left_out: set[str] = set()
+
+    def read(annotation: dict, record: dict[str, Any]) -> tuple[dict[str, Any] | None, None]:
+        try:
+            return _read_annotation(annotation, record, known), None
+        except ValueError as error:
+            if not skip:
+                raise
+            report.add(error)
+            left_out.add(str(annotation["id"]))
+            return None, None
+
+    read_annotations(data, records, report, read, keep_images=skip)
+    return left_out
 
 
 def _read_annotation(annotation: dict, record: dict[str, Any], known: set[int]) -> dict[str, Any]:
@@ -91,7 +134,9 @@ def _read_annotation(annotation: dict, record: dict[str, Any], known: set[int]) 
     return result
 
 
-def _add_orders(records: dict[int, dict[str, Any]], order_csv: str | os.PathLike) -> None:
+def _add_orders(
+    records: dict[int, dict[str, Any]], order_csv: str | os.PathLike, left_out: set[str]
+) -> None:
     by_word = {str(image_id): record for image_id, record in records.items()}
     for word, rows in read_order_table(order_csv).items():
         if word not in by_word:
@@ -104,6 +149,7 @@ def _add_orders(records: dict[int, dict[str, Any]], order_csv: str | os.PathLike
                 raise ValueError(f"image {word} has no annotation with the id {name!r}")
             return places[name]
 
+        rows = [row for row in rows if not {row.first, row.second} & left_out]
         record.update(matrices_of(rows, len(places), index_of))
 
 

@@ -32,6 +32,16 @@ def add_input_options(parser: argparse.ArgumentParser, *, required: bool = True)
     parser.add_argument(
         "--names-from", metavar="FILE", help="results: COCO-style file with file names and classes"
     )
+    parser.add_argument(
+        "--keep-crowds",
+        action="store_true",
+        help="coco: also annotations with 'iscrowd' 1, which CVAT gives to masks of its brush",
+    )
+    parser.add_argument(
+        "--skip-damaged",
+        action="store_true",
+        help="coco, labelme: leave out what cannot be read, and say how much",
+    )
 
 
 def read_input(options: argparse.Namespace) -> DataSet:
@@ -51,6 +61,8 @@ def read_input(options: argparse.Namespace) -> DataSet:
         classes=None if classes is None else [name.strip() for name in classes.split(",")],
         whole=options.whole,
         names_from=options.names_from,
+        keep_crowds=options.keep_crowds,
+        skip_damaged=options.skip_damaged,
     )
 
 

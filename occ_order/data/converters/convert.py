@@ -30,8 +30,8 @@ from occ_order.data.datasets import (
     save_instaorder,
     save_kins,
 )
-from occ_order.data.datasets.checks import Report
-from occ_order.data.datasets.files import relative_name
+from occ_order.data.datasets.checks import Report, settle_problems, size_mismatch
+from occ_order.data.datasets.files import image_size, relative_name
 from occ_order.data.safe_paths import resolve_inside
 from occ_order.order import UNKNOWN
 
@@ -84,8 +84,10 @@ def read_dataset(
     classes: Sequence[str] | None = None,
     whole: bool = False,
     names_from: str | os.PathLike | None = None,
+    keep_crowds: bool = False,
+    skip_damaged: bool = False,
 ) -> DataSet:
-    """Reads a data set.
+    """Read a data set.
 
     Args:
         format: one of `READABLE`.
@@ -96,6 +98,8 @@ def read_dataset(
         classes: labelme: names of the classes in the order of their ids.
         whole: labelme: shapes outline whole objects.
         names_from: results: a COCO-style file that tells the file names and the categories.
+        keep_crowds: COCO: also annotations with `iscrowd` 1.
+        skip_damaged: COCO and labelme: leave out what cannot be read, and count it in the log.
 
     Returns:
         The data set.
@@ -108,7 +112,9 @@ def read_dataset(
     folder = Path(path) if format == "labelme" else Path(path).parent
     root = os.fspath(images if images is not None else folder)
     if format == "labelme":
-        records, categories = load_labelme(path, image_root=images, whole=whole, classes=classes)
+        records, categories = load_labelme(
+            path, image_root=images, whole=whole, classes=classes, skip_damaged=skip_damaged
+        )
         return DataSet(records, categories, root)
     if format == "results":
         file_names, categories = read_names(names_from)
@@ -122,7 +128,8 @@ def read_dataset(
     if format == "coco":
         beside = folder / "order.csv"
         order = order or (beside if beside.is_file() else None)
-        return DataSet(load_coco_order(path, root, order), read_categories(path), root)
+        skip = {"keep_crowds": keep_crowds, "skip_damaged": skip_damaged}
+        return DataSet(load_coco_order(path, root, order, **skip), read_categories(path), root)
     load: Callable[..., list] = {
         "cocoa": load_cocoa, "cocoa_cls": load_cocoa_cls, "kins": load_kins
     }[format]  # fmt: skip
@@ -253,6 +260,23 @@ def convert(
             + ". Nothing was kept; allow changes to keep it"
         )
     return files, differences
+
+
+def check_pictures(data: DataSet) -> None:
+    """Compare the sizes of a data set's images with those of their files, as far as these exist.
+
+    Raises:
+        ValueError: names every image whose file is damaged or has another size.
+    """
+    problems: list[str] = []
+    for record in data.records:
+        if os.path.isfile(record["file_name"]):
+            with Report(record["file_name"], problems).at(f"image {record['image_id']}"):
+                width, height = image_size(record["file_name"])
+                stated = record["height"], record["width"]
+                if stated != (height, width):
+                    raise ValueError(f"the annotation {size_mismatch(stated, (height, width))}")
+    settle_problems(data.image_root or "images", problems, False)
 
 
 def copy_pictures(data: DataSet, folder: str | os.PathLike) -> DataSet:

@@ -13,7 +13,9 @@ in the folder itself, an image is named by its file (with the sub-folder, if any
 named by its label where that is unique in the picture, else by ``label#G`` with its group id G, or
 ``label#1``, ``label#2``, ... in the order of drawing for instances without one.
 
-Polygons, rectangles, circles and masks count; points and lines are left out with a warning.
+Polygons, rectangles, circles and masks count; points and lines are left out with a warning, and so
+are shapes whose label is one of `IGNORED`, which labelme's own converters take for no objects. JSON
+files without "shapes" and hidden files are not labelme's.
 """
 
 from __future__ import annotations
@@ -36,13 +38,27 @@ from occ_order.data.converters.order_table import (
     rows_of,
     write_order_table,
 )
-from occ_order.data.datasets.checks import DataError, Report, field, show
-from occ_order.data.datasets.files import image_size, read_json, relative_name, write_json
+from occ_order.data.datasets.checks import (
+    DataError,
+    Report,
+    field,
+    settle_problems,
+    show,
+    size_mismatch,
+)
+from occ_order.data.datasets.files import (
+    image_size,
+    parse_json,
+    read_json,
+    relative_name,
+    write_json,
+)
 from occ_order.data.safe_paths import resolve_inside
 
 logger = logging.getLogger(__name__)
 
 ORDER_FILE = "order.csv"
+IGNORED = ("__ignore__", "_background_")
 _PER_IMAGE = 1000  # annotation ids are image id * 1000 + number where the file has none
 
 
@@ -52,8 +68,9 @@ def load_labelme(
     image_root: str | os.PathLike | None = None,
     whole: bool = False,
     classes: Sequence[str] | None = None,
+    skip_damaged: bool = False,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Reads a folder of labelme files, and the ones below it.
+    """Read a folder of labelme files, and the ones below it.
 
     Args:
         folder: with the ``*.json`` and, if there are orders, ``order.csv``.
@@ -62,20 +79,22 @@ def load_labelme(
         whole: every shape outlines the whole object (see the head of this module).
         classes: names of the classes in the order of their ids, which count from 1; None sorts the
             labels that occur. Name them where train and test folders must agree.
+        skip_damaged: leave out files and shapes that cannot be read, and count them in the log.
 
     Returns:
         records, sorted by file name, and categories [{"id", "name"}]. Ids are those that
         :func:`save_labelme` left in the files, else images count from 1.
 
     Raises:
-        ValueError: names file and shape, or the line of the table.
+        ValueError: names every file and shape that is wrong, or the line of the table.
         FileNotFoundError: no such folder, or no labelme file in it.
     """
-    root = Path(folder)
-    paths = sorted(path for path in root.rglob("*.json") if path.is_file())
-    if not paths:
-        raise FileNotFoundError(f"no labelme files (*.json) in {root}")
-    pages = [_read_page(path, root, image_root, whole) for path in paths]
+    root, problems = Path(folder), []
+    found = [_read_page(path, root, image_root, whole, problems) for path in _json_files(root)]
+    settle_problems(root, problems, skip_damaged)
+    pages = [page for page in found if page is not None]
+    if not pages:
+        raise FileNotFoundError(f"no labelme files (*.json with 'shapes') in {root}")
     names = _class_names(pages, classes)
     table = root / ORDER_FILE
     rows = read_order_table(table) if table.is_file() else {}
@@ -91,6 +110,13 @@ def load_labelme(
         seen.add(record["image_id"])
         records.append(record)
     return records, [{"id": k, "name": name} for name, k in names.items()]
+
+
+def _json_files(root: Path) -> list[Path]:
+    """JSON files in a folder and below it, without hidden files and folders."""
+    paths = [path for path in root.rglob("*.json") if path.is_file()]
+    hidden = (any(part.startswith(".") for part in p.relative_to(root).parts) for p in paths)
+    return sorted(path for path, skip in zip(paths, hidden, strict=True) if not skip)
 
 
 def _class_names(pages: Sequence[_Page], classes: Sequence[str] | None) -> dict[str, int]:
@@ -146,6 +172,8 @@ class _Page:
             if amodal[k] is not None:
                 annotation["amodal_segmentation"] = masks.encode(amodal[k])
                 annotation["amodal_bbox"] = masks.bounding_box(amodal[k]).tolist()
+            elif not modal[k].any():
+                logger.warning("%s: instance %r covers no pixel", self.path, self.words()[k])
             annotations.append(annotation)
         ids = [annotation["id"] for annotation in annotations]
         if len(set(ids)) < len(ids):
@@ -225,55 +253,82 @@ def _union(parts: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:
     return np.any(parts, axis=0) if parts else np.zeros(size, bool)
 
 
-def _read_page(path: Path, root: Path, image_root: str | os.PathLike | None, whole: bool) -> _Page:
-    data, report = read_json(path), Report(path)
+def _read_page(
+    path: Path,
+    root: Path,
+    image_root: str | os.PathLike | None,
+    whole: bool,
+    problems: list[str],
+) -> _Page | None:
+    """A labelme file; None for another JSON file, or where a problem was noted."""
+    try:
+        data = parse_json(path)
+    except DataError as error:
+        problems.append(str(error))
+        return None
+    if not isinstance(data, dict) or "shapes" not in data:
+        logger.warning("%s: no labelme file (it has no 'shapes'), left out", path)
+        return None
+    report, page = Report(path, problems), None
     with report.at():
         shapes = field(data, "shapes", "a list")
         key, picture = _picture(data, path, root, image_root)
         width, height = image_size(picture)
-        stated = (data.get("imageHeight"), data.get("imageWidth"))
-        if None not in stated and stated != (height, width):
-            raise ValueError(
-                f"'imageHeight', 'imageWidth' are {stated}, but {picture} has {(height, width)}"
-            )
+        _check_stated(data, (height, width))
         page = _Page(path, key, picture, (height, width))
         page.image_id = field(data, "image_id", "an integer", None)
-    page.instances = _instances(shapes, page.size, whole, report)
+        page.instances = _instances(shapes, page.size, whole, report)
     return page
+
+
+def _check_stated(data: dict, size: tuple[int, int]) -> None:
+    stated = (data.get("imageHeight"), data.get("imageWidth"))
+    if None not in stated and stated != size:
+        raise ValueError(size_mismatch(stated, size))
 
 
 def _instances(shapes: list, size: tuple[int, int], whole: bool, report: Report) -> list[_Instance]:
     groups: dict[tuple[str, Any], _Instance] = {}
+    ignored = 0
     for number, shape in enumerate(shapes):
         with report.at(f"shape {number}"):
             if isinstance(shape, dict) and shape.get("shape_type", "polygon") not in AREAS:
                 kind = shape["shape_type"]
                 logger.warning("%s", report.located(f"is a {kind}, left out"))
-                continue
-            _add_shape(shape, number, groups, size, whole)
+            elif isinstance(shape, dict) and str(shape.get("label")).strip() in IGNORED:
+                ignored += 1
+            else:
+                _add_shape(shape, number, groups, size, whole)
+    if ignored:
+        names = " or ".join(IGNORED)
+        logger.warning("%s", report.located(f"{ignored} shapes labelled {names} left out"))
     return list(groups.values())
 
 
-def read_shapes(path: str | os.PathLike, size: tuple[int, int]) -> tuple[list[str], np.ndarray]:
-    """Reads the instances of one labelme file, without its picture and without an order.
+def read_shapes(
+    path: str | os.PathLike, size: tuple[int, int], *, skip_damaged: bool = False
+) -> tuple[list[str], np.ndarray]:
+    """Read the instances of one labelme file, without its picture and without an order.
 
     Args:
         path: the file.
         size: (H, W) of the picture.
+        skip_damaged: leave out shapes that cannot be read, and count them in the log.
 
     Returns:
         N labels; bool (N, H, W) visible masks.
 
     Raises:
-        ValueError: names file and shape; also where the file states another size.
+        ValueError: names file and every shape that is wrong; also where the file states another
+            size.
     """
     data, report = read_json(path), Report(path)
     with report.at():
-        stated = (data.get("imageHeight"), data.get("imageWidth"))
-        if None not in stated and stated != tuple(size):
-            raise ValueError(f"has height and width {stated}, but the picture has {tuple(size)}")
+        _check_stated(data, tuple(size))
         shapes = field(data, "shapes", "a list")
-    instances = _instances(shapes, size, False, report)
+    problems: list[str] = []
+    instances = _instances(shapes, size, False, Report(path, problems))
+    settle_problems(path, problems, skip_damaged)
     with report.at():
         stack = [instance.mask(instance.visible, size) for instance in instances]
     names = [instance.label for instance in instances]
@@ -286,10 +341,15 @@ def _picture(
     """The picture's word in the order table, and where it is."""
     name = field(data, "imagePath", "a string")
     below = path.parent.relative_to(root)
-    if image_root is None:
-        picture = resolve_inside(path.parent, name)
-        return (below / picture.relative_to(path.parent)).as_posix(), picture
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    if image_root is None:
+        try:
+            picture = resolve_inside(path.parent, name)
+        except ValueError as error:  # such as a path of Windows: the picture may lie beside it
+            if not last or not (path.parent / last).is_file():
+                raise ValueError(f"'imagePath': {error}; name its folder with --images") from None
+            picture = resolve_inside(path.parent, last)
+        return (below / picture.relative_to(path.parent)).as_posix(), picture
     key = (below / last).as_posix()
     picture = resolve_inside(image_root, key)
     return key, picture if picture.is_file() else resolve_inside(image_root, last)
@@ -314,9 +374,11 @@ def _add_shape(
     amodal = isinstance(flags, dict) and bool(flags.get("amodal"))
     if amodal and whole:
         raise ValueError("has the flag 'amodal', but every shape was said to outline the whole")
+    area = area_of(shape, size)
+    masks.check(area, *size)
     key = (label, group if group is not None else f"shape {number}")
     instance = groups.setdefault(key, _Instance(label, group))
-    (instance.whole if amodal else instance.visible).append(area_of(shape, size))
+    (instance.whole if amodal else instance.visible).append(area)
 
 
 # --- writing -------------------------------------------------------------------------------

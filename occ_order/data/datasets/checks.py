@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+logger = logging.getLogger(__name__)
+
 _REQUIRED = object()
+
+_MOST_PROBLEMS = 20  # that one error repeats
 
 _SHOWN = 60  # characters of a wrong value that an error message repeats
 
@@ -65,6 +70,42 @@ class Report:
             return True
         finally:
             self._places.pop()
+
+
+def settle_problems(path: str | os.PathLike, problems: Sequence[str], skip: bool) -> None:
+    """Raise what was collected as one error, or count it in the log.
+
+    Args:
+        path: the file.
+        problems: messages, each naming file and place.
+        skip: whether the entries were left out because the user said so.
+
+    Raises:
+        ValueError: there are problems, and they were not to be skipped.
+    """
+    if not problems:
+        return
+    more = len(problems) - _MOST_PROBLEMS
+    text = "\n".join([*problems[:_MOST_PROBLEMS], *([f"and {more} more"] if more > 0 else [])])
+    if not skip:
+        raise DataError(text)
+    logger.warning("%s: %d damaged entries left out:\n%s", path, len(problems), text)
+
+
+def size_mismatch(stated: tuple[Any, Any], found: tuple[int, int]) -> str:
+    """Say that a file is about an image of another size.
+
+    Args:
+        stated: (height, width) of the file.
+        found: (height, width) of the image as it is shown.
+    """
+    text = f"has height and width {stated}, but the picture has {found}"
+    if tuple(stated) == tuple(found)[::-1]:
+        text += (
+            ": they are exchanged, or belong to the picture as it is stored, without the rotation "
+            "(EXIF) that is applied here"
+        )
+    return text
 
 
 def _is_int(value: object) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from occ_order.data.datasets.checks import Report, entries, field
+from occ_order.data.datasets.checks import DataError, Report, entries, field
 from occ_order.data.datasets.files import join_path, read_json, relative_name
+
+logger = logging.getLogger(__name__)
 
 
 def read_images(
@@ -98,7 +101,9 @@ def read_annotations(
     data: dict,
     records: dict[int, dict[str, Any]],
     report: Report,
-    read: Callable[[dict, dict[str, Any]], tuple[dict[str, Any], Any]],
+    read: Callable[[dict, dict[str, Any]], tuple[dict[str, Any] | None, Any]],
+    *,
+    keep_images: bool = False,
 ) -> dict[int, list[Any]]:
     """Reads the flat `annotations` list of a COCO-style file into its records.
 
@@ -107,8 +112,9 @@ def read_annotations(
         records: records by image id; annotations are appended to them in the order of the file, and
             an image with an annotation that cannot be read is removed.
         report: takes the errors.
-        read: called with an annotation and its record, returns (annotation as records have it, what
-            the order of the image is made from).
+        read: called with an annotation and its record, returns (annotation as records have it, or
+            None to leave it out; what the order of the image is made from).
+        keep_images: keep images with an annotation that cannot be read, without that annotation.
 
     Returns:
         For each image id the second values, in the order of its annotations.
@@ -125,9 +131,11 @@ def read_annotations(
                 raise ValueError("the annotation id is used twice")
             seen.add(number)
             result, extra = read(annotation, record)
+            if result is None:
+                continue
             record["annotations"].append(result)
             extras[image_id].append(extra)
-        if report.count > before and isinstance(image_id, int):
+        if report.count > before and isinstance(image_id, int) and not keep_images:
             bad.add(image_id)
     for image_id in bad & records.keys():
         del records[image_id]
@@ -185,3 +193,22 @@ def written_images(
                 "width": int(record["width"]),
             }
     return list(images.values())
+
+
+def without_crowds(path: str | os.PathLike, entries: Sequence[dict]) -> list[dict]:
+    """Leave out annotations of crowds, and say how many.
+
+    Raises:
+        ValueError: nothing else is left, which is rather a mark of CVAT's brush than crowds.
+    """
+    single = [entry for entry in entries if entry.get("iscrowd") != 1]
+    if entries and not single:
+        raise DataError(
+            f"{os.fspath(path)}: all {len(entries)} annotations have 'iscrowd' 1, as CVAT marks "
+            "masks that are drawn with a brush; if they are single objects, keep crowds"
+        )
+    if len(single) < len(entries):
+        logger.warning(
+            "%s: %d crowd annotations ('iscrowd' 1) left out", path, len(entries) - len(single)
+        )
+    return single
