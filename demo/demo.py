@@ -38,7 +38,8 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from occ_order import model_zoo  # noqa: E402
-from occ_order.data.safe_paths import list_pictures  # noqa: E402
+from occ_order.data.datasets.files import atomic_writer, folder_lock  # noqa: E402
+from occ_order.data.safe_paths import list_pictures, resolve_inside  # noqa: E402
 from occ_order.data.user_masks import load_masks, masks_file  # noqa: E402
 from occ_order.engine import OrderPredictor  # noqa: E402
 from occ_order.engine.predictor import load_picture  # noqa: E402
@@ -64,11 +65,13 @@ class Picture:
         name: for the results; the stem of its folder.
         file: where masks are looked up by.
         image: uint8 (H, W, 3) RGB; None = still to be read from `file`.
+        error: why there is none.
     """
 
     name: str
     file: Path
     image: np.ndarray | None = None
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,11 +115,7 @@ def find_inputs(patterns: Sequence[str]) -> list[Path]:
 
 
 def pictures_of(files: Sequence[Path], every: int) -> Iterator[Picture]:
-    """Pictures, and of a video each `every`-th frame; names are unique.
-
-    Raises:
-        ValueError: a video cannot be read.
-    """
+    """Pictures, and of a video each `every`-th frame; names are unique."""
     seen: dict[str, int] = {}
     for file in files:
         seen[file.stem] = seen.get(file.stem, 0) + 1
@@ -128,11 +127,10 @@ def pictures_of(files: Sequence[Path], every: int) -> Iterator[Picture]:
 
 
 def frames(file: Path, name: str, every: int) -> Iterator[Picture]:
-    """Each `every`-th frame of a video.
-
-    Raises:
-        ValueError: it cannot be read.
-    """
+    """Each `every`-th frame of a video, or one picture with an error if it cannot be read."""
+    if not is_video(file):
+        yield Picture(name, file, error="not a video that can be read")
+        return
     video = cv2.VideoCapture(str(file))
     try:
         index = 0
@@ -144,9 +142,19 @@ def frames(file: Path, name: str, every: int) -> Iterator[Picture]:
                 yield Picture(f"{name}_{index:06d}", file, np.ascontiguousarray(image[..., ::-1]))
             index += 1
         if index == 0:
-            raise ValueError(f"{file}: not a video that can be read")
+            yield Picture(name, file, error="not a video that can be read")
     finally:
         video.release()
+
+
+def is_video(file: Path) -> bool:
+    """Whether a file begins as AVI, Matroska or MP4 do.
+
+    OpenCV goes by the content, and takes lists of other files and addresses (HLS) for videos, too.
+    """
+    with open(file, "rb") as opened:
+        start = opened.read(12)
+    return start.startswith((b"RIFF", b"\x1a\x45\xdf\xa3")) or start[4:8] == b"ftyp"
 
 
 def build_predictor(options: argparse.Namespace) -> OrderPredictor:
@@ -163,8 +171,13 @@ def predict(predictor: OrderPredictor, picture: Picture, options: argparse.Names
     image = load_picture(picture.file) if picture.image is None else picture.image
     size = image.shape[:2]
     if options.masks:
-        path = masks_file(options.masks, picture.file)
-        given = load_masks(path, size, image_name=picture.file.name)
+        given = load_masks(
+            masks_file(options.masks, picture.file),
+            size,
+            image_name=picture.file.name,
+            keep_crowds=options.keep_crowds,
+            skip_damaged=options.skip_damaged,
+        )
         output = predictor(image, given.masks)
     else:
         given, output = None, predictor(image)
@@ -198,7 +211,8 @@ def write(folder: Path, answer: Answer, options: argparse.Namespace) -> None:
         save_sem_dist(folder / "sem_dist.npz", answer.sem_dist)
         drawn["levels"] = draw_sem_dist(answer.image, answer.sem_dist)
     for name, picture in drawn.items():
-        Image.fromarray(picture).save(folder / f"{name}.png")
+        with atomic_writer(folder / f"{name}.png", "wb", sync=False) as file:
+            Image.fromarray(picture).save(file, format="PNG")
     orders = [key for key in ("occlusion", "depth") if key in result]
     if orders:
         layers = layers_of(result, answer.image)
@@ -220,6 +234,16 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--output", type=Path, help="folder of the results")
     parser.add_argument(
         "--masks", type=Path, help="COCO json, label map, folder of masks; see above"
+    )
+    parser.add_argument(
+        "--keep-crowds",
+        action="store_true",
+        help="of --masks, also those with 'iscrowd' 1, which CVAT gives to masks of its brush",
+    )
+    parser.add_argument(
+        "--skip-damaged",
+        action="store_true",
+        help="of --masks, leave out entries that cannot be read",
     )
     parser.add_argument("--model", help="name in the model zoo")
     parser.add_argument("--config-file", help="a model by its YAML file instead")
@@ -252,19 +276,25 @@ def run(options: argparse.Namespace) -> int:
     """
     files = find_inputs(options.input)
     predictor = build_predictor(options)
-    results, done, failed = [], 0, 0
-    for picture in tqdm(pictures_of(files, options.every), unit="picture", disable=None):
-        try:
-            answer = predict(predictor, picture, options)
-        except (ValueError, OSError) as error:
-            tqdm.write(f"{picture.file}: {error}", file=sys.stderr)
-            failed += 1
-            continue
-        write(options.output / picture.name, answer, options)
-        done += 1
-        if answer.result is not None:
-            results.append(answer.result)
-    io.save_results(options.output / "order_results.json", results)
+    done, failed = 0, 0
+    results = options.output / "order_results.json"
+    with folder_lock(options.output), io.growing_results(results) as add:
+        for picture in tqdm(pictures_of(files, options.every), unit="picture", disable=None):
+            try:
+                if picture.error:
+                    raise ValueError(picture.error)
+                picture.name.encode("utf-8")  # which results hold
+                folder = resolve_inside(options.output, picture.name)
+                answer = predict(predictor, picture, options)
+            except (ValueError, OSError) as error:
+                message = f"{picture.file}: {error}".encode("utf-8", "backslashreplace")
+                tqdm.write(message.decode("utf-8"), file=sys.stderr)
+                failed += 1
+                continue
+            write(folder, answer, options)
+            done += 1
+            if answer.result is not None:
+                add(answer.result)
     print(f"{options.output}: {done} pictures, {failed} failed")
     return failed
 

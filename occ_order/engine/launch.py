@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -14,6 +15,7 @@ from detectron2.utils import comm
 from occ_order.checkpoint import OrderCheckpointer
 from occ_order.checkpoint.files import UNSAFE_FLAG
 from occ_order.config import load_cfg
+from occ_order.data.datasets.files import folder_lock
 from occ_order.engine.output import check_output_folder
 from occ_order.engine.quick_scenes import make_quick_scenes
 from occ_order.engine.trainer import Trainer
@@ -61,13 +63,17 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
 
     Returns:
         What the evaluators say.
+
+    Raises:
+        OSError: another training writes to the output folder.
     """
     cfg = setup(args)
     unsafe = getattr(args, "allow_unsafe_pickle", False)
     if not args.eval_only:
-        trainer = Trainer(cfg, allow_unsafe_pickle=unsafe)
-        trainer.resume_or_load(resume=args.resume)
-        return trainer.train()
+        with folder_lock(cfg.OUTPUT_DIR) if comm.is_main_process() else nullcontext():
+            trainer = Trainer(cfg, allow_unsafe_pickle=unsafe)
+            trainer.resume_or_load(resume=args.resume)
+            return trainer.train()
     model = Trainer.build_model(cfg)
     checkpointer = OrderCheckpointer(
         model, save_dir=cfg.OUTPUT_DIR, strict=True, allow_unsafe_pickle=unsafe

@@ -31,7 +31,8 @@ import math
 import os
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -386,11 +387,49 @@ def save_results(path: str | os.PathLike[str], images: Sequence[Mapping[str, Any
     _write(path, text)
 
 
+@contextmanager
+def growing_results(path: str | os.PathLike[str]) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Write ``order_results.json`` image by image, for predictions that take long.
+
+    Each image is a line of a file beside it, ``order_results.TOKEN.jsonl``, which becomes the JSON
+    file when the block ends, also by an error. Only what cannot be caught (``kill -9``, a loss of
+    power) leaves the lines, which :func:`load_results` reads as well.
+
+    Args:
+        path: file to write; its folder is made if need be.
+
+    Yields:
+        A function that adds the dict of one image.
+
+    Raises:
+        ValueError: an image does not fit the format, or two images have one id.
+        OSError: a file cannot be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.jsonl")
+    with open(lines, "x", encoding="utf-8") as file:
+
+        def add(image: Mapping[str, Any]) -> None:
+            image = _plain(image)
+            check_image(image)
+            file.write(json.dumps(image, allow_nan=False) + "\n")
+            file.flush()
+
+        try:
+            yield add
+        finally:
+            file.close()
+            save_results(path, load_results(lines))
+            lines.unlink()
+
+
 def load_results(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Read ``order_results.json``, checking everything.
 
     Args:
-        path: file written by :func:`save_results` or by hand.
+        path: file written by :func:`save_results` or by hand, or a ``.jsonl`` file that
+            :func:`growing_results` has left, whose last line may be cut off.
 
     Returns:
         Dicts of the images, in the order of the file; ids and extra keys as they stand there.
@@ -405,7 +444,13 @@ def load_results(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         raise ValueError(f"the number {constant} is not allowed")
 
     try:
-        content = json.loads(Path(path).read_text("utf-8-sig"), parse_constant=refuse)
+        text = Path(path).read_text("utf-8-sig")
+        if Path(path).suffix == ".jsonl":
+            lines = text[: text.rfind("\n") + 1].splitlines()
+            images = [json.loads(line, parse_constant=refuse) for line in lines]
+            content = {"format": FORMAT, "images": images}
+        else:
+            content = json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError) as error:  # JSONDecodeError, UnicodeDecodeError, refuse
         raise ValueError(f"{path}: not a readable JSON file: {error}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -451,6 +496,10 @@ def _write(path: str | os.PathLike[str], text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # such as of a full disk
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 import occ_order
 from occ_order import order, scenes
+from occ_order.data.datasets.files import folder_lock
 from occ_order.order import io
 from occ_order.targets.sem_dist_io import load_sem_dist
 
@@ -88,6 +89,47 @@ def test_one_picture_that_fails_does_not_stop_the_others(folder, capsys):
     shown = capsys.readouterr()
     assert "2 pictures, 1 failed" in shown.out and "bad.png: not a readable" in shown.err
     assert len(io.load_results(folder / "out" / "order_results.json")) == 2
+
+
+def test_where_every_picture_fails_each_says_why(folder, capsys):
+    masks = folder / "masks.json"
+    masks.write_text("{}")
+    (folder / "list.mp4").write_text("#EXTM3U\nhttp://127.0.0.1:9/a.ts\n")
+    inputs = [str(folder / "in" / "a.png"), str(folder / "list.mp4")]
+    assert run(folder, "--input", *inputs, "--masks", str(masks)) == 1
+    shown = capsys.readouterr()
+    assert "0 pictures, 2 failed" in shown.out and "masks.json: expected COCO" in shown.err
+    assert "list.mp4: not a video that can be read" in shown.err
+    assert io.load_results(folder / "out" / "order_results.json") == []
+
+
+def test_what_is_predicted_is_kept_when_the_run_ends_by_an_error(folder, monkeypatch):
+    real = demo.predict
+
+    def fails(predictor, picture, options):
+        if picture.name != "a":
+            raise KeyboardInterrupt
+        return real(predictor, picture, options)
+
+    monkeypatch.setattr(demo, "predict", fails)
+    arguments = ["--input", str(folder / "in"), "--masks", str(folder / "labels")]
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, *arguments)
+    (image,) = io.load_results(folder / "out" / "order_results.json")
+    assert image["image_id"] == "a" and not list((folder / "out").glob("*.jsonl"))
+
+
+def test_results_are_not_written_through_links_or_beside_another_run(folder, capsys):
+    (folder / "elsewhere").mkdir()
+    (folder / "out").mkdir()
+    (folder / "out" / "a").symlink_to(folder / "elsewhere")
+    arguments = ["--input", str(folder / "in"), "--masks", str(folder / "labels")]
+    assert run(folder, *arguments) == 1
+    assert "is a link that leads out of the folder" in capsys.readouterr().err
+    assert list((folder / "elsewhere").iterdir()) == []
+    with folder_lock(folder / "out"):
+        assert run(folder, *arguments) == 1
+    assert "another program is writing there (process " in capsys.readouterr().err
 
 
 def test_pictures_of_the_same_name_do_not_overwrite_each_other(folder):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+
 import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
@@ -10,6 +15,7 @@ from PIL import Image
 
 from occ_order import masks
 from occ_order.data.datasets.files import (
+    folder_lock,
     image_size,
     join_path,
     read_json,
@@ -17,6 +23,7 @@ from occ_order.data.datasets.files import (
     write_json,
 )
 from occ_order.data.datasets.mask_fields import as_polygons, polygon_from_mask
+from occ_order.order.io import save_results
 
 
 @pytest.mark.parametrize(
@@ -83,3 +90,52 @@ def test_polygons_stay_as_they_are():
     polygons = [[1.5, 1, 5, 1, 5, 4.25]]
     assert as_polygons(polygons, 6, 8) is polygons
     assert as_polygons(polygons[0], 6, 8) == polygons
+
+
+def test_a_folder_belongs_to_one_program_at_a_time(tmp_path):
+    pytest.importorskip("fcntl")
+    folder = tmp_path / "out"
+    with folder_lock(folder):
+        message = f"out: another program is writing there .process {os.getpid()} of"
+        with pytest.raises(OSError, match=message), folder_lock(folder):
+            pass
+    with folder_lock(folder):
+        pass
+
+
+def test_the_lock_ends_with_a_killed_program(tmp_path):
+    pytest.importorskip("fcntl")
+    code = (
+        "import sys, time; from occ_order.data.datasets.files import folder_lock\n"
+        f"with folder_lock({str(tmp_path)!r}):\n    print('locked', flush=True); time.sleep(60)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout.readline() == "locked\n"
+        with pytest.raises(OSError, match=f"process {child.pid} of "), folder_lock(tmp_path):
+            pass
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+    with folder_lock(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("write", ["json", "results"])
+def test_a_full_disk_names_the_file(tmp_path, write):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    image = {"image_id": "x" * 5000, "height": 4, "width": 5, "instances": []}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"large\.json"):
+            if write == "json":
+                write_json(tmp_path / "large.json", image)
+            else:
+                save_results(tmp_path / "large.json", [image])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert list(tmp_path.iterdir()) == []

@@ -480,3 +480,42 @@ def test_bad_edge_tables(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         io.load_edges(path)
+
+
+def grown(path, images):
+    with io.growing_results(path) as add:
+        for image in images:
+            add(image)
+
+
+def test_growing_results_are_those_that_are_saved_at_once(tmp_path):
+    images = [image_of(number) for number in range(3)]
+    grown(tmp_path / "new" / "r.json", images)
+    io.save_results(tmp_path / "r.json", images)
+    assert (tmp_path / "new" / "r.json").read_bytes() == (tmp_path / "r.json").read_bytes()
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["r.json"]
+
+
+def test_lines_that_a_killed_program_leaves_are_results(tmp_path):
+    """Each line is in the file before the next image; the last one may be cut off."""
+    with io.growing_results(tmp_path / "r.json") as add:
+        add(image_of(0))
+        add(image_of(1))
+        (lines,) = tmp_path.glob("r.*.jsonl")
+        left = lines.read_bytes()
+    file = tmp_path / "left.jsonl"
+    for cut in (len(left), len(left) - 1):
+        file.write_bytes(left[:cut])
+        found = io.load_results(file)
+        assert [image["image_id"] for image in found] == [0, 1][: 2 if cut == len(left) else 1]
+
+
+def test_a_wrong_image_does_not_take_the_others_with_it(tmp_path):
+    images = [image_of(0), {"image_id": 1, "width": 3, "instances": []}]
+    with pytest.raises(ValueError, match="image 1: lacks 'height'"):
+        grown(tmp_path / "r.json", images)
+    assert [image["image_id"] for image in io.load_results(tmp_path / "r.json")] == [0]
+
+
+def image_of(number):
+    return {"image_id": number, "height": 4, "width": 5, "instances": []}

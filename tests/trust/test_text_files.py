@@ -91,7 +91,12 @@ TABLES = {
     "commas": (",", HEADER, LINES, "utf-8"),
     "semicolons": (";", HEADER, LINES, "utf-8-sig"),
     "tabs": ("\t", HEADER, LINES, "utf-16"),
-    "capitals": (",", [word.capitalize() for word in HEADER], LINES, "utf-8"),
+    "capitals": (
+        ",",
+        [word.capitalize() for word in HEADER],
+        [[line[0], line[1], line[2].capitalize(), *line[3:]] for line in LINES],
+        "utf-8",
+    ),
     "empty columns": (",", [*HEADER, "", ""], [[*line, "", ""] for line in LINES], "utf-8"),
     "short lines": (",", HEADER, [LINES[0][:4], LINES[1]], "utf-8"),
 }

@@ -109,6 +109,7 @@ def _row(words: list[str], columns: int, place: str) -> Row:
     if len(words) != columns:
         raise DataError(f"{place}: expected {columns} columns, got {len(words)}: {words}")
     image, first, relation, second, ranges, count = [*words, "", ""][:6]
+    relation, ranges = relation.lower(), ranges.lower()
     if relation not in (*_OCCLUDES, "unknown", *_DEPTHS):
         raise DataError(
             f"{place}: the relation must be 'in front of', 'unknown', 'closer' or 'equal', "

@@ -42,7 +42,7 @@ def parse_categories(data: dict, report: Report) -> list[dict[str, Any]]:
             if category_id in names:
                 raise ValueError(f"category id {category_id} is used twice")
             names[category_id] = str(category.get("name", category_id))
-    if not names:
+    if not names and data.get("annotations"):
         report.add("'categories' must not be empty")
     return [{"id": key, "name": names[key]} for key in sorted(names)]
 

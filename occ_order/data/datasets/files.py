@@ -6,6 +6,7 @@ import codecs
 import json
 import os
 import re
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,11 @@ import numpy as np
 
 from occ_order.data.datasets.checks import DataError, show
 from occ_order.data.datasets.image_files import opened
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
@@ -85,11 +91,33 @@ def atomic_writer(path: str | os.PathLike, mode: str = "w", *, sync: bool = True
         mode: "w" (UTF-8 text) or "wb".
         sync: whether to wait until the disk has the data, so that the file also survives a loss of
             power; slow for many small files.
+
+    Raises:
+        OSError: names the file: it cannot be written, or the disk is full. What was there before is
+            untouched.
     """
     path = os.fspath(path)
-    folder = os.path.dirname(path) or "."
-    os.makedirs(folder, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".part")
+    with naming(path):
+        folder = os.path.dirname(path) or "."
+        os.makedirs(folder, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".part")
+        yield from _written(handle, temporary, path, mode, sync)
+        if sync:
+            _sync_folder(folder)
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Errors of the block that name no file, such as that of a full disk, name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+def _written(handle: int, temporary: str, path: str, mode: str, sync: bool) -> Iterator[Any]:
     try:
         with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
@@ -103,8 +131,6 @@ def atomic_writer(path: str | os.PathLike, mode: str = "w", *, sync: bool = True
     except BaseException:
         os.unlink(temporary)
         raise
-    if sync:
-        _sync_folder(folder)
 
 
 def check_writable(folder: str | os.PathLike, name: str = "the output folder") -> None:
@@ -130,6 +156,39 @@ def check_writable(folder: str | os.PathLike, name: str = "the output folder") -
             f"{name} {folder!r} cannot be written: {error.strerror or error}; "
             "choose another folder or free some space",
         ) from error
+
+
+@contextmanager
+def folder_lock(folder: str | os.PathLike) -> Iterator[None]:
+    """Keep other programs that ask for the same lock out of an output folder.
+
+    The lock belongs to the process and ends with it, however it ends; the hidden file stays. Where
+    the system cannot lock files (Windows), nothing is locked.
+
+    Args:
+        folder: made if need be.
+
+    Raises:
+        OSError: another program has the lock; the message names the folder and the program.
+    """
+    if fcntl is None:
+        yield
+        return
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, ".lock"), "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise OSError(
+                error.errno,
+                f"{os.fspath(folder)}: another program is writing there "
+                f"({file.read(200).strip() or 'unknown'}); wait, or choose another folder",
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} of {socket.gethostname()}")
+        file.flush()
+        yield
 
 
 def _sync_folder(folder: str) -> None:
