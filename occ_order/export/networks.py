@@ -144,9 +144,10 @@ def save_onnx(graph: Graph, path: str | os.PathLike[str]) -> None:
 
 
 def save_description(graph: Graph, path: str | os.PathLike[str]) -> None:
-    """Writes JSON: name, shape and meaning of everything that goes in and comes out."""
+    """Write JSON: name, shape and meaning of everything that goes in and comes out."""
     sides = {"inputs": graph.inputs, "outputs": graph.outputs}
     text = {key: [vars(tensor) for tensor in tensors] for key, tensors in sides.items()}
+    text[FREE] = "any length from 1 on; where there is nothing to order, no network is run"
     Path(path).write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
 
 

@@ -215,3 +215,13 @@ def test_solver_and_masks_do_not_warn(recwarn):
     crf.solve(np.full((4, 5), 0.5), np.zeros((4, 4, 5), bool))
     masks.paint(np.zeros((0, 3, 3), bool))
     assert not [w for w in recwarn if issubclass(w.category, RuntimeWarning)]
+
+
+def test_every_test_that_the_security_page_names_exists():
+    page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", page))
+    found = set()
+    for path in ROOT.glob("tests/**/test_*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        found |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    assert len(named) > 40 and named <= found, named - found

@@ -185,5 +185,6 @@ def test_the_tool_writes_compares_and_describes(tmp_path, monkeypatch, capsys):
     described = json.loads((tmp_path / "network.json").read_text())
     assert described["inputs"][0]["shape"] == ["number", 3, 64, 64]
     assert described["outputs"][0]["name"] == "disparity"
+    assert described["number"].startswith("any length from 1 on")
     assert tool["main"]([*wanted, "--size", "50", "50"]) == 2
     assert "multiples of 32" in capsys.readouterr().err
