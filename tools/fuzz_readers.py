@@ -1,6 +1,9 @@
 #!/usr/bin/env python
 """Feed the readers damaged files, guided by the lines that each file reaches.
 
+Behind the readers stand the converters, the viewer, the scores and the annotation, which get what
+the readers have accepted.
+
     python tools/fuzz_readers.py --seconds 600
     python tools/fuzz_readers.py --targets cocoa masks --executions 500
 
@@ -163,6 +166,8 @@ def make_targets(folder: Path) -> dict[str, Target]:
         Target("results", results, [made["results"].read_bytes()]),
         Target("edges", io.load_edges, [made["edges"].read_bytes()], ".csv"),
         *_converter_targets(folder, datasets.load_cocoa(paths["cocoa"], pictures)),
+        *_mask_targets(content, made["results"].read_bytes()),
+        *_user_targets(folder, datasets.load_cocoa(paths["cocoa"], pictures)),
     ]
     return {target.name: target for target in listed}
 
@@ -186,27 +191,33 @@ def _pictures(path: Path) -> list[bytes]:
 
 def _results_image(record: dict[str, Any]) -> dict[str, Any]:
     """A record as order_results.json has it."""
+    from occ_order.order import io
+
+    return io.results_image(**_arrays(record))
+
+
+def _arrays(record: dict[str, Any]) -> dict[str, Any]:
+    """A record as arguments of `io.results_image`."""
     import numpy as np
 
     from occ_order import masks
-    from occ_order.order import io
     from occ_order.order.encoding import empty_depth
 
     size = record["height"], record["width"]
     modal = masks.decode_all([a["segmentation"] for a in record["annotations"]], *size)
     depth, overlap, _ = empty_depth(len(modal))
     depth[0, 1:], depth[1:, 0] = 1, 0
-    return io.results_image(
-        image_id=record["image_id"],
-        height=size[0],
-        width=size[1],
-        modal=modal,
-        classes=np.ones(len(modal), int).tolist(),
-        scores=[0.5] * len(modal),
-        occlusion=record["occlusion"],
-        depth=depth,
-        overlap=overlap,
-    )
+    return {
+        "image_id": record["image_id"],
+        "height": size[0],
+        "width": size[1],
+        "modal": modal,
+        "classes": np.ones(len(modal), int).tolist(),
+        "scores": [0.5] * len(modal),
+        "occlusion": record["occlusion"],
+        "depth": depth,
+        "overlap": overlap,
+    }
 
 
 def _kins_2019(content: dict[str, bytes]) -> bytes:
@@ -273,6 +284,132 @@ def _converter_targets(folder: Path, records: list[dict[str, Any]]) -> list[Targ
     return [
         Target("order_table", read_order_table, [table], ".csv"),
         Target("labelme", labelme, [made[0].read_bytes()]),
+    ]
+
+
+def _mask_targets(content: dict[str, bytes], results: bytes) -> list[Target]:
+    """Masks of users: JSON of several layouts, and pictures."""
+    from io import BytesIO
+
+    import numpy as np
+    from PIL import Image
+
+    from occ_order.data.user_masks import load_masks
+
+    listed = json.loads(content["instances"])
+    name = os.path.basename(listed["images"][0]["file_name"])
+
+    def named(path: str) -> None:
+        for skip in (False, True):
+            load_masks(path, (24, 32), image_name=name, keep_crowds=skip, skip_damaged=skip)
+
+    one = [a for a in listed["annotations"] if a["image_id"] == listed["images"][0]["id"]]
+    lists = [json.dumps(one).encode()]
+    labels = np.zeros((24, 32), np.uint8)
+    labels[2:9, 3:20], labels[9:20, 3:20], labels[20:] = 1, 2, 255
+    pictures = []
+    for mode in ("L", "P", "RGB", "LA", "I;16"):
+        file, picture = BytesIO(), Image.fromarray(labels)
+        picture = Image.fromarray(labels.astype(np.uint16)) if "I" in mode else picture
+        (picture if "I" in mode else picture.convert(mode)).save(file, "PNG")
+        pictures.append(file.getvalue())
+    several = [content["instances"], content["cocoa_cls"], content["kins"]]
+    return [
+        Target("masks_of_one", lambda path: load_masks(path, (24, 32)), lists),
+        Target("masks_of_several", named, several),
+        Target("masks_of_results", lambda path: load_masks(path, (24, 32)), [results]),
+        Target("label_map", lambda path: load_masks(path, (24, 32)), pictures, ".png"),
+    ]
+
+
+def _user_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
+    """What works on with what the readers have accepted, and files of the tools themselves."""
+    import numpy as np
+
+    from occ_order.annotate.project import Project
+    from occ_order.data import collection, datasets
+    from occ_order.data.converters import WRITABLE, DataSet, read_dataset, write_dataset
+    from occ_order.export.layers import layers_of, load_layers, save_layers
+    from occ_order.metrics.report import evaluate_results
+    from occ_order.order import io
+    from occ_order.visualization.viewer import render_viewer, viewer_image
+
+    pictures, image = os.path.dirname(records[0]["file_name"]), _results_image(records[0])
+    image["file_name"] = os.path.basename(records[0]["file_name"])
+    data = DataSet(records, [{"id": 1, "name": "object"}], pictures)
+    ours = folder / "ours"
+    seeds = {"results": json.dumps({"format": io.FORMAT, "images": [image]}).encode()}
+    for format in ("coco", "cocoa"):
+        path, *_ = write_dataset(format, data, ours / format)
+        seeds[format] = path.read_bytes()
+    good = [io.results_image(**_arrays(record)) for record in records]
+
+    def converted(format: str) -> Callable[[str], None]:
+        def convert(path: str) -> None:
+            read = read_dataset(format, path, images=pictures)
+            for to in WRITABLE:
+                try:
+                    write_dataset(to, read, folder / "out", assume_whole=True, assume_none=True)
+                except ALLOWED:
+                    continue
+
+        return convert
+
+    def viewed(path: str) -> None:
+        pages = []
+        for found in io.load_results(path):
+            size = found["height"], found["width"]
+            if size[0] * size[1] < 2**20:
+                picture = np.zeros((*size, 3), np.uint8)
+                pages.append(viewer_image(found, picture, truth=found))
+                layers_of(found, picture) if {"occlusion", "depth"} & found.keys() else None
+        render_viewer(pages)
+
+    def scored(path: str) -> None:
+        evaluate_results(records, io.load_results(path))
+
+    def scored_against(path: str) -> None:
+        evaluate_results(datasets.load_cocoa(path, pictures), good)
+
+    asked = ours / "asked"
+    asked.mkdir(parents=True)
+    first = Project(data, asked).pairs[0]
+    keys = ("image_id", "first", "second")
+    answer = {**dict(zip(keys, first, strict=True)), "occlusion": "first", "depth": "equal"}
+    lines = [json.dumps({**answer, "annotator": n, "range": "overlap"}) for n in "ab"]
+
+    def answered(path: str) -> None:
+        (asked / "answers.jsonl").write_bytes(Path(path).read_bytes())
+        Project(data, asked).write()
+
+    names = ["a.png", "b.png"]
+    merged = ours / "merged"
+    shard = {"plan": "x", "images": [{**image, "image_id": n, "file_name": n} for n in names]}
+
+    def joined(path: str) -> None:
+        file = collection.shard_file(merged, 0)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(Path(path).read_bytes())
+        collection.merge(merged, names, shard_size=2, plan="x")
+
+    save_layers(ours / "layers", layers_of(image, np.zeros((24, 32, 3), np.uint8)))
+    layered = (ours / "layers" / "layers.json").read_bytes()
+
+    def layers(path: str) -> None:
+        (ours / "layers" / "layers.json").write_bytes(Path(path).read_bytes())
+        load_layers(ours / "layers")
+
+    return [
+        Target("convert_coco", converted("coco"), [seeds["coco"]]),
+        Target("convert_results", converted("results"), [seeds["results"]]),
+        Target("convert_cocoa", converted("cocoa"), [seeds["cocoa"]]),
+        Target("viewer", viewed, [seeds["results"]]),
+        Target("score", scored, [seeds["results"]]),
+        Target("score_truth", scored_against, [seeds["cocoa"]]),
+        Target("lines", io.load_results, [json.dumps(image).encode() + b"\n"], ".jsonl"),
+        Target("answers", answered, ["\n".join([*lines, ""]).encode()], ".jsonl"),
+        Target("shard", joined, [json.dumps({**shard, "failed": []}).encode()]),
+        Target("layers", layers, [layered]),
     ]
 
 
