@@ -1,9 +1,12 @@
 #!/usr/bin/env python
-"""Look through results in a browser: one HTML file that needs no server and no network.
+"""Look through results in a browser: an HTML file that needs no server and no network.
 
     python tools/view.py --results output/inference --images pictures --output view.html
     python tools/view.py --results order_results.json --images pictures --output view.html \
         --gt cocoa.json --gt-format cocoa
+
+Of more than 200 images, each lies in a file of its own in a folder beside the page (view_files),
+which opens at once and reads them one by one.
 
 Point at an instance to see what it hides and what hides it; slide through the layers; switch between
 visible parts and whole objects; compare with annotation. Pictures are found by the "file_name" of
@@ -24,7 +27,7 @@ from occ_order.data.converters.command_line import (
     found_results,
 )
 from occ_order.data.picture import load_picture
-from occ_order.visualization.viewer import save_viewer, viewer_image
+from occ_order.visualization.viewer import MOST_INSIDE, save_viewer, viewer_image
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -61,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = parse_arguments(arguments)
     try:
-        pages = [
+        pages = (
             viewer_image(
                 found.image,
                 load_picture(found.path),
@@ -70,13 +73,14 @@ def main(arguments: list[str] | None = None) -> int:
                 max_side=options.max_side,
             )
             for found in tqdm(found_results(options), unit="image", disable=None)
-        ]
-        save_viewer(options.output, pages, title=options.title)
+        )
+        count = save_viewer(options.output, pages, title=options.title)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     size = Path(options.output).stat().st_size / 1e6
-    print(f"{len(pages):,} images, {size:.1f} MB: {options.output}")
+    beside = f", and a folder of {count:,} files beside it" if count > MOST_INSIDE else ""
+    print(f"{count:,} images, {size:.1f} MB: {options.output}{beside}")
     return 0
 
 

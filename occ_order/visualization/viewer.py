@@ -1,8 +1,10 @@
 """One HTML page to look through the results of many images: who hides whom, layer by layer.
 
-The page holds its pictures and its script, needs no network and opens from the disk. What it shows
-are images of ``order_results.json`` (:mod:`occ_order.order.io`), beside annotation in the same form
-if there is any (:func:`occ_order.data.converters.results.results_of` makes it of any data set).
+The page needs no network and opens from the disk. It holds its script and, of up to `MOST_INSIDE`
+images, everything; of more, each lies in a file of its own in a folder beside the page, and is read
+when it is looked at. What it shows are images of ``order_results.json`` (:mod:`occ_order.order.io`),
+beside annotation in the same form if there is any
+(:func:`occ_order.data.converters.results.results_of` makes it of any data set).
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import cv2
 import jinja2
@@ -21,12 +25,16 @@ from markupsafe import Markup
 
 from occ_order import masks
 from occ_order.data.datasets.files import atomic_writer
+from occ_order.data.safe_paths import resolve_inside
 from occ_order.export.outlines import mask_path
 from occ_order.order import io
 from occ_order.visualization.canvas import check_picture, jpeg_bytes, label_points, text_color
 from occ_order.visualization.colors import instance_colors
 from occ_order.visualization.report import css_color
 from occ_order.visualization.verdicts import edge_verdicts, match_instances
+
+MOST_INSIDE = 200
+"""Images that the page itself holds, some 20 to 60 MB; more lie beside it."""
 
 
 def instance_set(
@@ -169,7 +177,7 @@ def viewer_image(
 
 
 def render_viewer(images: Sequence[Mapping[str, Any]], *, title: str = "Results") -> str:
-    """The page.
+    """Return the page with all images inside.
 
     Args:
         images: of :func:`viewer_image`; may be empty.
@@ -178,6 +186,57 @@ def render_viewer(images: Sequence[Mapping[str, Any]], *, title: str = "Results"
     Returns:
         A whole HTML page. Nothing in it is executed but its own script, whatever names say.
     """
+    return _page([image["name"] for image in images], title, inside=images)
+
+
+def save_viewer(
+    path: str | os.PathLike, images: Iterable[Mapping[str, Any]], *, title: str = "Results"
+) -> int:
+    """Write the page; it bears its name only when it is complete.
+
+    Args:
+        path: the page. Of more than `MOST_INSIDE` images, each becomes a script in the folder
+            ``NAME_files`` beside it.
+        images: of :func:`viewer_image`; an iterator needs memory for `MOST_INSIDE` of them.
+        title: heading.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        ValueError: that folder is a link that leads elsewhere.
+        OSError: a file cannot be written.
+    """
+    path, names, held = Path(path), [], []
+    folder = f"{path.stem}_files"
+    for image in images:
+        names.append(image["name"])
+        held.append(image)
+        if len(names) > MOST_INSIDE:
+            for number, one in enumerate(held, start=len(names) - len(held)):
+                _save_image(resolve_inside(path.parent, f"{folder}/{number}.js"), number, one)
+            held.clear()
+    outside = len(names) > MOST_INSIDE
+    page = _page(names, title, folder=folder) if outside else _page(names, title, inside=held)
+    with atomic_writer(path) as file:
+        file.write(page)
+    return len(names)
+
+
+def _save_image(path: Path, number: int, image: Mapping[str, Any]) -> None:
+    """A script that hands one image to the page; as text, so that nothing in it is code."""
+    text = json.dumps(json.dumps(image, allow_nan=False))
+    with atomic_writer(path, sync=False) as file:
+        file.write(f"viewerImage({number}, {text});\n")
+
+
+def _page(
+    names: Sequence[str],
+    title: str,
+    *,
+    inside: Sequence[Mapping[str, Any]] = (),
+    folder: str = "",
+) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("occ_order.visualization", "templates"),
         autoescape=True,
@@ -185,20 +244,17 @@ def render_viewer(images: Sequence[Mapping[str, Any]], *, title: str = "Results"
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # Inside a script element only "</" and "<!--" could end or confuse it.
-    data = json.dumps(list(images), allow_nan=False).replace("<", "\\u003c")
     # The script is no template: its braces are its own.
-    folder = resources.files("occ_order.visualization") / "templates"
-    script = (folder / "viewer.js").read_text(encoding="utf-8")
+    templates = resources.files("occ_order.visualization") / "templates"
+    script = (templates / "viewer.js").read_text(encoding="utf-8")
     return environment.get_template("viewer.html.j2").render(
-        title=title, data=Markup(data), script=Markup(script)
+        title=title,
+        data=_embedded({"names": list(names), "folder": quote(folder)}),
+        inside=map(_embedded, inside),
+        script=Markup(script),
     )
 
 
-def save_viewer(
-    path: str | os.PathLike, images: Iterable[Mapping[str, Any]], *, title: str = "Results"
-) -> None:
-    """Writes the page; the file bears its name only when it is complete."""
-    page = render_viewer(list(images), title=title)
-    with atomic_writer(path) as file:
-        file.write(page)
+def _embedded(value: Any) -> Markup:
+    """JSON for a script element, in which only "</" and "<!--" could end or confuse it."""
+    return Markup(json.dumps(value, allow_nan=False).replace("<", "\\u003c"))

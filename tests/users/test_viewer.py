@@ -131,9 +131,14 @@ HOSTILE = "</script><script>document.title='owned'</script><b>&\u2028"
 def test_names_cannot_leave_the_data(tmp_path):
     image = squares_image(names=[HOSTILE] * 3, file_name=HOSTILE)
     page = render_viewer([viewer_image(image, np.zeros((60, 90, 3), np.uint8))], title=HOSTILE)
-    assert page.count("</script>") == 2 and "<script>document" not in page
-    data = re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1]
-    assert json.loads(data)[0]["name"] == HOSTILE
+    assert page.count("</script>") == 3 and "<script>document" not in page
+    assert held(page, "data")["names"] == [HOSTILE]
+    assert held(page, "image-0")["name"] == HOSTILE
+
+
+def held(page, name):
+    """The JSON of a script element."""
+    return json.loads(re.search(f'id="{name}">(.*?)</script>', page, re.DOTALL)[1])
 
 
 # --- in a browser
@@ -261,6 +266,48 @@ def test_it_fits_narrow_windows_and_dark_ones(page, address, tmp_path, width, da
     assert (picture[:5].mean() < 60) == dark
 
 
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """A page of 5,000 images, every other one with a hostile name."""
+    path = tmp_path_factory.mktemp("viewer") / "many ä.html"
+    one = viewer_image(squares_image(), np.zeros((60, 90, 3), np.uint8))
+    names = [HOSTILE if k % 2 else f"{k}.png" for k in range(5000)]
+    assert save_viewer(path, ({**one, "name": name} for name in names)) == 5000
+    return path
+
+
+def test_of_many_images_none_is_in_the_page(many):
+    page = many.read_text()
+    assert len(page) < 600_000 and "data:image" not in page
+    assert len(held(page, "data")["names"]) == 5000
+    files = list((many.parent / "many ä_files").iterdir())
+    assert len(files) == 5000
+    text = (many.parent / "many ä_files" / "4999.js").read_text()
+    number, data = re.fullmatch(r"viewerImage\((\d+), (.*)\);\n", text).groups()
+    assert number == "4999" and json.loads(json.loads(data))["name"] == HOSTILE
+    assert text.count("data:image") == 1
+
+
+def test_images_beside_the_page_are_read_when_they_are_looked_at(page, many):
+    page.open(many.as_uri())
+    page.wait("document.querySelector('#found path[data-k=\"1\"]')")
+    assert page.text("#position") == "1 of 5000" and page.text("#detail h2") == "0.png"
+    assert page.run("performance.getEntriesByType('resource').length") <= 1
+    page.press("ArrowLeft")
+    page.wait("document.getElementById('position').innerText === '5000 of 5000'")
+    page.wait("document.querySelector('#detail h2').innerText.includes('owned')")
+    assert page.run("document.title") == "Results"
+    assert page.run("document.querySelectorAll('script[src]').length") == 0
+    (many.parent / "many ä_files" / "0.js").rename(many.parent / "moved.js")
+    page.press("ArrowRight")
+    page.wait("!document.getElementById('missing').hidden")
+    assert "0.js is missing: it belongs beside this page" in page.text("#missing")
+    page.press("ArrowRight")
+    page.wait("document.getElementById('missing').hidden")
+    assert page.text("#position") == "2 of 5000"
+    page.messages.clear()  # the browser's own word about the missing file
+
+
 def test_a_page_without_images_says_so(page, tmp_path):
     save_viewer(tmp_path / "empty.html", [])
     page.open((tmp_path / "empty.html").as_uri())
@@ -290,9 +337,9 @@ def test_the_command(tool, records, categories, tmp_path, capsys):
     assert tool.main(
         [*common, "--output", str(out), "--gt", str(truth), "--gt-format", "cocoa"]
     ) == 0  # fmt: skip
-    data = json.loads(re.search(r'id="data">(.*?)</script>', out.read_text(), re.DOTALL)[1])
-    assert [one["name"] for one in data] == ["picture 1.png", "picture 2.png"]
-    for one in data:
+    page = out.read_text()
+    assert held(page, "data")["names"] == ["picture 1.png", "picture 2.png"]
+    for one in (held(page, "image-0"), held(page, "image-1")):
         assert {edge[2] for edge in one["comparison"]["edges"]} <= {"correct"}
         assert one["comparison"]["extra"] == []
 

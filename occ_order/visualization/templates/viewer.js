@@ -1,8 +1,8 @@
 "use strict";
 (() => {
-const images = JSON.parse(document.getElementById("data").textContent);
+const { names, folder } = JSON.parse(document.getElementById("data").textContent);
 const $ = id => document.getElementById(id);
-const state = { image: 0, set: "found", hovered: null, pinned: null, whole: false, layer: 0, order: "occlusion", compare: false };
+const state = { image: 0, data: null, set: "found", hovered: null, pinned: null, whole: false, layer: 0, order: "occlusion", compare: false };
 const SVG = "http://www.w3.org/2000/svg";
 
 function element(name, attributes = {}, text = "") {
@@ -16,7 +16,7 @@ function shape(name, attributes = {}) {
   for (const [key, value] of Object.entries(attributes)) e.setAttribute(key, value);
   return e;
 }
-const image = () => images[state.image];
+const image = () => state.data; // of the image that is shown; no other is kept
 const setOf = which => image()[which];
 const chosen = () => state.hovered ?? state.pinned;
 
@@ -251,13 +251,27 @@ function update(fromList = false) {
   const names = set.instances.flatMap((x, k) => (x.layer === state.layer - 1 ? [`${k + 1} ${x.label}`] : []));
   $("layer-name").textContent = count === 0 ? "no layers here" : state.layer ? `${state.layer} of ${count}: ${names.join(", ")}` : `all ${count} together`;
 }
+/* The data of an image: in the page, or in a script beside it that calls viewerImage. */
+window.viewerImage = (k, text) => { if (k === state.image) present(JSON.parse(text)); };
 function show(k) {
-  state.image = (k + images.length) % images.length;
-  Object.assign(state, { set: "found", hovered: null, pinned: null, layer: 0 });
-  $("image").value = String(state.image);
+  state.image = k = (k + names.length) % names.length;
+  $("image").value = String(k);
+  $("position").textContent = `${k + 1} of ${names.length}`;
+  const inside = $(`image-${k}`);
+  if (inside) return present(JSON.parse(inside.textContent));
+  const script = element("script", { src: `${folder}/${k}.js` });
+  script.addEventListener("load", () => script.remove());
+  script.addEventListener("error", () => {
+    script.remove();
+    $("missing").textContent = `${script.getAttribute("src")} is missing: it belongs beside this page.`;
+    $("missing").hidden = k !== state.image;
+  });
+  document.head.append(script);
+}
+function present(current) {
+  Object.assign(state, { data: current, set: "found", hovered: null, pinned: null, layer: 0 });
+  $("missing").hidden = true;
   $("layer").value = "0";
-  $("position").textContent = `${state.image + 1} of ${images.length}`;
-  const current = image();
   $("comparing").disabled = !current.truth;
   state.compare = $("compare").checked && Boolean(current.truth);
   const sets = [current.found, current.truth].filter(Boolean);
@@ -267,18 +281,18 @@ function show(k) {
   showList(); showVerdicts(); update();
 }
 
-if (!images.length) {
+if (!names.length) {
   $("empty").hidden = false;
   document.querySelectorAll(".columns-2, .controls, .picker").forEach(e => { e.hidden = true; e.style.display = "none"; });
   return;
 }
-images.forEach((one, k) => $("image").append(element("option", { value: k }, one.name)));
+names.forEach((name, k) => $("image").append(element("option", { value: k }, name)));
 $("image").addEventListener("change", e => show(Number(e.target.value)));
 $("previous").addEventListener("click", () => show(state.image - 1));
 $("next").addEventListener("click", () => show(state.image + 1));
-$("previous").disabled = $("next").disabled = images.length < 2;
+$("previous").disabled = $("next").disabled = names.length < 2;
 $("layer").addEventListener("input", e => { state.layer = Number(e.target.value); update(); });
-$("compare").addEventListener("change", () => show(state.image));
+$("compare").addEventListener("change", () => { if (state.data) present(state.data); });
 for (const input of document.querySelectorAll("input[name=order]")) input.addEventListener("change", e => { state.order = e.target.value; update(); });
 for (const input of document.querySelectorAll("input[name=whole]")) input.addEventListener("change", e => { state.whole = e.target.value === "amodal"; update(); });
 $("detail").addEventListener("pointerleave", () => update());
