@@ -2,8 +2,8 @@
 
 The page needs no network and opens from the disk. It holds its script and, of up to `MOST_INSIDE`
 images, everything; of more, each lies in a file of its own in a folder beside the page, and is read
-when it is looked at. What it shows are images of ``order_results.json`` (:mod:`occ_order.order.io`),
-beside annotation in the same form if there is any
+when it is looked at. What it shows are images of ``order_results.json``
+(:mod:`occ_order.order.io`), beside annotation in the same form if there is any
 (:func:`occ_order.data.converters.results.results_of` makes it of any data set).
 """
 
