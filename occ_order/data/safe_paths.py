@@ -17,7 +17,7 @@ from occ_order.data.datasets.files import join_path
 
 logger = logging.getLogger(__name__)
 
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 """Endings, in lower case, of files that count as pictures."""
 
 

@@ -173,9 +173,7 @@ def _open(path: Path, size: tuple[int, int]) -> Image.Image:
     if picture.mode == "F":
         raise DataError(f"{path}: pixels are floats; save masks with whole numbers")
     if picture.size != size[::-1]:
-        raise DataError(
-            f"{path}: has height and width {picture.size[::-1]}, but the picture has {size}"
-        )
+        raise DataError(f"{path}: {size_mismatch(picture.size[::-1], size)}")
     return picture
 
 

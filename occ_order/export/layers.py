@@ -34,6 +34,7 @@ import numpy as np
 from PIL import Image
 
 from occ_order import masks as mask_functions
+from occ_order.data.datasets.checks import size_mismatch
 from occ_order.data.datasets.files import atomic_writer, read_json, write_json
 from occ_order.data.datasets.image_files import opened
 from occ_order.data.safe_paths import resolve_inside
@@ -196,7 +197,7 @@ def layers_of(image: Mapping[str, Any], picture: np.ndarray) -> list[Layer]:
     """
     where, size = f"image {image['image_id']!r}", (image["height"], image["width"])
     if picture.shape[:2] != size:
-        raise ValueError(f"{where}: the picture is {picture.shape[:2]}, the results are for {size}")
+        raise ValueError(f"{where}: the results {size_mismatch(size, picture.shape[:2])}")
     instances = image["instances"]
     occlusion, depth, _ = io.matrices(image)
     named = [{"name": instance.get("category"), **instance} for instance in instances]

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from occ_order import masks
+from occ_order.data.datasets.checks import size_mismatch
 from occ_order.data.datasets.files import atomic_writer
 from occ_order.order import UNKNOWN, graph, io
 from occ_order.targets import oriented_boundary
@@ -93,10 +94,8 @@ class _Drawing:
         self.picture = check_picture(picture)
         size = image["height"], image["width"]
         if self.picture.shape[:2] != size:
-            raise ValueError(
-                f"image {image['image_id']!r}: the picture is {self.picture.shape[:2]}, "
-                f"the data are for {size}"
-            )
+            stated = size_mismatch(size, self.picture.shape[:2])
+            raise ValueError(f"image {image['image_id']!r}: the data {stated}")
         self.image, self.size, self.scale = image, size, display_scale(*size, target=480)
         self.modal = self._stack("segmentation")
         self.occlusion, self.depths, _ = io.matrices(image)

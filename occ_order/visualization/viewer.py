@@ -24,6 +24,7 @@ import numpy as np
 from markupsafe import Markup
 
 from occ_order import masks
+from occ_order.data.datasets.checks import size_mismatch
 from occ_order.data.datasets.files import atomic_writer
 from occ_order.data.safe_paths import resolve_inside
 from occ_order.export.outlines import mask_path
@@ -156,10 +157,8 @@ def viewer_image(
     """
     picture, size = check_picture(picture), (image["height"], image["width"])
     if picture.shape[:2] != size:
-        raise ValueError(
-            f"image {image['image_id']!r}: the picture is {picture.shape[:2]}, "
-            f"the results are for {size}"
-        )
+        stated = size_mismatch(size, picture.shape[:2])
+        raise ValueError(f"image {image['image_id']!r}: the results {stated}")
     scale = max_side / max(size)
     if scale < 1:
         shape = tuple(max(1, round(side * scale)) for side in size[::-1])

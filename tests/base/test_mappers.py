@@ -118,7 +118,7 @@ def test_ground_truth_at_test_time_only_if_asked_for(record):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"height": 21}, r"image 7 has height and width \(20, 30\), .* \(21, 30\)"),
+        ({"height": 21}, r"image 7: the annotation has height and width \(21, 30\), .* \(20, 30\)"),
         ({"annotations": [{"id": 5, "category_id": 0}]}, "image 7: an annotation has no"),
         (
             {

@@ -12,6 +12,7 @@ from detectron2.data.transforms import TransformList
 from detectron2.structures import BitMasks, Boxes, Instances
 
 from occ_order import masks
+from occ_order.data.datasets.checks import size_mismatch
 from occ_order.data.datasets.image_files import opened
 from occ_order.data.picture import load_picture
 from occ_order.structures import PairMatrix
@@ -67,10 +68,8 @@ def _load(record: dict[str, Any]) -> np.ndarray:
         raise UnreadablePictureError(str(error)) from error
     expected = record.get("height", picture.shape[0]), record.get("width", picture.shape[1])
     if picture.shape[:2] != expected:
-        raise ValueError(
-            f"{name}: image {record.get('image_id')!r} has height and width {picture.shape[:2]}, "
-            f"but the annotation says {expected}"
-        )
+        stated = size_mismatch(expected, picture.shape[:2])
+        raise ValueError(f"{name}: image {record.get('image_id')!r}: the annotation {stated}")
     return picture
 
 
