@@ -33,7 +33,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import cv2
 import numpy as np
 
 from occ_order import masks
@@ -146,9 +145,7 @@ def read_depth(record: dict[str, Any]) -> np.ndarray:
     if "depth_file_name" not in record:
         raise ValueError(f"image {record.get('image_id')!r} has no depth map")
     values = read_grey_png(record["depth_file_name"], bits=(8, 16))
-    size = record["width"], record["height"]
-    if values.shape != size[::-1]:
-        values = cv2.resize(values, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    values = masks.resize_nearest(values, (record["height"], record["width"]))
     return (values * record["depth_unit"]).astype(np.float32)
 
 
