@@ -150,7 +150,7 @@ def test_images_of_another_mapper_are_refused():
 # --- in Mask R-CNN
 
 
-def small_model(**more):
+def small_model(chance=0.0):
     cfg = load_cfg(CONFIG)
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.TIMM.NAME = "mobilenetv3_small_050"
@@ -159,8 +159,7 @@ def small_model(**more):
     cfg.MODEL.ROI_BOX_HEAD.FC_DIM = 16
     cfg.MODEL.ROI_MASK_HEAD.CONV_DIM = 8
     cfg.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE = 16
-    for key, value in more.items():
-        cfg.MODEL.UNLABELLED[key] = value
+    cfg.MODEL.UNLABELLED.BACKGROUND_CHANCE = chance
     torch.manual_seed(0)
     return build_model(cfg)
 
@@ -189,7 +188,7 @@ def test_anchors_on_unlabelled_area_are_ignored_before_sampling():
 def test_with_every_chance_the_labels_are_detectron2s():
     from detectron2.modeling.proposal_generator import RPN
 
-    rpn = small_model(BACKGROUND_CHANCE=1.0).proposal_generator
+    rpn = small_model(chance=1.0).proposal_generator
     rpn.batch_size_per_image = 10**6  # all are sampled
     anchors = anchors_of()
     ours = rpn.label_and_sample_anchors([anchors], [truth()])
@@ -233,7 +232,7 @@ def test_an_object_without_label_is_not_taught_to_be_background():
     """The gradient of the objectness loss is zero where nothing is labelled."""
 
     def negatives(chance):
-        model = small_model(BACKGROUND_CHANCE=chance)
+        model = small_model(chance)
         with EventStorage() as storage:
             model([sample(), sample()])
             return storage.latest()["rpn/num_neg_anchors"][0]
