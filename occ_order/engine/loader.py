@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.data import DatasetFromList, get_detection_dataset_dicts
+from detectron2.data import DatasetFromList, MetadataCatalog, get_detection_dataset_dicts
 from detectron2.data.samplers import (
     RepeatFactorTrainingSampler,
     TrainingSampler,
@@ -244,6 +244,7 @@ def build_train_loader(cfg: Any, mapper: Callable[[dict[str, Any]], Any]) -> Tra
         )
         for name in cfg.DATASETS.TRAIN
     }
+    _compare_classes(list(parts))
     records = [record for part in parts.values() for record in part]
     return TrainLoader(
         records,
@@ -255,6 +256,19 @@ def build_train_loader(cfg: Any, mapper: Callable[[dict[str, Any]], Any]) -> Tra
         aspect_ratio_grouping=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
         skip_unreadable=cfg.DATALOADER.SKIP_UNREADABLE,
     )
+
+
+def _compare_classes(names: list[str]) -> None:
+    """Log where data sets that are trained on together number their classes differently."""
+    classes = {name: MetadataCatalog.get(name).get("thing_classes") for name in names}
+    different = [name for name in names if classes[name] != classes[names[0]]]
+    if different:
+        logger.warning(
+            "%s and %s have other classes, or number them otherwise: they fit together only for a "
+            "network that does not tell classes apart",
+            names[0],
+            ", ".join(different),
+        )
 
 
 def _sampler_maker(cfg: Any, parts: dict[str, list[dict[str, Any]]]) -> Callable[[int], Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from detectron2.data import MetadataCatalog
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("detectron2")
@@ -395,6 +396,16 @@ def test_images_come_as_often_as_their_data_set_is_weighted():
     cfg.DATASETS.TRAIN_REPEAT_FACTOR = [["fw", 3.0]]
     with pytest.raises(ValueError, match=r"names \['fw'\], but DATASETS.TRAIN is"):
         loader._sampler_maker(cfg, parts)
+
+
+def test_data_sets_of_other_classes_are_named(caplog):
+    for name, classes in (("same_a", ["cup"]), ("same_b", ["cup"]), ("other_c", ["dog"])):
+        MetadataCatalog.get(name).thing_classes = classes
+    caplog.set_level(logging.WARNING)
+    loader._compare_classes(["same_a", "same_b"])
+    assert not caplog.records
+    loader._compare_classes(["same_a", "same_b", "other_c"])
+    assert "same_a and other_c have other classes" in caplog.text
 
 
 def test_half_precision_on_a_cpu_trains_weights_of_single_precision(toy, pictures, tmp_path):
