@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from detectron2.data import MetadataCatalog
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("detectron2")
+
+from detectron2.data import MetadataCatalog  # noqa: E402
 
 from occ_order.config import get_cfg, load_cfg  # noqa: E402
 from occ_order.engine import finite, loader  # noqa: E402
