@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from occ_order import masks
 from occ_order.data.datasets.checks import DataError, show
+from occ_order.data.datasets.image_files import opened
 from occ_order.data.safe_paths import resolve_inside
 
 SCORES = ("file", "same")
@@ -141,7 +141,7 @@ class DetectionFile:
         if not isinstance(entry.get("file_name"), str) or not isinstance(infos, list):
             raise DataError(f"{place}: a panoptic entry needs 'file_name' and 'segments_info'")
         file = resolve_inside(self.folder, entry["file_name"])
-        with Image.open(file) as picture:
+        with opened(file, formats=("PNG",)) as picture:
             colors = np.asarray(picture.convert("RGB"), np.int64)
         ids = colors @ np.array([1, 256, 65536])
         if ids.shape != size:

@@ -330,6 +330,17 @@ def test_row_01_only_known_formats_are_opened_whatever_the_name(tmp_path, kind):
         readers["detector"]()
 
 
+def test_row_01_images_are_opened_in_one_place():
+    """Another `Image.open` would read every format that Pillow knows."""
+    found = [
+        path.relative_to(ROOT).as_posix()
+        for folder in ("occ_order", "demo", "datasets")
+        for path in ROOT.glob(f"{folder}/**/*.py")
+        if "Image.open(" in path.read_text(encoding="utf-8")
+    ]
+    assert found == ["occ_order/data/datasets/image_files.py"]
+
+
 # --- everything else that is read
 
 
