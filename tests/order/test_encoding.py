@@ -329,7 +329,7 @@ def test_masks_rule_agrees_with_plain_loops(modal, data):
             front, back = (i, j) if o_ij >= o_ji else (j, i)
             expected[front, back] = 1
     np.testing.assert_array_equal(encoding.occlusion_from_masks(modal, amodal), expected)
-    as_categories = encoding.occlusion_from_masks(modal * 44, amodal * 7.0)
+    as_categories = encoding.occlusion_from_masks(modal * 44, amodal * 7)
     np.testing.assert_array_equal(as_categories, expected)
 
 

@@ -20,8 +20,9 @@ SHORTER = {"SOLVER.MAX_ITER 2000": "SOLVER.MAX_ITER 2 SOLVER.IMS_PER_BATCH 2"}
 
 
 def commands():
-    """The commands of the document, in order."""
-    blocks = re.findall(r"```bash\n(.*?)```", DOCUMENT, re.DOTALL)
+    """The commands of the document, in order, but for composing: tests/scenes/test_composed.py."""
+    annotated = DOCUMENT.split("## With masks of visible parts alone")[0]
+    blocks = re.findall(r"```bash\n(.*?)```", annotated, re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
     return [line for line in lines if not line.startswith("export ")]
 
