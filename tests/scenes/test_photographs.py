@@ -70,7 +70,7 @@ def only(monkeypatch):
         weights = [float(name == relation) for name in planning._RELATIONS]
         assert sum(weights) == 1
         monkeypatch.setattr(planning, "_RELATION_WEIGHTS", weights)
-        monkeypatch.setattr(planning, "_GROUP_WEIGHTS", (0, 1, 0, 0, 0))
+        monkeypatch.setattr(planning, "_GROUP_WEIGHTS", (0, 1, 0, 0, 0, 0))
 
     return choose
 

@@ -17,8 +17,8 @@ from occ_order.scenes.photographs.background import Background
 from occ_order.scenes.photographs.layers import Layer
 from occ_order.scenes.photographs.library import Library
 
-_GROUPS = ("single", "pair", "chain", "crowd", "real")
-_GROUP_WEIGHTS = (0.12, 0.3, 0.25, 0.18, 0.15)
+_GROUPS = ("single", "pair", "chain", "crowd", "real", "standing")
+_GROUP_WEIGHTS = (0.1, 0.24, 0.2, 0.13, 0.11, 0.22)
 _COUNTS, _COUNT_WEIGHTS = (2, 3, 4, 5, 6, 7, 8), (0.16, 0.2, 0.2, 0.16, 0.12, 0.09, 0.07)
 _RELATIONS = ("overlap", "within", "beside", "apart", "across", "interlocked")
 _RELATION_WEIGHTS = (0.56, 0.1, 0.13, 0.06, 0.05, 0.1)
@@ -73,6 +73,7 @@ class Planner:
         areas = np.bincount(background.labels.ravel(), minlength=len(background.classes) + 1)[1:]
         self.areas = areas / background.labels.size
         self.things = np.flatnonzero(~background.stuff & (self.areas > 0.003) & (self.areas < 0.25))
+        self.grounds = np.flatnonzero((self.areas > 0.01) & (self.areas < 0.5))
         self.theme = self._theme()
         self.layers: list[Layer] = []
 
@@ -98,6 +99,8 @@ class Planner:
         kind = str(self.rng.choice(_GROUPS, p=_GROUP_WEIGHTS))
         if kind == "real" and len(self.things):
             return self._beside_real()
+        if kind == "standing" and len(self.grounds):
+            return self._standing()
         length = {"pair": 2, "chain": 4, "crowd": 6}.get(kind, 1)
         length = min(most, 2 if length == 2 else 1 + int(self.rng.integers(length)))
         category = self.theme if self.theme is not None else self._maybe_category(kind)
@@ -120,6 +123,29 @@ class Planner:
         anchor = raised[0] if raised else L.from_region(self.background, region)
         category = anchor.category if self.rng.random() < 0.6 else None
         return int(self._attached(anchor, category, real=not raised) is not None)
+
+    def _standing(self) -> int:
+        """One object that stands on a region of the photograph and hides what lies behind it.
+
+        Like a cup on a table: it is higher up in the image than most of what it stands on, and in
+        front of it all the same.
+        """
+        region = int(self.rng.choice(self.grounds))
+        ground = L.from_region(self.background, region)
+        layer = self._object(
+            self.side * math.exp(float(self.rng.normal(math.log(0.15), 0.5))), None
+        )
+        columns = np.flatnonzero(ground.mask.any(axis=0))
+        column = int(columns[int(self.rng.uniform(0.08, 0.92) * len(columns))])
+        rows = np.flatnonzero(ground.mask[:, column])
+        height = layer.mask.shape[0]
+        deep = float(self.rng.uniform(0.05, 0.7)) * min(len(rows), 0.8 * height)
+        foot = ground.y + int(rows[0]) + deep
+        layer.put(ground.x + column, foot - height / 2)
+        if not self._inside(layer):
+            return 0
+        self._insert(layer, None, True)
+        return 1
 
     def _theme(self) -> int | None:
         """The one class of all pasted objects of this image, or None."""
