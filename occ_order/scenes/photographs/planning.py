@@ -99,7 +99,7 @@ class Planner:
         kind = str(self.rng.choice(_GROUPS, p=_GROUP_WEIGHTS))
         if kind == "real" and len(self.things):
             return self._beside_real()
-        if kind == "standing" and len(self.grounds):
+        if kind == "standing" and len(self.grounds) and not self.perspective:
             return self._standing()
         length = {"pair": 2, "chain": 4, "crowd": 6}.get(kind, 1)
         length = min(most, 2 if length == 2 else 1 + int(self.rng.integers(length)))
