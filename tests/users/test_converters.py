@@ -372,6 +372,37 @@ def test_groups_amodal_flags_and_masks(tmp_path, caplog):
     assert "amodal_segmentation" not in tray
 
 
+def test_group_ids_of_other_tools(tmp_path, caplog):
+    """Text and floats that are whole numbers are group ids; empty text is none."""
+    page = pair_of_boxes(tmp_path)
+    first, second = page["shapes"]
+    first["group_id"], second["group_id"] = "3", ""
+    more = {**first, "group_id": 3.0, "shape_type": "rectangle", "points": [[6, 0], [8, 2]]}
+    page["shapes"] = [first, second, more]
+    write_page(tmp_path, page)
+    with caplog.at_level(logging.WARNING):
+        (record,) = read_dataset("labelme", tmp_path).records
+    assert (modal_of(record)[0] == box(1, 6, 1, 6) | box(0, 2, 6, 8)).all()
+    assert len(record["annotations"]) == 2 and "apart" not in caplog.text
+    for wrong in ("cup", 2.5, True, [1]):
+        first["group_id"] = wrong
+        write_page(tmp_path, page)
+        with pytest.raises(ValueError, match="shape 0: 'group_id' must be an integer"):
+            read_dataset("labelme", tmp_path)
+
+
+def test_a_group_whose_parts_are_far_apart_is_warned_of(tmp_path, caplog):
+    """A script that writes group 0 for every shape makes one cup of two."""
+    page = pair_of_boxes(tmp_path)
+    cup = {**page["shapes"][0], "group_id": 0, "shape_type": "rectangle"}
+    page["shapes"] = [{**cup, "points": [[0, 0], [3, 3]]}, {**cup, "points": [[9, 0], [12, 3]]}]
+    write_page(tmp_path, page)
+    with caplog.at_level(logging.WARNING):
+        (record,) = read_dataset("labelme", tmp_path).records
+    assert len(record["annotations"]) == 1
+    assert "the parts of 'cup', group 0, are up to 6 pixels apart" in caplog.text
+
+
 def test_instances_are_named_by_group_or_number(tmp_path):
     page = pair_of_boxes(tmp_path)
     page["shapes"][1]["label"] = "cup"

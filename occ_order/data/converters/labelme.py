@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -58,6 +59,8 @@ from occ_order.data.safe_paths import resolve_inside
 logger = logging.getLogger(__name__)
 
 ORDER_FILE = "order.csv"
+FAR_APART = 0.1
+"""Parts of an instance that are further apart than this share of the longer side get a warning."""
 IGNORED = ("__ignore__", "_background_")
 _PER_IMAGE = 1000  # annotation ids are image id * 1000 + number where the file has none
 
@@ -302,7 +305,33 @@ def _instances(shapes: list, size: tuple[int, int], whole: bool, report: Report)
     if ignored:
         names = " or ".join(IGNORED)
         logger.warning("%s", report.located(f"{ignored} shapes labelled {names} left out"))
+    for instance in groups.values():
+        gap = _largest_gap([instance.mask([area], size) for area in instance.visible])
+        if gap > FAR_APART * max(size):
+            logger.warning(
+                "%s",
+                report.located(
+                    f"the parts of {instance.label!r}, group {instance.group}, are up to {gap:.0f} "
+                    "pixels apart: shapes of one label and one group id are one instance"
+                ),
+            )
     return list(groups.values())
+
+
+def _largest_gap(parts: list[np.ndarray]) -> float:
+    """Return the largest distance from the box of a part to the nearest other one; 0 for one part.
+
+    Args:
+        parts: bool (H, W) each.
+    """
+    boxes = [masks.bounding_box(part) for part in parts if part.any()]
+    if len(boxes) < 2:
+        return 0.0
+    low, high = np.array(boxes, float)[:, :2], np.array(boxes, float)[:, 2:]
+    gap = np.maximum(low[:, None] - high, low - high[:, None]).clip(0)
+    distance = np.hypot(*np.moveaxis(gap, -1, 0))
+    np.fill_diagonal(distance, np.inf)
+    return float(distance.min(axis=1).max())
 
 
 def read_shapes(
@@ -355,6 +384,18 @@ def _picture(
     return key, picture if picture.is_file() else resolve_inside(image_root, last)
 
 
+def _group_id(shape: dict[str, Any]) -> int | None:
+    """Return the group id of a shape; "", "3" and 2.0 of other tools count as none, 3 and 2."""
+    group = shape.get("group_id")
+    if group is None or (isinstance(group, str) and not group.strip()):
+        return None
+    if isinstance(group, str) and re.fullmatch(r"\s*[+-]?\d{1,18}\s*", group):
+        return int(group)
+    if isinstance(group, float) and group.is_integer():
+        return int(group)
+    return field(shape, "group_id", "an integer")
+
+
 def _add_shape(
     shape: Any,
     number: int,
@@ -367,9 +408,7 @@ def _add_shape(
     label = field(shape, "label", "a string").strip()
     if not label:
         raise ValueError("'label' must not be empty")
-    group = shape.get("group_id")
-    if group is not None:
-        group = field(shape, "group_id", "an integer")
+    group = _group_id(shape)
     flags = shape.get("flags") or {}
     amodal = isinstance(flags, dict) and bool(flags.get("amodal"))
     if amodal and whole:
