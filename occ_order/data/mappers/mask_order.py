@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 
-from occ_order.data.datasets import read_depth
 from occ_order.data.mappers import MAPPER_REGISTRY
 from occ_order.data.mappers.instances import InstanceOrderMapper
 from occ_order.data.mappers.pairs import generator
@@ -17,6 +16,7 @@ from occ_order.data.mappers.reading import (
     ORDER_KEYS,
     augmented_picture,
     ground_truth_instances,
+    read_depth_map,
     read_masks,
     transform_masks,
 )
@@ -90,7 +90,7 @@ class MaskOrderMapper(InstanceOrderMapper):
         result["instances"] = found
         result["image"] = self._recolored(result["image"], rng)
         if "depth_file_name" in record:
-            moved = transforms.apply_segmentation(read_depth(record))
+            moved = transforms.apply_segmentation(read_depth_map(record))
             result["depth_map"] = torch.from_numpy(np.ascontiguousarray(moved))
         return result
 

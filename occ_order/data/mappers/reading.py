@@ -12,6 +12,7 @@ from detectron2.data.transforms import TransformList
 from detectron2.structures import BitMasks, Boxes, Instances
 
 from occ_order import masks
+from occ_order.data.datasets import read_depth
 from occ_order.data.datasets.checks import size_mismatch
 from occ_order.data.datasets.image_files import opened
 from occ_order.data.picture import load_picture
@@ -22,7 +23,7 @@ ORDER_KEYS = ("occlusion", "depth", "overlap", "count")
 
 
 class UnreadablePictureError(ValueError):
-    """A picture file that is missing or damaged, or that is no picture."""
+    """A picture file, or the depth map beside it, that is missing or damaged, or no picture."""
 
 
 def read_picture(record: dict[str, Any], image_format: str) -> np.ndarray:
@@ -58,6 +59,18 @@ def check_picture(record: dict[str, Any]) -> None:
             picture.load()
     except (ValueError, OSError) as error:
         raise UnreadablePictureError(str(error)) from error
+
+
+def read_depth_map(record: dict[str, Any]) -> np.ndarray:
+    """Return the measured depth of a record (see `occ_order.data.datasets.read_depth`).
+
+    Raises:
+        UnreadablePictureError: the file is missing, damaged or not a grey image of 8 or 16 bits.
+    """
+    try:
+        return read_depth(record)
+    except ValueError as error:
+        raise UnreadablePictureError(f"depth map {error}") from error
 
 
 def _load(record: dict[str, Any]) -> np.ndarray:
