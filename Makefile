@@ -4,15 +4,18 @@ PYTHON ?= python3
 JOBS ?= 2
 PYTEST_ARGS ?=
 DEMO_OUTPUT ?= output/demo
+VENV ?= .venv
+# Every package of the environment in one version, with hashes; empty = what pip finds newest.
+LOCK ?= requirements.lock
+UV ?= uv
 
-VENV := .venv
 BIN := $(VENV)/bin
 VENV_STAMP := $(VENV)/.made
 INSTALL_STAMP := $(VENV)/.installed
 SOLVER_STAMP := $(VENV)/.solver-compiled
 
 # The stamps say what is done already; every other target runs each time.
-.PHONY: help install demo test lint format clean new-venv
+.PHONY: help install demo test newest lock lint format clean new-venv
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -28,6 +31,15 @@ demo: $(SOLVER_STAMP) ## run the main job and write the report output/demo/index
 # One thread per process: several threads in each of several processes slow PyTorch down tenfold.
 test: $(SOLVER_STAMP) ## run the test suite (PYTEST_ARGS="-k crf" runs a part)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+newest: ## the test suite with the newest versions of everything, in .venv-newest
+	$(MAKE) --no-print-directory VENV=.venv-newest LOCK= test
+
+# Kept versions stay as they are; "make lock UPGRADE=--upgrade" takes newer ones.
+lock: ## write requirements.lock anew from pyproject.toml, by uv
+	$(PYTHON) tools/install_detectron2.py --requirements | $(UV) pip compile pyproject.toml - \
+	  --extra all --extra test --universal --python-version 3.10 --generate-hashes \
+	  --no-header --no-annotate --quiet $(UPGRADE) --output-file requirements.lock
 
 lint: $(INSTALL_STAMP) ## check style and format
 	$(BIN)/ruff check .
@@ -59,8 +71,11 @@ new-venv:
 	"$(PYTHON)" -m venv --clear $(VENV)
 
 # --compile: where Python may not write, each start would otherwise compile what it imports again.
-$(INSTALL_STAMP): pyproject.toml setup.py tools/install_detectron2.py $(VENV_STAMP)
+$(INSTALL_STAMP): pyproject.toml setup.py tools/install_detectron2.py $(LOCK) $(VENV_STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --upgrade "pip>=23"
+ifneq ($(LOCK),)
+	$(BIN)/python -m pip install --disable-pip-version-check --compile --require-hashes --requirement $(LOCK)
+endif
 	$(BIN)/python -m pip install --disable-pip-version-check --compile --editable ".[all,test]"
 	$(BIN)/python tools/install_detectron2.py
 	@touch $@

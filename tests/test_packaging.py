@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,13 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 pytest.importorskip("detectron2")
 
@@ -147,3 +155,50 @@ def test_an_installed_package_loads_every_model_of_the_zoo_and_predicts(wheel, t
     depth = told["depth"]
     assert len(depth) == 3 and all(len(line) == 3 for line in depth)
     assert {depth[i][j] for i in range(3) for j in range(3) if i != j} <= {0, 1, 2}
+
+
+# --- the locked environment
+
+
+def locked() -> list[Requirement]:
+    """Return the packages of requirements.lock that are meant for this Python."""
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    names = [Requirement(line.rstrip(" \\")) for line in lines if not line.startswith(" ")]
+    return [r for r in names if r.marker is None or r.marker.evaluate()]
+
+
+def wanted() -> list[Requirement]:
+    """Return what `make install` asks for, Detectron2's requirements among it."""
+    tables = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = tables["optional-dependencies"]
+    queue, seen = ["all", "test"], set()
+    found = [Requirement(text) for text in tables["dependencies"]]
+    while queue:
+        extra = queue.pop()
+        if extra in seen:
+            continue
+        seen.add(extra)
+        for requirement in map(Requirement, extras[extra]):
+            if requirement.name == "occ_order":
+                queue += requirement.extras
+            else:
+                found.append(requirement)
+    tool = run(str(ROOT / "tools" / "install_detectron2.py"), "--requirements", cwd=ROOT)
+    found += map(Requirement, tool.splitlines())
+    return [r for r in found if r.marker is None or r.marker.evaluate()]
+
+
+def test_the_locked_versions_are_what_the_project_asks_for():
+    versions = {canonicalize_name(r.name): str(r.specifier).removeprefix("==") for r in locked()}
+    asked = wanted()
+    assert len(asked) > 25
+    for requirement in asked:
+        version = versions[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version, prereleases=True), requirement
+
+
+def test_every_locked_package_has_a_hash():
+    blocks = re.split(r"\n(?=\S)", (ROOT / "requirements.lock").read_text().strip())
+    assert len(blocks) > 90
+    for block in blocks:
+        assert re.match(r"[\w.-]+==\S+", block) and "--hash=sha256:" in block, block.splitlines()[0]

@@ -361,7 +361,12 @@ def test_every_test_starts_from_the_same_random_state(again):
 
 # --- the Makefile, in a folder of its own
 
-INSTALLED_FROM = ("pyproject.toml", "setup.py", "tools/install_detectron2.py")
+INSTALLED_FROM = (
+    "pyproject.toml",
+    "setup.py",
+    "requirements.lock",
+    "tools/install_detectron2.py",
+)
 """Files after whose change `make install` installs again."""
 
 
@@ -433,7 +438,14 @@ def test_make_installs_again_only_after_a_change(make, tmp_path, changed):
     assert status == 0 and "Nothing to be done" in printed
     later = (tmp_path / ".venv" / ".installed").stat().st_mtime + 10
     os.utime(tmp_path / changed, (later, later))
-    assert make("install", "--dry-run", "PYTHON=no-such-python")[1].count("pip install") == 2
+    assert make("install", "--dry-run", "PYTHON=no-such-python")[1].count("pip install") == 3
+
+
+def test_make_installs_what_is_locked_or_the_newest(make):
+    """Hashes are asked for where a lock is named; without one, pip chooses the versions."""
+    printed = make("install", "--dry-run")[1]
+    assert "--require-hashes --requirement requirements.lock" in printed
+    assert "--require-hashes" not in make("install", "--dry-run", "LOCK=")[1]
 
 
 # --- documents

@@ -469,6 +469,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--from-wheel", type=Path, metavar="FILE", help=f"a {CARRIER} wheel already downloaded"
     )
+    parser.add_argument(
+        "--requirements", action="store_true", help="only print what Detectron2 requires"
+    )
     return parser.parse_args(argv)
 
 
@@ -500,6 +503,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0 done or nothing to do, 1 refused (the reason is on standard error).
     """
     args = parse_args(argv)
+    if args.requirements:
+        print("\n".join(REQUIREMENTS))
+        return 0
     try:
         if args.wheel_dir is None and nothing_to_do(args.force):
             return 0
