@@ -282,7 +282,7 @@ def _within(ids: np.ndarray, masks: np.ndarray, boxes: np.ndarray, steps: int) -
         if x1 > x0:
             around = _grown_box(x0, y0, x1, y1, steps)
             mask = masks[k][around]
-            table[k, ids[around][_dilate(mask, steps) & ~mask]] = True
+            table[k, ids[around][dilated(mask, steps) & ~mask]] = True
     return table[:, 1:]
 
 
@@ -292,7 +292,7 @@ def _bordering_overlapping(masks: np.ndarray, boxes: np.ndarray, steps: int) -> 
     filled = boxes[:, 2] > boxes[:, 0]
     for i in np.flatnonzero(filled):
         around = _grown_box(*boxes[i], steps)
-        grown = _dilate(masks[i][around], steps)
+        grown = dilated(masks[i][around], steps)
         top, left = around[0].start, around[1].start
         low = np.maximum(boxes[:, :2], (left, top))
         high = np.minimum(boxes[:, 2:], (left + grown.shape[1], top + grown.shape[0]))
@@ -342,6 +342,27 @@ def overlap_areas(
         (xa, ya), (xb, yb) = low[i, j], high[i, j]
         result[i, j] = np.count_nonzero(masks_a[i, ya:yb, xa:xb] & masks_b[j, ya:yb, xa:xb])
     return result
+
+
+def dilated(mask: np.ndarray, steps: int = 1) -> np.ndarray:
+    """Return a mask dilated `steps` times by the 3 x 3 cross, cut off at the border.
+
+    Args:
+        mask: bool (H, W).
+        steps: at least 1.
+
+    Returns:
+        bool (H, W).
+    """
+    if steps > 1:  # one pass however many steps
+        outside = (~mask).view(np.uint8)
+        return cv2.distanceTransform(outside, cv2.DIST_L1, 3) <= steps
+    out = mask.copy()
+    out[1:] |= mask[:-1]
+    out[:-1] |= mask[1:]
+    out[:, 1:] |= mask[:, :-1]
+    out[:, :-1] |= mask[:, 1:]
+    return out
 
 
 def resize_nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -420,19 +441,6 @@ def _boxes(masks: np.ndarray) -> np.ndarray:
             columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
             boxes[k] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
     return boxes
-
-
-def _dilate(mask: np.ndarray, steps: int = 1) -> np.ndarray:
-    """bool (H, W) dilated ``steps`` times by the 3 x 3 cross, cut off at the border."""
-    if steps > 1:  # one pass however many steps
-        outside = (~mask).view(np.uint8)
-        return cv2.distanceTransform(outside, cv2.DIST_L1, 3) <= steps
-    out = mask.copy()
-    out[1:] |= mask[:-1]
-    out[:-1] |= mask[1:]
-    out[:, 1:] |= mask[:, :-1]
-    out[:, :-1] |= mask[:, 1:]
-    return out
 
 
 def _check_size(height: Any, width: Any, where: str) -> tuple[int, int]:

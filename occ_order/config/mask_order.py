@@ -32,6 +32,8 @@ def add_mask_order_config(cfg: CfgNode) -> None:
     # What MaskOrderMapper does to training data, beside INPUT's resizing, cropping and flips.
     cfg.INPUT.MASK_ORDER = own = CfgNode()
     own.MAX_INSTANCES = 20  # of an image with more, a neighbourhood of so many is taken
+    # Where nothing is known of a pair, what is set into another counts as in front of it.
+    own.SET_INTO = False
     own.MASK_NOISE = 0.7  # probability that the masks of an image get an annotator's errors
     own.COLOR = 0.8  # probability of changed brightness, contrast, saturation and hue
     own.GREY = 0.1  # probability of a grey image

@@ -2,11 +2,12 @@
 
 :mod:`~occ_order.order.encoding` holds the definition and every other notation,
 :mod:`~occ_order.order.pairs` which pairs are looked at, :mod:`~occ_order.order.graph` paths, cycles
-and layers, :mod:`~occ_order.order.baselines` orders without a network, and
+and layers, :mod:`~occ_order.order.baselines` orders without a network,
+:mod:`~occ_order.order.support` orders that masks alone leave no doubt of, and
 :mod:`~occ_order.order.io` results on disk.
 """
 
-from occ_order.order import baselines, encoding, graph, io, pairs
+from occ_order.order import baselines, encoding, graph, io, pairs, support
 from occ_order.order.baselines import (
     area_order,
     bottom_edge_order,
@@ -57,6 +58,7 @@ from occ_order.order.pairs import (
     overlapping_pairs,
     select_pairs,
 )
+from occ_order.order.support import set_into
 
 __all__ = [
     "CLOSER",
@@ -88,9 +90,9 @@ __all__ = [
     "layers",
     "load_results",
     "matrices",
+    "occlusion_count_from_instaorder",
     "occlusion_from_depth_constraint",
     "occlusion_from_edges",
-    "occlusion_count_from_instaorder",
     "occlusion_from_instaorder",
     "occlusion_from_kins",
     "occlusion_from_masks",
@@ -106,7 +108,9 @@ __all__ = [
     "results_image",
     "save_results",
     "select_pairs",
+    "set_into",
     "simple_cycles",
+    "support",
     "to_networkx",
     "y_axis_order",
 ]

@@ -20,6 +20,7 @@ from occ_order.data.mappers.reading import (
     read_masks,
     transform_masks,
 )
+from occ_order.order import UNKNOWN, set_into
 from occ_order.scenes.photographs import annotator_noise
 
 
@@ -37,6 +38,7 @@ class MaskOrderMapper(InstanceOrderMapper):
         is_train: bool,
         *,
         max_instances: int = 20,
+        set_into: bool = False,
         mask_noise: float = 0.0,
         color: float = 0.0,
         grey: float = 0.0,
@@ -48,6 +50,8 @@ class MaskOrderMapper(InstanceOrderMapper):
         Args:
             is_train: whether anything is changed at random.
             max_instances: of an image with more, a neighbourhood of so many is taken.
+            set_into: where nothing is known of a pair, an instance whose lower part is set into
+                another occludes it (`occ_order.order.set_into`).
             mask_noise: probability that the masks of an image get an annotator's errors
                 (`occ_order.scenes.annotator_noise`).
             color: probability of changed brightness, contrast, saturation and hue.
@@ -56,7 +60,8 @@ class MaskOrderMapper(InstanceOrderMapper):
             options: of `InstanceOrderMapper`.
         """
         super().__init__(is_train, **options)
-        self.max_instances, self.mask_noise = max_instances, mask_noise
+        self.max_instances, self.set_into = max_instances, set_into
+        self.mask_noise = mask_noise
         self.color, self.grey, self.blur = color, grey, blur
 
     @classmethod
@@ -66,6 +71,7 @@ class MaskOrderMapper(InstanceOrderMapper):
         return {
             **super().from_config(cfg, is_train),
             "max_instances": own.MAX_INSTANCES,
+            "set_into": own.SET_INTO,
             "mask_noise": own.MASK_NOISE,
             "color": own.COLOR,
             "grey": own.GREY,
@@ -81,6 +87,8 @@ class MaskOrderMapper(InstanceOrderMapper):
         result, transforms = augmented_picture(record, self.augmentations, self.image_format)
         size = result["image"].shape[1:]
         modal = transform_masks(read_masks(record), transforms, size)
+        if self.set_into:
+            record = {**record, "occlusion": with_set_into(record.get("occlusion"), modal)}
         if rng.random() < self.mask_noise:
             modal = annotator_noise(modal, rng)
         found = ground_truth_instances(record, modal, None)
@@ -104,6 +112,28 @@ class MaskOrderMapper(InstanceOrderMapper):
         if rng.random() < self.blur:
             changed = blurred(changed, rng)
         return torch.from_numpy(np.ascontiguousarray(changed.transpose(2, 0, 1)))
+
+
+def with_set_into(occlusion: np.ndarray | None, modal: np.ndarray) -> np.ndarray:
+    """Return occlusions completed by what is set into what, where nothing is known of a pair.
+
+    Args:
+        occlusion: int8 (N, N), -1 = unknown; None = nothing is known.
+        modal: bool (N, H, W).
+
+    Returns:
+        int8 (N, N), a new array.
+    """
+    number = len(modal)
+    if occlusion is None:
+        result = np.full((number, number), UNKNOWN, np.int8)
+        np.fill_diagonal(result, 0)
+    else:
+        result = np.array(occlusion, np.int8)
+    unknown = (result == UNKNOWN) & (result.T == UNKNOWN)
+    found = set_into(modal) & unknown
+    result[found], result[found.T] = 1, 0
+    return result
 
 
 def chosen_instances(
