@@ -45,13 +45,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from occ_order.data.write_composed import (
+from occ_order.formats.write_composed import (
     FORMATS,
     composed_library,
     composed_parameters,
     is_composed,
 )
-from occ_order.data.write_scenes import make, make_scene, scene_parameters
+from occ_order.formats.write_scenes import make, make_scene, scene_parameters
 from occ_order.scenes import CLASSES, PLAIN, Scene
 from occ_order.scenes.statistics import summarize
 

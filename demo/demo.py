@@ -38,19 +38,21 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from occ_order import model_zoo  # noqa: E402
-from occ_order.data.datasets.files import atomic_writer, folder_lock  # noqa: E402
-from occ_order.data.safe_paths import list_pictures, resolve_inside  # noqa: E402
-from occ_order.data.user_masks import load_masks, masks_file  # noqa: E402
-from occ_order.engine import OrderPredictor  # noqa: E402
-from occ_order.engine.predictor import load_picture  # noqa: E402
-from occ_order.evaluation import image_result  # noqa: E402
-from occ_order.export.layers import layers_of, save_layers, save_psd  # noqa: E402
-from occ_order.modeling.sln.decode import sem_dist_maps  # noqa: E402
+from occ_order.draw.disparity import save_disparity  # noqa: E402
+from occ_order.draw.levels import draw_sem_dist  # noqa: E402
+from occ_order.draw.predictions import prediction_pictures  # noqa: E402
+from occ_order.engine.predictor import (
+    OrderPredictor,  # noqa: E402
+    load_picture,  # noqa: E402
+)
+from occ_order.files import atomic_writer, folder_lock  # noqa: E402
+from occ_order.formats.layered_image import layers_of, save_layers, save_psd  # noqa: E402
+from occ_order.formats.safe_paths import list_pictures, resolve_inside  # noqa: E402
+from occ_order.formats.sem_dist import save_sem_dist  # noqa: E402
+from occ_order.formats.user_masks import load_masks, masks_file  # noqa: E402
+from occ_order.methods.common.results import image_result  # noqa: E402
+from occ_order.methods.sln.decode import sem_dist_maps  # noqa: E402
 from occ_order.order import io  # noqa: E402
-from occ_order.targets.sem_dist_io import save_sem_dist  # noqa: E402
-from occ_order.visualization.disparity import save_disparity  # noqa: E402
-from occ_order.visualization.levels import draw_sem_dist  # noqa: E402
-from occ_order.visualization.predictions import prediction_pictures  # noqa: E402
 
 DETECTS, ORDERS_MASKS = "oosis_mini_scenes", model_zoo.ORDERS_MASKS
 """Models of the zoo that are taken where none is named: without masks and with them."""

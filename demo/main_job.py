@@ -29,17 +29,7 @@ import cv2
 import numpy as np
 
 from occ_order import __version__, metrics, scenes
-from occ_order.crf import InstanceSet, energy, instances, occludes_from_target, solve
-from occ_order.crf.instances import components
-from occ_order.data.datasets.cocoa import load_cocoa
-from occ_order.masks import bordering_pairs, decode_all, paint
-from occ_order.metrics.report import without_nan
-from occ_order.order import area_order, relative_depth, y_axis_order
-from occ_order.order.io import results_image, save_results
-from occ_order.targets import neighbour_slices, oriented_boundary
-from occ_order.visualization import EDGE_STYLES, draw_accuracy_recall, draw_semantic, png_bytes
-from occ_order.visualization.canvas import display_scale
-from occ_order.visualization.main_report import (
+from occ_order.apps.main_report import (
     Example,
     boundary_picture,
     check_picture_of,
@@ -51,7 +41,17 @@ from occ_order.visualization.main_report import (
     match_instances,
     verdicts_of,
 )
-from occ_order.visualization.report import ReportPicture, encode_picture, render_report
+from occ_order.apps.report import ReportPicture, encode_picture, render_report
+from occ_order.crf import InstanceSet, energy, instances, occludes_from_target, solve
+from occ_order.crf.instances import components
+from occ_order.draw import EDGE_STYLES, draw_accuracy_recall, draw_semantic, png_bytes
+from occ_order.draw.canvas import display_scale
+from occ_order.formats.cocoa import load_cocoa
+from occ_order.masks import bordering_pairs, decode_all, paint
+from occ_order.metrics.report import without_nan
+from occ_order.order import area_order, relative_depth, y_axis_order
+from occ_order.order.io import results_image, save_results
+from occ_order.targets import neighbour_slices, oriented_boundary
 
 MIN_AREA = 20
 """Components of fewer pixels (strips that the CRF leaves) are dropped before scoring."""

@@ -18,6 +18,9 @@ os.environ["MPLBACKEND"] = "Agg"
 import hypothesis
 import numpy as np
 import pytest
+from PIL import Image
+
+from occ_order import scenes
 
 hypothesis.settings.register_profile("occ_order", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("occ_order")
@@ -95,3 +98,34 @@ def cocoa_demo() -> Path:
 def photos() -> Path:
     """Folder of photographs with measured order, by source; skips where none is named."""
     return _folder_of(PHOTOS)
+
+
+def small_records(folder: Path, count: int = 2, *, size: tuple[int, int] = (64, 80)) -> list[dict]:
+    """Records of generated scenes, their pictures in ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    records = []
+    for number in range(1, count + 1):
+        scene = scenes.generate(40 + number, size=size, num_instances=(3, 5))
+        path = folder / f"picture {number}.png"
+        Image.fromarray(scene.image).save(path)
+        record = scenes.to_record(scene, image_id=number, file_name=str(path), front_to_back=True)
+        records.append(record)
+    return records
+
+
+@pytest.fixture
+def records(tmp_path):
+    """Two records with masks and every kind of order; their pictures in tmp_path/pictures."""
+    return small_records(tmp_path / "pictures")
+
+
+@pytest.fixture
+def make_records():
+    """The function itself, for other numbers and sizes."""
+    return small_records
+
+
+@pytest.fixture(scope="session")
+def categories():
+    """Categories of generated scenes."""
+    return [{"id": k + 1, "name": name} for k, name in enumerate(scenes.CLASSES)]

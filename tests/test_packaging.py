@@ -130,7 +130,7 @@ sys.addaudithook(refuse)
 import numpy as np
 import occ_order
 from occ_order import model_zoo
-from occ_order.engine import OrderPredictor
+from occ_order.engine.predictor import OrderPredictor
 
 assert Path(occ_order.__file__).is_relative_to(installed), occ_order.__file__
 models = {name: model_zoo.get(name) for name in model_zoo.names()}

@@ -22,10 +22,10 @@ import torchvision  # noqa: E402
 from detectron2 import model_zoo  # noqa: E402
 from detectron2.modeling import build_model  # noqa: E402
 
-from occ_order.checkpoint import OrderCheckpointer  # noqa: E402
-from occ_order.checkpoint.convert_resnet import PREFIX, convert_resnet  # noqa: E402
 from occ_order.config import load_cfg  # noqa: E402
-from occ_order.engine import argument_parser  # noqa: E402
+from occ_order.engine.checkpoint import OrderCheckpointer  # noqa: E402
+from occ_order.engine.checkpoint.convert_resnet import PREFIX, convert_resnet  # noqa: E402
+from occ_order.engine.launch import argument_parser  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted((ROOT / "projects").glob("*/*.md"))

@@ -157,7 +157,7 @@ def test_many_references_are_found():
         ("occ_order/crf/solve.py", "OOSIS Sections 3.2\n# and 4.3", ["OOSIS has no section 4.3"]),
         ("occ_order/crf/solve.py", "Sections 3.2 and 3.3, Eq. 9-13, Fig. 5", []),
         ("projects/SLN/README.md", "Section 3.3, Eq. 4-7", ["section 3.3", "equation 7"]),
-        ("occ_order/losses/oosis.py", "Table 3b and Fig. 13; supplement 5", ["13", "5"]),
+        ("occ_order/methods/oosis/losses.py", "Table 3b and Fig. 13; supplement 5", ["13", "5"]),
         ("occ_order/a.py", "InstaOrder, Fig. 4b, Table A3", ["InstaOrder has no table A3"]),
         ("occ_order/a.py", "Table 9", ["InstaOrder and OOSIS and SLN has no table 9"]),
         ("occ_order/a.py", "Zhan et al. (CVPR 2020), Section 9.1", []),

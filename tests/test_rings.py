@@ -22,7 +22,7 @@ RING_1 = ("structures", "layers", "losses")
 OUTSIDE = ("tools", "projects", "demo", "datasets", "tests", "configs")
 """Folders beside the package; no module of the package may need them."""
 
-READERS = "occ_order.data.datasets"
+READERS = "occ_order.formats"
 WITH_DETECTRON2 = ("builtin", "register", "registration")
 """Modules of ``READERS`` that register data sets; the readers themselves count as ring 0."""
 
@@ -36,7 +36,7 @@ ONLY_IN = {
     "pycocotools": ("occ_order.masks", "occ_order.metrics", READERS),
     "maxflow": ("occ_order.crf.maxflow",),
     "numba": ("occ_order.crf",),
-    "timm": ("occ_order.layers.timm_features",),
+    "timm": ("occ_order.methods.common.backbone.timm_features",),
 }
 """Library -> the only modules of ring 0 and 1 that may import it."""
 
@@ -151,13 +151,13 @@ def package() -> dict[str, tuple[str, bool]]:
         ("occ_order.masks", 0),
         ("occ_order.crf.solve", 0),
         ("occ_order.scenes.shapes", 0),
-        ("occ_order.data.datasets", 0),
-        ("occ_order.data.datasets.kins", 0),
-        ("occ_order.data.datasets.builtin", 2),
-        ("occ_order.data.builtin", 2),
+        ("occ_order.formats", 0),
+        ("occ_order.formats.kins", 0),
+        ("occ_order.formats.builtin", 2),
+        ("occ_order.formats.builtin", 2),
         ("occ_order.losses", 1),
-        ("occ_order.structures.pairwise", 1),
-        ("occ_order.evaluation.oosis", 2),
+        ("occ_order.methods.common.pair_matrix", 1),
+        ("occ_order.engine.evaluation.oosis", 2),
         ("occ_order.ordering", 2),
     ],
 )
@@ -193,15 +193,15 @@ def test_imports_are_found_wherever_they_stand(source, module, is_package, expec
         ("import matplotlib.pyplot", "occ_order.metrics.oair"),
         ("import pandas", "occ_order.masks"),
         ("import detectron2", "occ_order.losses"),
-        ("from detectron2.data import DatasetCatalog", "occ_order.data.datasets.kins"),
+        ("from detectron2.data import DatasetCatalog", "occ_order.formats.kins"),
         ("from ..losses import f", "occ_order.crf.solve"),
-        ("from occ_order.visualization import draw", "occ_order.layers.x"),
+        ("from occ_order.draw import draw", "occ_order.layers.x"),
         ("import maxflow", "occ_order.crf.solve"),
-        ("import maxflow", "occ_order.evaluation.oosis"),
-        ("from numba import njit", "occ_order.evaluation.oosis"),
+        ("import maxflow", "occ_order.engine.evaluation.oosis"),
+        ("from numba import njit", "occ_order.engine.evaluation.oosis"),
         ("import pycocotools.mask", "occ_order.crf.solve"),
-        ("import timm", "occ_order.layers.contact_pooling"),
-        ("import demo.main_job", "occ_order.visualization.report"),
+        ("import timm", "occ_order.methods.common.contact_pooling"),
+        ("import demo.main_job", "occ_order.apps.report"),
         ("import numpy", "occ_order"),
     ],
 )
@@ -220,8 +220,8 @@ def test_a_forbidden_import_is_reported(source, module):
         ("import pycocotools.mask", "occ_order.masks"),
         ("from pycocotools.cocoeval import COCOeval", "occ_order.metrics.amodal"),
         ("import torch\nfrom occ_order import masks", "occ_order.losses"),
-        ("def f():\n    import timm", "occ_order.layers.timm_features"),
-        ("import torch, detectron2, matplotlib, pycocotools", "occ_order.evaluation.oosis"),
+        ("def f():\n    import timm", "occ_order.methods.common.backbone.timm_features"),
+        ("import torch, detectron2, matplotlib, pycocotools", "occ_order.engine.evaluation.oosis"),
     ],
 )
 def test_an_allowed_import_is_not(source, module):

@@ -24,9 +24,9 @@ import sys
 import threading
 import webbrowser
 
-from occ_order.annotate.project import MOST_INSTANCES, Project
-from occ_order.annotate.server import Server
-from occ_order.data.converters.command_line import add_input_options, read_input
+from occ_order.apps.annotate.project import MOST_INSTANCES, Project
+from occ_order.apps.annotate.server import Server
+from occ_order.formats.command_line import add_input_options, read_input
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

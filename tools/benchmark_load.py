@@ -29,7 +29,7 @@ from benchmarking import in_turns, make_row
 from pycocotools import mask as coco_mask
 
 from occ_order import crf, masks, metrics, order
-from occ_order.data.datasets import load_cocoa_cls, load_instaorder
+from occ_order.formats import load_cocoa_cls, load_instaorder
 from occ_order.order import io
 
 PER_IMAGE = 8  # instances of an image of the large files

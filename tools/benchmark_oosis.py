@@ -19,9 +19,9 @@ from detectron2.modeling import build_model
 
 from occ_order import model_zoo, scenes
 from occ_order.config import load_cfg
-from occ_order.evaluation import OverlappingEvaluators
-from occ_order.modeling.oosis.deferred import Workers
-from occ_order.modeling.oosis.meta_arch import decoded_output
+from occ_order.engine.overlap import OverlappingEvaluators
+from occ_order.methods.oosis.deferred import Workers
+from occ_order.methods.oosis.meta_arch import decoded_output
 
 SIZES = {"160 x 160": (160, 160), "320 x 320": (320, 320), "640 x 480": (480, 640)}
 

@@ -20,9 +20,10 @@ from pathlib import Path
 import torch
 from benchmarking import in_turns, make_row
 
-import occ_order.modeling  # noqa: F401
+import occ_order.methods.build  # noqa: F401
 from occ_order.config import load_cfg
-from occ_order.modeling.pairwise import given_instances, labels
+from occ_order.methods.common import pair_labels as labels
+from occ_order.methods.common.given import given_instances
 from occ_order.order.pairs import all_pairs
 from occ_order.scenes import generate
 
@@ -77,7 +78,7 @@ def scene_input(number: int, size: int) -> dict:
 def _model(config: str, weights: str, device: str):
     from detectron2.modeling import build_model
 
-    from occ_order.checkpoint import OrderCheckpointer
+    from occ_order.engine.checkpoint import OrderCheckpointer
 
     torch.manual_seed(0)
     model = build_model(load_cfg(config, ["MODEL.DEVICE", device])).eval()

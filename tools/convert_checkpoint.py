@@ -25,11 +25,11 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from occ_order.checkpoint import CheckpointError, as_half, read_checkpoint, write_checkpoint
-from occ_order.checkpoint.convert_midas import convert_midas, is_midas
-from occ_order.checkpoint.convert_pairwise import convert_pairwise
-from occ_order.checkpoint.convert_resnet import PREFIX as RESNET_PREFIX
-from occ_order.checkpoint.convert_resnet import convert_resnet, is_torchvision_resnet
+from occ_order.engine.checkpoint import CheckpointError, as_half, read_checkpoint, write_checkpoint
+from occ_order.engine.checkpoint.convert_midas import convert_midas, is_midas
+from occ_order.engine.checkpoint.convert_pairwise import convert_pairwise
+from occ_order.engine.checkpoint.convert_resnet import PREFIX as RESNET_PREFIX
+from occ_order.engine.checkpoint.convert_resnet import convert_resnet, is_torchvision_resnet
 
 
 def convert(
@@ -58,7 +58,7 @@ def network_of(config_file: Path) -> nn.Module:
     """The network of a configuration, on the CPU."""
     from detectron2.modeling import build_model
 
-    import occ_order.modeling  # noqa: F401  (fills Detectron2's registries)
+    import occ_order.methods.build  # noqa: F401  (fills Detectron2's registries)
     from occ_order.config import load_cfg
 
     return build_model(load_cfg(config_file, ["MODEL.DEVICE", "cpu"]))

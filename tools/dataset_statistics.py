@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from detectron2.data import DatasetCatalog  # noqa: E402
 
-import occ_order.data.builtin  # noqa: E402, F401
-from occ_order.data.statistics import format_statistics, order_statistics  # noqa: E402
+import occ_order.formats.builtin  # noqa: E402, F401
+from occ_order.formats.statistics import format_statistics, order_statistics  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,8 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         options.json.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
     if options.picture:
-        from occ_order.visualization import png_bytes
-        from occ_order.visualization.order_statistics import draw_statistics
+        from occ_order.draw import png_bytes
+        from occ_order.draw.order_statistics import draw_statistics
 
         options.picture.write_bytes(png_bytes(draw_statistics(found, title=options.dataset)))
     return 0

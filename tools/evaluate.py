@@ -85,7 +85,7 @@ def load_ground_truth(options: argparse.Namespace) -> list[dict]:
     Raises:
         ValueError: the file is not of that format, or an entry of it is damaged.
     """
-    from occ_order.data.datasets import cocoa, cocoa_cls, instaorder, kins, photos
+    from occ_order.formats import cocoa, cocoa_cls, instaorder, kins, photos
 
     if options.format == "instaorder":
         return instaorder.load_instaorder(options.gt, options.instances, options.images)

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from occ_order import model_zoo  # noqa: E402
 from occ_order.config import load_cfg  # noqa: E402
-from occ_order.export import networks  # noqa: E402
+from occ_order.engine import export as networks  # noqa: E402
 
 FORMATS = {"torchscript": "network.pt", "onnx": "network.onnx"}
 TOLERANCE = 1e-3  # of the largest value: sums are taken in another order

@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from occ_order.draw import draw_accuracy_recall, draw_relative_depth, png_bytes
+from occ_order.draw.sheets import sheet
 from occ_order.masks import decode_all
 from occ_order.order import io, relative_depth
-from occ_order.visualization import draw_accuracy_recall, draw_relative_depth, png_bytes
-from occ_order.visualization.sheets import sheet
 
 CURVES = ("by_iou", "by_confidence", "fine")
 

@@ -103,11 +103,11 @@ def make_targets(folder: Path) -> dict[str, Target]:
     Args:
         folder: an empty folder that stays until the fuzzing is over.
     """
+    from occ_order import formats as datasets
     from occ_order import masks
-    from occ_order.data import datasets
-    from occ_order.data.picture import load_picture
-    from occ_order.data.validate import validate
-    from occ_order.data.write_scenes import annotation_files, make, scene_parameters
+    from occ_order.formats.picture import load_picture
+    from occ_order.formats.validate import validate
+    from occ_order.formats.write_scenes import annotation_files, make, scene_parameters
     from occ_order.order import io
 
     make(folder / "s", scene_parameters(train=2, seed=3, size=(24, 32), instances=(2, 3)))
@@ -268,8 +268,8 @@ def _photos(cocoa_cls: bytes) -> bytes:
 
 def _converter_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
     """The readers that converters add: the table of orders, and labelme's files."""
-    from occ_order.data.converters.labelme import load_labelme, save_labelme
-    from occ_order.data.converters.order_table import read_order_table
+    from occ_order.formats.labelme import load_labelme, save_labelme
+    from occ_order.formats.order_table import read_order_table
 
     lines = ["image,first,relation,second,range,count", "1.png,1,occludes,2,,"]
     table = "\n".join([*lines, "1.png,1,closer,2,distinct,2", ""]).encode()
@@ -294,7 +294,7 @@ def _mask_targets(content: dict[str, bytes], results: bytes) -> list[Target]:
     import numpy as np
     from PIL import Image
 
-    from occ_order.data.user_masks import load_masks
+    from occ_order.formats.user_masks import load_masks
 
     listed = json.loads(content["instances"])
     name = os.path.basename(listed["images"][0]["file_name"])
@@ -326,13 +326,14 @@ def _user_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
     """What works on with what the readers have accepted, and files of the tools themselves."""
     import numpy as np
 
-    from occ_order.annotate.project import Project
-    from occ_order.data import collection, datasets
-    from occ_order.data.converters import WRITABLE, DataSet, read_dataset, write_dataset
-    from occ_order.export.layers import layers_of, load_layers, save_layers
+    from occ_order import formats as datasets
+    from occ_order.apps.annotate.project import Project
+    from occ_order.apps.viewer import render_viewer, viewer_image
+    from occ_order.engine import collection
+    from occ_order.formats.convert import WRITABLE, DataSet, read_dataset, write_dataset
+    from occ_order.formats.layered_image import layers_of, load_layers, save_layers
     from occ_order.metrics.report import evaluate_results
     from occ_order.order import io
-    from occ_order.visualization.viewer import render_viewer, viewer_image
 
     pictures, image = os.path.dirname(records[0]["file_name"]), _results_image(records[0])
     image["file_name"] = os.path.basename(records[0]["file_name"])

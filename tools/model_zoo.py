@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from occ_order import model_zoo  # noqa: E402
 from occ_order.config import load_cfg  # noqa: E402
-from occ_order.engine import Trainer  # noqa: E402
+from occ_order.engine.trainer import Trainer  # noqa: E402
 from occ_order.model_zoo.zoo import HERE, ZOO  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]

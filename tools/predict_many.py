@@ -30,7 +30,7 @@ from tqdm import tqdm  # noqa: E402
 from occ_order import model_zoo  # noqa: E402
 from occ_order.config import load_cfg  # noqa: E402
 from occ_order.config.files import leaves  # noqa: E402
-from occ_order.data.collection import (  # noqa: E402
+from occ_order.engine.collection import (  # noqa: E402
     Predict,
     digest,
     make_plan,
@@ -40,10 +40,10 @@ from occ_order.data.collection import (  # noqa: E402
     start,
     worker_of_environment,
 )
-from occ_order.data.mappers.reading import UnreadablePictureError  # noqa: E402
-from occ_order.data.safe_paths import list_pictures  # noqa: E402
-from occ_order.engine import OrderPredictor  # noqa: E402
-from occ_order.evaluation import image_result  # noqa: E402
+from occ_order.engine.predictor import OrderPredictor  # noqa: E402
+from occ_order.formats.safe_paths import list_pictures  # noqa: E402
+from occ_order.methods.common.reading import UnreadablePictureError  # noqa: E402
+from occ_order.methods.common.results import image_result  # noqa: E402
 
 
 def device_of(wish: str) -> str:

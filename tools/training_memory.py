@@ -22,9 +22,9 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
-import occ_order.modeling  # noqa: F401  (fills Detectron2's registries)
+import occ_order.methods.build  # noqa: F401  (fills Detectron2's registries)
 from occ_order.config import load_cfg
-from occ_order.data.mappers import build_mapper
+from occ_order.methods.build import build_mapper
 from occ_order.scenes import generate, to_record
 
 SIZES = (11, 24, 80)

@@ -21,13 +21,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from occ_order.data.converters.command_line import (
-    add_results_options,
-    check_results_options,
-    found_results,
-)
-from occ_order.data.picture import load_picture
-from occ_order.visualization.viewer import MOST_INSIDE, save_viewer, viewer_image
+from occ_order.apps.viewer import MOST_INSIDE, save_viewer, viewer_image
+from occ_order.formats.command_line import add_results_options, check_results_options, found_results
+from occ_order.formats.picture import load_picture
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from occ_order.data.converters import DataSet
-from occ_order.data.converters.command_line import add_input_options, read_input
-from occ_order.data.converters.results import results_of
-from occ_order.data.picture import load_picture
-from occ_order.visualization.sheets import add_panel_options, panels, safe_stem, save_panels
+from occ_order.draw.sheets import add_panel_options, panels, safe_stem, save_panels
+from occ_order.formats.command_line import add_input_options, read_input
+from occ_order.formats.convert import DataSet
+from occ_order.formats.picture import load_picture
+from occ_order.formats.results import results_of
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -58,7 +58,7 @@ def registered(name: str) -> DataSet:
     try:
         from detectron2.data import DatasetCatalog, MetadataCatalog
 
-        from occ_order.data import builtin  # noqa: F401 registers the names
+        from occ_order.formats import builtin  # noqa: F401 registers the names
     except ImportError as error:
         raise ValueError(f"names of data sets need Detectron2 ({error}); see INSTALL.md") from None
     if name not in DatasetCatalog.list():

@@ -19,14 +19,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from occ_order.data.converters.command_line import (
-    add_results_options,
-    check_results_options,
-    found_results,
-)
-from occ_order.data.picture import load_picture
-from occ_order.export.layers import export_image
-from occ_order.visualization.sheets import add_panel_options, panels, safe_stem, save_panels
+from occ_order.draw.sheets import add_panel_options, panels, safe_stem, save_panels
+from occ_order.formats.command_line import add_results_options, check_results_options, found_results
+from occ_order.formats.layered_image import export_image
+from occ_order.formats.picture import load_picture
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from detectron2.config import CfgNode
 from detectron2.config import get_cfg as detectron2_defaults
 
-from occ_order.config.common import add_common_config
-from occ_order.config.disparity import add_disparity_config
 from occ_order.config.files import check_config_file, check_settings, check_sources
-from occ_order.config.mask_order import add_mask_order_config
-from occ_order.config.oosis import add_oosis_config
-from occ_order.config.order_head import add_order_head_config
-from occ_order.config.pairwise import add_pairwise_config
-from occ_order.config.segmenter import add_segmenter_config
-from occ_order.config.sln import add_sln_config
+from occ_order.methods.common.config import add_common_config
+from occ_order.methods.instadepth.config import add_disparity_config
+from occ_order.methods.instaorder.config import add_pairwise_config
+from occ_order.methods.mask_order.config import add_mask_order_config
+from occ_order.methods.oosis.config import add_oosis_config
+from occ_order.methods.order_head.config import add_order_head_config
+from occ_order.methods.segmenter.config import add_segmenter_config
+from occ_order.methods.sln.config import add_sln_config
 
 __all__ = ["add_occ_order_config", "check_settings", "get_cfg", "load_cfg"]
 

@@ -22,8 +22,8 @@ from detectron2.data.samplers import (
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
-from occ_order.checkpoint import seeded
-from occ_order.data.mappers.reading import UnreadablePictureError
+from occ_order.engine.checkpoint import seeded
+from occ_order.methods.common.reading import UnreadablePictureError
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from occ_order.data.datasets.files import check_writable
+from occ_order.files import check_writable
 
 
 def check_output_folder(path: str | os.PathLike[str]) -> None:

@@ -17,13 +17,13 @@ from detectron2.evaluation import inference_context
 from detectron2.structures import Instances
 from torch import nn
 
-from occ_order.checkpoint import kept_random_state
-from occ_order.data.mappers import build_mapper
-from occ_order.data.mappers.reading import read_picture
-from occ_order.evaluation import image_result
-from occ_order.visualization.boundaries import draw_oriented_boundary
-from occ_order.visualization.disparity import draw_disparity
-from occ_order.visualization.predictions import prediction_pictures
+from occ_order.draw.boundaries import draw_oriented_boundary
+from occ_order.draw.disparity import draw_disparity
+from occ_order.draw.predictions import prediction_pictures
+from occ_order.engine.checkpoint import kept_random_state
+from occ_order.methods.build import build_mapper
+from occ_order.methods.common.reading import read_picture
+from occ_order.methods.common.results import image_result
 
 MOST = 20
 """Instances that are drawn; of more, those with the highest scores."""

@@ -16,13 +16,15 @@ from torch import nn
 from occ_order import masks as mask_codec
 from occ_order import model_zoo
 from occ_order.config import check_settings, load_cfg
-from occ_order.data.mappers import build_mapper
-from occ_order.data.mappers.reading import read_picture
-from occ_order.layers.pair_crops import mask_boxes
-from occ_order.modeling.disparity import InstaDepthNet
-from occ_order.modeling.mask_order import MaskOrderNet
-from occ_order.modeling.pairwise import OrderBaseline, PairwiseOrderNet, PCNetM
-from occ_order.modeling.roi_heads import OrderRCNN
+from occ_order.methods.build import build_mapper
+from occ_order.methods.common.baseline import OrderBaseline
+from occ_order.methods.common.pair_crops import mask_boxes
+from occ_order.methods.common.reading import read_picture
+from occ_order.methods.instadepth.meta_arch import InstaDepthNet
+from occ_order.methods.instaorder.order_net import PairwiseOrderNet
+from occ_order.methods.instaorder.pcnet_m import PCNetM
+from occ_order.methods.mask_order.meta_arch import MaskOrderNet
+from occ_order.methods.order_head.meta_arch import OrderRCNN
 
 NEEDS_MASKS = (PairwiseOrderNet, PCNetM, OrderBaseline, MaskOrderNet)
 TAKES_MASKS = (*NEEDS_MASKS, OrderRCNN, InstaDepthNet)
@@ -163,7 +165,7 @@ def load_picture(image: np.ndarray | str | os.PathLike[str]) -> np.ndarray:
 def as_annotations(
     masks: np.ndarray, size: tuple[int, int], classes: Sequence[int] | None = None
 ) -> list[dict[str, Any]]:
-    """Masks as the annotations of a record (`occ_order.data.datasets`).
+    """Masks as the annotations of a record (`occ_order.formats`).
 
     Raises:
         ValueError: another shape than (N, *size), or another number of classes.

@@ -8,7 +8,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 
-from occ_order.data.write_scenes import make, scene_parameters
+from occ_order.formats.write_scenes import make, scene_parameters
 
 PREFIX = "scenes_quick_"
 

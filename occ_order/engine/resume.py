@@ -10,7 +10,7 @@ from detectron2.engine import hooks
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 
-from occ_order.checkpoint import random_state, set_random_state
+from occ_order.engine.checkpoint import random_state, set_random_state
 
 logger = logging.getLogger(__name__)
 

@@ -22,18 +22,18 @@ from detectron2.utils.events import EventWriter
 from detectron2.utils.logger import setup_logger
 from torch import nn
 
-import occ_order.data.builtin
-import occ_order.modeling  # noqa: F401  (both imports fill Detectron2's registries)
-from occ_order.checkpoint import OrderCheckpointer, kept_random_state
+import occ_order.formats.builtin
+import occ_order.methods.build  # noqa: F401  (both imports fill Detectron2's registries)
 from occ_order.config import check_settings
-from occ_order.data.mappers import build_mapper
+from occ_order.engine.checkpoint import OrderCheckpointer, kept_random_state
+from occ_order.engine.evaluation import build_evaluator
 from occ_order.engine.finite import FiniteAMPTrainer, FiniteBfloat16Trainer, FiniteTrainer
 from occ_order.engine.hooks import TrainingTime
 from occ_order.engine.loader import TrainLoader, build_train_loader
 from occ_order.engine.pictures import PredictionPictures
 from occ_order.engine.resume import ResumableCheckpoints, restore
 from occ_order.engine.wandb_writer import WandbWriter
-from occ_order.evaluation import build_evaluator
+from occ_order.methods.build import build_mapper
 from occ_order.metrics.report import without_nan
 
 OPTIMIZERS = {"SGD": torch.optim.SGD, "ADAMW": torch.optim.AdamW}
@@ -124,7 +124,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        """See `occ_order.engine.build_optimizer`."""
+        """See `occ_order.engine.trainer.build_optimizer`."""
         return build_optimizer(cfg, model)
 
     @classmethod
@@ -150,7 +150,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
-        """See `occ_order.evaluation.build_evaluator`."""
+        """See `occ_order.engine.evaluation.build_evaluator`."""
         return build_evaluator(cfg, dataset_name)
 
     @classmethod

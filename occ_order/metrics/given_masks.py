@@ -21,7 +21,7 @@ def given_mask_row(
     """Annotation and prediction of one image, as `given_mask_scores` takes them.
 
     Args:
-        record: ground truth (`occ_order.data.datasets`), N annotations.
+        record: ground truth (`occ_order.formats`), N annotations.
         occlusion: predicted, (N, N), row and column k of annotation k; None = not predicted.
         occlusion_prob: float (N, N), probability that the row occludes the column; None = read from
             `occlusion`.

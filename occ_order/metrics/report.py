@@ -1,6 +1,6 @@
 """Every metric that a data set and a file of results can give together, in one pass.
 
-Ground truth is a list of records (`occ_order.data.datasets`), predictions are the images of an
+Ground truth is a list of records (`occ_order.formats`), predictions are the images of an
 `order_results.json` (`occ_order.order.io`). Rates are percent, as the papers print them. The keys
 are the same whatever the data; what cannot be computed is NaN and a note says why - never 0.
 """

@@ -13,9 +13,9 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
-import occ_order.modeling  # noqa: F401  (fills Detectron2's registries)
-from occ_order.checkpoint import OrderCheckpointer, as_half, write_checkpoint
+import occ_order.methods.build  # noqa: F401  (fills Detectron2's registries)
 from occ_order.config import check_settings, load_cfg
+from occ_order.engine.checkpoint import OrderCheckpointer, as_half, write_checkpoint
 
 HERE = Path(__file__).resolve().parent
 ZOO = HERE / "zoo.json"

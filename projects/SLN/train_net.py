@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from occ_order.engine import run  # noqa: E402
+from occ_order.engine.launch import run  # noqa: E402
 
 if __name__ == "__main__":
     run(config_file=str(ROOT / "configs/SLN/sln_mini_scenes.yaml"))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from occ_order.crf import energy, instances, occludes_from_target, solve, solve_many
 from occ_order.crf.energy import SCALE, make_problem, scaled_energy
-from occ_order.data.datasets.cocoa import load_cocoa
+from occ_order.formats.cocoa import load_cocoa
 from occ_order.masks import bordering_pairs, decode_all, paint
 from occ_order.metrics import oair
 from occ_order.targets.oriented_boundary import flip_orientation, oriented_boundary

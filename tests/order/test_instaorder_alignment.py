@@ -14,7 +14,7 @@ import pytest
 
 from occ_order.order import occlusion_from_instaorder
 
-instaorder = pytest.importorskip("occ_order.data.datasets.instaorder")
+instaorder = pytest.importorskip("occ_order.formats.instaorder")
 
 SIZE = {"height": 20, "width": 30}
 # Image 9 comes first in the order file, image 4 second: sorting ids swaps the two.

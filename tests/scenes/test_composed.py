@@ -11,9 +11,7 @@ import pytest
 
 import occ_order
 from occ_order import masks
-from occ_order.data import write_composed
-from occ_order.data.compose_sources import read_names, read_sources
-from occ_order.data.datasets import (
+from occ_order.formats import (
     load_cocoa,
     load_cocoa_cls,
     load_instaorder,
@@ -21,7 +19,9 @@ from occ_order.data.datasets import (
     load_photos,
     read_categories,
     read_photo_categories,
+    write_composed,
 )
+from occ_order.formats.compose_sources import read_names, read_sources
 from occ_order.order import layers as order_layers
 from occ_order.scenes import to_record
 from occ_order.scenes.photographs import Library, annotator_noise, compose

@@ -12,8 +12,7 @@ import pytest
 
 import occ_order
 from occ_order import masks
-from occ_order.data import write_scenes
-from occ_order.data.datasets import (
+from occ_order.formats import (
     load_cocoa,
     load_cocoa_cls,
     load_diw,
@@ -22,6 +21,7 @@ from occ_order.data.datasets import (
     load_kitti_depth,
     read_categories,
     read_depth_png,
+    write_scenes,
 )
 from occ_order.scenes import CLASSES
 

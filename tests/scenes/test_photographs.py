@@ -14,7 +14,7 @@ import pytest
 
 import occ_order
 from occ_order import masks
-from occ_order.data.compose_sources import read_sources
+from occ_order.formats.compose_sources import read_sources
 from occ_order.order import layers as order_layers
 from occ_order.order.encoding import check_depth, check_occlusion
 from occ_order.scenes import Scene, to_record

@@ -25,20 +25,24 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 pytest.importorskip("detectron2")
 
-from occ_order.checkpoint import CheckpointError, OrderCheckpointer, read_checkpoint  # noqa: E402
 from occ_order.config import get_cfg, load_cfg  # noqa: E402
-from occ_order.data.converters import labelme  # noqa: E402
-from occ_order.data.datasets import read_depth_png  # noqa: E402
-from occ_order.data.datasets.files import image_size  # noqa: E402
-from occ_order.data.mappers import build_mapper  # noqa: E402
-from occ_order.data.mappers.reading import UnreadablePictureError  # noqa: E402
-from occ_order.data.picture import load_picture  # noqa: E402
-from occ_order.data.user_masks import load_masks  # noqa: E402
-from occ_order.engine import OrderPredictor, Trainer  # noqa: E402
+from occ_order.engine.checkpoint import (  # noqa: E402
+    CheckpointError,
+    OrderCheckpointer,
+    read_checkpoint,
+)
 from occ_order.engine.launch import argument_parser, main, setup  # noqa: E402
-from occ_order.export.layers import FORMAT, load_layers  # noqa: E402
+from occ_order.engine.predictor import OrderPredictor  # noqa: E402
+from occ_order.engine.trainer import Trainer  # noqa: E402
+from occ_order.files import image_size  # noqa: E402
+from occ_order.formats import labelme, read_depth_png  # noqa: E402
+from occ_order.formats.layered_image import FORMAT, load_layers  # noqa: E402
+from occ_order.formats.picture import load_picture  # noqa: E402
+from occ_order.formats.sem_dist import load_sem_dist  # noqa: E402
+from occ_order.formats.user_masks import load_masks  # noqa: E402
+from occ_order.methods.build import build_mapper  # noqa: E402
+from occ_order.methods.common.reading import UnreadablePictureError  # noqa: E402
 from occ_order.model_zoo import zoo  # noqa: E402
-from occ_order.targets.sem_dist_io import load_sem_dist  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 FORBIDDEN = {
@@ -338,7 +342,7 @@ def test_row_01_images_are_opened_in_one_place():
         for path in ROOT.glob(f"{folder}/**/*.py")
         if "Image.open(" in path.read_text(encoding="utf-8")
     ]
-    assert found == ["occ_order/data/datasets/image_files.py"]
+    assert found == ["occ_order/formats/image_files.py"]
 
 
 # --- everything else that is read

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from occ_order.checkpoint import CheckpointError, OrderCheckpointer, read_checkpoint
-from occ_order.checkpoint.plain_pickle import RefusedNameError, load_plain_pickle
+from occ_order.engine.checkpoint import CheckpointError, OrderCheckpointer, read_checkpoint
+from occ_order.engine.checkpoint.plain_pickle import RefusedNameError, load_plain_pickle
 
 
 def load(data):

@@ -16,7 +16,7 @@ pytest.importorskip("detectron2")
 
 from torch import nn  # noqa: E402
 
-from occ_order.checkpoint import (  # noqa: E402
+from occ_order.engine.checkpoint import (  # noqa: E402
     CheckpointError,
     OrderCheckpointer,
     random_state,
@@ -190,7 +190,7 @@ def test_row_21_an_output_folder_that_cannot_be_written(tmp_path):
 
 
 def test_row_21_the_command_says_so_before_it_works(tmp_path, toy):
-    from occ_order.engine import argument_parser, main
+    from occ_order.engine.launch import argument_parser, main
 
     toy.write_pictures(tmp_path)
     (tmp_path / "c.yaml").write_text(toy.config(tmp_path, "").dump(), encoding="utf-8")
@@ -276,7 +276,7 @@ def test_row_22_a_hostile_file_is_not_resumed_from(tmp_path):
 
 def test_row_22_the_flag_is_an_argument_and_not_a_setting():
     from occ_order.config import get_cfg
-    from occ_order.engine import argument_parser
+    from occ_order.engine.launch import argument_parser
 
     assert argument_parser().parse_args(["--allow-unsafe-pickle"]).allow_unsafe_pickle
     assert not argument_parser().parse_args([]).allow_unsafe_pickle
@@ -401,4 +401,4 @@ def test_row_22_only_one_module_can_load_what_runs_code():
         for path in sorted((root / folder).rglob("*.py"))
         for line in unsafe_calls(ast.parse(path.read_text(encoding="utf-8")))
     ]
-    assert {name.split(":")[0] for name in found} == {"occ_order/checkpoint/files.py"}
+    assert {name.split(":")[0] for name in found} == {"occ_order/engine/checkpoint/files.py"}

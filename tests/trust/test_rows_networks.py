@@ -13,12 +13,15 @@ pytest.importorskip("detectron2")
 from detectron2.modeling import build_model  # noqa: E402
 from detectron2.structures import Boxes, Instances  # noqa: E402
 
-import occ_order.modeling  # noqa: E402, F401  (fills the registries)
+import occ_order.methods.build  # noqa: E402, F401  (fills the registries)
 from occ_order.config import get_cfg  # noqa: E402
-from occ_order.data.mappers import build_mapper  # noqa: E402
-from occ_order.losses import disparity, layering, oosis, pairwise  # noqa: E402
-from occ_order.modeling.pairwise import labels  # noqa: E402
-from occ_order.structures import PairMatrix  # noqa: E402
+from occ_order.methods.build import build_mapper  # noqa: E402
+from occ_order.methods.common import pair_labels as labels  # noqa: E402
+from occ_order.methods.common import pair_losses as pairwise  # noqa: E402
+from occ_order.methods.common.pair_matrix import PairMatrix  # noqa: E402
+from occ_order.methods.instadepth import losses as disparity  # noqa: E402
+from occ_order.methods.oosis import losses as oosis  # noqa: E402
+from occ_order.methods.sln import losses as layering  # noqa: E402
 
 # --- row 6: losses of nothing
 

@@ -97,7 +97,7 @@ def test_row_26_a_config_for_the_gpu_works_without_one():
     cfg.MODEL.DEVICE = "cpu"
     from detectron2.modeling import build_model
 
-    import occ_order.modeling  # noqa: F401
+    import occ_order.methods.build  # noqa: F401
 
     cfg.MODEL.META_ARCHITECTURE = "OrderBaseline"
     assert build_model(cfg) is not None

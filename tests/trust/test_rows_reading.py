@@ -19,9 +19,9 @@ import pytest
 from PIL import Image
 
 from occ_order import masks
-from occ_order.data.datasets import load_cocoa, load_cocoa_cls, load_instaorder, load_kins
-from occ_order.data.picture import load_picture
-from occ_order.data.validate import validate
+from occ_order.formats import load_cocoa, load_cocoa_cls, load_instaorder, load_kins
+from occ_order.formats.picture import load_picture
+from occ_order.formats.validate import validate
 from occ_order.order import depth_from_instaorder, load_results, occlusion_from_instaorder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,10 +81,10 @@ HEADERS = ["bomb.png", "canvas.gif", "dds.png", "empty.jpg", "page.jpg"]
 @pytest.mark.parametrize("name", HEADERS)
 def test_row_01_every_reader_of_images_names_the_damaged_one(tmp_path, name):
     """Also those that read a size or a depth map, and the commands that use them."""
-    from occ_order.data.converters import read_dataset
-    from occ_order.data.datasets import read_depth_png
-    from occ_order.data.datasets.files import image_size
-    from occ_order.data.user_masks import load_masks
+    from occ_order.files import image_size
+    from occ_order.formats import read_depth_png
+    from occ_order.formats.convert import read_dataset
+    from occ_order.formats.user_masks import load_masks
 
     path = tmp_path / name
     path.write_bytes(DAMAGED[name])
@@ -108,7 +108,7 @@ def test_row_01_every_reader_of_images_names_the_damaged_one(tmp_path, name):
 
 
 def test_row_01_large_images_and_blank_masks_are_no_bombs(tmp_path):
-    from occ_order.data.datasets.files import image_size
+    from occ_order.files import image_size
 
     Image.new("1", (5000, 4000)).save(tmp_path / "blank.png")
     Image.new("RGB", (5000, 4000)).save(tmp_path / "black.jpg")
@@ -189,7 +189,7 @@ def test_row_01_training_names_the_damaged_picture(toy, tmp_path, name):
 
 
 def test_row_02_a_picture_of_another_size_than_the_file_says(toy, tmp_path):
-    from occ_order.data.mappers.reading import read_picture
+    from occ_order.methods.common.reading import read_picture
 
     toy.write_pictures(tmp_path)
     record = {**toy.records(tmp_path)[4], "height": 17}
@@ -200,7 +200,7 @@ def test_row_02_a_picture_of_another_size_than_the_file_says(toy, tmp_path):
 
 
 def test_row_02_a_mask_of_another_size_than_the_picture(toy, tmp_path):
-    from occ_order.data.mappers.reading import read_masks
+    from occ_order.methods.common.reading import read_masks
 
     record = toy.records(tmp_path)[4]
     record["annotations"][1]["segmentation"]["size"] = [24, 16]
@@ -388,7 +388,7 @@ def test_row_07_an_annotation_without_segmentation_and_an_image_without_order(tm
 
 
 def test_row_07_a_training_image_lacks_a_mask(toy, tmp_path):
-    from occ_order.data.mappers.reading import read_masks
+    from occ_order.methods.common.reading import read_masks
 
     record = toy.records(tmp_path)[4]
     del record["annotations"][0]["segmentation"]
@@ -445,7 +445,7 @@ def test_row_08_extra_keys_are_ignored_and_ids_are_kept(tmp_path):
 def test_row_08_ids_are_kept_in_results(toy, tmp_path):
     from detectron2.data import MetadataCatalog
 
-    from occ_order.evaluation import build_evaluator
+    from occ_order.engine.evaluation import build_evaluator
     from occ_order.order.io import load_results
 
     cfg = toy.config(tmp_path, tmp_path / "out", "TEST.EVALUATORS", ["OrderResults"])
@@ -527,7 +527,7 @@ def io_image():
 
 
 def test_row_08_what_the_fuzzer_found_in_labelme_files():
-    from occ_order.data.converters.labelme_shapes import area_of
+    from occ_order.formats.labelme_shapes import area_of
 
     shape = {"points": [[0, 0], [10**400, 1], [3, 3]], "shape_type": "polygon"}
     with pytest.raises(ValueError, match="'points' must be pairs of finite numbers"):
@@ -566,7 +566,7 @@ def test_row_24_readers_keep_pictures_in_their_folder(tmp_path, name, load):
 
 
 def test_row_24_a_link_that_leads_out_is_not_followed(tmp_path):
-    from occ_order.data.safe_paths import list_pictures, resolve_inside
+    from occ_order.formats.safe_paths import list_pictures, resolve_inside
 
     outside, root = tmp_path / "outside", tmp_path / "root"
     outside.mkdir(), root.mkdir()
@@ -588,8 +588,8 @@ def linked(root, name, target):
 
 
 def test_row_24_a_picture_that_is_a_link_out_is_neither_read_nor_copied_nor_served(tmp_path):
-    from occ_order.annotate.project import Project
-    from occ_order.data.converters import DataSet, copy_pictures, read_dataset
+    from occ_order.apps.annotate.project import Project
+    from occ_order.formats.convert import DataSet, copy_pictures, read_dataset
 
     root, out = tmp_path / "root", tmp_path / "out"
     root.mkdir()
@@ -619,7 +619,7 @@ def test_row_24_a_picture_that_is_a_link_out_is_neither_read_nor_copied_nor_serv
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_row_24_a_pipe_in_place_of_a_picture_does_not_hang(tmp_path):
-    from occ_order.data.datasets.files import image_size
+    from occ_order.files import image_size
 
     os.mkfifo(tmp_path / "p.png")
     for read in (load_picture, image_size):

@@ -6,13 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from occ_order.data.converters.order_table import read_order_table
-from occ_order.data.datasets import (
-    load_cocoa_cls,
-    load_diw,
-    load_kitti_depth,
-)
-from occ_order.data.user_masks import load_masks
+from occ_order.formats import load_cocoa_cls, load_diw, load_kitti_depth
+from occ_order.formats.order_table import read_order_table
+from occ_order.formats.user_masks import load_masks
 from occ_order.order.io import load_edges, load_results
 
 MARK = "\ufeff"
@@ -30,7 +26,7 @@ def coco(**more):
 
 
 def read_labelme(path):
-    from occ_order.data.converters.labelme import load_labelme
+    from occ_order.formats.labelme import load_labelme
 
     return load_labelme(path.parent)[0]
 
@@ -158,7 +154,7 @@ def test_row_08_sizes_of_images_without_instances_are_checked(tmp_path, change):
     ],
 )
 def test_row_08_what_converters_add_to_results_is_checked(folder, change, message):
-    from occ_order.data.converters.results import load_results_records
+    from occ_order.formats.results import load_results_records
 
     instance = {"id": 1, "category_id": 1, "score": 0.5, "segmentation": POLYGON, **change}
     write_results(folder / "r.json", {"instances": [instance], "file_name": "a.png"})

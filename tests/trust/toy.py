@@ -31,14 +31,15 @@ from PIL import Image
 from torch import nn
 
 from occ_order import masks
-from occ_order.checkpoint.files import read_iteration, write_checkpoint
 from occ_order.config import get_cfg, load_cfg
-from occ_order.data.builtin import register_cocoa
-from occ_order.data.datasets import write_depth_png
-from occ_order.data.write_scenes import make, scene_parameters
-from occ_order.engine import Trainer
-from occ_order.evaluation import EVALUATOR_REGISTRY, build_evaluator
-from occ_order.structures import PairMatrix
+from occ_order.engine.checkpoint.files import read_iteration, write_checkpoint
+from occ_order.engine.evaluation import build_evaluator
+from occ_order.engine.trainer import Trainer
+from occ_order.formats import write_depth_png
+from occ_order.formats.builtin import register_cocoa
+from occ_order.formats.write_scenes import make, scene_parameters
+from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY
+from occ_order.methods.common.pair_matrix import PairMatrix
 
 HEIGHT, WIDTH, NUM_IMAGES = 16, 24, 10
 
@@ -178,7 +179,7 @@ def train(cfg, *, resume=False, trainer=QuietTrainer):
 
 def answer_all(evaluator, folder, part=slice(None)):
     """Lets an evaluator see the network's answers for some of the pictures, which are not read."""
-    from occ_order.data.mappers.reading import ground_truth_instances, read_masks
+    from occ_order.methods.common.reading import ground_truth_instances, read_masks
 
     net = ToyNet(device="cpu")
     for record in records(folder)[part]:

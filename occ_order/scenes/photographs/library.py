@@ -1,6 +1,6 @@
 """What photographs are composed of: cut-out objects, and photographs to paste them on.
 
-A library is built from records as the readers of ``occ_order.data.datasets`` return them, so every
+A library is built from records as the readers of ``occ_order.formats`` return them, so every
 format of the project can be composed from. Two kinds of objects are cut out:
 
 * *whole* ones, whose amodal mask is known and equals the modal one;

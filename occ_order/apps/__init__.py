@@ -1,0 +1,1 @@
+"""Pages for a browser: annotating orders, looking through results, reports."""

@@ -1,0 +1,59 @@
+"""Pictures of masks, oriented boundaries, order graphs and curves.
+
+Plain functions: arrays in, uint8 RGB pictures out. Needs neither PyTorch nor Detectron2, and no
+display.
+"""
+
+from __future__ import annotations
+
+from occ_order.draw.boundaries import boundary_legend, draw_oriented_boundary
+from occ_order.draw.canvas import (
+    display_scale,
+    enlarge,
+    fade,
+    join,
+    jpeg_bytes,
+    label_points,
+    png_bytes,
+)
+from occ_order.draw.colors import (
+    DIRECTION_COLORS,
+    EDGE_STYLES,
+    blend_directions,
+    depth_colors,
+    instance_colors,
+)
+from occ_order.draw.curves import draw_accuracy_recall
+from occ_order.draw.graphs import draw_graph_on_image, draw_order_graph, thumbnails
+from occ_order.draw.layout import Layout, layered_layout
+from occ_order.draw.maps import depth_legend, draw_instances, draw_relative_depth, draw_semantic
+from occ_order.draw.verdicts import edge_verdicts, match_instances
+
+__all__ = [
+    "DIRECTION_COLORS",
+    "EDGE_STYLES",
+    "Layout",
+    "blend_directions",
+    "boundary_legend",
+    "depth_colors",
+    "depth_legend",
+    "display_scale",
+    "draw_accuracy_recall",
+    "draw_graph_on_image",
+    "draw_instances",
+    "draw_oriented_boundary",
+    "draw_order_graph",
+    "draw_relative_depth",
+    "draw_semantic",
+    "edge_verdicts",
+    "enlarge",
+    "fade",
+    "instance_colors",
+    "jpeg_bytes",
+    "join",
+    "label_points",
+    "layered_layout",
+    "match_instances",
+    "png_bytes",
+    "thumbnails",
+]

@@ -1,0 +1,83 @@
+"""Plots of the OAIR curve and of any other accuracy against recall."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.ticker import PercentFormatter
+
+from occ_order.draw.canvas import figure_picture, new_figure
+
+SERIES_COLORS = ("#0062c8", "#e25800", "#00945c", "#aa28a0", "#6e7680", "#b08900", "#1c2026")
+"""Line colours in order of use; markers and line styles change with them."""
+
+_MARKERS = "osD^vPX"
+_LINES = ("-", "--", "-.", ":")
+
+
+def draw_accuracy_recall(
+    curves: Mapping[str, Mapping[str, Sequence[float]]],
+    *,
+    title: str = "",
+    xlabel: str = "recall: annotated orders whose two instances were both found",
+    ylabel: str = "accuracy: orders right among those",
+    width: int = 620,
+    height: int = 500,
+    sharpness: float = 1.5,
+) -> np.ndarray:
+    """Occlusion-ordering accuracy over recall, one line per method (the OAIR curve).
+
+    Args:
+        curves: name -> {"recall": [...], "accuracy": [...]} with values in [0, 1]; points where
+            either is NaN or None are left out, a curve without points stays in the legend. An
+            optional "style" (i, j) chooses colour and marker i and line style j, for methods that
+            belong together; by default both follow the order of the curves.
+        title: above the plot.
+        xlabel: under the plot.
+        ylabel: beside the plot.
+        width: in drawing pixels.
+        height: in drawing pixels.
+        sharpness: pixels per drawing pixel.
+
+    Returns:
+        picture (about height * sharpness, width * sharpness, 3).
+
+    Raises:
+        ValueError: recall and accuracy of a curve differ in length.
+    """
+    figure = new_figure(width, height)
+    axes = figure.add_subplot()
+    for k, (name, curve) in enumerate(curves.items()):
+        recall = np.array([np.nan if v is None else v for v in curve["recall"]], float)
+        accuracy = np.array([np.nan if v is None else v for v in curve["accuracy"]], float)
+        if recall.shape != accuracy.shape:
+            raise ValueError(
+                f"curve {name!r}: {len(recall)} recalls but {len(accuracy)} accuracies"
+            )
+        keep = np.isfinite(recall) & np.isfinite(accuracy)
+        hue, dash = curve.get("style", (k, k))
+        axes.plot(
+            recall[keep], accuracy[keep], label=name, color=SERIES_COLORS[hue % len(SERIES_COLORS)],
+            marker=_MARKERS[hue % len(_MARKERS)], linestyle=_LINES[dash % len(_LINES)],
+            markersize=5.5, linewidth=1.6, markeredgecolor="white", markeredgewidth=0.6,
+        )  # fmt: skip
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04), title=title)
+    axes.set_xlabel(xlabel, fontsize=9.5)
+    axes.set_ylabel(ylabel, fontsize=9.5)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1.0))
+    axes.grid(color="#e3e6ea", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    lines = -(-len(curves) // 2)
+    figure.subplots_adjust(
+        left=74 / width, right=1 - 16 / width, top=1 - 34 / height,
+        bottom=(62 + 19 * lines) / height,
+    )  # fmt: skip
+    if curves:
+        figure.legend(
+            loc="lower center", ncols=min(2, len(curves)), fontsize=8.5, frameon=False,
+            handlelength=3, columnspacing=2, borderaxespad=0.3,
+        )  # fmt: skip
+    return figure_picture(figure, sharpness=sharpness)

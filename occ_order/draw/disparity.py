@@ -1,0 +1,78 @@
+"""Disparity maps as files: 16-bit grey for programs, colours for people."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from PIL import Image
+
+from occ_order.files import atomic_writer
+
+NEAR, FAR = 0.95, 0.08  # ends of the colour map, as `occ_order.draw.colors.depth_colors`
+_TABLE = np.rint(colormaps["plasma"](np.linspace(FAR, NEAR, 256))[:, :3] * 255).astype(np.uint8)
+
+
+def spread(disparity: np.ndarray) -> np.ndarray:
+    """Disparity stretched over [0, 1]: 0 the farthest pixel, 1 the nearest.
+
+    Args:
+        disparity: float (H, W), larger = nearer.
+
+    Returns:
+        float64 (H, W); zeros for a constant map.
+
+    Raises:
+        ValueError: not (H, W), or not finite.
+    """
+    values = np.asarray(disparity, np.float64)
+    if values.ndim != 2 or not np.isfinite(values).all():
+        raise ValueError(f"disparity must be finite and of shape (H, W), got {values.shape}")
+    if not values.size:
+        return values
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low) if high > low else np.zeros_like(values)
+
+
+def draw_disparity(disparity: np.ndarray) -> np.ndarray:
+    """Disparity in colours: light yellow is nearest, dark blue farthest.
+
+    Args:
+        disparity: float (H, W), larger = nearer.
+
+    Returns:
+        picture, uint8 (H, W, 3) RGB.
+
+    Raises:
+        ValueError: see `spread`.
+    """
+    return _TABLE[np.rint(spread(disparity) * 255).astype(np.uint8)]
+
+
+def save_disparity(stem: str | os.PathLike, disparity: np.ndarray) -> tuple[Path, Path]:
+    """Writes `stem.png` (16-bit grey, 0 farthest to 65535 nearest) and `stem_color.png`.
+
+    The grey values are the disparities up to a scale and an offset, all that such a map says.
+
+    Args:
+        stem: path without ending; its folder is made.
+        disparity: float (H, W), at least one pixel.
+
+    Returns:
+        The two paths.
+
+    Raises:
+        ValueError: see `spread`; or an empty map, which no PNG can hold.
+    """
+    grey = np.rint(spread(disparity) * 65535).astype(np.uint16)
+    if not grey.size:
+        raise ValueError(f"{stem}: an empty disparity map ({grey.shape}) cannot be written")
+    stem = Path(stem)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    paths = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}_color.png")
+    for path, picture in zip(paths, (grey, draw_disparity(disparity)), strict=True):
+        with atomic_writer(path, "wb", sync=False) as file:
+            Image.fromarray(picture).save(file, format="PNG")
+    return paths

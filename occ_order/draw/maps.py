@@ -1,0 +1,254 @@
+"""Drawing instances, class maps and relative depth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from occ_order.draw.canvas import (
+    INK,
+    PAPER,
+    check_masks,
+    check_picture,
+    draw_labels,
+    enlarge,
+    enlarge_mask,
+    join,
+    label_points,
+    text_width,
+    write,
+)
+from occ_order.draw.colors import BACKGROUND_COLOR, depth_colors, instance_colors
+
+
+def draw_instances(
+    image: np.ndarray,
+    masks: np.ndarray,
+    *,
+    labels: Sequence[str] | None = None,
+    colors: np.ndarray | None = None,
+    opacity: float = 0.5,
+    scale: int = 1,
+    label_size: int | Sequence[int] = 15,
+) -> np.ndarray:
+    """Instances tinted in distinct colours, outlined and numbered, over the photograph.
+
+    Args:
+        image: picture (H, W, 3).
+        masks: bool (N, H, W); where masks overlap the smaller one is painted on top.
+        labels: N texts; default "1".."N". An empty text draws none.
+        colors: uint8 (N, 3); default `instance_colors`.
+        opacity: of the tint, 0 = outline only, 1 = flat colour.
+        scale: whole factor of enlargement.
+        label_size: font size in pixels of the enlarged picture, one for all or N.
+
+    Returns:
+        picture (H * scale, W * scale, 3).
+
+    Raises:
+        ValueError: shapes that do not fit together.
+    """
+    image = check_picture(image)
+    masks = check_masks(masks, image.shape[:2])
+    labels, colors = _labels_and_colors(len(masks), labels, colors)
+    picture = enlarge(image, scale)
+    if not picture.size:
+        return picture
+    large = [enlarge_mask(mask, scale) for mask in masks]
+    order = sorted(range(len(large)), key=lambda k: -int(large[k].sum()))
+    owner = np.zeros(picture.shape[:2], np.int32)
+    for k in order:
+        owner[large[k]] = k + 1
+    inside = owner > 0
+    tint = colors[owner[inside] - 1].astype(np.float32) * opacity
+    picture[inside] = np.rint(picture[inside] * (1 - opacity) + tint).astype(np.uint8)
+    for k in order:
+        draw_outline(picture, large[k], colors[k])
+    points = label_points(masks) * scale + (scale - 1) / 2
+    return draw_labels(picture, labels, points, colors, size=label_size)
+
+
+def draw_outline(picture: np.ndarray, mask: np.ndarray, color: Sequence[int]) -> None:
+    """Draws the outline of one mask into `picture`, in place: a white line under a coloured one.
+
+    Args:
+        picture: (H, W, 3), changed.
+        mask: bool (H, W).
+        color: RGB.
+    """
+    outline, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    ink = tuple(int(c) for c in color)
+    cv2.drawContours(picture, outline, -1, PAPER, 3, cv2.LINE_AA)
+    cv2.drawContours(picture, outline, -1, ink, 1, cv2.LINE_AA)
+
+
+def draw_semantic(
+    semantic: np.ndarray,
+    *,
+    image: np.ndarray | None = None,
+    names: Sequence[str] | None = None,
+    colors: np.ndarray | None = None,
+    opacity: float = 0.75,
+    scale: int = 1,
+) -> np.ndarray:
+    """Class map: background pale, every class in its colour, with a legend of what occurs.
+
+    Args:
+        semantic: integer (H, W), 0 = background, c >= 1 = class c, negative or 255 = void.
+        image: picture (H, W, 3) to shine through, or None for flat colours.
+        names: names[c - 1] of class c; None draws no legend.
+        colors: uint8 (C, 3), colors[c - 1] of class c; default `instance_colors`.
+        opacity: of the colours over the photograph.
+        scale: whole factor of enlargement.
+
+    Returns:
+        picture (H * scale, W * scale, 3); with a legend below it taller.
+
+    Raises:
+        ValueError: not a 2-D integer map, another size than the image, a class without a colour.
+    """
+    semantic = np.asarray(semantic)
+    if semantic.ndim != 2 or semantic.dtype.kind not in "biu":
+        raise ValueError(f"semantic must be integer (H, W), got {semantic.dtype} {semantic.shape}")
+    semantic = semantic.astype(np.int64)
+    semantic[(semantic < 0) | (semantic == 255)] = -1
+    highest = int(semantic.max(initial=0))
+    colors = instance_colors(highest) if colors is None else np.asarray(colors, np.uint8)
+    if len(colors) < highest:
+        raise ValueError(f"class {highest} occurs, but only {len(colors)} colours were given")
+    table = np.vstack([[BACKGROUND_COLOR], colors[:highest], [(90, 90, 90)]]).astype(np.uint8)
+    flat = enlarge(table[semantic], scale, smooth=False)
+    if image is not None:
+        image = check_picture(image)
+        check_masks(semantic[None] > 0, image.shape[:2])
+        photo = enlarge(image, scale).astype(np.float32)
+        flat = np.rint(photo * (1 - opacity) + flat * opacity).astype(np.uint8)
+    if names is None:
+        return flat
+    present = [c for c in range(1, highest + 1) if (semantic == c).any()]
+    entries = [("background", BACKGROUND_COLOR)] + [
+        (names[c - 1] if c <= len(names) else f"class {c}", tuple(table[c])) for c in present
+    ]
+    return join([flat, swatches(entries, flat.shape[1])], axis=0, gap=6)
+
+
+def draw_relative_depth(
+    masks: np.ndarray,
+    relative_depth: np.ndarray,
+    *,
+    scale: int = 1,
+    size: tuple[int, int] | None = None,
+    labels: Sequence[str] | None = None,
+    legend: bool = True,
+    label_size: int | Sequence[int] = 15,
+) -> np.ndarray:
+    """Every instance in the colour of its place in the order, nearest bright, farthest dark.
+
+    Only comparable where a chain of occlusions connects two instances: equal colours do not mean
+    equal distance.
+
+    Args:
+        masks: bool (N, H, W), disjoint; in an overlap the nearer instance is painted.
+        relative_depth: integer (N,), larger = nearer (order.relative_depth, or labels of the CRF).
+        scale: whole factor of enlargement.
+        size: (H, W), needed only to make sense of a masks array with N = 0 and no size.
+        labels: N texts written on the instances; None writes nothing.
+        legend: add the row of colours from near to far below.
+        label_size: font size in pixels, one for all or N.
+
+    Returns:
+        picture (H * scale, W * scale, 3); with the legend taller.
+
+    Raises:
+        ValueError: shapes that do not fit together.
+    """
+    masks, depth = check_masks(masks, size), np.asarray(relative_depth)
+    if depth.shape != (len(masks),):
+        raise ValueError(f"relative_depth must have shape ({len(masks)},), got {depth.shape}")
+    levels = np.unique(depth)[::-1]
+    colors = depth_colors(len(levels))
+    step = np.searchsorted(-levels, -depth)
+    height, width = masks.shape[1:]
+    picture = np.full((height * scale, width * scale, 3), BACKGROUND_COLOR, np.uint8)
+    for k in np.argsort(depth, kind="stable"):
+        large = enlarge_mask(masks[k], scale)
+        picture[large] = colors[step[k]]
+        outline, _ = cv2.findContours(large.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, outline, -1, PAPER, 1, cv2.LINE_AA)
+    if labels is not None:
+        points = label_points(masks) * scale + (scale - 1) / 2
+        picture = draw_labels(picture, labels, points, colors[step], size=label_size)
+    if not legend:
+        return picture
+    return join([picture, depth_legend(len(levels), picture.shape[1])], axis=0, gap=6)
+
+
+def depth_legend(levels: int, width: int = 420) -> np.ndarray:
+    """Row of the depth colours with "near" and "far" at its ends and "background" beside.
+
+    Args:
+        levels: number of steps that occur.
+        width: width in pixels to aim at.
+
+    Returns:
+        picture (26, width, 3), wider where it would not fit.
+    """
+    size = 14
+    words = {"near": text_width("near", size), "far": text_width("far", size)}
+    rest = text_width("background", size) + 34
+    fixed = words["near"] + words["far"] + rest + 48
+    width = max(width, fixed + 8 * max(levels, 1))
+    picture = np.full((26, width, 3), PAPER, np.uint8)
+    at = words["near"] + 10
+    bar = width - fixed
+    write(picture, "near", (2, 13), size=size, color=INK)
+    edges = np.linspace(at, at + bar, max(levels, 1) + 1).round().astype(int)
+    for color, start, stop in zip(depth_colors(levels), edges[:-1], edges[1:], strict=False):
+        picture[5:21, start : max(stop - 1, start + 1)] = color
+    write(picture, "far", (at + bar + 8, 13), size=size, color=INK)
+    at += bar + words["far"] + 26
+    picture[5:21, at : at + 18] = BACKGROUND_COLOR
+    write(picture, "background", (at + 24, 13), size=size, color=INK)
+    return picture
+
+
+def swatches(entries: Sequence[tuple[str, Sequence[int]]], width: int) -> np.ndarray:
+    """Legend of colour squares and names, broken into as many lines as the width needs.
+
+    Args:
+        entries: (name, RGB) pairs.
+        width: width in pixels to aim at.
+
+    Returns:
+        picture (24 * lines, width, 3), wider where one entry alone does not fit.
+    """
+    size, line = 14, 24
+    need = [text_width(name, size) + 40 for name, _ in entries]
+    width = max([width, *need])
+    places, x, row = [], 0, 0
+    for want in need:
+        if x and x + want > width:
+            x, row = 0, row + 1
+        places.append((x, row))
+        x += want
+    picture = np.full((line * (row + 1), width, 3), PAPER, np.uint8)
+    for (name, color), (x, row) in zip(entries, places, strict=True):
+        y = row * line
+        picture[y + 5 : y + 19, x + 2 : x + 18] = color
+        write(picture, name, (x + 24, y + 12), size=size, color=INK)
+    return picture
+
+
+def _labels_and_colors(
+    count: int, labels: Sequence[str] | None, colors: np.ndarray | None
+) -> tuple[list[str], np.ndarray]:
+    labels = [str(k + 1) for k in range(count)] if labels is None else [str(t) for t in labels]
+    colors = instance_colors(count) if colors is None else np.asarray(colors, np.uint8)
+    if len(labels) != count or colors.shape != (count, 3):
+        raise ValueError(
+            f"{count} masks need {count} labels and colours of shape ({count}, 3), "
+            f"got {len(labels)} labels and colours {colors.shape}"
+        )
+    return labels, colors

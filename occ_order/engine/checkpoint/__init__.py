@@ -1,0 +1,27 @@
+"""Checkpoints: safe to load, complete when they appear, and enough to go on from."""
+
+from occ_order.engine.checkpoint.checkpointer import OrderCheckpointer
+from occ_order.engine.checkpoint.files import (
+    CheckpointError,
+    as_half,
+    read_checkpoint,
+    write_checkpoint,
+)
+from occ_order.engine.checkpoint.random_state import (
+    kept_random_state,
+    random_state,
+    seeded,
+    set_random_state,
+)
+
+__all__ = [
+    "CheckpointError",
+    "OrderCheckpointer",
+    "as_half",
+    "kept_random_state",
+    "random_state",
+    "read_checkpoint",
+    "seeded",
+    "set_random_state",
+    "write_checkpoint",
+]

@@ -1,0 +1,78 @@
+"""The evaluators of a data set: they collect what a network says and call `occ_order.metrics`.
+
+`cfg.TEST.EVALUATORS` names those of `EVALUATOR_REGISTRY` that run; where it names none, those of
+`DEFAULT_EVALUATORS` for the format of the data set do. Importing this module registers all.
+"""
+
+from __future__ import annotations
+
+import os
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluators
+
+from occ_order.engine.overlap import OverlappingEvaluators
+from occ_order.methods.common import given_masks_evaluator, results
+from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY
+from occ_order.methods.instadepth import evaluators as disparity
+from occ_order.methods.oosis import boundary_evaluator, coverage_evaluator, oair_evaluator
+from occ_order.methods.order_head import evaluator as holistic
+from occ_order.methods.sln import evaluator as amodal
+
+DEFAULT_EVALUATORS: dict[str, tuple[str, ...]] = {
+    "instaorder": ("OrderResults",),
+    "cocoa": ("OrderResults",),
+    "cocoa_cls": ("OrderResults",),
+    "kins": ("OrderResults",),
+    "photos": ("OrderResults",),
+    "diw": ("DIWEvaluator",),
+    "kitti_depth": ("KITTIDepthEvaluator",),
+}
+"""`evaluator_type` of a data set -> names of evaluators."""
+
+
+def build_evaluator(
+    cfg: CfgNode, dataset_name: str, output_dir: str | os.PathLike[str] | None = None
+) -> DatasetEvaluators:
+    """The evaluators of a data set.
+
+    Args:
+        cfg: TEST.EVALUATORS and what the evaluators read.
+        dataset_name: registered name.
+        output_dir: where they write; None = `inference` below OUTPUT_DIR, with one folder for each
+            data set if DATASETS.TEST names several.
+
+    Raises:
+        KeyError: no evaluator has that name.
+        ValueError: none is named and the data set's format has no default.
+    """
+    if output_dir is None:
+        several = len(cfg.DATASETS.TEST) > 1
+        output_dir = os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name if several else "")
+    names = cfg.TEST.EVALUATORS
+    if not names:
+        kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
+        if kind not in DEFAULT_EVALUATORS:
+            raise ValueError(
+                f"data set {dataset_name!r} has the evaluator_type {kind!r}, for which there is no "
+                f"default: name some of {sorted(EVALUATOR_REGISTRY._obj_map)} in TEST.EVALUATORS"
+            )
+        names = DEFAULT_EVALUATORS[kind]
+    folder = os.fspath(output_dir)
+    evaluators = [EVALUATOR_REGISTRY.get(n)(cfg, dataset_name, folder) for n in names]
+    return OverlappingEvaluators(evaluators)
+
+
+__all__ = [
+    "DEFAULT_EVALUATORS",
+    "amodal",
+    "boundary_evaluator",
+    "build_evaluator",
+    "coverage_evaluator",
+    "disparity",
+    "given_masks_evaluator",
+    "holistic",
+    "oair_evaluator",
+    "results",
+]

@@ -1,0 +1,253 @@
+"""Networks as TorchScript and ONNX: what runs without this package.
+
+Exported are networks, not what stands around them: pictures and masks come in at the size of the
+network, logits or a disparity map go out. `Graph.inputs` and `Graph.outputs` say what each tensor
+is, and which of its sides is free; the same stands in the JSON file beside the exported one.
+
+What has no such form: **the CRF of OOSIS is not exported** (it is a loop of minimum cuts, not a
+network), nor is the finding of instances (Detectron2's own export does that), nor the cropping of
+pairs, which is `occ_order.methods.instaorder.inputs.PairInputs`.
+
+Shapes: P pairs, N instances, B pictures, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from occ_order.engine.export_order_head import DenseOrderHead
+from occ_order.methods.instadepth.disparity_net import STAGES
+from occ_order.methods.instadepth.meta_arch import STRIDE, InstaDepthNet
+from occ_order.methods.instaorder.order_net import PairwiseOrderNet
+from occ_order.methods.order_head.meta_arch import OrderRCNN
+
+OPSET = 20
+PARTS = ("orders", "disparity")
+FREE = "number"
+"""Name of the side of a tensor that may have any length from 1 on."""
+
+LOGITS = {
+    "occlusion": "logits: the second occludes the first; the first the second (sigmoid of each)",
+    "depth": "logits: the first is closer; farther; equal (softmax)",
+    "relation": "logits: second over first; first over second; neither; each other (softmax)",
+}
+"""Meaning of the answers about an ordered pair (`occ_order.methods.common.pair_labels`)."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """What goes in or comes out.
+
+    Attributes:
+        name: in the ONNX graph, and in the order of the TorchScript function.
+        shape: sides; `FREE` for the one that is free.
+        meaning: one sentence.
+    """
+
+    name: str
+    shape: tuple[int | str, ...]
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network with tensors as arguments and a tuple of tensors as result, float32 throughout.
+
+    Attributes:
+        module: in evaluation mode.
+        inputs, outputs: what they are.
+    """
+
+    module: nn.Module
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    def example(self, number: int = 2) -> tuple[torch.Tensor, ...]:
+        """Random input, the free side `number` long; masks are rectangles."""
+        made = []
+        for tensor in self.inputs:
+            shape = [number if side == FREE else side for side in tensor.shape]
+            made.append(_rectangles(shape) if tensor.name == "masks" else torch.rand(shape) * 255)
+        return tuple(made)
+
+
+def graph_of(model: nn.Module, *, size: Sequence[int] = (), part: str = "orders") -> Graph:
+    """The network inside a model.
+
+    Args:
+        model: `PairwiseOrderNet` (pair inputs to logits), `OrderRCNN` (a picture and masks to the
+            logits of all pairs; its detector is left out), or `InstaDepthNet` (a picture and the
+            masks of pairs to a disparity map and logits).
+        size: height and width of the pictures, where the model leaves them open: multiples of 32.
+        part: of an InstaDepthNet: "orders", or "disparity" for the map alone, of B pictures.
+
+    Raises:
+        ValueError: another model, a size that does not fit, or an unknown part.
+    """
+    if part not in PARTS:
+        raise ValueError(f"part must be one of {PARTS}, got {part!r}")
+    model = model.eval()
+    if isinstance(model, PairwiseOrderNet):
+        return _pair_graph(model)
+    if isinstance(model, OrderRCNN):
+        return _order_head_graph(model, _checked(size))
+    if isinstance(model, InstaDepthNet):
+        size = _checked(size or model.input_size)
+        return _disparity_graph(model, size) if part == "disparity" else _depth_graph(model, size)
+    raise ValueError(
+        f"{type(model).__name__} cannot be exported; PairwiseOrderNet, OrderRCNN and InstaDepthNet "
+        "can (the CRF of OOSIS is no network)"
+    )
+
+
+def save_torchscript(graph: Graph, path: str | os.PathLike[str]) -> None:
+    """Writes TorchScript (a trace, free in the number of pairs, instances or pictures)."""
+    torch.jit.save(torch.jit.trace(graph.module, graph.example(), check_trace=False), str(path))
+
+
+def save_onnx(graph: Graph, path: str | os.PathLike[str]) -> None:
+    """Writes ONNX of opset `OPSET` in one file, from a trace as TorchScript is.
+
+    Raises:
+        ImportError: onnx is not installed.
+    """
+    try:
+        import onnx  # noqa: PLC0415
+    except ImportError as error:
+        raise ImportError('ONNX needs onnx: pip install ".[export]"') from error
+    tensors = (*graph.inputs, *graph.outputs)
+    free = {t.name: {k: FREE for k, side in enumerate(t.shape) if side == FREE} for t in tensors}
+    with warnings.catch_warnings():
+        # PyTorch recommends its exporter from torch.export, which takes twenty times as long here.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", "Constant folding")
+        torch.onnx.export(
+            graph.module,
+            graph.example(3),
+            os.fspath(path),
+            input_names=[tensor.name for tensor in graph.inputs],
+            output_names=[tensor.name for tensor in graph.outputs],
+            opset_version=OPSET,
+            dynamic_axes={name: sides for name, sides in free.items() if sides},
+            dynamo=False,
+        )
+    onnx.checker.check_model(os.fspath(path))
+
+
+def save_description(graph: Graph, path: str | os.PathLike[str]) -> None:
+    """Write JSON: name, shape and meaning of everything that goes in and comes out."""
+    sides = {"inputs": graph.inputs, "outputs": graph.outputs}
+    text = {key: [vars(tensor) for tensor in tensors] for key, tensors in sides.items()}
+    text[FREE] = "any length from 1 on; where there is nothing to order, no network is run"
+    Path(path).write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
+
+
+def _checked(size: Sequence[int]) -> tuple[int, int]:
+    if len(size) != 2 or any(side <= 0 or side % STRIDE for side in size):
+        raise ValueError(f"size must be height and width in multiples of {STRIDE}, got {[*size]}")
+    return int(size[0]), int(size[1])
+
+
+def _rectangles(shape: Sequence[int]) -> torch.Tensor:
+    """float32 of the shape, 1 inside a random rectangle of each last two sides."""
+    masks = torch.zeros(shape)
+    for mask in masks.flatten(0, -3):
+        y, x = (int(torch.randint(0, side // 2, ())) for side in mask.shape)
+        mask[y : y + mask.shape[0] // 2, x : x + mask.shape[1] // 2] = 1
+    return masks
+
+
+def _picture(number: int | str, size: Sequence[int], channels: str) -> Tensor:
+    return Tensor("image", (number, 3, *size), f"0 .. 255, {channels}, stretched to this size")
+
+
+# --- InstaOrderNet
+
+
+class _Pairs(nn.Module):
+    def __init__(self, model: PairwiseOrderNet):
+        super().__init__()
+        self.classifier = model.classifier
+
+    def forward(self, pairs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(self.classifier(pairs).values())
+
+
+def _pair_graph(model: PairwiseOrderNet) -> Graph:
+    side = model.inputs.size
+    pairs = Tensor(
+        "pairs",
+        (FREE, model.inputs.channels, side, side),
+        "as occ_order.methods.instaorder.inputs.PairInputs makes them of "
+        f"{[*model.inputs.planes]}: of the first instance, of the second, normalised picture; "
+        "mode " + model.inputs.mode,
+    )
+    outputs = [
+        Tensor(task, (FREE, head.out_features), LOGITS[task])
+        for task, head in model.classifier.heads.items()
+    ]
+    return Graph(_Pairs(model).eval(), (pairs,), tuple(outputs))
+
+
+# --- the order head
+
+
+def _order_head_graph(model: OrderRCNN, size: tuple[int, int]) -> Graph:
+    image = _picture(1, size, f"channels as INPUT.FORMAT ({model.input_format})")
+    masks = Tensor("masks", (FREE, *size), "1 inside an instance, else 0; visible parts")
+    outputs = (
+        Tensor("occlusion", (FREE, FREE), "logit: row occludes column (sigmoid)"),
+        Tensor("depth", (FREE, FREE, 3), "logits: row closer; farther; equal (softmax)"),
+    )
+    return Graph(DenseOrderHead(model, size).eval(), (image, masks), outputs)
+
+
+# --- InstaDepthNet
+
+
+class _Disparity(nn.Module):
+    def __init__(self, model: InstaDepthNet):
+        super().__init__()
+        self.net = model.disparity_net
+        self.register_buffer("mean", model.pixel_mean.clone())
+        self.register_buffer("std", model.pixel_std.clone())
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor]:
+        return (self.net((image - self.mean) / self.std)[0],)
+
+
+class _Depth(_Disparity):
+    def __init__(self, model: InstaDepthNet):
+        super().__init__(model)
+        self.heads = model.heads
+
+    def forward(self, image: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        disparity, features = self.net((image - self.mean) / self.std)
+        # One picture: its features are added to those of every pair.
+        fed = {name: features[name] for name in STAGES}
+        return disparity, *(head(masks, fed) for head in self.heads.values())
+
+
+def _disparity_graph(model: InstaDepthNet, size: tuple[int, int]) -> Graph:
+    image = _picture(FREE, size, model.input_format)
+    disparity = Tensor("disparity", (FREE, *size), "larger = nearer, of no particular scale")
+    return Graph(_Disparity(model).eval(), (image,), (disparity,))
+
+
+def _depth_graph(model: InstaDepthNet, size: tuple[int, int]) -> Graph:
+    image = _picture(1, size, model.input_format)
+    masks = Tensor("masks", (FREE, 2, *size), "first and second instance of a pair, 1 inside")
+    disparity = Tensor("disparity", (1, *size), "larger = nearer, of no particular scale")
+    outputs = [
+        Tensor(name, (FREE, head.predictor.out_features), LOGITS[name])
+        for name, head in model.heads.items()
+    ]
+    return Graph(_Depth(model).eval(), (image, masks), (disparity, *outputs))

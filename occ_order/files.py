@@ -1,0 +1,304 @@
+"""Files on disk: JSON in and out, paths that stay in their folder, sizes of pictures."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import re
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+
+from occ_order.formats.checks import DataError, show
+from occ_order.formats.image_files import opened
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+_DRIVE = re.compile(r"^[A-Za-z]:")
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """Read a text file in UTF-8, or in UTF-16 with its byte order mark.
+
+    Args:
+        path: the file, as editors, spreadsheets and .NET programs save it.
+
+    Returns:
+        The text without a byte order mark; ends of lines as they are.
+
+    Raises:
+        ValueError: names the file, and how to convert one in another encoding.
+        OSError: the file cannot be read.
+    """
+    path = os.fspath(path)
+    with open(path, "rb") as file:
+        data = file.read()
+    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return data.decode("utf-16" if utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: not text in UTF-8 ({error}). If it is text in the encoding of an older "
+            f"system, convert it, for instance: iconv -f GB18030 -t UTF-8 {path} > new"
+        ) from None
+
+
+def parse_json(path: str | os.PathLike) -> Any:
+    """Read a JSON file of any top level.
+
+    Raises:
+        ValueError: not UTF-8, or not JSON (the message has line and column).
+        OSError: the file cannot be read.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise DataError(f"{os.fspath(path)}: nested too deeply") from None
+    except ValueError as error:
+        raise DataError(f"{os.fspath(path)}: not a JSON file ({error})") from error
+
+
+def read_json(path: str | os.PathLike) -> dict:
+    """Read a JSON file whose top level is an object.
+
+    Raises:
+        ValueError: as `parse_json`, or another top level.
+        OSError: the file cannot be read.
+    """
+    data = parse_json(path)
+    if not isinstance(data, dict):
+        raise DataError(
+            f"{os.fspath(path)}: the top level must be an object, got {type(data).__name__}"
+        )
+    return data
+
+
+@contextmanager
+def atomic_writer(path: str | os.PathLike, mode: str = "w", *, sync: bool = True) -> Iterator[Any]:
+    """Opens a temporary neighbour of `path` that takes its name only when the block succeeds.
+
+    Args:
+        path: the file; its folder is made if need be.
+        mode: "w" (UTF-8 text) or "wb".
+        sync: whether to wait until the disk has the data, so that the file also survives a loss of
+            power; slow for many small files.
+
+    Raises:
+        OSError: names the file: it cannot be written, or the disk is full. What was there before is
+            untouched.
+    """
+    path = os.fspath(path)
+    with naming(path):
+        folder = os.path.dirname(path) or "."
+        os.makedirs(folder, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".part")
+        yield from _written(handle, temporary, path, mode, sync)
+        if sync:
+            _sync_folder(folder)
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Errors of the block that name no file, such as that of a full disk, name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+def _written(handle: int, temporary: str, path: str, mode: str, sync: bool) -> Iterator[Any]:
+    try:
+        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes files that only the owner can read
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def check_writable(folder: str | os.PathLike, name: str = "the output folder") -> None:
+    """Make a folder, and make sure that files can be written there.
+
+    Args:
+        folder: made if need be.
+        name: what the message calls it.
+
+    Raises:
+        OSError: it cannot be made or written, or the disk is full; the message names it.
+    """
+    folder = os.fspath(folder)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".part") as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{name} {folder!r} cannot be written: {error.strerror or error}; "
+            "choose another folder or free some space",
+        ) from error
+
+
+@contextmanager
+def folder_lock(folder: str | os.PathLike) -> Iterator[None]:
+    """Keep other programs that ask for the same lock out of an output folder.
+
+    The lock belongs to the process and ends with it, however it ends; the hidden file stays. Where
+    the system cannot lock files (Windows), nothing is locked.
+
+    Args:
+        folder: made if need be.
+
+    Raises:
+        OSError: another program has the lock; the message names the folder and the program.
+    """
+    if fcntl is None:
+        yield
+        return
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, ".lock"), "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise OSError(
+                error.errno,
+                f"{os.fspath(folder)}: another program is writing there "
+                f"({file.read(200).strip() or 'unknown'}); wait, or choose another folder",
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} of {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def _sync_folder(folder: str) -> None:
+    """Waits until the disk has a folder's names; where folders cannot be opened (Windows), no."""
+    with suppress(PermissionError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_json(path: str | os.PathLike, data: dict) -> None:
+    """Writes JSON atomically; NaN and infinity are refused with a ValueError."""
+    with atomic_writer(path) as file:
+        # json.dumps is several times faster than json.dump, which never uses the C encoder.
+        file.write(json.dumps(data, allow_nan=False, ensure_ascii=False))
+
+
+def join_path(image_root: str | os.PathLike, file_name: str) -> str:
+    """Join a file name of a data set to its folder, never leaving the folder.
+
+    The folder itself may be a symbolic link; a link below it is followed only if it stays inside.
+
+    Args:
+        image_root: the folder.
+        file_name: relative to it, with forward slashes.
+
+    Returns:
+        The path, not necessarily of an existing file.
+
+    Raises:
+        ValueError: empty, absolute, with a drive letter, a backslash, a NUL or a ".." component, or
+            a symbolic link that leads out of the folder.
+    """
+    parts = file_name.split("/")
+    if not file_name or "\0" in file_name or "\\" in file_name:
+        raise ValueError(f"file name must be a path with forward slashes, got {show(file_name)}")
+    if file_name.startswith("/") or _DRIVE.match(file_name) or ".." in parts:
+        raise ValueError(f"file name must stay inside the image folder, got {show(file_name)}")
+    root, path = os.fspath(image_root), os.fspath(image_root)
+    for part in parts:
+        if part not in ("", "."):
+            path = os.path.join(path, part)
+            if os.path.islink(path):
+                _check_link(path, root)
+    return path
+
+
+def _check_link(path: str, root: str) -> None:
+    inside, target = os.path.realpath(root), os.path.realpath(path)
+    if target != inside and not target.startswith(os.path.join(inside, "")):
+        raise ValueError(
+            f"{path} is a link that leads out of the folder {root}; if you trust it, give the "
+            f"folder that it leads to"
+        )
+
+
+def relative_name(file_name: str, image_root: str | os.PathLike | None) -> str:
+    """Returns `file_name` as a file shall hold it: relative to `image_root`, forward slashes.
+
+    Raises:
+        ValueError: the file is not inside `image_root`.
+    """
+    if image_root is not None:
+        root = os.path.abspath(os.fspath(image_root))
+        file_name = os.path.relpath(os.path.abspath(file_name), root).replace(os.sep, "/")
+        if file_name.split("/")[0] == "..":
+            raise ValueError(f"{file_name!r} is not inside the image folder {root!r}")
+    return file_name
+
+
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Returns (width, height) of an image file from its header, as it is displayed (EXIF rotation).
+
+    Raises:
+        ValueError: names the file; it is missing or no image.
+    """
+    try:
+        with opened(path) as image:
+            width, height = image.size
+            rotated = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    except FileNotFoundError as error:
+        raise ValueError(f"no such image file: {path}") from error
+    return (height, width) if rotated else (width, height)
+
+
+def read_grey_png(path: str | os.PathLike, *, bits: tuple[int, ...]) -> np.ndarray:
+    """Reads a depth map that is stored as a grey picture.
+
+    Args:
+        path: the file.
+        bits: allowed bits per pixel, of 8 and 16.
+
+    Returns:
+        (H, W), the stored values.
+
+    Raises:
+        ValueError: names the file; it is missing, damaged, or another kind of picture.
+    """
+    try:
+        with opened(path, formats=("PNG",)) as image:
+            mode = image.mode
+            values = np.array(image)
+    except FileNotFoundError as error:
+        raise ValueError(f"no such depth map: {path}") from error
+    except ValueError as error:
+        raise ValueError(f"not a readable depth map: {error}") from None
+    found = 16 if mode.startswith("I") else {"L": 8}.get(mode)
+    if found not in bits:
+        wanted = " or ".join(f"{number}-bit" for number in bits)
+        raise ValueError(f"{path}: a depth map must be a {wanted} grey PNG, got mode {mode!r}")
+    return values

@@ -1,0 +1,214 @@
+"""Files nested like COCO's: `images`, `annotations`, `categories`."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from occ_order.files import join_path, read_json, relative_name
+from occ_order.formats.checks import DataError, Report, entries, field
+
+logger = logging.getLogger(__name__)
+
+
+def read_images(
+    data: dict, image_root: str | os.PathLike, report: Report
+) -> dict[int, dict[str, Any]]:
+    """Reads the `images` list of a COCO-style file: records without annotations, by image id."""
+    records: dict[int, dict[str, Any]] = {}
+    for index, image in entries(data, "images", report):
+        with report.at(f"image {image.get('id', f'number {index}')}"):
+            image_id = field(image, "id", "an integer")
+            if image_id in records:
+                raise ValueError("the image id is used twice")
+            records[image_id] = {
+                "file_name": join_path(image_root, field(image, "file_name", "a string")),
+                "image_id": image_id,
+                "height": field(image, "height", "a positive integer"),
+                "width": field(image, "width", "a positive integer"),
+                "annotations": [],
+            }
+    return records
+
+
+def parse_categories(data: dict, report: Report) -> list[dict[str, Any]]:
+    """Reads the `categories` list of a COCO-style file: [{"id", "name"}] sorted by id."""
+    names: dict[int, str] = {}
+    for index, category in entries(data, "categories", report):
+        with report.at(f"categories[{index}]"):
+            category_id = field(category, "id", "an integer")
+            if category_id in names:
+                raise ValueError(f"category id {category_id} is used twice")
+            names[category_id] = str(category.get("name", category_id))
+    if not names and data.get("annotations"):
+        report.add("'categories' must not be empty")
+    return [{"id": key, "name": names[key]} for key in sorted(names)]
+
+
+def read_categories(json_file: str | os.PathLike) -> list[dict[str, Any]]:
+    """Reads the categories of a COCO-style file.
+
+    Returns:
+        [{"id": int, "name": str}] sorted by id. A COCOA file, which has none, gives the one class
+        "object" with id 1.
+
+    Raises:
+        ValueError: names the file and the wrong entry.
+    """
+    data, report = read_json(json_file), Report(json_file)
+    if "categories" not in data and is_cocoa(data):
+        return [{"id": 1, "name": "object"}]
+    with report.at("categories"):
+        return parse_categories(data, report)
+
+
+def is_cocoa(data: dict) -> bool:
+    """Whether parsed JSON is of the COCOA layout (regions nested in one annotation per image)."""
+    annotations = data.get("annotations")
+    nested = isinstance(annotations, list) and (
+        not annotations or (isinstance(annotations[0], dict) and "regions" in annotations[0])
+    )
+    return "regions" in data or (nested and "images" in data and "categories" not in data)
+
+
+def category_of(annotation: dict, known: set[int]) -> int:
+    """Returns the category id of an annotation.
+
+    Raises:
+        ValueError: it is not among the categories of the file.
+    """
+    category_id = field(annotation, "category_id", "an integer")
+    if category_id not in known:
+        raise ValueError(f"category_id {category_id} is not among the {len(known)} categories")
+    return category_id
+
+
+def image_of(annotation: dict, records: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """Returns the record that an annotation belongs to.
+
+    Raises:
+        ValueError: its image is not in the file.
+    """
+    image_id = field(annotation, "image_id", "an integer")
+    if image_id not in records:
+        raise ValueError(f"image_id {image_id} is not among the {len(records)} images")
+    return records[image_id]
+
+
+def read_annotations(
+    data: dict,
+    records: dict[int, dict[str, Any]],
+    report: Report,
+    read: Callable[[dict, dict[str, Any]], tuple[dict[str, Any] | None, Any]],
+    *,
+    keep_images: bool = False,
+) -> dict[int, list[Any]]:
+    """Reads the flat `annotations` list of a COCO-style file into its records.
+
+    Args:
+        data: the parsed file.
+        records: records by image id; annotations are appended to them in the order of the file, and
+            an image with an annotation that cannot be read is removed.
+        report: takes the errors.
+        read: called with an annotation and its record, returns (annotation as records have it, or
+            None to leave it out; what the order of the image is made from).
+        keep_images: keep images with an annotation that cannot be read, without that annotation.
+
+    Returns:
+        For each image id the second values, in the order of its annotations.
+    """
+    extras: dict[int, list[Any]] = {image_id: [] for image_id in records}
+    seen: set[int] = set()
+    bad: set[int] = set()
+    for index, annotation in entries(data, "annotations", report):
+        before, image_id = report.count, annotation.get("image_id", "(none)")
+        number = annotation.get("id", f"number {index}")
+        with report.at(f"image {image_id}"), report.at(f"annotation {number}"):
+            record = image_of(annotation, records)
+            if field(annotation, "id", "an integer") in seen:
+                raise ValueError("the annotation id is used twice")
+            seen.add(number)
+            result, extra = read(annotation, record)
+            if result is None:
+                continue
+            record["annotations"].append(result)
+            extras[image_id].append(extra)
+        if report.count > before and isinstance(image_id, int) and not keep_images:
+            bad.add(image_id)
+    for image_id in bad & records.keys():
+        del records[image_id]
+    return extras
+
+
+def new_coco(
+    records: list[dict[str, Any]],
+    categories: list[dict[str, Any]],
+    report: Report,
+    image_root: str | os.PathLike | None,
+) -> dict[str, Any]:
+    """Starts a COCO-style file: images and categories of the records, no annotations yet.
+
+    Raises:
+        ValueError: an image id or annotation id is used twice, or a category id is not in
+        `categories`.
+    """
+    known = {category["id"] for category in categories}
+    seen: set[int] = set()
+    for record in records:
+        for annotation in record["annotations"]:
+            with (
+                report.at(f"image {record['image_id']}"),
+                report.at(f"annotation {annotation['id']}"),
+            ):
+                category_of(annotation, known)
+                if annotation["id"] in seen:
+                    raise ValueError("the annotation id is used twice")
+                seen.add(annotation["id"])
+    return {
+        "images": written_images(records, report, image_root),
+        "annotations": [],
+        "categories": [{"id": int(c["id"]), "name": str(c["name"])} for c in categories],
+    }
+
+
+def written_images(
+    records: list[dict[str, Any]], report: Report, image_root: str | os.PathLike | None
+) -> list[dict[str, Any]]:
+    """Returns the `images` list of a COCO-style file.
+
+    Raises:
+        ValueError: an image id is used twice, or a file is not inside `image_root`.
+    """
+    images: dict[int, dict[str, Any]] = {}
+    for record in records:
+        with report.at(f"image {record['image_id']}"):
+            if record["image_id"] in images:
+                raise ValueError("the image id is used twice")
+            images[record["image_id"]] = {
+                "id": int(record["image_id"]),
+                "file_name": relative_name(record["file_name"], image_root),
+                "height": int(record["height"]),
+                "width": int(record["width"]),
+            }
+    return list(images.values())
+
+
+def without_crowds(path: str | os.PathLike, entries: Sequence[dict]) -> list[dict]:
+    """Leave out annotations of crowds, and say how many.
+
+    Raises:
+        ValueError: nothing else is left, which is rather a mark of CVAT's brush than crowds.
+    """
+    single = [entry for entry in entries if entry.get("iscrowd") != 1]
+    if entries and not single:
+        raise DataError(
+            f"{os.fspath(path)}: all {len(entries)} annotations have 'iscrowd' 1, as CVAT marks "
+            "masks that are drawn with a brush; if they are single objects, keep crowds"
+        )
+    if len(single) < len(entries):
+        logger.warning(
+            "%s: %d crowd annotations ('iscrowd' 1) left out", path, len(entries) - len(single)
+        )
+    return single

@@ -1,0 +1,156 @@
+"""Options by which commands are told which data set or which results to read."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from occ_order.formats.convert import READABLE, DataSet, read_dataset
+from occ_order.formats.results import read_names, results_of
+from occ_order.formats.safe_paths import list_pictures, picture_of
+from occ_order.order import load_results
+
+
+def add_input_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Adds the options that say what data set to read; :func:`read_input` reads it."""
+    parser.add_argument(
+        "--from", dest="format", required=required, choices=READABLE, help="format to read"
+    )
+    parser.add_argument("--input", required=required, metavar="PATH", help="its file or folder")
+    parser.add_argument("--images", metavar="DIR", help="pictures; default: beside the input")
+    parser.add_argument("--instances", metavar="FILE", help="instaorder: the COCO instances file")
+    parser.add_argument("--order", metavar="FILE", help="coco: the order table (CSV)")
+    parser.add_argument(
+        "--classes", metavar="A,B,...", help="labelme: class names in the order of their ids"
+    )
+    parser.add_argument(
+        "--whole", action="store_true", help="labelme: shapes outline whole objects"
+    )
+    parser.add_argument(
+        "--names-from", metavar="FILE", help="results: COCO-style file with file names and classes"
+    )
+    parser.add_argument(
+        "--keep-crowds",
+        action="store_true",
+        help="coco: also annotations with 'iscrowd' 1, which CVAT gives to masks of its brush",
+    )
+    parser.add_argument(
+        "--skip-damaged",
+        action="store_true",
+        help="coco, labelme: leave out what cannot be read, and say how much",
+    )
+
+
+def read_input(options: argparse.Namespace) -> DataSet:
+    """Reads the data set that the options of :func:`add_input_options` name.
+
+    Raises:
+        ValueError: names file and entry of what is wrong.
+        OSError: a file cannot be read.
+    """
+    classes = options.classes
+    return read_dataset(
+        options.format,
+        options.input,
+        images=options.images,
+        instances=options.instances,
+        order=options.order,
+        classes=None if classes is None else [name.strip() for name in classes.split(",")],
+        whole=options.whole,
+        names_from=options.names_from,
+        keep_crowds=options.keep_crowds,
+        skip_damaged=options.skip_damaged,
+    )
+
+
+# --- results -------------------------------------------------------------------------------
+
+
+def add_results_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say what results to read; :func:`found_results` reads them."""
+    parser.add_argument(
+        "--results", required=True, metavar="PATH", help="order_results.json, or a folder with it"
+    )
+    parser.add_argument("--images", required=True, metavar="DIR", help="folder of the pictures")
+    parser.add_argument("--gt", metavar="PATH", help="annotation to compare with")
+    parser.add_argument("--gt-format", choices=READABLE, help="its format")
+    parser.add_argument("--instances", metavar="FILE", help="instaorder: the COCO instances file")
+    parser.add_argument(
+        "--names-from", metavar="FILE", help="COCO-style file with file names and classes"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N images only")
+
+
+def check_results_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Ends the command where the options contradict each other."""
+    if (options.gt is None) != (options.gt_format is None):
+        parser.error("--gt and --gt-format belong together")
+
+
+@dataclass(frozen=True)
+class FoundResults:
+    """Results of one image with what belongs to them.
+
+    Attributes:
+        image: dict of one image (:mod:`occ_order.order.io`), with a "file_name".
+        path: its picture.
+        truth: annotation in the same form, None if there is none for this image.
+        class_names: names by category id, as far as known.
+    """
+
+    image: dict[str, Any]
+    path: Path
+    truth: dict[str, Any] | None
+    class_names: dict[int, str]
+
+
+def find_results(path: str) -> Path:
+    """``order_results.json`` itself, in a folder, or in its ``inference`` folder.
+
+    Raises:
+        FileNotFoundError: there is none in the folder.
+    """
+    place = Path(path)
+    if not place.is_dir():
+        return place
+    for candidate in (place / "order_results.json", place / "inference" / "order_results.json"):
+        if candidate.is_file():
+            return candidate
+    raise FileNotFoundError(f"no order_results.json in {place} or {place / 'inference'}")
+
+
+def found_results(options: argparse.Namespace) -> Sequence[FoundResults]:
+    """Reads the results that the options of :func:`add_results_options` name.
+
+    Pictures are found by the names of ``--names-from``, by the annotation, by the "file_name" of
+    the results, or by the image id in their own name.
+
+    Raises:
+        ValueError: names file and image of what is wrong.
+        OSError: a file cannot be read.
+    """
+    images = load_results(find_results(options.results))[: options.limit]
+    file_names, categories = read_names(options.names_from)
+    truth, gt_categories = {}, []
+    if options.gt:
+        data = read_dataset(
+            options.gt_format, options.gt, images=options.images, instances=options.instances
+        )
+        truth = {record["image_id"]: record for record in data.records}
+        gt_categories = data.categories
+        file_names = file_names or {
+            number: Path(record["file_name"]).relative_to(options.images).as_posix()
+            for number, record in truth.items()
+        }
+    class_names = {c["id"]: str(c["name"]) for c in categories or gt_categories}
+    pictures, found = list_pictures(options.images), []
+    for image in images:
+        path = picture_of(image, options.images, file_names=file_names, pictures=pictures)
+        record = truth.get(image["image_id"])
+        annotated = None if record is None else results_of(record, gt_categories)
+        image = {"file_name": path.name, **image}
+        found.append(FoundResults(image, path, annotated, class_names))
+    return found

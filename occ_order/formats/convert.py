@@ -1,0 +1,312 @@
+"""Reading and writing a data set by the name of its format."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from occ_order.files import image_size, relative_name
+from occ_order.formats import (
+    load_cocoa,
+    load_cocoa_cls,
+    load_instaorder,
+    load_kins,
+    read_categories,
+    save_cocoa,
+    save_cocoa_cls,
+    save_instaorder,
+    save_kins,
+)
+from occ_order.formats.checks import Report, settle_problems, size_mismatch
+from occ_order.formats.coco_order import load_coco_order, save_coco_order
+from occ_order.formats.differences import Differences, compare
+from occ_order.formats.labelme import load_labelme, save_labelme
+from occ_order.formats.results import load_results_records, read_names, save_results_records
+from occ_order.formats.safe_paths import resolve_inside
+from occ_order.order import UNKNOWN
+
+WRITABLE = {
+    "labelme": "a folder of labelme files with pictures, and order.csv",
+    "coco": "instances.json and order.csv; keeps everything",
+    "cocoa": "cocoa.json (COCO_amodal_*2014.json)",
+    "cocoa_cls": "cocoa_cls.json (COCOA-cls, D2SA)",
+    "kins": "kins2020.json (update_*_2020.json)",
+    "instaorder": "instaorder.json and instances.json",
+    "results": "order_results.json",
+}
+"""Format -> what it is on disk; KINS files of 2019 are read, too."""
+
+READABLE = tuple(WRITABLE)
+
+FILES = {
+    "coco": ("instances.json", "order.csv"),
+    "cocoa": ("cocoa.json",),
+    "cocoa_cls": ("cocoa_cls.json",),
+    "kins": ("kins2020.json",),
+    "instaorder": ("instaorder.json", "instances.json"),
+    "results": ("order_results.json",),
+}
+"""Files that a format is written to, the first is the one to read it by."""
+
+
+@dataclass
+class DataSet:
+    """A data set in memory.
+
+    Attributes:
+        records: see `occ_order.formats`.
+        categories: [{"id": int, "name": str}].
+        image_root: folder of the pictures, None if the file names are to stay as they are.
+    """
+
+    records: list[dict[str, Any]]
+    categories: list[dict[str, Any]]
+    image_root: str | None = None
+
+
+def read_dataset(
+    format: str,
+    path: str | os.PathLike,
+    *,
+    images: str | os.PathLike | None = None,
+    instances: str | os.PathLike | None = None,
+    order: str | os.PathLike | None = None,
+    classes: Sequence[str] | None = None,
+    whole: bool = False,
+    names_from: str | os.PathLike | None = None,
+    keep_crowds: bool = False,
+    skip_damaged: bool = False,
+) -> DataSet:
+    """Read a data set.
+
+    Args:
+        format: one of `READABLE`.
+        path: its file (InstaOrder: the order file), or the folder of labelme files.
+        images: folder of the pictures; by default the folder of the file.
+        instances: InstaOrder: the COCO instances file; by default ``instances.json`` beside it.
+        order: COCO: the order table; by default ``order.csv`` beside it if there is one.
+        classes: labelme: names of the classes in the order of their ids.
+        whole: labelme: shapes outline whole objects.
+        names_from: results: a COCO-style file that tells the file names and the categories.
+        keep_crowds: COCO: also annotations with `iscrowd` 1.
+        skip_damaged: COCO and labelme: leave out what cannot be read, and count it in the log.
+
+    Returns:
+        The data set.
+
+    Raises:
+        ValueError: names file and entry of what is wrong, or an unknown format.
+        OSError: a file cannot be read.
+    """
+    _check_format(format, READABLE)
+    folder = Path(path) if format == "labelme" else Path(path).parent
+    root = os.fspath(images if images is not None else folder)
+    if format == "labelme":
+        records, categories = load_labelme(
+            path, image_root=images, whole=whole, classes=classes, skip_damaged=skip_damaged
+        )
+        return DataSet(records, categories, root)
+    if format == "results":
+        file_names, categories = read_names(names_from)
+        records, categories = load_results_records(
+            path, root, categories=categories, file_names=file_names
+        )
+        return DataSet(records, categories, root)
+    if format == "instaorder":
+        instances = instances or folder / "instances.json"
+        return DataSet(load_instaorder(path, instances, root), read_categories(instances), root)
+    if format == "coco":
+        beside = folder / "order.csv"
+        order = order or (beside if beside.is_file() else None)
+        skip = {"keep_crowds": keep_crowds, "skip_damaged": skip_damaged}
+        return DataSet(load_coco_order(path, root, order, **skip), read_categories(path), root)
+    load: Callable[..., list] = {
+        "cocoa": load_cocoa, "cocoa_cls": load_cocoa_cls, "kins": load_kins
+    }[format]  # fmt: skip
+    return DataSet(load(path, root), read_categories(path), root)
+
+
+def write_dataset(
+    format: str,
+    data: DataSet,
+    folder: str | os.PathLike,
+    *,
+    assume_whole: bool = False,
+    assume_none: bool = False,
+) -> list[Path]:
+    """Writes a data set.
+
+    Args:
+        format: one of `WRITABLE`.
+        data: the data set; not changed.
+        folder: made if need be; the files get the names that `FILES` lists.
+        assume_whole: take the visible part for the whole where no whole mask is given, for formats
+            that need one. An assumption: nothing would be hidden then.
+        assume_none: write pairs of unknown occlusion as pairs that do not occlude, for formats that
+            cannot say "unknown". An assumption too.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ValueError: names the image (and annotation) that the format cannot hold.
+        OSError: a file cannot be written.
+    """
+    _check_format(format, WRITABLE)
+    folder, root = Path(folder), data.image_root
+    records = prepared(format, data, assume_whole=assume_whole, assume_none=assume_none)
+    if format == "labelme":
+        return save_labelme(records, folder, data.categories, image_root=root)
+    files = [folder / name for name in FILES[format]]
+    if format == "cocoa":
+        save_cocoa(records, files[0], image_root=root)
+        return files
+    save: Callable[..., None] = {
+        "coco": save_coco_order,
+        "cocoa_cls": save_cocoa_cls,
+        "kins": save_kins,
+        "instaorder": save_instaorder,
+        "results": save_results_records,
+    }[format]
+    save(records, *files, data.categories, image_root=root)
+    return files
+
+
+def prepared(
+    format: str, data: DataSet, *, assume_whole: bool = False, assume_none: bool = False
+) -> list[dict[str, Any]]:
+    """The records as a format is to get them: assumptions filled in, class names as free text.
+
+    Raises:
+        ValueError: an image without any order for InstaOrder, which has no place for it.
+    """
+    names = {category["id"]: category["name"] for category in data.categories}
+    result = []
+    for record in data.records:
+        record = {**record, "annotations": [dict(a) for a in record["annotations"]]}
+        for annotation in record["annotations"]:
+            if assume_whole and "amodal_segmentation" not in annotation:
+                annotation["amodal_segmentation"] = annotation["segmentation"]
+                annotation["amodal_bbox"] = annotation["bbox"]
+                annotation.pop("occlude_rate", None)  # said of a whole that is not there
+            if format == "cocoa":  # it has no classes; their names survive as free text
+                annotation.setdefault("name", names.get(annotation["category_id"], ""))
+        if assume_none:
+            _assume_none(record)
+        if format == "instaorder" and not {"occlusion", "depth"} & record.keys():
+            raise ValueError(
+                f"image {record['image_id']}: InstaOrder has no place for an image without order"
+            )
+        result.append(record)
+    return result
+
+
+def _assume_none(record: dict[str, Any]) -> None:
+    n = len(record["annotations"])
+    occlusion = np.asarray(record.get("occlusion", np.zeros((n, n), np.int8)))
+    record["occlusion"] = np.where(occlusion == UNKNOWN, 0, occlusion).astype(np.int8)
+
+
+def convert(
+    data: DataSet,
+    format: str,
+    folder: str | os.PathLike,
+    *,
+    allow_changes: bool = False,
+    assume_whole: bool = False,
+    assume_none: bool = False,
+) -> tuple[list[Path], Differences]:
+    """Writes a data set, reads it back and compares.
+
+    Args:
+        data: the data set.
+        format: one of `WRITABLE`.
+        folder: to write into.
+        allow_changes: keep the files even if they say something else than the data.
+        assume_whole: see :func:`write_dataset`; what was assumed does not count as changed.
+        assume_none: likewise.
+
+    Returns:
+        The files written, and what the format did not keep.
+
+    Raises:
+        ValueError: the format cannot hold an image, or the written files say something else than
+            the data; the files are then removed again (pictures copied for labelme stay).
+    """
+    options = {"assume_whole": assume_whole, "assume_none": assume_none}
+    files = write_dataset(format, data, folder, **options)
+    source = folder if format == "labelme" else files[0]
+    root = None if format == "labelme" else data.image_root
+    classes = [c["name"] for c in data.categories]
+    back = read_dataset(format, source, images=root, classes=classes)
+    before = prepared(format, data, **options)
+    differences = compare(before, back.records, data.categories, back.categories)
+    if differences.changed and not allow_changes:
+        for path in files:
+            path.unlink()
+        raise ValueError(
+            f"{format} files would say something else than the data: "
+            + "; ".join(differences.lines())
+            + ". Nothing was kept; allow changes to keep it"
+        )
+    return files, differences
+
+
+def check_pictures(data: DataSet) -> None:
+    """Compare the sizes of a data set's images with those of their files, as far as these exist.
+
+    Raises:
+        ValueError: names every image whose file is damaged or has another size.
+    """
+    problems: list[str] = []
+    for record in data.records:
+        if os.path.isfile(record["file_name"]):
+            with Report(record["file_name"], problems).at(f"image {record['image_id']}"):
+                width, height = image_size(record["file_name"])
+                stated = record["height"], record["width"]
+                if stated != (height, width):
+                    raise ValueError(f"the annotation {size_mismatch(stated, (height, width))}")
+    settle_problems(data.image_root or "images", problems, False)
+
+
+def copy_pictures(data: DataSet, folder: str | os.PathLike) -> DataSet:
+    """Copies the pictures of a data set into ``folder/images``.
+
+    Args:
+        data: the data set; not changed.
+        folder: made if need be. A picture that is there already is written anew.
+
+    Returns:
+        The data set with its pictures in the new folder.
+
+    Raises:
+        ValueError: names the image: no such picture, two would have one name, or a link in the
+            folder leads out of it.
+    """
+    root, records, seen = Path(folder) / "images", [], {}
+    for record in data.records:
+        with Report(root).at(f"image {record['image_id']}"):
+            name = os.path.basename(record["file_name"])
+            if data.image_root is not None:
+                name = relative_name(record["file_name"], data.image_root)
+            path = resolve_inside(folder, f"{root.name}/{name}")
+            if seen.setdefault(path, record["file_name"]) != record["file_name"]:
+                raise ValueError(f"another picture is called {name!r}, too")
+            if not os.path.isfile(record["file_name"]):
+                raise ValueError(f"no such picture: {record['file_name']}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.resolve() != Path(record["file_name"]).resolve():
+                shutil.copyfile(record["file_name"], path)
+        records.append({**record, "file_name": str(path)})
+    return DataSet(records, data.categories, str(root))
+
+
+def _check_format(format: str, known: Sequence[str] | dict[str, str]) -> None:
+    if format not in known:
+        raise ValueError(f"unknown format {format!r}; known are {', '.join(known)}")

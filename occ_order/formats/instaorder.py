@@ -1,0 +1,209 @@
+"""InstaOrder: occlusion and depth order of COCO 2017 instances (Lee & Park, CVPR 2022, Section 3).
+
+Two files make one data set. `InstaOrder_{train,val}2017.json` has one entry per image:
+
+    {"image_id": 872, "instance_ids": [COCO annotation ids],
+     "occlusion": [{"order": "0<1", "count": 2}, {"order": "0<2 & 2<0", "count": 3}],
+     "depth": [{"order": "0<1", "count": 2, "overlap": true}, {"order": "1=2", ...}]}
+
+and `instances_{train,val}2017.json` is COCO's own. The numbers inside the strings are positions in
+`instance_ids`, which is why a record's annotations are exactly these ids in exactly this order:
+other annotations of the image are left out, and entries are found by image id, never by position.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from occ_order import masks
+from occ_order.files import read_json, write_json
+from occ_order.formats.checks import Report, entries, field, show
+from occ_order.formats.coco_nesting import (
+    category_of,
+    image_of,
+    new_coco,
+    parse_categories,
+    read_images,
+)
+from occ_order.formats.mask_fields import checked_mask, xywh, xyxy
+from occ_order.order import (
+    depth_from_instaorder,
+    depth_to_instaorder,
+    occlusion_count_from_instaorder,
+    occlusion_from_instaorder,
+    occlusion_to_instaorder,
+)
+
+
+def load_instaorder(
+    order_json: str | os.PathLike,
+    instances_json: str | os.PathLike,
+    image_root: str | os.PathLike,
+    *,
+    problems: list[str] | None = None,
+) -> list[dict[str, Any]]:
+    """Reads InstaOrder with the COCO instances that it refers to.
+
+    Masks are checked in form (size, counts, coordinates), not decoded: 100,000 images load in the
+    time that parsing takes. `python -m occ_order.formats.validate` decodes them.
+
+    Args:
+        order_json: `InstaOrder_{train,val}2017.json` or a file of the same layout.
+        instances_json: the COCO instances file of the same images.
+        image_root: folder that the file names are relative to.
+        problems: None to raise at the first error; a list to collect messages in (the entry that
+            has an error is then left out).
+
+    Returns:
+        Records in the order of `order_json`, with "occlusion", "occlusion_count" (workers asked
+        about each occluding pair) and, where the entry has depth, "depth", "overlap" and "count".
+        An entry needs one of the two lists. "bbox" is COCO's box, category ids are COCO's (1 to
+        90).
+
+    Raises:
+        ValueError: names file, image id and annotation id or order string of the first error.
+    """
+    report = Report(order_json, problems)
+    data = read_json(order_json)
+    instances = _Instances(instances_json, image_root, problems)
+    records: dict[int, dict[str, Any]] = {}
+    for index, entry in entries(data, "annotations", report):
+        before = report.count
+        with report.at(f"image {entry.get('image_id', f'number {index}')}"):
+            record = _read_entry(entry, instances)
+            if record["image_id"] in records:
+                raise ValueError("the image has two entries")
+            if report.count == before:
+                records[record["image_id"]] = record
+    return list(records.values())
+
+
+def _read_entry(entry: dict, instances: _Instances) -> dict[str, Any]:
+    image = image_of(entry, instances.images)
+    ids = field(entry, "instance_ids", "a list")
+    if len(set(map(str, ids))) != len(ids):
+        raise ValueError(f"'instance_ids' has an id twice: {show(ids)}")
+    record = {**image, "annotations": [instances.read(number, image) for number in ids]}
+    if "occlusion" not in entry and "depth" not in entry:
+        raise ValueError("the entry has neither 'occlusion' nor 'depth'")
+    if "occlusion" in entry:
+        items = field(entry, "occlusion", "a list")
+        record["occlusion"] = occlusion_from_instaorder(items, len(ids))
+        record["occlusion_count"] = occlusion_count_from_instaorder(items, len(ids))
+    if "depth" in entry:
+        items = field(entry, "depth", "a list")
+        depth, overlap, count = depth_from_instaorder(items, len(ids))
+        record.update(depth=depth, overlap=overlap, count=count)
+    return record
+
+
+class _Instances:
+    """COCO instances by annotation id; only those that are asked for are checked."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        image_root: str | os.PathLike,
+        problems: list[str] | None,
+    ) -> None:
+        data = read_json(path)
+        self.report = Report(path, problems)
+        self.images = read_images(data, image_root, self.report)
+        categories = parse_categories(data, self.report)
+        self.category_ids = {category["id"] for category in categories}
+        self.annotations: dict[int, dict] = {}
+        for index, annotation in entries(data, "annotations", self.report):
+            number = annotation.get("id", f"number {index}")
+            with self.report.at(f"annotation {number}"):
+                if field(annotation, "id", "an integer") in self.annotations:
+                    raise ValueError("the annotation id is used twice")
+                self.annotations[number] = annotation
+
+    def read(self, number: object, image: dict[str, Any]) -> dict[str, Any]:
+        """Returns the annotation `number` of `image` as a record has it."""
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise ValueError(f"'instance_ids' must hold integers, got {show(number)}")
+        if number not in self.annotations:
+            raise ValueError(f"instance id {number} is not an annotation of the instances file")
+        annotation, result = self.annotations[number], {}
+        with self.report.at(f"image {image['image_id']}"), self.report.at(f"annotation {number}"):
+            if field(annotation, "image_id", "an integer") != image["image_id"]:
+                raise ValueError(
+                    f"belongs to image {annotation['image_id']}, "
+                    f"but the order file lists it for image {image['image_id']}"
+                )
+            size = image["height"], image["width"]
+            result = {
+                "id": number,
+                "category_id": category_of(annotation, self.category_ids),
+                "bbox": xyxy(annotation, "bbox"),
+                "segmentation": checked_mask(annotation, "segmentation", *size),
+                "iscrowd": 0,  # rows of the matrices must not be dropped as crowds by a data loader
+            }
+        return result
+
+
+def save_instaorder(
+    records: list[dict[str, Any]],
+    order_json: str | os.PathLike,
+    instances_json: str | os.PathLike,
+    categories: list[dict[str, Any]],
+    *,
+    image_root: str | os.PathLike | None = None,
+) -> None:
+    """Writes records as an InstaOrder file and the COCO instances file that it refers to.
+
+    Amodal masks, "is_stuff", "occlude_rate" and "name" have no place in these formats and are not
+    written. Masks keep their encoding (RLE or polygons), boxes become [x, y, width, height].
+
+    Args:
+        records: image ids and annotation ids must be unique. "occlusion_count", int (N, N), says
+            how many workers were asked about each occluding pair, -1 where nobody knows; 2 where it
+            is absent.
+        order_json: file to write, in the layout of `InstaOrder_val2017.json`.
+        instances_json: file to write, in the layout of `instances_val2017.json`.
+        categories: [{"id": int, "name": str}], all that the records use.
+        image_root: file names are written relative to this folder; None writes them as they are.
+
+    Raises:
+        ValueError: names the image and annotation that cannot be written.
+    """
+    report = Report(order_json)
+    coco = new_coco(records, categories, report, image_root)
+    entries = []
+    for record in records:
+        with report.at(f"image {record['image_id']}"):
+            entries.append(_written_entry(record))
+            for annotation in record["annotations"]:
+                coco["annotations"].append(_written_instance(annotation, record))
+    write_json(instances_json, coco)
+    write_json(order_json, {"annotations": entries})
+
+
+def _written_entry(record: dict[str, Any]) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "image_id": record["image_id"],
+        "instance_ids": [annotation["id"] for annotation in record["annotations"]],
+    }
+    if "occlusion" in record:
+        asked = record.get("occlusion_count", 2)
+        entry["occlusion"] = occlusion_to_instaorder(record["occlusion"], count=asked)
+    if "depth" in record:
+        matrices = (record[key] for key in ("depth", "overlap", "count"))
+        entry["depth"] = depth_to_instaorder(*matrices)
+    return entry
+
+
+def _written_instance(annotation: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    name = f"annotation {annotation['id']}"
+    mask = masks.decode(annotation["segmentation"], record["height"], record["width"], name=name)
+    return {
+        "id": annotation["id"],
+        "image_id": record["image_id"],
+        "category_id": annotation["category_id"],
+        "segmentation": annotation["segmentation"],
+        "area": float(mask.sum()),
+        "bbox": xywh(annotation["bbox"]),
+        "iscrowd": 0,
+    }

@@ -1,0 +1,506 @@
+"""labelme: one JSON file of hand-drawn shapes per picture, and an order table for the folder.
+
+An instance is one shape, or all shapes of one label and one group id (labelme's "Group ID"). Its
+label is its class. Shapes outline the **visible** part; the whole object may be drawn too:
+
+* a shape with the flag ``amodal`` (labelme: ``labelme --labelflags '{.*: [amodal]}'``) outlines the
+  whole of the instance of the same label and group id;
+* or ``whole=True``: every shape outlines the whole object, and the visible part is what the objects
+  in front of it, by the table, leave.
+
+In the table (:mod:`~occ_order.formats.order_table`), which is called ``order.csv`` and lies
+in the folder itself, an image is named by its file (with the sub-folder, if any). An instance is
+named by its label where that is unique in the picture, else by ``label#G`` with its group id G, or
+``label#1``, ``label#2``, ... in the order of drawing for instances without one.
+
+Polygons, rectangles, circles and masks count; points and lines are left out with a warning, and so
+are shapes whose label is one of `IGNORED`, which labelme's own converters take for no objects. JSON
+files without "shapes" and hidden files are not labelme's.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from occ_order import masks
+from occ_order.files import image_size, parse_json, read_json, relative_name, write_json
+from occ_order.formats.checks import DataError, Report, field, settle_problems, show, size_mismatch
+from occ_order.formats.labelme_shapes import AREAS, area_of, shapes_of
+from occ_order.formats.order_table import (
+    Row,
+    matrices_of,
+    read_order_table,
+    rows_of,
+    write_order_table,
+)
+from occ_order.formats.safe_paths import resolve_inside
+
+logger = logging.getLogger(__name__)
+
+ORDER_FILE = "order.csv"
+FAR_APART = 0.1
+"""Parts of an instance that are further apart than this share of the longer side get a warning."""
+IGNORED = ("__ignore__", "_background_")
+_PER_IMAGE = 1000  # annotation ids are image id * 1000 + number where the file has none
+
+
+def load_labelme(
+    folder: str | os.PathLike,
+    *,
+    image_root: str | os.PathLike | None = None,
+    whole: bool = False,
+    classes: Sequence[str] | None = None,
+    skip_damaged: bool = False,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Read a folder of labelme files, and the ones below it.
+
+    Args:
+        folder: with the ``*.json`` and, if there are orders, ``order.csv``.
+        image_root: folder of the pictures, found by the last part of ``imagePath`` and the
+            sub-folder of the JSON file; None takes them from beside their JSON file.
+        whole: every shape outlines the whole object (see the head of this module).
+        classes: names of the classes in the order of their ids, which count from 1; None sorts the
+            labels that occur. Name them where train and test folders must agree.
+        skip_damaged: leave out files and shapes that cannot be read, and count them in the log.
+
+    Returns:
+        records, sorted by file name, and categories [{"id", "name"}]. Ids are those that
+        :func:`save_labelme` left in the files, else images count from 1.
+
+    Raises:
+        ValueError: names every file and shape that is wrong, or the line of the table.
+        FileNotFoundError: no such folder, or no labelme file in it.
+    """
+    root, problems = Path(folder), []
+    found = [_read_page(path, root, image_root, whole, problems) for path in _json_files(root)]
+    settle_problems(root, problems, skip_damaged)
+    pages = [page for page in found if page is not None]
+    if not pages:
+        raise FileNotFoundError(f"no labelme files (*.json with 'shapes') in {root}")
+    names = _class_names(pages, classes)
+    table = root / ORDER_FILE
+    rows = read_order_table(table) if table.is_file() else {}
+    unused = set(rows) - {page.key for page in pages}
+    if unused:
+        word = sorted(unused)[0]
+        raise DataError(f"{rows[word][0].place}: no labelme file is about a picture {word!r}")
+    records, seen = [], set()
+    for number, page in enumerate(pages, start=1):
+        record = page.record(number, names, rows.get(page.key, []), whole)
+        if record["image_id"] in seen:
+            raise DataError(f"{page.path}: the image id {record['image_id']} is used twice")
+        seen.add(record["image_id"])
+        records.append(record)
+    return records, [{"id": k, "name": name} for name, k in names.items()]
+
+
+def _json_files(root: Path) -> list[Path]:
+    """JSON files in a folder and below it, without hidden files and folders."""
+    paths = [path for path in root.rglob("*.json") if path.is_file()]
+    hidden = (any(part.startswith(".") for part in p.relative_to(root).parts) for p in paths)
+    return sorted(path for path, skip in zip(paths, hidden, strict=True) if not skip)
+
+
+def _class_names(pages: Sequence[_Page], classes: Sequence[str] | None) -> dict[str, int]:
+    labels = {instance.label for page in pages for instance in page.instances}
+    names = sorted(labels) if classes is None else list(classes)
+    if len(set(names)) != len(names):
+        raise ValueError(f"a class name is given twice: {names}")
+    for page in pages:
+        for instance in page.instances:
+            if instance.label not in names:
+                raise DataError(f"{page.path}: label {instance.label!r} is not among {names}")
+    return {name: k for k, name in enumerate(names, start=1)}
+
+
+class _Instance:
+    """All shapes of one label and group."""
+
+    def __init__(self, label: str, group: int | None) -> None:
+        self.label, self.group = label, group
+        self.visible: list[Any] = []
+        self.whole: list[Any] = []
+
+    def mask(self, shapes: list[Any], size: tuple[int, int]) -> np.ndarray:
+        parts = masks.decode_all(shapes, *size, names=[f"a shape {self.label!r}"] * len(shapes))
+        return parts.any(axis=0)
+
+
+class _Page:
+    """One labelme file: its picture, its instances, its word in the order table."""
+
+    def __init__(self, path: Path, key: str, picture: Path, size: tuple[int, int]) -> None:
+        self.path, self.key, self.picture, self.size = path, key, picture, size
+        self.image_id: int | None = None
+        self.instances: list[_Instance] = []
+
+    def record(
+        self, number: int, names: dict[str, int], rows: Sequence[Row], whole: bool
+    ) -> dict[str, Any]:
+        image_id = number if self.image_id is None else self.image_id
+        orders = matrices_of(rows, len(self.instances), self._index_of)
+        with Report(self.path).at():
+            modal, amodal = self._masks(orders.get("occlusion"), whole)
+        annotations = []
+        for k, instance in enumerate(self.instances):
+            given = self.image_id is not None and instance.group is not None
+            annotation = {
+                "id": instance.group if given else image_id * _PER_IMAGE + k + 1,
+                "category_id": names[instance.label],
+                "bbox": masks.bounding_box(modal[k]).tolist(),
+                "segmentation": masks.encode(modal[k]),
+                "iscrowd": 0,
+            }
+            if amodal[k] is not None:
+                annotation["amodal_segmentation"] = masks.encode(amodal[k])
+                annotation["amodal_bbox"] = masks.bounding_box(amodal[k]).tolist()
+            elif not modal[k].any():
+                logger.warning("%s: instance %r covers no pixel", self.path, self.words()[k])
+            annotations.append(annotation)
+        ids = [annotation["id"] for annotation in annotations]
+        if len(set(ids)) < len(ids):
+            raise DataError(f"{self.path}: a group id is used for two labels, the ids are {ids}")
+        return {
+            "file_name": str(self.picture),
+            "image_id": image_id,
+            "height": self.size[0],
+            "width": self.size[1],
+            "annotations": annotations,
+            **orders,
+        }
+
+    def _masks(
+        self, occlusion: np.ndarray | None, whole: bool
+    ) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
+        visible = [instance.mask(instance.visible, self.size) for instance in self.instances]
+        if not whole:
+            amodal = [
+                instance.mask(instance.whole, self.size) | visible[k] if instance.whole else None
+                for k, instance in enumerate(self.instances)
+            ]
+            return visible, amodal
+        return self._in_front(visible, occlusion), list(visible)
+
+    def _in_front(self, whole: list[np.ndarray], occlusion: np.ndarray | None) -> list[np.ndarray]:
+        """What the objects in front leave of each whole object."""
+        if len(whole) < 2:
+            return list(whole)
+        if occlusion is None:
+            raise ValueError(
+                f"visible parts of whole objects follow from their order, but {ORDER_FILE} has no "
+                f"line about occlusion in {self.key!r}"
+            )
+        areas = masks.overlap_areas(np.stack(whole), np.stack(whole))
+        unsaid = np.triu(areas * ((occlusion == occlusion.T) & (occlusion != 1)), 1)
+        words = self.words()
+        for i, j in np.argwhere(np.triu((occlusion == 1) & (occlusion.T == 1))):
+            raise ValueError(
+                f"{words[i]!r} and {words[j]!r} are each in front of the other: their visible "
+                "parts must be drawn, they do not follow from the whole objects"
+            )
+        for i, j in np.argwhere(unsaid):
+            logger.warning(
+                "%s: %r and %r overlap by %d pixels, but %s does not say which is in front",
+                self.path, words[i], words[j], unsaid[i, j], ORDER_FILE,
+            )  # fmt: skip
+        return [
+            mask & ~_union([whole[i] for i in np.flatnonzero(occlusion[:, k] == 1)], self.size)
+            for k, mask in enumerate(whole)
+        ]
+
+    def words(self) -> list[str]:
+        """Words that the order table has for the instances."""
+        labels = [instance.label for instance in self.instances]
+        words = []
+        for k, instance in enumerate(self.instances):
+            if labels.count(instance.label) == 1:
+                words.append(instance.label)
+            elif instance.group is not None:
+                words.append(f"{instance.label}#{instance.group}")
+            else:
+                words.append(f"{instance.label}#{labels[: k + 1].count(instance.label)}")
+        return words
+
+    def _index_of(self, word: str) -> int:
+        words = self.words()
+        if words.count(word) != 1:
+            found = "several instances" if word in words else "no instance"
+            raise ValueError(
+                f"{found} of {self.key!r} can be meant by {word!r}; its instances are {words}"
+            )
+        return words.index(word)
+
+
+def _union(parts: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    return np.any(parts, axis=0) if parts else np.zeros(size, bool)
+
+
+def _read_page(
+    path: Path,
+    root: Path,
+    image_root: str | os.PathLike | None,
+    whole: bool,
+    problems: list[str],
+) -> _Page | None:
+    """A labelme file; None for another JSON file, or where a problem was noted."""
+    try:
+        data = parse_json(path)
+    except DataError as error:
+        problems.append(str(error))
+        return None
+    if not isinstance(data, dict) or "shapes" not in data:
+        logger.warning("%s: no labelme file (it has no 'shapes'), left out", path)
+        return None
+    report, page = Report(path, problems), None
+    with report.at():
+        shapes = field(data, "shapes", "a list")
+        key, picture = _picture(data, path, root, image_root)
+        width, height = image_size(picture)
+        _check_stated(data, (height, width))
+        page = _Page(path, key, picture, (height, width))
+        page.image_id = field(data, "image_id", "an integer", None)
+        page.instances = _instances(shapes, page.size, whole, report)
+    return page
+
+
+def _check_stated(data: dict, size: tuple[int, int]) -> None:
+    stated = (data.get("imageHeight"), data.get("imageWidth"))
+    if None not in stated and stated != size:
+        raise ValueError(size_mismatch(stated, size))
+
+
+def _instances(shapes: list, size: tuple[int, int], whole: bool, report: Report) -> list[_Instance]:
+    groups: dict[tuple[str, Any], _Instance] = {}
+    ignored = 0
+    for number, shape in enumerate(shapes):
+        with report.at(f"shape {number}"):
+            if isinstance(shape, dict) and shape.get("shape_type", "polygon") not in AREAS:
+                kind = shape["shape_type"]
+                logger.warning("%s", report.located(f"is a {kind}, left out"))
+            elif isinstance(shape, dict) and str(shape.get("label")).strip() in IGNORED:
+                ignored += 1
+            else:
+                _add_shape(shape, number, groups, size, whole)
+    if ignored:
+        names = " or ".join(IGNORED)
+        logger.warning("%s", report.located(f"{ignored} shapes labelled {names} left out"))
+    for instance in groups.values():
+        gap = _largest_gap([instance.mask([area], size) for area in instance.visible])
+        if gap > FAR_APART * max(size):
+            logger.warning(
+                "%s",
+                report.located(
+                    f"the parts of {instance.label!r}, group {instance.group}, are up to {gap:.0f} "
+                    "pixels apart: shapes of one label and one group id are one instance"
+                ),
+            )
+    return list(groups.values())
+
+
+def _largest_gap(parts: list[np.ndarray]) -> float:
+    """Return the largest distance from the box of a part to the nearest other one; 0 for one part.
+
+    Args:
+        parts: bool (H, W) each.
+    """
+    boxes = [masks.bounding_box(part) for part in parts if part.any()]
+    if len(boxes) < 2:
+        return 0.0
+    low, high = np.array(boxes, float)[:, :2], np.array(boxes, float)[:, 2:]
+    gap = np.maximum(low[:, None] - high, low - high[:, None]).clip(0)
+    distance = np.hypot(*np.moveaxis(gap, -1, 0))
+    np.fill_diagonal(distance, np.inf)
+    return float(distance.min(axis=1).max())
+
+
+def read_shapes(
+    path: str | os.PathLike, size: tuple[int, int], *, skip_damaged: bool = False
+) -> tuple[list[str], np.ndarray]:
+    """Read the instances of one labelme file, without its picture and without an order.
+
+    Args:
+        path: the file.
+        size: (H, W) of the picture.
+        skip_damaged: leave out shapes that cannot be read, and count them in the log.
+
+    Returns:
+        N labels; bool (N, H, W) visible masks.
+
+    Raises:
+        ValueError: names file and every shape that is wrong; also where the file states another
+            size.
+    """
+    data, report = read_json(path), Report(path)
+    with report.at():
+        _check_stated(data, tuple(size))
+        shapes = field(data, "shapes", "a list")
+    problems: list[str] = []
+    instances = _instances(shapes, size, False, Report(path, problems))
+    settle_problems(path, problems, skip_damaged)
+    with report.at():
+        stack = [instance.mask(instance.visible, size) for instance in instances]
+    names = [instance.label for instance in instances]
+    return names, np.array(stack, bool).reshape(len(stack), *size)
+
+
+def _picture(
+    data: dict, path: Path, root: Path, image_root: str | os.PathLike | None
+) -> tuple[str, Path]:
+    """The picture's word in the order table, and where it is."""
+    name = field(data, "imagePath", "a string")
+    below = path.parent.relative_to(root)
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    if image_root is None:
+        try:
+            picture = resolve_inside(path.parent, name)
+        except ValueError as error:  # such as a path of Windows: the picture may lie beside it
+            if not last or not (path.parent / last).is_file():
+                raise ValueError(f"'imagePath': {error}; name its folder with --images") from None
+            picture = resolve_inside(path.parent, last)
+        return (below / picture.relative_to(path.parent)).as_posix(), picture
+    key = (below / last).as_posix()
+    picture = resolve_inside(image_root, key)
+    return key, picture if picture.is_file() else resolve_inside(image_root, last)
+
+
+def _group_id(shape: dict[str, Any]) -> int | None:
+    """Return the group id of a shape; "", "3" and 2.0 of other tools count as none, 3 and 2."""
+    group = shape.get("group_id")
+    if group is None or (isinstance(group, str) and not group.strip()):
+        return None
+    if isinstance(group, str) and re.fullmatch(r"\s*[+-]?\d{1,18}\s*", group):
+        return int(group)
+    if isinstance(group, float) and group.is_integer():
+        return int(group)
+    return field(shape, "group_id", "an integer")
+
+
+def _add_shape(
+    shape: Any,
+    number: int,
+    groups: dict[tuple[str, Any], _Instance],
+    size: tuple[int, int],
+    whole: bool,
+) -> None:
+    if not isinstance(shape, dict):
+        raise ValueError(f"must be an object, got {show(shape)}")
+    label = field(shape, "label", "a string").strip()
+    if not label:
+        raise ValueError("'label' must not be empty")
+    group = _group_id(shape)
+    flags = shape.get("flags") or {}
+    amodal = isinstance(flags, dict) and bool(flags.get("amodal"))
+    if amodal and whole:
+        raise ValueError("has the flag 'amodal', but every shape was said to outline the whole")
+    area = area_of(shape, size)
+    masks.check(area, *size)
+    key = (label, group if group is not None else f"shape {number}")
+    instance = groups.setdefault(key, _Instance(label, group))
+    (instance.whole if amodal else instance.visible).append(area)
+
+
+# --- writing -------------------------------------------------------------------------------
+
+
+def save_labelme(
+    records: list[dict[str, Any]],
+    folder: str | os.PathLike,
+    categories: list[dict[str, Any]],
+    *,
+    image_root: str | os.PathLike | None = None,
+) -> list[Path]:
+    """Writes records as labelme files, pictures copied beside them, and ``order.csv``.
+
+    Group ids are the annotation ids; the image id stands in a key of its own, which labelme keeps.
+    A mask without holes becomes polygons along the edges of its pixels, one with holes a mask
+    shape; both rasterise to the same pixels. "name" and "is_stuff" have no place in the format.
+
+    Args:
+        records: their pictures must exist; no "order.csv" may be among their names.
+        folder: made if need be.
+        categories: [{"id": int, "name": str}]; the names become labels.
+        image_root: sub-folders below it are kept; None puts everything into one folder.
+
+    Returns:
+        The files written, without the pictures.
+
+    Raises:
+        ValueError: names the image: no picture, a name used twice, an unknown category, or an
+            instance of which nothing is to be drawn.
+    """
+    names = {category["id"]: str(category["name"]) for category in categories}
+    written, rows = [], []
+    for record, path in _places(records, Path(folder), image_root):
+        with Report(path).at(f"image {record['image_id']}"):
+            page = _written_page(record, path.name, names)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not os.path.isfile(record["file_name"]):
+                raise ValueError(f"no such picture: {record['file_name']}")
+            if path.resolve() != Path(record["file_name"]).resolve():
+                shutil.copyfile(record["file_name"], path)
+        write_json(path.with_suffix(".json"), page)
+        written.append(path.with_suffix(".json"))
+        rows += rows_of(record, path.relative_to(folder).as_posix(), _words(record, names))
+    if rows:
+        write_order_table(Path(folder) / ORDER_FILE, rows)
+        written.append(Path(folder) / ORDER_FILE)
+    return written
+
+
+def _places(
+    records: list[dict[str, Any]], folder: Path, image_root: str | os.PathLike | None
+) -> Iterator[tuple[dict[str, Any], Path]]:
+    """Yields each record with the path of its picture in the folder."""
+    seen: dict[Path, Any] = {}
+    for record in records:
+        with Report(folder).at(f"image {record['image_id']}"):
+            name = os.path.basename(record["file_name"])
+            if image_root is not None:
+                name = relative_name(record["file_name"], image_root)
+            path = resolve_inside(folder, name)
+            other = seen.setdefault(path.with_suffix(""), record["image_id"])
+            if other != record["image_id"]:
+                raise ValueError(f"its file would be called {name!r}, like that of image {other}")
+        yield record, path
+
+
+def _words(record: dict[str, Any], names: dict[int, str]) -> list[str]:
+    labels = [names[a["category_id"]] for a in record["annotations"]]
+    return [
+        label if labels.count(label) == 1 else f"{label}#{annotation['id']}"
+        for label, annotation in zip(labels, record["annotations"], strict=True)
+    ]
+
+
+def _written_page(record: dict[str, Any], picture: str, names: dict[int, str]) -> dict[str, Any]:
+    size, shapes = (record["height"], record["width"]), []
+    for annotation in record["annotations"]:
+        if annotation["category_id"] not in names:
+            raise ValueError(f"category {annotation['category_id']} has no name")
+        drawn = []
+        for key, amodal in (("segmentation", False), ("amodal_segmentation", True)):
+            if key in annotation:
+                mask = masks.decode(annotation[key], *size, name=f"annotation {annotation['id']}")
+                drawn += [{**shape, "flags": {"amodal": amodal}} for shape in shapes_of(mask)]
+        if not drawn:
+            raise ValueError(f"annotation {annotation['id']}: its mask is empty")
+        common = {"label": names[annotation["category_id"]], "group_id": annotation["id"]}
+        shapes += [{**common, "description": "", **shape} for shape in drawn]
+    return {
+        "version": "5.5.0",
+        "flags": {},
+        "shapes": shapes,
+        "imagePath": picture,
+        "imageData": None,
+        "imageHeight": size[0],
+        "imageWidth": size[1],
+        "image_id": record["image_id"],
+    }

@@ -1,0 +1,231 @@
+"""Orders as a table that people write: one line per pair, ``a in front of b``.
+
+A table as spreadsheets save it (CSV with commas, semicolons or tabs; UTF-8 or UTF-16) with this
+header, in small or capital letters; empty columns at the end do not matter::
+
+    image,first,relation,second,range,count
+    kitchen.jpg,cup,in front of,plate,,
+    kitchen.jpg,cup,closer,plate,distinct,2
+    kitchen.jpg,plate,equal,fork,overlap,
+
+``relation`` is one of
+
+* ``in front of`` (or ``occludes``): the first hides a part of the second. Two lines, one for each
+  direction, for things that hide parts of each other.
+* ``unknown``: nobody has said whether the first hides a part of the second.
+* ``closer``, ``equal``: depth order. ``range`` may say ``distinct`` or ``overlap`` (of the depth
+  ranges), ``count`` how many people were asked; both may be empty, and so may these two columns be
+  missing.
+
+An image with a line about occlusion has an occlusion order, in which the pairs without a line do
+not occlude; ``kitchen.jpg,,in front of,,`` says that nothing there hides anything. An image without
+such a line has no occlusion order, and a pair without a line about depth has unknown depth. What
+stands for an image and an instance is up to the format that the table belongs to.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from occ_order.files import atomic_writer, read_text
+from occ_order.formats.checks import DataError
+from occ_order.order import CLOSER, DISTINCT, EQUAL, FARTHER, OVERLAPPING, UNKNOWN
+from occ_order.order.encoding import DEPTH_REVERSED, empty_depth, empty_occlusion
+
+HEADER = ("image", "first", "relation", "second", "range", "count")
+
+_OCCLUDES = ("in front of", "occludes")
+_DEPTHS = {"closer": CLOSER, "equal": EQUAL}
+_RANGES = {"": UNKNOWN, "distinct": DISTINCT, "overlap": OVERLAPPING}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: words as they stand there, and where."""
+
+    image: str
+    first: str
+    relation: str
+    second: str
+    range: str = ""
+    count: int = UNKNOWN
+    place: str = ""
+
+
+def read_order_table(path: str | os.PathLike) -> dict[str, list[Row]]:
+    """Reads the table.
+
+    Args:
+        path: CSV file; empty lines and blanks around words do not matter.
+
+    Returns:
+        Rows by the word for the image, each in the order of the file.
+
+    Raises:
+        ValueError: names file and line: another header, a wrong number of columns, an unknown word.
+        OSError: the file cannot be read.
+    """
+    rows: dict[str, list[Row]] = {}
+    lines = _lines(path)
+    header = _fitted([word.lower() for word in lines[0]], 0) if lines else []
+    if header not in (list(HEADER), list(HEADER[:4]), list(HEADER[:5])):
+        raise DataError(f"{os.fspath(path)}: the header must be {','.join(HEADER)}, got {header}")
+    for number, words in enumerate(lines[1:], start=2):
+        place = f"{os.fspath(path)}, line {number}"
+        if any(words):
+            row = _row(_fitted(words, len(header)), len(header), place)
+            rows.setdefault(row.image, []).append(row)
+    return rows
+
+
+def _lines(path: str | os.PathLike) -> list[list[str]]:
+    """The words of each line."""
+    text = read_text(path)
+    first = text.splitlines()[0] if text.strip() else ""
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        return [[word.strip() for word in line] for line in reader]
+    except csv.Error as error:
+        raise DataError(f"{os.fspath(path)}: not a CSV file ({error})") from error
+
+
+def _fitted(words: list[str], columns: int) -> list[str]:
+    """A line without empty columns beyond the header, and with those that may be empty."""
+    while len(words) > columns and not words[-1]:
+        words = words[:-1]
+    optional = range(4, columns) if len(words) >= 4 else ()
+    return [*words, *("" for column in optional if column >= len(words))]
+
+
+def _row(words: list[str], columns: int, place: str) -> Row:
+    if len(words) != columns:
+        raise DataError(f"{place}: expected {columns} columns, got {len(words)}: {words}")
+    image, first, relation, second, ranges, count = [*words, "", ""][:6]
+    relation, ranges = relation.lower(), ranges.lower()
+    if relation not in (*_OCCLUDES, "unknown", *_DEPTHS):
+        raise DataError(
+            f"{place}: the relation must be 'in front of', 'unknown', 'closer' or 'equal', "
+            f"got {relation!r}"
+        )
+    if ranges not in _RANGES or (ranges and relation not in _DEPTHS):
+        raise DataError(
+            f"{place}: the range of a depth order must be 'distinct', 'overlap' or empty, "
+            f"got {ranges!r}"
+        )
+    if count and (not count.isdecimal() or not 1 <= int(count) <= 32767):
+        raise DataError(f"{place}: count must be an integer in 1 .. 32767 or empty, got {count!r}")
+    return Row(image, first, relation, second, ranges, int(count or UNKNOWN), place)
+
+
+def matrices_of(
+    rows: Sequence[Row], num_instances: int, index_of: Callable[[str], int]
+) -> dict[str, np.ndarray]:
+    """The matrices that the rows of one image say.
+
+    Args:
+        rows: rows of one image.
+        num_instances: N.
+        index_of: instance that a word stands for; raises ValueError for a word that none has.
+
+    Returns:
+        "occlusion" int8 (N, N) if there is a row about occlusion; "depth" int8, "overlap" int8 and
+        "count" int16, each (N, N), if there is a row about depth.
+
+    Raises:
+        ValueError: names file and line: no such instance, the same instance twice, or a pair that
+            was already said otherwise (or the same).
+    """
+    occlusion = empty_occlusion(num_instances)
+    depth, overlap, count = empty_depth(num_instances)
+    seen: dict[tuple[str, int, int], str] = {}
+    for row in rows:
+        if not (row.first or row.second or row.relation in _DEPTHS):
+            continue  # only says that the image was judged
+        try:
+            i, j = index_of(row.first), index_of(row.second)
+            if i == j:
+                raise ValueError(f"{row.first!r} and {row.second!r} are the same instance")
+            _say_once(row, i, j, seen)
+        except DataError:
+            raise
+        except ValueError as error:
+            raise DataError(f"{row.place}: {error}") from None
+        if row.relation not in _DEPTHS:
+            occlusion[i, j] = UNKNOWN if row.relation == "unknown" else 1
+            continue
+        depth[i, j] = _DEPTHS[row.relation]
+        depth[j, i] = DEPTH_REVERSED[depth[i, j]]
+        overlap[i, j] = overlap[j, i] = _RANGES[row.range]
+        count[i, j] = count[j, i] = row.count
+    result = {}
+    if any(row.relation not in _DEPTHS for row in rows):
+        result["occlusion"] = occlusion
+    if any(row.relation in _DEPTHS for row in rows):
+        result.update(depth=depth, overlap=overlap, count=count)
+    return result
+
+
+def _say_once(row: Row, i: int, j: int, seen: dict[tuple[str, int, int], str]) -> None:
+    """Depth is one statement about an unordered pair, occlusion one about an ordered pair."""
+    about_depth = row.relation in _DEPTHS
+    key = ("depth", min(i, j), max(i, j)) if about_depth else ("occlusion", i, j)
+    if key in seen:
+        raise ValueError(f"the {key[0]} of {row.first!r} and {row.second!r} stands in {seen[key]}")
+    seen[key] = row.place
+
+
+def rows_of(record: Mapping[str, Any], image: str, names: Sequence[str]) -> list[Row]:
+    """The rows of one record.
+
+    Args:
+        record: with or without "occlusion", "depth", "overlap" and "count".
+        image: word for the image.
+        names: N words for the instances, all different.
+
+    Returns:
+        Rows, occlusion first, row-major.
+    """
+    rows = []
+    if "occlusion" in record:
+        occlusion = np.asarray(record["occlusion"])
+        words = {1: "in front of", UNKNOWN: "unknown"}
+        edges = np.argwhere(occlusion != 0).tolist()
+        rows = [Row(image, names[i], words[int(occlusion[i, j])], names[j]) for i, j in edges]
+        rows = rows or [Row(image, "", "in front of", "")]
+    return rows + _depth_rows(record, image, names)
+
+
+def _depth_rows(record: Mapping[str, Any], image: str, names: Sequence[str]) -> list[Row]:
+    if "depth" not in record:
+        return []
+    depth = np.asarray(record["depth"])
+    ranges = {value: word for word, value in _RANGES.items()}
+    unknown = np.full(depth.shape, UNKNOWN)
+    overlap, count = record.get("overlap", unknown), record.get("count", unknown)
+    rows = []
+    for i, j in np.argwhere(np.triu(depth != UNKNOWN, 1)).tolist():
+        first, second = (j, i) if depth[i, j] == FARTHER else (i, j)
+        relation = "equal" if depth[i, j] == EQUAL else "closer"
+        word = ranges[int(overlap[i, j])]
+        rows.append(Row(image, names[first], relation, names[second], word, int(count[i, j])))
+    return rows
+
+
+def write_order_table(path: str | os.PathLike, rows: Sequence[Row]) -> None:
+    """Writes the table; the file bears its name only when it is complete."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(HEADER)
+    for row in rows:
+        count = "" if row.count == UNKNOWN else row.count
+        writer.writerow([row.image, row.first, row.relation, row.second, row.range, count])
+    with atomic_writer(path) as file:
+        file.write(buffer.getvalue())

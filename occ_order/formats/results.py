@@ -1,0 +1,209 @@
+"""``order_results.json`` as a data set, and a data set as results.
+
+Predictions that somebody has looked through become annotation this way, and annotation becomes what
+the viewer, the layers and the graphs read. Three keys go beyond the format and are kept by it:
+"file_name" of an image (relative to the picture folder), "category" (class name) and "name" of an
+instance. Scores and probabilities of annotation are 1.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from occ_order import masks
+from occ_order.files import read_json, relative_name
+from occ_order.formats.checks import DataError, Report, field
+from occ_order.formats.coco_nesting import is_cocoa, read_categories, read_images
+from occ_order.formats.safe_paths import list_pictures, picture_of
+from occ_order.order import UNKNOWN
+from occ_order.order.io import load_results, matrices, results_image, save_results
+
+Categories = list[dict[str, Any]]
+
+
+def read_names(
+    path: str | os.PathLike | None,
+) -> tuple[dict[int | str, str] | None, Categories | None]:
+    """File names and classes that results do not hold, from a COCO-style file.
+
+    Args:
+        path: any file with COCO's list of images; None gives (None, None).
+
+    Returns:
+        file name by image id; categories [{"id", "name"}], None for a COCOA file.
+
+    Raises:
+        ValueError: names file and entry of what is wrong.
+    """
+    if path is None:
+        return None, None
+    data = read_json(path)
+    images = read_images(data, "", Report(path))
+    file_names = {image_id: record["file_name"] for image_id, record in images.items()}
+    return file_names, None if is_cocoa(data) else read_categories(path)
+
+
+def load_results_records(
+    path: str | os.PathLike,
+    image_root: str | os.PathLike,
+    *,
+    categories: Categories | None = None,
+    file_names: Mapping[int | str, str] | None = None,
+) -> tuple[list[dict[str, Any]], Categories]:
+    """Reads ``order_results.json`` as records.
+
+    Args:
+        path: the file.
+        image_root: folder of the pictures; how they are found is told by
+            :func:`occ_order.formats.safe_paths.picture_of`.
+        categories: [{"id", "name"}]; None takes the "category" names in the file and calls the
+            others "class 3".
+        file_names: file name by image id.
+
+    Returns:
+        records and categories. Annotations keep "score", which no data set format has.
+
+    Raises:
+        ValueError: names the file and image: not the format, an id that is no integer, a picture
+            that is not there, a category without a name.
+    """
+    images, report = load_results(path), Report(path)
+    pictures = list_pictures(image_root)
+    with report.at():
+        chosen = categories or _named_categories(images)
+    known = {category["id"] for category in chosen}
+    records = []
+    for image in images:
+        with report.at(f"image {image['image_id']}"):
+            picture = picture_of(image, image_root, file_names=file_names, pictures=pictures)
+            records.append(_record(image, str(picture), known, report))
+    return records, chosen
+
+
+def _named_categories(images: Sequence[Mapping[str, Any]]) -> Categories:
+    names: dict[int, str] = {}
+    for image in images:
+        for instance in image["instances"]:
+            number = instance["category_id"]
+            default = names.get(number, f"class {number}")
+            name = field(instance, "category", "a string", default)
+            if names.get(number, name) not in (name, f"class {number}"):
+                raise DataError(f"category {number} is called both {names[number]!r} and {name!r}")
+            names[number] = name
+    return [{"id": number, "name": names[number]} for number in sorted(names)]
+
+
+def _record(
+    image: Mapping[str, Any], picture: str, known: set[int], report: Report
+) -> dict[str, Any]:
+    size = image["height"], image["width"]
+    annotations = []
+    for number in (image["image_id"], *(i["id"] for i in image["instances"])):
+        if not isinstance(number, int):
+            raise ValueError(f"the ids of a data set must be integers, got {number!r}")
+    for instance in image["instances"]:
+        if instance["category_id"] not in known:
+            raise ValueError(f"category_id {instance['category_id']} is not among {sorted(known)}")
+        modal = masks.decode(instance["segmentation"], *size)
+        annotation = {
+            "id": instance["id"],
+            "category_id": instance["category_id"],
+            "bbox": masks.bounding_box(modal).tolist(),
+            "segmentation": instance["segmentation"],
+            "iscrowd": 0,
+            "score": instance["score"],
+        }
+        if "amodal_segmentation" in instance:
+            amodal = masks.decode(instance["amodal_segmentation"], *size)
+            annotation["amodal_segmentation"] = instance["amodal_segmentation"]
+            annotation["amodal_bbox"] = masks.bounding_box(amodal).tolist()
+        with report.at(f"instance {instance['id']}"):
+            for key, kind in (("name", "a string"), ("is_stuff", "0 or 1")):
+                if key in instance:
+                    annotation[key] = field(instance, key, kind)
+        annotations.append(annotation)
+    occlusion, depth, overlap = matrices(image)
+    orders = {"occlusion": occlusion, "depth": depth, "overlap": overlap}
+    if depth is not None:
+        orders["count"] = np.full(depth.shape, UNKNOWN, np.int16)
+    return {
+        "file_name": picture,
+        "image_id": image["image_id"],
+        "height": size[0],
+        "width": size[1],
+        "annotations": annotations,
+        **{key: matrix for key, matrix in orders.items() if matrix is not None},
+    }
+
+
+def results_of(
+    record: Mapping[str, Any],
+    categories: Categories = (),
+    *,
+    image_root: str | os.PathLike | None = None,
+) -> dict[str, Any]:
+    """One record as an image of ``order_results.json``.
+
+    Args:
+        record: with file-own category ids.
+        categories: names of the classes; those without a name get none.
+        image_root: the file name is written relative to this folder; None writes it as it is.
+
+    Returns:
+        Dict of the image, with layers, relative depth and cycles if there is an occlusion order.
+
+    Raises:
+        ValueError: names the image and annotation of a mask that cannot be decoded.
+    """
+    annotations, size = record["annotations"], (record["height"], record["width"])
+    where = f"image {record['image_id']}: annotation"
+    names = [f"{where} {annotation['id']}" for annotation in annotations]
+    whole = [annotation.get("amodal_segmentation") for annotation in annotations]
+    image = results_image(
+        image_id=record["image_id"],
+        height=size[0],
+        width=size[1],
+        modal=masks.decode_all([a["segmentation"] for a in annotations], *size, names=names),
+        classes=[annotation["category_id"] for annotation in annotations],
+        scores=[annotation.get("score", 1.0) for annotation in annotations],
+        ids=[annotation["id"] for annotation in annotations],
+        occlusion=record.get("occlusion"),
+        depth=record.get("depth"),
+        overlap=record.get("overlap"),
+    )
+    classes = {category["id"]: str(category["name"]) for category in categories}
+    for instance, annotation, mask in zip(image["instances"], annotations, whole, strict=True):
+        if mask is not None:
+            instance["amodal_segmentation"] = masks.encode(masks.decode(mask, *size))
+        if annotation["category_id"] in classes:
+            instance["category"] = classes[annotation["category_id"]]
+        instance.update({k: annotation[k] for k in ("name", "is_stuff") if k in annotation})
+    image["file_name"] = relative_name(record["file_name"], image_root)
+    return image
+
+
+def save_results_records(
+    records: list[dict[str, Any]],
+    path: str | os.PathLike,
+    categories: Categories,
+    *,
+    image_root: str | os.PathLike | None = None,
+) -> None:
+    """Writes records as ``order_results.json``. The counts of a depth order have no place there.
+
+    Args:
+        records: image ids must be unique.
+        path: file to write; its folder is made if need be.
+        categories: [{"id", "name"}].
+        image_root: as in :func:`results_of`.
+
+    Raises:
+        ValueError: names the image that cannot be written.
+    """
+    images = [results_of(record, categories, image_root=image_root) for record in records]
+    os.makedirs(os.path.dirname(os.fspath(path)) or ".", exist_ok=True)
+    save_results(path, images)

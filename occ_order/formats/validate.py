@@ -1,0 +1,480 @@
+"""Says what is wrong with a data file, entry by entry.
+
+    python -m occ_order.formats.validate FILE [--format F] [--images DIR] [--instances FILE]
+    python -m occ_order.formats.validate NAME          (a registered data set; needs Detectron2)
+
+Every problem is one line that names file, image and annotation; reading goes on after it. Lines
+that start with "note:" are worth knowing but no errors. The exit status is 1 if there was an error.
+Checked are the structure and the order (all of the file), then masks, areas and hidden shares
+pixel by pixel and, with --images, that the pictures are there and as large as stated; `--limit N`
+does the latter two for the first N images only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from occ_order import masks
+from occ_order.files import image_size, read_json
+from occ_order.formats import cocoa, cocoa_cls, diw, instaorder, kins, kitti_depth, photos
+from occ_order.formats.checks import DataError, Report, field, listed, size_mismatch
+from occ_order.formats.coco_nesting import is_cocoa, read_images
+from occ_order.formats.coco_order import load_coco_order
+from occ_order.formats.mask_fields import checked_mask, read_rate
+from occ_order.order import instances_in_cycles
+
+FORMATS = ("instaorder", "cocoa", "cocoa_cls", "kins", "coco", "photos", "diw", "kitti_depth")
+"""Of these, "coco" is plain COCO instances, whose masks are visible parts."""
+
+RATE_TOLERANCE = 0.01
+"""Largest difference between a stated and a counted `occlude_rate`."""
+
+# The keys of the visible, whole and hidden mask, and of what is stated about them, by layout.
+_MASK_KEYS = {
+    "cocoa": {
+        "modal": "visible_mask",
+        "amodal": "segmentation",
+        "hidden": "invisible_mask",
+        "amodal_area": "area",
+        "rate": "occlude_rate",
+    },
+    "kins_2019": {"modal": "inmodal_seg", "amodal": "segmentation"},
+    "kins_2020": {
+        "modal": "i_segm",
+        "amodal": "a_segm",
+        "modal_area": "i_area",
+        "amodal_area": "a_area",
+    },
+    "instances": {"modal": "segmentation", "modal_area": "area"},
+    "photos": {"modal": "modal", "amodal": "amodal"},
+}
+
+
+@dataclasses.dataclass
+class Validation:
+    """What was found: problems, remarks, and counts of what could be read."""
+
+    errors: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    counts: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def text(self) -> str:
+        """Returns the report as lines: errors, notes, one line of counts."""
+        lines = [f"error: {line}" for line in self.errors]
+        lines += [f"note: {line}" for line in self.notes]
+        counts = ", ".join(f"{number:,} {name}" for name, number in self.counts.items())
+        found = f"{len(self.errors):,}" if self.errors else "no"
+        verdict = f"{found} error{'' if len(self.errors) == 1 else 's'}"
+        return "\n".join([*lines, f"{verdict}; read {counts or 'nothing'}"])
+
+
+def validate(
+    path: str | os.PathLike,
+    *,
+    format: str | None = None,
+    images: str | os.PathLike | None = None,
+    instances: str | os.PathLike | None = None,
+    limit: int | None = None,
+    options: dict[str, Any] | None = None,
+) -> Validation:
+    """Checks a data file.
+
+    Args:
+        path: the file.
+        format: one of `FORMATS`; None to tell it by the keys.
+        images: folder of the pictures (for KITTI: with the folders of pictures and depth maps in
+            it); None does not look at them.
+        instances: for InstaOrder, the COCO instances file; None looks beside `path`.
+        limit: pixels and pictures of so many images only; None for all.
+        options: further keyword arguments of the reader of the format.
+
+    Returns:
+        The report; `errors` is empty if the file is good.
+
+    Raises:
+        ValueError: the format cannot be told, or a second file is needed and not found.
+        OSError: the file cannot be opened.
+    """
+    path = os.fspath(path)
+    data = None if format in ("diw", "kitti_depth") else _parse(path)
+    if isinstance(data, Validation):
+        return data
+    format = format or detect_format(path, data)
+    root = "" if images is None else os.fspath(images)
+    if format in ("diw", "kitti_depth"):
+        return _validate_points(path, format, root, limit, options or {})
+    if format == "instaorder":
+        instances = os.fspath(instances or _beside(path))
+    result = Validation()
+    records = _read(path, format, root or _folder_of(path, data), instances, result, options or {})
+    if records is None:
+        return result
+    if format == "instaorder":
+        path, data = instances, _listed_instances(data, instances)
+    shown = records[:limit]
+    _check_pixels(path, data, format, records, result, limit)
+    for record in records:
+        _check_order(record, os.path.basename(path), result)
+    if images is not None:
+        _check_pictures(shown, path, result)
+    result.counts = _counts(records)
+    return result
+
+
+def _parse(path: str) -> dict | None | Validation:
+    """Returns parsed JSON, None for a file that looks like text, or a report that it is neither."""
+    with open(path, "rb") as file:
+        start = file.read(64).lstrip()
+    if not start.startswith((b"{", b"[")) and path.lower().endswith((".csv", ".txt")):
+        return None
+    try:
+        return read_json(path)
+    except ValueError as error:
+        return Validation(errors=[str(error)])
+
+
+def detect_format(path: str, data: dict | None) -> str:
+    """Tells the format of a file by its keys.
+
+    Args:
+        path: the file.
+        data: its parsed JSON, None if it is a text file.
+
+    Returns:
+        One of `FORMATS`.
+
+    Raises:
+        ValueError: it is none of them; the message says what was looked for.
+    """
+    if data is None:
+        return "diw" if path.lower().endswith(".csv") else "kitti_depth"
+    if is_cocoa(data):
+        return "cocoa"
+    if "instances" in data and "depth_order" in data:
+        return "photos"
+    keys: set[str] = set()
+    for entry in listed(data, "annotations")[:1000]:
+        keys |= entry.keys()
+    if "instance_ids" in keys:
+        return "instaorder"
+    if keys & {"a_segm", "i_segm", "inmodal_seg"}:
+        return "kins"
+    if "regions" in keys:
+        return "cocoa"
+    if keys & {"visible_mask", "invisible_mask", "occlude_rate", "occl_depth"}:
+        return "cocoa_cls"
+    if "categories" in data and keys >= {"image_id", "category_id", "segmentation"}:
+        return "coco"
+    raise ValueError(
+        f"{path}: cannot tell the format. InstaOrder has 'instance_ids', COCOA 'regions', KINS "
+        f"'inmodal_seg' or 'a_segm', COCOA-cls and D2SA 'visible_mask', COCO 'category_id' and "
+        f"'segmentation' in 'annotations', photographs with measured order 'instances' and "
+        f"'depth_order'; the keys are {sorted(data)} and, in annotations, {sorted(keys)}. "
+        f"Name one with --format: {FORMATS}"
+    )
+
+
+def _beside(path: str) -> str:
+    folder, name = os.path.split(path)
+    guess = os.path.join(folder, re.sub("instaorder", "instances", name, flags=re.IGNORECASE))
+    if guess == path or not os.path.isfile(guess):
+        raise ValueError(f"{path}: InstaOrder needs the COCO instances file, name it: --instances")
+    return guess
+
+
+def _folder_of(path: str, data: dict) -> str:
+    """A single COCOA annotation takes its image from the folder that it lies in."""
+    return os.path.dirname(path) if "regions" in data else ""
+
+
+def _read(
+    path: str,
+    format: str,
+    root: str,
+    instances: str | None,
+    result: Validation,
+    options: dict[str, Any],
+) -> list[dict[str, Any]] | None:
+    """Returns the records that can be read, None if a file as a whole cannot."""
+    readers: dict[str, Callable[..., list[dict[str, Any]]]] = {
+        "cocoa": cocoa.load_cocoa,
+        "cocoa_cls": cocoa_cls.load_cocoa_cls,
+        "kins": kins.load_kins,
+        "photos": photos.load_photos,
+        "coco": load_coco_order,
+    }
+    try:
+        if format == "instaorder":
+            return instaorder.load_instaorder(
+                path, instances, root, problems=result.errors, **options
+            )
+        if format == "photos":
+            options = {"split": None, **options}
+        return readers[format](path, root, problems=result.errors, **options)
+    except DataError as error:  # the file as a whole
+        result.errors.append(str(error))
+        return None
+
+
+def _listed_instances(order: dict, instances: str) -> dict:
+    """The parsed instances file with only those annotations that an InstaOrder entry lists."""
+    wanted: set[int] = set()
+    for entry in listed(order, "annotations"):
+        ids = entry.get("instance_ids")
+        wanted.update(n for n in (ids if isinstance(ids, list) else ()) if isinstance(n, int))
+    data = read_json(instances)
+    kept = [
+        annotation
+        for annotation in listed(data, "annotations")
+        if isinstance(annotation.get("id"), int) and annotation["id"] in wanted
+    ]
+    return {**data, "annotations": kept}
+
+
+def _check_pixels(
+    path: str,
+    data: dict,
+    format: str,
+    records: list[dict[str, Any]],
+    result: Validation,
+    limit: int | None,
+) -> None:
+    """Decodes every mask of the file, also of images that the reader refused for another entry."""
+    if format == "kins":
+        layout = "kins_2020" if kins.is_2020(data) else "kins_2019"
+    else:
+        names = {"cocoa_cls": "cocoa", "instaorder": "instances", "coco": "instances"}
+        layout = names.get(format, format)
+    keys = _MASK_KEYS[layout]
+    sizes = _sizes(path, data, records)
+    shown = {record["image_id"] for record in records[:limit]}
+    known = {line[len(path) + 2 :] for line in result.errors if line.startswith(path)}
+    known = {": ".join(line.split(": ")[:depth]) for line in known for depth in (2, 3)}
+    for image_id, place, entry in _mask_entries(data):
+        if image_id not in sizes or place in known or (limit is not None and image_id not in shown):
+            continue
+        report = Report(path, result.errors)
+        with report.at(place):
+            _check_masks(entry, keys, sizes[image_id], report, result)
+
+
+def _sizes(path: str, data: dict, records: list[dict[str, Any]]) -> dict[int, tuple[int, int]]:
+    """(height, width) by image id, of all images whose own entry can be read."""
+    images = list(records)
+    if "annotations" in data:  # errors of the `images` list were reported by the reader
+        images += read_images(data, "", Report(path, [])).values()
+    return {image["image_id"]: (image["height"], image["width"]) for image in images}
+
+
+def _mask_entries(data: dict) -> Iterator[tuple[Any, str, dict]]:
+    """Yields (image id, place, object that holds masks)."""
+    for entry in listed(data, "instances"):
+        if isinstance(entry.get("image_id"), int):
+            place = f"image {entry['image_id']}: instance {entry.get('id')}"
+            yield entry["image_id"], place, {k: v for k, v in entry.items() if v is not None}
+    for index, entry in enumerate([data] if "regions" in data else listed(data, "annotations")):
+        image_id = entry.get("image_id", "(none)")
+        place = f"image {image_id}: annotation {entry.get('id', f'number {index}')}"
+        if not isinstance(image_id, int):
+            continue
+        if not isinstance(entry.get("regions"), list):
+            yield image_id, place, entry
+            continue
+        for number, region in enumerate(entry["regions"]):
+            if isinstance(region, dict):
+                yield image_id, f"{place}: region {number + 1}", region
+
+
+def _check_masks(
+    entry: dict,
+    keys: dict[str, str],
+    size: tuple[int, int],
+    report: Report,
+    result: Validation,
+) -> None:
+    """Compares the masks of one object with each other and with what is stated about them."""
+    decoded: dict[str, np.ndarray] = {}
+    for kind in ("amodal", "modal", "hidden"):
+        key = keys.get(kind)
+        if key in entry:
+            mask = checked_mask(entry, key, *size)
+            decoded[kind] = masks.decode(mask, *size, name=key)
+    whole = decoded.get("amodal", decoded.get("modal"))
+    if whole is None:
+        raise ValueError(f"has no mask, neither {keys.get('amodal')!r} nor {keys['modal']!r}")
+    if not whole.any():
+        raise ValueError("the mask covers no pixel of the image")
+    x0, y0, x1, y1 = masks.bounding_box(whole)
+    # Two rasterisers may differ along the outline; half the box perimeter bounds an honest error.
+    slack = int(x1 - x0 + y1 - y0)
+    if "modal" in decoded and "amodal" in decoded:
+        _check_visible(decoded, slack, report, result)
+    for kind in ("modal", "amodal"):
+        _check_area(entry, keys.get(f"{kind}_area"), decoded.get(kind), slack, report)
+    if keys.get("rate") in entry and "amodal" in decoded:
+        _check_rate(entry, keys["rate"], decoded, report)
+
+
+def _check_visible(
+    decoded: dict[str, np.ndarray], slack: int, report: Report, result: Validation
+) -> None:
+    modal, amodal = decoded["modal"], decoded["amodal"]
+    outside = int((modal & ~amodal).sum())
+    if outside > slack:
+        report.add(f"{outside} of {int(modal.sum())} visible pixels are outside the amodal mask")
+    elif outside:
+        result.notes.append(
+            report.located(f"{outside} visible pixels are outside the amodal mask (outline)")
+        )
+    if not modal.any():
+        result.notes.append(report.located("nothing of it is visible"))
+    if "hidden" in decoded:
+        differing = int((decoded["hidden"] != (amodal & ~modal)).sum())
+        if differing > slack:
+            report.add(f"the hidden mask differs from amodal minus visible in {differing} pixels")
+
+
+def _check_area(
+    entry: dict, key: str | None, mask: np.ndarray | None, slack: int, report: Report
+) -> None:
+    if key in entry and mask is not None:
+        stated = field(entry, key, "a finite number")
+        if abs(stated - int(mask.sum())) > slack:
+            report.add(f"{key!r} is {stated:g}, but the mask has {int(mask.sum())} pixels")
+
+
+def _check_rate(entry: dict, key: str, decoded: dict[str, np.ndarray], report: Report) -> None:
+    amodal = decoded["amodal"]
+    hidden = amodal & ~decoded.get("modal", amodal)
+    counted = hidden.sum() / amodal.sum()
+    if abs(read_rate(entry) - counted) > RATE_TOLERANCE:
+        report.add(f"{key!r} is {entry[key]:.4f}, but the masks give {counted:.4f}")
+
+
+def _check_order(record: dict[str, Any], file_name: str, result: Validation) -> None:
+    """Notes cycles: they are legal, but layers then hold several instances."""
+    occlusion = record.get("occlusion")
+    if occlusion is None or not len(occlusion):
+        return
+    one_way = ((occlusion == 1) & (occlusion.T != 1)).astype(np.int8)
+    inside = np.flatnonzero(instances_in_cycles(one_way))
+    if len(inside):
+        ids = [record["annotations"][k]["id"] for k in inside]
+        result.notes.append(f"{file_name}: image {record['image_id']}: occlusion cycle among {ids}")
+
+
+def _check_pictures(records: list[dict[str, Any]], path: str, result: Validation) -> None:
+    for record in records:
+        report = Report(path, result.errors)
+        with report.at(f"image {record['image_id']}"):
+            width, height = image_size(record["file_name"])
+            if (height, width) != (record["height"], record["width"]):
+                stated = record["height"], record["width"]
+                raise ValueError(f"{record['file_name']}: {size_mismatch(stated, (height, width))}")
+            if "depth_file_name" in record:
+                photos.read_depth(record)
+
+
+def _counts(records: list[dict[str, Any]]) -> dict[str, int]:
+    counts = {
+        "images": len(records),
+        "instances": sum(len(record["annotations"]) for record in records),
+    }
+    occlusions = [record["occlusion"] for record in records if "occlusion" in record]
+    if occlusions:
+        mutual = sum(int(((o == 1) & (o.T == 1)).sum()) // 2 for o in occlusions)
+        counts["one-way occlusions"] = sum(int((o == 1).sum()) for o in occlusions) - 2 * mutual
+        counts["mutual occlusions"] = mutual
+        counts["pairs without known occlusion"] = sum(
+            int((np.triu(o, 1) == -1).sum()) for o in occlusions
+        )
+    depths = [record["depth"] for record in records if "depth" in record]
+    if depths:
+        upper = np.concatenate([depth[np.triu_indices(len(depth), 1)] for depth in depths])
+        counts["closer/farther pairs"] = int(np.isin(upper, (0, 1)).sum())
+        counts["equally deep pairs"] = int((upper == 2).sum())
+        counts["pairs without known depth"] = int((upper == -1).sum())
+    return counts
+
+
+def _validate_points(
+    path: str, format: str, root: str, limit: int | None, options: dict[str, Any]
+) -> Validation:
+    """DIW and KITTI depth: lists of pictures with two points or a depth map each."""
+    result = Validation()
+    load = diw.load_diw if format == "diw" else kitti_depth.load_kitti_depth
+    entries = load(path, root, problems=result.errors, **options)
+    for entry in entries[:limit] if root else []:
+        report = Report(path, result.errors)
+        with report.at(entry["file_name"]):
+            width, height = image_size(entry["file_name"])
+            if format == "diw":
+                points = np.array([entry["point_a"], entry["point_b"]])
+                if (points >= (height, width)).any():
+                    raise ValueError(f"points {points.tolist()} are not in {height} x {width}")
+            else:
+                depth = kitti_depth.read_depth_png(entry["depth_file_name"])
+                if depth.shape != (height, width):
+                    raise ValueError(f"picture is {height} x {width}, depth map {depth.shape}")
+    result.counts = {"pictures": len(entries)}
+    return result
+
+
+def _registered(name: str) -> dict[str, Any]:
+    """Returns the arguments of `validate` for a registered data set.
+
+    Raises:
+        ValueError: there is no such file or data set, or Detectron2 is not installed.
+    """
+    if os.path.basename(name) != name or os.path.splitext(name)[1]:
+        raise ValueError(f"no such file: {name}")  # importing Detectron2 to look it up takes long
+    try:
+        from occ_order.formats import builtin
+    except ImportError as error:
+        raise ValueError(
+            f"{name!r} is no file, and names of data sets need Detectron2 ({error}); see INSTALL.md"
+        ) from error
+    return builtin.validation_arguments(name)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns 0 if the file is good, 1 if not, 2 if it cannot be checked."""
+    parser = argparse.ArgumentParser(
+        prog="python -m occ_order.formats.validate",
+        description="Say what is wrong with a data file, entry by entry.",
+    )
+    parser.add_argument("data", metavar="NAME|FILE", help="registered data set, or a data file")
+    parser.add_argument("--format", choices=FORMATS, help="default: told by the keys of the file")
+    parser.add_argument("--images", metavar="DIR", help="folder of the pictures: look at them too")
+    parser.add_argument("--instances", metavar="FILE", help="InstaOrder: the COCO instances file")
+    parser.add_argument("--limit", metavar="N", type=int, help="pixels of the first N images only")
+    options = vars(parser.parse_args(arguments))
+    name = options.pop("data")
+    try:
+        if not os.path.isfile(name):
+            chosen = {key: value for key, value in options.items() if value is not None}
+            options = {**_registered(name), **chosen}
+            data_set, name = name, options.pop("path")
+            if not os.path.isfile(name):
+                raise FileNotFoundError(
+                    f"{data_set} should be in {name}: no such file "
+                    "(data sets are looked for below $DETECTRON2_DATASETS, ./datasets if unset)"
+                )
+        result = validate(name, **options)
+    except (ValueError, OSError) as error:
+        print(f"cannot check: {error}", file=sys.stderr)
+        return 2
+    print(result.text())
+    return 1 if result.errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

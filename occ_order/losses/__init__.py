@@ -1,1 +1,0 @@
-"""Losses: functions over tensors, one module per subject; PyTorch only."""

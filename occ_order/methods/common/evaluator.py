@@ -1,0 +1,119 @@
+"""What every evaluator shares: ground truth from the catalog, one answer from several processes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures import Instances
+from detectron2.utils import comm
+from fvcore.common.registry import Registry
+
+EVALUATOR_REGISTRY = Registry("EVALUATOR")
+EVALUATOR_REGISTRY.__doc__ = (
+    "Evaluators, called with `(cfg, dataset_name, output_dir)`; named by TEST.EVALUATORS."
+)
+
+
+class OrderEvaluator(DatasetEvaluator):
+    """Keeps one row for each image and makes scores of all rows at the end.
+
+    A subclass gives `row` and `scores`. Rows of all processes are gathered; an image that two of
+    them have seen counts once. `evaluate` can be called again and gives the same.
+
+    Attributes:
+        needs: keys of a record without which there is nothing to compare with (class attribute).
+        dataset_name: registered name.
+        metadata: of the data set.
+        output_dir: folder for files; it may not exist yet.
+    """
+
+    needs: tuple[str, ...] = ()
+
+    def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str):
+        """Keeps the names; `cfg` is for subclasses."""
+        self.dataset_name = dataset_name
+        self.metadata = MetadataCatalog.get(dataset_name)
+        self.output_dir = output_dir
+        self._rows: dict[Any, Any] = {}
+
+    @functools.cached_property
+    def records(self) -> dict[Any, dict[str, Any]]:
+        """The data set's records by image id (`occ_order.formats`); never the model's input.
+
+        Raises:
+            ValueError: two records share an image id.
+        """
+        records = DatasetCatalog.get(self.dataset_name)
+        found = {record["image_id"]: record for record in records}
+        if len(found) != len(records):
+            raise ValueError(
+                f"data set {self.dataset_name!r}: {len(records)} records have only {len(found)} "
+                "different image ids"
+            )
+        return found
+
+    def row(self, record: dict[str, Any], output: dict[str, Any]) -> Any:
+        """What is kept of one image: plain Python or NumPy, since it crosses processes.
+
+        Args:
+            record: ground truth, from `records`.
+            output: the network's answer.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no row()")
+
+    def scores(self, rows: dict[Any, Any]) -> dict[str, Mapping[str, float]]:
+        """Scores from the rows of all images, in the order of image ids.
+
+        Returns:
+            {task: {metric: float}}: the same keys for any data, NaN where undefined.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no scores()")
+
+    def reset(self) -> None:
+        """Forgets all images."""
+        self._rows = {}
+
+    def process(self, inputs: Sequence[dict[str, Any]], outputs: Sequence[dict[str, Any]]) -> None:
+        """Keeps the rows of a batch.
+
+        Raises:
+            ValueError: an image is not in the data set or has not what is needed; a score of an
+                instance is not finite.
+        """
+        for item, output in zip(inputs, outputs, strict=True):
+            image_id = item["image_id"]
+            if image_id not in self.records:
+                raise ValueError(f"image {image_id!r} is not in the data set {self.dataset_name!r}")
+            self._check(self.records[image_id], output)
+            self._rows[image_id] = self.row(self.records[image_id], output)
+
+    def _check(self, record: dict[str, Any], output: dict[str, Any]) -> None:
+        for key in self.needs:
+            if key not in record:
+                raise ValueError(
+                    f"data set {self.dataset_name!r}: image {record['image_id']!r} has no {key!r}, "
+                    f"which {type(self).__name__} needs"
+                )
+        instances = output.get("instances")
+        if isinstance(instances, Instances) and instances.has("scores"):
+            scores = torch.as_tensor(instances.scores)
+            if not scores.isfinite().all():
+                raise ValueError(
+                    f"image {record['image_id']!r}: scores of instances are not finite: "
+                    f"{scores[~scores.isfinite()].tolist()[:3]}"
+                )
+
+    def evaluate(self) -> dict[str, Mapping[str, float]] | None:
+        """Scores over the images of all processes; None in processes other than the first."""
+        parts = comm.gather(self._rows) if comm.get_world_size() > 1 else [self._rows]
+        if not comm.is_main_process():
+            return None
+        rows = {image_id: row for part in parts for image_id, row in part.items()}
+        order = sorted(rows, key=lambda image_id: (str(type(image_id)), image_id))
+        return self.scores({image_id: rows[image_id] for image_id in order})

@@ -1,0 +1,102 @@
+"""Pictures with instances, their masks and the order between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from detectron2.config import CfgNode, configurable
+from detectron2.data import detection_utils
+from detectron2.data import transforms as T
+
+from occ_order.methods.common.reading import (
+    augmented_picture,
+    ground_truth_instances,
+    read_masks,
+    transform_masks,
+)
+from occ_order.methods.common.registry import MAPPER_REGISTRY
+
+
+@MAPPER_REGISTRY.register()
+class InstanceOrderMapper:
+    """Augments a picture together with its masks and keeps the order of the instances in step.
+
+    The result holds `image` (uint8 (C, H, W)), `height`, `width`, `image_id`, `file_name` and,
+    where ground truth is wanted, `instances` with the fields of
+    `occ_order.methods.common.reading.ground_truth_instances`, which are all there for a picture
+    without instances, too. In training, instances that the augmentation has moved out of the
+    picture are dropped, rows and columns of the matrices with them.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        is_train: bool,
+        *,
+        augmentations: list[T.Augmentation],
+        image_format: str,
+        boxes: str = "modal",
+        keep_ground_truth: bool = False,
+        output_size: Sequence[int] = (),
+    ):
+        """Keeps the arguments.
+
+        Args:
+            is_train: whether instances outside the picture are dropped.
+            augmentations: Detectron2's, applied in order.
+            image_format: "RGB" or "BGR".
+            boxes: "modal" or "amodal": which masks the boxes go around, and which of them being
+                empty makes an instance dropped.
+            keep_ground_truth: whether `instances` is there at test time as well.
+            output_size: height and width of the network's results; empty = the record's.
+
+        Raises:
+            ValueError: `boxes` is neither.
+        """
+        if boxes not in ("modal", "amodal"):
+            raise ValueError(f"boxes must be 'modal' or 'amodal', got {boxes!r}")
+        self.is_train = is_train
+        self.augmentations = T.AugmentationList(augmentations)
+        self.image_format = image_format
+        self.boxes = boxes
+        self.keep_ground_truth = keep_ground_truth
+        self.output_size = tuple(output_size)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool) -> dict[str, Any]:
+        """INPUT.*; augmentations are Detectron2's (resize, crop if enabled, flip)."""
+        augmentations = detection_utils.build_augmentation(cfg, is_train)
+        if cfg.INPUT.CROP.ENABLED and is_train:
+            augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
+        return {
+            "is_train": is_train,
+            "augmentations": augmentations,
+            "image_format": cfg.INPUT.FORMAT,
+            "boxes": cfg.INPUT.BOXES,
+            "keep_ground_truth": cfg.INPUT.KEEP_GROUND_TRUTH,
+            "output_size": () if is_train else cfg.INPUT.OUTPUT_SIZE,
+        }
+
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Maps one record; the record itself stays as it is.
+
+        Raises:
+            ValueError: picture or annotation is damaged or they do not fit together.
+        """
+        result, transforms = augmented_picture(
+            record, self.augmentations, self.image_format, output_size=self.output_size
+        )
+        if self.is_train or self.keep_ground_truth:
+            result["instances"] = self._instances(record, transforms, result["image"].shape[1:])
+        return result
+
+    def _instances(self, record, transforms, size):
+        modal, amodal = read_masks(record), read_masks(record, "amodal_segmentation")
+        if modal is None:
+            raise ValueError(f"image {record.get('image_id')!r}: an annotation has no segmentation")
+        modal = transform_masks(modal, transforms, size)
+        if amodal is not None:
+            amodal = transform_masks(amodal, transforms, size)
+        found = ground_truth_instances(record, modal, amodal, boxes=self.boxes)
+        return found[found.gt_boxes.nonempty()] if self.is_train else found

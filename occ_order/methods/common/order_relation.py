@@ -1,0 +1,198 @@
+"""From pooled features to the logits of every ordered pair.
+
+Everything is a function of an ordered pair (a, b), computed for all of them; what is said of (b, a)
+is the same function with the two exchanged. So exchanging two instances transposes the answer, by
+construction and not by training.
+
+Shapes: M instances, Q ordered pairs (`occ_order.methods.common.instance_pairs`), D hidden channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from occ_order.methods.common.instance_pairs import PairLayout
+from occ_order.methods.common.pair_crops import union_boxes
+
+INSTANCE_CUES = 7
+PAIR_CUES = 14
+
+
+def instance_geometry(boxes: torch.Tensor, area: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
+    """Where an instance is and how large, relative to its image.
+
+    Args:
+        boxes: float (M, 4), x0, y0, x1, y1, ends exclusive, in pixels.
+        area: float (M,), pixels of the mask.
+        size: float (M, 2), height and width of its image.
+
+    Returns:
+        float32 (M, 7): x, y of the centre, width, height, lower end, square root of the area, each
+        as a share of the image, and the share of the box that the mask fills.
+    """
+    height, width = size.unbind(1)
+    x0, y0, x1, y1 = boxes.unbind(1)
+    fill = area / ((x1 - x0) * (y1 - y0)).clamp(min=1)
+    return torch.stack(
+        [
+            (x0 + x1) / (2 * width) - 0.5,
+            (y0 + y1) / (2 * height) - 0.5,
+            (x1 - x0) / width,
+            (y1 - y0) / height,
+            y1 / height - 0.5,
+            (area / (height * width)).sqrt(),
+            fill,
+        ],
+        1,
+    )
+
+
+def pair_geometry(
+    boxes: torch.Tensor, area: torch.Tensor, length: torch.Tensor, layout: PairLayout
+) -> torch.Tensor:
+    """How the two instances of a pair lie to one another.
+
+    Args:
+        boxes: float (M, 4), in cells of the map.
+        area: float (M,), cells.
+        length: float (Q,), cells in which the first of the pair meets the second.
+        layout: the pairs.
+
+    Returns:
+        float32 (Q, 14): the differences (first minus second) of centre, upper and lower end,
+        width, height in units of the union box; the logarithm of the ratio of areas; overlap of
+        the boxes over the smaller, and over the union; and whether the two meet, and along how
+        much of the first, of the second, and of either.
+    """
+    first, second = boxes[layout.row], boxes[layout.col]
+    union = union_boxes(boxes, layout.pairs)
+    sides = (union[:, 2:] - union[:, :2]).clamp(min=1)
+    apart = (first - second) / sides.repeat(1, 2)
+    common = torch.minimum(first, second)[:, 2:] - torch.maximum(first, second)[:, :2]
+    common = common.clamp(min=0).prod(1)
+    areas = ((boxes[:, 2:] - boxes[:, :2]).prod(1)).clamp(min=1)
+    smaller = torch.minimum(areas[layout.row], areas[layout.col])
+    size = area.clamp(min=0.25).sqrt()
+    ours, theirs = size[layout.row], size[layout.col]
+    back = length[layout.swapped]
+    columns = [
+        apart,
+        (apart[:, :2] + apart[:, 2:]) / 2,
+        apart[:, 2:] - apart[:, :2],
+        torch.log(ours / theirs)[:, None],
+        (common / smaller)[:, None],
+        (common / sides.prod(1))[:, None],
+        (length > 0).float()[:, None],
+        (length / ours)[:, None],
+        (back / theirs)[:, None],
+    ]
+    return torch.cat(columns, 1)
+
+
+class PairRelation(nn.Module):
+    """Logits of all pairs, from what is known of each instance and of each pair.
+
+    After a first look at every pair, each instance gathers what was seen of it (the mean and the
+    largest over its pairs) and every pair looks again, `rounds` times. So the order of two
+    instances that do not touch can follow from others between them.
+    """
+
+    def __init__(self, instance_channels: int, pair_channels: int, hidden: int, rounds: int):
+        """Builds it.
+
+        Args:
+            instance_channels: channels of an instance's features.
+            pair_channels: channels of a pair's features.
+            hidden: D.
+            rounds: how often pairs look again.
+        """
+        super().__init__()
+        self.instance = nn.Sequential(nn.Linear(instance_channels, hidden), nn.ReLU())
+        self.ends = nn.Linear(hidden, 2 * hidden, bias=False)
+        self.pair = nn.Linear(pair_channels, hidden)
+        self.norm = nn.LayerNorm(hidden)
+        self.mix = nn.Linear(hidden, hidden)
+        self.gather = nn.ModuleList(nn.Linear(3 * hidden, hidden) for _ in range(rounds))
+        self.again = nn.ModuleList(_Again(hidden) for _ in range(rounds))
+        self.occlusion = nn.Linear(hidden, 1)
+        self.depth = nn.Linear(hidden, 2)
+        for layer in (self.occlusion, self.depth):
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)
+
+    def forward(
+        self,
+        instances: torch.Tensor,
+        pairs: torch.Tensor,
+        layout: PairLayout,
+        *,
+        gathered: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Computes the logits.
+
+        Args:
+            instances: float (M, instance_channels).
+            pairs: float (Q, pair_channels).
+            layout: the pairs.
+            gathered: does what `gather_pairs` does, in another way.
+
+        Returns:
+            occlusion (Q,): the first occludes the second; depth (Q, 3): the first is closer, it is
+            farther, the two are equal.
+        """
+        gathered = gathered or gather_pairs
+        state = self.instance(instances)
+        seen = F.relu(self.norm(self.pair(pairs) + _spread(self.ends(state), layout)))
+        seen = seen + F.relu(self.mix(seen))
+        for gather, again in zip(self.gather, self.again, strict=True):
+            state = F.relu(state + gather(torch.cat([state, *gathered(seen, state, layout)], 1)))
+            seen = again(seen, state, layout)
+        nearer, equal = self.depth(seen).unbind(1)
+        # Each sum of two is the same both ways round, so these are transposed exactly.
+        depth = [nearer, nearer[layout.swapped], equal + equal[layout.swapped]]
+        return self.occlusion(seen)[:, 0], torch.stack(depth, 1)
+
+
+class _Again(nn.Module):
+    """A second look at each pair, with what its two instances have gathered."""
+
+    def __init__(self, hidden: int):
+        super().__init__()
+        self.ends = nn.Linear(hidden, 2 * hidden, bias=False)
+        self.pair = nn.Linear(hidden, hidden)
+        self.norm = nn.LayerNorm(hidden)
+
+    def forward(self, seen, state, layout: PairLayout) -> torch.Tensor:
+        return seen + F.relu(self.norm(self.pair(seen) + _spread(self.ends(state), layout)))
+
+
+def _spread(ends: torch.Tensor, layout: PairLayout) -> torch.Tensor:
+    """(M, 2 D), an instance as the first and as the second of a pair -> (Q, D), their sum."""
+    first, second = ends.chunk(2, 1)
+    return first[layout.row] + second[layout.col]
+
+
+def gather_pairs(
+    seen: torch.Tensor, state: torch.Tensor, layout: PairLayout
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What each instance gathers from the pairs that it is the first of.
+
+    Args:
+        seen: float (Q, D).
+        state: float (M, D), for its shape.
+        layout: the pairs.
+
+    Returns:
+        Mean and largest (M, D) over its pairs with others; 0 without any.
+    """
+    other = layout.off_diagonal
+    seen, row = seen[other], layout.row[other]
+    number = torch.bincount(row, minlength=len(state)).clamp(min=1)
+    nothing = torch.zeros_like(state, dtype=seen.dtype)
+    mean = nothing.index_add(0, row, seen) / number[:, None]
+    index = row[:, None].expand_as(seen)
+    return mean, nothing.scatter_reduce(0, index, seen, "amax", include_self=True)

@@ -1,0 +1,223 @@
+"""Steps that every mapper shares: picture, masks and order matrices of one record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import transforms as T
+from detectron2.data.transforms import TransformList
+from detectron2.structures import BitMasks, Boxes, Instances
+
+from occ_order import masks
+from occ_order.files import opened
+from occ_order.formats import read_depth
+from occ_order.formats.checks import size_mismatch
+from occ_order.formats.picture import load_picture
+from occ_order.methods.common.pair_matrix import PairMatrix
+
+ORDER_KEYS = ("occlusion", "depth", "overlap", "count")
+"""Matrices of a record (`occ_order.formats`); as fields of Instances with `gt_` before."""
+
+
+class UnreadablePictureError(ValueError):
+    """A picture file, or the depth map beside it, that is missing or damaged, or no picture."""
+
+
+def read_picture(record: dict[str, Any], image_format: str) -> np.ndarray:
+    """Reads the picture of a record (see `occ_order.formats.picture.load_picture`).
+
+    Args:
+        record: with `file_name`, or with `picture`, uint8 (H, W, 3) RGB, which then is not read.
+        image_format: "RGB" or "BGR".
+
+    Returns:
+        uint8 (H, W, 3) in the order of channels that `image_format` ("RGB", "BGR") names.
+
+    Raises:
+        UnreadablePictureError: the file is missing, is not a picture or is damaged.
+        ValueError: the picture has another size than the record says; another format.
+    """
+    if image_format not in ("RGB", "BGR"):
+        raise ValueError(f"the format of pictures must be RGB or BGR, got {image_format!r}")
+    picture = record.get("picture")
+    if picture is None:
+        picture = _load(record)
+    return picture[..., ::-1] if image_format == "BGR" else picture
+
+
+def check_picture(record: dict[str, Any]) -> None:
+    """Decode the picture of a record that other code reads, to learn whether it can be read.
+
+    Raises:
+        UnreadablePictureError: the file is missing, is not a picture or is damaged.
+    """
+    try:
+        with opened(record["file_name"]) as picture:
+            picture.load()
+    except (ValueError, OSError) as error:
+        raise UnreadablePictureError(str(error)) from error
+
+
+def read_depth_map(record: dict[str, Any]) -> np.ndarray:
+    """Return the measured depth of a record (see `occ_order.formats.read_depth`).
+
+    Raises:
+        UnreadablePictureError: the file is missing, damaged or not a grey image of 8 or 16 bits.
+    """
+    try:
+        return read_depth(record)
+    except ValueError as error:
+        raise UnreadablePictureError(f"depth map {error}") from error
+
+
+def _load(record: dict[str, Any]) -> np.ndarray:
+    name = record["file_name"]
+    try:
+        picture = load_picture(name)
+    except ValueError as error:
+        raise UnreadablePictureError(str(error)) from error
+    expected = record.get("height", picture.shape[0]), record.get("width", picture.shape[1])
+    if picture.shape[:2] != expected:
+        stated = size_mismatch(expected, picture.shape[:2])
+        raise ValueError(f"{name}: image {record.get('image_id')!r}: the annotation {stated}")
+    return picture
+
+
+def augmented_picture(
+    record: dict[str, Any],
+    augmentations: T.AugmentationList,
+    image_format: str,
+    *,
+    output_size: Sequence[int] = (),
+) -> tuple[dict[str, Any], TransformList]:
+    """What a network's input begins with: the picture, augmented, and what identifies it.
+
+    Args:
+        record: see `read_picture`; it stays as it is.
+        augmentations: applied in order.
+        image_format: "RGB" or "BGR".
+        output_size: height and width that the network's results shall have; empty = the record's.
+
+    Returns:
+        {"image": uint8 (C, h, w), and those of "image_id", "file_name", "height", "width" that the
+        record has}; what was done to the picture.
+
+    Raises:
+        ValueError, FileNotFoundError: see `read_picture`.
+    """
+    keys = ("image_id", "file_name", "height", "width")
+    picture = T.AugInput(read_picture(record, image_format))
+    transforms = augmentations(picture)
+    result = {key: record[key] for key in keys if key in record}
+    if len(output_size):
+        result["height"], result["width"] = map(int, output_size)
+    return {**result, "image": to_tensor(picture.image)}, transforms
+
+
+def read_masks(record: dict[str, Any], key: str = "segmentation") -> np.ndarray | None:
+    """Decodes the masks of a record's annotations.
+
+    Args:
+        record: with `height`, `width` and `annotations`.
+        key: "segmentation" (modal) or "amodal_segmentation".
+
+    Returns:
+        bool (N, H, W); None where an annotation does not have the key.
+
+    Raises:
+        ValueError: a mask is damaged; names image and annotation.
+    """
+    annotations = record["annotations"]
+    if any(key not in annotation for annotation in annotations):
+        return None
+    names = [
+        f"image {record.get('image_id')!r}: annotation {annotation.get('id', k)!r}: {key}"
+        for k, annotation in enumerate(annotations)
+    ]
+    stacks = [annotation[key] for annotation in annotations]
+    return masks.decode_all(stacks, record["height"], record["width"], names=names)
+
+
+def transform_masks(
+    stack: np.ndarray, transforms: TransformList, size: Sequence[int]
+) -> np.ndarray:
+    """Applies what was done to the picture to its masks, by nearest neighbours.
+
+    Args:
+        stack: bool (N, H, W).
+        transforms: what the picture went through.
+        size: (h, w) of the picture afterwards, for no masks.
+
+    Returns:
+        bool (N, h, w).
+    """
+    if not len(stack):
+        return np.zeros((0, *size), dtype=bool)
+    moved = [transforms.apply_segmentation(mask.astype(np.uint8)) > 0 for mask in stack]
+    return np.stack(moved)
+
+
+def order_matrix(record: dict[str, Any], key: str) -> torch.Tensor:
+    """One of the matrices `ORDER_KEYS` of a record, all -1 (not annotated) where it is absent.
+
+    Returns:
+        int8 (N, N), for "count" int16.
+    """
+    size = len(record["annotations"])
+    kind = np.int16 if key == "count" else np.int8
+    matrix = record.get(key)
+    if matrix is None:
+        matrix = np.full((size, size), -1, kind)
+        if key == "occlusion":
+            np.fill_diagonal(matrix, 0)
+    return torch.from_numpy(np.array(matrix, dtype=kind).reshape(size, size))
+
+
+def ground_truth_instances(
+    record: dict[str, Any],
+    modal: np.ndarray,
+    amodal: np.ndarray | None,
+    *,
+    boxes: str = "modal",
+) -> Instances:
+    """The annotated instances of a picture as Detectron2's Instances; every field, also for none.
+
+    Args:
+        record: with `annotations` and, where known, the matrices `ORDER_KEYS`.
+        modal: bool (N, H, W), visible masks, already transformed.
+        amodal: bool (N, H, W), whole masks, already transformed; None where the data have none.
+        boxes: "modal" or "amodal": which masks the boxes go around.
+
+    Returns:
+        Instances with gt_boxes (XYXY, pixels), gt_classes int64, gt_masks (BitMasks, modal),
+        gt_amodal_masks (BitMasks; only where `amodal` is given), and gt_occlusion, gt_depth,
+        gt_overlap, gt_count (PairMatrix).
+
+    Raises:
+        ValueError: amodal boxes are asked for and there are no amodal masks.
+    """
+    if boxes == "amodal" and amodal is None:
+        raise ValueError(
+            f"image {record.get('image_id')!r}: INPUT.BOXES is 'amodal', but the data set has no "
+            "amodal masks (amodal_segmentation)"
+        )
+    result = Instances(tuple(modal.shape[1:]))
+    outlines = modal if boxes == "modal" else amodal
+    corners = np.array([masks.bounding_box(mask) for mask in outlines]).reshape(-1, 4)
+    result.gt_boxes = Boxes(torch.from_numpy(corners.astype(np.float32)))
+    classes = [annotation["category_id"] for annotation in record["annotations"]]
+    result.gt_classes = torch.tensor(classes, dtype=torch.int64)
+    result.gt_masks = BitMasks(torch.from_numpy(modal))
+    if amodal is not None:
+        result.gt_amodal_masks = BitMasks(torch.from_numpy(amodal))
+    for key in ORDER_KEYS:
+        result.set(f"gt_{key}", PairMatrix(order_matrix(record, key)))
+    return result
+
+
+def to_tensor(picture: np.ndarray) -> torch.Tensor:
+    """uint8 (H, W, C) picture as a uint8 (C, H, W) tensor."""
+    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))

@@ -1,0 +1,1 @@
+"""Disparity from one picture, learned from instance orders (InstaDepthNet)."""

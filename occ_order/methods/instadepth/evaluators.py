@@ -1,0 +1,218 @@
+"""What a disparity map is worth: order of instances, order of points, depth in metres."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluators
+
+from occ_order.draw.disparity import save_disparity
+from occ_order.formats import read_depth, read_depth_png
+from occ_order.masks import decode_all
+from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
+from occ_order.methods.common.given_masks_evaluator import GivenMaskOrder
+from occ_order.methods.instadepth.losses import closer_sign, erode, order_violation
+from occ_order.metrics.depth import (
+    aligned_depth,
+    depth_errors,
+    disparity_correlation,
+    disparity_to_depth,
+    diw_relation,
+    diw_whdr,
+    kb_crop,
+    mean_depth_errors,
+)
+from occ_order.metrics.matrices import mean_or_nan
+from occ_order.metrics.whdr import whdr_from_weights, whdr_weights
+from occ_order.order import disparity_order
+
+STATISTICS = ("mean", "median")
+COLUMNS = ("distinct", "overlap", "all")
+
+
+class _DisparityEvaluator(OrderEvaluator):
+    """Reads the disparity map of an output and, where wanted, writes it."""
+
+    def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str):
+        super().__init__(cfg, dataset_name, output_dir)
+        self.save = cfg.TEST.DISPARITY.SAVE
+        self.max_depth = cfg.TEST.DISPARITY.MAX_DEPTH
+        self.crop = cfg.INPUT.KB_CROP
+        self.compat = cfg.TEST.DISPARITY.COMPAT or None
+
+    def disparity(self, record: dict[str, Any], output: dict[str, Any]) -> np.ndarray:
+        """The predicted map, float32 (H, W).
+
+        Raises:
+            ValueError: the output has none, or it is not finite; names the image.
+        """
+        name = f"data set {self.dataset_name!r}: image {record['image_id']!r}"
+        if "disparity" not in output:
+            raise ValueError(f"{name}: the network gives no 'disparity'")
+        disparity = output["disparity"].detach().float().cpu().numpy()
+        if not np.isfinite(disparity).all():
+            raise ValueError(f"{name}: the disparity is not finite")
+        if self.save:
+            stem = f"{record['image_id']}_{Path(record['file_name']).stem}"
+            save_disparity(Path(self.output_dir, "disparity", stem), disparity)
+        return disparity
+
+
+@EVALUATOR_REGISTRY.register()
+class DisparityOrderEvaluator(_DisparityEvaluator):
+    """WHDR of the order that disparity maps give, and Equation 1 itself (CVPR 2022, Table 3).
+
+    Scores: `disparity_mean` and `disparity_median` {"whdr_distinct", "whdr_overlap", "whdr_all"}
+    (percent, mean over images; `occ_order.order.disparity_order`, which ignores 5 % at either end),
+    and `disparity` {"violation"}: Equation 1 in percent, at most 50 where masks are disjoint, mean
+    over all distinct pairs, masks eroded as in training.
+    """
+
+    def row(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, np.ndarray]:
+        """WHDR weights (1, 9, 2) of each statistic, and Equation 1 of each distinct pair.
+
+        Raises:
+            ValueError: the record has no depth order.
+        """
+        if "depth" not in record:
+            raise ValueError(f"data set {self.dataset_name!r} has no depth order to compare with")
+        disparity = self.disparity(record, output)
+        segmentations = [annotation["segmentation"] for annotation in record["annotations"]]
+        masks = decode_all(segmentations, record["height"], record["width"])
+        truth = [[record[key]] for key in ("depth", "overlap", "count")]
+        row = {
+            name: whdr_weights(
+                *truth, [disparity_order(disparity, masks, statistic=name, compat=self.compat)]
+            )
+            for name in STATISTICS
+        }
+        return {**row, "violation": pair_violations(disparity, masks, *truth[0], *truth[1])}
+
+    def scores(self, rows: dict[Any, Any]) -> dict[str, dict[str, float]]:
+        """Means over images; over pairs for the violation."""
+        scores = {}
+        for name in STATISTICS:
+            weights = np.concatenate([np.zeros((0, 9, 2)), *(row[name] for row in rows.values())])
+            rates = whdr_from_weights(weights, average="image")
+            scores[f"disparity_{name}"] = {f"whdr_{cell}": rates[cell] for cell in COLUMNS}
+        shares = np.concatenate([np.zeros(0), *(row["violation"] for row in rows.values())])
+        scores["disparity"] = {"violation": 100.0 * mean_or_nan(shares.tolist())}
+        return scores
+
+
+def pair_violations(
+    disparity: np.ndarray, masks: np.ndarray, depth: np.ndarray, overlap: np.ndarray
+) -> np.ndarray:
+    """Equation 1 for every distinct pair that is not equal.
+
+    Args:
+        disparity: float (H, W), larger = nearer.
+        masks: bool (N, H, W), modal; eroded here.
+        depth: int (N, N), 1 / 0 / 2 / -1.
+        overlap: int (N, N), 1 / 0 / -1.
+
+    Returns:
+        float64 (P,), half the shares of pixels, pairs i < j in row-major order.
+    """
+    distinct = np.triu((overlap == 0) & ((depth == 0) | (depth == 1)), 1)
+    eroded = erode(torch.from_numpy(np.ascontiguousarray(masks)))
+    values = torch.from_numpy(np.ascontiguousarray(disparity, dtype=np.float32))[None]
+    shares = []
+    for i, j in np.argwhere(distinct):  # one at a time: large pictures have many pairs
+        sign = closer_sign(torch.tensor([depth[i, j]]), torch.tensor([0]))
+        shares.append(order_violation(values, eroded[i : i + 1], eroded[j : j + 1], sign).item())
+    return np.array(shares, dtype=np.float64)
+
+
+@EVALUATOR_REGISTRY.register()
+class DIWEvaluator(_DisparityEvaluator):
+    """Depth in the Wild as Table 4 of InstaOrder (CVPR 2022) reports it.
+
+    Scores: `diw` {"correct", "wrong"}: pictures whose two points are ordered as annotated and not,
+    and {"whdr"}: percent of the wrong ones.
+    """
+
+    def row(self, record: dict[str, Any], output: dict[str, Any]) -> tuple[str, str]:
+        """Annotated and predicted relation of the picture's two points."""
+        disparity = self.disparity(record, output)
+        points = record["point_a"], record["point_b"]
+        return record["relation"], diw_relation(disparity, *points)
+
+    def scores(self, rows: dict[Any, Any]) -> dict[str, dict[str, float]]:
+        """Counts and share of right and wrong relations."""
+        gt, pred = zip(*rows.values(), strict=True) if rows else ((), ())
+        wrong = sum(true != said for true, said in zip(gt, pred, strict=True))
+        counts = {"correct": float(len(gt) - wrong), "wrong": float(wrong)}
+        return {"diw": {**counts, "whdr": diw_whdr(gt, pred)}}
+
+
+@EVALUATOR_REGISTRY.register()
+class KITTIDepthEvaluator(_DisparityEvaluator):
+    """Depth errors against measured depth maps (CVPR 2022, Table 4), of KITTI or of photographs.
+
+    Scores, means over images: `kitti` after scaling to the median of the truth, as published, and
+    `kitti_aligned` after the best scale and shift of the disparity, both with the names of
+    `occ_order.metrics.depth.DEPTH_ERRORS`; `disparity_truth` {"correlation"} with 1 / depth.
+    INPUT.KB_CROP reduces the truth to the benchmark crop, as the mapper does the picture.
+    """
+
+    def row(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
+        """Errors of one picture.
+
+        Raises:
+            ValueError: the map has another size than the truth; names the file.
+        """
+        disparity = self.disparity(record, output).astype(np.float64)
+        measured = "depth_unit" in record  # photographs; the unit of KITTI's maps is fixed
+        gt = read_depth(record) if measured else read_depth_png(record["depth_file_name"])
+        gt = (kb_crop(gt) if self.crop else gt).astype(np.float64)
+        if gt.shape != disparity.shape:
+            raise ValueError(
+                f"{record['depth_file_name']}: the depth map is {gt.shape}, the disparity "
+                f"{disparity.shape}"
+            )
+        # A map of zeros has no depth; every pixel then is equally far.
+        relative = np.ones_like(gt) if disparity.max() <= 0 else disparity_to_depth(disparity)
+        limit = {"max_depth": self.max_depth}
+        aligned = aligned_depth(disparity, gt, **limit)
+        return {
+            "kitti": depth_errors(gt, relative, **limit),
+            "kitti_aligned": depth_errors(gt, aligned, scale="none", **limit),
+            "correlation": disparity_correlation(disparity, gt, **limit),
+        }
+
+    def scores(self, rows: dict[Any, Any]) -> dict[str, dict[str, float]]:
+        """Means over the images that have a valid pixel."""
+        scores = {
+            name: mean_depth_errors(row[name] for row in rows.values())
+            for name in ("kitti", "kitti_aligned")
+        }
+        correlations = [row["correlation"] for row in rows.values()]
+        return {**scores, "disparity_truth": {"correlation": mean_or_nan(correlations)}}
+
+
+@EVALUATOR_REGISTRY.register()
+def DisparityEvaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> DatasetEvaluators:
+    """The evaluators that the format of the data set asks for: of the map and of the order heads.
+
+    Raises:
+        ValueError: the format says nothing about depth.
+    """
+    kinds = {
+        "instaorder": (GivenMaskOrder, DisparityOrderEvaluator),
+        "photos": (GivenMaskOrder, DisparityOrderEvaluator),
+        "diw": (DIWEvaluator,),
+        "kitti_depth": (KITTIDepthEvaluator,),
+    }
+    kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
+    if kind not in kinds:
+        raise ValueError(
+            f"data set {dataset_name!r} has the evaluator_type {kind!r}; disparity maps are "
+            f"evaluated on {sorted(kinds)}"
+        )
+    return DatasetEvaluators([one(cfg, dataset_name, output_dir) for one in kinds[kind]])

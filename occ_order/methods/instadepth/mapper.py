@@ -1,0 +1,57 @@
+"""Pictures for disparity networks: with instances and pairs, or alone (DIW, KITTI)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detectron2.config import CfgNode, configurable
+
+from occ_order.methods.common.pair_mapper import PairMapper
+from occ_order.methods.common.reading import read_picture, to_tensor
+from occ_order.methods.common.registry import MAPPER_REGISTRY
+from occ_order.metrics.depth import kb_crop
+
+
+@MAPPER_REGISTRY.register()
+class DisparityMapper(PairMapper):
+    """`PairMapper` that also takes records without annotations, as those of DIW and KITTI are.
+
+    Such a record becomes `image` (uint8 (3, H, W)), `height`, `width`, `image_id` and `file_name`,
+    not augmented; the network resizes what it gets.
+    """
+
+    @configurable
+    def __init__(self, is_train: bool, *, crop: bool = False, **options):
+        """Keeps the arguments.
+
+        Args:
+            is_train: see `PairMapper`.
+            crop: reduce pictures without annotations to the KITTI benchmark crop
+                (`occ_order.metrics.depth.kb_crop`); `height` and `width` are those of the crop.
+            options: of `PairMapper`.
+        """
+        super().__init__(is_train, **options)
+        self.crop = crop
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool) -> dict[str, Any]:
+        """INPUT.KB_CROP, and what `PairMapper` reads."""
+        return {**super().from_config(cfg, is_train), "crop": cfg.INPUT.KB_CROP}
+
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any] | None:
+        """Maps one record; None for a training picture without pairs.
+
+        Raises:
+            ValueError: the picture is damaged, or smaller than the crop; names the file.
+        """
+        if "annotations" in record:
+            return super().__call__(record)
+        picture = read_picture(record, self.image_format)
+        if self.crop:
+            try:
+                picture = kb_crop(picture)
+            except ValueError as error:
+                raise ValueError(f"{record['file_name']}: {error}") from error
+        result = {key: record[key] for key in ("image_id", "file_name") if key in record}
+        height, width = picture.shape[:2]
+        return {**result, "image": to_tensor(picture), "height": height, "width": width}

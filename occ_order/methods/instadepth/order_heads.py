@@ -1,0 +1,107 @@
+"""The order heads of InstaDepthNet: a ResNet over two masks that sees the picture's features.
+
+Figure A3 of the supplement: the masks alone enter the network; what it knows of the picture are the
+features that the encoder of the disparity network made anyway, added before each later stage. So
+the encoder runs once per picture and the light head once per ordered pair.
+"""
+
+from __future__ import annotations
+
+import torch
+from detectron2.modeling.backbone.resnet import ResNet
+from torch import Tensor, nn
+
+from occ_order.methods.instadepth.disparity_net import STAGES
+
+NUM_OUTPUTS = {"depth": 3, "occlusion": 2}
+"""Answers of each head; `occ_order.methods.common.pair_labels` says what they mean."""
+
+
+class MaskOrderHead(nn.Module):
+    """ResNet over the masks of an ordered pair; res3, res4 and res5 are fed with the encoder's.
+
+    With e2, e3, e4 the encoder's features: m2 = res2(masks), m3 = res3(m2 + e2),
+    m4 = res4(m3 + e3), m5 = res5(m4 + e4), then the mean over the picture and one linear layer.
+    """
+
+    def __init__(self, resnet: ResNet, num_outputs: int, encoder_shapes: dict):
+        """Wraps a ResNet of two input channels.
+
+        Args:
+            resnet: with the four stages res2 to res5.
+            num_outputs: of the linear layer.
+            encoder_shapes: ShapeSpec of each of the encoder's features.
+
+        Raises:
+            ValueError: stages that differ in channels from the encoder's.
+        """
+        super().__init__()
+        own = {name: resnet.output_shape()[name].channels for name in STAGES[:-1]}
+        fed = {name: encoder_shapes[name].channels for name in STAGES[:-1]}
+        if own != fed:
+            raise ValueError(
+                f"the stages of an order head have the channels {own}, but the encoder's features "
+                f"that are added to them {fed}: set MODEL.DISPARITY.HEAD_DEPTH"
+            )
+        self.resnet = resnet
+        self.predictor = nn.Linear(resnet.output_shape()[STAGES[-1]].channels, num_outputs)
+
+    def forward(self, masks: Tensor, features: dict[str, Tensor]) -> Tensor:
+        """Answers for P ordered pairs.
+
+        Args:
+            masks: float (P, 2, H, W), 1 inside; first and second of the pair.
+            features: the encoder's res2, res3, res4, each (P, C, h, w), of each pair's picture.
+
+        Returns:
+            float (P, num_outputs) logits.
+        """
+        x = self.resnet.stem(masks)
+        for name, stage in zip(self.resnet.stage_names, self.resnet.stages, strict=True):
+            x = stage(x)
+            if name in STAGES[:-1]:
+                x = x + features[name]
+        return self.predictor(x.mean((-2, -1)))
+
+
+def answer_pairs(
+    heads: nn.ModuleDict,
+    masks: Tensor,
+    features: dict[str, Tensor],
+    pairs: Tensor,
+    picture: Tensor,
+) -> dict[str, Tensor]:
+    """Logits of every head for ordered pairs.
+
+    Args:
+        heads: `MaskOrderHead` by name.
+        masks: bool (N, H, W) of all pictures, at the size of the network's input.
+        features: the encoder's, each (B, C, h, w).
+        pairs: int64 (P, 2), indices into `masks`.
+        picture: int64 (P,), which picture each pair is of.
+
+    Returns:
+        {name: float (P, outputs)}.
+    """
+    stack = masks[pairs].to(next(iter(features.values())).dtype)
+    fed = {name: features[name][picture] for name in STAGES[:-1]}
+    return {name: head(stack, fed) for name, head in heads.items()}
+
+
+@torch.no_grad()
+def answer_in_chunks(
+    heads: nn.ModuleDict, masks: Tensor, features: dict[str, Tensor], pairs: Tensor, chunk: int
+) -> dict[str, Tensor]:
+    """`answer_pairs` for one picture, at most `chunk` pairs at a time; also for no pair."""
+    picture = pairs.new_zeros(len(pairs))
+    parts = [
+        answer_pairs(heads, masks, features, some, where)
+        for some, where in zip(pairs.split(chunk), picture.split(chunk), strict=True)
+        if len(some)
+    ]
+    return {
+        name: torch.cat([part[name].float() for part in parts])
+        if parts
+        else masks.new_zeros((0, NUM_OUTPUTS[name]), dtype=torch.float32)
+        for name in heads
+    }

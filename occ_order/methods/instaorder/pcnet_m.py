@@ -1,0 +1,244 @@
+"""PCNet-M: order from partial completion, without order annotation (Zhan et al., CVPR 2020).
+
+A UNet sees a modal mask without the pixels of an *eraser*, and the eraser, and says where the
+instance is. Of two instances, the one that grows more into the other is the one that lies behind.
+Here every crop is a target t, and the eraser is another instance e.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import nn
+from torch.nn import functional as F
+
+from occ_order.methods.common.given import GivenInstances, given_instances, with_orders
+from occ_order.methods.common.pair_crops import (
+    EXPANSION,
+    crop_masks,
+    mask_boxes,
+    on_pixels,
+    paste_masks,
+    square_around,
+)
+from occ_order.methods.common.pair_losses import completion_loss
+from occ_order.methods.instaorder.unet import UNet
+from occ_order.order.graph import reachability
+from occ_order.order.pairs import both_directions, select_pairs
+
+
+@META_ARCH_REGISTRY.register()
+class PCNetM(nn.Module):
+    """Orders given masks by completing each of a pair behind the other.
+
+    In training every input has `completion` uint8 (K, 3, S, S): erased mask, eraser, whole target
+    (`occ_order.methods.instaorder.completion_mapper.PartialCompletionMapper`), and the result is
+    {"loss_completion"}. At test time it is {"instances"} for each image: the given instances with
+    PairMatrix fields occlusion and occlusion_probability (the share of the growth that is behind
+    the occluder; 0 where nothing grows), and pred_amodal_masks, completed behind all instances
+    that hide one, directly or not.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        net: UNet,
+        size: int = 256,
+        expansion: float = EXPANSION,
+        erased_weight: float = 5.0,
+        order_threshold: float = 0.1,
+        amodal_threshold: float = 0.2,
+        gap: int = 0,
+        pairs: str = "all",
+        complete: bool = True,
+        crops_per_batch: int = 32,
+        category_ids: list[int] | None = None,
+    ):
+        """Keeps the arguments.
+
+        Args:
+            net: 2 input channels, 2 classes.
+            size: S, side of the crops.
+            expansion: area of a crop in areas of the target's box.
+            erased_weight: weight of erased pixels in the loss.
+            order_threshold: probability above which a pixel belongs to the instance, for order.
+            amodal_threshold: the same for completed masks.
+            gap: pixels that an eraser is dilated by, outside the target.
+            pairs: "all" or "bordering" (masks that touch once they are dilated by `gap`).
+            complete: whether to give pred_amodal_masks.
+            crops_per_batch: crops that go through the network at once at test time.
+            category_ids: compat: give the mask the value of its category id (networks published
+                for KINS); None = 1.
+
+        Raises:
+            ValueError: a negative gap.
+        """
+        super().__init__()
+        if gap < 0:
+            raise ValueError(f"MODEL.PCNET_M.GAP must be at least 0, got {gap}")
+        self.net, self.size, self.expansion = net, size, expansion
+        self.erased_weight, self.gap, self.pairs = erased_weight, gap, pairs
+        self.order_threshold, self.amodal_threshold = order_threshold, amodal_threshold
+        self.complete, self.crops_per_batch = complete, crops_per_batch
+        values = torch.tensor(category_ids or [], dtype=torch.float32)
+        self.register_buffer("category_values", values, persistent=False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """MODEL.PCNET_M."""
+        own, shared = cfg.MODEL.PCNET_M, cfg.MODEL.PAIRWISE
+        ids = list(shared.CATEGORY_IDS) or list(range(1, shared.NUM_CLASSES + 1))
+        return {
+            "net": UNet(2, width=own.WIDTH),
+            "size": own.INPUT_SIZE,
+            "expansion": own.EXPANSION,
+            "erased_weight": own.ERASED_WEIGHT,
+            "order_threshold": own.ORDER_THRESHOLD,
+            "amodal_threshold": own.AMODAL_THRESHOLD,
+            "gap": own.GAP,
+            "pairs": own.PAIRS,
+            "complete": own.COMPLETE,
+            "crops_per_batch": own.CROPS_PER_BATCH,
+            "category_ids": ids if own.CATEGORY_VALUES else None,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.category_values.device
+
+    def forward(self, batched_inputs: list[dict[str, Any]]):
+        """Losses in training, else one {"instances"} for each input; see the class."""
+        if self.training:
+            return self._losses(batched_inputs)
+        with torch.no_grad():
+            return [{"instances": self._predict(one)} for one in batched_inputs]
+
+    def _losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        samples = torch.cat([one["completion"] for one in batched_inputs]).to(self.device)
+        classes = torch.cat([one["completion_classes"] for one in batched_inputs]).to(self.device)
+        erased, eraser, target = samples.unbind(1)
+        if not len(samples):
+            return {"loss_completion": 0.0 * self.net.last.weight.sum()}
+        logits = self.net(self._input(erased, eraser, classes))
+        loss = completion_loss(logits, target, eraser, inside=self.erased_weight)
+        return {"loss_completion": loss}
+
+    def _input(
+        self, erased: torch.Tensor, eraser: torch.Tensor, classes: torch.Tensor
+    ) -> torch.Tensor:
+        """float32 (K, 2, S, S)."""
+        erased = erased.float()
+        if len(self.category_values):
+            erased = erased * self.category_values[classes][:, None, None]
+        return torch.stack([erased, eraser.float()], dim=1)
+
+    def _predict(self, one: dict[str, Any]):
+        given = given_instances(one, self.device)
+        squares = on_pixels(square_around(mask_boxes(given.masks), area=self.expansion))
+        growth = self.growth(given, squares)
+        fields = dict(zip(("occlusion", "occlusion_probability"), order_of(growth), strict=True))
+        if self.complete:
+            fields["pred_amodal_masks"] = self.amodal(given, squares, fields["occlusion"])
+        height, width = given.masks.shape[1:]
+        return with_orders(
+            given, fields, height=one.get("height", height), width=one.get("width", width)
+        )
+
+    def growth(self, given: GivenInstances, squares: torch.Tensor) -> torch.Tensor:
+        """How far each instance grows into each other one.
+
+        Args:
+            given: N instances.
+            squares: int64 (N, 3), the crop of each as a target.
+
+        Returns:
+            float32 (N, N): [t, e] = area in pixels of the image of what the completion adds to t
+            inside e; 0 for pairs that are not asked and where e does not reach into the crop of t.
+        """
+        count = len(given)
+        reach = dilate(given.masks, self.gap)
+        chosen = select_pairs(reach.cpu().numpy(), self.pairs)
+        pairs = torch.as_tensor(both_directions(chosen), device=self.device)
+        growth = torch.zeros((count, count), device=self.device)
+        for target, other in (chunk.unbind(1) for chunk in pairs.split(self.crops_per_batch)):
+            eraser, mask = self._crops(given.masks, reach, target, other, squares)
+            used = eraser.flatten(1).any(1) & mask.flatten(1).any(1)
+            if not used.any():
+                continue
+            target, other, eraser, mask = (v[used] for v in (target, other, eraser, mask))
+            erased = mask & ~eraser
+            probability = self.net(self._input(erased, eraser, given.classes[target])).softmax(1)
+            added = (probability[:, 1] > self.order_threshold) & ~erased & eraser
+            pixel = (squares[target, 2].float() / self.size) ** 2
+            growth[target, other] = added.flatten(1).sum(1) * pixel
+        return growth
+
+    def _crops(self, masks, reach, target, other, squares) -> tuple[torch.Tensor, torch.Tensor]:
+        """bool (K, S, S) erasers and targets; what the gap adds to an eraser spares the target."""
+        where = squares[target]
+        mask = crop_masks(masks, target, where, self.size)
+        eraser = crop_masks(masks, other, where, self.size)
+        if self.gap:
+            eraser = eraser | (crop_masks(reach, other, where, self.size) & ~mask)
+        return eraser, mask
+
+    def amodal(
+        self, given: GivenInstances, squares: torch.Tensor, occlusion: torch.Tensor
+    ) -> torch.Tensor:
+        """Completed masks: each instance behind the union of all that hide it, directly or not.
+
+        Args:
+            given: N instances.
+            squares: int64 (N, 3), the crop of each as a target.
+            occlusion: int8 (N, N).
+
+        Returns:
+            bool (N, H, W): the modal mask and what lies behind its occluders. Cycles are allowed.
+        """
+        count = len(given)
+        above = torch.as_tensor(reachability(occlusion.cpu().numpy()), device=self.device) != 0
+        above = above & ~torch.eye(count, dtype=torch.bool, device=self.device)
+        result = given.masks.clone()
+        hidden = torch.nonzero(above.any(0)).flatten()
+        if not len(hidden):
+            return result
+        reach = dilate(given.masks, self.gap)
+        for chunk in hidden.split(self.crops_per_batch):
+            cover = torch.stack([reach[above[:, t]].any(0) for t in chunk]) & ~given.masks[chunk]
+            where, row = squares[chunk], torch.arange(len(chunk), device=self.device)
+            eraser = crop_masks(cover, row, where, self.size)
+            mask = crop_masks(given.masks, chunk, where, self.size)
+            logits = self.net(self._input(mask & ~eraser, eraser, given.classes[chunk]))
+            whole = logits.softmax(1)[:, 1] > self.amodal_threshold
+            result[chunk] |= paste_masks(whole, where, given.masks.shape[1:]) & cover
+        return result
+
+
+def order_of(growth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Occlusion from growth: e occludes t iff t grows more into e than e into t.
+
+    Equal growth, zero or not, means no occlusion, so never are both directions 1.
+
+    Args:
+        growth: float (N, N), [t, e].
+
+    Returns:
+        int8 (N, N) occlusion and float32 (N, N), the occluder's share of the growth of the pair.
+    """
+    behind = growth.T
+    total = growth + behind
+    share = torch.where(total > 0, behind / total.clamp(min=1e-12), torch.zeros_like(total))
+    return (behind > growth).to(torch.int8), share
+
+
+def dilate(masks: torch.Tensor, pixels: int) -> torch.Tensor:
+    """bool (N, H, W) grown by a square of 2 `pixels` + 1."""
+    if pixels == 0 or masks.numel() == 0:
+        return masks
+    side = 2 * pixels + 1
+    return F.max_pool2d(masks[:, None].float(), side, stride=1, padding=pixels)[:, 0] > 0

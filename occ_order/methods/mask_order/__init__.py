@@ -1,0 +1,1 @@
+"""Order of given masks on photographs (MaskOrderNet)."""

@@ -1,0 +1,188 @@
+"""Images with instances, for networks that order given masks on photographs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+
+from occ_order.methods.common.instance_mapper import InstanceOrderMapper
+from occ_order.methods.common.pair_mapper import generator
+from occ_order.methods.common.reading import (
+    ORDER_KEYS,
+    augmented_picture,
+    ground_truth_instances,
+    read_depth_map,
+    read_masks,
+    transform_masks,
+)
+from occ_order.methods.common.registry import MAPPER_REGISTRY
+from occ_order.order import UNKNOWN, set_into
+from occ_order.scenes.photographs import annotator_noise
+
+
+@MAPPER_REGISTRY.register()
+class MaskOrderMapper(InstanceOrderMapper):
+    """`InstanceOrderMapper` with the errors of annotators, changed colours and depth maps.
+
+    In training the result has at most `max_instances` instances, and `depth_map` float32 (h, w),
+    metres, 0 = unknown, where the record has one.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        is_train: bool,
+        *,
+        max_instances: int = 20,
+        set_into: bool = False,
+        mask_noise: float = 0.0,
+        color: float = 0.0,
+        grey: float = 0.0,
+        blur: float = 0.0,
+        **options,
+    ):
+        """Keep the arguments.
+
+        Args:
+            is_train: whether anything is changed at random.
+            max_instances: of an image with more, a neighbourhood of so many is taken.
+            set_into: where nothing is known of a pair, an instance whose lower part is set into
+                another occludes it (`occ_order.order.set_into`).
+            mask_noise: probability that the masks of an image get an annotator's errors
+                (`occ_order.scenes.annotator_noise`).
+            color: probability of changed brightness, contrast, saturation and hue.
+            grey: probability of a grey image.
+            blur: probability of a blur or of a lower resolution.
+            options: of `InstanceOrderMapper`.
+        """
+        super().__init__(is_train, **options)
+        self.max_instances, self.set_into = max_instances, set_into
+        self.mask_noise = mask_noise
+        self.color, self.grey, self.blur = color, grey, blur
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool) -> dict[str, Any]:
+        """INPUT.* and INPUT.MASK_ORDER."""
+        own = cfg.INPUT.MASK_ORDER
+        return {
+            **super().from_config(cfg, is_train),
+            "max_instances": own.MAX_INSTANCES,
+            "set_into": own.SET_INTO,
+            "mask_noise": own.MASK_NOISE,
+            "color": own.COLOR,
+            "grey": own.GREY,
+            "blur": own.BLUR,
+        }
+
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any] | None:
+        """Map one record; None for a training image without two instances."""
+        if not self.is_train:
+            return super().__call__(record)
+        rng = generator()
+        record = chosen_instances(record, self.max_instances, rng)
+        result, transforms = augmented_picture(record, self.augmentations, self.image_format)
+        size = result["image"].shape[1:]
+        modal = transform_masks(read_masks(record), transforms, size)
+        if self.set_into:
+            record = {**record, "occlusion": with_set_into(record.get("occlusion"), modal)}
+        if rng.random() < self.mask_noise:
+            modal = annotator_noise(modal, rng)
+        found = ground_truth_instances(record, modal, None)
+        found = found[found.gt_boxes.nonempty()]
+        if len(found) < 2:
+            return None
+        result["instances"] = found
+        result["image"] = self._recolored(result["image"], rng)
+        if "depth_file_name" in record:
+            moved = transforms.apply_segmentation(read_depth_map(record))
+            result["depth_map"] = torch.from_numpy(np.ascontiguousarray(moved))
+        return result
+
+    def _recolored(self, image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        """Change colours and sharpness of uint8 (3, H, W)."""
+        changed = image.permute(1, 2, 0).numpy()
+        if rng.random() < self.color:
+            changed = jittered_color(changed, rng)
+        if rng.random() < self.grey:
+            changed = np.repeat(changed.mean(2, keepdims=True).astype(np.uint8), 3, 2)
+        if rng.random() < self.blur:
+            changed = blurred(changed, rng)
+        return torch.from_numpy(np.ascontiguousarray(changed.transpose(2, 0, 1)))
+
+
+def with_set_into(occlusion: np.ndarray | None, modal: np.ndarray) -> np.ndarray:
+    """Return occlusions completed by what is set into what, where nothing is known of a pair.
+
+    Args:
+        occlusion: int8 (N, N), -1 = unknown; None = nothing is known.
+        modal: bool (N, H, W).
+
+    Returns:
+        int8 (N, N), a new array.
+    """
+    number = len(modal)
+    if occlusion is None:
+        result = np.full((number, number), UNKNOWN, np.int8)
+        np.fill_diagonal(result, 0)
+    else:
+        result = np.array(occlusion, np.int8)
+    unknown = (result == UNKNOWN) & (result.T == UNKNOWN)
+    found = set_into(modal) & unknown
+    result[found], result[found.T] = 1, 0
+    return result
+
+
+def chosen_instances(
+    record: dict[str, Any], number: int, rng: np.random.Generator
+) -> dict[str, Any]:
+    """Return a record with at most so many instances: a random one and those nearest to it.
+
+    An instance of an annotated occlusion is preferred as the first one. The record itself stays as
+    it is; matrices lose the rows and columns of what is left out.
+    """
+    annotations = record["annotations"]
+    if len(annotations) <= number:
+        return record
+    occlusion = record.get("occlusion")
+    first = np.arange(len(annotations))
+    if occlusion is not None:
+        occluding = np.flatnonzero((np.asarray(occlusion) == 1).any(1))
+        first = occluding if len(occluding) else first
+    boxes = np.array([annotation["bbox"] for annotation in annotations], dtype=np.float64)
+    seed = boxes[rng.choice(first)]
+    gap = np.maximum(boxes[:, :2] - seed[2:], seed[:2] - boxes[:, 2:]).clip(0)
+    # A little chance, so that far instances come in as well: depth is told of all pairs.
+    distance = np.hypot(*gap.T) + rng.exponential(0.1 * np.hypot(*(seed[2:] - seed[:2])), len(gap))
+    keep = np.sort(np.argsort(distance, kind="stable")[:number])
+    result = {**record, "annotations": [annotations[k] for k in keep]}
+    for key in ORDER_KEYS:
+        if record.get(key) is not None:
+            result[key] = np.asarray(record[key])[np.ix_(keep, keep)]
+    return result
+
+
+def jittered_color(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return uint8 (H, W, 3) RGB with another brightness, contrast, saturation and hue."""
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV).astype(np.int16)
+    hsv[..., 0] = (hsv[..., 0] + int(rng.integers(-8, 9))) % 180
+    hsv[..., 1] = np.clip(hsv[..., 1] * rng.uniform(0.5, 1.5), 0, 255)
+    changed = cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB)
+    gain, mean = rng.uniform(0.6, 1.4), float(changed.mean())
+    return cv2.convertScaleAbs(
+        changed, alpha=gain, beta=max(-mean * gain, mean * (1 - gain) + rng.uniform(-32, 32))
+    )
+
+
+def blurred(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return uint8 (H, W, 3) blurred, or brought to a lower resolution and back."""
+    if rng.random() < 0.5:
+        return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.5))
+    height, width = image.shape[:2]
+    factor = rng.uniform(0.4, 0.9)
+    small = (max(1, round(width * factor)), max(1, round(height * factor)))
+    shrunk = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+    return cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -1,0 +1,1 @@
+"""Semantic segmentation with oriented occlusion boundaries, and the CRF behind it (OOSIS)."""

@@ -1,0 +1,82 @@
+"""Scores of the oriented occlusion boundary, "POR" (OOSIS Table 3, supplement 1.4)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.config import CfgNode
+
+from occ_order.draw import draw_accuracy_recall, png_bytes
+from occ_order.masks import resize_nearest
+from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
+from occ_order.methods.oosis.mapper import instance_map
+from occ_order.metrics.boundary import (
+    boundary_counts,
+    boundary_curves,
+    boundary_summary,
+    threshold_values,
+)
+from occ_order.metrics.report import without_nan
+from occ_order.targets.oriented_boundary import oriented_boundary
+
+
+@EVALUATOR_REGISTRY.register()
+class OrientedBoundary(OrderEvaluator):
+    """ODS, OIS and AP of `occ_boundary`, and those of the boundary without its orientation.
+
+    Scores, percent, by `occ_order.metrics.boundary_scores`. Ground truth is made at the resolution
+    of the prediction. Writes `boundary.json` and `boundary.png`.
+    """
+
+    needs = ("occlusion",)
+
+    def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str) -> None:
+        """TEST.OOSIS.BOUNDARY_THRESHOLDS and INPUT.OOSIS.*."""
+        super().__init__(cfg, dataset_name, output_dir)
+        self.thresholds = threshold_values(cfg.TEST.OOSIS.BOUNDARY_THRESHOLDS)
+        self.use_stuff = cfg.INPUT.OOSIS.USE_STUFF
+        self.over_background = cfg.INPUT.OOSIS.OVER_BACKGROUND
+
+    def row(self, record: dict[str, Any], output: Mapping[str, Any]) -> np.ndarray:
+        """int64 (T, 4), counts of an image."""
+        composed = output["occ_boundary"].cpu().numpy()
+        ids, _, occlusion = instance_map(record, use_stuff=self.use_stuff)
+        ids = resize_nearest(ids, composed.shape[1:])
+        gt = oriented_boundary(ids, occlusion, over_background=self.over_background)
+        prob = np.clip(1 - composed[4], 0, 1)
+        return boundary_counts(gt, (prob, composed[:4]), thresholds=self.thresholds)
+
+    def scores(self, rows: dict[Any, np.ndarray]) -> dict[str, dict[str, float]]:
+        """Scores of the pooled counts; writes the curves."""
+        shape = (0, len(self.thresholds), 4)
+        counts = np.stack(list(rows.values())) if rows else np.zeros(shape, np.int64)
+        found = boundary_summary(counts, thresholds=self.thresholds)
+        threshold = found.pop("ods_threshold")
+        scores = {name: 100 * value for name, value in found.items()}
+        self._write(boundary_curves(counts))
+        return {"boundary": {**scores, "ods_threshold": threshold}}
+
+    def _write(self, curves: dict[str, np.ndarray]) -> None:
+        folder = Path(self.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        values = {"threshold": self.thresholds, **curves}
+        text = json.dumps(without_nan({k: v.tolist() for k, v in values.items()}), indent=1)
+        (folder / "boundary.json").write_text(text + "\n", encoding="utf-8")
+        shown = {
+            "with orientation": {"recall": curves["recall"], "accuracy": curves["precision"]},
+            "boundary only": {
+                "recall": curves["recall"],
+                "accuracy": curves["boundary_precision"],
+            },
+        }
+        picture = draw_accuracy_recall(
+            shown,
+            title=self.dataset_name,
+            xlabel="recall: annotated boundary pixels found",
+            ylabel="precision: predicted boundary pixels right",
+        )
+        (folder / "boundary.png").write_bytes(png_bytes(picture))

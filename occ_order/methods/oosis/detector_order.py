@@ -1,0 +1,154 @@
+"""The baselines of Section 5.2: any instance segmentation, then any order between its masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import BitMasks, Instances
+from torch import nn
+
+from occ_order.config import load_cfg
+from occ_order.engine.checkpoint import OrderCheckpointer
+from occ_order.methods.common.baseline import OrderBaseline
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+MASKS = ("instances", "panoptic")
+
+ZOO = "zoo:"
+"""What a source begins with that is a name in the model zoo instead of a file."""
+
+
+class AddOrder:
+    """A forward hook: the instances that a detector has found get the fields of an order network.
+
+    A hook and not a module around the detector, so that the detector's checkpoints fit as they are.
+    """
+
+    def __init__(
+        self,
+        order: nn.Module,
+        *,
+        masks: str = "instances",
+        min_score: float = 0.0,
+        reverse_channels: bool = False,
+    ) -> None:
+        """Keeps the parts.
+
+        Args:
+            order: orders given masks: a list of {"image", "instances", "height", "width"} to a
+                list of {"instances"} in the same order (`occ_order.methods.instaorder`).
+            masks: "instances", or "panoptic" for the things of `panoptic_seg`.
+            min_score: detections below are dropped.
+            reverse_channels: whether the order network wants RGB and gets BGR, or the reverse.
+
+        Raises:
+            ValueError: another kind of masks.
+        """
+        if masks not in MASKS:
+            raise ValueError(f"MODEL.DETECTOR_ORDER.MASKS: got {masks!r}, expected one of {MASKS}")
+        self.order, self.masks, self.min_score = order.eval(), masks, min_score
+        self.reverse_channels = reverse_channels
+
+    @torch.no_grad()
+    def __call__(
+        self, detector: nn.Module, arguments: tuple, outputs: Any
+    ) -> list[dict[str, Any]] | None:
+        """Adds the order to the results of a detector that is not being trained."""
+        if detector.training:
+            return None
+        pairs = zip(arguments[0], outputs, strict=True)
+        return [{**output, "instances": self._ordered(one, output)} for one, output in pairs]
+
+    def _ordered(self, one: Mapping[str, Any], output: Mapping[str, Any]) -> Instances:
+        found = output["instances"] if self.masks == "instances" else things_of(output)
+        found = found[found.scores >= self.min_score].to("cpu")
+        height, width = found.image_size
+        image = one["image"].float()
+        if image.shape[-2:] != (height, width):
+            image = nn.functional.interpolate(
+                image[None], (height, width), mode="bilinear", align_corners=False
+            )[0]
+        if self.reverse_channels:
+            image = image.flip(0)
+        given = {**one, "image": image, "instances": found, "height": height, "width": width}
+        ordered = self.order([given])[0]["instances"].to("cpu")
+        for name in ("occlusion", "occlusion_probability", "depth", "depth_probability"):
+            if ordered.has(name):
+                found.set(name, ordered.get(name))
+        return found
+
+
+def things_of(output: Mapping[str, Any]) -> Instances:
+    """The things of a panoptic segmentation as instances, best first; score 1 where it has none.
+
+    Args:
+        output: with "panoptic_seg": (H, W) integer map, list of segments.
+
+    Returns:
+        Instances with pred_masks bool (N, H, W), pred_classes, scores, pred_boxes.
+    """
+    panoptic, segments = output["panoptic_seg"]
+    things = [segment for segment in segments if segment["isthing"]]
+    things.sort(key=lambda segment: -segment.get("score", 1.0))
+    masks = [panoptic == segment["id"] for segment in things]
+    shape = (0, *panoptic.shape)
+    found = Instances(tuple(panoptic.shape))
+    found.pred_masks = torch.stack(masks) if masks else panoptic.new_zeros(shape).bool()
+    found.pred_classes = torch.tensor([s["category_id"] for s in things], dtype=torch.int64)
+    found.scores = torch.tensor([s.get("score", 1.0) for s in things], dtype=torch.float32)
+    found.pred_boxes = BitMasks(found.pred_masks).get_bounding_boxes()
+    return found
+
+
+@META_ARCH_REGISTRY.register()
+def detector_with_order(cfg: CfgNode) -> nn.Module:
+    """MODEL.DETECTOR_ORDER: a detector whose results carry an order. Trains like the detector."""
+    own = cfg.MODEL.DETECTOR_ORDER
+    detector, detector_cfg = _part(
+        cfg, own.META_ARCHITECTURE, own.CONFIG, own.WEIGHTS, foreign=True
+    )
+    order, order_cfg = _part(cfg, own.ORDER, own.ORDER_CONFIG, own.ORDER_WEIGHTS)
+    hook = AddOrder(
+        order.to(torch.device(cfg.MODEL.DEVICE)),
+        masks=own.MASKS,
+        min_score=own.MIN_SCORE,
+        reverse_channels=detector_cfg.INPUT.FORMAT != order_cfg.INPUT.FORMAT,
+    )
+    detector.register_forward_hook(hook)
+    return detector
+
+
+def _part(
+    cfg: CfgNode, architecture: str, source: str, weights: str, *, foreign: bool = False
+) -> tuple[nn.Module, CfgNode]:
+    """A model from this very config by its architecture, from a file, or from the model zoo.
+
+    A detector's file may have settings of its own project (`foreign`), which its code reads.
+    """
+    if source.startswith(ZOO):
+        from occ_order import model_zoo  # imports every network, this one as well
+
+        name = source.removeprefix(ZOO)
+        return model_zoo.get(name, device=cfg.MODEL.DEVICE), model_zoo.get_cfg(name)
+    if source:
+        device, cfg = cfg.MODEL.DEVICE, load_cfg(_found(source), foreign=foreign)
+        cfg.MODEL.DEVICE = device
+        architecture, weights = cfg.MODEL.META_ARCHITECTURE, weights or cfg.MODEL.WEIGHTS
+    model = META_ARCH_REGISTRY.get(architecture)(cfg)
+    if weights:
+        # A disparity baseline has no weights of its own, but those of its network.
+        network = model.disparity_net if isinstance(model, OrderBaseline) else None
+        OrderCheckpointer(network or model).load(weights)
+    return model, cfg
+
+
+def _found(source: str) -> Path:
+    """A file from the working directory or, as configs name each other, from the checkout."""
+    path = Path(source)
+    return path if path.is_file() else CHECKOUT / path

@@ -1,0 +1,161 @@
+"""From a picture to the network's maps: padding to t k + 1, windows, averaging with the mirror.
+
+Maps of one picture: ``semantic`` (K, H, W) and ``orientation`` (4, H, W), probabilities that sum to
+1; ``boundary`` (H, W) in [0, 1]; ``order`` (L + 1, H, W), probabilities, or None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from occ_order.methods.oosis.head import Logits
+from occ_order.targets.oriented_boundary import OPPOSITE
+
+SURE = 0.95
+"""Probability of the annotated class in maps that are made from ground truth (Table 4)."""
+
+
+class Maps(NamedTuple):
+    """Probabilities; see the module. With a batch axis in front where it says so."""
+
+    semantic: torch.Tensor
+    orientation: torch.Tensor
+    boundary: torch.Tensor
+    order: torch.Tensor | None = None
+
+    def numpy(self) -> Maps:
+        """The same maps as float32 arrays on the CPU."""
+        parts = (None if part is None else part.float().cpu().numpy() for part in self)
+        return Maps(*parts)
+
+    def mirrored(self) -> Maps:
+        """Left and right exchanged: in the picture, and in the orientation's channels."""
+        semantic, orientation, boundary, order = (
+            None if part is None else part.flip(-1) for part in self
+        )
+        swap = [*OPPOSITE[:2], 2, 3]
+        return Maps(semantic, orientation[..., swap, :, :], boundary, order)
+
+
+def probabilities(logits: Logits) -> Maps:
+    """Softmax over classes and over directions, sigmoid of the boundary; batch axis in front."""
+    return Maps(
+        semantic=logits.semantic.softmax(1),
+        orientation=logits.orientation.softmax(1),
+        boundary=logits.boundary.sigmoid(),
+        order=None if logits.order is None else logits.order.softmax(1),
+    )
+
+
+def composed(maps: Maps) -> torch.Tensor:
+    """o = [b e, 1 - b] (5, H, W): left, right, top, bottom, no boundary; sums to 1 (Eq. 3)."""
+    return torch.cat([maps.boundary * maps.orientation, 1 - maps.boundary[None]])
+
+
+def padded_size(size: int, multiple: int) -> int:
+    """The smallest m k + 1 that is at least ``size``: 615 -> 617 and 2048 -> 2049 for m = 8."""
+    return -(-max(size - 1, 0) // multiple) * multiple + 1
+
+
+def pad_to_grid(batch: torch.Tensor, multiple: int, value: float = 0.0) -> torch.Tensor:
+    """Pads (..., H, W) below and on the right, so that both sides are m k + 1."""
+    height, width = batch.shape[-2:]
+    more = (0, padded_size(width, multiple) - width, 0, padded_size(height, multiple) - height)
+    return F.pad(batch, more, value=value)
+
+
+def window_starts(size: int, crop: int, stride: int) -> list[int]:
+    """Where windows of ``crop`` pixels begin so that they cover ``size``, the last one at its end.
+
+    Example: 615 pixels, windows of 225, stride 150: 0, 150, 300, 390.
+    """
+    last = max(size - crop, 0)
+    return [min(k * stride, last) for k in range(-(-last // stride) + 1)]
+
+
+def windows(height: int, width: int, crop: int, stride: int) -> Iterator[tuple[slice, slice]]:
+    """All windows over a picture, row by row; one over the whole picture for ``crop`` 0."""
+    if crop == 0:
+        yield slice(0, height), slice(0, width)
+        return
+    for y in window_starts(height, crop, stride):
+        for x in window_starts(width, crop, stride):
+            yield slice(y, min(y + crop, height)), slice(x, min(x + crop, width))
+
+
+@torch.no_grad()
+def predict_maps(
+    network: Callable[[torch.Tensor], Maps],
+    picture: torch.Tensor,
+    *,
+    multiple: int = 8,
+    crop: int = 0,
+    stride: int = 150,
+    flip: bool = False,
+) -> Maps:
+    """Maps of one picture, averaged over overlapping windows and, if asked, over its mirror.
+
+    Args:
+        network: (N, C, H, W) with sides m k + 1 -> `Maps` with a batch axis.
+        picture: float (C, H, W), normalised.
+        multiple: m, the backbone's stride.
+        crop: side of the windows, m k + 1; 0 = the whole picture at once.
+        stride: step between windows.
+        flip: average with the mirrored picture.
+
+    Returns:
+        Maps of exactly (H, W).
+    """
+    height, width = picture.shape[-2:]
+    total, count = None, picture.new_zeros(height, width)
+    for rows, cols in windows(height, width, crop, stride):
+        part = picture[:, rows, cols]
+        batch = torch.stack([part, part.flip(-1)]) if flip else part[None]
+        maps = network(pad_to_grid(batch, multiple))
+        cut = (..., slice(0, part.shape[-2]), slice(0, part.shape[-1]))
+        maps = Maps(*(None if m is None else m[cut] for m in maps))
+        found = _of_batch(maps, 0)
+        if flip:
+            back = _of_batch(maps, 1).mirrored()
+            found = Maps(
+                *(None if a is None else (a + b) / 2 for a, b in zip(found, back, strict=True))
+            )
+        if total is None:
+            shapes = [None if m is None else (*m.shape[:-2], height, width) for m in found]
+            total = Maps(*(None if s is None else picture.new_zeros(s) for s in shapes))
+        for sums, value in zip(total, found, strict=True):
+            if sums is not None:
+                sums[..., rows, cols] += value
+        count[rows, cols] += 1
+    return Maps(*(None if sums is None else sums / count for sums in total))
+
+
+def _of_batch(maps: Maps, index: int) -> Maps:
+    return Maps(*(None if part is None else part[index] for part in maps))
+
+
+def maps_from_targets(
+    semantic: torch.Tensor, boundary: torch.Tensor, orientation: torch.Tensor, num_classes: int
+) -> Maps:
+    """The maps that a perfect network would predict, for the upper bound (Table 4).
+
+    Args:
+        semantic: int64 (H, W), 0 = background; what is to be ignored counts as background.
+        boundary: (H, W) in {0, 1}.
+        orientation: (4, H, W), sums to 1 on the boundary.
+        num_classes: K, with background.
+
+    Returns:
+        Maps: `SURE` for the annotated class and the rest shared by the others; off the boundary
+        the orientation is uniform.
+    """
+    known = torch.where(semantic < num_classes, semantic, 0)
+    one_hot = F.one_hot(known, num_classes).permute(2, 0, 1).float()
+    prob = one_hot * SURE + (1 - one_hot) * (1 - SURE) / max(num_classes - 1, 1)
+    boundary = boundary.float()
+    uniform = torch.full_like(orientation, 0.25)
+    return Maps(prob, torch.where(boundary > 0, orientation, uniform), boundary)

@@ -1,0 +1,67 @@
+"""Annotation and predictions as the metrics of ordered instances want them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from occ_order.masks import resize_nearest
+from occ_order.methods.oosis.mapper import instance_map
+from occ_order.order.encoding import empty_occlusion
+
+
+def ground_truth(
+    record: dict[str, Any], *, size: Sequence[int] = (), use_stuff: bool = False
+) -> dict[str, Any]:
+    """Visible instances of a record.
+
+    Masks that overlap are painted as the network's target is; instances without a visible pixel,
+    crowd and (by default) stuff are left out.
+
+    Args:
+        record: of the data set.
+        size: height and width that the masks are brought to, by nearest pixels (INPUT.OUTPUT_SIZE);
+            empty = as they are stored.
+        use_stuff: whether stuff regions are instances.
+
+    Returns:
+        {"image_id", "masks" bool (N, H, W), "classes" int64 (N,), "occlusion" int8 (N, N)}.
+    """
+    ids, classes, occlusion = instance_map(record, use_stuff=use_stuff)
+    ids = resize_nearest(ids, size) if len(size) else ids
+    masks = ids[None] == np.arange(1, len(classes) + 1)[:, None, None]
+    keep = np.flatnonzero(masks.any((1, 2)))
+    return {
+        "image_id": record["image_id"],
+        "masks": masks[keep],
+        "classes": classes[keep],
+        "occlusion": occlusion[np.ix_(keep, keep)],
+    }
+
+
+def prediction(image_id: int | str, output: Mapping[str, Any]) -> dict[str, Any]:
+    """Instances of a network's answer; those without an `occlusion` field occlude nobody.
+
+    Returns:
+        As `ground_truth`, and "scores" float64 (N,).
+    """
+    found = output["instances"].to("cpu")
+    number = len(found)
+    occlusion = empty_occlusion(number)
+    if found.has("occlusion"):
+        occlusion = found.occlusion.tensor.numpy().astype(np.int8)
+    masks = np.asarray(found.pred_masks, bool).reshape(number, *found.image_size)
+    return {
+        "image_id": image_id,
+        "masks": masks,
+        "classes": found.pred_classes.numpy().astype(np.int64),
+        "scores": found.scores.numpy().astype(np.float64),
+        "occlusion": occlusion,
+    }
+
+
+def class_agnostic(image: dict[str, Any]) -> dict[str, Any]:
+    """The image with every instance in class 0."""
+    return {**image, "classes": np.zeros_like(image["classes"])}

@@ -1,0 +1,162 @@
+"""Orders of found instances against the annotation: detection and order judged together."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.structures import Instances
+
+from occ_order import masks as mask_tools
+from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
+from occ_order.metrics.matching import in_gt_order, mask_iou, match_greedy, partners
+from occ_order.metrics.occlusion import occlusion_scores
+from occ_order.metrics.report import depth_scalars, occlusion_scalars
+
+COUNTS = (
+    "gt_instances",
+    "gt_instances_unmatched",
+    "predicted_instances",
+    "predicted_instances_unmatched",
+    "gt_occlusions",
+    "gt_occlusions_unmatched",
+    "predicted_occlusions",
+    "predicted_occlusions_unmatched",
+    "depth_pairs",
+    "depth_pairs_unmatched",
+)
+"""What is counted; a pair is unmatched where one of its two instances is."""
+
+
+@EVALUATOR_REGISTRY.register()
+class HolisticOrder(OrderEvaluator):
+    """Matches found instances one-to-one to annotated ones and scores the orders.
+
+    A prediction takes the free annotated instance of its class with the largest mask IoU, if that
+    is above TEST.HOLISTIC.IOU_THRESH; best scores first, scores below SCORE_THRESH not at all.
+    Tasks (percent; NaN where data or network have no such order):
+
+    * holistic_occlusion, holistic_occlusion_per_image, ..., holistic_depth, ...: the scores of
+      `GivenMaskOrder` over every annotated pair. A pair of which an instance was not found is
+      missed: no occlusion, a wrong depth order. holistic_occlusion also has precision_strict and
+      f1_strict, where an occlusion that is predicted for an instance without a partner is wrong
+      (elsewhere it does not count: annotations need not be complete).
+    * matched_occlusion, ..., matched_depth, ...: over the pairs of which both were found.
+    * holistic_counts: `COUNTS`, and recall and precision of the instances.
+    """
+
+    def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str):
+        """TEST.HOLISTIC.*."""
+        super().__init__(cfg, dataset_name, output_dir)
+        own = cfg.TEST.HOLISTIC
+        self.iou_threshold, self.score_threshold = own.IOU_THRESH, own.SCORE_THRESH
+        self.class_agnostic = own.CLASS_AGNOSTIC
+
+    def row(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
+        """Matrices of one image, predictions in the order of the annotation, and its counts."""
+        found = output["instances"].to("cpu")
+        found = found[found.scores >= self.score_threshold]
+        partner = self._partners(record, found)
+        row: dict[str, Any] = {"found": partner >= 0}
+        counts = dict.fromkeys(COUNTS, 0)
+        counts.update(
+            gt_instances=len(partner),
+            gt_instances_unmatched=int((partner < 0).sum()),
+            predicted_instances=len(found),
+            predicted_instances_unmatched=len(found) - int((partner >= 0).sum()),
+        )
+        if "occlusion" in record and found.has("occlusion"):
+            truth, said = np.asarray(record["occlusion"]), found.occlusion.tensor.numpy()
+            row["occlusion"] = truth, in_gt_order(said, partner)
+            row["strict"] = with_unmatched(truth, said, partner)
+            counts.update(_counted("gt_occlusions", truth == 1, partner >= 0))
+            matched = np.isin(np.arange(len(found)), partner)
+            counts.update(_counted("predicted_occlusions", said == 1, matched))
+        if "depth" in record and found.has("depth"):
+            truth = np.asarray(record["depth"])
+            unknown = np.full(truth.shape, -1)
+            extra = (np.asarray(record.get(key, unknown)) for key in ("overlap", "count"))
+            row["depth"] = truth, *extra, in_gt_order(found.depth.tensor.numpy(), partner)
+            counts.update(_counted("depth_pairs", np.triu(truth >= 0, 1), partner >= 0))
+        return {**row, "counts": counts}
+
+    def scores(self, rows: dict[Any, dict[str, Any]]) -> dict[str, dict[str, float]]:
+        """See the class."""
+        result: dict[str, dict[str, float]] = {}
+        for kind in ("holistic", "matched"):
+            for name, value in _scalars(list(rows.values()), only_found=kind == "matched").items():
+                task, metric = f"{kind}_{name}".split("/", 1)
+                result.setdefault(task, {})[metric] = float(value)
+        pairs = [row["strict"] for row in rows.values() if "strict" in row]
+        columns = zip(*pairs, strict=True) if pairs else ([], [])
+        strict = occlusion_scores(*columns, zero_division=math.nan)
+        for name in ("precision", "f1"):
+            result["holistic_occlusion"][f"{name}_strict"] = strict[name]
+        result["holistic_counts"] = _totals([row["counts"] for row in rows.values()])
+        return result
+
+    def _partners(self, record: dict[str, Any], found: Instances) -> np.ndarray:
+        """int64 (G,): the prediction of each annotated instance, -1 for none."""
+        annotations, size = record["annotations"], (record["height"], record["width"])
+        truth = mask_tools.decode_all([one["segmentation"] for one in annotations], *size)
+        name = "pred_modal_masks" if found.has("pred_modal_masks") else "pred_masks"
+        masks = np.asarray(found.get(name), bool).reshape(len(found), *size)
+        classes = {
+            "pred_classes": found.pred_classes.numpy(),
+            "gt_classes": np.array([one["category_id"] for one in annotations], np.int64),
+        }
+        matches = match_greedy(
+            mask_iou(masks, truth),
+            found.scores.numpy(),
+            iou_threshold=self.iou_threshold,
+            **({} if self.class_agnostic else classes),
+        )
+        return partners(matches, len(annotations))
+
+
+def with_unmatched(
+    truth: np.ndarray, said: np.ndarray, partner: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both matrices over all instances: annotated ones, then predictions without a partner.
+
+    Args:
+        truth: (G, G).
+        said: (P, P).
+        partner: (G,), the prediction of each annotated instance, -1 for none.
+
+    Returns:
+        int64 (N, N) each, N = G + predictions without a partner, which occlude nothing and are
+        occluded by nothing in the first.
+    """
+    alone = np.setdiff1d(np.arange(len(said)), partner)
+    both = np.concatenate([partner, alone])
+    whole = np.zeros((len(both),) * 2, np.int64)
+    whole[: len(truth), : len(truth)] = truth
+    return whole, in_gt_order(said, both)
+
+
+def _counted(name: str, pairs: np.ndarray, found: np.ndarray) -> dict[str, int]:
+    """Pairs, and those of which an instance has no partner."""
+    lost = pairs & ~(found[:, None] & found[None, :])
+    return {name: int(pairs.sum()), f"{name}_unmatched": int(lost.sum())}
+
+
+def _scalars(rows: list[dict[str, Any]], *, only_found: bool) -> dict[str, float]:
+    """Scores over every annotated pair, or over those of which both instances were found."""
+    parts: dict[str, list[tuple]] = {"occlusion": [], "depth": []}
+    for row in rows:
+        keep = np.flatnonzero(row["found"]) if only_found else np.arange(len(row["found"]))
+        for name in parts.keys() & row.keys():
+            parts[name].append(tuple(matrix[np.ix_(keep, keep)] for matrix in row[name]))
+    return {**occlusion_scalars(parts["occlusion"]), **depth_scalars(parts["depth"])}
+
+
+def _totals(counts: list[dict[str, int]]) -> dict[str, float]:
+    """Sums over images, and recall and precision of the instances, percent."""
+    total = {name: float(sum(one[name] for one in counts)) for name in COUNTS}
+    for name, kind in (("instance_recall", "gt"), ("instance_precision", "predicted")):
+        number, lost = total[f"{kind}_instances"], total[f"{kind}_instances_unmatched"]
+        total[name] = 100 * (number - lost) / number if number else math.nan
+    return total

@@ -1,0 +1,196 @@
+"""The pairwise order head: occlusion and depth of all pairs of an image in one pass.
+
+Shapes: I images, M instances of all of them, Q ordered pairs with the diagonal
+(`occ_order.methods.common.instance_pairs`), H x W pixels, h x w cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from torch import nn
+
+from occ_order.methods.common.contact_pooling import (
+    find_contacts,
+    pool_boxes,
+    pool_contacts,
+    pool_masks,
+)
+from occ_order.methods.common.instance_pairs import PairLayout, pair_layout
+from occ_order.methods.common.order_map import OrderMap, mask_cues
+from occ_order.methods.common.order_relation import (
+    INSTANCE_CUES,
+    PAIR_CUES,
+    PairRelation,
+    instance_geometry,
+    pair_geometry,
+)
+from occ_order.methods.common.pair_crops import mask_boxes, union_boxes
+
+
+class OrderHead(nn.Module):
+    """Orders the instances of a batch of images from their masks and the shared features.
+
+    A dense map of the image (`OrderMap`) is pooled over each mask (instance features), over the
+    union box of each pair and over the places where the pair meets, once with either instance as
+    the first; a small network (`PairRelation`) turns these and the geometry of the two masks into
+    logits. Only the last two steps grow with the number of pairs, and they are matrix products.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        input_shape: dict[str, ShapeSpec],
+        *,
+        in_feature: str,
+        stride: int,
+        width: int,
+        hidden: int,
+        rounds: int,
+        contact_radius: int,
+        use_image: bool,
+        map_norm: str,
+    ) -> None:
+        """Builds it; the arguments are the keys of MODEL.ORDER_HEAD."""
+        super().__init__()
+        shape = input_shape[in_feature]
+        self.in_feature, self.contact_radius = in_feature, contact_radius
+        self.map = OrderMap(
+            stride=stride,
+            width=width,
+            in_channels=3 if use_image else 0,
+            feature_channels=shape.channels,
+            feature_stride=shape.stride,
+            norm=map_norm,
+        )
+        self.relation = PairRelation(
+            width + shape.channels + INSTANCE_CUES,
+            2 * width + self.map.widths[-1] + PAIR_CUES,
+            hidden,
+            rounds,
+        )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
+        """Arguments from MODEL.ORDER_HEAD."""
+        own = cfg.MODEL.ORDER_HEAD
+        return {
+            "input_shape": input_shape,
+            "in_feature": own.IN_FEATURE,
+            "stride": own.STRIDE,
+            "width": own.WIDTH,
+            "hidden": own.HIDDEN,
+            "rounds": own.ROUNDS,
+            "contact_radius": own.CONTACT_RADIUS,
+            "use_image": own.USE_IMAGE,
+            "map_norm": own.NORM,
+        }
+
+    def forward(
+        self,
+        images: torch.Tensor,
+        sizes: Sequence[tuple[int, int]],
+        features: dict[str, torch.Tensor],
+        masks: Sequence[torch.Tensor],
+    ) -> tuple[torch.Tensor, torch.Tensor, PairLayout]:
+        """Computes the logits of all ordered pairs.
+
+        Args:
+            images: (I, 3, H, W), normalised and padded.
+            sizes: height and width of each image without its padding.
+            features: of the backbone.
+            masks: of each image bool (n, height, width).
+
+        Returns:
+            occlusion (Q,), depth (Q, 3), as `PairRelation` describes them, and their layout.
+        """
+        layout = pair_layout([len(mask) for mask in masks], images.device)
+        shared = features[self.in_feature]
+        if len(layout.image) == 0:
+            nothing = 0.0 * (shared.sum() + sum(p.sum() for p in self.parameters()))
+            return nothing.expand(0), nothing.expand(0, 3), layout
+        images = _pad_to_multiple(images, self.map.size_divisibility)
+        stacked = _stacked(masks, images.shape[-2:])
+        dense, coarse = self.map(images, mask_cues(stacked, layout.counts), shared)
+        cover = covers(stacked, self.map.stride)
+        # Rounding depends on the place of a row in a matrix product. Instances are looked at in an
+        # order of their own, so that the one they come in shows in no bit of the answer.
+        order = canonical_order(cover, layout)
+        scale = torch.tensor(sizes, device=images.device, dtype=torch.float32)[layout.image]
+        occlusion, depth = self._relate(dense, coarse, shared, cover[order], scale, layout)
+        rank = torch.argsort(order)
+        asked = layout.place(rank[layout.row], rank[layout.col])
+        return occlusion[asked], depth[asked], layout
+
+    def _relate(self, dense, coarse, shared, cover, size, layout: PairLayout):
+        """Pools, and looks at every pair."""
+        stride = self.map.stride
+        boxes = mask_boxes(cover).long()
+        area = cover.flatten(1).sum(1)
+        contacts = find_contacts(cover, layout, self.contact_radius)
+        meeting = pool_contacts(dense, contacts)
+        union = union_boxes(outward(boxes, self.map.depth), layout.pairs)
+        around = pool_boxes(coarse, layout.image[layout.row], union)
+        boxes = boxes.float()
+        pairs = [meeting, meeting[layout.swapped], around]
+        pairs.append(pair_geometry(boxes, area, contacts.length, layout))
+        instances = [
+            pool_masks(dense, cover, layout),
+            pool_masks(shared, _shrunk(cover, shared.shape[-2:], self.map.feature_level), layout),
+            instance_geometry(boxes * stride, area * stride**2, size),
+        ]
+        return self.relation(torch.cat(instances, 1), torch.cat(pairs, 1), layout)
+
+
+def covers(masks: torch.Tensor, stride: int) -> torch.Tensor:
+    """float32 (M, H / stride, W / stride): how much of a cell each of bool (M, H, W) fills."""
+    count, height, width = masks.shape
+    rows = masks.view(torch.uint8).reshape(count, height // stride, stride, width)
+    columns = sum(rows.unbind(2)).reshape(count, height // stride, width // stride, stride)
+    return columns.sum(3, dtype=torch.float32) / stride**2
+
+
+def canonical_order(cover: torch.Tensor, layout: PairLayout) -> torch.Tensor:
+    """int64 (M,): the instances of each image by area, then by where their cells are.
+
+    Both are sums of few binary digits, exact in double precision; masks that agree in both are, but
+    for a freak of chance, the same.
+
+    Args:
+        cover: float (M, h, w), in the order of the layout.
+        layout: the instances.
+    """
+    cells = cover.flatten(1).double()
+    place = torch.arange(cells.shape[1], device=cells.device)
+    order = torch.arange(len(cells), device=cells.device)
+    for key in ((cells * place).sum(1), cells.sum(1), layout.image):
+        order = order[torch.argsort(key[order], stable=True)]
+    return order
+
+
+def outward(boxes: torch.Tensor, level: int) -> torch.Tensor:
+    """Boxes in cells of a map `level` times half as fine, as small as they can be."""
+    return torch.cat([boxes[:, :2] >> level, (boxes[:, 2:] + (1 << level) - 1) >> level], 1)
+
+
+def _pad_to_multiple(images: torch.Tensor, multiple: int) -> torch.Tensor:
+    height, width = images.shape[-2:]
+    return F.pad(images, (0, -width % multiple, 0, -height % multiple))
+
+
+def _stacked(masks: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+    """All masks in one bool (M, *size), padded with nothing at the right and below."""
+    parts = [F.pad(m, (0, size[1] - m.shape[2], 0, size[0] - m.shape[1])) for m in masks]
+    return torch.cat(parts)
+
+
+def _shrunk(cover: torch.Tensor, size: tuple[int, int], level: int) -> torch.Tensor:
+    """The cover on a map `level` times half as fine."""
+    if level:
+        cover = F.avg_pool2d(cover[None], 1 << level)[0]
+    height, width = cover.shape[1:]
+    return F.pad(cover, (0, size[1] - width, 0, size[0] - height))

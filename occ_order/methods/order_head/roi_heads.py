@@ -1,0 +1,205 @@
+"""ROI heads that also order the instances: Mask R-CNN and Cascade Mask R-CNN with an order head.
+
+The order head looks at a whole image, so it comes after non-maximum suppression and the choice of
+the best detections, and adds pair fields to the instances that are left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers.mask_ops import paste_masks_in_image
+from detectron2.modeling import ROI_HEADS_REGISTRY
+from detectron2.modeling.roi_heads import CascadeROIHeads, StandardROIHeads
+from detectron2.structures import BitMasks, ImageList, Instances
+
+from occ_order.methods.common.given import PAIR_FIELDS
+from occ_order.methods.common.order_matrices import order_losses, order_matrices, spread_orders
+from occ_order.methods.common.pair_matrix import PairMatrix
+from occ_order.methods.order_head.head import OrderHead
+from occ_order.methods.order_head.mask_noise import MaskNoise
+
+DETECTOR_FIELDS = ("gt_boxes", "gt_classes", "gt_masks", "gt_keypoints")
+"""Fields of ground truth that the detector's own heads look at."""
+
+
+class OrderMixin:
+    """Adds an order head to ROI heads that come after it in the order of base classes.
+
+    In training there are two more losses, `loss_order_occlusion` and `loss_order_depth`, from the
+    annotated masks. At test time the instances get the PairMatrix fields `occlusion` (int8),
+    `occlusion_probability`, `depth` (int8) and `depth_probability` (N, N, 3); those with a score
+    below the threshold have -1 and probability 0 with all others.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        order_head: OrderHead,
+        mask_noise: MaskNoise,
+        order_loss_weights: tuple[float, float] = (1.0, 1.0),
+        depth_loss_weights: tuple[float, float] = (0.9, 0.1),
+        order_score_thresh: float = 0.5,
+        occlusion_threshold: float = 0.5,
+        **detector: Any,
+    ):
+        """Builds both.
+
+        Args:
+            order_head: orders given masks.
+            mask_noise: applied to masks in training.
+            order_loss_weights: factors of the occlusion and of the depth loss.
+            depth_loss_weights: of distinct and of overlapping pairs.
+            order_score_thresh: instances with a lower score get no order.
+            occlusion_threshold: of the probability.
+            detector: arguments of the ROI heads themselves.
+        """
+        super().__init__(**detector)
+        self.order_head, self.mask_noise = order_head, mask_noise
+        self.order_loss_weights = tuple(order_loss_weights)
+        self.depth_loss_weights = tuple(depth_loss_weights)
+        self.order_score_thresh = order_score_thresh
+        self.occlusion_threshold = occlusion_threshold
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape) -> dict[str, Any]:
+        """MODEL.ORDER_HEAD, beside what the ROI heads themselves read."""
+        own = cfg.MODEL.ORDER_HEAD
+        return {
+            **super().from_config(cfg, input_shape),
+            "order_head": OrderHead(cfg, input_shape),
+            "mask_noise": MaskNoise(own.MASK_NOISE, own.MASK_DROP),
+            "order_loss_weights": (own.OCCLUSION_LOSS_WEIGHT, own.DEPTH_LOSS_WEIGHT),
+            "depth_loss_weights": own.DEPTH_LOSS_WEIGHTS,
+            "order_score_thresh": own.SCORE_THRESH,
+            "occlusion_threshold": own.OCCLUSION_THRESHOLD,
+        }
+
+    def forward(self, images: ImageList, features, proposals, targets=None):
+        """As the ROI heads, with the order of all pairs."""
+        if self.training:
+            plain = [_detector_targets(one) for one in targets]
+            proposals, losses = super().forward(images, features, proposals, plain)
+            return proposals, {**losses, **self.order_losses(images, features, targets)}
+        instances, losses = super().forward(images, features, proposals, targets)
+        return self.order_detections(images, features, instances), losses
+
+    def order_losses(
+        self, images: ImageList, features: dict[str, torch.Tensor], targets: Sequence[Instances]
+    ) -> dict[str, torch.Tensor]:
+        """The two losses of the order head, from annotated masks.
+
+        Args:
+            images: padded batch.
+            features: of the backbone.
+            targets: ground truth with gt_masks and the PairMatrix fields gt_occlusion, gt_depth and
+                gt_overlap; -1 is never a label.
+        """
+        targets = [self.mask_noise.drop(one) for one in targets]
+        masks = [self.mask_noise(_bit_masks(one)) for one in targets]
+        logits = self.order_head(images.tensor, images.image_sizes, features, masks)
+        occlusion, depth = order_losses(*logits, targets, depth_weights=self.depth_loss_weights)
+        return {
+            "loss_order_occlusion": occlusion * self.order_loss_weights[0],
+            "loss_order_depth": depth * self.order_loss_weights[1],
+        }
+
+    def order_masks(
+        self,
+        images: ImageList,
+        features: dict[str, torch.Tensor],
+        masks: Sequence[torch.Tensor],
+    ) -> list[dict[str, torch.Tensor]]:
+        """Orders of given masks.
+
+        Args:
+            images: padded batch.
+            features: of the backbone.
+            masks: of each image bool (N, H, W), of its size without padding.
+
+        Returns:
+            For each image the pair fields: "occlusion" and "depth" int8 (N, N),
+            "occlusion_probability" float32 (N, N) and "depth_probability" (N, N, 3).
+        """
+        logits = self.order_head(images.tensor, images.image_sizes, features, masks)
+        return order_matrices(*logits, threshold=self.occlusion_threshold)
+
+    def forward_with_given_masks(
+        self,
+        images: ImageList,
+        features: dict[str, torch.Tensor],
+        instances: Sequence[Instances],
+    ) -> list[Instances]:
+        """Adds the pair fields to instances whose masks are known.
+
+        Args:
+            images: padded batch.
+            features: of the backbone.
+            instances: with pred_masks bool (N, H, W) or gt_masks; changed in place.
+        """
+        masks = [_bit_masks(one) for one in instances]
+        for one, orders in zip(instances, self.order_masks(images, features, masks), strict=True):
+            _set_orders(one, orders)
+        return list(instances)
+
+    def order_detections(
+        self,
+        images: ImageList,
+        features: dict[str, torch.Tensor],
+        instances: Sequence[Instances],
+    ) -> list[Instances]:
+        """Adds the pair fields to detections, whose pred_masks still are those of their boxes."""
+        kept = [one.scores >= self.order_score_thresh for one in instances]
+        masks = [_pasted(one[keep]) for one, keep in zip(instances, kept, strict=True)]
+        found = self.order_masks(images, features, masks)
+        for one, keep, orders in zip(instances, kept, found, strict=True):
+            _set_orders(one, spread_orders(orders, keep))
+        return list(instances)
+
+
+@ROI_HEADS_REGISTRY.register()
+class OrderROIHeads(OrderMixin, StandardROIHeads):
+    """Mask R-CNN's heads with the order of all pairs."""
+
+
+@ROI_HEADS_REGISTRY.register()
+class CascadeOrderROIHeads(OrderMixin, CascadeROIHeads):
+    """Cascade Mask R-CNN's heads with the order of all pairs."""
+
+
+def _detector_targets(targets: Instances) -> Instances:
+    """Without what only the order head needs, which would be copied for every proposal."""
+    fields = {name: targets.get(name) for name in DETECTOR_FIELDS if targets.has(name)}
+    return Instances(targets.image_size, **fields)
+
+
+def _bit_masks(instances: Instances) -> torch.Tensor:
+    """bool (N, H, W) of pred_masks, else of gt_masks."""
+    masks = instances.get("pred_masks" if instances.has("pred_masks") else "gt_masks")
+    if isinstance(masks, torch.Tensor):
+        return masks.bool()
+    if not isinstance(masks, BitMasks):
+        masks = BitMasks.from_polygon_masks(masks, *instances.image_size)
+    return masks.tensor
+
+
+def _pasted(instances: Instances) -> torch.Tensor:
+    """bool (N, H, W) of found instances.
+
+    Raises:
+        ValueError: they have no masks.
+    """
+    if not instances.has("pred_masks"):
+        raise ValueError("detections have no pred_masks to be ordered by: set MODEL.MASK_ON True")
+    boxes, small = instances.pred_boxes.tensor, instances.pred_masks[:, 0]
+    return paste_masks_in_image(small, boxes, instances.image_size, threshold=0.5).bool()
+
+
+def _set_orders(instances: Instances, orders: dict[str, torch.Tensor]) -> None:
+    for name in PAIR_FIELDS:
+        values = orders[name]
+        instances.set(name, PairMatrix(values, fill=-1 if values.dtype == torch.int8 else 0))

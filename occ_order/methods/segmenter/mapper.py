@@ -1,0 +1,117 @@
+"""Images in which not every thing is labelled, for a detector of things of any class."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import detection_utils
+from detectron2.data import transforms as T
+from detectron2.structures import Instances
+
+from occ_order.methods.common.image_area import ImageArea
+from occ_order.methods.common.instance_mapper import InstanceOrderMapper
+from occ_order.methods.common.pair_mapper import generator
+from occ_order.methods.common.reading import (
+    ORDER_KEYS,
+    ground_truth_instances,
+    read_masks,
+    transform_masks,
+)
+from occ_order.methods.common.registry import MAPPER_REGISTRY
+from occ_order.methods.mask_order.mapper import jittered_color
+from occ_order.methods.segmenter.augmentations import LargeScaleJitter
+
+MIN_PIXELS = 16
+"""Visible pixels below which a thing is not learned in training; its pixels are unlabelled then."""
+
+
+@MAPPER_REGISTRY.register()
+class PartlyLabelledMapper(InstanceOrderMapper):
+    """InstanceOrderMapper whose instances are things of one class, and say what is unlabelled.
+
+    Their order is left out (-1).
+
+    `instances` has one more field, the ImageArea `unlabelled`: pixels that are of no thing, among
+    them those of crowds and of things that are too small to be learned.
+    """
+
+    @configurable
+    def __init__(self, is_train: bool, *, stuff_is_unlabelled: bool, **rest: Any) -> None:
+        """Takes the arguments of InstanceOrderMapper and one more.
+
+        Args:
+            is_train: whether the image is augmented and very small things are dropped.
+            stuff_is_unlabelled: whether walls, sky and the like, where the data mark them, count
+                as unlabelled; else they are background for certain.
+            **rest: further arguments of InstanceOrderMapper.
+        """
+        super().__init__(is_train, **rest)
+        self.stuff_is_unlabelled = stuff_is_unlabelled
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool) -> dict[str, Any]:
+        """INPUT.*; in training large-scale jitter, colors and flip, else Detectron2's resizing."""
+        return {
+            **super().from_config(cfg, is_train),
+            "augmentations": _augmentations(cfg)
+            if is_train
+            else detection_utils.build_augmentation(cfg, is_train=False),
+            "stuff_is_unlabelled": cfg.INPUT.STUFF_IS_UNLABELLED,
+        }
+
+    def _instances(self, record, transforms, size) -> Instances:
+        annotations = [a for a in record["annotations"] if not a.get("iscrowd")]
+        things = [a for a in annotations if not a.get("is_stuff")]
+        found, labelled = self._things(self._with(record, things), transforms, size)
+        if not self.stuff_is_unlabelled and len(things) < len(annotations):
+            stuff = [a for a in annotations if a.get("is_stuff")]
+            labelled |= self._masks(self._with(record, stuff), transforms, size).any(axis=0)
+        found.unlabelled = ImageArea(torch.from_numpy(~labelled), len(found))
+        return found
+
+    def _things(self, record, transforms, size) -> tuple[Instances, np.ndarray]:
+        """Things that are large enough, and bool (h, w) where they are."""
+        modal = self._masks(record, transforms, size)
+        least = MIN_PIXELS if self.is_train else 0
+        large = [k for k, mask in enumerate(modal) if np.count_nonzero(mask) >= least]
+        chosen = [record["annotations"][k] for k in large]
+        if len(large) < len(modal):
+            modal = modal[large]
+        found = ground_truth_instances(self._with(record, chosen), modal, None)
+        found.gt_classes.zero_()
+        return found, modal.any(axis=0)
+
+    @staticmethod
+    def _masks(record, transforms, size) -> np.ndarray:
+        modal = read_masks(record)
+        if modal is None:
+            raise ValueError(f"image {record.get('image_id')!r}: an annotation has no segmentation")
+        return transform_masks(modal, transforms, size)
+
+    @staticmethod
+    def _with(record, annotations) -> dict[str, Any]:
+        """The record with some of its annotations, and so without its matrices of order."""
+        kept = {key: value for key, value in record.items() if key not in ORDER_KEYS}
+        return {**kept, "annotations": annotations}
+
+
+class ColorJitter(T.Augmentation):
+    """Another brightness, contrast, saturation and hue of an RGB image."""
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        """Draw the changes."""
+        return T.ColorTransform(functools.partial(jittered_color, rng=generator()))
+
+
+def _augmentations(cfg: CfgNode) -> list[T.Augmentation]:
+    jitter = cfg.INPUT.LARGE_SCALE_JITTER
+    _, *flip = detection_utils.build_augmentation(cfg, is_train=True)  # the first is its resizing
+    return [
+        LargeScaleJitter(jitter.SIZE, jitter.SCALE),
+        T.RandomApply(ColorJitter(), cfg.INPUT.COLOR_JITTER),
+        *flip,
+    ]

@@ -1,0 +1,61 @@
+"""A pairwise network that orders objects which another network has found (SLN, Table 2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.structures import Instances
+
+from occ_order import model_zoo
+from occ_order.methods.common.reading import read_picture, to_tensor
+from occ_order.methods.sln.decode import sem_dist_maps
+
+
+class OrderNetOnFound:
+    """Orders found objects by their amodal masks or by their sem-dist maps.
+
+    Args:
+        cfg: of a `PairwiseOrderNet`, with MODEL.WEIGHTS.
+    """
+
+    def __init__(self, cfg: CfgNode):
+        self.net = model_zoo.build(cfg)
+        self.image_format = cfg.INPUT.FORMAT
+        self.wants_maps = "maps" in cfg.MODEL.PAIRWISE.INPUTS
+        self.map_field = cfg.MODEL.PAIRWISE.MAP_FIELD
+
+    def can_order(self, instances: Instances) -> bool:
+        """Whether the objects have what the network looks at."""
+        return not self.wants_maps or instances.has("pred_levels")
+
+    @torch.no_grad()
+    def __call__(
+        self, record: dict[str, Any], instances: Instances, chosen: np.ndarray
+    ) -> np.ndarray:
+        """Occlusion matrix of all found objects, asked for the chosen ones only.
+
+        Args:
+            record: names the picture.
+            instances: N objects with pred_masks (amodal), scores and, for maps, what
+                `sem_dist_maps` needs, at the size of the picture.
+            chosen: integer (U,), which of them to order.
+
+        Returns:
+            int8 (N, N): 1 where the row is in front; 0 also for pairs that were not asked.
+        """
+        occlusion = np.zeros((len(instances),) * 2, np.int8)
+        if len(chosen) < 2:
+            return occlusion
+        asked = Instances(instances.image_size)
+        few = instances[torch.from_numpy(np.asarray(chosen, np.int64))]
+        asked.pred_masks, asked.scores = few.pred_masks, few.scores
+        asked.pred_classes = torch.zeros(len(few), dtype=torch.int64)
+        if self.wants_maps:
+            asked.set(self.map_field, torch.from_numpy(sem_dist_maps(few)))
+        picture = to_tensor(read_picture(record, self.image_format))
+        (answer,) = self.net([{"image": picture, "instances": asked}])
+        occlusion[np.ix_(chosen, chosen)] = answer["instances"].occlusion.tensor.cpu().numpy()
+        return occlusion

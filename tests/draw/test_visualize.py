@@ -1,0 +1,172 @@
+"""Sheets about data and about results, and the commands that draw them."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from occ_order.draw.sheets import KINDS, panels, safe_stem, sheet
+from occ_order.formats.convert import DataSet, write_dataset
+from occ_order.formats.layered_image import load_layers
+from occ_order.formats.picture import load_picture
+from occ_order.formats.results import results_of
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def tool(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def image(records, categories):
+    return results_of(records[0], categories)
+
+
+@pytest.fixture
+def picture(records):
+    return load_picture(records[0]["file_name"])
+
+
+@pytest.fixture
+def files(records, categories, tmp_path):
+    """Results and annotation of two images: arguments that name them."""
+    data = DataSet(records, categories, str(tmp_path / "pictures"))
+    (results,) = write_dataset("results", data, tmp_path / "run")
+    (truth,) = write_dataset("cocoa", data, tmp_path / "gt")
+    return results, truth
+
+
+def test_every_panel_is_drawn_where_its_data_are_there(image, picture):
+    parts = panels(image, picture, truth=image)
+    assert tuple(parts) == KINDS
+    for heading, drawn in parts.values():
+        assert heading and drawn.dtype == np.uint8 and drawn.ndim == 3
+        assert drawn.std() > 5
+
+
+def test_what_is_not_there_is_left_out(image, picture):
+    for key in ("occlusion", "cycles", "depth"):
+        del image[key]
+    del image["instances"][0]["amodal_segmentation"]
+    assert tuple(panels(image, picture, truth=image)) == ("picture", "instances")
+    assert tuple(panels(image, picture, kinds=("instances",))) == ("instances",)
+
+
+def test_pairs_that_are_not_annotated_are_told_from_those_without_relation(image, picture):
+    assert panels(image, picture)["graph"][0] == "who hides whom"
+    image["occlusion_unknown"] = [[0, 2], [2, 0], [1, 2]]
+    image["occlusion"] = [[0, 1, 1.0]]
+    parts = panels(image, picture)
+    assert parts["graph"][0] == "who hides whom (2 pairs not annotated)"
+    assert "nearness" in parts
+    image["occlusion"] = []  # nothing is known, so nothing is drawn as equally near
+    assert "nearness" not in panels(image, picture)
+
+
+def test_an_image_without_instances(picture):
+    image = {"image_id": 1, "height": 64, "width": 80, "instances": [], "occlusion": [],
+             "cycles": [], "depth": []}  # fmt: skip
+    parts = panels(image, picture, truth=image)
+    assert set(parts) == set(KINDS) - {"whole"}
+    assert sheet(parts, title="none").shape[2] == 3
+    assert sheet({}, title="nothing").shape[2] == 3
+
+
+def test_a_picture_of_another_size_is_refused(image, picture):
+    with pytest.raises(ValueError, match=r"image 1: .* the picture has \(64, 79\)"):
+        panels(image, picture[:, :79])
+
+
+@pytest.mark.parametrize("name", ["../../etc/x.png", "C:\\a\\b.jpg", "\u4e2d \u00fc.png", "", "."])
+def test_file_names_are_made_harmless(name):
+    stem = safe_stem(7, name)
+    assert stem.startswith("00007") and set(stem) <= set(
+        "0123456789_-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    )
+
+
+def test_drawing_results(files, tmp_path, capsys):
+    results, truth = files
+    out = tmp_path / "out"
+    arguments = ["--results", str(results), "--images", str(tmp_path / "pictures"),
+                 "--output", str(out), "--gt", str(truth), "--gt-format", "cocoa",
+                 "--panels", "instances,check"]  # fmt: skip
+    assert tool("visualize_results").main([*arguments, "--layers"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        "00000_picture_1", "00000_picture_1.png", "00001_picture_2", "00001_picture_2.png",
+    ]  # fmt: skip
+    layers = load_layers(out / "00000_picture_1")
+    assert layers[-1].info["kind"] == "background"
+    assert (out / "00000_picture_1" / "occlusion.graphml").is_file()
+    assert "files:" in capsys.readouterr().out
+    assert tool("visualize_results").main([*arguments, "--separate", "--limit", "1"]) == 0
+    assert (out / "00000_picture_1_check.png").is_file()
+    assert not (out / "00001_picture_2_check.png").exists()
+
+
+def test_drawing_a_data_set_from_its_files(files, tmp_path, capsys):
+    _, truth = files
+    arguments = ["--from", "cocoa", "--input", str(truth), "--images", str(tmp_path / "pictures")]
+    out = tmp_path / "out"
+    main = tool("visualize_data").main
+    assert main([*arguments, "--output", str(out), "--panels", "whole,boundary"]) == 0
+    assert "2 pictures" in capsys.readouterr().out
+    with Image.open(out / "00001_picture_2.png") as drawn:
+        assert min(drawn.size) > 100
+
+
+def test_drawing_a_registered_data_set(files, tmp_path, capsys):
+    pytest.importorskip("detectron2")
+    from occ_order.formats.builtin import register_cocoa
+
+    name = "visualize_data_test"
+    register_cocoa(name, files[1], tmp_path / "pictures")
+    try:
+        out = tmp_path / "out"
+        main = tool("visualize_data").main
+        assert (
+            main(["--dataset", name, "--output", str(out), "--limit", "1", "--panels", "whole"])
+            == 0
+        )
+        assert [path.name for path in out.iterdir()] == ["00000_picture_1.png"]
+        assert main(["--dataset", "no_such_data", "--output", str(out)]) == 2
+        assert "no data set is called 'no_such_data'" in capsys.readouterr().err
+    finally:
+        from detectron2.data import DatasetCatalog, MetadataCatalog
+
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--output", "x"], "give either --dataset NAME or --from FORMAT"),
+        (["--output", "x", "--from", "cocoa"], "--from needs --input"),
+        (["--output", "x", "--dataset", "a", "--panels", "b"], "no such panels: b"),
+    ],
+)
+def test_wrong_options_are_explained(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        tool("visualize_data").main(arguments)
+    assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_results_that_do_not_fit_are_named(files, tmp_path, capsys):
+    results, _ = files
+    page = json.loads(results.read_text())
+    page["images"][0]["file_name"] = "picture 3.png"
+    results.write_text(json.dumps(page))
+    arguments = ["--results", str(results), "--images", str(tmp_path / "pictures")]
+    assert tool("visualize_results").main([*arguments, "--output", str(tmp_path / "out")]) == 2
+    assert "image 1: no such picture" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        tool("visualize_results").main([*arguments, "--output", "x", "--gt", "y"])
+    assert "--gt and --gt-format belong together" in capsys.readouterr().err

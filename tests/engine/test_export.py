@@ -1,0 +1,190 @@
+"""Exported networks say what the networks themselves say: row 29 of the table of bad input."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.modeling import build_model
+from detectron2.structures import Instances
+
+import occ_order.methods.build  # noqa: F401
+from occ_order.config import load_cfg
+from occ_order.engine import export as networks
+from occ_order.methods.common.given import GivenInstances
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+MINI = {"MODEL.DEVICE": "cpu", "MODEL.MINI_RESNET.WIDTH": 4}
+BLOCKS = {"MODEL.MINI_RESNET.BLOCKS": [1, 1, 1, 1]}
+HEAD = {
+    "MODEL.FPN.OUT_CHANNELS": 8,
+    "MODEL.ROI_BOX_HEAD.FC_DIM": 8,
+    "MODEL.ROI_MASK_HEAD.CONV_DIM": 8,
+    "MODEL.ROI_MASK_HEAD.NUM_CONV": 1,
+    "MODEL.ORDER_HEAD.WIDTH": 8,
+    "MODEL.ORDER_HEAD.HIDDEN": 16,
+    "MODEL.ORDER_HEAD.ROUNDS": 1,
+}
+DEPTH = {
+    "MODEL.DISPARITY.INPUT_SIZE": [64, 64],
+    "MODEL.DISPARITY.FEATURES": 8,
+    "MODEL.DISPARITY.OUTPUT_CHANNELS": [8, 4],
+}
+NETWORKS = {
+    "pairs": (
+        "InstaOrder/instaorder_net_od.yaml",
+        {
+            "MODEL.BACKBONE.NAME": "build_mini_resnet_backbone",
+            "MODEL.RESNETS.OUT_FEATURES": ["res5"],
+            "MODEL.PAIRWISE.INPUT_SIZE": 32,
+            "MODEL.WEIGHTS": "",
+            **BLOCKS,
+        },
+        {},
+    ),
+    "order head": ("OrderHead/scenes/order_head.yaml", {**HEAD, **BLOCKS}, {"size": (64, 96)}),
+    "depth": (
+        "InstaDepthNet/instadepthnet_od_mini_scenes.yaml",
+        {**DEPTH, **BLOCKS},
+        {},
+    ),
+    "disparity": (
+        "InstaDepthNet/instadepthnet_od_mini_scenes.yaml",
+        {**DEPTH, **BLOCKS},
+        {"part": "disparity"},
+    ),
+}
+NUMBERS = (1, 3, 7)
+TOLERANCE = 1e-4
+
+
+def model_of(name):
+    """A tiny model whose batch statistics are not those of the start."""
+    torch.manual_seed(1)
+    file, settings, _ = NETWORKS[name]
+    opts = [str(part) for pair in {**MINI, **settings}.items() for part in pair]
+    model = build_model(load_cfg(CONFIGS / file, opts)).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.1, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):  # so that answers differ
+            torch.nn.init.kaiming_normal_(module.weight)
+    return model.requires_grad_(False)
+
+
+def difference(graph, run):
+    """Largest difference of a run to the module, over several numbers of instances or pairs.
+
+    As a share of the largest value: sums are taken in another order.
+    """
+    worst = 0.0
+    for number in NUMBERS:
+        given = graph.example(number)
+        expected = graph.module(*given)
+        found = run(given)
+        assert [tuple(x.shape) for x in found] == [tuple(x.shape) for x in expected]
+        for one, other in zip(found, expected, strict=True):
+            largest = float(other.abs().max())
+            assert largest > 1e-3  # there is something to compare
+            worst = max(worst, float(np.abs(np.asarray(one) - other.numpy()).max()) / largest)
+    return worst
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_row_29_torchscript_and_onnx_agree_with_the_network(name, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)  # PyTorch's other exporter needs it
+    onnxruntime = pytest.importorskip("onnxruntime")
+    graph = networks.graph_of(model_of(name), **NETWORKS[name][2])
+    networks.save_torchscript(graph, tmp_path / "net.pt")
+    loaded = torch.jit.load(str(tmp_path / "net.pt"))
+    assert difference(graph, lambda given: loaded(*given)) < TOLERANCE
+    networks.save_onnx(graph, tmp_path / "net.onnx")
+    session = onnxruntime.InferenceSession(
+        str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"]
+    )
+    names = [tensor.name for tensor in graph.inputs]
+    assert [one.name for one in session.get_inputs()] == names
+    assert [one.name for one in session.get_outputs()] == [one.name for one in graph.outputs]
+
+    def run(given):
+        fed = {key: value.numpy() for key, value in zip(names, given, strict=True)}
+        return session.run(None, fed)
+
+    assert difference(graph, run) < TOLERANCE
+
+
+def test_what_cannot_be_exported_is_refused():
+    with pytest.raises(ValueError, match="Linear cannot be exported.*the CRF of OOSIS"):
+        networks.graph_of(torch.nn.Linear(1, 1))
+    with pytest.raises(ValueError, match=r"part must be one of .* got 'both'"):
+        networks.graph_of(torch.nn.Linear(1, 1), part="both")
+    model = model_of("order head")
+    for size in ((), (64,), (64, 70), (0, 64)):
+        with pytest.raises(ValueError, match="multiples of 32, got"):
+            networks.graph_of(model, size=size)
+
+
+def test_without_onnx_the_error_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    graph = networks.graph_of(model_of("disparity"), part="disparity")
+    with pytest.raises(ImportError, match=r'pip install "\.\[export\]"'):
+        networks.save_onnx(graph, tmp_path / "net.onnx")
+
+
+def test_the_exported_order_head_says_what_the_model_says():
+    """One picture through the whole model with given masks, and through the graph."""
+    model = model_of("order head")
+    model.given_masks = True
+    graph = networks.graph_of(model, size=(64, 96))
+    image, masks = graph.example(5)
+    masks[4] = 0  # an empty mask is an answer, too
+    instances = Instances((64, 96))
+    instances.pred_masks = masks.bool()
+    output = model([{"image": image[0], "instances": instances}])[0]["instances"]
+    occlusion, depth = graph.module(image, masks)
+    other = ~torch.eye(5, dtype=torch.bool)
+    expected = output.occlusion_probability.tensor
+    assert torch.allclose(occlusion.sigmoid()[other], expected[other], atol=1e-4)
+    expected = output.depth_probability.tensor
+    assert torch.allclose(depth.softmax(2)[other], expected[other], atol=1e-4)
+    assert expected[other].std() > 0.05
+
+
+def test_the_exported_pair_network_says_what_the_model_says():
+    model = model_of("pairs")
+    graph = networks.graph_of(model)
+    masks = torch.zeros((2, 40, 50), dtype=torch.bool)
+    masks[0, 5:30, 5:25], masks[1, 10:35, 25:45] = True, True
+    given = GivenInstances(masks, torch.zeros(2, dtype=torch.int64), torch.ones(2))
+    image = torch.rand(3, 40, 50) * 255
+    orders = model.orders(image, given)
+    inputs = model.inputs(model.inputs.scene(image, given), torch.tensor([[0, 1]]))
+    logits = dict(zip([one.name for one in graph.outputs], graph.module(inputs), strict=True))
+    forth, back = logits["occlusion"].sigmoid()
+    probability = (forth[1] + back[0]) / 2
+    assert torch.isclose(orders["occlusion_probability"][0, 1], probability, atol=1e-5)
+
+
+def test_the_tool_writes_compares_and_describes(tmp_path, monkeypatch, capsys):
+    tool = runpy.run_path(str(CONFIGS.parent / "tools/export_model.py"))
+    model = model_of("disparity")
+    monkeypatch.setitem(
+        tool["main"].__globals__,
+        "graph_of",
+        lambda options: networks.graph_of(model, size=options.size, part=options.part),
+    )
+    wanted = ["--model", "any", "--output", str(tmp_path), "--part", "disparity"]
+    assert tool["main"]([*wanted, "--formats", "torchscript"]) == 0
+    assert "largest difference" in capsys.readouterr().out
+    described = json.loads((tmp_path / "network.json").read_text())
+    assert described["inputs"][0]["shape"] == ["number", 3, 64, 64]
+    assert described["outputs"][0]["name"] == "disparity"
+    assert described["number"].startswith("any length from 1 on")
+    assert tool["main"]([*wanted, "--size", "50", "50"]) == 2
+    assert "multiples of 32" in capsys.readouterr().err

@@ -1,0 +1,179 @@
+"""demo/demo.py on pictures, masks and videos as users have them."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import occ_order
+from occ_order import order, scenes
+from occ_order.files import folder_lock
+from occ_order.formats.sem_dist import load_sem_dist
+from occ_order.order import io
+
+ROOT = Path(occ_order.__file__).parents[1]
+spec = importlib.util.spec_from_file_location("own_pictures_demo", ROOT / "demo" / "demo.py")
+demo = importlib.util.module_from_spec(spec)
+sys.modules[spec.name] = demo  # dataclasses look their module up
+spec.loader.exec_module(demo)
+
+AREA = ["--config-file", str(ROOT / "configs/InstaOrder/scenes/area.yaml")]
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return scenes.generate(3, size=(72, 96), num_instances=4)
+
+
+@pytest.fixture
+def folder(tmp_path, scene):
+    """Two pictures with label maps, one of them under a name with a space and an umlaut."""
+    for name in ("a", "ü b"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        Image.fromarray(scene.image).save(tmp_path / "in" / f"{name}.png")
+        ids = np.zeros(scene.image.shape[:2], np.uint8)
+        for k, mask in enumerate(scene.modal):
+            ids[mask] = 10 * (k + 1)
+        Image.fromarray(ids).save(tmp_path / "labels" / f"{name}.png")
+    return tmp_path
+
+
+def run(folder, *arguments):
+    return demo.main([*AREA, "--output", str(folder / "out"), *arguments])
+
+
+def test_pictures_with_masks_give_everything(folder, scene, capsys):
+    arguments = ["--input", str(folder / "in"), "--masks", str(folder / "labels")]
+    assert run(folder, *arguments, "--psd", "--graphs") == 0
+    images = io.load_results(folder / "out" / "order_results.json")
+    assert [image["image_id"] for image in images] == ["a", "ü b"]
+    expected = order.area_order(scene.modal, order="occlusion", pairs="bordering")
+    occlusion, depth, _ = io.matrices(images[0])
+    assert np.array_equal(occlusion, expected)
+    assert np.array_equal(depth, order.area_order(scene.modal, order="depth", pairs="all"))
+    assert [i["id"] for i in images[0]["instances"]] == [10, 20, 30, 40]  # labels of the map
+    there = {file.name for file in (folder / "out" / "ü b").iterdir()}
+    pictures = {"overlay", "occlusion", "occlusion_graph", "depth_graph", "relative_depth"}
+    assert {f"{name}.png" for name in pictures} <= there
+    assert {"layers", "layers.psd", "occlusion.graphml", "occlusion.dot", "depth.dot"} <= there
+    layers = json.loads((folder / "out" / "a" / "layers" / "layers.json").read_text())
+    assert len(layers["layers"]) == 5
+    assert "2 pictures, 0 failed" in capsys.readouterr().out
+
+
+def test_a_network_of_whole_objects_draws_them_and_their_levels(folder):
+    """An untrained SLN; what it says is nonsense, but it has every field."""
+    narrow = "MODEL.MINI_RESNET.WIDTH 4 MODEL.FPN.OUT_CHANNELS 8 MODEL.ROI_BOX_HEAD.FC_DIM 8"
+    narrow += " MODEL.ROI_MASK_HEAD.CONV_DIM 8 MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.0"
+    narrow += " TEST.DETECTIONS_PER_IMAGE 4 INPUT.MIN_SIZE_TEST 0"
+    arguments = ["--config-file", str(ROOT / "configs/SLN/sln_mini_scenes.yaml")]
+    arguments += ["--opts", *narrow.split(), "--input", str(folder / "in" / "a.png")]
+    assert demo.main([*arguments, "--output", str(folder / "out")]) == 0
+    there = {file.name for file in (folder / "out" / "a").iterdir()}
+    assert {"overlay.png", "amodal.png", "levels.png", "sem_dist.npz"} <= there
+    (image,) = io.load_results(folder / "out" / "order_results.json")
+    maps = load_sem_dist(folder / "out" / "a" / "sem_dist.npz")
+    assert maps.shape == (len(image["instances"]), 72, 96) and len(maps) > 0
+
+
+def test_one_picture_that_fails_does_not_stop_the_others(folder, capsys):
+    (folder / "in" / "bad.png").write_bytes(b"<html>")
+    arguments = ["--input", str(folder / "in"), "--masks", str(folder / "labels")]
+    assert run(folder, *arguments) == 1
+    shown = capsys.readouterr()
+    assert "2 pictures, 1 failed" in shown.out and "bad.png: not a readable" in shown.err
+    assert len(io.load_results(folder / "out" / "order_results.json")) == 2
+
+
+def test_where_every_picture_fails_each_says_why(folder, capsys):
+    masks = folder / "masks.json"
+    masks.write_text("{}")
+    (folder / "list.mp4").write_text("#EXTM3U\nhttp://127.0.0.1:9/a.ts\n")
+    inputs = [str(folder / "in" / "a.png"), str(folder / "list.mp4")]
+    assert run(folder, "--input", *inputs, "--masks", str(masks)) == 1
+    shown = capsys.readouterr()
+    assert "0 pictures, 2 failed" in shown.out and "masks.json: expected COCO" in shown.err
+    assert "list.mp4: not a video that can be read" in shown.err
+    assert io.load_results(folder / "out" / "order_results.json") == []
+
+
+def test_what_is_predicted_is_kept_when_the_run_ends_by_an_error(folder, monkeypatch):
+    real = demo.predict
+
+    def fails(predictor, picture, options):
+        if picture.name != "a":
+            raise KeyboardInterrupt
+        return real(predictor, picture, options)
+
+    monkeypatch.setattr(demo, "predict", fails)
+    arguments = ["--input", str(folder / "in"), "--masks", str(folder / "labels")]
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, *arguments)
+    (image,) = io.load_results(folder / "out" / "order_results.json")
+    assert image["image_id"] == "a" and not list((folder / "out").glob("*.jsonl"))
+
+
+def test_results_are_not_written_through_links_or_beside_another_run(folder, capsys):
+    (folder / "elsewhere").mkdir()
+    (folder / "out").mkdir()
+    (folder / "out" / "a").symlink_to(folder / "elsewhere")
+    arguments = ["--input", str(folder / "in"), "--masks", str(folder / "labels")]
+    assert run(folder, *arguments) == 1
+    assert "is a link that leads out of the folder" in capsys.readouterr().err
+    assert list((folder / "elsewhere").iterdir()) == []
+    with folder_lock(folder / "out"):
+        assert run(folder, *arguments) == 1
+    assert "another program is writing there (process " in capsys.readouterr().err
+
+
+def test_pictures_of_the_same_name_do_not_overwrite_each_other(folder):
+    (folder / "more").mkdir()
+    (folder / "in" / "a.png").rename(folder / "more" / "a.png")
+    Image.fromarray(np.zeros((72, 96, 3), np.uint8)).save(folder / "in" / "a.png")
+    arguments = ["--input", str(folder / "in" / "a.png"), str(folder / "more" / "*.png")]
+    assert run(folder, *arguments, "--masks", str(folder / "labels")) == 0
+    assert {"a", "a_2"} <= {file.name for file in (folder / "out").iterdir()}
+
+
+def test_every_tenth_frame_of_a_video(folder, scene):
+    size = scene.image.shape[1::-1]
+    video = cv2.VideoWriter(str(folder / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, size)
+    for _ in range(21):
+        video.write(scene.image[..., ::-1])
+    video.release()
+    masks = folder / "labels" / "a.png"
+    arguments = ["--input", str(folder / "clip.avi"), "--every", "10", "--masks", str(masks)]
+    assert run(folder, *arguments) == 0
+    images = io.load_results(folder / "out" / "order_results.json")
+    assert [i["image_id"] for i in images] == ["clip_000000", "clip_000010", "clip_000020"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--input", "none.png"], "none.png: no such file"),
+        (["--input", "in/a.png"], "orders given masks and finds none itself"),
+        (["--input", "in/a.png", "--masks", "none.json"], "none.json"),
+        (["--input", "clip.mp4", "--masks", "labels"], "not a video that can be read"),
+    ],
+)
+def test_what_is_missing_is_named(folder, monkeypatch, capsys, arguments, message):
+    (folder / "clip.mp4").write_bytes(b"no video")
+    monkeypatch.chdir(folder)
+    assert run(folder, *arguments) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--input", "a.png"], ["--input", "a", "--output", "o", "--every", "0"]],
+)
+def test_commands_that_make_no_sense(arguments):
+    with pytest.raises(SystemExit, match="2"):
+        demo.main(arguments)

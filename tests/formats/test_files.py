@@ -1,0 +1,134 @@
+"""Paths that stay in their folder, files that appear whole or not at all, polygons from masks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import hypothesis.extra.numpy as arrays
+import numpy as np
+import pytest
+from hypothesis import given
+from PIL import Image
+
+from occ_order import masks
+from occ_order.files import folder_lock, image_size, join_path, read_json, relative_name, write_json
+from occ_order.formats.mask_fields import as_polygons, polygon_from_mask
+from occ_order.order.io import save_results
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("a.png", "r/a.png"),
+        ("./x//a b.png", "r/x/a b.png"),
+        ("ä/..a.png", "r/ä/..a.png"),
+    ],
+)
+def test_join_path(name, expected):
+    assert join_path("r", name) == expected
+    assert relative_name(expected, "r") == expected[2:]
+
+
+def test_relative_name_without_folder_changes_nothing():
+    assert relative_name("x/../a.png", None) == "x/../a.png"
+
+
+def test_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "ä b" / "x.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError):
+        write_json(path, {"a": float("nan")})
+    assert read_json(path) == {"a": 1}
+    assert [child.name for child in path.parent.iterdir()] == ["x.json"]
+
+
+def test_written_files_can_be_read_by_others(tmp_path):
+    write_json(tmp_path / "x.json", {"name": "é"})
+    (tmp_path / "y.json").write_text("{}")
+    assert (tmp_path / "x.json").stat().st_mode == (tmp_path / "y.json").stat().st_mode
+
+
+def test_image_size_is_that_of_the_upright_picture(tmp_path):
+    picture = Image.new("RGB", (5, 3))
+    picture.save(tmp_path / "plain.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "turned.jpg", exif=exif)
+    assert image_size(tmp_path / "plain.jpg") == (5, 3)
+    assert image_size(tmp_path / "turned.jpg") == (3, 5)
+
+
+@given(arrays.arrays(bool, arrays.array_shapes(min_dims=2, max_dims=2, max_side=12)))
+def test_one_polygon_holds_any_mask(mask):
+    """Also with holes and many parts: the published rasteriser gives the same pixels back."""
+    if not mask.any():
+        with pytest.raises(ValueError, match="empty"):
+            polygon_from_mask(mask)
+        return
+    polygon = polygon_from_mask(mask)
+    np.testing.assert_array_equal(masks.decode([polygon], *mask.shape), mask)
+
+
+def test_polygon_of_a_rectangle_has_its_four_corners():
+    mask = np.zeros((6, 8), bool)
+    mask[1:4, 2:7] = True
+    corners = np.reshape(polygon_from_mask(mask), (-1, 2)).tolist()
+    assert sorted(corners) == [[2, 1], [2, 4], [7, 1], [7, 4]]
+
+
+def test_polygons_stay_as_they_are():
+    polygons = [[1.5, 1, 5, 1, 5, 4.25]]
+    assert as_polygons(polygons, 6, 8) is polygons
+    assert as_polygons(polygons[0], 6, 8) == polygons
+
+
+def test_a_folder_belongs_to_one_program_at_a_time(tmp_path):
+    pytest.importorskip("fcntl")
+    folder = tmp_path / "out"
+    with folder_lock(folder):
+        message = f"out: another program is writing there .process {os.getpid()} of"
+        with pytest.raises(OSError, match=message), folder_lock(folder):
+            pass
+    with folder_lock(folder):
+        pass
+
+
+def test_the_lock_ends_with_a_killed_program(tmp_path):
+    pytest.importorskip("fcntl")
+    code = (
+        "import sys, time; from occ_order.files import folder_lock\n"
+        f"with folder_lock({str(tmp_path)!r}):\n    print('locked', flush=True); time.sleep(60)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout.readline() == "locked\n"
+        with pytest.raises(OSError, match=f"process {child.pid} of "), folder_lock(tmp_path):
+            pass
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+    with folder_lock(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("write", ["json", "results"])
+def test_a_full_disk_names_the_file(tmp_path, write):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    image = {"image_id": "x" * 5000, "height": 4, "width": 5, "instances": []}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"large\.json"):
+            if write == "json":
+                write_json(tmp_path / "large.json", image)
+            else:
+                save_results(tmp_path / "large.json", [image])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert list(tmp_path.iterdir()) == []
