@@ -28,6 +28,7 @@ from occ_order.apps.report import css_color
 from occ_order.draw.canvas import check_picture, jpeg_bytes, label_points, text_color
 from occ_order.draw.colors import instance_colors
 from occ_order.draw.outlines import mask_path
+from occ_order.draw.predictions import instance_label
 from occ_order.draw.verdicts import edge_verdicts, match_instances
 from occ_order.files import atomic_writer
 from occ_order.formats.checks import size_mismatch
@@ -79,15 +80,6 @@ def instance_set(
         "depth": image.get("depth"),
         "cycles": image.get("cycles", []),
     }
-
-
-def instance_label(
-    instance: Mapping[str, Any], class_names: Mapping[int, str] | None = None
-) -> str:
-    """What to call an instance: its own name, its class, or the number of its class."""
-    number = instance["category_id"]
-    named = instance.get("name") or instance.get("category")
-    return str(named or (class_names or {}).get(number) or f"class {number}")
 
 
 def comparison(image: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[str, Any]:

@@ -128,3 +128,12 @@ def draw_amodal(
     seen, whole = label_points(modal), label_points(amodal)
     points = np.where(np.isfinite(seen), seen, whole) * scale + (scale - 1) / 2
     return draw_labels(drawn, labels, points, colors, size=label_size)
+
+
+def instance_label(
+    instance: Mapping[str, Any], class_names: Mapping[int, str] | None = None
+) -> str:
+    """What to call an instance: its own name, its class, or the number of its class."""
+    number = instance["category_id"]
+    named = instance.get("name") or instance.get("category")
+    return str(named or (class_names or {}).get(number) or f"class {number}")

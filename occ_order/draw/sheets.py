@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image
 
 from occ_order import masks
-from occ_order.apps.viewer import instance_label
 from occ_order.draw.boundaries import draw_oriented_boundary
 from occ_order.draw.canvas import (
     INK,
@@ -28,6 +27,7 @@ from occ_order.draw.canvas import (
 from occ_order.draw.colors import DIRECTION_PALETTES
 from occ_order.draw.graphs import draw_graph_on_image, draw_order_graph, thumbnails
 from occ_order.draw.maps import draw_instances, draw_relative_depth
+from occ_order.draw.predictions import instance_label
 from occ_order.draw.verdicts import edge_verdicts
 from occ_order.files import atomic_writer
 from occ_order.formats.checks import size_mismatch

@@ -147,3 +147,11 @@ def pool_boxes(features: torch.Tensor, image: torch.Tensor, boxes: torch.Tensor)
     total = sums[image, y1, x1] - sums[image, y0, x1] - sums[image, y1, x0] + sums[image, y0, x0]
     area = ((x1 - x0) * (y1 - y0)).clamp(min=1)
     return (total / area[:, None]).float()
+
+
+def covers(masks: torch.Tensor, stride: int) -> torch.Tensor:
+    """float32 (M, H / stride, W / stride): how much of a cell each of bool (M, H, W) fills."""
+    count, height, width = masks.shape
+    rows = masks.view(torch.uint8).reshape(count, height // stride, stride, width)
+    columns = sum(rows.unbind(2)).reshape(count, height // stride, width // stride, stride)
+    return columns.sum(3, dtype=torch.float32) / stride**2

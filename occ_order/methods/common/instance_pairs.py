@@ -75,3 +75,21 @@ def pair_layout(counts: Sequence[int], device: torch.device | str = "cpu") -> Pa
     col = torch.arange(len(row), device=device) - start[row] + first[row]
     swapped = start[col] + position[row]
     return PairLayout(tuple(counts), image, start, position, row, col, swapped)
+
+
+def canonical_order(cover: torch.Tensor, layout: PairLayout) -> torch.Tensor:
+    """int64 (M,): the instances of each image by area, then by where their cells are.
+
+    Both are sums of few binary digits, exact in double precision; masks that agree in both are, but
+    for a freak of chance, the same.
+
+    Args:
+        cover: float (M, h, w), in the order of the layout.
+        layout: the instances.
+    """
+    cells = cover.flatten(1).double()
+    place = torch.arange(cells.shape[1], device=cells.device)
+    order = torch.arange(len(cells), device=cells.device)
+    for key in ((cells * place).sum(1), cells.sum(1), layout.image):
+        order = order[torch.argsort(key[order], stable=True)]
+    return order

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 
+from occ_order.methods.common.color import jittered_color
 from occ_order.methods.common.instance_mapper import InstanceOrderMapper
 from occ_order.methods.common.pair_mapper import generator
 from occ_order.methods.common.reading import (
@@ -163,18 +164,6 @@ def chosen_instances(
         if record.get(key) is not None:
             result[key] = np.asarray(record[key])[np.ix_(keep, keep)]
     return result
-
-
-def jittered_color(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return uint8 (H, W, 3) RGB with another brightness, contrast, saturation and hue."""
-    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV).astype(np.int16)
-    hsv[..., 0] = (hsv[..., 0] + int(rng.integers(-8, 9))) % 180
-    hsv[..., 1] = np.clip(hsv[..., 1] * rng.uniform(0.5, 1.5), 0, 255)
-    changed = cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB)
-    gain, mean = rng.uniform(0.6, 1.4), float(changed.mean())
-    return cv2.convertScaleAbs(
-        changed, alpha=gain, beta=max(-mean * gain, mean * (1 - gain) + rng.uniform(-32, 32))
-    )
 
 
 def blurred(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

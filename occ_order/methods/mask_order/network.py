@@ -25,11 +25,12 @@ from torch import nn
 
 from occ_order.methods.common.contact_pooling import (
     Contacts,
+    covers,
     find_contacts,
     pool_contacts,
     pool_masks,
 )
-from occ_order.methods.common.instance_pairs import PairLayout, pair_layout
+from occ_order.methods.common.instance_pairs import PairLayout, canonical_order, pair_layout
 from occ_order.methods.common.order_map import CUES, mask_cues
 from occ_order.methods.common.order_relation import (
     INSTANCE_CUES,
@@ -40,7 +41,6 @@ from occ_order.methods.common.order_relation import (
 )
 from occ_order.methods.common.pair_crops import mask_boxes
 from occ_order.methods.mask_order import views
-from occ_order.methods.order_head.head import canonical_order, covers
 
 STRIDE = 4
 VIEW_MAPS = 4

@@ -15,12 +15,13 @@ from detectron2.layers import ShapeSpec
 from torch import nn
 
 from occ_order.methods.common.contact_pooling import (
+    covers,
     find_contacts,
     pool_boxes,
     pool_contacts,
     pool_masks,
 )
-from occ_order.methods.common.instance_pairs import PairLayout, pair_layout
+from occ_order.methods.common.instance_pairs import PairLayout, canonical_order, pair_layout
 from occ_order.methods.common.order_map import OrderMap, mask_cues
 from occ_order.methods.common.order_relation import (
     INSTANCE_CUES,
@@ -144,32 +145,6 @@ class OrderHead(nn.Module):
             instance_geometry(boxes * stride, area * stride**2, size),
         ]
         return self.relation(torch.cat(instances, 1), torch.cat(pairs, 1), layout)
-
-
-def covers(masks: torch.Tensor, stride: int) -> torch.Tensor:
-    """float32 (M, H / stride, W / stride): how much of a cell each of bool (M, H, W) fills."""
-    count, height, width = masks.shape
-    rows = masks.view(torch.uint8).reshape(count, height // stride, stride, width)
-    columns = sum(rows.unbind(2)).reshape(count, height // stride, width // stride, stride)
-    return columns.sum(3, dtype=torch.float32) / stride**2
-
-
-def canonical_order(cover: torch.Tensor, layout: PairLayout) -> torch.Tensor:
-    """int64 (M,): the instances of each image by area, then by where their cells are.
-
-    Both are sums of few binary digits, exact in double precision; masks that agree in both are, but
-    for a freak of chance, the same.
-
-    Args:
-        cover: float (M, h, w), in the order of the layout.
-        layout: the instances.
-    """
-    cells = cover.flatten(1).double()
-    place = torch.arange(cells.shape[1], device=cells.device)
-    order = torch.arange(len(cells), device=cells.device)
-    for key in ((cells * place).sum(1), cells.sum(1), layout.image):
-        order = order[torch.argsort(key[order], stable=True)]
-    return order
 
 
 def outward(boxes: torch.Tensor, level: int) -> torch.Tensor:

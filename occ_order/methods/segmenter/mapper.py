@@ -12,6 +12,7 @@ from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import Instances
 
+from occ_order.methods.common.color import jittered_color
 from occ_order.methods.common.image_area import ImageArea
 from occ_order.methods.common.instance_mapper import InstanceOrderMapper
 from occ_order.methods.common.pair_mapper import generator
@@ -22,7 +23,6 @@ from occ_order.methods.common.reading import (
     transform_masks,
 )
 from occ_order.methods.common.registry import MAPPER_REGISTRY
-from occ_order.methods.mask_order.mapper import jittered_color
 from occ_order.methods.segmenter.augmentations import LargeScaleJitter
 
 MIN_PIXELS = 16

@@ -11,10 +11,11 @@ from detectron2.structures import BitMasks, Boxes, Instances
 
 from occ_order.config import get_cfg
 from occ_order.methods.build import build_mapper
+from occ_order.methods.common.color import jittered_color
 from occ_order.methods.common.pair_matrix import PairMatrix
 from occ_order.methods.mask_order import meta_arch
 from occ_order.methods.mask_order.losses import log_depth_loss
-from occ_order.methods.mask_order.mapper import blurred, chosen_instances, jittered_color
+from occ_order.methods.mask_order.mapper import blurred, chosen_instances
 from occ_order.methods.mask_order.network import STRIDE
 from tests.methods.mask_order.conftest import CHAIN, discs
 

@@ -6,12 +6,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from occ_order.methods.common.contact_pooling import find_contacts
+from occ_order.methods.common.contact_pooling import covers, find_contacts
 from occ_order.methods.common.instance_pairs import pair_layout
 from occ_order.methods.common.pair_crops import mask_boxes
 from occ_order.methods.mask_order import views
 from occ_order.methods.mask_order.network import FAR, STRIDE, MaskOrderNetwork
-from occ_order.methods.order_head.head import covers
 from tests.methods.mask_order.conftest import CHAIN, discs, tiny_network
 
 SIZE = (64, 96)

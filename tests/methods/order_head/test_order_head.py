@@ -7,6 +7,7 @@ import torch
 from detectron2.layers import ShapeSpec
 from detectron2.structures import BitMasks, Instances
 
+from occ_order.methods.common.contact_pooling import covers
 from occ_order.methods.common.instance_pairs import pair_layout
 from occ_order.methods.common.order_map import mask_cues
 from occ_order.methods.common.order_matrices import order_losses, order_matrices, spread_orders
@@ -17,7 +18,7 @@ from occ_order.methods.common.order_relation import (
     pair_geometry,
 )
 from occ_order.methods.common.pair_matrix import PairMatrix
-from occ_order.methods.order_head.head import OrderHead, covers, outward
+from occ_order.methods.order_head.head import OrderHead, outward
 from occ_order.methods.order_head.mask_noise import MaskNoise
 
 SIZE = (32, 40)
