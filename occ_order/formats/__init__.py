@@ -18,7 +18,7 @@ Boxes are in pixels, the right and bottom ends exclusive; `bbox` bounds the visi
 format says so. `category_id` is the file's own.
 """
 
-from occ_order.formats.checks import DataError
+from occ_order.files import DataError
 from occ_order.formats.coco_nesting import read_categories
 from occ_order.formats.cocoa import load_cocoa, save_cocoa
 from occ_order.formats.cocoa_cls import load_cocoa_cls, save_cocoa_cls

@@ -8,17 +8,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from occ_order.files import DataError, show
+
 logger = logging.getLogger(__name__)
 
 _REQUIRED = object()
 
 _MOST_PROBLEMS = 20  # that one error repeats
-
-_SHOWN = 60  # characters of a wrong value that an error message repeats
-
-
-class DataError(ValueError):
-    """A ValueError whose message names the file and the entry in it."""
 
 
 class Report:
@@ -127,12 +123,6 @@ _KINDS: dict[str, Callable[[object], bool]] = {
     "0 or 1": lambda value: value in (0, 1) and isinstance(value, int),
     "true or false": lambda value: isinstance(value, bool),
 }
-
-
-def show(value: object) -> str:
-    """Returns a short repr of a wrong value for an error message."""
-    text = repr(value)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
 def field(entry: dict, key: str, kind: str, default: Any = _REQUIRED) -> Any:

@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from occ_order.files import join_path, read_json, relative_name
-from occ_order.formats.checks import DataError, Report, entries, field
+from occ_order.files import DataError, join_path, read_json, relative_name
+from occ_order.formats.checks import Report, entries, field
 
 logger = logging.getLogger(__name__)
 

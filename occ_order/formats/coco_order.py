@@ -14,8 +14,8 @@ import os
 from typing import Any
 
 from occ_order import masks
-from occ_order.files import read_json, write_json
-from occ_order.formats.checks import DataError, Report, field, listed, settle_problems, show
+from occ_order.files import DataError, read_json, show, write_json
+from occ_order.formats.checks import Report, field, listed, settle_problems
 from occ_order.formats.coco_nesting import (
     category_of,
     new_coco,

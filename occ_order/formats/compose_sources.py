@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from occ_order.files import image_size, read_json
+from occ_order.files import DataError, image_size, read_json
 from occ_order.formats import load_photos, read_categories, read_photo_categories
-from occ_order.formats.checks import DataError, Report
+from occ_order.formats.checks import Report
 from occ_order.formats.coco_nesting import (
     category_of,
     parse_categories,

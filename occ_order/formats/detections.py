@@ -27,8 +27,7 @@ from typing import Any
 import numpy as np
 
 from occ_order import masks
-from occ_order.formats.checks import DataError, show
-from occ_order.formats.image_files import opened
+from occ_order.files import DataError, opened, show
 from occ_order.formats.safe_paths import resolve_inside
 
 SCORES = ("file", "same")

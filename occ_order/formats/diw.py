@@ -12,8 +12,8 @@ import io
 import os
 from typing import Any
 
-from occ_order.files import atomic_writer, join_path, read_text, relative_name
-from occ_order.formats.checks import Report, show
+from occ_order.files import atomic_writer, join_path, read_text, relative_name, show
+from occ_order.formats.checks import Report
 
 
 def load_diw(

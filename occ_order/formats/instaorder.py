@@ -17,8 +17,8 @@ import os
 from typing import Any
 
 from occ_order import masks
-from occ_order.files import read_json, write_json
-from occ_order.formats.checks import Report, entries, field, show
+from occ_order.files import read_json, show, write_json
+from occ_order.formats.checks import Report, entries, field
 from occ_order.formats.coco_nesting import (
     category_of,
     image_of,

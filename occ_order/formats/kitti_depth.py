@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from occ_order.files import atomic_writer, join_path, read_grey_png, read_text, relative_name
-from occ_order.formats.checks import Report, show
+from occ_order.files import atomic_writer, join_path, read_grey_png, read_text, relative_name, show
+from occ_order.formats.checks import Report
 
 logger = logging.getLogger(__name__)
 

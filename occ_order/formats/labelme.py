@@ -31,8 +31,16 @@ from typing import Any
 import numpy as np
 
 from occ_order import masks
-from occ_order.files import image_size, parse_json, read_json, relative_name, write_json
-from occ_order.formats.checks import DataError, Report, field, settle_problems, show, size_mismatch
+from occ_order.files import (
+    DataError,
+    image_size,
+    parse_json,
+    read_json,
+    relative_name,
+    show,
+    write_json,
+)
+from occ_order.formats.checks import Report, field, settle_problems, size_mismatch
 from occ_order.formats.labelme_shapes import AREAS, area_of, shapes_of
 from occ_order.formats.order_table import (
     Row,

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from occ_order import masks
-from occ_order.formats.checks import field, finite, show
-from occ_order.formats.image_files import opened
+from occ_order.files import opened, show
+from occ_order.formats.checks import field, finite
 from occ_order.formats.mask_fields import polygon_from_mask
 
 AREAS = ("polygon", "rectangle", "circle", "mask")

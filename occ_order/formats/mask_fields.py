@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from occ_order import masks
-from occ_order.formats.checks import field, finite, show
+from occ_order.files import show
+from occ_order.formats.checks import field, finite
 
 
 def xyxy(annotation: dict, key: str) -> list[float]:

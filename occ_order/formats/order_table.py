@@ -34,8 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from occ_order.files import atomic_writer, read_text
-from occ_order.formats.checks import DataError
+from occ_order.files import DataError, atomic_writer, read_text
 from occ_order.order import CLOSER, DISTINCT, EQUAL, FARTHER, OVERLAPPING, UNKNOWN
 from occ_order.order.encoding import DEPTH_REVERSED, empty_depth, empty_occlusion
 

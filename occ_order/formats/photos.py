@@ -36,8 +36,8 @@ from typing import Any
 import numpy as np
 
 from occ_order import masks
-from occ_order.files import join_path, read_grey_png, read_json, write_json
-from occ_order.formats.checks import Report, entries, field, show
+from occ_order.files import join_path, read_grey_png, read_json, show, write_json
+from occ_order.formats.checks import Report, entries, field
 from occ_order.formats.coco_nesting import written_images
 from occ_order.formats.mask_fields import checked_mask, mask_box
 from occ_order.order.encoding import (

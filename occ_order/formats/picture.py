@@ -7,7 +7,7 @@ import os
 import numpy as np
 from PIL import ImageOps
 
-from occ_order.formats.image_files import opened
+from occ_order.files import opened
 
 
 def load_picture(path: str | os.PathLike) -> np.ndarray:
@@ -18,7 +18,7 @@ def load_picture(path: str | os.PathLike) -> np.ndarray:
     pages the first counts.
 
     Args:
-        path: a file in one of `image_files.FORMATS`.
+        path: a file in one of `occ_order.files.FORMATS`.
 
     Returns:
         uint8 (H, W, 3) RGB, H and W at least 1.

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from occ_order import masks
-from occ_order.files import read_json, relative_name
-from occ_order.formats.checks import DataError, Report, field
+from occ_order.files import DataError, read_json, relative_name
+from occ_order.formats.checks import Report, field
 from occ_order.formats.coco_nesting import is_cocoa, read_categories, read_images
 from occ_order.formats.safe_paths import list_pictures, picture_of
 from occ_order.order import UNKNOWN

@@ -32,10 +32,9 @@ import numpy as np
 from PIL import Image
 
 from occ_order import masks
-from occ_order.files import parse_json
-from occ_order.formats.checks import DataError, Report, finite, settle_problems, show, size_mismatch
+from occ_order.files import DataError, opened, parse_json, show
+from occ_order.formats.checks import Report, finite, settle_problems, size_mismatch
 from occ_order.formats.coco_nesting import without_crowds
-from occ_order.formats.image_files import opened
 from occ_order.formats.mask_fields import checked_mask
 from occ_order.formats.safe_paths import resolve_inside
 

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from occ_order import masks
-from occ_order.files import image_size, read_json
+from occ_order.files import DataError, image_size, read_json
 from occ_order.formats import cocoa, cocoa_cls, diw, instaorder, kins, kitti_depth, photos
-from occ_order.formats.checks import DataError, Report, field, listed, size_mismatch
+from occ_order.formats.checks import Report, field, listed, size_mismatch
 from occ_order.formats.coco_nesting import is_cocoa, read_images
 from occ_order.formats.coco_order import load_coco_order
 from occ_order.formats.mask_fields import checked_mask, read_rate

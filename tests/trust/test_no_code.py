@@ -342,7 +342,7 @@ def test_row_01_images_are_opened_in_one_place():
         for path in ROOT.glob(f"{folder}/**/*.py")
         if "Image.open(" in path.read_text(encoding="utf-8")
     ]
-    assert found == ["occ_order/formats/image_files.py"]
+    assert found == ["occ_order/files.py"]
 
 
 # --- everything else that is read
