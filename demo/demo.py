@@ -45,9 +45,8 @@ from occ_order.engine.predictor import (
     OrderPredictor,  # noqa: E402
     load_picture,  # noqa: E402
 )
-from occ_order.files import atomic_writer, folder_lock  # noqa: E402
+from occ_order.files import atomic_writer, folder_lock, list_images, resolve_inside  # noqa: E402  # noqa: E402
 from occ_order.formats.layered_image import layers_of, save_layers, save_psd  # noqa: E402
-from occ_order.formats.safe_paths import list_pictures, resolve_inside  # noqa: E402
 from occ_order.formats.sem_dist import save_sem_dist  # noqa: E402
 from occ_order.formats.user_masks import load_masks, masks_file  # noqa: E402
 from occ_order.methods.common.results import image_result  # noqa: E402
@@ -105,7 +104,7 @@ def find_inputs(patterns: Sequence[str]) -> list[Path]:
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
-            found = [path / name for name in list_pictures(path)]
+            found = [path / name for name in list_images(path)]
         elif path.is_file():
             found = [path]
         else:

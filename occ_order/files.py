@@ -10,21 +10,25 @@ from __future__ import annotations
 import codecs
 import errno
 import json
+import logging
 import os
 import re
 import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
+
+logger = logging.getLogger(__name__)
 
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
@@ -38,6 +42,9 @@ MAX_PER_BYTE = 10_000
 
 LARGE = 2**24
 """Pixels from which on `MAX_PER_BYTE` counts; smaller images cost little."""
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+"""Endings, in lower case, of files that count as images."""
 
 
 class DataError(ValueError):
@@ -144,7 +151,9 @@ def naming(path: str) -> Iterator[None]:
 
 def _written(handle: int, temporary: str, path: str, mode: str, sync: bool) -> Iterator[Any]:
     try:
-        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+        # Ends of lines stay as they are written, also on Windows.
+        text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+        with os.fdopen(handle, mode, **text) as file:
             yield file
             if sync:
                 file.flush()
@@ -226,7 +235,7 @@ def _sync_folder(folder: str) -> None:
             os.close(handle)
 
 
-def write_json(path: str | os.PathLike, data: dict) -> None:
+def write_json(path: str | os.PathLike, data: dict | list) -> None:
     """Writes JSON atomically; NaN and infinity are refused with a ValueError."""
     with atomic_writer(path) as file:
         # json.dumps is several times faster than json.dump, which never uses the C encoder.
@@ -270,6 +279,69 @@ def _check_link(path: str, root: str) -> None:
             f"{path} is a link that leads out of the folder {root}; if you trust it, give the "
             f"folder that it leads to"
         )
+
+
+def resolve_inside(root: str | os.PathLike, file_name: str) -> Path:
+    """Path of a named file below a folder, to read it or to write it.
+
+    The folder itself may be a symbolic link; a link below it is followed only if it stays inside.
+
+    Args:
+        root: the folder.
+        file_name: name relative to it, with forward slashes.
+
+    Returns:
+        The path, not necessarily of an existing file.
+
+    Raises:
+        ValueError: empty, absolute, a drive letter, a backslash, a NUL, a ".." component, or a
+            symbolic link that leads out of the folder.
+    """
+    if not isinstance(file_name, str):
+        raise ValueError(f"a file name must be text, got {file_name!r:.60}")
+    return Path(join_path(root, file_name))
+
+
+def list_images(folder: str | os.PathLike) -> list[str]:
+    """Names of the pictures in a folder and below it, sorted, relative, with forward slashes.
+
+    Hidden files and folders are left out, and so are links: folders that are links are not entered,
+    files that are links count if they stay inside. A name that is not UTF-8 is left out with a
+    warning, because no file of results could hold it.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise FileNotFoundError(f"no such folder: {root}")
+    found = []
+    for here, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if name.startswith(".") or not name.lower().endswith(IMAGE_ENDINGS):
+                continue
+            relative = (Path(here) / name).relative_to(root).as_posix()
+            if not _is_utf8(relative):
+                logger.warning("%s: left out, its name %a is not UTF-8", root, relative)
+            elif _stays_inside(root, relative):
+                found.append(relative)
+    return sorted(found)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _stays_inside(root: Path, name: str) -> bool:
+    try:
+        return resolve_inside(root, name).is_file()
+    except ValueError:  # a link that leads out, or a backslash in the name
+        return False
 
 
 def relative_name(file_name: str, image_root: str | os.PathLike | None) -> str:
@@ -332,6 +404,52 @@ def _check_size(image: Image.Image, source: str | os.PathLike | BinaryIO) -> Non
     pixels = image.width * image.height
     if pixels > LARGE and pixels > MAX_PER_BYTE * size:
         raise ValueError(f"it claims {image.width} x {image.height} pixels in {size} bytes")
+
+
+def load_image(path: str | os.PathLike) -> np.ndarray:
+    """Return an image as it is meant to be seen.
+
+    The rotation that a camera noted (EXIF) is applied. 16-bit grey is divided by 256; grey is
+    repeated; what is transparent shows its colour, without the transparency. Of several frames or
+    pages the first counts.
+
+    Args:
+        path: a file in one of `FORMATS`.
+
+    Returns:
+        uint8 (H, W, 3) RGB, H and W at least 1.
+
+    Raises:
+        ValueError: names the file: missing, no picture, or damaged; pixels that are floats or
+            beyond 16 bits, or 16-bit pixels that use 12 bits or fewer, which would become black.
+    """
+    try:
+        with opened(path) as file:
+            picture = ImageOps.exif_transpose(file)
+            picture.load()
+    except FileNotFoundError:
+        raise ValueError(f"{os.fspath(path)}: no such picture") from None
+    if picture.mode == "F":
+        raise ValueError(f"{os.fspath(path)}: its pixels are floats; save it with 8 or 16 bits")
+    if picture.mode.startswith("I"):
+        grey = (_sixteen_bits(np.asarray(picture), path) // 256).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    return np.asarray(picture.convert("RGB")).copy()
+
+
+def _sixteen_bits(values: np.ndarray, path: str | os.PathLike) -> np.ndarray:
+    """The values, if they use the range of 16 bits."""
+    least, most = int(values.min()), int(values.max())
+    if least < 0 or most > 65535:
+        raise ValueError(
+            f"{os.fspath(path)}: its pixels go from {least} to {most}; save it with 8 or 16 bits"
+        )
+    if 0 < most < 4096:
+        raise ValueError(
+            f"{os.fspath(path)}: has 16 bits, but its largest value is {most}, as of a camera of "
+            "12 bits; multiply the values so that white is 65535"
+        )
+    return values
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
+from occ_order.files import atomic_writer
 from occ_order.metrics.report import evaluate_results, format_report, without_nan
 from occ_order.order.io import load_results
 
@@ -99,23 +99,14 @@ def load_ground_truth(options: argparse.Namespace) -> list[dict]:
     return load(options.gt, options.images)
 
 
-def write_json(path: Path, report: dict) -> None:
-    """Writes a report under a temporary name first, so that no half-written file remains.
-
-    Args:
-        path: file to write.
-        report: without NaN.
+def write_report(path: Path, report: dict) -> None:
+    """Write a report, without NaN, whole or not at all.
 
     Raises:
         OSError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        text = json.dumps(report, indent=1, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_writer(path) as file:
+        file.write(json.dumps(report, indent=1, allow_nan=False) + "\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -139,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
             things_only=options.things,
         )
         if options.json:
-            write_json(Path(options.json), without_nan(report))
+            write_report(Path(options.json), without_nan(report))
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -105,7 +105,7 @@ def make_targets(folder: Path) -> dict[str, Target]:
     """
     from occ_order import formats as datasets
     from occ_order import masks
-    from occ_order.formats.picture import load_picture
+    from occ_order.files import load_image
     from occ_order.formats.validate import validate
     from occ_order.formats.write_scenes import annotation_files, make, scene_parameters
     from occ_order.order import io
@@ -161,7 +161,7 @@ def make_targets(folder: Path) -> dict[str, Target]:
         Target("diw", lambda path: datasets.load_diw(path, ""), [content["diw"]], ".csv"),
         Target("kitti", lambda p: datasets.load_kitti_depth(p, ""), [content["kitti"]], ".txt"),
         Target("depth_png", datasets.read_depth_png, [depth.read_bytes()], ".png"),
-        Target("picture", load_picture, _pictures(next(pictures.iterdir())), ".img"),
+        Target("picture", load_image, _pictures(next(pictures.iterdir())), ".img"),
         Target("masks", one_mask, [json.dumps(s).encode() for s in segmentations + flat]),
         Target("results", results, [made["results"].read_bytes()]),
         Target("edges", io.load_edges, [made["edges"].read_bytes()], ".csv"),

@@ -41,7 +41,7 @@ from occ_order.engine.collection import (  # noqa: E402
     worker_of_environment,
 )
 from occ_order.engine.predictor import OrderPredictor  # noqa: E402
-from occ_order.formats.safe_paths import list_pictures  # noqa: E402
+from occ_order.files import list_images  # noqa: E402
 from occ_order.methods.common.reading import UnreadablePictureError  # noqa: E402
 from occ_order.methods.common.results import image_result  # noqa: E402
 
@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Predicts this worker's share, or merges."""
-    names = list_pictures(options.input)
+    names = list_images(options.input)
     size = options.shard_size
     plan = make_plan(options.input, names, shard_size=size, settings=settings_of(options))
     start(options.output, plan)

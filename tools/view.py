@@ -22,8 +22,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from occ_order.apps.viewer import MOST_INSIDE, save_viewer, viewer_image
+from occ_order.files import load_image
 from occ_order.formats.command_line import add_results_options, check_results_options, found_results
-from occ_order.formats.picture import load_picture
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         pages = (
             viewer_image(
                 found.image,
-                load_picture(found.path),
+                load_image(found.path),
                 truth=found.truth,
                 class_names=found.class_names,
                 max_side=options.max_side,

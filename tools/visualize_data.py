@@ -18,9 +18,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from occ_order.draw.sheets import add_panel_options, panels, safe_stem, save_panels
+from occ_order.files import load_image
 from occ_order.formats.command_line import add_input_options, read_input
 from occ_order.formats.convert import DataSet
-from occ_order.formats.picture import load_picture
 from occ_order.formats.results import results_of
 
 
@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
                 raise ValueError("this data set has no instances, only pictures and depth")
             parts = panels(
                 results_of(record, data.categories),
-                load_picture(record["file_name"]),
+                load_image(record["file_name"]),
                 kinds=options.panels,
                 palette=options.boundary_colors,
             )

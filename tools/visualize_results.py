@@ -20,9 +20,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from occ_order.draw.sheets import add_panel_options, panels, safe_stem, save_panels
+from occ_order.files import load_image
 from occ_order.formats.command_line import add_results_options, check_results_options, found_results
 from occ_order.formats.layered_image import export_image
-from occ_order.formats.picture import load_picture
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     written = 0
     try:
         for number, found in enumerate(tqdm(found_results(options), disable=None)):
-            picture = load_picture(found.path)
+            picture = load_image(found.path)
             stem = Path(options.output) / safe_stem(number, found.path.name)
             parts = panels(
                 found.image,

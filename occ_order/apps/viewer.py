@@ -30,9 +30,8 @@ from occ_order.draw.colors import instance_colors
 from occ_order.draw.outlines import mask_path
 from occ_order.draw.predictions import instance_label
 from occ_order.draw.verdicts import edge_verdicts, match_instances
-from occ_order.files import atomic_writer
+from occ_order.files import atomic_writer, resolve_inside
 from occ_order.formats.checks import size_mismatch
-from occ_order.formats.safe_paths import resolve_inside
 from occ_order.order import io
 
 MOST_INSIDE = 200

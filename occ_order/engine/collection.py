@@ -19,8 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from occ_order.files import atomic_writer, read_json
-from occ_order.formats.safe_paths import resolve_inside
+from occ_order.files import atomic_writer, read_json, resolve_inside
 from occ_order.order import io
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import weakref
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from occ_order.engine.loader import TrainLoader, build_train_loader
 from occ_order.engine.pictures import PredictionPictures
 from occ_order.engine.resume import ResumableCheckpoints, restore
 from occ_order.engine.wandb_writer import WandbWriter
+from occ_order.files import atomic_writer
 from occ_order.methods.build import build_mapper
 from occ_order.metrics.report import without_nan
 
@@ -165,11 +165,8 @@ class Trainer(DefaultTrainer):
         with kept_random_state():
             results = super().test(cfg, model, evaluators)
         if comm.is_main_process():
-            path = Path(cfg.OUTPUT_DIR, "inference", "scores.json")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(path.name + ".part")
-            part.write_text(json.dumps(without_nan(results), indent=2) + "\n", encoding="utf-8")
-            os.replace(part, path)
+            with atomic_writer(Path(cfg.OUTPUT_DIR, "inference", "scores.json")) as file:
+                file.write(json.dumps(without_nan(results), indent=2) + "\n")
         return results
 
     def build_hooks(self) -> list[HookBase]:

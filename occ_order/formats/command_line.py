@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from occ_order.files import list_images
 from occ_order.formats.convert import READABLE, DataSet, read_dataset
-from occ_order.formats.results import read_names, results_of
-from occ_order.formats.safe_paths import list_pictures, picture_of
+from occ_order.formats.results import picture_of, read_names, results_of
 from occ_order.order import load_results
 
 
@@ -146,7 +146,7 @@ def found_results(options: argparse.Namespace) -> Sequence[FoundResults]:
             for number, record in truth.items()
         }
     class_names = {c["id"]: str(c["name"]) for c in categories or gt_categories}
-    pictures, found = list_pictures(options.images), []
+    pictures, found = list_images(options.images), []
     for image in images:
         path = picture_of(image, options.images, file_names=file_names, pictures=pictures)
         record = truth.get(image["image_id"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from occ_order.files import image_size, relative_name
+from occ_order.files import image_size, relative_name, resolve_inside
 from occ_order.formats import (
     load_cocoa,
     load_cocoa_cls,
@@ -28,7 +28,6 @@ from occ_order.formats.coco_order import load_coco_order, save_coco_order
 from occ_order.formats.differences import Differences, compare
 from occ_order.formats.labelme import load_labelme, save_labelme
 from occ_order.formats.results import load_results_records, read_names, save_results_records
-from occ_order.formats.safe_paths import resolve_inside
 from occ_order.order import UNKNOWN
 
 WRITABLE = {

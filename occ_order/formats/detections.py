@@ -27,8 +27,7 @@ from typing import Any
 import numpy as np
 
 from occ_order import masks
-from occ_order.files import DataError, opened, show
-from occ_order.formats.safe_paths import resolve_inside
+from occ_order.files import DataError, opened, resolve_inside, show
 
 SCORES = ("file", "same")
 """Where scores come from: the file (1 where it has none), or 1 for every instance, as the row

@@ -37,6 +37,7 @@ from occ_order.files import (
     parse_json,
     read_json,
     relative_name,
+    resolve_inside,
     show,
     write_json,
 )
@@ -49,7 +50,6 @@ from occ_order.formats.order_table import (
     rows_of,
     write_order_table,
 )
-from occ_order.formats.safe_paths import resolve_inside
 
 logger = logging.getLogger(__name__)
 

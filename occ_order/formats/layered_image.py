@@ -34,9 +34,8 @@ import numpy as np
 from PIL import Image
 
 from occ_order import masks as mask_functions
-from occ_order.files import atomic_writer, opened, read_json, write_json
+from occ_order.files import atomic_writer, opened, read_json, resolve_inside, write_json
 from occ_order.formats.checks import size_mismatch
-from occ_order.formats.safe_paths import resolve_inside
 from occ_order.order import graph, io
 
 FORMAT = "occ_order/layers/1"

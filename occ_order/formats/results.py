@@ -9,16 +9,16 @@ instance. Scores and probabilities of annotation are 1.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from occ_order import masks
-from occ_order.files import DataError, read_json, relative_name
+from occ_order.files import DataError, list_images, read_json, relative_name, resolve_inside
 from occ_order.formats.checks import Report, field
 from occ_order.formats.coco_nesting import is_cocoa, read_categories, read_images
-from occ_order.formats.safe_paths import list_pictures, picture_of
 from occ_order.order import UNKNOWN
 from occ_order.order.io import load_results, matrices, results_image, save_results
 
@@ -59,7 +59,7 @@ def load_results_records(
     Args:
         path: the file.
         image_root: folder of the pictures; how they are found is told by
-            :func:`occ_order.formats.safe_paths.picture_of`.
+            :func:`picture_of`.
         categories: [{"id", "name"}]; None takes the "category" names in the file and calls the
             others "class 3".
         file_names: file name by image id.
@@ -72,7 +72,7 @@ def load_results_records(
             that is not there, a category without a name.
     """
     images, report = load_results(path), Report(path)
-    pictures = list_pictures(image_root)
+    pictures = list_images(image_root)
     with report.at():
         chosen = categories or _named_categories(images)
     known = {category["id"] for category in chosen}
@@ -207,3 +207,52 @@ def save_results_records(
     images = [results_of(record, categories, image_root=image_root) for record in records]
     os.makedirs(os.path.dirname(os.fspath(path)) or ".", exist_ok=True)
     save_results(path, images)
+
+
+def picture_of(
+    image: Mapping[str, Any],
+    folder: str | os.PathLike,
+    *,
+    file_names: Mapping[int | str, str] | None = None,
+    pictures: Iterable[str] | None = None,
+) -> Path:
+    """Finds the picture of one image of ``order_results.json``.
+
+    Looked for in turn: the name that ``file_names`` gives, the key "file_name" of the image itself,
+    and a picture whose name without its ending is the image id (COCO's leading zeros are fine).
+
+    Args:
+        image: dict with "image_id".
+        folder: where the pictures are.
+        file_names: file name by image id, relative to the folder, for instance of a COCO file.
+        pictures: names in the folder, from :func:`list_images`, to search them only once.
+
+    Returns:
+        Path of an existing file.
+
+    Raises:
+        ValueError: the name leaves the folder, several pictures bear the id, or there is none.
+    """
+    image_id = image["image_id"]
+    name = (file_names or {}).get(image_id) or image.get("file_name")
+    if name is None:
+        name = _named_by_id(image_id, list_images(folder) if pictures is None else pictures)
+    if not isinstance(name, str):
+        raise ValueError(f"image {image_id!r}: no picture in {folder} is named after the image id")
+    path = resolve_inside(folder, name)
+    if not path.is_file():
+        raise ValueError(f"image {image_id!r}: no such picture: {path}")
+    return path
+
+
+def _named_by_id(image_id: int | str, pictures: Iterable[str]) -> str | None:
+    wanted = str(image_id)
+    found = []
+    for name in pictures:
+        stem = Path(name).stem
+        number = stem.rsplit("_", 1)[-1]  # COCO_val2014_000000000042
+        if stem == wanted or (number.isdecimal() and str(int(number)) == wanted):
+            found.append(name)
+    if len(found) > 1:
+        raise ValueError(f"image {image_id!r}: several pictures bear its id: {found[:3]}")
+    return found[0] if found else None

@@ -11,6 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from occ_order.files import atomic_writer
+
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 PNG_STEPS = 256
@@ -38,21 +40,24 @@ def save_sem_dist(path: str | os.PathLike[str], values: np.ndarray) -> None:
         raise ValueError(f"sem-dist maps must be (N, H, W), got shape {values.shape}")
     if values.size and not (values.min() > -PNG_ZERO and values.max() < 1):
         raise ValueError(f"sem-dist maps must lie in (-{PNG_ZERO}, 1) and not be NaN")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.stem}.part{path.suffix}")
-    if path.suffix == ".npz":
-        np.savez_compressed(part, sem_dist=values)
-    elif path.suffix == ".png":
-        # A PNG cannot be empty: no object is one row of zeros, a value that no map has.
-        stacked = values.reshape(-1, values.shape[2]) if values.size else None
-        encoded = np.zeros((1, max(values.shape[2], 1)), np.uint16)
-        if stacked is not None:
-            encoded = np.floor((stacked.astype(float) + PNG_ZERO) * PNG_STEPS).astype(np.uint16)
-        if not cv2.imwrite(os.fspath(part), encoded):
-            raise OSError(f"cannot write {part}")
-    else:
+    if path.suffix not in (".npz", ".png"):
         raise ValueError(f"a sem-dist file must end in .npz or .png, got {path.name!r}")
-    os.replace(part, path)
+    with atomic_writer(path, "wb", sync=False) as file:
+        if path.suffix == ".npz":
+            np.savez_compressed(file, sem_dist=values)
+        else:
+            file.write(_as_png(values))
+
+
+def _as_png(values: np.ndarray) -> bytes:
+    """A PNG cannot be empty: no object is one row of zeros, a value that no map has."""
+    encoded = np.zeros((1, max(values.shape[2], 1)), np.uint16)
+    if values.size:
+        stacked = values.reshape(-1, values.shape[2]).astype(float)
+        encoded = np.floor((stacked + PNG_ZERO) * PNG_STEPS).astype(np.uint16)
+    done, data = cv2.imencode(".png", encoded)
+    assert done
+    return data.tobytes()
 
 
 def load_sem_dist(path: str | os.PathLike[str], *, height: int | None = None) -> np.ndarray:

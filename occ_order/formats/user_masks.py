@@ -32,11 +32,10 @@ import numpy as np
 from PIL import Image
 
 from occ_order import masks
-from occ_order.files import DataError, opened, parse_json, show
+from occ_order.files import DataError, opened, parse_json, resolve_inside, show
 from occ_order.formats.checks import Report, finite, settle_problems, size_mismatch
 from occ_order.formats.coco_nesting import without_crowds
 from occ_order.formats.mask_fields import checked_mask
-from occ_order.formats.safe_paths import resolve_inside
 
 MOST_LABELS = 1000
 """Distinct values of a label map; a picture with more is taken for a photograph."""

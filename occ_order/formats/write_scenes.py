@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from occ_order.files import atomic_writer
 from occ_order.formats import (
     save_cocoa,
     save_cocoa_cls,
@@ -131,9 +132,9 @@ def _encode(image: np.ndarray, quality: int | None) -> bytes:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    os.replace(part, path)
+    """Write a file whole or not at all; without waiting for the disk, as there are many."""
+    with atomic_writer(path, "wb", sync=False) as file:
+        file.write(data)
 
 
 def point_pair(scene: Scene, seed: int) -> dict[str, Any] | None:

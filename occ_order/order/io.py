@@ -25,6 +25,7 @@ Files appear under their final name only when they are complete.
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import math
@@ -40,6 +41,7 @@ from typing import Any
 import numpy as np
 
 from occ_order import masks
+from occ_order.files import atomic_writer
 from occ_order.order import graph
 from occ_order.order.encoding import (
     CLOSER,
@@ -488,23 +490,11 @@ def _plain(value: Any) -> Any:
 
 
 def _write(path: str | os.PathLike[str], text: str) -> None:
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "x", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.filename is not None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error  # such as of a full disk
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-# --- graphs for other programs -------------------------------------------------------------
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+    with atomic_writer(path) as file:
+        file.write(text)
 
 
 def save_graphml(

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from occ_order.draw.sheets import KINDS, panels, safe_stem, sheet
+from occ_order.files import load_image
 from occ_order.formats.convert import DataSet, write_dataset
 from occ_order.formats.layered_image import load_layers
-from occ_order.formats.picture import load_picture
 from occ_order.formats.results import results_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +31,7 @@ def image(records, categories):
 
 @pytest.fixture
 def picture(records):
-    return load_picture(records[0]["file_name"])
+    return load_image(records[0]["file_name"])
 
 
 @pytest.fixture

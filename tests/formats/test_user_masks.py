@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from occ_order import masks
+from occ_order.files import list_images, load_image, resolve_inside
 from occ_order.formats.convert import DataSet, write_dataset
-from occ_order.formats.picture import load_picture
-from occ_order.formats.safe_paths import list_pictures, picture_of, resolve_inside
+from occ_order.formats.results import picture_of
 from occ_order.formats.supervision_detections import from_detections, to_detections
 from occ_order.formats.user_masks import load_masks
 from occ_order.order.io import results_image
@@ -345,11 +345,11 @@ def test_pictures_of_every_kind(tmp_path):
     three = np.repeat(grey[..., None], 3, 2)
     for name, array, expected in (("g", grey, three), ("d", deep, three), ("c", rgb, rgb),
                                   ("a", rgba, rgb)):  # fmt: skip
-        assert (load_picture(save(tmp_path / f"{name}.png", array)) == expected).all()
+        assert (load_image(save(tmp_path / f"{name}.png", array)) == expected).all()
     turned = Image.Exif()
     turned[0x0112] = 6
     save(tmp_path / "r.png", rgb, exif=turned)
-    assert (load_picture(tmp_path / "r.png") == np.rot90(rgb, -1)).all()
+    assert (load_image(tmp_path / "r.png") == np.rot90(rgb, -1)).all()
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", "half"])
@@ -358,9 +358,9 @@ def test_damaged_pictures_are_named(tmp_path, content):
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2] if content == "half" else content)
     with pytest.raises(ValueError, match="a b\u00fc.png: not a readable image"):
-        load_picture(path)
+        load_image(path)
     with pytest.raises(ValueError, match="none.png: no such picture"):
-        load_picture(tmp_path / "none.png")
+        load_image(tmp_path / "none.png")
 
 
 def test_names_stay_in_their_folder(tmp_path):
@@ -370,13 +370,13 @@ def test_names_stay_in_their_folder(tmp_path):
     (tmp_path / "in" / "link.png").symlink_to(tmp_path / "out.png")
     (tmp_path / "in" / "fine.png").symlink_to(tmp_path / "in" / "sub" / "a.png")
     (tmp_path / "alias").symlink_to(tmp_path / "in")
-    assert list_pictures(tmp_path / "in") == ["fine.png", "sub/a.png"]
+    assert list_images(tmp_path / "in") == ["fine.png", "sub/a.png"]
     assert resolve_inside(tmp_path / "alias", "sub/a.png").is_file()
     for name in ("../out.png", "/out.png", "sub\\a.png", "C:a.png", "link.png", "a\0b", ""):
         with pytest.raises(ValueError, match="inside|forward slashes|leads out"):
             resolve_inside(tmp_path / "in", name)
     with pytest.raises(FileNotFoundError, match="no such folder"):
-        list_pictures(tmp_path / "none")
+        list_images(tmp_path / "none")
 
 
 def test_pictures_are_found_by_id(tmp_path):

@@ -26,6 +26,7 @@ from occ_order.scenes.photographs import (
     painting,
     planning,
 )
+from occ_order.scenes.photographs.library import read_image
 
 SIZE = 160
 
@@ -380,3 +381,16 @@ def test_regions_in_their_own_place_are_painted_as_all_others():
         brush.paint(layers.Layer(image, mask, 0, True, 10, 10, region))
         painted.append(brush.canvas)
     assert np.array_equal(*painted) and painted[0].std() > 10
+
+
+@pytest.mark.parametrize("damage", ["cut off", "another size"])
+def test_a_photograph_that_is_damaged_is_named(tmp_path, damage):
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 48, 3), np.uint8)
+    file = tmp_path / "photo.jpg"
+    cv2.imwrite(str(file), pixels)
+    if damage == "cut off":
+        file.write_bytes(file.read_bytes()[:-900])
+    with pytest.raises(
+        ValueError, match=r"photo\.jpg: (not a readable image|has height and width)"
+    ):
+        read_image(str(file), 64, 48 if damage == "cut off" else 64)

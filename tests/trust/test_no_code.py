@@ -34,10 +34,9 @@ from occ_order.engine.checkpoint import (  # noqa: E402
 from occ_order.engine.launch import argument_parser, main, setup  # noqa: E402
 from occ_order.engine.predictor import OrderPredictor  # noqa: E402
 from occ_order.engine.trainer import Trainer  # noqa: E402
-from occ_order.files import image_size  # noqa: E402
+from occ_order.files import image_size, load_image  # noqa: E402
 from occ_order.formats import labelme, read_depth_png  # noqa: E402
 from occ_order.formats.layered_image import FORMAT, load_layers  # noqa: E402
-from occ_order.formats.picture import load_picture  # noqa: E402
 from occ_order.formats.sem_dist import load_sem_dist  # noqa: E402
 from occ_order.formats.user_masks import load_masks  # noqa: E402
 from occ_order.methods.build import build_mapper  # noqa: E402
@@ -317,7 +316,7 @@ def test_row_01_only_known_formats_are_opened_whatever_the_name(tmp_path, kind):
     page = {"imagePath": "a.png", "imageHeight": 6, "imageWidth": 8, "shapes": [shape]}
     write(tmp_path / "page.json", json.dumps(page))
     readers = {
-        "picture": lambda: load_picture(path),
+        "picture": lambda: load_image(path),
         "size": lambda: image_size(path),
         "depth": lambda: read_depth_png(path),
         "label map": lambda: load_masks(path, (6, 8)),

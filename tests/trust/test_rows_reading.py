@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 
 from occ_order import masks
+from occ_order.files import load_image
 from occ_order.formats import load_cocoa, load_cocoa_cls, load_instaorder, load_kins
-from occ_order.formats.picture import load_picture
 from occ_order.formats.validate import validate
 from occ_order.order import depth_from_instaorder, load_results, occlusion_from_instaorder
 
@@ -93,7 +93,7 @@ def test_row_01_every_reader_of_images_names_the_damaged_one(tmp_path, name):
     data = coco()
     data["images"][0]["file_name"] = name
     readers = {
-        "picture": lambda: load_picture(path),
+        "picture": lambda: load_image(path),
         "size": lambda: image_size(path),
         "depth": lambda: read_depth_png(path),
         "masks": lambda: load_masks(path, (6, 8)),
@@ -125,7 +125,7 @@ def test_row_01_a_damaged_picture_is_refused_by_name(tmp_path, name):
     elif name == "folder.jpg":
         path.mkdir()
     with pytest.raises(ValueError, match=f"größer als.{name}"):
-        load_picture(path)
+        load_image(path)
 
 
 KINDS = {
@@ -142,7 +142,7 @@ KINDS = {
 def test_row_01_every_kind_of_picture_becomes_8_bit_colour(tmp_path, name):
     array, expected = KINDS[name]
     Image.fromarray(array).save(tmp_path / name)
-    picture = load_picture(tmp_path / name)
+    picture = load_image(tmp_path / name)
     assert picture.dtype == np.uint8 and picture.shape == (6, 8, 3)
     np.testing.assert_array_equal(picture, np.dstack([expected] * 3))
 
@@ -159,10 +159,10 @@ def test_row_01_every_kind_of_picture_becomes_8_bit_colour(tmp_path, name):
 def test_row_01_an_image_that_would_become_black_or_white_is_refused(tmp_path, array, message):
     Image.fromarray(array).save(tmp_path / "a.tif")
     with pytest.raises(ValueError, match=f"a.tif: {message}"):
-        load_picture(tmp_path / "a.tif")
+        load_image(tmp_path / "a.tif")
     black = np.zeros((6, 8), np.uint16)
     Image.fromarray(black).save(tmp_path / "black.tif")
-    assert not load_picture(tmp_path / "black.tif").any()
+    assert not load_image(tmp_path / "black.tif").any()
 
 
 def test_row_01_a_rotated_picture_is_turned(tmp_path):
@@ -170,7 +170,7 @@ def test_row_01_a_rotated_picture_is_turned(tmp_path):
     exif = image.getexif()
     exif[0x0112] = 6  # the camera was turned by 90 degrees
     image.save(tmp_path / "turned.png", exif=exif)
-    picture = load_picture(tmp_path / "turned.png")
+    picture = load_image(tmp_path / "turned.png")
     np.testing.assert_array_equal(picture[..., 0], np.rot90(GREY, -1))
 
 
@@ -566,7 +566,7 @@ def test_row_24_readers_keep_pictures_in_their_folder(tmp_path, name, load):
 
 
 def test_row_24_a_link_that_leads_out_is_not_followed(tmp_path):
-    from occ_order.formats.safe_paths import list_pictures, resolve_inside
+    from occ_order.files import list_images, resolve_inside
 
     outside, root = tmp_path / "outside", tmp_path / "root"
     outside.mkdir(), root.mkdir()
@@ -576,7 +576,7 @@ def test_row_24_a_link_that_leads_out_is_not_followed(tmp_path):
     for name in ("link/secret.png", "l.png", "../outside/secret.png"):
         with pytest.raises(ValueError):
             resolve_inside(root, name)
-    assert list_pictures(root) == []
+    assert list_images(root) == []
 
 
 def linked(root, name, target):
@@ -622,7 +622,7 @@ def test_row_24_a_pipe_in_place_of_a_picture_does_not_hang(tmp_path):
     from occ_order.files import image_size
 
     os.mkfifo(tmp_path / "p.png")
-    for read in (load_picture, image_size):
+    for read in (load_image, image_size):
         with pytest.raises(ValueError, match=r"p\.png: not a readable image: no file"):
             read(tmp_path / "p.png")
 

@@ -16,10 +16,9 @@ from PIL import Image
 from occ_order import masks
 from occ_order.apps.annotate.answers import Answer, AnswerLog, checked_name, depth_of, occlusion_of
 from occ_order.draw.outlines import mask_path
+from occ_order.files import load_image, resolve_inside
 from occ_order.formats import save_instaorder
 from occ_order.formats.convert import DataSet
-from occ_order.formats.picture import load_picture
-from occ_order.formats.safe_paths import resolve_inside
 from occ_order.order import CLOSER, DISTINCT, EQUAL, FARTHER, OVERLAPPING, UNKNOWN
 from occ_order.order.encoding import DEPTH_REVERSED, empty_depth, empty_occlusion
 
@@ -253,7 +252,7 @@ def _chosen(record: dict[str, Any], most: int, seed: int) -> dict[str, Any]:
 
 @lru_cache(maxsize=8)
 def _shown(path: str) -> bytes:
-    picture, buffer = Image.fromarray(load_picture(path)), BytesIO()
+    picture, buffer = Image.fromarray(load_image(path)), BytesIO()
     picture.thumbnail((MAX_SIDE, MAX_SIDE))
     picture.save(buffer, format="JPEG", quality=92)
     return buffer.getvalue()

@@ -12,10 +12,9 @@ from detectron2.data.transforms import TransformList
 from detectron2.structures import BitMasks, Boxes, Instances
 
 from occ_order import masks
-from occ_order.files import opened
+from occ_order.files import load_image, opened
 from occ_order.formats import read_depth
 from occ_order.formats.checks import size_mismatch
-from occ_order.formats.picture import load_picture
 from occ_order.methods.common.pair_matrix import PairMatrix
 
 ORDER_KEYS = ("occlusion", "depth", "overlap", "count")
@@ -27,7 +26,7 @@ class UnreadablePictureError(ValueError):
 
 
 def read_picture(record: dict[str, Any], image_format: str) -> np.ndarray:
-    """Reads the picture of a record (see `occ_order.formats.picture.load_picture`).
+    """Reads the picture of a record (see `occ_order.files.load_image`).
 
     Args:
         record: with `file_name`, or with `picture`, uint8 (H, W, 3) RGB, which then is not read.
@@ -76,7 +75,7 @@ def read_depth_map(record: dict[str, Any]) -> np.ndarray:
 def _load(record: dict[str, Any]) -> np.ndarray:
     name = record["file_name"]
     try:
-        picture = load_picture(name)
+        picture = load_image(name)
     except ValueError as error:
         raise UnreadablePictureError(str(error)) from error
     expected = record.get("height", picture.shape[0]), record.get("width", picture.shape[1])

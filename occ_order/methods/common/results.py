@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from detectron2.structures import Instances
 
+from occ_order.files import write_json
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
 from occ_order.order import io
 from occ_order.order.encoding import CLOSER, EQUAL, FARTHER
@@ -122,6 +122,4 @@ def _save_coco(path: Path, images: list[dict[str, Any]], key: str) -> None:
         for image in images
         for instance in image["instances"]
     ]
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(entries, allow_nan=False), encoding="utf-8")
-    os.replace(part, path)
+    write_json(path, entries)

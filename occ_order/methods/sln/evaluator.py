@@ -5,8 +5,6 @@ The tables of SLN (Zhang et al., ACM MM 2019) and the class-averaged AP that oth
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from detectron2.structures import Instances
 
 from occ_order import masks as mask_tools
 from occ_order.config import load_cfg
+from occ_order.files import write_json
 from occ_order.formats.sem_dist import save_sem_dist
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
 from occ_order.methods.common.reading import read_masks
@@ -176,10 +175,7 @@ class AmodalEvaluator(OrderEvaluator):
                 *(row["guess"][key] for key in ("masks", "classes", "scores")), strict=True
             )
         ]
-        os.makedirs(self.output_dir, exist_ok=True)
-        part = Path(self.output_dir, COCO_FILE + ".part")
-        part.write_text(json.dumps(entries, allow_nan=False), encoding="utf-8")
-        os.replace(part, Path(self.output_dir, COCO_FILE))
+        write_json(Path(self.output_dir, COCO_FILE), entries)
 
 
 def wanted_scores(names: Sequence[str], kind: str | None, dataset_name: str) -> tuple[str, ...]:

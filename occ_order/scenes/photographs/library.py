@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 
 from occ_order import masks
+from occ_order.files import load_image
 
 LONGEST = 224  # side in pixels to which larger cut-outs are reduced
 MARGIN = 3  # pixels of surroundings kept around a cut-out, for the feathered rim
@@ -242,14 +243,12 @@ def read_image(file: str, height: int, width: int) -> np.ndarray:
     Raises:
         ValueError: the file is not a readable image, or of another size.
     """
-    image = cv2.imread(file, cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"{file}: no such image, or not a readable one")
+    image = load_image(file)
     if image.shape[:2] != (height, width):
         raise ValueError(
             f"{file}: has height and width {image.shape[:2]}, its record says {(height, width)}"
         )
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
 
 
 def label_map(stack: np.ndarray) -> np.ndarray:

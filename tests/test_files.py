@@ -1,4 +1,4 @@
-"""Paths that stay in their folder, files that appear whole or not at all, polygons from masks."""
+"""Paths that stay in their folder, files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
-import hypothesis.extra.numpy as arrays
-import numpy as np
 import pytest
-from hypothesis import given
 from PIL import Image
 
-from occ_order import masks
-from occ_order.files import folder_lock, image_size, join_path, read_json, relative_name, write_json
-from occ_order.formats.mask_fields import as_polygons, polygon_from_mask
+import occ_order
+from occ_order.files import (
+    atomic_writer,
+    folder_lock,
+    image_size,
+    join_path,
+    read_json,
+    relative_name,
+    write_json,
+)
 from occ_order.order.io import save_results
 
 
@@ -45,6 +50,20 @@ def test_failed_write_leaves_the_old_file(tmp_path):
     assert [child.name for child in path.parent.iterdir()] == ["x.json"]
 
 
+@pytest.mark.parametrize("call", ["os.replace(", "cv2.imread(", "cv2.imwrite(", "mkstemp("])
+def test_one_file_writes_atomically_and_opens_images(call):
+    """Elsewhere a crash would leave half a file, and a photograph lie on its side."""
+    root = Path(occ_order.__file__).parent
+    found = [file for file in root.rglob("*.py") if call in file.read_text(encoding="utf-8")]
+    assert [file.name for file in found if file != root / "files.py"] == []
+
+
+def test_ends_of_lines_stay_as_they_are_written(tmp_path):
+    with atomic_writer(tmp_path / "x.csv") as file:
+        file.write("a\r\nb\n")
+    assert (tmp_path / "x.csv").read_bytes() == b"a\r\nb\n"
+
+
 def test_written_files_can_be_read_by_others(tmp_path):
     write_json(tmp_path / "x.json", {"name": "é"})
     (tmp_path / "y.json").write_text("{}")
@@ -59,30 +78,6 @@ def test_image_size_is_that_of_the_upright_picture(tmp_path):
     picture.save(tmp_path / "turned.jpg", exif=exif)
     assert image_size(tmp_path / "plain.jpg") == (5, 3)
     assert image_size(tmp_path / "turned.jpg") == (3, 5)
-
-
-@given(arrays.arrays(bool, arrays.array_shapes(min_dims=2, max_dims=2, max_side=12)))
-def test_one_polygon_holds_any_mask(mask):
-    """Also with holes and many parts: the published rasteriser gives the same pixels back."""
-    if not mask.any():
-        with pytest.raises(ValueError, match="empty"):
-            polygon_from_mask(mask)
-        return
-    polygon = polygon_from_mask(mask)
-    np.testing.assert_array_equal(masks.decode([polygon], *mask.shape), mask)
-
-
-def test_polygon_of_a_rectangle_has_its_four_corners():
-    mask = np.zeros((6, 8), bool)
-    mask[1:4, 2:7] = True
-    corners = np.reshape(polygon_from_mask(mask), (-1, 2)).tolist()
-    assert sorted(corners) == [[2, 1], [2, 4], [7, 1], [7, 4]]
-
-
-def test_polygons_stay_as_they_are():
-    polygons = [[1.5, 1, 5, 1, 5, 4.25]]
-    assert as_polygons(polygons, 6, 8) is polygons
-    assert as_polygons(polygons[0], 6, 8) == polygons
 
 
 def test_a_folder_belongs_to_one_program_at_a_time(tmp_path):
