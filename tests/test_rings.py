@@ -52,13 +52,11 @@ EXCEPTIONS = {
     ("occ_order.methods.oosis.detector_order", "occ_order.model_zoo"),
     ("occ_order.methods.sln.evaluator", "occ_order.config"),
     ("occ_order.methods.sln.order_net", "occ_order.model_zoo"),
-    ("occ_order.order.encoding", "occ_order.order.graph"),
 }
 """Arrows (module, what it imports) that point outwards or close a circle, to be removed.
 
 The first five build a second network from a file or a `zoo:` name that the settings of the first
-one hold, which the launcher could do. `encoding` derives the order of KINS layers by the graph,
-which needs the constants of `encoding`.
+one hold, which the launcher could do.
 """
 
 OUTSIDE = ("tools", "projects", "demo", "datasets", "tests", "configs")

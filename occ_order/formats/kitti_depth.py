@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 _SCALE = 256.0  # units of the PNG files per metre
 
+KB_CROP = (352, 1216)
+"""Height and width in pixels of the benchmark crop."""
+
 
 def load_kitti_depth(
     list_file: str | os.PathLike,
@@ -146,3 +149,22 @@ def write_depth_png(path: str | os.PathLike, depth: np.ndarray) -> None:
         raise ValueError(f"{path}: depth must be at most 255.996 m, got {depth.max():.3f} m")
     with atomic_writer(path, "wb", sync=False) as file:
         Image.fromarray(units.astype(np.uint16)).save(file, format="PNG")
+
+
+def kb_crop(image: np.ndarray) -> np.ndarray:
+    """The KITTI benchmark crop: the bottom 352 rows, the middle 1216 columns.
+
+    Args:
+        image: (H, W) or (H, W, C).
+
+    Returns:
+        View of shape (352, 1216, ...); top row H - 352, left column (W - 1216) // 2.
+
+    Raises:
+        ValueError: the image is smaller than the crop.
+    """
+    height, width = KB_CROP
+    if image.ndim < 2 or image.shape[0] < height or image.shape[1] < width:
+        raise ValueError(f"the KITTI benchmark crop needs at least {KB_CROP}, got {image.shape}")
+    top, left = image.shape[0] - height, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width]

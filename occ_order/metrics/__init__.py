@@ -32,7 +32,6 @@ from occ_order.metrics.depth import (
     disparity_to_depth,
     diw_relation,
     diw_whdr,
-    kb_crop,
     mean_depth_errors,
 )
 from occ_order.metrics.given_masks import given_mask_row, given_mask_scores
@@ -66,7 +65,6 @@ __all__ = [
     "given_mask_row",
     "given_mask_scores",
     "invisible_scores",
-    "kb_crop",
     "mask_iou",
     "match_greedy",
     "match_greedy_sweep",

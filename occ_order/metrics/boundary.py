@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from occ_order.metrics.boundary_matching import assign, candidate_pairs, occluder_theta
-from occ_order.metrics.edge_nms import check_prob, edge_nms
+from occ_order.targets.edge_nms import check_prob, edge_nms
 
 MAX_DISTANCE = 0.0075
 """Largest distance of a matched pair, as a share of the image diagonal."""

@@ -8,26 +8,6 @@ import numpy as np
 from occ_order.metrics.matrices import mean_or_nan
 
 DEPTH_ERRORS = ("abs_rel", "sq_rel", "rmse", "rmse_log", "d1", "d2", "d3", "silog")
-KB_CROP = (352, 1216)
-
-
-def kb_crop(image: np.ndarray) -> np.ndarray:
-    """The KITTI benchmark crop: the bottom 352 rows, the middle 1216 columns.
-
-    Args:
-        image: (H, W) or (H, W, C).
-
-    Returns:
-        View of shape (352, 1216, ...); top row H - 352, left column (W - 1216) // 2.
-
-    Raises:
-        ValueError: the image is smaller than the crop.
-    """
-    height, width = KB_CROP
-    if image.ndim < 2 or image.shape[0] < height or image.shape[1] < width:
-        raise ValueError(f"the KITTI benchmark crop needs at least {KB_CROP}, got {image.shape}")
-    top, left = image.shape[0] - height, (image.shape[1] - width) // 2
-    return image[top : top + height, left : left + width]
 
 
 def disparity_to_depth(disparity: np.ndarray) -> np.ndarray:
@@ -70,7 +50,8 @@ def depth_errors(
     share of pixels with max(pred / gt, gt / pred) < 1.25, 1.25^2, 1.25^3.
 
     Args:
-        gt: (H, W) metres, 0 = no measurement. Crop it first (`kb_crop`) where a benchmark does.
+        gt: (H, W) metres, 0 = no measurement; cropped (`occ_order.formats.kitti_depth.kb_crop`)
+            where a benchmark does so.
         pred: (H, W), larger = farther; metres, or any unit with scale "median".
         scale: "median" or "none".
         min_depth: metres.

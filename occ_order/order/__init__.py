@@ -1,13 +1,14 @@
 """What an order between instances means, and what follows from it.
 
-:mod:`~occ_order.order.encoding` holds the definition and every other notation,
+:mod:`~occ_order.order.encoding` holds the definition and every other notation (that of KINS is in
+:mod:`~occ_order.order.kins`),
 :mod:`~occ_order.order.pairs` which pairs are looked at, :mod:`~occ_order.order.graph` paths, cycles
 and layers, :mod:`~occ_order.order.baselines` orders without a network,
 :mod:`~occ_order.order.support` orders that masks alone leave no doubt of, and
 :mod:`~occ_order.order.io` results on disk.
 """
 
-from occ_order.order import baselines, encoding, graph, io, pairs, support
+from occ_order.order import baselines, encoding, graph, io, kins, pairs, support
 from occ_order.order.baselines import (
     area_order,
     bottom_edge_order,
@@ -30,12 +31,10 @@ from occ_order.order.encoding import (
     occlusion_from_depth_constraint,
     occlusion_from_edges,
     occlusion_from_instaorder,
-    occlusion_from_kins,
     occlusion_from_masks,
     occlusion_from_signed,
     occlusion_to_depth_constraint,
     occlusion_to_instaorder,
-    occlusion_to_kins,
     occlusion_to_signed,
 )
 from occ_order.order.graph import (
@@ -51,6 +50,7 @@ from occ_order.order.graph import (
     to_networkx,
 )
 from occ_order.order.io import load_results, matrices, results_image, save_results
+from occ_order.order.kins import occlusion_from_kins, occlusion_to_kins
 from occ_order.order.pairs import (
     all_pairs,
     bordering_pairs,
@@ -87,6 +87,7 @@ __all__ = [
     "has_path",
     "instances_in_cycles",
     "io",
+    "kins",
     "layers",
     "load_results",
     "matrices",

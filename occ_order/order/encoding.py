@@ -207,7 +207,7 @@ def occlusion_to_instaorder(
     Raises:
         ValueError: ``occ`` is not an occlusion matrix or holds -1, or a count is 0 or below -1.
     """
-    occ = _check_annotated(occ, "InstaOrder")
+    occ = check_annotated(occ, "InstaOrder")
     counts = np.broadcast_to(np.asarray(count), occ.shape)
     items = []
     for i, j in np.argwhere(np.triu((occ | occ.T) == 1)):
@@ -359,78 +359,11 @@ def occlusion_to_depth_constraint(occ: np.ndarray) -> str:
     Raises:
         ValueError: ``occ`` is not an occlusion matrix or holds -1.
     """
-    edges = edges_from_occlusion(_check_annotated(occ, "COCOA"))
+    edges = edges_from_occlusion(check_annotated(occ, "COCOA"))
     return ",".join(f"{i + 1}-{j + 1}" for i, j in edges)
 
 
-# --- KINS ----------------------------------------------------------------------------------
-
-
-def occlusion_from_kins(
-    oco_ids: Sequence[int], ico_ids: Sequence[int], *, related: np.ndarray | None = None
-) -> np.ndarray:
-    """Occlusion matrix from the layers of KINS' 2020 files.
-
-    In a cluster (equal ``oco_id``) the instance with the smaller ``ico_id`` occludes the one with
-    the larger. ``ico_id`` 0 means "overlaps nothing": 0 with everybody. Two instances of a cluster
-    with one layer: the file does not say, -1 both ways. Instances of different clusters: 0.
-
-    The layers say who would be in front, not who meets whom: in a cluster where A covers B and B
-    covers C, A-C is ordered too. ``related`` limits the answer to pairs that really meet.
-
-    Args:
-        oco_ids: N cluster ids.
-        ico_ids: N layers, 0 or counted from 1 (nearest).
-        related: bool (N, N), symmetric, for instance :func:`occ_order.masks.bordering_pairs` or
-            amodal overlap; pairs outside it get 0. None relates all pairs of a cluster.
-
-    Returns:
-        int8 (N, N), free of cycles.
-
-    Raises:
-        ValueError: lengths differ, an id is not an integer, a layer is negative, ``related`` is
-            not (N, N).
-    """
-    clusters, layers = _integers(oco_ids, "oco_id"), _integers(ico_ids, "ico_id")
-    if len(clusters) != len(layers):
-        raise ValueError(f"got {len(clusters)} oco_id and {len(layers)} ico_id")
-    if (layers < 0).any():
-        raise ValueError(f"ico_id must be at least 0, got {layers.min()}")
-    near, far = layers[:, None], layers[None]
-    together = (clusters[:, None] == clusters) & (near > 0) & (far > 0)
-    if related is not None:
-        if np.shape(related) != together.shape:
-            raise ValueError(f"related must be {together.shape}, got {np.shape(related)}")
-        together &= np.asarray(related, dtype=bool)
-    occ = (together & (near < far)).astype(np.int8)
-    occ[together & (near == far)] = UNKNOWN
-    np.fill_diagonal(occ, 0)
-    return occ
-
-
-def occlusion_to_kins(occ: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """KINS 2020 cluster ids and layers from an occlusion matrix.
-
-    Instances connected by occlusion form a cluster; the layer is one more than the largest layer
-    of what occludes the instance. Mutual occlusion and cycles cannot be written in layers: such
-    instances share one layer and read back as -1.
-
-    Args:
-        occ: (N, N) without -1.
-
-    Returns:
-        oco_ids int64 (N,), counted from 0 by lowest member; ico_ids int64 (N,), 0 for an instance
-        without any occlusion, else from 1. ``occlusion_from_kins(..., related=occ | occ.T)`` gives
-        an ``occ`` without cycles back.
-
-    Raises:
-        ValueError: ``occ`` is not an occlusion matrix or holds -1.
-    """
-    from occ_order.order.graph import connected_labels, layers
-
-    occ = _check_annotated(occ, "KINS")
-    touched = ((occ | occ.T) == 1).any(axis=1)
-    return connected_labels(occ), np.where(touched, layers(occ) + 1, 0)
+# --- masks ------------------------------------------------------------------------------------
 
 
 def occlusion_from_masks(modal: np.ndarray, amodal: np.ndarray) -> np.ndarray:
@@ -491,7 +424,7 @@ def occlusion_to_signed(occ: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: ``occ`` is not an occlusion matrix, holds -1, or a pair is mutual.
     """
-    occ = _check_annotated(occ, "a signed matrix")
+    occ = check_annotated(occ, "a signed matrix")
     _refuse_first((occ & occ.T) == 1, "a signed matrix cannot hold mutual occlusion:", occ)
     return occ - occ.T
 
@@ -588,7 +521,12 @@ def _check_agreement(
     _refuse_first(matrix != expected, message, matrix)
 
 
-def _check_annotated(occ: np.ndarray, notation: str) -> np.ndarray:
+def check_annotated(occ: np.ndarray, notation: str) -> np.ndarray:
+    """Return an occlusion matrix without -1, which the notation cannot hold.
+
+    Raises:
+        ValueError: ``occ`` is not an occlusion matrix or holds -1.
+    """
     occ = check_occlusion(occ)
     _refuse_first(occ == UNKNOWN, f"{notation} cannot hold pairs that are not annotated:", occ)
     return occ
@@ -605,7 +543,12 @@ def _check_pair(i: int, j: int, n: int, what: str, first: int = 0) -> None:
         raise ValueError(f"{what} relates instance {i + first} to itself")
 
 
-def _integers(values: Any, name: str) -> np.ndarray:
+def integers(values: Any, name: str) -> np.ndarray:
+    """Return a list of integers as int64 (N,).
+
+    Raises:
+        ValueError: a value is not an integer; the message begins with ``name``.
+    """
     array = np.asarray(values)
     if array.size == 0:
         return np.zeros(0, dtype=np.int64)

@@ -17,6 +17,7 @@ from occ_order.formats import (
     save_kitti_depth,
     write_depth_png,
 )
+from occ_order.formats.kitti_depth import kb_crop
 
 DIW = "./DIW_test/a.thumb\n10,20,1,2,<,400,300\n./DIW_test/b c.thumb\n3,4,5,6,>\n"
 
@@ -150,3 +151,12 @@ def test_damaged_depth_png(tmp_path):
     for name in ("cut", "page", "empty", "colour", "absent"):
         with pytest.raises(ValueError, match=f"{name}.png"):
             read_depth_png(tmp_path / f"{name}.png")
+
+
+def test_kitti_benchmark_crop():
+    image = np.arange(375 * 1242).reshape(375, 1242)
+    crop = kb_crop(image)
+    assert crop.shape == (352, 1216) and crop[0, 0] == image[23, 13]
+    assert kb_crop(np.zeros((352, 1217, 3))).shape == (352, 1216, 3)
+    with pytest.raises(ValueError, match=r"\(370, 1000\)"):
+        kb_crop(np.zeros((370, 1000)))

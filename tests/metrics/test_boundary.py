@@ -18,7 +18,7 @@ from occ_order.metrics.boundary import (
     threshold_values,
 )
 from occ_order.metrics.boundary_matching import match_points, occluder_theta, same_orientation
-from occ_order.metrics.edge_nms import edge_nms
+from occ_order.targets.edge_nms import edge_nms
 from occ_order.targets.oriented_boundary import flip_orientation, oriented_boundary
 
 LEFT, RIGHT, TOP, BOTTOM = np.eye(4)

@@ -11,7 +11,6 @@ from occ_order.metrics import (
     disparity_to_depth,
     diw_relation,
     diw_whdr,
-    kb_crop,
     mean_depth_errors,
 )
 from occ_order.metrics.depth import DEPTH_ERRORS
@@ -69,15 +68,6 @@ def test_no_valid_pixel_is_nan_and_left_out_of_the_mean():
     good = depth_errors(np.ones((2, 2)), np.full((2, 2), 2.0), scale="none")
     assert mean_depth_errors([nothing, good]) == pytest.approx(good)
     assert np.isnan(list(mean_depth_errors([]).values())).all()
-
-
-def test_kitti_benchmark_crop():
-    image = np.arange(375 * 1242).reshape(375, 1242)
-    crop = kb_crop(image)
-    assert crop.shape == (352, 1216) and crop[0, 0] == image[23, 13]
-    assert kb_crop(np.zeros((352, 1217, 3))).shape == (352, 1216, 3)
-    with pytest.raises(ValueError, match=r"\(370, 1000\)"):
-        kb_crop(np.zeros((370, 1000)))
 
 
 def test_disparity_to_depth_by_hand():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from occ_order.order import encoding
+from occ_order.order import encoding, kins
 
 SIZES = st.integers(0, 7)
 
@@ -234,7 +234,7 @@ def test_bad_depth_constraint(text, message):
 
 def test_kins_known_answer():
     # Cluster 8: layers 1, 2, 2; cluster 9: layer 1 and an instance that overlaps nothing.
-    occ = encoding.occlusion_from_kins([8, 8, 8, 9, 9], [1, 2, 2, 1, 0])
+    occ = kins.occlusion_from_kins([8, 8, 8, 9, 9], [1, 2, 2, 1, 0])
     assert occ.tolist() == [
         [0, 1, 1, 0, 0],
         [0, 0, -1, 0, 0],
@@ -247,13 +247,13 @@ def test_kins_known_answer():
 def test_kins_related_pairs_only():
     related = np.zeros((3, 3), dtype=bool)
     related[0, 1] = related[1, 0] = True
-    occ = encoding.occlusion_from_kins([5, 5, 5], [1, 2, 3], related=related)
+    occ = kins.occlusion_from_kins([5, 5, 5], [1, 2, 3], related=related)
     assert occ.tolist() == [[0, 1, 0], [0, 0, 0], [0, 0, 0]]
 
 
 def test_kins_writes_clusters_and_layers():
     occ = encoding.occlusion_from_edges([(2, 1), (1, 4)], 6)
-    clusters, layers = encoding.occlusion_to_kins(occ)
+    clusters, layers = kins.occlusion_to_kins(occ)
     assert clusters.tolist() == [0, 1, 1, 2, 1, 3]
     assert layers.tolist() == [0, 2, 1, 0, 3, 0]
 
@@ -261,13 +261,13 @@ def test_kins_writes_clusters_and_layers():
 @given(occlusions())
 def test_kins_round_trip_of_acyclic_orders(occ):
     occ = np.triu(occ)
-    again = encoding.occlusion_from_kins(*encoding.occlusion_to_kins(occ), related=occ | occ.T)
+    again = kins.occlusion_from_kins(*kins.occlusion_to_kins(occ), related=occ | occ.T)
     np.testing.assert_array_equal(again, occ)
 
 
 def test_kins_mutual_pair_reads_back_as_unknown():
     occ = np.array([[0, 1], [1, 0]], dtype=np.int8)
-    again = encoding.occlusion_from_kins(*encoding.occlusion_to_kins(occ))
+    again = kins.occlusion_from_kins(*kins.occlusion_to_kins(occ))
     assert again.tolist() == [[0, -1], [-1, 0]]
 
 
@@ -283,7 +283,7 @@ def test_kins_mutual_pair_reads_back_as_unknown():
 )
 def test_bad_kins(clusters, layers, related, message):
     with pytest.raises(ValueError, match=message):
-        encoding.occlusion_from_kins(clusters, layers, related=related)
+        kins.occlusion_from_kins(clusters, layers, related=related)
 
 
 def boxes(*corners, shape=(8, 12)):
@@ -473,7 +473,7 @@ def test_no_instances():
     assert encoding.occlusion_from_instaorder([], 0).shape == (0, 0)
     assert encoding.occlusion_to_instaorder(np.zeros((0, 0))) == []
     assert [m.shape for m in encoding.depth_from_instaorder([], 0)] == [(0, 0)] * 3
-    assert encoding.occlusion_from_kins([], []).shape == (0, 0)
-    assert [a.shape for a in encoding.occlusion_to_kins(np.zeros((0, 0)))] == [(0,), (0,)]
+    assert kins.occlusion_from_kins([], []).shape == (0, 0)
+    assert [a.shape for a in kins.occlusion_to_kins(np.zeros((0, 0)))] == [(0,), (0,)]
     empty = np.zeros((0, 4, 4))
     assert encoding.occlusion_from_masks(empty, empty).shape == (0, 0)

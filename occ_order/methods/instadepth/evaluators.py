@@ -13,6 +13,7 @@ from detectron2.evaluation import DatasetEvaluators
 
 from occ_order.draw.disparity import save_disparity
 from occ_order.formats import read_depth, read_depth_png
+from occ_order.formats.kitti_depth import kb_crop
 from occ_order.masks import decode_all
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
 from occ_order.methods.common.given_masks_evaluator import GivenMaskOrder
@@ -24,7 +25,6 @@ from occ_order.metrics.depth import (
     disparity_to_depth,
     diw_relation,
     diw_whdr,
-    kb_crop,
     mean_depth_errors,
 )
 from occ_order.metrics.matrices import mean_or_nan

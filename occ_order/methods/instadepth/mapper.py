@@ -6,10 +6,10 @@ from typing import Any
 
 from detectron2.config import CfgNode, configurable
 
+from occ_order.formats.kitti_depth import kb_crop
 from occ_order.methods.common.pair_mapper import PairMapper
 from occ_order.methods.common.reading import read_picture, to_tensor
 from occ_order.methods.common.registry import MAPPER_REGISTRY
-from occ_order.metrics.depth import kb_crop
 
 
 @MAPPER_REGISTRY.register()
@@ -27,7 +27,7 @@ class DisparityMapper(PairMapper):
         Args:
             is_train: see `PairMapper`.
             crop: reduce pictures without annotations to the KITTI benchmark crop
-                (`occ_order.metrics.depth.kb_crop`); `height` and `width` are those of the crop.
+                (`occ_order.formats.kitti_depth.kb_crop`); `height` and `width` are the crop's.
             options: of `PairMapper`.
         """
         super().__init__(is_train, **options)

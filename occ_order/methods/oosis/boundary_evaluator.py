@@ -13,7 +13,7 @@ from detectron2.config import CfgNode
 from occ_order.draw import draw_accuracy_recall, png_bytes
 from occ_order.masks import resize_nearest
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
-from occ_order.methods.oosis.mapper import instance_map
+from occ_order.methods.oosis.instance_map import instance_map
 from occ_order.metrics.boundary import (
     boundary_counts,
     boundary_curves,

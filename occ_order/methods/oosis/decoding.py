@@ -13,7 +13,7 @@ from scipy.ndimage import maximum_filter
 
 from occ_order.crf import CRFResult, InstanceSet, instances, occludes_from_heads, solve
 from occ_order.crf.expansion import expand
-from occ_order.metrics.edge_nms import edge_nms
+from occ_order.targets.edge_nms import edge_nms
 from occ_order.targets.oriented_boundary import thin_directions
 
 DECODERS = ("crf", "expansion", "classes")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from occ_order.masks import resize_nearest
-from occ_order.methods.oosis.mapper import instance_map
+from occ_order.methods.oosis.instance_map import instance_map
 from occ_order.order.encoding import empty_occlusion
 
 

@@ -20,7 +20,7 @@ from occ_order.methods.common import evaluator as base
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY
 from occ_order.methods.common.pair_matrix import PairMatrix
 from occ_order.methods.oosis import boundary_evaluator as boundary
-from occ_order.methods.oosis.mapper import instance_map
+from occ_order.methods.oosis.instance_map import instance_map
 from occ_order.methods.oosis.meta_arch import to_instances
 from occ_order.methods.oosis.oair_evaluator import accuracy_at
 from occ_order.methods.oosis.oair_truth import ground_truth

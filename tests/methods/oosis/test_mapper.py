@@ -10,12 +10,12 @@ from fvcore.transforms.transform import HFlipTransform
 
 from occ_order.formats.cocoa import load_cocoa
 from occ_order.methods.build import build_mapper
+from occ_order.methods.oosis.instance_map import instance_map
 from occ_order.methods.oosis.mapper import (
     OOSISMapper,
     RandomWindow,
     WarpTransform,
     build_oosis_augmentation,
-    instance_map,
     warp_ids,
 )
 from occ_order.targets.oriented_boundary import flip_orientation
