@@ -9,6 +9,7 @@ from PIL import Image
 from occ_order import masks, model_zoo
 from occ_order.engine.loader import TrainLoader
 from occ_order.methods.build import build_mapper
+from occ_order.methods.mask_order.mapper import with_set_into
 
 SIZE = (24, 32)
 
@@ -71,3 +72,34 @@ def test_a_damaged_depth_map_is_an_image_that_cannot_be_read(records, skip):
     seen = [sample for _ in range(3) for sample in next(batches)]
     assert {sample["image_id"] for sample in seen} == {1} and loader.skipped > 0
     assert all((sample["depth_map"] > 0).any() for sample in seen)
+
+
+def test_what_is_known_of_a_pair_stays_and_what_is_set_into_another_comes_to_it():
+    """A cup on a table, of which no list tells; a list that tells of another pair."""
+    modal = np.zeros((3, 60, 80), bool)
+    modal[0, 16:42, 30:46] = True
+    modal[1, 30:55, 5:75] = ~modal[0, 30:55, 5:75]
+    modal[2, 2:12, 2:12] = True
+    known = np.full((3, 3), -1, np.int8)
+    known[1, 2], known[2, 1] = 1, 0
+    found = with_set_into(known, modal)
+    assert found.tolist() == [[-1, 1, -1], [0, -1, 1], [-1, 0, -1]]
+    assert (known[:2, :2] == -1).all()  # the record's own matrix is not written to
+    known[0, 1], known[1, 0] = 0, 1
+    assert (with_set_into(known, modal) == known).all()
+    assert with_set_into(None, modal).tolist() == [[0, 1, -1], [0, 0, -1], [-1, -1, 0]]
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_set_into_is_a_setting(records, asked):
+    cfg = model_zoo.get_cfg("mask_order_photos")
+    cfg.INPUT.MASK_ORDER.SET_INTO, cfg.INPUT.CROP.ENABLED = asked, False
+    cfg.INPUT.MASK_ORDER.MASK_NOISE = 0.0
+    record = {**records[0], "occlusion": np.full((2, 2), -1, np.int8)}
+    cup, table = np.zeros(SIZE, bool), np.zeros(SIZE, bool)
+    cup[4:16, 12:18] = True
+    table[8:22, 2:30] = True
+    for annotation, mask in zip(record["annotations"], (cup, table & ~cup), strict=True):
+        annotation["segmentation"] = masks.encode(mask)
+    found = build_mapper(cfg, is_train=True)(record)["instances"].gt_occlusion.tensor
+    assert found[0, 1] == (1 if asked else -1) and found[1, 0] == (0 if asked else -1)
