@@ -16,8 +16,8 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -48,7 +48,7 @@ class Tensor:
 
     Attributes:
         name: in the ONNX graph, and in the order of the TorchScript function.
-        shape: sides; `FREE` for the one that is free.
+        shape: sides; a name for one that is free, `FREE` where there is but one.
         meaning: one sentence.
     """
 
@@ -64,14 +64,20 @@ class Graph:
     Attributes:
         module: in evaluation mode.
         inputs, outputs: what they are.
+        metadata: what an ONNX file says beside, by name.
+        prepare: makes input with so many instances, where it cannot be random.
     """
 
     module: nn.Module
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    prepare: Callable[[int], tuple[torch.Tensor, ...]] | None = None
 
     def example(self, number: int = 2) -> tuple[torch.Tensor, ...]:
         """Random input, the free side `number` long; masks are rectangles."""
+        if self.prepare is not None:
+            return self.prepare(number)
         made = []
         for tensor in self.inputs:
             shape = [number if side == FREE else side for side in tensor.shape]

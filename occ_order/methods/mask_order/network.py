@@ -133,9 +133,13 @@ class ViewNet(nn.Module):
         Returns:
             float32 (2, P, out_channels).
         """
-        x = self.stages(self.stem(masks.flatten(0, 1)))
+        return self.look(masks.flatten(0, 1)).unflatten(0, (2, -1))
+
+    def look(self, masks: torch.Tensor) -> torch.Tensor:
+        """Compute the answers for views (E, 4, S, S), float32 (E, out_channels)."""
+        x = self.stages(self.stem(masks))
         pooled = torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
-        return F.relu(self.out(pooled)).unflatten(0, (2, -1))
+        return F.relu(self.out(pooled))
 
 
 class _Stage(nn.Module):

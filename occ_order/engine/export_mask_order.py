@@ -1,0 +1,125 @@
+"""`MaskOrderNet` as one graph of plain tensor operations, for `occ_order.lite.mask_order`.
+
+The network lists the places where instances meet; what a list holds depends on the masks, which no
+exporter likes. So the lists are made outside, and the graph takes what they say: views, weights of
+means, geometry. The answers are the same up to rounding.
+
+Shapes: N instances, Q = N * N ordered pairs, E views of pairs that meet, h x w cells.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from occ_order.engine.export_order_head import gather_square, mask_means, square_layout
+from occ_order.lite import mask_order as lite
+from occ_order.methods.mask_order import views
+from occ_order.methods.mask_order.meta_arch import MaskOrderNet
+from occ_order.methods.mask_order.network import FAR
+
+INPUTS = {
+    "image": ((1, 3, "height", "width"), "0 .. 255; sides are multiples of 32"),
+    "cues": ((1, 4, "height", "width"), "covered; covered twice; outline to the right; below"),
+    "cover": (("number", "rows", "columns"), "how much of a cell of 4 pixels an instance fills"),
+    "lowest": (("number", "rows", "columns"), "the same of its lowest 15 %"),
+    "meeting": (("views", "cells"), "weights of the cells in which a pair meets, sum 1"),
+    "place": (("views",), "int64, first * number + second of each view"),
+    "instances": (("number", 7), "geometry of instances"),
+    "pairs": (("pairs", 14), "geometry of pairs"),
+    "whole": (("views", 4, "whole", "whole"), "masks of a pair as a whole"),
+    "contact": (("views", 4, "contact", "contact"), "masks of a pair where the two meet"),
+}
+"""Name -> sides and meaning of what goes in; `occ_order.lite.mask_order.prepared` makes it."""
+
+
+class MaskOrderGraph(nn.Module):
+    """Both branches of a `MaskOrderNet`, for one image whose masks are prepared."""
+
+    def __init__(self, model: MaskOrderNet):
+        """Share the weights of the model.
+
+        Raises:
+            ValueError: it averages over the mirrored image, or lacks a branch.
+        """
+        super().__init__()
+        if model.flip:
+            raise ValueError("MODEL.MASK_ORDER.FLIP True cannot be exported")
+        if model.network.image is None or model.network.outlines is None:
+            raise ValueError("only a MaskOrderNet with both branches can be exported")
+        self.network = model.network
+        self.register_buffer("mean", model.pixel_mean.clone())
+        self.register_buffer("std", model.pixel_std.clone())
+
+    def forward(
+        self, image, cues, cover, lowest, meeting, place, instances, pairs, whole, contact
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute logits of occlusion (N, N) and of depth (N, N, 3); diagonals mean nothing.
+
+        Args:
+            image, cues, cover, lowest, meeting, place, instances, pairs, whole, contact: `INPUTS`.
+        """
+        layout, network = square_layout(cover), self.network
+        look = network.outlines
+        said = torch.cat([look.whole.look(whole), look.contact.look(contact)], 1)
+        said = _table(said, place, pairs)
+        answers = [look.relation(instances, torch.cat([said, pairs], 1), layout, gathered=gather_square)]
+
+        dense, coarse, log_depth = network.image.maps((image - self.mean) / self.std, cues)
+        near = _table(torch.ones_like(meeting[:, :1]), place, pairs)[:, 0] > 0
+        met = meeting @ torch.cat([dense, log_depth], 1)[0].flatten(1).T
+        met = _table(met, place, pairs)
+        meet, meet_depth = met[:, :-1], met[:, -1:]
+        own, low = mask_means(log_depth, cover), mask_means(log_depth, lowest)
+        row, col, swapped = layout.row, layout.col, layout.swapped
+        depth = [own[row] - own[col], meet_depth - meet_depth[swapped], low[row] - low[col]]
+        fine = F.avg_pool2d(cover[:, None], lite.COARSE // lite.STRIDE)[:, 0]
+        about = [mask_means(dense, cover), mask_means(coarse, fine), own, instances]
+        between = [meet, meet[swapped], *depth, pairs]
+        answers.append(
+            network.image.relation(
+                torch.cat(about, 1), torch.cat(between, 1), layout, gathered=gather_square
+            )
+        )
+        weights = network.image_weights
+        occlusion = answers[0][0] + weights[0] * answers[1][0]
+        order = answers[0][1] + weights[1] * answers[1][1]
+        occlusion = torch.where(near, occlusion, occlusion.clamp(-8, 8) + FAR)
+        number = cover.shape[0]
+        return occlusion.reshape(number, number), order.reshape(number, number, 3)
+
+
+def _table(values: torch.Tensor, place: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
+    """Put rows (E, C) at their places in a table (Q, C) of zeros."""
+    table = torch.zeros_like(pairs[:, :1]).expand(-1, values.shape[1])
+    return table.scatter(0, place[:, None].expand_as(values), values)
+
+
+def settings_of(model: MaskOrderNet, *, min_size: int, max_size: int, channels: str):
+    """Return what the graph's metadata says: `occ_order.lite.mask_order.Settings`."""
+    return lite.Settings(
+        min_size=min_size,
+        max_size=max_size,
+        channels=channels,
+        mean=tuple(float(value) for value in model.pixel_mean.flatten()),
+        radius=model.network.contact_radius,
+        view_sizes=model.network.outlines.view_sizes,
+        contact_margin=views.CONTACT_MARGIN,
+        contact_share=views.CONTACT_SHARE,
+        threshold=model.threshold,
+    )
+
+
+def example(settings: lite.Settings, number: int) -> tuple[torch.Tensor, ...]:
+    """Return prepared input with so many instances, rectangles of which some meet."""
+    rng = np.random.default_rng(number)
+    size = (3 * settings.min_size // 2, 2 * settings.min_size)
+    masks = np.zeros((number, *size), bool)
+    for mask in masks:
+        y, x = (int(rng.integers(side // 2)) for side in size)
+        mask[y : y + size[0] // 3, x : x + size[1] // 3] = True
+    image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    given, _ = lite.prepared(image, masks, settings)
+    return tuple(torch.from_numpy(given[name]) for name in INPUTS)

@@ -1,0 +1,5 @@
+"""Prediction without PyTorch and Detectron2: NumPy prepares, ONNX Runtime computes."""
+
+from occ_order.lite.mask_order import MaskOrderer
+
+__all__ = ["MaskOrderer"]

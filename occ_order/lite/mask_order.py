@@ -1,0 +1,468 @@
+"""The order of given masks by ONNX Runtime.
+
+`occ_order.methods.mask_order` computes the same with PyTorch. What depends on where masks meet -
+contacts, boxes, views, geometry - is prepared here with NumPy; the rest is one graph of plain
+tensor operations (`occ_order.engine.export_mask_order`), free in the size of the image, the number
+of instances and the number of pairs that meet.
+
+Shapes: N instances, Q = N * N ordered pairs, P pairs that meet, E = 2 P views of them (both ways
+round), S the side of a view, H x W pixels of the network's image, h x w cells of `STRIDE` pixels.
+Boxes are ``x0, y0, x1, y1``, ends exclusive.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage, sparse
+
+from occ_order import masks as mask_tools
+
+STRIDE = 4
+COARSE = 16
+DIVISIBILITY = 32
+ROUNDING = 1e-6
+"""Difference of two probabilities below which they are the same."""
+
+SAMPLES = 2
+"""Samples of a side of an element of a view, as torchvision's roi_align takes them."""
+
+SETTINGS = "occ_order"
+"""Key of the graph's metadata under which its settings stand, as JSON."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an image is prepared, and what the answer means; stored in the graph's metadata.
+
+    Attributes:
+        min_size, max_size: of the sides to which an image is resized, in pixels.
+        channels: "RGB" or "BGR".
+        mean: of the three channels; what is added below and on the right to make the sides
+            multiples of `DIVISIBILITY` has these values.
+        radius: cells within which two instances meet.
+        view_sizes: S of the view of the whole pair and of that of the contact.
+        contact_margin, contact_share: see `occ_order.methods.mask_order.views`.
+        threshold: an instance occludes another where the probability is above it.
+    """
+
+    min_size: int
+    max_size: int
+    channels: str
+    mean: tuple[float, float, float]
+    radius: int
+    view_sizes: tuple[int, int]
+    contact_margin: float
+    contact_share: float
+    threshold: float
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], name: str) -> Settings:
+        """Read them.
+
+        Raises:
+            ValueError: the graph is none of these; names the file.
+        """
+        try:
+            values = json.loads(metadata[SETTINGS])
+            lists = {key: tuple(values[key]) for key in ("mean", "view_sizes")}
+            return cls(**{**values, **lists})
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{name}: not a graph that orders masks ({error})") from error
+
+
+class MaskOrderer:
+    """Orders given masks of images of any size with one graph.
+
+    Args:
+        path: an ONNX file that `occ_order.engine.export_mask_order` wrote.
+        threads: of ONNX Runtime; 0 = as many as there are cores.
+
+    Raises:
+        ImportError: ONNX Runtime is not installed.
+        ValueError: another graph.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, threads: int = 0):
+        try:
+            import onnxruntime  # noqa: PLC0415
+        except ImportError as error:
+            raise ImportError('this needs ONNX Runtime: pip install "occ_order[lite]"') from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            os.fspath(path), options, providers=["CPUExecutionProvider"]
+        )
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        self.settings = Settings.from_metadata(metadata, os.fspath(path))
+
+    def __call__(self, image: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
+        """Order the instances of one image.
+
+        Args:
+            image: uint8 (h, w, 3), RGB.
+            masks: bool (N, h, w), visible parts.
+
+        Returns:
+            "occlusion" int8 (N, N), "occlusion_probability" float32 (N, N), "depth" int8 (N, N),
+            "depth_probability" float32 (N, N, 3) [closer, farther, equal].
+
+        Raises:
+            ValueError: another type or shape.
+        """
+        image, masks = _checked(image, masks)
+        if len(masks) == 0:
+            return matrices(np.zeros((0, 0), np.float32), np.zeros((0, 0, 3), np.float32), 0.5)
+        given, order = prepared(image, masks, self.settings)
+        occlusion, depth = self._session.run(("occlusion", "depth"), given)
+        rank = np.argsort(order)
+        both = np.ix_(rank, rank)
+        return matrices(occlusion[both], depth[both], self.settings.threshold)
+
+
+def matrices(occlusion: np.ndarray, depth: np.ndarray, threshold: float) -> dict[str, np.ndarray]:
+    """Return what logits mean, as `occ_order.methods.common.order_matrices.order_matrices` does.
+
+    Args:
+        occlusion: float32 (N, N), logit of "row occludes column".
+        depth: float32 (N, N, 3), logits of closer, farther, equal.
+        threshold: of the probability of occlusion.
+    """
+    other = ~np.eye(len(occlusion), dtype=bool)
+    over = _sigmoid(occlusion) * other
+    shifted = np.exp(depth - depth.max(axis=2, keepdims=True, initial=-np.inf))
+    chance = shifted / shifted.sum(axis=2, keepdims=True) * other[..., None]
+    best = chance.argmax(axis=2)
+    best[np.abs(chance[..., 0] - chance[..., 1]) < ROUNDING] = 2
+    relation = np.where(best == 2, 2, 1 - best)
+    return {
+        "occlusion": (over > threshold).astype(np.int8),
+        "occlusion_probability": over.astype(np.float32),
+        "depth": np.where(other, relation, -1).astype(np.int8),
+        "depth_probability": chance.astype(np.float32),
+    }
+
+
+def _sigmoid(values: np.ndarray) -> np.ndarray:
+    small = np.exp(-np.abs(values))
+    return np.where(values >= 0, 1, small) / (1 + small)
+
+
+def _checked(image: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(f"an image must be uint8 (H, W, 3), got {image.dtype} {image.shape}")
+    masks = mask_tools.as_bool(masks, 3)
+    if masks.shape[1:] != image.shape[:2]:
+        size = f"(N, {image.shape[0]}, {image.shape[1]})"
+        raise ValueError(f"masks must be {size} as the image is, got {masks.shape}")
+    return image, masks
+
+
+# --- what goes into the graph
+
+
+def prepared(
+    image: np.ndarray, masks: np.ndarray, settings: Settings
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return the inputs of the graph, and the sequence of the instances in them.
+
+    The instances stand in an order of their own, so that the one they come in shows in no bit of
+    the answer.
+
+    Args:
+        image: uint8 (h, w, 3), RGB.
+        masks: bool (N, h, w), N at least 1.
+        settings: of the graph.
+
+    Returns:
+        Name -> array; int64 (N,), which instance stands at each place.
+    """
+    size = resized_shape(image.shape[:2], settings.min_size, settings.max_size)
+    pixels = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
+    if settings.channels == "BGR":
+        pixels = pixels[..., ::-1]
+    moved = np.stack(
+        [
+            np.asarray(Image.fromarray(mask.view(np.uint8)).resize(size[::-1], 0)) > 0
+            for mask in np.ascontiguousarray(masks)
+        ]
+    )
+    padding = [(0, -side % DIVISIBILITY) for side in size]
+    moved = np.pad(moved, [(0, 0), *padding])
+    cover = covered(moved, STRIDE)
+    order = canonical_order(cover)
+    moved, cover = moved[order], cover[order]
+    boxes = np.array([mask_tools.bounding_box(mask) for mask in moved], np.float32).reshape(-1, 4)
+    area = cover.sum(axis=(1, 2))
+    cells, weight, offsets, length = find_contacts(cover, settings.radius)
+    near = np.argwhere(np.triu(length + length.T > 0, 1))
+    squares = pair_squares(boxes, contact_boxes(cells, offsets, near, cover.shape), near, settings)
+    both_ways = np.concatenate([near, near[:, ::-1]]) if len(near) else np.zeros((1, 2), int)
+    padded = np.empty((1, 3, *moved.shape[1:]), np.float32)
+    padded[:] = np.array(settings.mean, np.float32)[:, None, None]
+    padded[0, :, : size[0], : size[1]] = pixels.transpose(2, 0, 1)
+    given = {
+        "image": padded,
+        "cues": mask_cues(moved),
+        "cover": cover,
+        "lowest": lowest_cells(cover),
+        "meeting": meeting_weights(cells, weight, offsets, length, both_ways, cover.shape),
+        "place": both_ways @ np.array([len(masks), 1]),
+        "instances": instance_geometry(boxes, area * STRIDE**2, size),
+        "pairs": pair_geometry(boxes / STRIDE, area, length),
+    }
+    shown = ((covered(moved, 2), 2), (moved.astype(np.float32), 1))
+    for name, (maps, stride), square, side in zip(
+        ("whole", "contact"), shown, squares, settings.view_sizes, strict=True
+    ):
+        given[name] = mask_views(maps, stride, near, square, side)
+    return given, order
+
+
+def resized_shape(shape: tuple[int, int], shortest: int, longest: int) -> tuple[int, int]:
+    """Return height and width as Detectron2's ResizeShortestEdge computes them."""
+    height, width = shape
+    scale = shortest / min(height, width)
+    sides = (shortest, scale * width) if height < width else (scale * height, shortest)
+    if max(sides) > longest:
+        scale = longest / max(sides)
+        sides = (sides[0] * scale, sides[1] * scale)
+    return int(sides[0] + 0.5), int(sides[1] + 0.5)
+
+
+def covered(masks: np.ndarray, stride: int) -> np.ndarray:
+    """Return how much of each cell a mask fills, float32 (N, H / stride, W / stride)."""
+    number, height, width = masks.shape
+    blocks = masks.reshape(number, height // stride, stride, width // stride, stride)
+    return blocks.sum(axis=(2, 4), dtype=np.float32) / stride**2
+
+
+def canonical_order(cover: np.ndarray) -> np.ndarray:
+    """Return int64 (N,): the instances by area, then by where their cells are."""
+    cells = cover.reshape(len(cover), -1).astype(np.float64)
+    return np.lexsort(((cells * np.arange(cells.shape[1])).sum(axis=1), cells.sum(axis=1)))
+
+
+def find_contacts(
+    cover: np.ndarray, radius: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return where each instance lies within `radius` cells of each other one.
+
+    Args:
+        cover: float32 (N, h, w).
+        radius: in rows and columns.
+
+    Returns:
+        int64 (T,) cells (y * w + x) and float32 (T,) how much of each the first instance fills,
+        sorted by pair; int64 (Q + 1,) where the cells of each pair begin and end; float32 (N, N)
+        sums of the weights of each pair.
+    """
+    number = len(cover)
+    filled = cover > 0
+    window = (1, 2 * radius + 1, 2 * radius + 1)
+    near = ndimage.maximum_filter(filled.view(np.uint8), window, mode="constant") > 0
+    filled, near = filled.reshape(number, -1), near.reshape(number, -1)
+    used = np.flatnonzero((near.sum(axis=0) > 1) & filled.any(axis=0))
+    filled, near = filled[:, used], near[:, used]
+    cells, weights, counts = [], [], np.zeros((number, number), np.int64)
+    for row in range(number):
+        own = np.flatnonzero(filled[row])
+        col, at = np.nonzero(near[:, own])
+        col, at = col[col != row], own[at[col != row]]
+        cells.append(used[at])
+        weights.append(cover[row].reshape(-1)[used[at]])
+        counts[row] = np.bincount(col, minlength=number)
+    offsets = np.concatenate([[0], counts.ravel().cumsum()])
+    weight = np.concatenate(weights).astype(np.float32)
+    pair = np.repeat(np.arange(number * number), counts.ravel())
+    length = np.bincount(pair, weight, minlength=number * number).astype(np.float32)
+    return np.concatenate(cells), weight, offsets, length.reshape(number, number)
+
+
+def contact_boxes(
+    cells: np.ndarray, offsets: np.ndarray, near: np.ndarray, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Return the box around the cells in which two instances meet, float32 (P, 4), pixels."""
+    number, _, width = shape
+    boxes = np.zeros((len(near), 4), np.float32)
+    for box, (i, j) in zip(boxes, near, strict=True):
+        pairs = i * number + j, j * number + i
+        at = np.concatenate([cells[offsets[pair] : offsets[pair + 1]] for pair in pairs])
+        y, x = np.divmod(at, width)
+        box[:] = x.min(), y.min(), x.max() + 1, y.max() + 1
+    return boxes * STRIDE
+
+
+def pair_squares(
+    boxes: np.ndarray, contact: np.ndarray, near: np.ndarray, settings: Settings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the squares of the two views of each near pair, float32 (P, 4) each.
+
+    `occ_order.methods.mask_order.views.pair_squares` says what they are.
+    """
+    first, second = boxes[near[:, 0]], boxes[near[:, 1]]
+    low = np.minimum(first[:, :2], second[:, :2]).astype(np.float64)
+    high = np.maximum(first[:, 2:], second[:, 2:]).astype(np.float64)
+    sides = high - low
+    side = np.maximum(np.sqrt(2.0 * sides.prod(axis=1)), 1.1 * sides.max(axis=1, initial=0))
+    side = np.maximum(side.astype(np.float32), 1)
+    centre = ((low + high) / 2).astype(np.float32)
+    closer = settings.contact_margin * (contact[:, 2:] - contact[:, :2]).max(axis=1, initial=0)
+    closer = np.minimum(np.maximum(closer, np.float32(settings.contact_share) * side), side)
+    return _corners(centre, side), _corners((contact[:, :2] + contact[:, 2:]) / 2, closer)
+
+
+def _corners(centre: np.ndarray, side: np.ndarray) -> np.ndarray:
+    half = side[:, None] / 2
+    return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
+
+
+def sampling_weights(start: float, side: float, size: int, length: int) -> sparse.csr_array:
+    """Return what each element of a view takes of a row of a map, float32 (size, length).
+
+    Means of `SAMPLES` points of bilinear interpolation, as torchvision's roi_align with
+    ``aligned=True`` takes them: 0 beyond the map by more than one element.
+
+    Args:
+        start: of the view, in elements of the map.
+        side: of the view, likewise.
+        size: elements of the view.
+        length: elements of the map.
+    """
+    step = np.float32(side) / np.float32(size)
+    points = np.arange(size * SAMPLES, dtype=np.float32)
+    element, sample = np.divmod(points, SAMPLES)
+    at = np.float32(start) + element * step + (sample + np.float32(0.5)) * step / SAMPLES
+    inside = (at >= -1) & (at <= length)
+    at = np.clip(at, 0, None)
+    low = np.minimum(at.astype(np.int64), length - 1)
+    high = np.minimum(low + 1, length - 1)
+    part = np.where(low >= length - 1, 0, at - low).astype(np.float32)
+    row = element.astype(np.int64)
+    weights = np.concatenate([(1 - part) * inside, part * inside]).astype(np.float32) / SAMPLES
+    places = np.concatenate([row, row]), np.concatenate([low, high])
+    return sparse.csr_array((weights, places), shape=(size, length))
+
+
+def mask_views(
+    maps: np.ndarray, stride: int, near: np.ndarray, squares: np.ndarray, size: int
+) -> np.ndarray:
+    """Return what the views show of masks: first with one instance as the first, then the other.
+
+    Args:
+        maps: float32 (N, H / stride, W / stride), how much of an element each instance fills.
+        stride: pixels a side of an element.
+        near: int64 (P, 2).
+        squares: float32 (P, 4), pixels.
+        size: S.
+
+    Returns:
+        float32 (2 P, 4, S, S): the first instance, the second, all others together, and the
+        image's area; one view of zeros where no pair meets.
+    """
+    if len(near) == 0:
+        return np.zeros((1, 4, size, size), np.float32)
+    everything = maps.sum(axis=0)
+    ones = np.ones(maps.shape[1:], np.float32)
+    shown = np.empty((2, len(near), 4, size, size), np.float32)
+    for k, ((i, j), square) in enumerate(zip(near, squares / np.float32(stride), strict=True)):
+        x0, y0, x1, y1 = square
+        rows = sampling_weights(y0 - 0.5, y1 - y0, size, maps.shape[1])
+        columns = sampling_weights(x0 - 0.5, x1 - x0, size, maps.shape[2])
+        # Sparse: a dense product this small costs more in threads than in sums.
+        first, second, covers, area = (
+            (columns @ (rows @ part).T).T for part in (maps[i], maps[j], everything, ones)
+        )
+        others = np.clip(covers - first - second, 0, 1)
+        shown[0, k] = first, second, others, area
+        shown[1, k] = second, first, others, area
+    return shown.reshape(-1, 4, size, size)
+
+
+def mask_cues(masks: np.ndarray) -> np.ndarray:
+    """Return float32 (1, 4, H, W), as `occ_order.methods.common.order_map.mask_cues` does."""
+    cues = np.zeros((1, 4, *masks.shape[1:]), np.float32)
+    cues[0, 0], cues[0, 1] = masks.any(axis=0), masks.sum(axis=0) > 1
+    cues[0, 2, :, :-1] = (masks[:, :, :-1] != masks[:, :, 1:]).any(axis=0)
+    cues[0, 3, :-1] = (masks[:, :-1] != masks[:, 1:]).any(axis=0)
+    return cues
+
+
+def lowest_cells(cover: np.ndarray) -> np.ndarray:
+    """Return the lowest 15 % of each instance, float32 (N, h, w)."""
+    rows = np.arange(cover.shape[1], dtype=np.float32)
+    filled = cover.max(axis=2) > 0
+    bottom = np.where(filled, rows, -1).max(axis=1, keepdims=True)
+    top = np.where(filled, rows, cover.shape[1]).min(axis=1, keepdims=True)
+    lowest = rows >= bottom - np.float32(0.15) * (bottom - top)
+    return (cover * lowest[:, :, None]).astype(np.float32)
+
+
+def meeting_weights(
+    cells: np.ndarray,
+    weight: np.ndarray,
+    offsets: np.ndarray,
+    length: np.ndarray,
+    pairs: np.ndarray,
+    shape: tuple[int, ...],
+) -> np.ndarray:
+    """Return what the mean over the contact of each pair takes of each cell, float32 (E, h * w)."""
+    table = np.zeros((len(pairs), shape[1] * shape[2]), np.float32)
+    for row, (i, j) in zip(table, pairs, strict=True):
+        part = slice(*offsets[i * shape[0] + j :][:2])
+        row[cells[part]] = weight[part] / max(length[i, j], np.float32(1e-6))
+    return table
+
+
+def instance_geometry(boxes: np.ndarray, area: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return float32 (N, 7), as `occ_order.methods.common.order_relation` does."""
+    x0, y0, x1, y1 = boxes.T
+    height, width = np.float32(size[0]), np.float32(size[1])
+    columns = [
+        (x0 + x1) / (2 * width) - 0.5,
+        (y0 + y1) / (2 * height) - 0.5,
+        (x1 - x0) / width,
+        (y1 - y0) / height,
+        y1 / height - 0.5,
+        np.sqrt(area / (height * width)),
+        area / np.maximum((x1 - x0) * (y1 - y0), 1),
+    ]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def pair_geometry(boxes: np.ndarray, area: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """Return float32 (Q, 14), as `occ_order.methods.common.order_relation` does."""
+    first, second = boxes[:, None], boxes[None]
+    low = np.minimum(first[..., :2], second[..., :2])
+    high = np.maximum(first[..., 2:], second[..., 2:])
+    sides = np.maximum(high - low, 1)
+    apart = (first - second) / np.concatenate([sides, sides], axis=2)
+    common = np.minimum(first, second)[..., 2:] - np.maximum(first, second)[..., :2]
+    common = np.clip(common, 0, None).prod(axis=2)
+    areas = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 1)
+    size = np.sqrt(np.maximum(area, 0.25))
+    columns = [
+        apart,
+        (apart[..., :2] + apart[..., 2:]) / 2,
+        apart[..., 2:] - apart[..., :2],
+        np.log(size[:, None] / size[None])[..., None],
+        (common / np.minimum(areas[:, None], areas[None]))[..., None],
+        (common / sides.prod(axis=2))[..., None],
+        (length > 0)[..., None],
+        (length / size[:, None])[..., None],
+        (length.T / size[None])[..., None],
+    ]
+    return np.concatenate(columns, axis=2).reshape(-1, 14).astype(np.float32)
+
+
+def describe(settings: Settings) -> dict[str, Any]:
+    """Return settings as the graph's metadata holds them."""
+    return {SETTINGS: json.dumps(vars(settings))}
