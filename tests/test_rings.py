@@ -46,19 +46,6 @@ PURE = {
 ABOVE_METHODS = tuple(f"occ_order.{part}" for part in ("config", "engine", "model_zoo", "apps"))
 """What puts methods together; no method may need it, nor `occ_order.methods.build`."""
 
-EXCEPTIONS = {
-    ("occ_order.methods.oosis.detector_order", "occ_order.config"),
-    ("occ_order.methods.oosis.detector_order", "occ_order.engine.checkpoint"),
-    ("occ_order.methods.oosis.detector_order", "occ_order.model_zoo"),
-    ("occ_order.methods.sln.evaluator", "occ_order.config"),
-    ("occ_order.methods.sln.order_net", "occ_order.model_zoo"),
-}
-"""Arrows (module, what it imports) that point outwards or close a circle, to be removed.
-
-The first five build a second network from a file or a `zoo:` name that the settings of the first
-one hold, which the launcher could do.
-"""
-
 OUTSIDE = ("tools", "projects", "demo", "datasets", "tests", "configs")
 """Folders beside the package; no module of the package may need them."""
 
@@ -192,8 +179,6 @@ def faults(source: str, module: str, is_package: bool = False) -> list[str]:
         if top in sys.stdlib_module_names:
             continue
         if top == "occ_order":
-            if any(module == user and below(name, (used,)) for user, used in EXCEPTIONS):
-                continue
             theirs = ring(name)
             if own is not None and theirs is not None and theirs > own:
                 wrong.append(f"{module} (ring {own}) imports {name} (ring {theirs})")
@@ -331,18 +316,8 @@ def test_every_module_keeps_to_its_ring(package):
     assert not wrong, "\n" + "\n".join(wrong)
 
 
-def test_every_exception_is_needed(package):
-    arrows = {
-        (module, used)
-        for module, used in EXCEPTIONS
-        if module in package
-        and any(below(n, (used,)) for n in imported(package[module][0], module, package[module][1]))
-    }
-    assert arrows == EXCEPTIONS
-
-
 def arrows_between(package: dict[str, tuple[str, bool]]) -> set[tuple[str, str]]:
-    """(module, module that it imports) of the whole package, without the exceptions."""
+    """(module, module that it imports) of the whole package."""
     arrows = set()
     for module, (text, is_package) in package.items():
         for name in imported(text, module, is_package):
@@ -350,7 +325,7 @@ def arrows_between(package: dict[str, tuple[str, bool]]) -> set[tuple[str, str]]
                 name = name.rpartition(".")[0]
             if name and name != module:
                 arrows.add((module, name))
-    return arrows - EXCEPTIONS
+    return arrows
 
 
 def circles(arrows: set[tuple[str, str]]) -> list[list[str]]:

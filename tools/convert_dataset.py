@@ -27,9 +27,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from occ_order.formats import convert
 from occ_order.formats.command_line import add_input_options, read_input
-from occ_order.formats.convert import WRITABLE, check_pictures, copy_pictures
+from occ_order.formats.convert import WRITABLE, check_pictures, convert, copy_pictures
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

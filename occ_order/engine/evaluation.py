@@ -10,15 +10,18 @@ import os
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import DatasetEvaluators
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
+from occ_order import model_zoo
+from occ_order.config import load_cfg
 from occ_order.engine.overlap import OverlappingEvaluators
 from occ_order.methods.common import given_masks_evaluator, results
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY
 from occ_order.methods.instadepth import evaluators as disparity
 from occ_order.methods.oosis import boundary_evaluator, coverage_evaluator, oair_evaluator
 from occ_order.methods.order_head import evaluator as holistic
-from occ_order.methods.sln import evaluator as amodal
+from occ_order.methods.sln.evaluator import AmodalEvaluator
+from occ_order.methods.sln.order_net import OrderNetOnFound
 
 DEFAULT_EVALUATORS: dict[str, tuple[str, ...]] = {
     "instaorder": ("OrderResults",),
@@ -60,13 +63,28 @@ def build_evaluator(
             )
         names = DEFAULT_EVALUATORS[kind]
     folder = os.fspath(output_dir)
-    evaluators = [EVALUATOR_REGISTRY.get(n)(cfg, dataset_name, folder) for n in names]
-    return OverlappingEvaluators(evaluators)
+    return OverlappingEvaluators([_built(name, cfg, dataset_name, folder) for name in names])
+
+
+def _built(name: str, cfg: CfgNode, dataset_name: str, folder: str) -> DatasetEvaluator:
+    kind = EVALUATOR_REGISTRY.get(name)
+    if kind is not AmodalEvaluator:
+        return kind(cfg, dataset_name, folder)
+    nets = {
+        net: _order_net(load_cfg(file, ["MODEL.WEIGHTS", weights]))
+        for net, file, weights in cfg.TEST.AMODAL.ORDER_NETS
+    }
+    return AmodalEvaluator(cfg, dataset_name, folder, nets)
+
+
+def _order_net(cfg: CfgNode) -> OrderNetOnFound:
+    """A network that orders what the evaluated one has found, with its weights."""
+    return OrderNetOnFound(model_zoo.build(cfg), cfg)
 
 
 __all__ = [
+    "AmodalEvaluator",
     "DEFAULT_EVALUATORS",
-    "amodal",
     "boundary_evaluator",
     "build_evaluator",
     "coverage_evaluator",

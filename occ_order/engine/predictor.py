@@ -13,21 +13,13 @@ from detectron2.config import CfgNode
 from detectron2.structures import Boxes, BoxMode
 from torch import nn
 
+import occ_order.engine.detector_order  # noqa: F401  (registers it)
 from occ_order import masks as mask_codec
 from occ_order import model_zoo
 from occ_order.config import check_settings, load_cfg
 from occ_order.methods.build import build_mapper
-from occ_order.methods.common.baseline import OrderBaseline
 from occ_order.methods.common.pair_crops import mask_boxes
 from occ_order.methods.common.reading import read_picture
-from occ_order.methods.instadepth.meta_arch import InstaDepthNet
-from occ_order.methods.instaorder.order_net import PairwiseOrderNet
-from occ_order.methods.instaorder.pcnet_m import PCNetM
-from occ_order.methods.mask_order.meta_arch import MaskOrderNet
-from occ_order.methods.order_head.meta_arch import OrderRCNN
-
-NEEDS_MASKS = (PairwiseOrderNet, PCNetM, OrderBaseline, MaskOrderNet)
-TAKES_MASKS = (*NEEDS_MASKS, OrderRCNN, InstaDepthNet)
 
 
 class OrderPredictor:
@@ -81,12 +73,12 @@ class OrderPredictor:
     @property
     def needs_masks(self) -> bool:
         """Whether the model finds no instances itself."""
-        return isinstance(self.model, NEEDS_MASKS)
+        return getattr(self.model, "requires_masks", False)
 
     @property
     def takes_masks(self) -> bool:
         """Whether the model can order given masks."""
-        return isinstance(self.model, TAKES_MASKS)
+        return getattr(self.model, "accepts_masks", False)
 
     def __call__(
         self,
@@ -140,7 +132,7 @@ class OrderPredictor:
 
     @torch.inference_mode()
     def _run(self, item: dict[str, Any], *, given: bool) -> dict[str, Any]:
-        if isinstance(self.model, OrderRCNN):
+        if hasattr(self.model, "given_masks"):  # it does both, and is told which
             self.model.given_masks = given
         return dict(self.model([item])[0])
 

@@ -21,8 +21,9 @@ from detectron2.utils.events import EventWriter
 from detectron2.utils.logger import setup_logger
 from torch import nn
 
+import occ_order.engine.detector_order
 import occ_order.formats.builtin
-import occ_order.methods.build  # noqa: F401  (both imports fill Detectron2's registries)
+import occ_order.methods.build  # noqa: F401  (all three fill Detectron2's registries)
 from occ_order.config import check_settings
 from occ_order.engine.checkpoint import OrderCheckpointer, kept_random_state
 from occ_order.engine.evaluation import build_evaluator

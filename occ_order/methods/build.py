@@ -22,7 +22,7 @@ from occ_order.methods.instadepth import meta_arch as insta_depth_net
 from occ_order.methods.instaorder import completion_mapper, order_net, pcnet_m
 from occ_order.methods.mask_order import mapper as mask_order_mapper
 from occ_order.methods.mask_order import meta_arch as mask_order_net
-from occ_order.methods.oosis import detections, detector_order
+from occ_order.methods.oosis import detections
 from occ_order.methods.oosis import head as oosis_head
 from occ_order.methods.oosis import mapper as oosis_mapper
 from occ_order.methods.oosis import meta_arch as oosis
@@ -73,7 +73,6 @@ __all__ = [
     "completion_mapper",
     "deeplab",
     "detections",
-    "detector_order",
     "encoder",
     "insta_depth_net",
     "instadepth_mapper",

@@ -14,8 +14,14 @@ import pytest
 from PIL import Image
 
 from occ_order import masks
-from occ_order.formats import convert
-from occ_order.formats.convert import READABLE, WRITABLE, DataSet, read_dataset, write_dataset
+from occ_order.formats.convert import (
+    READABLE,
+    WRITABLE,
+    DataSet,
+    convert,
+    read_dataset,
+    write_dataset,
+)
 from occ_order.formats.differences import compare
 from occ_order.formats.order_table import (
     Row,

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from occ_order import masks
-from occ_order.formats import convert
-from occ_order.formats.convert import WRITABLE, DataSet
+from occ_order.formats.convert import WRITABLE, DataSet, convert
 from occ_order.formats.user_masks import load_masks
 from occ_order.order.encoding import DEPTH_REVERSED, UNKNOWN, empty_depth
 

@@ -30,6 +30,8 @@ class OrderBaseline(nn.Module):
     `occlusion_pairs` leaves out of occlusion, so that "who would be in front" has an answer.
     """
 
+    requires_masks = accepts_masks = True  # of `OrderPredictor`
+
     @configurable
     def __init__(
         self,

@@ -85,6 +85,8 @@ class InstaDepthNet(nn.Module):
     `instances` in their order with `depth` and `occlusion` of those heads that there are.
     """
 
+    accepts_masks = True  # of `OrderPredictor`
+
     @configurable
     def __init__(
         self,

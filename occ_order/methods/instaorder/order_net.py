@@ -37,6 +37,8 @@ class PairwiseOrderNet(nn.Module):
     (tasks occlusion, relation), depth and depth_probability (task depth).
     """
 
+    requires_masks = accepts_masks = True  # of `OrderPredictor`
+
     @configurable
     def __init__(
         self,

@@ -42,6 +42,8 @@ class PCNetM(nn.Module):
     that hide one, directly or not.
     """
 
+    requires_masks = accepts_masks = True  # of `OrderPredictor`
+
     @configurable
     def __init__(
         self,

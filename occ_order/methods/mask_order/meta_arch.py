@@ -40,6 +40,8 @@ class MaskOrderNet(nn.Module):
     "log_depth" float32 (h, w), relative depth of stride 4, larger = farther.
     """
 
+    requires_masks = accepts_masks = True  # of `OrderPredictor`
+
     @configurable
     def __init__(
         self,

@@ -1,27 +1,18 @@
-"""The baselines of Section 5.2: any instance segmentation, then any order between its masks."""
+"""The baselines of Section 5.2: any instance segmentation, then any order between its masks.
+
+`occ_order.engine.detector_order` builds the two networks from settings.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.config import CfgNode
-from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import BitMasks, Instances
 from torch import nn
 
-from occ_order.config import load_cfg
-from occ_order.engine.checkpoint import OrderCheckpointer
-from occ_order.methods.common.baseline import OrderBaseline
-
-CHECKOUT = Path(__file__).resolve().parents[3]
-
 MASKS = ("instances", "panoptic")
-
-ZOO = "zoo:"
-"""What a source begins with that is a name in the model zoo instead of a file."""
 
 
 class AddOrder:
@@ -104,51 +95,3 @@ def things_of(output: Mapping[str, Any]) -> Instances:
     found.scores = torch.tensor([s.get("score", 1.0) for s in things], dtype=torch.float32)
     found.pred_boxes = BitMasks(found.pred_masks).get_bounding_boxes()
     return found
-
-
-@META_ARCH_REGISTRY.register()
-def detector_with_order(cfg: CfgNode) -> nn.Module:
-    """MODEL.DETECTOR_ORDER: a detector whose results carry an order. Trains like the detector."""
-    own = cfg.MODEL.DETECTOR_ORDER
-    detector, detector_cfg = _part(
-        cfg, own.META_ARCHITECTURE, own.CONFIG, own.WEIGHTS, foreign=True
-    )
-    order, order_cfg = _part(cfg, own.ORDER, own.ORDER_CONFIG, own.ORDER_WEIGHTS)
-    hook = AddOrder(
-        order.to(torch.device(cfg.MODEL.DEVICE)),
-        masks=own.MASKS,
-        min_score=own.MIN_SCORE,
-        reverse_channels=detector_cfg.INPUT.FORMAT != order_cfg.INPUT.FORMAT,
-    )
-    detector.register_forward_hook(hook)
-    return detector
-
-
-def _part(
-    cfg: CfgNode, architecture: str, source: str, weights: str, *, foreign: bool = False
-) -> tuple[nn.Module, CfgNode]:
-    """A model from this very config by its architecture, from a file, or from the model zoo.
-
-    A detector's file may have settings of its own project (`foreign`), which its code reads.
-    """
-    if source.startswith(ZOO):
-        from occ_order import model_zoo  # imports every network, this one as well
-
-        name = source.removeprefix(ZOO)
-        return model_zoo.get(name, device=cfg.MODEL.DEVICE), model_zoo.get_cfg(name)
-    if source:
-        device, cfg = cfg.MODEL.DEVICE, load_cfg(_found(source), foreign=foreign)
-        cfg.MODEL.DEVICE = device
-        architecture, weights = cfg.MODEL.META_ARCHITECTURE, weights or cfg.MODEL.WEIGHTS
-    model = META_ARCH_REGISTRY.get(architecture)(cfg)
-    if weights:
-        # A disparity baseline has no weights of its own, but those of its network.
-        network = model.disparity_net if isinstance(model, OrderBaseline) else None
-        OrderCheckpointer(network or model).load(weights)
-    return model, cfg
-
-
-def _found(source: str) -> Path:
-    """A file from the working directory or, as configs name each other, from the checkout."""
-    path = Path(source)
-    return path if path.is_file() else CHECKOUT / path

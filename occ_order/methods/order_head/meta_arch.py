@@ -23,6 +23,8 @@ class OrderRCNN(GeneralizedRCNN):
     head alone or with the backbone.
     """
 
+    accepts_masks = True  # of `OrderPredictor`
+
     @configurable
     def __init__(self, *, trained: str = "all", given_masks: bool = False, **detector: Any):
         """Builds it.

@@ -14,7 +14,6 @@ from detectron2.config import CfgNode
 from detectron2.structures import Instances
 
 from occ_order import masks as mask_tools
-from occ_order.config import load_cfg
 from occ_order.files import write_json
 from occ_order.formats.sem_dist import save_sem_dist
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
@@ -69,8 +68,14 @@ class AmodalEvaluator(OrderEvaluator):
             comes) a data set without a field that a score needs.
     """
 
-    def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str):
-        """Reads TEST.AMODAL."""
+    def __init__(
+        self,
+        cfg: CfgNode,
+        dataset_name: str,
+        output_dir: str,
+        order_nets: Mapping[str, OrderNetOnFound] | None = None,
+    ):
+        """Reads TEST.AMODAL; its ORDER_NETS come built, by their names."""
         super().__init__(cfg, dataset_name, output_dir)
         own = cfg.TEST.AMODAL
         self.wanted = wanted_scores(own.SCORES, self.metadata.get("evaluator_type"), dataset_name)
@@ -78,10 +83,7 @@ class AmodalEvaluator(OrderEvaluator):
         self.min_iou = own.ORDER_MIN_IOU
         self.compat = "sln" if own.SLN_COMPATIBLE else None
         self.export = own.EXPORT_SEM_DIST
-        self.order_nets = {
-            name: OrderNetOnFound(load_cfg(file, ["MODEL.WEIGHTS", weights]))
-            for name, file, weights in own.ORDER_NETS
-        }
+        self.order_nets = dict(order_nets or {})
 
     def row(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
         """Masks as run lengths on both sides, and the counts of what needs them as arrays."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,6 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
 
-from occ_order import model_zoo
 from occ_order.methods.common.reading import read_picture, to_tensor
 from occ_order.methods.sln.decode import sem_dist_maps
 
@@ -18,11 +18,12 @@ class OrderNetOnFound:
     """Orders found objects by their amodal masks or by their sem-dist maps.
 
     Args:
-        cfg: of a `PairwiseOrderNet`, with MODEL.WEIGHTS.
+        net: a `PairwiseOrderNet` in evaluation mode.
+        cfg: its settings.
     """
 
-    def __init__(self, cfg: CfgNode):
-        self.net = model_zoo.build(cfg)
+    def __init__(self, net: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], cfg: CfgNode):
+        self.net = net
         self.image_format = cfg.INPUT.FORMAT
         self.wants_maps = "maps" in cfg.MODEL.PAIRWISE.INPUTS
         self.map_field = cfg.MODEL.PAIRWISE.MAP_FIELD

@@ -11,6 +11,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from torch import nn
 
+import occ_order.engine.detector_order  # noqa: F401  (registers it)
 from occ_order.config import load_cfg
 from occ_order.methods.common.baseline import OrderBaseline
 from occ_order.methods.oosis.detector_order import AddOrder, things_of

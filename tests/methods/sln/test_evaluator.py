@@ -14,6 +14,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from occ_order import masks
+from occ_order.engine.evaluation import build_evaluator
 from occ_order.formats.builtin import register_cocoa
 from occ_order.formats.sem_dist import load_sem_dist
 from occ_order.methods.sln.decode import decode_instances
@@ -50,8 +51,8 @@ def perfect(record, *, num_levels: int = 4, noise: float = 0.0, seed: int = 0) -
     return decode_instances(found, *size)
 
 
-def evaluate(cfg, name, folder, predict):
-    evaluator = AmodalEvaluator(cfg, name, str(folder))
+def evaluate(cfg, name, folder, predict, evaluator=None):
+    evaluator = evaluator or AmodalEvaluator(cfg, name, str(folder))
     evaluator.reset()
     for record in DatasetCatalog.get(name):
         inputs = {"image_id": record["image_id"]}
@@ -285,11 +286,13 @@ def test_an_order_network_orders_what_was_found(tiny_cfg, scenes, tmp_path, monk
     monkeypatch.setattr("occ_order.model_zoo.build", lambda cfg: Net())
     maps = str(tiny_cfg.__globals__["CONFIGS"] / "order_net_maps_mini_scenes.yaml")
     cfg = tiny_cfg("sln_mini_scenes", "TEST.AMODAL.ORDER_NETS", [["maps", maps, "none.pth"]])
-    _, found = evaluate(cfg, scenes, tmp_path, perfect)
+    cfg.TEST.EVALUATORS = ["AmodalEvaluator"]
+    built = build_evaluator(cfg, scenes, tmp_path)
+    _, found = evaluate(cfg, scenes, tmp_path, perfect, built)
     assert asked
     assert all(image == (3, 64, 64) and shape[1:] == (64, 64) for image, shape in asked)
     assert found["order_maps"]["order_coverage"] > 0
-    _, found = evaluate(cfg, scenes, tmp_path, lambda r: perfect(r, num_levels=1))
+    _, found = evaluate(cfg, scenes, tmp_path, lambda r: perfect(r, num_levels=1), built)
     assert math.isnan(found["order_maps"]["order_accuracy"])
 
 
