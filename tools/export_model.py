@@ -5,7 +5,8 @@ r"""Write the network inside a model as TorchScript and ONNX, with a description
     python tools/export_model.py --config-file C --opts MODEL.WEIGHTS w.pth --size 480 640 --output OUT
     python tools/export_model.py --model NAME --part disparity --formats onnx --output OUT
 
-OUT gets `network.pt`, `network.onnx` and `network.json`. What can be exported: InstaOrderNet and
+OUT gets `network.pt`, `network.onnx` and `network.json`. What can be exported: MaskOrderNet (what
+`occ_order.lite` prepares of an image and masks to the logits of all pairs), InstaOrderNet and
 OrderNet (inputs of pairs to logits), the order head (a picture and masks to the logits of all
 pairs), InstaDepthNet (a picture, and the masks of pairs, to a disparity map and logits). The CRF of
 OOSIS is not exported, nor is the detector under the order head. Each file is run once and compared
@@ -55,17 +56,18 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--part", choices=networks.PARTS, default=networks.PARTS[0], help="of an InstaDepthNet"
     )
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
+    parser.add_argument("--half", action="store_true", help="ONNX: weights as float16 in the file")
     return parser.parse_args(arguments)
 
 
 def graph_of(options: argparse.Namespace) -> networks.Graph:
     """The network that is asked for, on the CPU."""
     if options.model:
-        model = model_zoo.get(options.model)
+        cfg, model = model_zoo.get_cfg(options.model), model_zoo.get(options.model)
     else:
-        opts = [*options.opts, "MODEL.DEVICE", "cpu"]
-        model = model_zoo.build(load_cfg(options.config_file, opts))
-    return networks.graph_of(model, size=options.size, part=options.part)
+        cfg = load_cfg(options.config_file, [*options.opts, "MODEL.DEVICE", "cpu"])
+        model = model_zoo.build(cfg)
+    return networks.graph_of(model, size=options.size, part=options.part, cfg=cfg)
 
 
 def run(kind: str, path: Path, graph: networks.Graph, given: tuple[torch.Tensor, ...]):
@@ -119,7 +121,10 @@ def main(arguments: list[str] | None = None) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         for kind in options.formats:
             path = folder / FORMATS[kind]
-            getattr(networks, f"save_{kind}")(graph, path)
+            if kind == "onnx":
+                networks.save_onnx(graph, path, half=options.half)
+            else:
+                networks.save_torchscript(graph, path)
             print(f"{path}: {compare(kind, path, graph)}")
         networks.save_description(graph, folder / "network.json")
     except (ImportError, OSError, ValueError) as error:

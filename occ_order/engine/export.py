@@ -14,23 +14,31 @@ Shapes: P pairs, N instances, B pictures, C channels, H x W pixels.
 from __future__ import annotations
 
 import json
+import math
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
+from detectron2.config import CfgNode
 from torch import nn
 
+from occ_order.engine import export_mask_order
 from occ_order.engine.export_order_head import DenseOrderHead
 from occ_order.methods.instadepth.disparity_net import STAGES
 from occ_order.methods.instadepth.meta_arch import STRIDE, InstaDepthNet
 from occ_order.methods.instaorder.order_net import PairwiseOrderNet
+from occ_order.methods.mask_order.meta_arch import MaskOrderNet
 from occ_order.methods.order_head.meta_arch import OrderRCNN
 
 OPSET = 20
 PARTS = ("orders", "disparity")
+LARGE = 1024
+"""Weights with fewer numbers stay float32."""
+
 FREE = "number"
 """Name of the side of a tensor that may have any length from 1 on."""
 
@@ -85,15 +93,23 @@ class Graph:
         return tuple(made)
 
 
-def graph_of(model: nn.Module, *, size: Sequence[int] = (), part: str = "orders") -> Graph:
+def graph_of(
+    model: nn.Module,
+    *,
+    size: Sequence[int] = (),
+    part: str = "orders",
+    cfg: CfgNode | None = None,
+) -> Graph:
     """The network inside a model.
 
     Args:
-        model: `PairwiseOrderNet` (pair inputs to logits), `OrderRCNN` (a picture and masks to the
-            logits of all pairs; its detector is left out), or `InstaDepthNet` (a picture and the
-            masks of pairs to a disparity map and logits).
+        model: `MaskOrderNet` (what `occ_order.lite` prepares of an image and masks, to the logits
+            of all pairs), `PairwiseOrderNet` (pair inputs to logits), `OrderRCNN` (a picture and
+            masks to the logits of all pairs; its detector is left out), or `InstaDepthNet` (a
+            picture and the masks of pairs to a disparity map and logits).
         size: height and width of the pictures, where the model leaves them open: multiples of 32.
         part: of an InstaDepthNet: "orders", or "disparity" for the map alone, of B pictures.
+        cfg: of a MaskOrderNet: how images are prepared for it (INPUT).
 
     Raises:
         ValueError: another model, a size that does not fit, or an unknown part.
@@ -101,6 +117,10 @@ def graph_of(model: nn.Module, *, size: Sequence[int] = (), part: str = "orders"
     if part not in PARTS:
         raise ValueError(f"part must be one of {PARTS}, got {part!r}")
     model = model.eval()
+    if isinstance(model, MaskOrderNet):
+        if cfg is None:
+            raise ValueError("a MaskOrderNet is exported with its settings: give cfg")
+        return _mask_order_graph(model, cfg)
     if isinstance(model, PairwiseOrderNet):
         return _pair_graph(model)
     if isinstance(model, OrderRCNN):
@@ -109,8 +129,8 @@ def graph_of(model: nn.Module, *, size: Sequence[int] = (), part: str = "orders"
         size = _checked(size or model.input_size)
         return _disparity_graph(model, size) if part == "disparity" else _depth_graph(model, size)
     raise ValueError(
-        f"{type(model).__name__} cannot be exported; PairwiseOrderNet, OrderRCNN and InstaDepthNet "
-        "can (the CRF of OOSIS is no network)"
+        f"{type(model).__name__} cannot be exported; MaskOrderNet, PairwiseOrderNet, OrderRCNN and "
+        "InstaDepthNet can (the CRF of OOSIS is no network)"
     )
 
 
@@ -119,8 +139,13 @@ def save_torchscript(graph: Graph, path: str | os.PathLike[str]) -> None:
     torch.jit.save(torch.jit.trace(graph.module, graph.example(), check_trace=False), str(path))
 
 
-def save_onnx(graph: Graph, path: str | os.PathLike[str]) -> None:
+def save_onnx(graph: Graph, path: str | os.PathLike[str], *, half: bool = False) -> None:
     """Writes ONNX of opset `OPSET` in one file, from a trace as TorchScript is.
+
+    Args:
+        graph: the network.
+        path: the file; `graph.metadata` stands in its metadata.
+        half: store weights as float16, which are made float32 when the file is loaded.
 
     Raises:
         ImportError: onnx is not installed.
@@ -130,7 +155,10 @@ def save_onnx(graph: Graph, path: str | os.PathLike[str]) -> None:
     except ImportError as error:
         raise ImportError('ONNX needs onnx: pip install ".[export]"') from error
     tensors = (*graph.inputs, *graph.outputs)
-    free = {t.name: {k: FREE for k, side in enumerate(t.shape) if side == FREE} for t in tensors}
+    free = {
+        t.name: {k: side for k, side in enumerate(t.shape) if isinstance(side, str)}
+        for t in tensors
+    }
     with warnings.catch_warnings():
         # PyTorch recommends its exporter from torch.export, which takes twenty times as long here.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -145,7 +173,29 @@ def save_onnx(graph: Graph, path: str | os.PathLike[str]) -> None:
             dynamic_axes={name: sides for name, sides in free.items() if sides},
             dynamo=False,
         )
-    onnx.checker.check_model(os.fspath(path))
+    made = onnx.load(os.fspath(path))
+    if half:
+        _halve(made.graph)
+    onnx.helper.set_model_props(made, {**graph.metadata})
+    onnx.checker.check_model(made)
+    onnx.save(made, os.fspath(path))
+
+
+def _halve(graph: Any) -> None:
+    """Store the large weights of an ONNX graph as float16, each with a cast to float32."""
+    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415
+
+    casts = []
+    for weight in graph.initializer:
+        if weight.data_type != TensorProto.FLOAT or math.prod(weight.dims) < LARGE:
+            continue
+        name = weight.name
+        values = numpy_helper.to_array(weight).astype("float16")
+        weight.CopyFrom(numpy_helper.from_array(values, f"{name}:half"))
+        casts.append(helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def save_description(graph: Graph, path: str | os.PathLike[str]) -> None:
@@ -201,6 +251,28 @@ def _pair_graph(model: PairwiseOrderNet) -> Graph:
         for task, head in model.classifier.heads.items()
     ]
     return Graph(_Pairs(model).eval(), (pairs,), tuple(outputs))
+
+
+# --- the order of given masks
+
+
+def _mask_order_graph(model: MaskOrderNet, cfg: CfgNode) -> Graph:
+    settings = export_mask_order.settings_of(model, cfg)
+    inputs = [
+        Tensor(name, shape, meaning)
+        for name, (shape, meaning) in export_mask_order.inputs(settings).items()
+    ]
+    outputs = (
+        Tensor("occlusion", (FREE, FREE), "logit: row occludes column (sigmoid)"),
+        Tensor("depth", (FREE, FREE, 3), "logits: row closer; farther; equal (softmax)"),
+    )
+    return Graph(
+        export_mask_order.MaskOrderGraph(model).eval(),
+        tuple(inputs),
+        outputs,
+        settings.to_metadata(),
+        lambda number: export_mask_order.example(settings, number),
+    )
 
 
 # --- the order head

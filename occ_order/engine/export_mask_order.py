@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
+from detectron2.config import CfgNode
 from torch import nn
 
 from occ_order.engine.export_order_head import gather_square, mask_means, square_layout
@@ -20,19 +21,22 @@ from occ_order.methods.mask_order import views
 from occ_order.methods.mask_order.meta_arch import MaskOrderNet
 from occ_order.methods.mask_order.network import FAR
 
-INPUTS = {
-    "image": ((1, 3, "height", "width"), "0 .. 255; sides are multiples of 32"),
-    "cues": ((1, 4, "height", "width"), "covered; covered twice; outline to the right; below"),
-    "cover": (("number", "rows", "columns"), "how much of a cell of 4 pixels an instance fills"),
-    "lowest": (("number", "rows", "columns"), "the same of its lowest 15 %"),
-    "meeting": (("views", "cells"), "weights of the cells in which a pair meets, sum 1"),
-    "place": (("views",), "int64, first * number + second of each view"),
-    "instances": (("number", 7), "geometry of instances"),
-    "pairs": (("pairs", 14), "geometry of pairs"),
-    "whole": (("views", 4, "whole", "whole"), "masks of a pair as a whole"),
-    "contact": (("views", 4, "contact", "contact"), "masks of a pair where the two meet"),
-}
-"""Name -> sides and meaning of what goes in; `occ_order.lite.mask_order.prepared` makes it."""
+
+def inputs(settings: lite.Settings) -> dict[str, tuple[tuple[int | str, ...], str]]:
+    """Return sides and meaning of what goes in, by name; `lite.prepared` makes it."""
+    whole, contact = settings.view_sizes
+    return {
+        "image": ((1, 3, "height", "width"), "0 .. 255; sides are multiples of 32"),
+        "cues": ((1, 4, "height", "width"), "covered; covered twice; outline to the right; below"),
+        "cover": (("number", "rows", "columns"), "share of a cell of 4 pixels that is filled"),
+        "lowest": (("number", "rows", "columns"), "the same of the lowest 15 % of an instance"),
+        "meeting": (("views", "cells"), "weights of the cells in which a pair meets, sum 1"),
+        "place": (("views",), "int64, first * number + second of each view"),
+        "instances": (("number", 7), "geometry of instances"),
+        "pairs": (("pairs", 14), "geometry of pairs"),
+        "whole": (("views", 4, whole, whole), "first, second, other masks, image: a whole pair"),
+        "contact": (("views", 4, contact, contact), "the same where the pair meets"),
+    }
 
 
 class MaskOrderGraph(nn.Module):
@@ -59,13 +63,16 @@ class MaskOrderGraph(nn.Module):
         """Compute logits of occlusion (N, N) and of depth (N, N, 3); diagonals mean nothing.
 
         Args:
-            image, cues, cover, lowest, meeting, place, instances, pairs, whole, contact: `INPUTS`.
+            image, cues, cover, lowest, meeting, place, instances, pairs: see `inputs`.
+            whole, contact: likewise.
         """
         layout, network = square_layout(cover), self.network
         look = network.outlines
         said = torch.cat([look.whole.look(whole), look.contact.look(contact)], 1)
         said = _table(said, place, pairs)
-        answers = [look.relation(instances, torch.cat([said, pairs], 1), layout, gathered=gather_square)]
+        answers = [
+            look.relation(instances, torch.cat([said, pairs], 1), layout, gathered=gather_square)
+        ]
 
         dense, coarse, log_depth = network.image.maps((image - self.mean) / self.std, cues)
         near = _table(torch.ones_like(meeting[:, :1]), place, pairs)[:, 0] > 0
@@ -97,12 +104,12 @@ def _table(values: torch.Tensor, place: torch.Tensor, pairs: torch.Tensor) -> to
     return table.scatter(0, place[:, None].expand_as(values), values)
 
 
-def settings_of(model: MaskOrderNet, *, min_size: int, max_size: int, channels: str):
-    """Return what the graph's metadata says: `occ_order.lite.mask_order.Settings`."""
+def settings_of(model: MaskOrderNet, cfg: CfgNode) -> lite.Settings:
+    """Return what the metadata of the graph says."""
     return lite.Settings(
-        min_size=min_size,
-        max_size=max_size,
-        channels=channels,
+        min_size=cfg.INPUT.MIN_SIZE_TEST,
+        max_size=cfg.INPUT.MAX_SIZE_TEST,
+        channels=cfg.INPUT.FORMAT,
         mean=tuple(float(value) for value in model.pixel_mean.flatten()),
         radius=model.network.contact_radius,
         view_sizes=model.network.outlines.view_sizes,
@@ -122,4 +129,4 @@ def example(settings: lite.Settings, number: int) -> tuple[torch.Tensor, ...]:
         mask[y : y + size[0] // 3, x : x + size[1] // 3] = True
     image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
     given, _ = lite.prepared(image, masks, settings)
-    return tuple(torch.from_numpy(given[name]) for name in INPUTS)
+    return tuple(torch.from_numpy(given[name]) for name in inputs(settings))

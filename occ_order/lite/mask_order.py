@@ -16,7 +16,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -75,6 +74,10 @@ class Settings:
             return cls(**{**values, **lists})
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{name}: not a graph that orders masks ({error})") from error
+
+    def to_metadata(self) -> dict[str, str]:
+        """Return the same as the metadata holds it."""
+        return {SETTINGS: json.dumps(vars(self))}
 
 
 class MaskOrderer:
@@ -461,8 +464,3 @@ def pair_geometry(boxes: np.ndarray, area: np.ndarray, length: np.ndarray) -> np
         (length.T / size[None])[..., None],
     ]
     return np.concatenate(columns, axis=2).reshape(-1, 14).astype(np.float32)
-
-
-def describe(settings: Settings) -> dict[str, Any]:
-    """Return settings as the graph's metadata holds them."""
-    return {SETTINGS: json.dumps(vars(settings))}

@@ -59,16 +59,37 @@ NETWORKS = {
         {"part": "disparity"},
     ),
 }
+NETWORKS["mask order"] = (
+    "Photos/mask_order.yaml",
+    {
+        "MODEL.BACKBONE.NAME": "build_mini_resnet_backbone",
+        "MODEL.RESNETS.OUT_FEATURES": ["res2", "res3", "res4", "res5"],
+        "MODEL.RESNETS.NORM": "BN",
+        "MODEL.MASK_ORDER.WIDTH": 8,
+        "MODEL.MASK_ORDER.HIDDEN": 16,
+        "MODEL.MASK_ORDER.VIEW_SIZES": [16, 12],
+        "MODEL.MASK_ORDER.VIEW_WIDTHS": [[8, 12], [6, 8]],
+        "MODEL.MASK_ORDER.VIEW_CHANNELS": 10,
+        "INPUT.MIN_SIZE_TEST": 64,
+        "INPUT.MAX_SIZE_TEST": 96,
+        **BLOCKS,
+    },
+    {},
+)
 NUMBERS = (1, 3, 7)
 TOLERANCE = 1e-4
+
+
+def cfg_of(name):
+    file, settings, _ = NETWORKS[name]
+    opts = [str(part) for pair in {**MINI, **settings}.items() for part in pair]
+    return load_cfg(CONFIGS / file, opts)
 
 
 def model_of(name):
     """A tiny model whose batch statistics are not those of the start."""
     torch.manual_seed(1)
-    file, settings, _ = NETWORKS[name]
-    opts = [str(part) for pair in {**MINI, **settings}.items() for part in pair]
-    model = build_model(load_cfg(CONFIGS / file, opts)).eval()
+    model = build_model(cfg_of(name)).eval()
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.uniform_(-0.1, 0.1)
@@ -100,7 +121,7 @@ def difference(graph, run):
 def test_row_29_torchscript_and_onnx_agree_with_the_network(name, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)  # PyTorch's other exporter needs it
     onnxruntime = pytest.importorskip("onnxruntime")
-    graph = networks.graph_of(model_of(name), **NETWORKS[name][2])
+    graph = networks.graph_of(model_of(name), cfg=cfg_of(name), **NETWORKS[name][2])
     networks.save_torchscript(graph, tmp_path / "net.pt")
     loaded = torch.jit.load(str(tmp_path / "net.pt"))
     assert difference(graph, lambda given: loaded(*given)) < TOLERANCE
