@@ -162,7 +162,6 @@ def save_onnx(graph: Graph, path: str | os.PathLike[str], *, half: bool = False)
     with warnings.catch_warnings():
         # PyTorch recommends its exporter from torch.export, which takes twenty times as long here.
         warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.filterwarnings("ignore", "Constant folding")
         torch.onnx.export(
             graph.module,
             graph.example(3),
@@ -172,6 +171,9 @@ def save_onnx(graph: Graph, path: str | os.PathLike[str], *, half: bool = False)
             opset_version=OPSET,
             dynamic_axes={name: sides for name, sides in free.items() if sides},
             dynamo=False,
+            # Batch normalisation is not multiplied into weights: stored as float16 they stay exact.
+            training=torch.onnx.TrainingMode.PRESERVE,
+            do_constant_folding=False,  # whoever loads the file does that
         )
     made = onnx.load(os.fspath(path))
     if half:
