@@ -22,7 +22,7 @@ from occ_order.scenes.photographs.painting import Brush, develop
 from occ_order.scenes.photographs.planning import Planner
 from occ_order.scenes.scene import Scene
 
-COMPOSER = 2  # raised whenever the same arguments give other bytes than before
+COMPOSER = 3  # raised whenever the same arguments give other bytes than before
 SMALLEST, LARGEST = 64, 4096  # allowed longer side in pixels
 _EQUAL_BASES = 0.02  # share of the height: bases closer than this leave the depth order open
 REGION_NAME = "region"

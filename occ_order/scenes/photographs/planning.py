@@ -18,7 +18,7 @@ from occ_order.scenes.photographs.layers import Layer
 from occ_order.scenes.photographs.library import Library
 
 _GROUPS = ("single", "pair", "chain", "crowd", "real", "standing")
-_GROUP_WEIGHTS = (0.1, 0.24, 0.2, 0.13, 0.11, 0.22)
+_GROUP_WEIGHTS = (0.08, 0.22, 0.18, 0.12, 0.1, 0.3)
 _COUNTS, _COUNT_WEIGHTS = (2, 3, 4, 5, 6, 7, 8), (0.16, 0.2, 0.2, 0.16, 0.12, 0.09, 0.07)
 _RELATIONS = ("overlap", "within", "beside", "apart", "across", "interlocked")
 _RELATION_WEIGHTS = (0.56, 0.1, 0.13, 0.06, 0.05, 0.1)
@@ -125,27 +125,43 @@ class Planner:
         return int(self._attached(anchor, category, real=not raised) is not None)
 
     def _standing(self) -> int:
-        """One object that stands on a region of the photograph and hides what lies behind it.
+        """One object that stands on another or on a region, and hides what lies behind it.
 
         Like a cup on a table: it is higher up in the image than most of what it stands on, and in
-        front of it all the same.
+        front of it all the same. How deep the foot reaches down into it is uniform in its
+        logarithm: most things stand near an edge.
         """
-        region = int(self.rng.choice(self.grounds))
-        ground = L.from_region(self.background, region)
+        anchor = self._support()
+        ground = anchor if anchor is not None else self._ground()
         layer = self._object(
             self.side * math.exp(float(self.rng.normal(math.log(0.15), 0.5))), None
         )
         columns = np.flatnonzero(ground.mask.any(axis=0))
         column = int(columns[int(self.rng.uniform(0.08, 0.92) * len(columns))])
         rows = np.flatnonzero(ground.mask[:, column])
-        height = layer.mask.shape[0]
-        deep = float(self.rng.uniform(0.05, 0.7)) * min(len(rows), 0.8 * height)
-        foot = ground.y + int(rows[0]) + deep
-        layer.put(ground.x + column, foot - height / 2)
+        shape = layer.mask.shape
+        most = min(len(rows), 0.8 * shape[0])
+        deep = max(2.0, most * math.exp(float(self.rng.uniform(math.log(0.02), math.log(0.7)))))
+        standing_at = np.flatnonzero(layer.mask[shape[0] - L.MARGIN - 1]).mean()
+        layer.put(
+            ground.x + column + shape[1] / 2 - float(standing_at),
+            ground.y + int(rows[0]) + deep + L.MARGIN - shape[0] / 2,
+        )
         if not self._inside(layer):
             return 0
-        self._insert(layer, None, True)
+        self._insert(layer, anchor, True)
         return 1
+
+    def _support(self) -> Layer | None:
+        """A pasted object to stand something on, or None for a region of the photograph."""
+        large = [layer for layer in self.layers if layer.area > (0.15 * self.side) ** 2]
+        if not large or (len(self.grounds) and self.rng.random() < 0.5):
+            return None
+        return large[int(self.rng.integers(len(large)))]
+
+    def _ground(self) -> Layer:
+        """A region of the photograph to stand something on."""
+        return L.from_region(self.background, int(self.rng.choice(self.grounds)))
 
     def _theme(self) -> int | None:
         """The one class of all pasted objects of this image, or None."""
