@@ -433,7 +433,7 @@ def load_image(path: str | os.PathLike) -> np.ndarray:
             picture = ImageOps.exif_transpose(file)
             picture.load()
     except FileNotFoundError:
-        raise ValueError(f"{os.fspath(path)}: no such picture") from None
+        raise ValueError(f"{os.fspath(path)}: no such image") from None
     if picture.mode == "F":
         raise ValueError(f"{os.fspath(path)}: its pixels are floats; save it with 8 or 16 bits")
     if picture.mode.startswith("I"):

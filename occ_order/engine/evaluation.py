@@ -73,6 +73,7 @@ def _order_net(cfg: CfgNode) -> OrderNetOnFound:
 
 
 __all__ = [
+    "EVALUATOR_REGISTRY",
     "AmodalEvaluator",
     "boundary_evaluator",
     "build_evaluator",
