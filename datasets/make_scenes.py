@@ -46,7 +46,7 @@ import cv2
 import numpy as np
 
 from occ_order.formats.write_composed import (
-    FORMATS,
+    composed_formats,
     composed_library,
     composed_parameters,
     is_composed,
@@ -258,8 +258,8 @@ def parser() -> argparse.ArgumentParser:
     composed.add_argument(
         "--formats",
         nargs="+",
-        choices=FORMATS,
-        default=list(FORMATS),
+        choices=composed_formats(),
+        default=list(composed_formats()),
         help="annotation files to write (default: all); only photos has all instances and pairs",
     )
     result.add_argument("--contact-sheet", metavar="FILE", help="write a sheet of training scenes")

@@ -115,14 +115,18 @@ def read_json(path: str | os.PathLike) -> dict:
 
 
 @contextmanager
-def atomic_writer(path: str | os.PathLike, mode: str = "w", *, sync: bool = True) -> Iterator[Any]:
+def atomic_writer(
+    path: str | os.PathLike, mode: str = "w", *, sync: bool = True, make_folder: bool = True
+) -> Iterator[Any]:
     """Opens a temporary neighbour of `path` that takes its name only when the block succeeds.
 
     Args:
-        path: the file; its folder is made if need be.
+        path: the file.
         mode: "w" (UTF-8 text) or "wb".
         sync: whether to wait until the disk has the data, so that the file also survives a loss of
             power; slow for many small files.
+        make_folder: make the folder of the file if need be; False where a folder that is missing
+            is more likely a mistyped one.
 
     Raises:
         OSError: names the file: it cannot be written, or the disk is full. What was there before is
@@ -131,7 +135,8 @@ def atomic_writer(path: str | os.PathLike, mode: str = "w", *, sync: bool = True
     path = os.fspath(path)
     with naming(path):
         folder = os.path.dirname(path) or "."
-        os.makedirs(folder, exist_ok=True)
+        if make_folder:
+            os.makedirs(folder, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".part")
         yield from _written(handle, temporary, path, mode, sync)
         if sync:
@@ -428,7 +433,7 @@ def load_image(path: str | os.PathLike) -> np.ndarray:
             picture = ImageOps.exif_transpose(file)
             picture.load()
     except FileNotFoundError:
-        raise ValueError(f"{os.fspath(path)}: no such picture") from None
+        raise ValueError(f"{os.fspath(path)}: no such image") from None
     if picture.mode == "F":
         raise ValueError(f"{os.fspath(path)}: its pixels are floats; save it with 8 or 16 bits")
     if picture.mode.startswith("I"):

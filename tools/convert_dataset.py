@@ -28,7 +28,8 @@ import argparse
 import sys
 
 from occ_order.formats.command_line import add_input_options, read_input
-from occ_order.formats.convert import WRITABLE, check_pictures, convert, copy_pictures
+from occ_order.formats.convert import check_pictures, convert, copy_pictures
+from occ_order.formats.table import convertible
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -44,7 +45,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_input_options(parser)
-    parser.add_argument("--to", required=True, choices=tuple(WRITABLE), help="format to write")
+    parser.add_argument("--to", required=True, choices=convertible(), help="format to write")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
     parser.add_argument(
         "--copy-images",

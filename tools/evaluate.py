@@ -17,10 +17,9 @@ import sys
 from pathlib import Path
 
 from occ_order.files import atomic_writer
+from occ_order.formats.table import FORMATS, with_order
 from occ_order.metrics.report import evaluate_results, format_report, without_nan
 from occ_order.order.io import load_results
-
-FORMATS = ("cocoa", "kins", "instaorder", "cocoa_cls", "photos")
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -36,7 +35,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--gt", required=True, help="ground-truth JSON file")
-    parser.add_argument("--format", required=True, choices=FORMATS, help="what kind of file it is")
+    parser.add_argument(
+        "--format", required=True, choices=with_order(), help="what kind of file it is"
+    )
     parser.add_argument("--predictions", required=True, help="order_results.json")
     parser.add_argument("--instances", help="COCO instances JSON that an InstaOrder file refers to")
     parser.add_argument("--split", choices=("train", "val"), help="of photographs; default: both")
@@ -66,7 +67,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="annotated pairs that the OAIR curve counts",
     )
     options = parser.parse_args(arguments)
-    if (options.format == "instaorder") != (options.instances is not None):
+    if (FORMATS[options.format].inputs == 2) != (options.instances is not None):
         parser.error("--instances belongs to --format instaorder, which needs it")
     if options.split is not None and options.format != "photos":
         parser.error("--split belongs to --format photos")
@@ -85,18 +86,9 @@ def load_ground_truth(options: argparse.Namespace) -> list[dict]:
     Raises:
         ValueError: the file is not of that format, or an entry of it is damaged.
     """
-    from occ_order.formats import cocoa, cocoa_cls, instaorder, kins, photos
-
-    if options.format == "instaorder":
-        return instaorder.load_instaorder(options.gt, options.instances, options.images)
-    if options.format == "photos":
-        return photos.load_photos(options.gt, options.images, split=options.split)
-    load = {
-        "cocoa": cocoa.load_cocoa,
-        "cocoa_cls": cocoa_cls.load_cocoa_cls,
-        "kins": kins.load_kins,
-    }[options.format]
-    return load(options.gt, options.images)
+    files = [options.gt] if options.instances is None else [options.gt, options.instances]
+    split = {} if options.split is None else {"split": options.split}
+    return FORMATS[options.format].load(*files, options.images, **split)
 
 
 def write_report(path: Path, report: dict) -> None:
@@ -105,7 +97,7 @@ def write_report(path: Path, report: dict) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    with atomic_writer(path) as file:
+    with atomic_writer(path, make_folder=False) as file:
         file.write(json.dumps(report, indent=1, allow_nan=False) + "\n")
 
 

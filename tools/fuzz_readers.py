@@ -330,8 +330,9 @@ def _user_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
     from occ_order.apps.annotate.project import Project
     from occ_order.apps.viewer import render_viewer, viewer_image
     from occ_order.engine import collection
-    from occ_order.formats.convert import WRITABLE, DataSet, read_dataset, write_dataset
+    from occ_order.formats.convert import DataSet, read_dataset, write_dataset
     from occ_order.formats.layered_image import layers_of, load_layers, save_layers
+    from occ_order.formats.table import convertible
     from occ_order.metrics.report import evaluate_results
     from occ_order.order import io
 
@@ -348,7 +349,7 @@ def _user_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
     def converted(format: str) -> Callable[[str], None]:
         def convert(path: str) -> None:
             read = read_dataset(format, path, images=pictures)
-            for to in WRITABLE:
+            for to in convertible():
                 try:
                     write_dataset(to, read, folder / "out", assume_whole=True, assume_none=True)
                 except ALLOWED:

@@ -1,7 +1,7 @@
 """The evaluators of a data set: they collect what a network says and call `occ_order.metrics`.
 
 `cfg.TEST.EVALUATORS` names those of `EVALUATOR_REGISTRY` that run; where it names none, those of
-`DEFAULT_EVALUATORS` for the format of the data set do. Importing this module registers all.
+the data set's format do (`occ_order.formats.table`). Importing this module registers all.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from occ_order import model_zoo
 from occ_order.config import load_cfg
 from occ_order.engine.overlap import OverlappingEvaluators
+from occ_order.formats.table import FORMATS
 from occ_order.methods.common import given_masks_evaluator, results
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY
 from occ_order.methods.instadepth import evaluators as disparity
@@ -22,17 +23,6 @@ from occ_order.methods.oosis import boundary_evaluator, coverage_evaluator, oair
 from occ_order.methods.order_head import evaluator as holistic
 from occ_order.methods.sln.evaluator import AmodalEvaluator
 from occ_order.methods.sln.order_net import OrderNetOnFound
-
-DEFAULT_EVALUATORS: dict[str, tuple[str, ...]] = {
-    "instaorder": ("OrderResults",),
-    "cocoa": ("OrderResults",),
-    "cocoa_cls": ("OrderResults",),
-    "kins": ("OrderResults",),
-    "photos": ("OrderResults",),
-    "diw": ("DIWEvaluator",),
-    "kitti_depth": ("KITTIDepthEvaluator",),
-}
-"""`evaluator_type` of a data set -> names of evaluators."""
 
 
 def build_evaluator(
@@ -56,12 +46,12 @@ def build_evaluator(
     names = cfg.TEST.EVALUATORS
     if not names:
         kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
-        if kind not in DEFAULT_EVALUATORS:
+        names = FORMATS[kind].evaluators if kind in FORMATS else ()
+        if not names:
             raise ValueError(
                 f"data set {dataset_name!r} has the evaluator_type {kind!r}, for which there is no "
                 f"default: name some of {sorted(EVALUATOR_REGISTRY._obj_map)} in TEST.EVALUATORS"
             )
-        names = DEFAULT_EVALUATORS[kind]
     folder = os.fspath(output_dir)
     return OverlappingEvaluators([_built(name, cfg, dataset_name, folder) for name in names])
 
@@ -83,8 +73,8 @@ def _order_net(cfg: CfgNode) -> OrderNetOnFound:
 
 
 __all__ = [
+    "EVALUATOR_REGISTRY",
     "AmodalEvaluator",
-    "DEFAULT_EVALUATORS",
     "boundary_evaluator",
     "build_evaluator",
     "coverage_evaluator",

@@ -15,9 +15,10 @@ file's ids to them.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 from detectron2.structures import BoxMode
 
-from occ_order import formats as datasets
 from occ_order.formats.mask_fields import as_rle
 from occ_order.formats.own import find_own
+from occ_order.formats.table import Format, registrable, row_of, standard
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,6 @@ Categories = list[dict[str, Any]]
 COCO_THINGS: Categories = [
     {"id": c["id"], "name": c["name"]} for c in COCO_CATEGORIES if c["isthing"]
 ]
-COCOA_CLASSES: Categories = [{"id": 1, "name": "object"}]
 _KINS_NAMES = {1: "cyclist", 2: "pedestrian", 4: "car", 5: "tram", 6: "truck", 7: "van", 8: "misc"}
 KINS_2019_CLASSES: Categories = [{"id": k, "name": v} for k, v in _KINS_NAMES.items()]
 KINS_2020_CLASSES: Categories = [
@@ -85,15 +85,7 @@ def register_instaorder(
     Raises:
         ValueError: the name is already registered with other arguments.
     """
-    _register(
-        name,
-        "instaorder",
-        datasets.load_instaorder,
-        (order_json, instances_json, image_root),
-        categories=categories,
-        category_file=instances_json,
-        metadata={"json_file": order_json, "instances_json": instances_json},
-    )
+    register(name, "instaorder", order_json, instances_json, image_root, categories=categories)
 
 
 def register_cocoa(
@@ -114,15 +106,8 @@ def register_cocoa(
     Raises:
         ValueError: the name is already registered with other arguments.
     """
-    _register(
-        name,
-        "cocoa",
-        datasets.load_cocoa,
-        (json_file, image_root),
-        options={"max_occlude_rate": max_occlude_rate},
-        categories=COCOA_CLASSES,
-        metadata={"json_file": json_file},
-    )
+    options = {"max_occlude_rate": max_occlude_rate}
+    register(name, "cocoa", json_file, image_root, options=options)
 
 
 def register_coco_amodal(
@@ -143,15 +128,7 @@ def register_coco_amodal(
     Raises:
         ValueError: the name is already registered with other arguments.
     """
-    _register(
-        name,
-        "cocoa_cls",
-        datasets.load_cocoa_cls,
-        (json_file, image_root),
-        categories=categories,
-        category_file=json_file,
-        metadata={"json_file": json_file},
-    )
+    register(name, "cocoa_cls", json_file, image_root, categories=categories)
 
 
 def register_kins(
@@ -172,15 +149,7 @@ def register_kins(
     Raises:
         ValueError: the name is already registered with other arguments.
     """
-    _register(
-        name,
-        "kins",
-        datasets.load_kins,
-        (json_file, image_root),
-        categories=categories,
-        category_file=json_file,
-        metadata={"json_file": json_file},
-    )
+    register(name, "kins", json_file, image_root, categories=categories)
 
 
 def register_diw(name: str, csv_file: str | os.PathLike, image_root: str | os.PathLike) -> None:
@@ -189,13 +158,7 @@ def register_diw(name: str, csv_file: str | os.PathLike, image_root: str | os.Pa
     Raises:
         ValueError: the name is already registered with other arguments.
     """
-    _register(
-        name,
-        "diw",
-        datasets.load_diw,
-        (csv_file, image_root),
-        metadata={"json_file": csv_file},
-    )
+    register(name, "diw", csv_file, image_root)
 
 
 def register_kitti_depth(
@@ -213,14 +176,8 @@ def register_kitti_depth(
     Raises:
         ValueError: the name is already registered with other arguments.
     """
-    _register(
-        name,
-        "kitti_depth",
-        datasets.load_kitti_depth,
-        (list_file, root),
-        options={"rgb_dir": rgb_dir, "depth_dir": depth_dir, "skip_missing": True},
-        metadata={"json_file": list_file},
-    )
+    options = {"rgb_dir": rgb_dir, "depth_dir": depth_dir, "skip_missing": True}
+    register(name, "kitti_depth", list_file, root, options=options)
 
 
 def register_photos(
@@ -242,30 +199,32 @@ def register_photos(
     Raises:
         ValueError: the name is already registered with other arguments.
     """
-    _register(
-        name,
-        "photos",
-        datasets.load_photos,
-        (json_file, image_root),
-        options={"split": split},
-        category_file=json_file,
-        read_categories=datasets.read_photo_categories,
-        metadata={"json_file": json_file},
-    )
+    register(name, "photos", json_file, image_root, options={"split": split})
 
 
-def _register(
+def register(
     name: str,
     format: str,
-    reader: Callable[..., list[dict[str, Any]]],
-    paths: tuple[str | os.PathLike, ...],
-    *,
-    metadata: dict[str, Any],
-    options: dict[str, Any] | None = None,
+    *paths: str | os.PathLike,
     categories: Categories | None = None,
-    category_file: str | os.PathLike | None = None,
-    read_categories: Callable[[str], Categories] = datasets.read_categories,
+    options: dict[str, Any] | None = None,
 ) -> None:
+    """Register files of any format that `occ_order.formats.table` has a reader for.
+
+    Args:
+        name: name of the data set.
+        format: name of the format; it becomes the `evaluator_type`.
+        paths: the files that the reader needs, then the folder of the pictures.
+        categories: [{"id", "name"}] in the order of the contiguous ids; None takes those of the
+            file when it is loaded. Formats without classes have one of their own.
+        options: further arguments of the reader.
+
+    Raises:
+        ValueError: there is no such format, or the name is already registered with other arguments.
+    """
+    row = row_of(format, registrable())
+    if row.one_class is not None:
+        categories = [{"id": 1, "name": row.one_class}]
     places = tuple(_absolute(path) for path in paths)
     arguments = {
         "format": format,
@@ -292,16 +251,15 @@ def _register(
                     f"data set {name!r}: no file {path}; datasets/README.md says what belongs "
                     f"there ({variable} is {os.getenv(variable, 'not set')})"
                 )
-        records = reader(*found, **arguments["options"])
-        if category_file is None and categories is None:
+        records = row.load(*found, **arguments["options"])
+        if row.categories is None:
             return [{**record, "image_id": k} for k, record in enumerate(records)]
-        chosen = categories or read_categories(_expanded(name, (_absolute(category_file),))[0])
-        return _for_detectron2(name, records, chosen)
+        return _for_detectron2(name, records, categories or row.categories(*found[:-1]))
 
     DatasetCatalog.register(name, load)
     entry = MetadataCatalog.get(name)
-    paths_as_text = {key: _absolute(path) for key, path in metadata.items()}
-    entry.set(evaluator_type=format, image_root=places[-1], **paths_as_text)
+    files = dict(zip(("json_file", "instances_json"), places[:-1], strict=False))
+    entry.set(evaluator_type=format, image_root=places[-1], **files)
     if categories is not None:
         _set_categories(name, categories)
     _registered[name] = arguments
@@ -397,7 +355,7 @@ def validation_arguments(name: str) -> dict[str, Any]:
         "path": places[0],
         "format": entry["format"],
         "images": places[-1],
-        "instances": places[1] if entry["format"] == "instaorder" else None,
+        "instances": places[1] if len(places) == 3 else None,
         "options": entry["options"],
     }
 
@@ -421,14 +379,8 @@ def register_own(root: str | os.PathLike) -> None:
     Raises:
         ValueError: one of these names is already registered for another folder.
     """
-    kinds = {
-        "instaorder": register_instaorder,
-        "cocoa": register_cocoa,
-        "cocoa_cls": register_coco_amodal,
-        "kins": register_kins,
-    }
-    for name, kind, arguments in find_own(root):
-        kinds[kind](name, **arguments)
+    for name, kind, paths in find_own(root):
+        register(name, kind, *paths)
 
 
 def _builtin(root: str) -> list[tuple[str, Callable[..., None], dict[str, Any]]]:
@@ -589,29 +541,23 @@ def _orders(
 ) -> list[tuple[str, Callable[..., None], dict[str, Any]]]:
     """The formats with masks that datasets/make_scenes.py writes."""
     images = os.path.join(root, split, "images")
-
-    def file(stem: str) -> str:
-        return os.path.join(root, "annotations", f"{stem}_{split}.json")
-
-    entries: list[tuple[str, Callable[..., None], dict[str, Any]]] = [
+    return [
         (
-            f"{name}_{split}_{kind}",
-            register,
-            {"json_file": file(stem), "image_root": images},
+            f"{name}_{split}_{row.name}",
+            functools.partial(_register_row, row),
+            {
+                "paths": [
+                    *row.paths_in(Path(root, "annotations"), f"_{split}")[: row.inputs],
+                    images,
+                ]
+            },
         )
-        for kind, register, stem in (
-            ("cocoa", register_cocoa, "cocoa"),
-            ("cocoa_cls", register_coco_amodal, "cocoa_cls"),
-            ("kins", register_kins, "kins2020"),
-        )
+        for row in standard()
     ]
-    order = {
-        "order_json": file("instaorder"),
-        "instances_json": file("instances"),
-        "image_root": images,
-    }
-    entries.append((f"{name}_{split}_instaorder", register_instaorder, order))
-    return entries
+
+
+def _register_row(row: Format, name: str, paths: Sequence[str | os.PathLike]) -> None:
+    register(name, row.name, *paths)
 
 
 register_all(os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets")))

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from occ_order.files import list_images
-from occ_order.formats.convert import READABLE, DataSet, read_dataset
+from occ_order.formats.convert import DataSet, read_dataset
 from occ_order.formats.results import picture_of, read_names, results_of
+from occ_order.formats.table import convertible
 from occ_order.order import load_results
 
 
 def add_input_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Adds the options that say what data set to read; :func:`read_input` reads it."""
     parser.add_argument(
-        "--from", dest="format", required=required, choices=READABLE, help="format to read"
+        "--from", dest="format", required=required, choices=convertible(), help="format to read"
     )
     parser.add_argument("--input", required=required, metavar="PATH", help="its file or folder")
     parser.add_argument("--images", metavar="DIR", help="pictures; default: beside the input")
@@ -76,7 +77,7 @@ def add_results_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--images", required=True, metavar="DIR", help="folder of the pictures")
     parser.add_argument("--gt", metavar="PATH", help="annotation to compare with")
-    parser.add_argument("--gt-format", choices=READABLE, help="its format")
+    parser.add_argument("--gt-format", choices=convertible(), help="its format")
     parser.add_argument("--instances", metavar="FILE", help="instaorder: the COCO instances file")
     parser.add_argument(
         "--names-from", metavar="FILE", help="COCO-style file with file names and classes"

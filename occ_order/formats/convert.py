@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,46 +12,10 @@ from typing import Any
 import numpy as np
 
 from occ_order.files import image_size, relative_name, resolve_inside
-from occ_order.formats import (
-    load_cocoa,
-    load_cocoa_cls,
-    load_instaorder,
-    load_kins,
-    read_categories,
-    save_cocoa,
-    save_cocoa_cls,
-    save_instaorder,
-    save_kins,
-)
 from occ_order.formats.checks import Report, settle_problems, size_mismatch
-from occ_order.formats.coco_order import load_coco_order, save_coco_order
 from occ_order.formats.differences import Differences, compare
-from occ_order.formats.labelme import load_labelme, save_labelme
-from occ_order.formats.results import load_results_records, read_names, save_results_records
+from occ_order.formats.table import Given, convertible, row_of
 from occ_order.order import UNKNOWN
-
-WRITABLE = {
-    "labelme": "a folder of labelme files with pictures, and order.csv",
-    "coco": "instances.json and order.csv; keeps everything",
-    "cocoa": "cocoa.json (COCO_amodal_*2014.json)",
-    "cocoa_cls": "cocoa_cls.json (COCOA-cls, D2SA)",
-    "kins": "kins2020.json (update_*_2020.json)",
-    "instaorder": "instaorder.json and instances.json",
-    "results": "order_results.json",
-}
-"""Format -> what it is on disk; KINS files of 2019 are read, too."""
-
-READABLE = tuple(WRITABLE)
-
-FILES = {
-    "coco": ("instances.json", "order.csv"),
-    "cocoa": ("cocoa.json",),
-    "cocoa_cls": ("cocoa_cls.json",),
-    "kins": ("kins2020.json",),
-    "instaorder": ("instaorder.json", "instances.json"),
-    "results": ("order_results.json",),
-}
-"""Files that a format is written to, the first is the one to read it by."""
 
 
 @dataclass
@@ -85,7 +49,7 @@ def read_dataset(
     """Read a data set.
 
     Args:
-        format: one of `READABLE`.
+        format: one of `table.convertible()`.
         path: its file (InstaOrder: the order file), or the folder of labelme files.
         images: folder of the pictures; by default the folder of the file.
         instances: InstaOrder: the COCO instances file; by default ``instances.json`` beside it.
@@ -103,32 +67,11 @@ def read_dataset(
         ValueError: names file and entry of what is wrong, or an unknown format.
         OSError: a file cannot be read.
     """
-    _check_format(format, READABLE)
-    folder = Path(path) if format == "labelme" else Path(path).parent
+    row, path = row_of(format, convertible()), Path(path)
+    folder = path.parent if row.files else path
     root = os.fspath(images if images is not None else folder)
-    if format == "labelme":
-        records, categories = load_labelme(
-            path, image_root=images, whole=whole, classes=classes, skip_damaged=skip_damaged
-        )
-        return DataSet(records, categories, root)
-    if format == "results":
-        file_names, categories = read_names(names_from)
-        records, categories = load_results_records(
-            path, root, categories=categories, file_names=file_names
-        )
-        return DataSet(records, categories, root)
-    if format == "instaorder":
-        instances = instances or folder / "instances.json"
-        return DataSet(load_instaorder(path, instances, root), read_categories(instances), root)
-    if format == "coco":
-        beside = folder / "order.csv"
-        order = order or (beside if beside.is_file() else None)
-        skip = {"keep_crowds": keep_crowds, "skip_damaged": skip_damaged}
-        return DataSet(load_coco_order(path, root, order, **skip), read_categories(path), root)
-    load: Callable[..., list] = {
-        "cocoa": load_cocoa, "cocoa_cls": load_cocoa_cls, "kins": load_kins
-    }[format]  # fmt: skip
-    return DataSet(load(path, root), read_categories(path), root)
+    given = Given(images, instances, order, classes, whole, names_from, keep_crowds, skip_damaged)
+    return DataSet(*row.read_from(path, root, given), root)
 
 
 def write_dataset(
@@ -142,9 +85,9 @@ def write_dataset(
     """Writes a data set.
 
     Args:
-        format: one of `WRITABLE`.
+        format: one of `table.convertible()`.
         data: the data set; not changed.
-        folder: made if need be; the files get the names that `FILES` lists.
+        folder: made if need be; the files get the names of the format's row.
         assume_whole: take the visible part for the whole where no whole mask is given, for formats
             that need one. An assumption: nothing would be hidden then.
         assume_none: write pairs of unknown occlusion as pairs that do not occlude, for formats that
@@ -157,23 +100,12 @@ def write_dataset(
         ValueError: names the image (and annotation) that the format cannot hold.
         OSError: a file cannot be written.
     """
-    _check_format(format, WRITABLE)
-    folder, root = Path(folder), data.image_root
+    row, folder, root = row_of(format, convertible()), Path(folder), data.image_root
     records = prepared(format, data, assume_whole=assume_whole, assume_none=assume_none)
-    if format == "labelme":
-        return save_labelme(records, folder, data.categories, image_root=root)
-    files = [folder / name for name in FILES[format]]
-    if format == "cocoa":
-        save_cocoa(records, files[0], image_root=root)
-        return files
-    save: Callable[..., None] = {
-        "coco": save_coco_order,
-        "cocoa_cls": save_cocoa_cls,
-        "kins": save_kins,
-        "instaorder": save_instaorder,
-        "results": save_results_records,
-    }[format]
-    save(records, *files, data.categories, image_root=root)
+    if not row.files:
+        return row.save(records, folder, data.categories, image_root=root)
+    files = row.paths_in(folder)
+    row.save(records, *files, data.categories, image_root=root)
     return files
 
 
@@ -183,8 +115,9 @@ def prepared(
     """The records as a format is to get them: assumptions filled in, class names as free text.
 
     Raises:
-        ValueError: an image without any order for InstaOrder, which has no place for it.
+        ValueError: an unknown format, or an image that the format has no place for.
     """
+    row = row_of(format, convertible())
     names = {category["id"]: category["name"] for category in data.categories}
     result = []
     for record in data.records:
@@ -194,14 +127,10 @@ def prepared(
                 annotation["amodal_segmentation"] = annotation["segmentation"]
                 annotation["amodal_bbox"] = annotation["bbox"]
                 annotation.pop("occlude_rate", None)  # said of a whole that is not there
-            if format == "cocoa":  # it has no classes; their names survive as free text
-                annotation.setdefault("name", names.get(annotation["category_id"], ""))
         if assume_none:
             _assume_none(record)
-        if format == "instaorder" and not {"occlusion", "depth"} & record.keys():
-            raise ValueError(
-                f"image {record['image_id']}: InstaOrder has no place for an image without order"
-            )
+        if row.fit is not None:
+            row.fit(record, names)
         result.append(record)
     return result
 
@@ -225,7 +154,7 @@ def convert(
 
     Args:
         data: the data set.
-        format: one of `WRITABLE`.
+        format: one of `table.convertible()`.
         folder: to write into.
         allow_changes: keep the files even if they say something else than the data.
         assume_whole: see :func:`write_dataset`; what was assumed does not count as changed.
@@ -240,8 +169,9 @@ def convert(
     """
     options = {"assume_whole": assume_whole, "assume_none": assume_none}
     files = write_dataset(format, data, folder, **options)
-    source = folder if format == "labelme" else files[0]
-    root = None if format == "labelme" else data.image_root
+    folders = not row_of(format, convertible()).files
+    source = folder if folders else files[0]
+    root = None if folders else data.image_root
     classes = [c["name"] for c in data.categories]
     back = read_dataset(format, source, images=root, classes=classes)
     before = prepared(format, data, **options)
@@ -304,8 +234,3 @@ def copy_pictures(data: DataSet, folder: str | os.PathLike) -> DataSet:
                 shutil.copyfile(record["file_name"], path)
         records.append({**record, "file_name": str(path)})
     return DataSet(records, data.categories, str(root))
-
-
-def _check_format(format: str, known: Sequence[str] | dict[str, str]) -> None:
-    if format not in known:
-        raise ValueError(f"unknown format {format!r}; known are {', '.join(known)}")

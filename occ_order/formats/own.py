@@ -10,8 +10,8 @@ writes them::
     own/kitchen/train/kins2020.json        -> own_kitchen_train_kins
     own/kitchen/val/...
 
-The names of the two folders may be anything made of letters, digits, "-" and "_". Only the standard
-library is needed; `occ_order.formats.builtin` registers what is found.
+The names of the two folders may be anything made of letters, digits, "-" and "_".
+`occ_order.formats.builtin` registers what is found.
 """
 
 from __future__ import annotations
@@ -20,43 +20,34 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Any
+
+from occ_order.formats.table import standard
 
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[0-9A-Za-z_-]+")
-_FILES = {
-    "instaorder": "instaorder.json",
-    "cocoa": "cocoa.json",
-    "cocoa_cls": "cocoa_cls.json",
-    "kins": "kins2020.json",
-}
 
 
-def find_own(root: str | os.PathLike) -> list[tuple[str, str, dict[str, Any]]]:
+def find_own(root: str | os.PathLike) -> list[tuple[str, str, list[Path]]]:
     """Looks for data sets of one's own.
 
     Args:
         root: the folder of all data sets.
 
     Returns:
-        (name, format, arguments of the function that registers it), sorted by name; format is one
-        of "instaorder", "cocoa", "cocoa_cls", "kins". Nothing if there is no folder ``own``.
+        (name, format, the files that its reader needs and the folder of the pictures), sorted by
+        name. Nothing if there is no folder ``own``.
     """
     found = []
     for folder in sorted(Path(root, "own").glob("*/*/")):
         words = (folder.parent.name, folder.name)
-        files = {kind: folder / name for kind, name in _FILES.items()}
-        present = {kind: path for kind, path in files.items() if path.is_file()}
+        present = [row for row in standard() if row.paths_in(folder)[0].is_file()]
         if present and not all(map(_NAME.fullmatch, words)):
             logger.warning(
                 "%s: not registered, its name has other letters than a-z 0-9 - _", folder
             )
             continue
-        for kind, path in present.items():
-            arguments: dict[str, Any] = {"json_file": path}
-            if kind == "instaorder":
-                arguments = {"order_json": path, "instances_json": folder / "instances.json"}
-            arguments["image_root"] = folder / "images"
-            found.append((f"own_{words[0]}_{words[1]}_{kind}", kind, arguments))
+        for row in present:
+            paths = [*row.paths_in(folder)[: row.inputs], folder / "images"]
+            found.append((f"own_{words[0]}_{words[1]}_{row.name}", row.name, paths))
     return found

@@ -17,45 +17,22 @@ import dataclasses
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from occ_order import masks
 from occ_order.files import DataError, image_size, read_json
-from occ_order.formats import cocoa, cocoa_cls, diw, instaorder, kins, kitti_depth, photos
+from occ_order.formats import read_depth, read_depth_png
 from occ_order.formats.checks import Report, field, listed, size_mismatch
 from occ_order.formats.coco_nesting import is_cocoa, read_images
-from occ_order.formats.coco_order import load_coco_order
 from occ_order.formats.mask_fields import checked_mask, read_rate
+from occ_order.formats.table import FORMATS, Format, checkable, row_of
 from occ_order.order import instances_in_cycles
-
-FORMATS = ("instaorder", "cocoa", "cocoa_cls", "kins", "coco", "photos", "diw", "kitti_depth")
-"""Of these, "coco" is plain COCO instances, whose masks are visible parts."""
 
 RATE_TOLERANCE = 0.01
 """Largest difference between a stated and a counted `occlude_rate`."""
-
-# The keys of the visible, whole and hidden mask, and of what is stated about them, by layout.
-_MASK_KEYS = {
-    "cocoa": {
-        "modal": "visible_mask",
-        "amodal": "segmentation",
-        "hidden": "invisible_mask",
-        "amodal_area": "area",
-        "rate": "occlude_rate",
-    },
-    "kins_2019": {"modal": "inmodal_seg", "amodal": "segmentation"},
-    "kins_2020": {
-        "modal": "i_segm",
-        "amodal": "a_segm",
-        "modal_area": "i_area",
-        "amodal_area": "a_area",
-    },
-    "instances": {"modal": "segmentation", "modal_area": "area"},
-    "photos": {"modal": "modal", "amodal": "amodal"},
-}
 
 
 @dataclasses.dataclass
@@ -89,7 +66,7 @@ def validate(
 
     Args:
         path: the file.
-        format: one of `FORMATS`; None to tell it by the keys.
+        format: one of `table.checkable()`; None to tell it by the keys.
         images: folder of the pictures (for KITTI: with the folders of pictures and depth maps in
             it); None does not look at them.
         instances: for InstaOrder, the COCO instances file; None looks beside `path`.
@@ -104,23 +81,27 @@ def validate(
         OSError: the file cannot be opened.
     """
     path = os.fspath(path)
-    data = None if format in ("diw", "kitti_depth") else _parse(path)
+    data = None if format in FORMATS and FORMATS[format].ending else _parse(path)
     if isinstance(data, Validation):
         return data
-    format = format or detect_format(path, data)
+    row = row_of(format or detect_format(path, data), checkable())
     root = "" if images is None else os.fspath(images)
-    if format in ("diw", "kitti_depth"):
-        return _validate_points(path, format, root, limit, options or {})
-    if format == "instaorder":
-        instances = os.fspath(instances or _beside(path))
-    result = Validation()
-    records = _read(path, format, root or _folder_of(path, data), instances, result, options or {})
-    if records is None:
+    if row.ending:
+        return _validate_points(path, row, root, limit, options or {})
+    result, paths = Validation(), [path]
+    if row.inputs == 2:
+        paths.append(os.fspath(instances or _beside(path)))
+    try:
+        root = root or _folder_of(path, data)
+        records = row.load(*paths, root, problems=result.errors, **(options or {}))
+    except DataError as error:  # the file as a whole
+        result.errors.append(str(error))
         return result
-    if format == "instaorder":
-        path, data = instances, _listed_instances(data, instances)
+    keys = row.mask_keys(data)
+    if row.inputs == 2:
+        path, data = paths[1], _listed_instances(data, paths[1])
     shown = records[:limit]
-    _check_pixels(path, data, format, records, result, limit)
+    _check_pixels(path, data, keys, records, result, limit)
     for record in records:
         _check_order(record, os.path.basename(path), result)
     if images is not None:
@@ -149,36 +130,24 @@ def detect_format(path: str, data: dict | None) -> str:
         data: its parsed JSON, None if it is a text file.
 
     Returns:
-        One of `FORMATS`.
+        One of `table.checkable()`.
 
     Raises:
         ValueError: it is none of them; the message says what was looked for.
     """
     if data is None:
-        return "diw" if path.lower().endswith(".csv") else "kitti_depth"
-    if is_cocoa(data):
-        return "cocoa"
-    if "instances" in data and "depth_order" in data:
-        return "photos"
+        endings = {row.ending: name for name, row in FORMATS.items() if row.ending}
+        return endings.get(os.path.splitext(path)[1].lower(), "kitti_depth")
     keys: set[str] = set()
-    for entry in listed(data, "annotations")[:1000]:
+    for entry in [] if is_cocoa(data) else listed(data, "annotations")[:1000]:
         keys |= entry.keys()
-    if "instance_ids" in keys:
-        return "instaorder"
-    if keys & {"a_segm", "i_segm", "inmodal_seg"}:
-        return "kins"
-    if "regions" in keys:
-        return "cocoa"
-    if keys & {"visible_mask", "invisible_mask", "occlude_rate", "occl_depth"}:
-        return "cocoa_cls"
-    if "categories" in data and keys >= {"image_id", "category_id", "segmentation"}:
-        return "coco"
+    for name, row in FORMATS.items():
+        if row.tell is not None and row.tell(data, keys):
+            return name
+    marks = ", ".join(row.marks for row in FORMATS.values() if row.marks)
     raise ValueError(
-        f"{path}: cannot tell the format. InstaOrder has 'instance_ids', COCOA 'regions', KINS "
-        f"'inmodal_seg' or 'a_segm', COCOA-cls and D2SA 'visible_mask', COCO 'category_id' and "
-        f"'segmentation' in 'annotations', photographs with measured order 'instances' and "
-        f"'depth_order'; the keys are {sorted(data)} and, in annotations, {sorted(keys)}. "
-        f"Name one with --format: {FORMATS}"
+        f"{path}: cannot tell the format. Annotations have: {marks}; the keys are {sorted(data)} "
+        f"and, in annotations, {sorted(keys)}. Name one with --format: {', '.join(checkable())}"
     )
 
 
@@ -193,35 +162,6 @@ def _beside(path: str) -> str:
 def _folder_of(path: str, data: dict) -> str:
     """A single COCOA annotation takes its image from the folder that it lies in."""
     return os.path.dirname(path) if "regions" in data else ""
-
-
-def _read(
-    path: str,
-    format: str,
-    root: str,
-    instances: str | None,
-    result: Validation,
-    options: dict[str, Any],
-) -> list[dict[str, Any]] | None:
-    """Returns the records that can be read, None if a file as a whole cannot."""
-    readers: dict[str, Callable[..., list[dict[str, Any]]]] = {
-        "cocoa": cocoa.load_cocoa,
-        "cocoa_cls": cocoa_cls.load_cocoa_cls,
-        "kins": kins.load_kins,
-        "photos": photos.load_photos,
-        "coco": load_coco_order,
-    }
-    try:
-        if format == "instaorder":
-            return instaorder.load_instaorder(
-                path, instances, root, problems=result.errors, **options
-            )
-        if format == "photos":
-            options = {"split": None, **options}
-        return readers[format](path, root, problems=result.errors, **options)
-    except DataError as error:  # the file as a whole
-        result.errors.append(str(error))
-        return None
 
 
 def _listed_instances(order: dict, instances: str) -> dict:
@@ -242,18 +182,12 @@ def _listed_instances(order: dict, instances: str) -> dict:
 def _check_pixels(
     path: str,
     data: dict,
-    format: str,
+    keys: Mapping[str, str],
     records: list[dict[str, Any]],
     result: Validation,
     limit: int | None,
 ) -> None:
     """Decodes every mask of the file, also of images that the reader refused for another entry."""
-    if format == "kins":
-        layout = "kins_2020" if kins.is_2020(data) else "kins_2019"
-    else:
-        names = {"cocoa_cls": "cocoa", "instaorder": "instances", "coco": "instances"}
-        layout = names.get(format, format)
-    keys = _MASK_KEYS[layout]
     sizes = _sizes(path, data, records)
     shown = {record["image_id"] for record in records[:limit]}
     known = {line[len(path) + 2 :] for line in result.errors if line.startswith(path)}
@@ -295,7 +229,7 @@ def _mask_entries(data: dict) -> Iterator[tuple[Any, str, dict]]:
 
 def _check_masks(
     entry: dict,
-    keys: dict[str, str],
+    keys: Mapping[str, str],
     size: tuple[int, int],
     report: Report,
     result: Validation,
@@ -380,7 +314,7 @@ def _check_pictures(records: list[dict[str, Any]], path: str, result: Validation
                 stated = record["height"], record["width"]
                 raise ValueError(f"{record['file_name']}: {size_mismatch(stated, (height, width))}")
             if "depth_file_name" in record:
-                photos.read_depth(record)
+                read_depth(record)
 
 
 def _counts(records: list[dict[str, Any]]) -> dict[str, int]:
@@ -406,22 +340,21 @@ def _counts(records: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def _validate_points(
-    path: str, format: str, root: str, limit: int | None, options: dict[str, Any]
+    path: str, row: Format, root: str, limit: int | None, options: dict[str, Any]
 ) -> Validation:
     """DIW and KITTI depth: lists of pictures with two points or a depth map each."""
     result = Validation()
-    load = diw.load_diw if format == "diw" else kitti_depth.load_kitti_depth
-    entries = load(path, root, problems=result.errors, **options)
+    entries = row.load(path, root, problems=result.errors, **options)
     for entry in entries[:limit] if root else []:
         report = Report(path, result.errors)
         with report.at(entry["file_name"]):
             width, height = image_size(entry["file_name"])
-            if format == "diw":
+            if "point_a" in entry:
                 points = np.array([entry["point_a"], entry["point_b"]])
                 if (points >= (height, width)).any():
                     raise ValueError(f"points {points.tolist()} are not in {height} x {width}")
             else:
-                depth = kitti_depth.read_depth_png(entry["depth_file_name"])
+                depth = read_depth_png(entry["depth_file_name"])
                 if depth.shape != (height, width):
                     raise ValueError(f"picture is {height} x {width}, depth map {depth.shape}")
     result.counts = {"pictures": len(entries)}
@@ -452,7 +385,9 @@ def main(arguments: list[str] | None = None) -> int:
         description="Say what is wrong with a data file, entry by entry.",
     )
     parser.add_argument("data", metavar="NAME|FILE", help="registered data set, or a data file")
-    parser.add_argument("--format", choices=FORMATS, help="default: told by the keys of the file")
+    parser.add_argument(
+        "--format", choices=checkable(), help="default: told by the keys of the file"
+    )
     parser.add_argument("--images", metavar="DIR", help="folder of the pictures: look at them too")
     parser.add_argument("--instances", metavar="FILE", help="InstaOrder: the COCO instances file")
     parser.add_argument("--limit", metavar="N", type=int, help="pixels of the first N images only")

@@ -22,13 +22,18 @@ from typing import Any
 
 import numpy as np
 
-from occ_order.formats import save_cocoa, save_cocoa_cls, save_instaorder, save_kins, save_photos
+from occ_order.formats import save_photos
 from occ_order.formats.compose_sources import read_names, read_sources
+from occ_order.formats.table import FORMATS, standard
 from occ_order.scenes.photographs import COMPOSER, Library
 from occ_order.scenes.photographs.composer import REGION_NAME
 
-FORMATS = ("photos", "instaorder", "cocoa", "cocoa_cls", "kins")
 _MATRICES = {"occlusion": np.int8, "depth": np.int8, "overlap": np.int8, "count": np.int16}
+
+
+def composed_formats() -> tuple[str, ...]:
+    """Names of the formats that composed photographs can be written in."""
+    return ("photos", *(row.name for row in standard()))
 
 
 def composed_parameters(
@@ -42,7 +47,7 @@ def composed_parameters(
     seed: int = 0,
     size: int = 480,
     jpeg: int | None = 92,
-    formats: Sequence[str] = FORMATS,
+    formats: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """What a data set of composed photographs depends on, JSON-ready.
 
@@ -52,7 +57,7 @@ def composed_parameters(
         seed: same seed and sources, same bytes.
         size: longer side in pixels.
         jpeg: quality of the files in [1, 100]; None writes PNG.
-        formats: some of ``FORMATS``.
+        formats: some of :func:`composed_formats`; all by default.
 
     Raises:
         ValueError: a value is out of range.
@@ -72,7 +77,7 @@ def composed_parameters(
         "seed": seed,
         "size": size,
         "jpeg": jpeg,
-        "formats": [name for name in FORMATS if name in formats],
+        "formats": [name for name in composed_formats() if formats is None or name in formats],
     }
 
 
@@ -121,16 +126,13 @@ def library_of(output: Path, split: str) -> Library:
 
 def composed_annotation_files(split: str, formats: Sequence[str]) -> dict[str, str]:
     """Names of the files in ``annotations/``."""
-    names = {
-        "photos": f"photos_{split}.json",
-        "instaorder": f"instaorder_{split}.json",
-        "cocoa": f"cocoa_{split}.json",
-        "cocoa_cls": f"cocoa_cls_{split}.json",
-        "kins": f"kins2020_{split}.json",
-    }
-    chosen = {key: names[key] for key in formats}
-    if "instaorder" in formats:
-        chosen["instances"] = f"instances_{split}.json"
+    rows = [FORMATS[key] for key in formats]
+    paths = {row.name: row.paths_in(Path(), f"_{split}") for row in rows}
+    paths["photos"] = [Path(f"photos_{split}.json")]
+    chosen = {key: paths[key][0].name for key in formats}
+    for row in rows:
+        for path in paths[row.name][1:]:
+            chosen[path.stem.removesuffix(f"_{split}")] = path.name
     return chosen
 
 
@@ -154,17 +156,11 @@ def write_composed_annotations(
             image_root=images,
         )
     known = [with_known_order(record) for record in records]
-    if "instaorder" in files:
-        save_instaorder(
-            known, files["instaorder"], files["instances"], categories, image_root=images
-        )
     whole = [with_known_order(known_whole(record)) for record in records]
-    if "cocoa" in files:
-        save_cocoa(whole, files["cocoa"], image_root=images)
-    if "cocoa_cls" in files:
-        save_cocoa_cls(whole, files["cocoa_cls"], categories, image_root=images)
-    if "kins" in files:
-        save_kins(whole, files["kins"], categories, image_root=images)
+    for row in standard():
+        if row.name in files:
+            paths = row.paths_in(output / "annotations", f"_{split}")
+            row.save(whole if row.needs_whole else known, *paths, categories, image_root=images)
 
 
 def _with_arrays(record: dict[str, Any], images: Path) -> dict[str, Any]:

@@ -22,15 +22,8 @@ import numpy as np
 from tqdm import tqdm
 
 from occ_order.files import atomic_writer
-from occ_order.formats import (
-    save_cocoa,
-    save_cocoa_cls,
-    save_diw,
-    save_instaorder,
-    save_kins,
-    save_kitti_depth,
-    write_depth_png,
-)
+from occ_order.formats import save_diw, save_kitti_depth, write_depth_png
+from occ_order.formats.table import standard
 from occ_order.formats.write_composed import (
     add_libraries,
     composed_annotation_files,
@@ -247,16 +240,13 @@ def _annotation_files(parameters: dict[str, Any], split: str) -> dict[str, str]:
 
 
 def annotation_files(split: str) -> dict[str, str]:
-    """Names of the files in ``annotations/``."""
-    return {
-        "instances": f"instances_{split}.json",
-        "instaorder": f"instaorder_{split}.json",
-        "cocoa": f"cocoa_{split}.json",
-        "cocoa_cls": f"cocoa_cls_{split}.json",
-        "kins": f"kins2020_{split}.json",
-        "diw": f"diw_{split}.csv",
-        "kitti": f"kitti_{split}.txt",
-    }
+    """Names of the files in ``annotations/``: of each format, and what InstaOrder refers to."""
+    names = {}
+    for row in standard():
+        first, *others = (path.name for path in row.paths_in(Path(), f"_{split}"))
+        names.update({Path(name).stem.removesuffix(f"_{split}"): name for name in others})
+        names[row.name] = first
+    return {**names, "diw": f"diw_{split}.csv", "kitti": f"kitti_{split}.txt"}
 
 
 def write_annotations(output: Path, split: str, results: list[dict[str, Any]]) -> None:
@@ -271,10 +261,11 @@ def write_annotations(output: Path, split: str, results: list[dict[str, Any]]) -
             record[key] = np.array(record[key], dtype=kind).reshape(size, size)
         records.append(record)
     front = [front_to_back(record) for record in records]
-    save_instaorder(records, files["instaorder"], files["instances"], CATEGORIES, image_root=images)
-    save_cocoa(front, files["cocoa"], image_root=images)
-    save_cocoa_cls(front, files["cocoa_cls"], CATEGORIES, image_root=images)
-    save_kins(front, files["kins"], CATEGORIES, image_root=images)
+    for row in standard():
+        # Files with whole masks list the instances front to back, as the published ones do.
+        given = front if row.needs_whole else records
+        paths = row.paths_in(output / "annotations", f"_{split}")
+        row.save(given, *paths, CATEGORIES, image_root=images)
     names = [record["file_name"] for record in records]
     pairs = [
         dict(result["pair"], file_name=name)

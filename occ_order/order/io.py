@@ -25,7 +25,6 @@ Files appear under their final name only when they are complete.
 from __future__ import annotations
 
 import csv
-import errno
 import io
 import json
 import math
@@ -490,10 +489,7 @@ def _plain(value: Any) -> Any:
 
 
 def _write(path: str | os.PathLike[str], text: str) -> None:
-    folder = Path(path).parent
-    if not folder.is_dir():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
-    with atomic_writer(path) as file:
+    with atomic_writer(path, make_folder=False) as file:
         file.write(text)
 
 

@@ -137,5 +137,6 @@ def test_own_data_sets_are_found_by_where_they_lie(tmp_path, caplog):
         ("own_a_train_cocoa", "cocoa"),
         ("own_a_val_kins", "kins"),
     ]
-    assert found[0][2]["instances_json"] == tmp_path / "own/a/train/instances.json"
+    folder = tmp_path / "own" / "a" / "train"
+    assert found[0][2] == [folder / "instaorder.json", folder / "instances.json", folder / "images"]
     assert "bad name" in caplog.text

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from occ_order import masks
-from occ_order.formats.convert import WRITABLE, DataSet, convert
+from occ_order.formats.convert import DataSet, convert
+from occ_order.formats.table import convertible
 from occ_order.formats.user_masks import load_masks
 from occ_order.order.encoding import DEPTH_REVERSED, UNKNOWN, empty_depth
 
@@ -62,7 +63,7 @@ def in_folder(found, folder):
     return DataSet(records, CATEGORIES, str(folder))
 
 
-@pytest.mark.parametrize("format", WRITABLE)
+@pytest.mark.parametrize("format", convertible())
 @settings(max_examples=15)
 @given(found=records())
 def test_what_comes_back_says_the_same(format, found):

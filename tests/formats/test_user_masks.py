@@ -359,7 +359,7 @@ def test_damaged_pictures_are_named(tmp_path, content):
     path.write_bytes(data[: len(data) // 2] if content == "half" else content)
     with pytest.raises(ValueError, match="a b\u00fc.png: not a readable image"):
         load_image(path)
-    with pytest.raises(ValueError, match="none.png: no such picture"):
+    with pytest.raises(ValueError, match="none.png: no such image"):
         load_image(tmp_path / "none.png")
 
 

@@ -19,7 +19,7 @@ from types import SimpleNamespace
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "tools" / "install_detectron2.py"
 REAL = "OCC_ORDER_TEST_INSTALL"
 BORROWED = (

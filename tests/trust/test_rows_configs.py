@@ -15,11 +15,11 @@ from detectron2.modeling import META_ARCH_REGISTRY  # noqa: E402
 from detectron2.utils.events import EventStorage  # noqa: E402
 
 from occ_order.config import load_cfg  # noqa: E402
+from occ_order.engine.evaluation import EVALUATOR_REGISTRY  # noqa: E402
 from occ_order.engine.trainer import Trainer, build_optimizer  # noqa: E402
 from occ_order.formats import builtin  # noqa: E402
 from occ_order.formats.write_scenes import make, scene_parameters  # noqa: E402
-from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY  # noqa: E402
-from occ_order.methods.common.registry import MAPPER_REGISTRY  # noqa: E402
+from occ_order.methods.build import MAPPER_REGISTRY  # noqa: E402
 from occ_order.scenes import CLASSES  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]

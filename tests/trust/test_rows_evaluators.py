@@ -14,7 +14,7 @@ pytest.importorskip("detectron2")
 from detectron2.data import DatasetCatalog  # noqa: E402
 
 from occ_order import metrics  # noqa: E402
-from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY  # noqa: E402
+from occ_order.engine.evaluation import EVALUATOR_REGISTRY  # noqa: E402
 from occ_order.order.io import load_results  # noqa: E402
 
 NAMES = sorted(EVALUATOR_REGISTRY._obj_map)

@@ -33,12 +33,11 @@ from torch import nn
 from occ_order import masks
 from occ_order.config import get_cfg, load_cfg
 from occ_order.engine.checkpoint.files import read_iteration, write_checkpoint
-from occ_order.engine.evaluation import build_evaluator
+from occ_order.engine.evaluation import EVALUATOR_REGISTRY, build_evaluator
 from occ_order.engine.trainer import Trainer
 from occ_order.formats import write_depth_png
 from occ_order.formats.builtin import register_cocoa
 from occ_order.formats.write_scenes import make, scene_parameters
-from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY
 from occ_order.methods.common.pair_matrix import PairMatrix
 
 HEIGHT, WIDTH, NUM_IMAGES = 16, 24, 10

@@ -16,6 +16,7 @@ from detectron2.structures import Instances
 from occ_order import masks as mask_tools
 from occ_order.files import write_json
 from occ_order.formats.sem_dist import save_sem_dist
+from occ_order.formats.table import FORMATS
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
 from occ_order.methods.common.reading import read_masks
 from occ_order.methods.sln.decode import sem_dist_maps
@@ -30,13 +31,6 @@ from occ_order.metrics.amodal import (
     predicted_pairs,
     region_order_summary,
 )
-
-SCORES_OF_FORMAT: dict[str, tuple[str, ...]] = {
-    "cocoa": ("regions", "things_stuff", "modal", "invisible", "order"),
-    "cocoa_cls": ("regions", "classes", "modal", "invisible"),
-    "kins": ("regions", "classes", "modal", "invisible", "order"),
-}
-"""`evaluator_type` of a data set -> scores that its fields allow."""
 
 NEEDED: dict[str, str] = {"things_stuff": "is_stuff", "order": "occlusion"}
 """Score -> field of the data set that it needs beside the masks."""
@@ -191,12 +185,13 @@ def wanted_scores(names: Sequence[str], kind: str | None, dataset_name: str) -> 
         raise ValueError(f"TEST.AMODAL.SCORES may have {list(SCORES)}, got {unknown}")
     if names:
         return tuple(names)
-    if kind not in SCORES_OF_FORMAT:
+    possible = {name: row.amodal_scores for name, row in FORMATS.items() if row.amodal_scores}
+    if kind not in possible:
         raise ValueError(
             f"data set {dataset_name!r} has the format {kind!r}, which holds no amodal masks; "
-            f"formats that do: {sorted(SCORES_OF_FORMAT)}"
+            f"formats that do: {sorted(possible)}"
         )
-    return SCORES_OF_FORMAT[kind]
+    return possible[kind]
 
 
 def ground_truth(

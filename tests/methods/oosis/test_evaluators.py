@@ -14,10 +14,9 @@ from PIL import Image
 
 from occ_order.config import get_cfg
 from occ_order.crf import InstanceSet
-from occ_order.engine.evaluation import build_evaluator
+from occ_order.engine.evaluation import EVALUATOR_REGISTRY, build_evaluator
 from occ_order.methods.build import build_mapper
 from occ_order.methods.common import evaluator as base
-from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY
 from occ_order.methods.common.pair_matrix import PairMatrix
 from occ_order.methods.oosis import boundary_evaluator as boundary
 from occ_order.methods.oosis.instance_map import instance_map

@@ -1,0 +1,347 @@
+"""The table of data set formats: one row each, and whatever has to know formats reads it.
+
+Registration, the converter and its `--from` and `--to`, the validator, `tools/evaluate.py`, the
+evaluators, generated scenes and a user's own folders know a format by its row and by nothing else.
+A new format is one module with a reader and a writer, and one row of `FORMATS`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from occ_order.formats.coco_nesting import is_cocoa, read_categories
+from occ_order.formats.coco_order import load_coco_order, save_coco_order
+from occ_order.formats.cocoa import load_cocoa, save_cocoa
+from occ_order.formats.cocoa_cls import load_cocoa_cls, save_cocoa_cls
+from occ_order.formats.diw import load_diw
+from occ_order.formats.instaorder import load_instaorder, save_instaorder
+from occ_order.formats.kins import is_2020, load_kins, save_kins
+from occ_order.formats.kitti_depth import load_kitti_depth
+from occ_order.formats.labelme import load_labelme, save_labelme
+from occ_order.formats.photos import load_photos, read_photo_categories
+from occ_order.formats.results import load_results_records, read_names, save_results_records
+
+Records = list[dict[str, Any]]
+Categories = list[dict[str, Any]]
+
+
+_KINS_MARKS = {"a_segm", "i_segm", "inmodal_seg"}
+_COCOA_CLS_MARKS = {"visible_mask", "invisible_mask", "occlude_rate", "occl_depth"}
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a user may say beside the file that is read; see `convert.read_dataset`."""
+
+    images: str | os.PathLike | None = None
+    instances: str | os.PathLike | None = None
+    order: str | os.PathLike | None = None
+    classes: Sequence[str] | None = None
+    whole: bool = False
+    names_from: str | os.PathLike | None = None
+    keep_crowds: bool = False
+    skip_damaged: bool = False
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format. What a row leaves out, the format does not have.
+
+    Attributes:
+        name: what commands and `evaluator_type` call it.
+        what: what it is on disk, in words.
+        files: names of the files that are written; data are read by the first. None for formats
+            that are written into a folder as a whole.
+        inputs: how many of `files` the reader needs.
+        load: (`inputs` paths, image_root, ...) -> records.
+        read: (path, image_root, Given) -> records and categories; by default `load`, with the files
+            beside the first, and `categories`.
+        categories: (`inputs` paths) -> [{"id", "name"}].
+        one_class: the only class of a format without classes.
+        save: (records, paths of `files`, categories, image_root=) -> None.
+        fit: changes a copy of a record so that the format can hold it, given the names of classes;
+            raises ValueError where it cannot.
+        tell: whether a parsed JSON file is of the format, by it and the keys of its annotations.
+        marks: the keys that `tell` looks for, in words, for the message of a file that none fits.
+        ending: of a text file of the format.
+        mask_keys: (parsed file) -> the keys of "modal", "amodal", "hidden" masks and of
+            "modal_area", "amodal_area", "rate", what is stated about them.
+        needs_whole: whether each instance must have a whole mask.
+        standard: whether scenes are written in it, and it is looked for in a user's own folders.
+        evaluators: names of those that run where TEST.EVALUATORS names none.
+        amodal_scores: scores of `AmodalEvaluator` that its fields allow.
+    """
+
+    name: str
+    what: str
+    load: Callable[..., Records] | None = None
+    files: tuple[str, ...] = ()
+    inputs: int = 1
+    read: Callable[[Path, str, Given], tuple[Records, Categories]] | None = None
+    categories: Callable[..., Categories] | None = read_categories
+    one_class: str | None = None
+    save: Callable[..., Any] | None = None
+    fit: Callable[[dict[str, Any], Mapping[int, str]], None] | None = None
+    tell: Callable[[dict[str, Any], set[str]], bool] | None = None
+    marks: str = ""
+    ending: str = ""
+    mask_keys: Callable[[dict[str, Any]], Mapping[str, str]] | None = None
+    needs_whole: bool = False
+    standard: bool = False
+    evaluators: tuple[str, ...] = ()
+    amodal_scores: tuple[str, ...] = field(default=())
+
+    def paths_in(self, folder: Path, suffix: str = "") -> list[Path]:
+        """Return the paths of the files of the format in a folder, `suffix` after their stems."""
+        names = [Path(name) for name in self.files]
+        return [folder / f"{name.stem}{suffix}{name.suffix}" for name in names]
+
+    def read_from(self, path: Path, image_root: str, given: Given) -> tuple[Records, Categories]:
+        """Return records and categories of a data set, with what lies beside its file.
+
+        Raises:
+            ValueError: names file and entry of what is wrong.
+            OSError: a file cannot be read.
+        """
+        if self.read is not None:
+            return self.read(path, image_root, given)
+        beside = [given.instances or path.parent / name for name in self.files[1 : self.inputs]]
+        paths = [path, *beside]
+        return self.load(*paths, image_root), self.categories(*paths)
+
+
+def _last_categories(*paths: str | os.PathLike) -> Categories:
+    return read_categories(paths[-1])
+
+
+def _read_labelme(path: Path, root: str, given: Given) -> tuple[Records, Categories]:
+    return load_labelme(
+        path,
+        image_root=given.images,
+        whole=given.whole,
+        classes=given.classes,
+        skip_damaged=given.skip_damaged,
+    )
+
+
+def _read_coco(path: Path, root: str, given: Given) -> tuple[Records, Categories]:
+    beside = path.parent / "order.csv"
+    order = given.order or (beside if beside.is_file() else None)
+    skip = {"keep_crowds": given.keep_crowds, "skip_damaged": given.skip_damaged}
+    return load_coco_order(path, root, order, **skip), read_categories(path)
+
+
+def _read_results(path: Path, root: str, given: Given) -> tuple[Records, Categories]:
+    file_names, categories = read_names(given.names_from)
+    return load_results_records(path, root, categories=categories, file_names=file_names)
+
+
+def _load_photos(*paths: str | os.PathLike, split: str | None = None, **options: Any) -> Records:
+    return load_photos(*paths, split=split, **options)
+
+
+def _save_cocoa(
+    records: Records,
+    path: str | os.PathLike,
+    categories: Categories,
+    *,
+    image_root: str | os.PathLike | None = None,
+) -> None:
+    save_cocoa(records, path, image_root=image_root)
+
+
+def _name_by_class(record: dict[str, Any], names: Mapping[int, str]) -> None:
+    """COCOA has no classes; their names survive as free text."""
+    for annotation in record["annotations"]:
+        annotation.setdefault("name", names.get(annotation["category_id"], ""))
+
+
+def _check_ordered(record: dict[str, Any], names: Mapping[int, str]) -> None:
+    if not {"occlusion", "depth"} & record.keys():
+        raise ValueError(
+            f"image {record['image_id']}: InstaOrder has no place for an image without order"
+        )
+
+
+def _cocoa_keys(data: dict[str, Any]) -> Mapping[str, str]:
+    return {
+        "modal": "visible_mask",
+        "amodal": "segmentation",
+        "hidden": "invisible_mask",
+        "amodal_area": "area",
+        "rate": "occlude_rate",
+    }
+
+
+def _kins_keys(data: dict[str, Any]) -> Mapping[str, str]:
+    if not is_2020(data):
+        return {"modal": "inmodal_seg", "amodal": "segmentation"}
+    return {
+        "modal": "i_segm",
+        "amodal": "a_segm",
+        "modal_area": "i_area",
+        "amodal_area": "a_area",
+    }
+
+
+def _coco_keys(data: dict[str, Any]) -> Mapping[str, str]:
+    return {"modal": "segmentation", "modal_area": "area"}
+
+
+ROWS = (
+    Format(
+        name="labelme",
+        what="a folder of labelme files with pictures, and order.csv",
+        read=_read_labelme,
+        save=save_labelme,
+    ),
+    Format(
+        name="instaorder",
+        what="instaorder.json and instances.json",
+        files=("instaorder.json", "instances.json"),
+        inputs=2,
+        load=load_instaorder,
+        categories=_last_categories,
+        save=save_instaorder,
+        fit=_check_ordered,
+        tell=lambda data, keys: "instance_ids" in keys,
+        marks="InstaOrder 'instance_ids'",
+        mask_keys=_coco_keys,
+        standard=True,
+        evaluators=("OrderResults",),
+    ),
+    Format(
+        name="cocoa",
+        what="cocoa.json (COCO_amodal_*2014.json)",
+        files=("cocoa.json",),
+        load=load_cocoa,
+        one_class="object",
+        save=_save_cocoa,
+        fit=_name_by_class,
+        tell=lambda data, keys: is_cocoa(data) or "regions" in keys,
+        marks="COCOA 'regions'",
+        mask_keys=_cocoa_keys,
+        needs_whole=True,
+        standard=True,
+        evaluators=("OrderResults",),
+        amodal_scores=("regions", "things_stuff", "modal", "invisible", "order"),
+    ),
+    Format(
+        name="cocoa_cls",
+        what="cocoa_cls.json (COCOA-cls, D2SA)",
+        files=("cocoa_cls.json",),
+        load=load_cocoa_cls,
+        save=save_cocoa_cls,
+        tell=lambda data, keys: bool(keys & _COCOA_CLS_MARKS) and not keys & _KINS_MARKS,
+        marks="COCOA-cls and D2SA 'visible_mask'",
+        mask_keys=_cocoa_keys,
+        needs_whole=True,
+        standard=True,
+        evaluators=("OrderResults",),
+        amodal_scores=("regions", "classes", "modal", "invisible"),
+    ),
+    Format(
+        name="kins",
+        what="kins2020.json (update_*_2020.json)",
+        files=("kins2020.json",),
+        load=load_kins,
+        save=save_kins,
+        tell=lambda data, keys: bool(keys & _KINS_MARKS),
+        marks="KINS 'inmodal_seg' or 'a_segm'",
+        mask_keys=_kins_keys,
+        needs_whole=True,
+        standard=True,
+        evaluators=("OrderResults",),
+        amodal_scores=("regions", "classes", "modal", "invisible", "order"),
+    ),
+    Format(
+        name="photos",
+        what="annotations.json of photographs with measured order",
+        files=("annotations.json",),
+        load=_load_photos,
+        categories=read_photo_categories,
+        tell=lambda data, keys: "instances" in data and "depth_order" in data,
+        marks="photographs with measured order 'instances' and 'depth_order'",
+        mask_keys=lambda data: {"modal": "modal", "amodal": "amodal"},
+        evaluators=("OrderResults",),
+    ),
+    Format(
+        name="coco",
+        what="instances.json and order.csv; keeps everything",
+        files=("instances.json", "order.csv"),
+        load=load_coco_order,
+        read=_read_coco,
+        save=save_coco_order,
+        tell=lambda data, keys: (
+            "categories" in data and keys >= {"image_id", "category_id", "segmentation"}
+        ),
+        marks="COCO 'category_id' and 'segmentation'",
+        mask_keys=_coco_keys,
+    ),
+    Format(
+        name="results",
+        what="order_results.json",
+        files=("order_results.json",),
+        read=_read_results,
+        save=save_results_records,
+    ),
+    Format(
+        name="diw",
+        what="DIW_test.csv: one pair of points for each picture",
+        load=load_diw,
+        categories=None,
+        ending=".csv",
+        evaluators=("DIWEvaluator",),
+    ),
+    Format(
+        name="kitti_depth",
+        what="a list of pictures and depth maps",
+        load=load_kitti_depth,
+        categories=None,
+        ending=".txt",
+        evaluators=("KITTIDepthEvaluator",),
+    ),
+)
+
+FORMATS: dict[str, Format] = {row.name: row for row in ROWS}
+"""Every format by its name; a file is told to be of the first that fits."""
+
+
+def convertible() -> list[str]:
+    """Return the names of formats that the converter reads and writes."""
+    return [name for name, row in FORMATS.items() if row.save is not None]
+
+
+def checkable() -> list[str]:
+    """Return the names of formats that the validator knows."""
+    return [name for name, row in FORMATS.items() if row.tell or row.ending]
+
+
+def registrable() -> list[str]:
+    """Return the names of formats that can be registered with Detectron2."""
+    return [name for name, row in FORMATS.items() if row.evaluators]
+
+
+def standard() -> list[Format]:
+    """Return the formats that scenes are written in, and that are looked for in own folders."""
+    return [row for row in FORMATS.values() if row.standard]
+
+
+def with_order() -> list[str]:
+    """Return the names of formats by which orders of instances are evaluated."""
+    return [name for name, row in FORMATS.items() if "OrderResults" in row.evaluators]
+
+
+def row_of(name: str, known: Sequence[str]) -> Format:
+    """Return the row of a format.
+
+    Raises:
+        ValueError: it is not one of `known`.
+    """
+    if name not in known:
+        raise ValueError(f"unknown format {name!r}; known are {', '.join(known)}")
+    return FORMATS[name]
