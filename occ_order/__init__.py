@@ -1,8 +1,46 @@
 """Occlusion and depth order of the instances in a photograph, as a Detectron2 extension.
 
-Importing the package itself imports nothing else: the parts that need only arrays
-(:mod:`occ_order.order`, :mod:`occ_order.metrics`, :mod:`occ_order.crf`, :mod:`occ_order.targets`,
-:mod:`occ_order.masks`, :mod:`occ_order.scenes`) stay usable without PyTorch and Detectron2.
+Importing the package itself imports nothing else: the names below are looked up when they are used.
+The parts that need only arrays (:mod:`occ_order.order`, :mod:`occ_order.metrics`,
+:mod:`occ_order.crf`, :mod:`occ_order.targets`, :mod:`occ_order.masks`, :mod:`occ_order.scenes`)
+stay usable without PyTorch and Detectron2.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from occ_order import crf, masks, metrics, model_zoo, order, scenes, targets
+    from occ_order.engine.predictor import OrderPredictor
+
 __version__ = "0.1.0"
+
+_MODULES = ("crf", "masks", "metrics", "model_zoo", "order", "scenes", "targets")
+_MEMBERS = {"OrderPredictor": "occ_order.engine.predictor"}
+
+__all__ = [
+    "OrderPredictor",
+    "__version__",
+    "crf",
+    "masks",
+    "metrics",
+    "model_zoo",
+    "order",
+    "scenes",
+    "targets",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for (PEP 562)."""
+    if name in _MODULES:
+        return importlib.import_module(f"occ_order.{name}")
+    if name in _MEMBERS:
+        return getattr(importlib.import_module(_MEMBERS[name]), name)
+    raise AttributeError(f"module 'occ_order' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,7 +1,8 @@
 """Every command that stands in a document could be run: it is parsed, and not run.
 
-A script's own argument parser takes the command line; then the files, settings, models and modules
-that it names are looked for. WORDS in capitals stand for what the reader puts there.
+The parser of `occ-order`, or a script's own, takes the command line; then the files, settings,
+models and modules that it names are looked for. What a reader brings, such as photo.jpg, counts as
+there. WORDS in capitals stand for what the reader puts there.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import ast
 import contextlib
 import importlib.util
 import io
+import os
 import re
 import runpy
 import shlex
@@ -27,6 +29,7 @@ else:
 pytest.importorskip("detectron2")
 
 from occ_order import model_zoo  # noqa: E402
+from occ_order.cli import VERBS, build_parser  # noqa: E402
 from occ_order.config import load_cfg  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,6 +38,7 @@ DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix() for place in PLACES for path in ROOT.glob(place)
 )
 PYTHONS = {"python", "python3", ".venv/bin/python"}
+STARTS = {*PYTHONS, "pip", "torchrun", "occ-order"}
 PLACEHOLDER = re.compile(r"[A-Z][A-Z_]*(\.[a-z]+)?|<.*>|\.\.\..*")
 NAMED = ("config_file", "config", "table", "model")
 """Options that name something which must be there."""
@@ -59,13 +63,14 @@ def inline(document: str) -> list[str]:
     """Code words outside of the blocks that are commands."""
     rest = re.sub(r"^ *```.*?^ *```", "", document, flags=re.MULTILINE | re.DOTALL)
     words = [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", rest)]
-    return [code for code in words if code.split()[0] in PYTHONS and len(code.split()) > 1]
+    ours = {*PYTHONS, "occ-order"}
+    return [code for code in words if code.split()[0] in ours and len(code.split()) > 1]
 
 
 def commands_among(block: str) -> str:
     """The lines of a block without a language that start like a command of ours."""
     lines = re.sub(r"\\\n\s*", " ", block).splitlines()
-    return "\n".join(line for line in lines if line.split(" ")[0] in {*PYTHONS, "pip", "torchrun"})
+    return "\n".join(line for line in lines if line.split(" ")[0] in STARTS)
 
 
 def commands(script: str) -> list[list[str]]:
@@ -121,6 +126,38 @@ def parse(script: Path, arguments: list[str]) -> argparse.Namespace | None:
     finally:
         patch.undo()
     raise ValueError("the script parsed no arguments")
+
+
+def parse_command(arguments: list[str]) -> argparse.Namespace | None:
+    """What the parser of `occ-order` makes of arguments; None for --help, or a verb alone.
+
+    Raises:
+        ValueError: it refuses them.
+    """
+    if arguments[0] in VERBS and len(arguments) == 1:
+        return None
+    a_model = model_zoo.names()[0]
+    words = ["1" if re.fullmatch("[A-Z]", word) else word for word in arguments]
+    for k, word in enumerate(words[:-1]):
+        if word in ("--model", "check") and PLACEHOLDER.fullmatch(words[k + 1]):
+            words[k + 1] = a_model
+    said = io.StringIO()
+    patch = pytest.MonkeyPatch()
+    patch.setattr(os.path, "exists", lambda path: True)
+    patch.setattr(os.path, "isdir", lambda path: True)
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            options = build_parser(arguments[:1])[0].parse_args(words)
+            problem = options.check(options) if "check" in options else None
+    except SystemExit as end:
+        if end.code in (0, None):
+            return None
+        raise ValueError(said.getvalue().strip()) from end
+    finally:
+        patch.undo()
+    if problem:
+        raise ValueError(problem)
+    return options
 
 
 def stands_for_another(value: str) -> bool:
@@ -197,8 +234,13 @@ def check(words: list[str]) -> None:
     """
     words = without_redirection(words)
     if words[0] == "torchrun":
-        first = next(k for k, word in enumerate(words) if word.endswith(".py"))
+        first = next(k for k, word in enumerate(words) if word == "-m" or word.endswith(".py"))
         words = ["python", *words[first:]]
+    if words[:3] == ["python", "-m", "occ_order"]:
+        words = ["occ-order", *words[3:]]
+    if words[0] == "occ-order":
+        options = parse_command(words[1:])
+        return None if options is None else check_options(options)
     if words[0] == "pip":
         return check_pip(words)
     if words[0] not in PYTHONS or len(words) < 2:
@@ -258,19 +300,22 @@ def test_python_code_compiles(name):
     ("command", "message"),
     [
         ("python tools/nothing.py", "there is no tools/nothing.py"),
-        ("python tools/view.py --resluts a --images b", "required: --results"),
+        ("occ-order view --resluts a --images b", "required: --results"),
+        ("occ-order nothing", "nothing"),
+        ("occ-order report nothing --output o", "invalid choice: 'nothing'"),
+        ("occ-order predict a.jpg --output o --merge", "--shard-size"),
         ("python tools/train_net.py --config-file configs/none.yaml", "no such file"),
         (
             "python tools/train_net.py --config-file configs/InstaOrder/area.yaml SOLVER.NO 1",
             "SOLVER.NO",
         ),
-        ("python tools/compare.py --table configs/none.yaml --output o", "there is no configs"),
+        ("occ-order bench table --table configs/none.yaml --output o", "there is no configs"),
         ("python tools/train_net.py --config-file configs/Nothing/NAME.yaml", "no configs/Nothing"),
-        ("python demo/demo.py --model nobody --input a --output b", "no model 'nobody'"),
+        ("occ-order predict a --model nobody --output b", "no model 'nobody'"),
         ("python -m occ_order.nothing", "no module"),
         ('pip install -e ".[nothing]"', "no extra"),
         ('python -c "import"', "invalid syntax"),
-        ("torchrun --nproc-per-node 8 tools/predict_many.py --what", "unrecognized|required"),
+        ("torchrun --nproc-per-node 8 -m occ_order predict --what", "unrecognized|required"),
     ],
 )
 def test_a_command_that_cannot_run_is_found(command, message):

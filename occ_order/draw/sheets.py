@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 from collections.abc import Mapping
@@ -24,7 +23,6 @@ from occ_order.draw.canvas import (
     text_width,
     write,
 )
-from occ_order.draw.colors import DIRECTION_PALETTES
 from occ_order.draw.graphs import draw_graph_on_image, draw_order_graph, thumbnails
 from occ_order.draw.maps import draw_instances, draw_relative_depth
 from occ_order.draw.predictions import instance_label
@@ -240,28 +238,3 @@ def save_panels(
         with atomic_writer(stem.with_name(f"{name}.png"), "wb", sync=False) as file:
             Image.fromarray(picture).save(file, format="PNG", compress_level=4)
     return [stem.with_name(f"{name}.png") for name in pictures]
-
-
-def add_panel_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of a command that draws panels: which, in which colours, in which files."""
-
-    def chosen(text: str) -> tuple[str, ...]:
-        words = tuple(text.split(","))
-        if unknown := sorted(set(words) - set(KINDS)):
-            raise argparse.ArgumentTypeError(f"no such panels: {', '.join(unknown)}")
-        return words
-
-    parser.add_argument(
-        "--panels",
-        type=chosen,
-        default=KINDS,
-        metavar="A,B,...",
-        help=f"which panels, of {','.join(KINDS)} (all that there are data for)",
-    )
-    parser.add_argument(
-        "--boundary-colors",
-        choices=sorted(DIRECTION_PALETTES),
-        default="default",
-        help="colours of the oriented boundary; oosis: those of the paper's figures",
-    )
-    parser.add_argument("--separate", action="store_true", help="a file for each panel")

@@ -1,4 +1,4 @@
-"""The command `tools/train_net.py`."""
+"""Training and evaluation as a command: `tools/train_net.py`, `occ-order train` and `eval`."""
 
 from __future__ import annotations
 
@@ -94,7 +94,15 @@ def run(arguments: Sequence[str] | None = None, *, config_file: str = "") -> Non
     """
     parser = argument_parser()
     parser.set_defaults(config_file=config_file)
-    args = parser.parse_args(arguments)
+    start(parser.parse_args(arguments))
+
+
+def start(args: argparse.Namespace) -> None:
+    """Start as many processes as the arguments ask for.
+
+    Args:
+        args: of `argument_parser`, or of `occ-order train` and `occ-order eval`.
+    """
     launch(
         main,
         args.num_gpus,

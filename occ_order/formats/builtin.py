@@ -539,7 +539,7 @@ def _scenes_split(
 def _orders(
     root: str, name: str, split: str
 ) -> list[tuple[str, Callable[..., None], dict[str, Any]]]:
-    """The formats with masks that datasets/make_scenes.py writes."""
+    """The formats with masks that occ-order scenes writes."""
     images = os.path.join(root, split, "images")
     return [
         (

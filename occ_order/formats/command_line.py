@@ -1,4 +1,4 @@
-"""Options by which commands are told which data set or which results to read."""
+"""The data set or the results that the options of a command name."""
 
 from __future__ import annotations
 
@@ -11,42 +11,11 @@ from typing import Any
 from occ_order.files import list_images
 from occ_order.formats.convert import DataSet, read_dataset
 from occ_order.formats.results import picture_of, read_names, results_of
-from occ_order.formats.table import convertible
 from occ_order.order import load_results
 
 
-def add_input_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """Adds the options that say what data set to read; :func:`read_input` reads it."""
-    parser.add_argument(
-        "--from", dest="format", required=required, choices=convertible(), help="format to read"
-    )
-    parser.add_argument("--input", required=required, metavar="PATH", help="its file or folder")
-    parser.add_argument("--images", metavar="DIR", help="pictures; default: beside the input")
-    parser.add_argument("--instances", metavar="FILE", help="instaorder: the COCO instances file")
-    parser.add_argument("--order", metavar="FILE", help="coco: the order table (CSV)")
-    parser.add_argument(
-        "--classes", metavar="A,B,...", help="labelme: class names in the order of their ids"
-    )
-    parser.add_argument(
-        "--whole", action="store_true", help="labelme: shapes outline whole objects"
-    )
-    parser.add_argument(
-        "--names-from", metavar="FILE", help="results: COCO-style file with file names and classes"
-    )
-    parser.add_argument(
-        "--keep-crowds",
-        action="store_true",
-        help="coco: also annotations with 'iscrowd' 1, which CVAT gives to masks of its brush",
-    )
-    parser.add_argument(
-        "--skip-damaged",
-        action="store_true",
-        help="coco, labelme: leave out what cannot be read, and say how much",
-    )
-
-
 def read_input(options: argparse.Namespace) -> DataSet:
-    """Reads the data set that the options of :func:`add_input_options` name.
+    """Reads the data set that the options of `occ_order.cli` name.
 
     Raises:
         ValueError: names file and entry of what is wrong.
@@ -68,27 +37,6 @@ def read_input(options: argparse.Namespace) -> DataSet:
 
 
 # --- results -------------------------------------------------------------------------------
-
-
-def add_results_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that say what results to read; :func:`found_results` reads them."""
-    parser.add_argument(
-        "--results", required=True, metavar="PATH", help="order_results.json, or a folder with it"
-    )
-    parser.add_argument("--images", required=True, metavar="DIR", help="folder of the pictures")
-    parser.add_argument("--gt", metavar="PATH", help="annotation to compare with")
-    parser.add_argument("--gt-format", choices=convertible(), help="its format")
-    parser.add_argument("--instances", metavar="FILE", help="instaorder: the COCO instances file")
-    parser.add_argument(
-        "--names-from", metavar="FILE", help="COCO-style file with file names and classes"
-    )
-    parser.add_argument("--limit", type=int, metavar="N", help="the first N images only")
-
-
-def check_results_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Ends the command where the options contradict each other."""
-    if (options.gt is None) != (options.gt_format is None):
-        parser.error("--gt and --gt-format belong together")
 
 
 @dataclass(frozen=True)
@@ -124,7 +72,7 @@ def find_results(path: str) -> Path:
 
 
 def found_results(options: argparse.Namespace) -> Sequence[FoundResults]:
-    """Reads the results that the options of :func:`add_results_options` name.
+    """Reads the results that the options of `occ_order.cli` name.
 
     Pictures are found by the names of ``--names-from``, by the annotation, by the "file_name" of
     the results, or by the image id in their own name.

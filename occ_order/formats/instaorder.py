@@ -46,7 +46,7 @@ def load_instaorder(
     """Reads InstaOrder with the COCO instances that it refers to.
 
     Masks are checked in form (size, counts, coordinates), not decoded: 100,000 images load in the
-    time that parsing takes. `python -m occ_order.formats.validate` decodes them.
+    time that parsing takes. `occ-order validate` decodes them.
 
     Args:
         order_json: `InstaOrder_{train,val}2017.json` or a file of the same layout.

@@ -1,6 +1,6 @@
 """Data sets of one's own, found by where they lie.
 
-Below `$DETECTRON2_DATASETS` (default: `./datasets`), as ``tools/convert_dataset.py --copy-images``
+Below `$DETECTRON2_DATASETS` (default: `./datasets`), as ``occ-order convert --copy-images``
 writes them::
 
     own/kitchen/train/images/...           the pictures

@@ -1,6 +1,6 @@
 """The table of data set formats: one row each, and whatever has to know formats reads it.
 
-Registration, the converter and its `--from` and `--to`, the validator, `tools/evaluate.py`, the
+Registration, the converter and its `--from` and `--to`, the validator, `occ-order score`, the
 evaluators, generated scenes and a user's own folders know a format by its row and by nothing else.
 A new format is one module with a reader and a writer, and one row of `FORMATS`.
 """

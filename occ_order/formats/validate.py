@@ -1,22 +1,14 @@
-"""Says what is wrong with a data file, entry by entry.
+"""Says what is wrong with a data file, entry by entry: what `occ-order validate` prints.
 
-    python -m occ_order.formats.validate FILE [--format F] [--images DIR] [--instances FILE]
-    python -m occ_order.formats.validate NAME          (a registered data set; needs Detectron2)
-
-Every problem is one line that names file, image and annotation; reading goes on after it. Lines
-that start with "note:" are worth knowing but no errors. The exit status is 1 if there was an error.
 Checked are the structure and the order (all of the file), then masks, areas and hidden shares
-pixel by pixel and, with --images, that the pictures are there and as large as stated; `--limit N`
-does the latter two for the first N images only.
+pixel by pixel and, where their folder is named, that the images are there and as large as stated.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -361,7 +353,7 @@ def _validate_points(
     return result
 
 
-def _registered(name: str) -> dict[str, Any]:
+def registered(name: str) -> dict[str, Any]:
     """Returns the arguments of `validate` for a registered data set.
 
     Raises:
@@ -376,40 +368,3 @@ def _registered(name: str) -> dict[str, Any]:
             f"{name!r} is no file, and names of data sets need Detectron2 ({error}); see INSTALL.md"
         ) from error
     return builtin.validation_arguments(name)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line; returns 0 if the file is good, 1 if not, 2 if it cannot be checked."""
-    parser = argparse.ArgumentParser(
-        prog="python -m occ_order.formats.validate",
-        description="Say what is wrong with a data file, entry by entry.",
-    )
-    parser.add_argument("data", metavar="NAME|FILE", help="registered data set, or a data file")
-    parser.add_argument(
-        "--format", choices=checkable(), help="default: told by the keys of the file"
-    )
-    parser.add_argument("--images", metavar="DIR", help="folder of the pictures: look at them too")
-    parser.add_argument("--instances", metavar="FILE", help="InstaOrder: the COCO instances file")
-    parser.add_argument("--limit", metavar="N", type=int, help="pixels of the first N images only")
-    options = vars(parser.parse_args(arguments))
-    name = options.pop("data")
-    try:
-        if not os.path.isfile(name):
-            chosen = {key: value for key, value in options.items() if value is not None}
-            options = {**_registered(name), **chosen}
-            data_set, name = name, options.pop("path")
-            if not os.path.isfile(name):
-                raise FileNotFoundError(
-                    f"{data_set} should be in {name}: no such file "
-                    "(data sets are looked for below $DETECTRON2_DATASETS, ./datasets if unset)"
-                )
-        result = validate(name, **options)
-    except (ValueError, OSError) as error:
-        print(f"cannot check: {error}", file=sys.stderr)
-        return 2
-    print(result.text())
-    return 1 if result.errors else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

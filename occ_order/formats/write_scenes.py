@@ -1,7 +1,7 @@
 """Writes generated scenes in the formats of the real data sets, and finishes what was cut off.
 
 `scene_parameters` says what a data set consists of, `make` writes it; its command is
-datasets/make_scenes.py, whose help shows the layout of the folder; `occ_order.formats.builtin`
+occ-order scenes, whose help shows the layout of the folder; `occ_order.formats.builtin`
 registers what is found below `$DETECTRON2_DATASETS/scenes`.
 """
 

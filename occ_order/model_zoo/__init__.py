@@ -4,7 +4,7 @@
     model = model_zoo.get("NAME")             # on the CPU, ready to predict
     cfg = model_zoo.get_cfg("NAME")
 
-`zoo.json` is the list; MODEL_ZOO.md is written from it by `tools/model_zoo.py`.
+`zoo.json` is the list; MODEL_ZOO.md is written from it by `occ-order zoo write`.
 """
 
 from occ_order.model_zoo.zoo import (
@@ -19,6 +19,7 @@ from occ_order.model_zoo.zoo import (
     row,
     rows,
     save_checkpoint,
+    settings_file,
 )
 
 __all__ = [
@@ -33,4 +34,5 @@ __all__ = [
     "row",
     "rows",
     "save_checkpoint",
+    "settings_file",
 ]

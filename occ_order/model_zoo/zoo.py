@@ -36,7 +36,7 @@ ROW_KEYS = (
 )
 """Keys of a row: `config` is a path below the folder configs, `checkpoint` one below `checkpoints`
 here, `dataset` the command that makes the data, `command` what trains the model, `metrics`
-{"task/metric": value} as `tools/train_net.py --eval-only` gives them with this checkpoint."""
+{"task/metric": value} as `occ-order eval` gives them with this checkpoint."""
 
 
 def rows(path: str | os.PathLike[str] = ZOO) -> list[dict[str, Any]]:
@@ -76,16 +76,27 @@ def row(name: str) -> dict[str, Any]:
 
 
 def config_file(name: str) -> Path:
-    """Return the YAML file of a model: in the installed package, or below `configs` of a checkout.
+    """Return the YAML file of a model.
+
+    Raises:
+        FileNotFoundError: it is not installed.
+    """
+    return settings_file(row(name)["config"])
+
+
+def settings_file(inside: str) -> Path:
+    """Return a YAML file of the folder configs: in the installed package, or of a checkout.
+
+    Args:
+        inside: its path below the folder.
 
     Raises:
         FileNotFoundError: it is in neither.
     """
-    inside = row(name)["config"]
     for root in (HERE / "configs", HERE.parents[1] / "configs"):
         if (root / inside).is_file():
             return root / inside
-    raise FileNotFoundError(f"the settings {inside} of model {name!r} are not installed")
+    raise FileNotFoundError(f"the settings {inside} are not installed")
 
 
 def checkpoint_file(name: str) -> Path:

@@ -1,7 +1,6 @@
 """Annotation: who agrees with whom, what survives an interruption, what the files then say."""
 
 import http.client
-import importlib.util
 import json
 import os
 import signal
@@ -18,6 +17,7 @@ from occ_order import masks
 from occ_order.apps.annotate.answers import Answer, AnswerLog, checked_answer, checked_name, settle
 from occ_order.apps.annotate.project import Project
 from occ_order.apps.annotate.server import Server
+from occ_order.cli import main
 from occ_order.formats import load_instaorder
 from occ_order.formats.convert import DataSet, write_dataset
 from occ_order.formats.validate import validate
@@ -536,22 +536,13 @@ def test_the_page_says_when_the_program_has_ended(page, project):
 # --- the command
 
 
-@pytest.fixture(scope="module")
-def tool():
-    path = ROOT / "tools" / "annotate.py"
-    spec = importlib.util.spec_from_file_location("annotate_tool", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_an_answer_survives_a_killed_program(tool, data, tmp_path, capsys):
+def test_an_answer_survives_a_killed_program(data, tmp_path, capsys):
     instances, _ = write_dataset("coco", data, tmp_path / "in")
     arguments = [
         "--from", "coco", "--input", str(instances), "--images", data.image_root,
         "--output", str(tmp_path / "asked"), "--agree", "1", "--port", "0",
     ]  # fmt: skip
-    command = [sys.executable, str(ROOT / "tools" / "annotate.py"), *arguments]
+    command = [sys.executable, "-m", "occ_order", "annotate", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
@@ -569,25 +560,25 @@ def test_an_answer_survives_a_killed_program(tool, data, tmp_path, capsys):
             assert connection.getresponse().status == 200
         finally:
             process.kill()
-    assert tool.main([*arguments, "--write"]) == 0
+    assert main(["annotate", *arguments, "--write"]) == 0
     assert "1 of 4 pairs settled; 1 images written to" in capsys.readouterr().out
     (entry,) = json.loads((tmp_path / "asked" / "instaorder.json").read_text())["annotations"]
     assert entry["depth"] == [{"order": "0=1", "count": 1, "overlap": True}]
 
 
-def test_ctrl_c_writes_the_files(tool, data, tmp_path, capsys, monkeypatch):
+def test_ctrl_c_writes_the_files(data, tmp_path, capsys, monkeypatch):
     def interrupted(server):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Server, "serve_forever", interrupted)
     instances, _ = write_dataset("coco", data, tmp_path / "in")
     arguments = ["--from", "coco", "--input", str(instances), "--images", data.image_root]
-    assert tool.main([*arguments, "--output", str(tmp_path / "asked"), "--port", "0"]) == 0
+    assert main(["annotate", *arguments, "--output", str(tmp_path / "asked"), "--port", "0"]) == 0
     assert "0 of 4 pairs settled; 0 images written" in capsys.readouterr().out
     assert (tmp_path / "asked" / "instaorder.json").is_file()
 
 
-def test_the_command_names_what_is_wrong(tool, tmp_path, capsys):
+def test_the_command_names_what_is_wrong(tmp_path, capsys):
     arguments = ["--from", "labelme", "--input", str(tmp_path), "--output", str(tmp_path)]
-    assert tool.main([*arguments, "--write"]) == 2
+    assert main(["annotate", *arguments, "--write"]) == 2
     assert "no labelme files" in capsys.readouterr().err

@@ -1,6 +1,5 @@
 """The viewer page: what it holds, and what a user sees in a real browser."""
 
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -12,6 +11,7 @@ from PIL import Image
 
 from occ_order import masks
 from occ_order.apps.viewer import comparison, instance_set, render_viewer, save_viewer, viewer_image
+from occ_order.cli import main
 from occ_order.draw.outlines import mask_path
 from occ_order.formats.convert import DataSet, write_dataset
 from occ_order.formats.results import results_of
@@ -311,25 +311,17 @@ def test_a_page_without_images_says_so(page, tmp_path):
 # --- the command
 
 
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("view_tool", ROOT / "tools" / "view.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_command(tool, records, categories, tmp_path, capsys):
+def test_the_command(records, categories, tmp_path, capsys):
     pictures = str(tmp_path / "pictures")
     data = DataSet(records, categories, pictures)
     write_dataset("results", data, tmp_path / "run" / "inference")
     (truth,) = write_dataset("cocoa", data, tmp_path / "gt")
     common = ["--results", str(tmp_path / "run"), "--images", pictures]
     out = tmp_path / "view.html"
-    assert tool.main([*common, "--output", str(out)]) == 0
+    assert main(["view", *common, "--output", str(out)]) == 0
     assert "2 images" in capsys.readouterr().out
-    assert tool.main(
-        [*common, "--output", str(out), "--gt", str(truth), "--gt-format", "cocoa"]
+    assert main(
+        ["view", *common, "--output", str(out), "--gt", str(truth), "--gt-format", "cocoa"]
     ) == 0  # fmt: skip
     page = out.read_text()
     assert held(page, "data")["names"] == ["picture 1.png", "picture 2.png"]
@@ -338,16 +330,16 @@ def test_the_command(tool, records, categories, tmp_path, capsys):
         assert one["comparison"]["extra"] == []
 
 
-def test_the_command_names_what_is_missing(tool, tmp_path, capsys):
+def test_the_command_names_what_is_missing(tmp_path, capsys):
     arguments = ["--results", str(tmp_path), "--images", str(tmp_path)]
-    assert tool.main(arguments) == 2
+    assert main(["view", *arguments]) == 2
     assert "no order_results.json in" in capsys.readouterr().err
     image = squares_image(file_name="../secret.png")
     (tmp_path / "order_results.json").write_text(
         json.dumps({"format": "occ_order/1", "images": [image]})
     )
     Image.new("RGB", (90, 60)).save(tmp_path.parent / "secret.png")
-    assert tool.main(arguments) == 2
+    assert main(["view", *arguments]) == 2
     assert "must stay inside the image folder" in capsys.readouterr().err
 
 

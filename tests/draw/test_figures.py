@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from occ_order.cli import main
+from occ_order.commands import figures
 from occ_order.masks import encode
 
-ROOT = Path(__file__).resolve().parents[2]
 CURVE = {"recall": [0.1, 0.5], "accuracy": [0.9, 0.7]}
 LOWER = {"recall": [0.1, 0.5], "accuracy": [0.5, 0.3]}
-
-
-@pytest.fixture(scope="module")
-def figures():
-    spec = importlib.util.spec_from_file_location("figures", ROOT / "tools" / "figures.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def oair(path, curve, decycled=None):
@@ -34,7 +25,7 @@ def oair(path, curve, decycled=None):
     return path
 
 
-def test_curves_of_several_runs_share_a_plot_with_a_legend(figures, tmp_path, monkeypatch):
+def test_curves_of_several_runs_share_a_plot_with_a_legend(tmp_path, monkeypatch):
     """OOSIS, Fig. 9: one line for each method."""
     seen = {}
     real = figures.draw_accuracy_recall
@@ -45,22 +36,22 @@ def test_curves_of_several_runs_share_a_plot_with_a_legend(figures, tmp_path, mo
     two = oair(tmp_path / "b.json", LOWER, CURVE)
     runs = ["--run", f"ours={one}", "--run", f"M-RCNN + OrderNet={two}"]
     out = tmp_path / "plot.png"
-    assert figures.main(["curves", *runs, "--output", str(out)]) == 0
+    assert main(["report", "curves", *runs, "--output", str(out)]) == 0
     assert list(seen) == ["ours", "M-RCNN + OrderNet"] and cv2.imread(str(out)) is not None
     seen.clear()
-    assert figures.main(["curves", *runs, "--decycled", "--output", str(out)]) == 0
+    assert main(["report", "curves", *runs, "--decycled", "--output", str(out)]) == 0
     assert list(seen) == ["ours", "M-RCNN + OrderNet", "M-RCNN + OrderNet, decycled"]
     styles = [curve["style"] for curve in seen.values()]
     assert styles == [(0, 0), (1, 0), (1, 1)]
 
 
-def test_another_file_than_a_curve_is_refused(figures, tmp_path, capsys):
+def test_another_file_than_a_curve_is_refused(tmp_path, capsys):
     (tmp_path / "a.json").write_text("[]")
     arguments = ["curves", "--run", f"a={tmp_path / 'a.json'}", "--output", str(tmp_path / "o.png")]
-    assert figures.main(arguments) == 2
+    assert main(["report", *arguments]) == 2
     assert "a.json: expected an oair.json" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        figures.main(["curves", "--run", "nothing", "--output", "o.png"])
+        main(["report", "curves", "--run", "nothing", "--output", "o.png"])
 
 
 @pytest.fixture
@@ -82,7 +73,7 @@ def results(path, occlusion, size=(40, 60)):
     return path
 
 
-def test_methods_stand_beside_the_photograph(figures, tmp_path, photograph, monkeypatch):
+def test_methods_stand_beside_the_photograph(tmp_path, photograph, monkeypatch):
     """OOSIS, Fig. 8: relative depth maps of the methods; InstaOrder, Fig. 6c: disparity maps."""
     seen = {}
     monkeypatch.setattr(
@@ -92,10 +83,10 @@ def test_methods_stand_beside_the_photograph(figures, tmp_path, photograph, monk
     second = results(tmp_path / "b.json", [[1, 0, 0.9]])
     disparity = tmp_path / "midas.png"
     cv2.imwrite(str(disparity), np.full((40, 60), 7, np.uint8))
-    arguments = ["pictures", "--image", str(photograph), "--image-id", "7"]
+    arguments = ["methods", "--image", str(photograph), "--image-id", "7"]
     arguments += ["--result", f"MiDaS={disparity}", "--result", f"ours={first}"]
     arguments += ["--result", f"truth={second}", "--output", str(tmp_path / "o.png")]
-    assert figures.main(arguments) == 0
+    assert main(["report", *arguments]) == 0
     names = [name for name, _ in seen.values()]
     assert names == ["photograph", "MiDaS", "ours", "truth"]
     _, _, ours, truth = (picture for _, picture in seen.values())
@@ -108,7 +99,7 @@ def test_methods_stand_beside_the_photograph(figures, tmp_path, photograph, monk
     [("8", (40, 60), "has no image '8'"), ("7", (20, 60), "is 20 x 60, the photograph 40 x 60")],
 )
 def test_results_of_another_picture_are_refused(
-    figures, tmp_path, photograph, capsys, image_id, size, message
+    tmp_path, photograph, capsys, image_id, size, message
 ):
     masks = np.zeros((1, *size), bool)
     masks[0, :4, :4] = True
@@ -117,8 +108,8 @@ def test_results_of_another_picture_are_refused(
     image["occlusion"] = []
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"format": "occ_order/1", "images": [image]}))
-    arguments = ["pictures", "--image", str(photograph), "--image-id", image_id]
+    arguments = ["methods", "--image", str(photograph), "--image-id", image_id]
     arguments += ["--result", f"ours={path}", "--output", str(tmp_path / "o.png")]
-    assert figures.main(arguments) == 2
+    assert main(["report", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "o.png").exists()

@@ -1,27 +1,18 @@
 """Sheets about data and about results, and the commands that draw them."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from occ_order.cli import main
+from occ_order.cli.common import PANELS
 from occ_order.draw.sheets import KINDS, panels, safe_stem, sheet
 from occ_order.files import load_image
 from occ_order.formats.convert import DataSet, write_dataset
 from occ_order.formats.layered_image import load_layers
 from occ_order.formats.results import results_of
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def tool(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -45,7 +36,7 @@ def files(records, categories, tmp_path):
 
 def test_every_panel_is_drawn_where_its_data_are_there(image, picture):
     parts = panels(image, picture, truth=image)
-    assert tuple(parts) == KINDS
+    assert tuple(parts) == KINDS == PANELS
     for heading, drawn in parts.values():
         assert heading and drawn.dtype == np.uint8 and drawn.ndim == 3
         assert drawn.std() > 5
@@ -98,7 +89,7 @@ def test_drawing_results(files, tmp_path, capsys):
     arguments = ["--results", str(results), "--images", str(tmp_path / "pictures"),
                  "--output", str(out), "--gt", str(truth), "--gt-format", "cocoa",
                  "--panels", "instances,check"]  # fmt: skip
-    assert tool("visualize_results").main([*arguments, "--layers"]) == 0
+    assert main(["report", "results", *arguments, "--layers"]) == 0
     assert sorted(path.name for path in out.iterdir()) == [
         "00000_picture_1", "00000_picture_1.png", "00001_picture_2", "00001_picture_2.png",
     ]  # fmt: skip
@@ -106,7 +97,7 @@ def test_drawing_results(files, tmp_path, capsys):
     assert layers[-1].info["kind"] == "background"
     assert (out / "00000_picture_1" / "occlusion.graphml").is_file()
     assert "files:" in capsys.readouterr().out
-    assert tool("visualize_results").main([*arguments, "--separate", "--limit", "1"]) == 0
+    assert main(["report", "results", *arguments, "--separate", "--limit", "1"]) == 0
     assert (out / "00000_picture_1_check.png").is_file()
     assert not (out / "00001_picture_2_check.png").exists()
 
@@ -115,9 +106,11 @@ def test_drawing_a_data_set_from_its_files(files, tmp_path, capsys):
     _, truth = files
     arguments = ["--from", "cocoa", "--input", str(truth), "--images", str(tmp_path / "pictures")]
     out = tmp_path / "out"
-    main = tool("visualize_data").main
-    assert main([*arguments, "--output", str(out), "--panels", "whole,boundary"]) == 0
-    assert "2 pictures" in capsys.readouterr().out
+    assert (
+        main(["report", "data", *arguments, "--output", str(out), "--panels", "whole,boundary"])
+        == 0
+    )
+    assert "2 images" in capsys.readouterr().out
     with Image.open(out / "00001_picture_2.png") as drawn:
         assert min(drawn.size) > 100
 
@@ -130,13 +123,25 @@ def test_drawing_a_registered_data_set(files, tmp_path, capsys):
     register_cocoa(name, files[1], tmp_path / "pictures")
     try:
         out = tmp_path / "out"
-        main = tool("visualize_data").main
         assert (
-            main(["--dataset", name, "--output", str(out), "--limit", "1", "--panels", "whole"])
+            main(
+                [
+                    "report",
+                    "data",
+                    "--dataset",
+                    name,
+                    "--output",
+                    str(out),
+                    "--limit",
+                    "1",
+                    "--panels",
+                    "whole",
+                ]
+            )
             == 0
         )
         assert [path.name for path in out.iterdir()] == ["00000_picture_1.png"]
-        assert main(["--dataset", "no_such_data", "--output", str(out)]) == 2
+        assert main(["report", "data", "--dataset", "no_such_data", "--output", str(out)]) == 2
         assert "no data set is called 'no_such_data'" in capsys.readouterr().err
     finally:
         from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -155,7 +160,7 @@ def test_drawing_a_registered_data_set(files, tmp_path, capsys):
 )
 def test_wrong_options_are_explained(arguments, message, capsys):
     with pytest.raises(SystemExit) as stop:
-        tool("visualize_data").main(arguments)
+        main(["report", "data", *arguments])
     assert stop.value.code == 2 and message in capsys.readouterr().err
 
 
@@ -165,8 +170,8 @@ def test_results_that_do_not_fit_are_named(files, tmp_path, capsys):
     page["images"][0]["file_name"] = "picture 3.png"
     results.write_text(json.dumps(page))
     arguments = ["--results", str(results), "--images", str(tmp_path / "pictures")]
-    assert tool("visualize_results").main([*arguments, "--output", str(tmp_path / "out")]) == 2
+    assert main(["report", "results", *arguments, "--output", str(tmp_path / "out")]) == 2
     assert "image 1: no such picture" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        tool("visualize_results").main([*arguments, "--output", "x", "--gt", "y"])
+        main(["report", "results", *arguments, "--output", "x", "--gt", str(results)])
     assert "--gt and --gt-format belong together" in capsys.readouterr().err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import runpy
 import sys
 from pathlib import Path
 
@@ -14,6 +13,8 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 
 import occ_order.methods.build  # noqa: F401
+from occ_order.cli import main
+from occ_order.commands import export
 from occ_order.config import load_cfg
 from occ_order.engine import export as networks
 from occ_order.methods.common.given import GivenInstances
@@ -192,20 +193,27 @@ def test_the_exported_pair_network_says_what_the_model_says():
     assert torch.isclose(orders["occlusion_probability"][0, 1], probability, atol=1e-5)
 
 
-def test_the_tool_writes_compares_and_describes(tmp_path, monkeypatch, capsys):
-    tool = runpy.run_path(str(CONFIGS.parent / "tools/export_model.py"))
+def test_the_command_writes_compares_and_describes(tmp_path, monkeypatch, capsys):
     model = model_of("disparity")
-    monkeypatch.setitem(
-        tool["main"].__globals__,
+    monkeypatch.setattr(
+        export,
         "graph_of",
         lambda options: networks.graph_of(model, size=options.size, part=options.part),
     )
-    wanted = ["--model", "any", "--output", str(tmp_path), "--part", "disparity"]
-    assert tool["main"]([*wanted, "--formats", "torchscript"]) == 0
+    wanted = [
+        "export",
+        "--model",
+        "oosis_mini_scenes",
+        "--output",
+        str(tmp_path),
+        "--part",
+        "disparity",
+    ]
+    assert main([*wanted, "--formats", "torchscript"]) == 0
     assert "largest difference" in capsys.readouterr().out
     described = json.loads((tmp_path / "network.json").read_text())
     assert described["inputs"][0]["shape"] == ["number", 3, 64, 64]
     assert described["outputs"][0]["name"] == "disparity"
     assert described["number"].startswith("any length from 1 on")
-    assert tool["main"]([*wanted, "--size", "50", "50"]) == 2
+    assert main([*wanted, "--size", "50", "50"]) == 2
     assert "multiples of 32" in capsys.readouterr().err

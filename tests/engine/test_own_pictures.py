@@ -1,8 +1,6 @@
-"""demo/demo.py on pictures, masks and videos as users have them."""
+"""`occ-order predict` on images, masks and videos as users have them."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import cv2
@@ -12,15 +10,13 @@ from PIL import Image
 
 import occ_order
 from occ_order import order, scenes
+from occ_order.cli import INTERRUPTED, main
+from occ_order.commands import predict
 from occ_order.files import folder_lock
 from occ_order.formats.sem_dist import load_sem_dist
 from occ_order.order import io
 
 ROOT = Path(occ_order.__file__).parents[1]
-spec = importlib.util.spec_from_file_location("own_pictures_demo", ROOT / "demo" / "demo.py")
-demo = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = demo  # dataclasses look their module up
-spec.loader.exec_module(demo)
 
 AREA = ["--config-file", str(ROOT / "configs/InstaOrder/scenes/area.yaml")]
 
@@ -45,11 +41,11 @@ def folder(tmp_path, scene):
 
 
 def run(folder, *arguments):
-    return demo.main([*AREA, "--output", str(folder / "out"), *arguments])
+    return main(["predict", *arguments, *AREA, "--output", str(folder / "out")])
 
 
 def test_pictures_with_masks_give_everything(folder, scene, capsys):
-    arguments = ["--input", str(folder / "in"), "--masks", str(folder / "labels")]
+    arguments = [str(folder / "in"), "--masks", str(folder / "labels")]
     assert run(folder, *arguments, "--psd", "--graphs") == 0
     images = io.load_results(folder / "out" / "order_results.json")
     assert [image["image_id"] for image in images] == ["a", "ü b"]
@@ -64,7 +60,7 @@ def test_pictures_with_masks_give_everything(folder, scene, capsys):
     assert {"layers", "layers.psd", "occlusion.graphml", "occlusion.dot", "depth.dot"} <= there
     layers = json.loads((folder / "out" / "a" / "layers" / "layers.json").read_text())
     assert len(layers["layers"]) == 5
-    assert "2 pictures, 0 failed" in capsys.readouterr().out
+    assert "2 images, 0 failed" in capsys.readouterr().out
 
 
 def test_a_network_of_whole_objects_draws_them_and_their_levels(folder):
@@ -72,9 +68,9 @@ def test_a_network_of_whole_objects_draws_them_and_their_levels(folder):
     narrow = "MODEL.MINI_RESNET.WIDTH 4 MODEL.FPN.OUT_CHANNELS 8 MODEL.ROI_BOX_HEAD.FC_DIM 8"
     narrow += " MODEL.ROI_MASK_HEAD.CONV_DIM 8 MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.0"
     narrow += " TEST.DETECTIONS_PER_IMAGE 4 INPUT.MIN_SIZE_TEST 0"
-    arguments = ["--config-file", str(ROOT / "configs/SLN/sln_mini_scenes.yaml")]
-    arguments += ["--opts", *narrow.split(), "--input", str(folder / "in" / "a.png")]
-    assert demo.main([*arguments, "--output", str(folder / "out")]) == 0
+    arguments = [str(folder / "in" / "a.png"), "--opts", *narrow.split()]
+    arguments += ["--config-file", str(ROOT / "configs/SLN/sln_mini_scenes.yaml")]
+    assert main(["predict", *arguments, "--output", str(folder / "out")]) == 0
     there = {file.name for file in (folder / "out" / "a").iterdir()}
     assert {"overlay.png", "amodal.png", "levels.png", "sem_dist.npz"} <= there
     (image,) = io.load_results(folder / "out" / "order_results.json")
@@ -84,10 +80,10 @@ def test_a_network_of_whole_objects_draws_them_and_their_levels(folder):
 
 def test_one_picture_that_fails_does_not_stop_the_others(folder, capsys):
     (folder / "in" / "bad.png").write_bytes(b"<html>")
-    arguments = ["--input", str(folder / "in"), "--masks", str(folder / "labels")]
+    arguments = [str(folder / "in"), "--masks", str(folder / "labels")]
     assert run(folder, *arguments) == 1
     shown = capsys.readouterr()
-    assert "2 pictures, 1 failed" in shown.out and "bad.png: not a readable" in shown.err
+    assert "2 images, 1 failed" in shown.out and "bad.png: not a readable" in shown.err
     assert len(io.load_results(folder / "out" / "order_results.json")) == 2
 
 
@@ -96,25 +92,24 @@ def test_where_every_picture_fails_each_says_why(folder, capsys):
     masks.write_text("{}")
     (folder / "list.mp4").write_text("#EXTM3U\nhttp://127.0.0.1:9/a.ts\n")
     inputs = [str(folder / "in" / "a.png"), str(folder / "list.mp4")]
-    assert run(folder, "--input", *inputs, "--masks", str(masks)) == 1
+    assert run(folder, *inputs, "--masks", str(masks)) == 1
     shown = capsys.readouterr()
-    assert "0 pictures, 2 failed" in shown.out and "masks.json: expected COCO" in shown.err
+    assert "0 images, 2 failed" in shown.out and "masks.json: expected COCO" in shown.err
     assert "list.mp4: not a video that can be read" in shown.err
     assert io.load_results(folder / "out" / "order_results.json") == []
 
 
 def test_what_is_predicted_is_kept_when_the_run_ends_by_an_error(folder, monkeypatch):
-    real = demo.predict
+    real = predict.predict
 
     def fails(predictor, picture, options):
         if picture.name != "a":
             raise KeyboardInterrupt
         return real(predictor, picture, options)
 
-    monkeypatch.setattr(demo, "predict", fails)
-    arguments = ["--input", str(folder / "in"), "--masks", str(folder / "labels")]
-    with pytest.raises(KeyboardInterrupt):
-        run(folder, *arguments)
+    monkeypatch.setattr(predict, "predict", fails)
+    arguments = [str(folder / "in"), "--masks", str(folder / "labels")]
+    assert run(folder, *arguments) == INTERRUPTED
     (image,) = io.load_results(folder / "out" / "order_results.json")
     assert image["image_id"] == "a" and not list((folder / "out").glob("*.jsonl"))
 
@@ -123,12 +118,12 @@ def test_results_are_not_written_through_links_or_beside_another_run(folder, cap
     (folder / "elsewhere").mkdir()
     (folder / "out").mkdir()
     (folder / "out" / "a").symlink_to(folder / "elsewhere")
-    arguments = ["--input", str(folder / "in"), "--masks", str(folder / "labels")]
+    arguments = [str(folder / "in"), "--masks", str(folder / "labels")]
     assert run(folder, *arguments) == 1
     assert "is a link that leads out of the folder" in capsys.readouterr().err
     assert list((folder / "elsewhere").iterdir()) == []
     with folder_lock(folder / "out"):
-        assert run(folder, *arguments) == 1
+        assert run(folder, *arguments) == 2
     assert "another program is writing there (process " in capsys.readouterr().err
 
 
@@ -136,7 +131,7 @@ def test_pictures_of_the_same_name_do_not_overwrite_each_other(folder):
     (folder / "more").mkdir()
     (folder / "in" / "a.png").rename(folder / "more" / "a.png")
     Image.fromarray(np.zeros((72, 96, 3), np.uint8)).save(folder / "in" / "a.png")
-    arguments = ["--input", str(folder / "in" / "a.png"), str(folder / "more" / "*.png")]
+    arguments = [str(folder / "in" / "a.png"), str(folder / "more" / "*.png")]
     assert run(folder, *arguments, "--masks", str(folder / "labels")) == 0
     assert {"a", "a_2"} <= {file.name for file in (folder / "out").iterdir()}
 
@@ -148,7 +143,7 @@ def test_every_tenth_frame_of_a_video(folder, scene):
         video.write(scene.image[..., ::-1])
     video.release()
     masks = folder / "labels" / "a.png"
-    arguments = ["--input", str(folder / "clip.avi"), "--every", "10", "--masks", str(masks)]
+    arguments = [str(folder / "clip.avi"), "--every", "10", "--masks", str(masks)]
     assert run(folder, *arguments) == 0
     images = io.load_results(folder / "out" / "order_results.json")
     assert [i["image_id"] for i in images] == ["clip_000000", "clip_000010", "clip_000020"]
@@ -157,10 +152,8 @@ def test_every_tenth_frame_of_a_video(folder, scene):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--input", "none.png"], "none.png: no such file"),
-        (["--input", "in/a.png"], "orders given masks and finds none itself"),
-        (["--input", "in/a.png", "--masks", "none.json"], "none.json"),
-        (["--input", "clip.mp4", "--masks", "labels"], "not a video that can be read"),
+        (["in/a.png"], "orders given masks and finds none itself"),
+        (["clip.mp4", "--masks", "labels"], "not a video that can be read"),
     ],
 )
 def test_what_is_missing_is_named(folder, monkeypatch, capsys, arguments, message):
@@ -172,8 +165,14 @@ def test_what_is_missing_is_named(folder, monkeypatch, capsys, arguments, messag
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--input", "a.png"], ["--input", "a", "--output", "o", "--every", "0"]],
+    [
+        ["in/a.png"],
+        ["none.png", "--output", "o"],
+        ["in/a.png", "--output", "o", "--every", "0"],
+        ["in/a.png", "--output", "o", "--masks", "none.json"],
+    ],
 )
-def test_commands_that_make_no_sense(arguments):
+def test_commands_that_make_no_sense(folder, monkeypatch, arguments):
+    monkeypatch.chdir(folder)
     with pytest.raises(SystemExit, match="2"):
-        demo.main(arguments)
+        main(["predict", *arguments])

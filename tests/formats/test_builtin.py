@@ -12,8 +12,8 @@ pytest.importorskip("detectron2")
 from detectron2.data import DatasetCatalog, MetadataCatalog  # noqa: E402
 from detectron2.structures import BoxMode  # noqa: E402
 
+from occ_order.cli import main  # noqa: E402
 from occ_order.formats import builtin  # noqa: E402
-from occ_order.formats.validate import main  # noqa: E402
 
 
 @pytest.fixture
@@ -143,9 +143,9 @@ def test_lists_get_image_ids(write, name):
 
 def test_validator_takes_names(tiny, write, name, capsys, tmp_path):
     builtin.register_coco_amodal(name, write(tiny.d2sa()), tmp_path)
-    assert main([name]) == 1
+    assert main(["validate", name]) == 1
     assert "image 7: no such image file" in capsys.readouterr().out
-    assert main(["no_such_name"]) == 2
+    assert main(["validate", "no_such_name"]) == 2
     assert "neither a file nor a data set" in capsys.readouterr().err
 
 

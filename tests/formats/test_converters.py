@@ -1,7 +1,6 @@
 """Converters: what went in comes back, what a format cannot hold is said, damage is named."""
 
 import base64
-import importlib.util
 import io
 import json
 import logging
@@ -14,6 +13,7 @@ import pytest
 from PIL import Image
 
 from occ_order import masks
+from occ_order.cli import main
 from occ_order.formats.convert import (
     DataSet,
     convert,
@@ -659,7 +659,7 @@ def test_annotations_without_a_pixel_are_told(data, tmp_path, caplog):
     assert f"1 annotations cover no pixel: [{number}]" in caplog.text
 
 
-def test_the_command_finds_exchanged_sizes_and_rotated_photographs(tool, data, tmp_path, capsys):
+def test_the_command_finds_exchanged_sizes_and_rotated_photographs(data, tmp_path, capsys):
     def exchange(page, entries):
         image = page["images"][0]
         image["height"], image["width"] = image["width"], image["height"]
@@ -669,7 +669,7 @@ def test_the_command_finds_exchanged_sizes_and_rotated_photographs(tool, data, t
 
     path = coco_with(data, tmp_path / "in", exchange)
     command = ["--from", "coco", "--input", str(path), "--images", data.image_root]
-    assert tool.main([*command, "--to", "results", "--output", str(tmp_path / "out")]) == 2
+    assert main(["convert", *command, "--to", "results", "--output", str(tmp_path / "out")]) == 2
     shown = capsys.readouterr().err
     assert "picture 1.png: image 1: the annotation has height and width (80, 64), but the" in shown
     assert "rotation (EXIF)" in shown and not (tmp_path / "out").exists()
@@ -718,24 +718,15 @@ def test_results_with_text_ids_are_no_data_set(data, tmp_path):
 # --- the command
 
 
-@pytest.fixture(scope="module")
-def tool():
-    path = ROOT / "tools" / "convert_dataset.py"
-    spec = importlib.util.spec_from_file_location("convert_dataset", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_command(tool, tmp_path, capsys):
+def test_the_command(tmp_path, capsys):
     write_page(tmp_path, pair_of_boxes(tmp_path))
     common = ["--from", "labelme", "--input", str(tmp_path), "--output", str(tmp_path / "out")]
-    assert tool.main([*common, "--to", "instaorder"]) == 2
+    assert main(["convert", *common, "--to", "instaorder"]) == 2
     assert "image 1: InstaOrder has no place for an image without order" in capsys.readouterr().err
     (tmp_path / "order.csv").write_text(
         "image,first,relation,second\na.png,cup,in front of,tray\na.png,cup,closer,tray\n"
     )
-    assert tool.main([*common, "--to", "instaorder", "--classes", "tray, cup"]) == 0
+    assert main(["convert", *common, "--to", "instaorder", "--classes", "tray, cup"]) == 0
     assert "1 images, 2 instances ->" in capsys.readouterr().out
     out = tmp_path / "out"
     checked = validate(out / "instaorder.json", instances=out / "instances.json", images=tmp_path)
@@ -743,10 +734,10 @@ def test_the_command(tool, tmp_path, capsys):
     assert json.loads((out / "instances.json").read_text())["categories"][0]["name"] == "tray"
 
 
-def test_the_command_tells_what_is_lost(tool, data, tmp_path, capsys):
+def test_the_command_tells_what_is_lost(data, tmp_path, capsys):
     instances, _ = write_dataset("coco", data, tmp_path / "coco")
     common = ["--from", "coco", "--input", str(instances), "--images", data.image_root]
-    assert tool.main([*common, "--to", "instaorder", "--output", str(tmp_path / "out")]) == 0
+    assert main(["convert", *common, "--to", "instaorder", "--output", str(tmp_path / "out")]) == 0
     assert "lost: whole masks:" in capsys.readouterr().err
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 import pickle
 from pathlib import Path
@@ -13,10 +12,11 @@ import numpy as np
 import pytest
 
 from occ_order import masks
+from occ_order.cli import main
 from occ_order.formats import load_photos, read_depth, read_photo_categories, save_photos
 from occ_order.formats.photos import GAP
 from occ_order.formats.statistics import order_statistics
-from occ_order.formats.validate import main, validate
+from occ_order.formats.validate import validate
 from occ_order.metrics import given_mask_row, given_mask_scores
 from occ_order.order import bottom_edge_order, check_depth, check_occlusion, io
 
@@ -351,7 +351,7 @@ def pictures(tmp_path):
 
 def test_the_validator_tells_the_format_and_counts(write, pictures, capsys):
     path, root = write(corpus())
-    assert main([str(path), "--images", str(root)]) == 0
+    assert main(["validate", str(path), "--images", str(root)]) == 0
     assert capsys.readouterr().out == (
         "no errors; read 3 images, 6 instances, 1 one-way occlusions, 0 mutual occlusions, "
         "3 pairs without known occlusion, 3 closer/farther pairs, 0 equally deep pairs, "
@@ -406,18 +406,15 @@ def test_results_are_scored_over_known_pairs_alone(write, tmp_path, capsys):
         occlusion=said,
     )
     io.save_results(tmp_path / "order_results.json", [image])
-    tool = importlib.util.spec_from_file_location("evaluate", ROOT / "tools" / "evaluate.py")
-    evaluate = importlib.util.module_from_spec(tool)
-    tool.loader.exec_module(evaluate)
-    files = ["--gt", str(path), "--predictions", str(tmp_path / "order_results.json")]
+    files = ["score", "--gt", str(path), "--predictions", str(tmp_path / "order_results.json")]
     words = [*files, "--format", "photos", "--split", "train", "--json", str(tmp_path / "s.json")]
-    assert evaluate.main(words) == 0
+    assert main(words) == 0
     report = json.loads((tmp_path / "s.json").read_text())
     assert report["scalars"]["occlusion/f1"] == 100
     assert report["scalars"]["modal/AP"] == 100
     assert report["counts"]["images"] == 2
     with pytest.raises(SystemExit):
-        evaluate.main([*files, "--format", "cocoa", "--split", "train"])
+        main([*files, "--format", "cocoa", "--split", "train"])
     assert "--split belongs to --format photos" in capsys.readouterr().err
 
 

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from occ_order import masks
-from occ_order.formats.validate import main, validate
+from occ_order.cli import main
+from occ_order.formats.validate import validate
 
 KINDS = ("cocoa", "cocoa_cls", "d2sa", "kins_2019", "kins_2020", "instaorder")
 
@@ -42,7 +43,7 @@ def pictures(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_good_file(file_of, pictures, kind, capsys):
-    assert main([file_of(kind), "--images", str(pictures)]) == 0
+    assert main(["validate", file_of(kind), "--images", str(pictures)]) == 0
     assert capsys.readouterr().out.startswith("no errors; read ")
 
 
@@ -111,7 +112,7 @@ def test_all_faults_are_reported_each_once(file_of, capsys):
         third["segmentation"] = [1, 2, 3]
         data["images"][1]["height"] = -1
 
-    assert main([file_of("cocoa", change)]) == 1
+    assert main(["validate", file_of("cocoa", change)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5
     found = [line for line in lines if line.startswith("error: ")]
@@ -184,34 +185,35 @@ def test_only_instances_that_an_entry_lists_are_looked_at(tiny, write):
 
 
 def test_format_that_cannot_be_told(write, capsys):
-    assert main([write({"annotations": [{"id": 1}]})]) == 2
+    assert main(["validate", write({"annotations": [{"id": 1}]})]) == 2
     assert "cannot tell the format" in capsys.readouterr().err
 
 
 def test_instances_file_is_asked_for(tiny, write, capsys):
-    assert main([write(tiny.instaorder(), "x.json")]) == 2
+    assert main(["validate", write(tiny.instaorder(), "x.json")]) == 2
     assert "--instances" in capsys.readouterr().err
     instances = write(tiny.instances(), "y.json")
-    assert main([write(tiny.instaorder(), "x.json"), "--instances", instances]) == 0
+    assert main(["validate", write(tiny.instaorder(), "x.json"), "--instances", instances]) == 0
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "garbage"])
 def test_no_json_at_all(write, content, capsys):
-    assert main([write(content)]) == 1
+    assert main(["validate", write(content)]) == 1
     assert "error: " in capsys.readouterr().out
 
 
 def test_no_such_file(tmp_path, capsys):
-    assert main([str(tmp_path / "absent.json")]) == 2
+    assert main(["validate", str(tmp_path / "absent.json")]) == 2
     assert "no such file" in capsys.readouterr().err
 
 
 def test_lists_of_points_and_depth_maps(write, pictures, tmp_path, capsys):
     good = write("./a.png\n1,1,6,8,<\n", "d.csv")
-    assert main([good, "--images", str(pictures)]) == 0
-    assert main([write("./a.png\n1,1,6,9,<\n", "d.csv"), "--images", str(pictures)]) == 1
+    assert main(["validate", good, "--images", str(pictures)]) == 0
+    bad = write("./a.png\n1,1,6,9,<\n", "d.csv")
+    assert main(["validate", bad, "--images", str(pictures)]) == 1
     assert "are not in 6 x 8" in capsys.readouterr().out
-    assert main([write("one\ntwo three\n", "k.txt")]) == 1
+    assert main(["validate", write("one\ntwo three\n", "k.txt")]) == 1
     assert "k.txt: line 1" in capsys.readouterr().out
 
 
@@ -253,8 +255,8 @@ def test_damaged_photograph_annotations(cocoa_demo, tmp_path):
 def test_command_line_needs_neither_torch_nor_detectron2(file_of):
     code = (
         "import sys; sys.modules['torch'] = sys.modules['detectron2'] = None\n"
-        "from occ_order.formats.validate import main\n"
-        "print(main([sys.argv[1]])); main(['some_name'])"
+        "from occ_order.cli import main\n"
+        "print(main(['validate', sys.argv[1]])); main(['validate', 'some_name'])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, file_of("cocoa")], capture_output=True, text=True, timeout=60

@@ -1,6 +1,5 @@
 """From photographs with masks to a data set of composed ones: sources, library, noise, files."""
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -9,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-import occ_order
 from occ_order import masks
+from occ_order.cli import main
 from occ_order.formats import (
     load_cocoa,
     load_cocoa_cls,
@@ -22,22 +21,18 @@ from occ_order.formats import (
     write_composed,
 )
 from occ_order.formats.compose_sources import read_names, read_sources
+from occ_order.formats.write_scenes import make_scene
 from occ_order.order import layers as order_layers
 from occ_order.scenes import to_record
 from occ_order.scenes.photographs import Library, annotator_noise, compose
 from occ_order.scenes.photographs.background import touching, unnamed_regions
 from occ_order.scenes.photographs.library import continue_colours, label_map
 
-SCRIPT = Path(occ_order.__file__).parents[1] / "datasets" / "make_scenes.py"
-spec = importlib.util.spec_from_file_location("make_scenes", SCRIPT)
-make_scenes = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(make_scenes)
-
 
 def run(drawn, folder, *arguments):
     sources = [str(drawn / name) for name in ("objects", "ordered", "blank")]
-    fixed = ["--compose-from", *sources, "--long-side", "128", "--seed", "4"]
-    return make_scenes.main([*fixed, "--output", str(folder), *arguments])
+    fixed = ["compose", *sources, "--long-side", "128", "--seed", "4"]
+    return main([*fixed, "--output", str(folder), *arguments])
 
 
 def content(folder):
@@ -323,7 +318,7 @@ def parameters(data):
 @pytest.fixture(scope="module")
 def composed(parameters):
     library = write_composed.composed_library(parameters, "train")
-    return [make_scenes.make_scene(parameters, "train", k, library=library) for k in range(25)]
+    return [make_scene(parameters, "train", k, library=library) for k in range(25)]
 
 
 def same_masks(annotations, scene, key, stack):
@@ -436,18 +431,18 @@ def test_only_the_formats_that_are_wanted(drawn, tmp_path):
 
 def test_a_failure_leaves_no_folder_and_says_which_photographs(drawn, tmp_path, capsys):
     folder = tmp_path / "none"
-    arguments = ["--compose-from", str(drawn / "blank"), "--train", "2", "--output", str(folder)]
-    assert make_scenes.main(arguments) == 1
+    arguments = ["compose", str(drawn / "blank"), "--train", "2", "--output", str(folder)]
+    assert main(arguments) == 2
     assert "photographs for train: no object to cut out in ['blank']" in capsys.readouterr().err
     assert not folder.exists()
 
 
 def test_a_contact_sheet_and_statistics(drawn, tmp_path, capsys):
     file = tmp_path / "sheet.png"
-    sources = ["--compose-from", str(drawn / "objects"), "--long-side", "96", "--train", "1"]
-    assert make_scenes.main([*sources, "--contact-sheet", str(file), "--sheet-scenes", "3"]) == 0
+    sources = ["compose", str(drawn / "objects"), "--long-side", "96", "--train", "1"]
+    assert main([*sources, "--contact-sheet", str(file), "--sheet-scenes", "3"]) == 0
     assert cv2.imread(str(file)).shape[1] == 2 * (2 * 96 + 4)
-    assert make_scenes.main([*sources, "--statistics", "4"]) == 0
+    assert main([*sources, "--statistics", "4"]) == 0
     numbers = json.loads(capsys.readouterr().out)
     assert numbers["scenes"] == 4 and 0 <= numbers["unknown_share"] < 1
     assert numbers["occluder_closer"] == 1.0

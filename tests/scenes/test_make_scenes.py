@@ -1,6 +1,5 @@
 """The written data set reads back as the scenes it was made of, and is never half there."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -10,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-import occ_order
 from occ_order import masks
+from occ_order.cli import INTERRUPTED, build_parser, main
+from occ_order.commands import scenes as make_scenes
 from occ_order.formats import (
     load_cocoa,
     load_cocoa_cls,
@@ -25,21 +25,19 @@ from occ_order.formats import (
 )
 from occ_order.scenes import CLASSES
 
-SCRIPT = Path(occ_order.__file__).parents[1] / "datasets" / "make_scenes.py"
-spec = importlib.util.spec_from_file_location("make_scenes", SCRIPT)
-make_scenes = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(make_scenes)
-
-ARGUMENTS = ["--train", "5", "--val", "2", "--seed", "3", "--size", "72", "88"]
+ROOT = Path(__file__).resolve().parents[2]
+ARGUMENTS = ["scenes", "--train", "5", "--val", "2", "--seed", "3", "--size", "72", "88"]
 ARGUMENTS += ["--instances", "2", "6", "--interlocked", "0.5"]
 
 
 def parameters_of(*arguments):
-    return make_scenes.parameters_of(make_scenes.parser().parse_args([*ARGUMENTS, *arguments]))
+    return make_scenes.parameters_of(
+        build_parser(["scenes"])[0].parse_args([*ARGUMENTS, *arguments])
+    )
 
 
 def run(folder, *arguments):
-    return make_scenes.main([*ARGUMENTS, "--output", str(folder), *arguments])
+    return main([*ARGUMENTS, "--output", str(folder), *arguments])
 
 
 @pytest.fixture(scope="module")
@@ -189,8 +187,8 @@ def test_same_parameters_elsewhere_give_the_same_bytes(data, tmp_path):
 
 
 def test_more_processes_give_the_same_bytes(tmp_path, data):
-    command = [sys.executable, str(SCRIPT), *ARGUMENTS, "--output", str(tmp_path / "two")]
-    environment = {"PYTHONPATH": str(SCRIPT.parents[1]), "PATH": ""}
+    command = [sys.executable, "-m", "occ_order", *ARGUMENTS, "--output", str(tmp_path / "two")]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
     done = subprocess.run([*command, "--workers", "2"], env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     assert content(tmp_path / "two") == content(data)
@@ -208,8 +206,7 @@ def test_an_interrupted_run_is_finished(data, tmp_path, monkeypatch):
         return real(output, parameters, split, index)
 
     monkeypatch.setattr(write_scenes, "write_scene", failing)
-    with pytest.raises(KeyboardInterrupt):
-        run(folder)
+    assert run(folder) == INTERRUPTED
     assert write_scenes.state_of(folder, parameters_of()) == "unfinished"
     assert not (folder / "annotations" / "cocoa_train.json").exists()
     monkeypatch.setattr(write_scenes, "write_scene", real)
@@ -236,7 +233,7 @@ def test_a_lost_picture_is_made_again(data, tmp_path):
 )
 def test_other_parameters_are_refused(data, capsys, change):
     before = content(data)
-    assert run(data, *change) == 1
+    assert run(data, *change) == 2
     assert "other parameters" in capsys.readouterr().err
     assert content(data) == before
 
@@ -244,17 +241,17 @@ def test_other_parameters_are_refused(data, capsys, change):
 def test_foreign_folders_and_files_are_refused(tmp_path, capsys):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("do not touch")
-    assert run(tmp_path / "mine") == 1
+    assert run(tmp_path / "mine") == 2
     assert "not empty" in capsys.readouterr().err
     assert [f.name for f in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
-    assert run(tmp_path / "mine" / "thesis.txt") == 1
+    assert run(tmp_path / "mine" / "thesis.txt") == 2
     assert "not a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"format": 1}', '{"parameters": 3}'])
 def test_damaged_state_file(tmp_path, capsys, text):
     (tmp_path / "scenes.json").write_text(text)
-    assert run(tmp_path) == 1
+    assert run(tmp_path) == 2
     assert "scenes.json is damaged" in capsys.readouterr().err
 
 
@@ -267,11 +264,10 @@ def test_damaged_state_file(tmp_path, capsys, text):
         (["--instances", "5", "2"], "num_instances"),
         (["--interlocked", "2"], "interlocked"),
         (["--jpeg", "0"], "jpeg"),
-        (["--workers", "0"], "workers"),
     ],
 )
 def test_bad_arguments_write_nothing(tmp_path, capsys, arguments, message):
-    assert run(tmp_path / "new", *arguments) == 1
+    assert run(tmp_path / "new", *arguments) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
 
@@ -319,10 +315,11 @@ def test_jpeg(tmp_path, scenes):
 def test_contact_sheet_and_statistics(tmp_path, capsys):
     sheet = tmp_path / "sheet.png"
     arguments = [*ARGUMENTS, "--contact-sheet", str(sheet), "--sheet-scenes", "3"]
-    assert make_scenes.main([*arguments, "--statistics", "2"]) == 0
+    assert main([*arguments, "--statistics", "2"]) == 0
     assert json.loads(capsys.readouterr().out)["scenes"] == 2
     assert cv2.imread(str(sheet)).shape == (2 * 76, 2 * (4 * 88 + 4), 3)
-    assert make_scenes.main(ARGUMENTS) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main(ARGUMENTS)
 
 
 def test_panel_shows_masks_and_disparity(scenes):

@@ -1,15 +1,14 @@
-"""tools/compare.py: rows, seeds, and the table that comes out; nothing is trained here."""
+"""`occ-order bench table`: rows, seeds, and the table that comes out; nothing is trained here."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from occ_order.cli import main
+from occ_order.commands import table
 
 TABLE = """
 minutes: 2
@@ -24,11 +23,8 @@ columns: {score: task/metric, other: task/missing}
 
 @pytest.fixture
 def tool():
-    """The script as a module."""
-    spec = importlib.util.spec_from_file_location("compare_tool", ROOT / "tools" / "compare.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The module that does the work."""
+    return table
 
 
 @pytest.fixture
@@ -54,7 +50,7 @@ def calls(tool, monkeypatch):
 def run(tool, tmp_path, text: str = TABLE, *more: str) -> int:
     path = tmp_path / "table.yaml"
     path.write_text(text)
-    return tool.main(["--table", str(path), "--output", str(tmp_path / "out"), *more])
+    return main(["bench", "table", "--table", str(path), "--output", str(tmp_path / "out"), *more])
 
 
 def test_each_row_runs_with_each_of_its_seeds(tool, calls, tmp_path, capsys) -> None:
@@ -109,7 +105,7 @@ def test_without_seeds_a_row_runs_once_as_its_configuration_says(tool, calls, tm
     ],
 )
 def test_a_table_that_cannot_be_meant_is_refused(change, message, tool, calls, tmp_path, capsys):
-    assert run(tool, tmp_path, TABLE.replace(*change)) == 1
+    assert run(tool, tmp_path, TABLE.replace(*change)) == 2
     assert not calls
     error = capsys.readouterr().err
     assert str(tmp_path / "table.yaml") in error

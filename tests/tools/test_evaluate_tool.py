@@ -1,6 +1,7 @@
+"""`occ-order score` on files of every format."""
+
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -9,22 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from occ_order.cli import main
 from occ_order.formats import cocoa, cocoa_cls, instaorder, kins
 from occ_order.order.io import load_results, results_image, save_results
 from occ_order.scenes import CLASSES, generate, to_record
 
-TOOL = Path(__file__).parents[2] / "tools" / "evaluate.py"
+ROOT = Path(__file__).resolve().parents[2]
+
 SIZE = (64, 80)
 CATEGORIES = [{"id": k, "name": name} for k, name in enumerate(CLASSES, start=1)]
 FORMATS = ("instaorder", "cocoa", "cocoa_cls", "kins")
-
-
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("evaluate_tool", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -62,16 +57,16 @@ def files(tmp_path):
 
 def arguments(files, name, *more):
     gt = files / ("order_val2017.json" if name == "instaorder" else f"{name}.json")
-    line = ["--gt", gt, "--format", name, "--predictions", files / "order_results.json"]
+    line = ["score", "--gt", gt, "--format", name, "--predictions", files / "order_results.json"]
     if name == "instaorder":
         line += ["--instances", files / "instances_val2017.json"]
     return [str(part) for part in (*line, *more)]
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_exact_predictions_in_every_format(tool, files, name, capsys):
+def test_exact_predictions_in_every_format(files, name, capsys):
     out = files / "out.json"
-    assert tool.main(arguments(files, name, "--class-agnostic", "--json", out)) == 0
+    assert main(arguments(files, name, "--class-agnostic", "--json", out)) == 0
     report = json.loads(out.read_text())
     scalars = report["scalars"]
     assert scalars["modal/AP"] == scalars["coverage/weighted"] == pytest.approx(100)
@@ -86,18 +81,18 @@ def test_exact_predictions_in_every_format(tool, files, name, capsys):
         assert "the ground truth has no depth order" in printed
 
 
-def test_every_format_gives_the_same_keys(tool, files):
+def test_every_format_gives_the_same_keys(files):
     keys = []
     for name in FORMATS:
         out = files / f"{name}_out.json"
-        assert tool.main(arguments(files, name, "--json", out)) == 0
+        assert main(arguments(files, name, "--json", out)) == 0
         report = json.loads(out.read_text())
         keys.append([list(report[part]) for part in ("scalars", "curves", "counts")])
     assert keys[0] == keys[1] == keys[2] == keys[3]
     assert all(set(key) <= set("abcdefghijklmnopqrstuvwxyzAPR0123456789/_") for key in keys[0][0])
 
 
-def test_reversed_order_scores_nothing(tool, files):
+def test_reversed_order_scores_nothing(files):
     images = load_results(files / "order_results.json")
     for image in images:
         image["occlusion"] = [[j, i, p] for i, j, p in image["occlusion"]]
@@ -107,63 +102,64 @@ def test_reversed_order_scores_nothing(tool, files):
         ]
     save_results(files / "order_results.json", images)
     out = files / "out.json"
-    assert tool.main(arguments(files, "instaorder", "--match", "id", "--json", out)) == 0
+    assert main(arguments(files, "instaorder", "--match", "id", "--json", out)) == 0
     scalars = json.loads(out.read_text())["scalars"]
     assert scalars["occlusion_unidirectional/recall"] == 0 and scalars["oair/accuracy_50"] == 0
     assert scalars["depth/whdr_all_not_equal"] == 100
 
 
-def test_missing_images_are_counted_and_unknown_ones_refused(tool, files, capsys):
+def test_missing_images_are_counted_and_unknown_ones_refused(files, capsys):
     images = load_results(files / "order_results.json")
     save_results(files / "order_results.json", images[:1])
-    assert tool.main(arguments(files, "instaorder")) == 0
+    assert main(arguments(files, "instaorder")) == 0
     assert "2 of 3 images have no predictions" in capsys.readouterr().out
     save_results(files / "order_results.json", [*images, {**images[0], "image_id": 77}])
-    assert tool.main(arguments(files, "instaorder")) == 2
+    assert main(arguments(files, "instaorder")) == 2
     message = capsys.readouterr().err
     assert "predictions for 1 images" in message and "77" in message
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1, 2]", '{"format": "occ_order/1"}'])
-def test_damaged_predictions_name_the_file(tool, files, capsys, content):
+def test_damaged_predictions_name_the_file(files, capsys, content):
     (files / "order_results.json").write_text(content)
-    assert tool.main(arguments(files, "cocoa")) == 2
+    assert main(arguments(files, "cocoa")) == 2
     printed = capsys.readouterr()
     assert "order_results.json" in printed.err and printed.out == ""
 
 
-def test_damaged_or_missing_ground_truth(tool, files, capsys):
+def test_damaged_or_missing_ground_truth(files, capsys):
     (files / "cocoa.json").write_text('{"images": [')
-    assert tool.main(arguments(files, "cocoa")) == 2
+    assert main(arguments(files, "cocoa")) == 2
     assert "cocoa.json" in capsys.readouterr().err
     (files / "cocoa.json").unlink()
-    assert tool.main(arguments(files, "cocoa")) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments(files, "cocoa"))
     assert "cocoa.json" in capsys.readouterr().err
 
 
-def test_json_that_cannot_be_written(tool, files, capsys):
-    assert tool.main(arguments(files, "kins", "--json", files / "missing" / "out.json")) == 2
+def test_json_that_cannot_be_written(files, capsys):
+    assert main(arguments(files, "kins", "--json", files / "missing" / "out.json")) == 2
     assert "missing" in capsys.readouterr().err
-    assert tool.main(arguments(files, "kins", "--json", files)) == 2  # a folder
+    assert main(arguments(files, "kins", "--json", files)) == 2  # a folder
     assert not [path for path in files.parent.rglob("*.tmp")]
 
 
-def test_instances_file_goes_with_instaorder_only(tool, files, capsys):
+def test_instances_file_goes_with_instaorder_only(files, capsys):
     with pytest.raises(SystemExit):
-        tool.main(arguments(files, "instaorder")[:-2])
+        main(arguments(files, "instaorder")[:-2])
     with pytest.raises(SystemExit):
-        tool.main(arguments(files, "cocoa", "--instances", "x.json"))
+        main(arguments(files, "cocoa", "--instances", files / "kins.json"))
     assert "--instances" in capsys.readouterr().err
 
 
 def test_runs_where_torch_and_detectron2_are_missing(files):
     code = (
-        "import runpy, sys\n"
+        "import sys\n"
         "for name in ('torch', 'detectron2', 'matplotlib'):\n    sys.modules[name] = None\n"
-        "sys.argv = sys.argv[1:]\n"
-        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "from occ_order.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
     )
-    line = [sys.executable, "-c", code, str(TOOL), *arguments(files, "kins")]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=TOOL.parents[1])
+    line = [sys.executable, "-c", code, *arguments(files, "kins")]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "occlusion/recall" in done.stdout

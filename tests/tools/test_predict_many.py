@@ -1,6 +1,5 @@
-"""tools/predict_many.py: no results of two models in one file, no image that stops the others."""
+"""`occ-order predict --shard-size`: results of one model alone, no image that stops others."""
 
-import importlib.util
 import io
 import json
 import shutil
@@ -13,19 +12,11 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("detectron2")
 
 from occ_order import model_zoo  # noqa: E402
+from occ_order.cli import main  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs/OrderHead/scenes/order_head.yaml"
 SMALL = ["INPUT.MIN_SIZE_TEST", "64"]
-
-
-@pytest.fixture(scope="module")
-def tool():
-    path = ROOT / "tools" / "predict_many.py"
-    spec = importlib.util.spec_from_file_location("predict_many_tool", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -46,39 +37,37 @@ def pictures(tmp_path):
 
 def command(pictures, weights, *more):
     opts = ["--opts", "MODEL.WEIGHTS", str(weights), *SMALL]
-    places = ["--input", str(pictures), "--output", str(pictures.parent / "results")]
-    return ["--config-file", str(CONFIG), *opts, *places, "--shard-size", "2", *more]
+    places = ["predict", str(pictures), "--output", str(pictures.parent / "results")]
+    return [*places, "--config-file", str(CONFIG), *opts, "--shard-size", "2", *more]
 
 
 def test_a_worker_with_other_weights_settings_or_pictures_is_refused(
-    tool, pictures, weights, monkeypatch, capsys
+    pictures, weights, monkeypatch, capsys
 ):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
-    assert tool.main(command(pictures, weights)) == 0
+    assert main(command(pictures, weights)) == 0
     monkeypatch.setenv("RANK", "1")
-    assert tool.main(command(pictures, weights, "--device", "cpu")) == 0
+    assert main(command(pictures, weights, "--device", "cpu")) == 0
     before = weights.read_bytes()
     changed = torch.load(weights, weights_only=True)
     name, tensor = next(iter(changed["model"].items()))
     changed["model"][name] = tensor + 1
     torch.save(changed, weights)
     for more in ([], ["--merge"]):
-        assert tool.main(command(pictures, weights, *more)) == 1
+        assert main(command(pictures, weights, *more)) == 2
         assert "holds the results of another run (settings: " in capsys.readouterr().err
     weights.write_bytes(before)
     other = [*command(pictures, weights), "--opts", "MODEL.WEIGHTS", str(weights)]
-    assert tool.main(other) == 1  # without the size
+    assert main(other) == 2  # without the size
     copy = weights.with_name("copy.pth")  # where the weights lie does not matter
     shutil.copyfile(weights, copy)
-    assert tool.main(command(pictures, copy, "--merge")) == 0
+    assert main(command(pictures, copy, "--merge")) == 0
     results = json.loads((pictures.parent / "results/order_results.json").read_text())
     assert [image["file_name"] for image in results["images"]] == ["0.png", "1.png", "2.png"]
 
 
-def test_images_that_cannot_be_read_stop_nothing_and_are_named(
-    tool, pictures, weights, capsys, caplog
-):
+def test_images_that_cannot_be_read_stop_nothing_and_are_named(pictures, weights, capsys, caplog):
     strange = io.BytesIO()
     Image.new("RGB", (8, 8)).save(strange, "DDS")
     (pictures / "dds.png").write_bytes(strange.getvalue())
@@ -91,9 +80,9 @@ def test_images_that_cannot_be_read_stop_nothing_and_are_named(
     except (OSError, UnicodeEncodeError):  # a file system that takes UTF-8 alone
         named = False
     for more in ([], ["--merge"]):
-        assert tool.main(command(pictures, weights, *more)) == 0
+        assert main(command(pictures, weights, *more)) == 0
     shown = capsys.readouterr()
-    assert "order_results.json: 3 pictures" in shown.out
+    assert "order_results.json: 3 images" in shown.out
     assert "not read: dds.png: " in shown.err and "dds.png: not a readable image" in shown.err
     if named:
         assert r"left out, its name 'bad\udcff.png' is not UTF-8" in caplog.text

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from occ_order import crf, masks
+from occ_order.cli import VERBS, main
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = sorted(
@@ -117,7 +118,15 @@ def test_row_30_help_works_everywhere(command, monkeypatch, capsys):
     assert "usage:" in capsys.readouterr().out
 
 
-def test_row_30_the_demo_orders_given_masks_without_a_window(tmp_path, monkeypatch):
+@pytest.mark.parametrize("verb", VERBS)
+def test_row_30_help_of_every_verb(verb, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([verb, "--help"])
+    assert end.value.code == 0
+    assert f"usage: occ-order {verb}" in capsys.readouterr().out
+
+
+def test_row_30_predict_orders_given_masks_without_a_window(tmp_path, monkeypatch):
     pytest.importorskip("detectron2")
     monkeypatch.delenv("DISPLAY", raising=False)
     pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8)
@@ -136,16 +145,11 @@ def test_row_30_the_demo_orders_given_masks_without_a_window(tmp_path, monkeypat
     }  # fmt: skip
     (tmp_path / "masks.json").write_text(json.dumps(data), encoding="utf-8")
     arguments = [
+        "predict", str(tmp_path / "my photo.png"),
         "--config-file", str(ROOT / "configs/InstaOrder/area.yaml"),
-        "--input", str(tmp_path / "my photo.png"), "--masks", str(tmp_path / "masks.json"),
-        "--output", str(tmp_path / "out"),
+        "--masks", str(tmp_path / "masks.json"), "--output", str(tmp_path / "out"),
     ]  # fmt: skip
-    monkeypatch.setattr(sys, "argv", ["demo.py", *arguments])
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    try:
-        runpy.run_path(str(ROOT / "demo/demo.py"), run_name="__main__")
-    except SystemExit as end:
-        assert end.code in (0, None)
+    assert main(arguments) == 0
     from occ_order.order.io import load_results
 
     (image,) = load_results(tmp_path / "out" / "order_results.json")

@@ -1,6 +1,6 @@
 """Which objects a composed photograph gets, how large, where, and in which order.
 
-Sizes and overlaps follow what COCOA photographs have (``tools/dataset_statistics.py`` measures
+Sizes and overlaps follow what COCOA photographs have (``occ-order stats`` measures
 them): the occluded one of a pair has about a quarter of the image's side, the front one is the
 smaller in three of five pairs, and the lower bottom edge is about as often behind as in front.
 """

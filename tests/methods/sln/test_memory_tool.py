@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
 
+pytest.importorskip("detectron2")
+
+from occ_order.benchmarks import memory  # noqa: E402
+from occ_order.cli import main  # noqa: E402
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("memory", ROOT / "tools" / "training_memory.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_batch_and_learning_rate_follow_from_the_memory(tool, monkeypatch, capsys):
+def test_batch_and_learning_rate_follow_from_the_memory(monkeypatch, capsys):
     """1 GB is kept back; the learning rate is 0.02 for 16 images."""
-    monkeypatch.setattr(tool, "activations", lambda model, inputs: 2e9)
+    monkeypatch.setattr(memory, "activations", lambda model, inputs: 2e9)
     file = str(ROOT / "configs/SLN/sln_mini_scenes.yaml")
     options = ["SOLVER.BASE_LR", "0.02", "SOLVER.IMS_PER_BATCH", "16"]
-    assert tool.main(["--config-file", file, "--size", "96", "96", *options]) == 0
+    assert main(["bench", "memory", "--config-file", file, "--size", "96", "96", *options]) == 0
     printed = capsys.readouterr().out
     weights = float(re.search(r"momentum: ([\d.]+) GB", printed)[1])
     assert weights < 0.1 and "a picture of 96 x 96: 2.00 GB" in printed
@@ -35,8 +31,8 @@ def test_batch_and_learning_rate_follow_from_the_memory(tool, monkeypatch, capsy
     )
 
 
-def test_the_picture_goes_in_as_it_is(tool):
-    cfg = tool.load_cfg(ROOT / "configs/SLN/sln_mini_scenes.yaml")
+def test_the_picture_goes_in_as_it_is():
+    cfg = memory.load_cfg(ROOT / "configs/SLN/sln_mini_scenes.yaml")
     cfg.INPUT.MIN_SIZE_TRAIN = [0]
-    inputs = tool.picture(cfg, (96, 128), 4)
+    inputs = memory.picture(cfg, (96, 128), 4)
     assert inputs["image"].shape == (3, 96, 128) and len(inputs["instances"]) >= 2

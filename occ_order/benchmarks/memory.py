@@ -1,0 +1,75 @@
+"""`occ-order bench memory`: how much memory a training takes, and which batch fits a GPU."""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+from pathlib import Path
+
+import cv2
+import torch
+from detectron2.modeling import build_model
+from detectron2.utils.events import EventStorage
+
+import occ_order.methods.build  # noqa: F401  (fills Detectron2's registries)
+from occ_order.config import load_cfg
+from occ_order.methods.build import build_mapper
+from occ_order.scenes import generate, to_record
+
+SIZES = (11, 24, 80)
+"""GB of GPUs in the table: GeForce 1080 Ti, as in SLN, RTX 3090, as in OOSIS, and A100 or H100."""
+
+RESERVE = 1.0
+"""GB that CUDA, its libraries and fragmentation take."""
+
+GB = 1e9
+
+
+def peak() -> float:
+    """Largest memory of this process so far, bytes (Linux)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+def picture(cfg, size: tuple[int, int], instances: int) -> dict:
+    """The network's input for one generated picture."""
+    scene = generate(1, size=size, num_instances=instances)
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder) / "scene.png")
+        cv2.imwrite(file, scene.image[..., ::-1])
+        record = to_record(scene, image_id=1, file_name=file)
+        for annotation in record["annotations"]:
+            annotation["category_id"] = 0
+        return build_mapper(cfg, is_train=True)(record)
+
+
+def activations(model: torch.nn.Module, inputs: dict) -> float:
+    """Bytes that a step takes beside weights and gradients."""
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    before = peak()
+    with EventStorage(0):
+        sum(model([inputs]).values()).backward()
+    return peak() - before - 4.0 * trained
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure one step, and print a table; return the exit status."""
+    cfg = load_cfg(options.config_file, options.opts)
+    cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS = "cpu", ""
+    cfg.MODEL.SLN.STAGES, cfg.MODEL.SLN.STAGE_SHARES = ["joint"], [1.0]
+    cfg.INPUT.MIN_SIZE_TRAIN = [0]  # the picture as it is
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    model = build_model(cfg).train()
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    weights = 4.0 * sum(p.numel() for p in model.parameters()) + 8.0 * trained
+    each = activations(model, picture(cfg, tuple(options.size), options.instances))
+    height, width = options.size
+    print(f"weights, gradients and momentum: {weights / GB:.2f} GB")
+    print(f"a picture of {height} x {width}: {each / GB:.2f} GB")
+    print("\n| GPU memory | batch | learning rate |\n| --- | --- | --- |")
+    rate = cfg.SOLVER.BASE_LR / cfg.SOLVER.IMS_PER_BATCH
+    for size in SIZES:
+        batch = int((size - RESERVE - weights / GB) * GB // each)
+        print(f"| {size} GB | {batch} | {rate * batch:.4f} |")
+    return 0

@@ -1,0 +1,144 @@
+"""`occ-order bench pairs`: orders of all pairs of an image, three ways.
+
+* pair by pair: one network call for each ordered pair, batch 1, as the published code runs;
+* batched: the same network with the same weights, all pairs at once (`PairwiseOrderNet`); its
+  answers must be those of the first way;
+* head: the order head, backbone included, on the same masks (`OrderRCNN`); a network of its own.
+
+The baseline of every row is the first way. Where it would take more than ``--calls`` calls, that
+many are timed and the time of all of them follows; the column ``calls`` says how many were. With a
+GPU there are rows for it as well, in wall-clock time.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+
+import occ_order.methods.build  # noqa: F401
+from occ_order.benchmarks.timing import in_turns, make_row
+from occ_order.config import load_cfg
+from occ_order.methods.common import pair_labels as labels
+from occ_order.methods.common.given import given_instances
+from occ_order.model_zoo import settings_file
+from occ_order.order.pairs import all_pairs
+from occ_order.scenes import generate
+
+NETWORK = "InstaOrder/scenes/instaorder_net_od.yaml"
+HEAD = "OrderHead/scenes/order_head_given_masks.yaml"
+
+
+def rows(arguments) -> Iterator[dict]:
+    """Rows of every device and number of instances.
+
+    Raises:
+        SystemExit: the batched answers differ from those of single calls.
+    """
+    for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
+        network = _model(
+            arguments.network or settings_file(NETWORK), arguments.network_weights, device
+        )
+        head = _model(arguments.head or settings_file(HEAD), arguments.head_weights, device)
+        for number in arguments.instances:
+            one = scene_input(number, arguments.size)
+            yield from _rows_of(one, network, head, device, arguments)
+
+
+def scene_input(number: int, size: int) -> dict:
+    """The input of a network: a generated scene with so many instances.
+
+    Raises:
+        SystemExit: the picture has no room for them.
+    """
+    from detectron2.structures import Instances
+
+    scene = generate(3, size=(size, size), num_instances=number, min_visible=8)
+    if len(scene.modal) != number:
+        raise SystemExit(f"{size} x {size} pixels have room for {len(scene.modal)} instances only")
+    given = Instances((size, size))
+    given.pred_masks = torch.from_numpy(scene.modal)
+    given.pred_classes = torch.zeros(number, dtype=torch.int64)
+    image = torch.from_numpy(scene.image.transpose(2, 0, 1).copy())
+    return {"image": image, "instances": given, "height": size, "width": size, "image_id": number}
+
+
+def _model(config: str | os.PathLike[str], weights: str, device: str):
+    from detectron2.modeling import build_model
+
+    from occ_order.engine.checkpoint import OrderCheckpointer
+
+    torch.manual_seed(0)
+    model = build_model(load_cfg(config, ["MODEL.DEVICE", device])).eval()
+    if weights:
+        OrderCheckpointer(model).load(weights)
+    return model
+
+
+def _rows_of(one: dict, network, head, device: str, arguments) -> Iterator[dict]:
+    number = len(one["instances"])
+    pairs = all_pairs(number)
+    asked = pairs[:: max(1, -(-2 * len(pairs) // arguments.calls))]
+    share = len(asked) / max(len(pairs), 1)
+    functions = (
+        lambda: pair_by_pair(network, one, asked),
+        lambda: network([one])[0]["instances"],
+        lambda: head([one])[0]["instances"],
+    )
+    with torch.no_grad():
+        functions[2](), functions[1]()  # first calls prepare
+        (single, batched, _), seconds = _timed(functions, arguments.repeats, device)
+    _check_same(number, asked, single, batched)
+    loop = seconds[0] / share
+    for name, ours in zip(("batched", "head"), seconds[1:], strict=True):
+        more = {"calls": 2 * len(asked), "pairs_per_s": len(pairs) / ours}
+        yield make_row(f"{device}/{name}/{number}", ours, loop, **more)
+
+
+def pair_by_pair(network, one: dict, pairs) -> dict[str, torch.Tensor]:
+    """Answers for pairs (P, 2) with one call for each direction of each pair."""
+    given = given_instances(one, network.device)
+    scene = network.inputs.scene(one["image"], given)
+    answers: dict[str, list[torch.Tensor]] = {task: [] for task in network.classifier.heads}
+    for pair in torch.as_tensor(pairs, device=network.device):
+        crops = network.inputs(scene, pair[None])
+        both = [network.classifier(crops[k : k + 1]) for k in range(2)]
+        for task, rows_of_task in answers.items():
+            rows_of_task.append(torch.cat([both[0][task], both[1][task]]))
+    average = {"occlusion": labels.average_occlusion, "depth": labels.average_depth}
+    return {
+        task: torch.cat([average[task](logits) for logits in rows_of_task])
+        for task, rows_of_task in answers.items()
+        if rows_of_task
+    }
+
+
+def _check_same(number: int, asked, single: dict[str, torch.Tensor], batched) -> None:
+    """The batched answers are those of single calls, up to rounding."""
+    first, second = torch.as_tensor(asked).unbind(1)
+    for task, values in single.items():
+        matrix = batched.get(f"{task}_probability").tensor.cpu()
+        found = matrix[first, second]
+        if task == "occlusion":
+            found = torch.stack([found, matrix[second, first]], 1)
+        if not torch.allclose(found, values.cpu(), atol=1e-4):
+            raise SystemExit(f"{number} instances: batched {task} differs from single calls")
+
+
+def _timed(functions: tuple[Callable, ...], repeats: int, device: str) -> tuple[list, list[float]]:
+    """`in_turns` on the CPU; on a GPU the same with wall-clock time until it has finished."""
+    if device == "cpu":
+        return in_turns(functions, repeats)
+    results: list = [None] * len(functions)
+    seconds: list[list[float]] = [[] for _ in functions]
+    for _ in range(repeats):
+        for k, function in enumerate(functions):
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            results[k] = function()
+            torch.cuda.synchronize()
+            seconds[k].append(time.perf_counter() - start)
+    return results, [statistics.median(times) for times in seconds]

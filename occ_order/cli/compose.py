@@ -1,0 +1,55 @@
+"""Compose photographs out of objects that are cut from others, in layers, with exact order.
+
+    occ-order compose instances.json --output DIR --train 1000
+    occ-order compose my_photos --masks labels --output DIR --train 1000 --val 100
+
+Sources are COCO instances files, folders of photographs with masks, folders with an
+annotations.json, or folders of such. OUTPUT gets what `occ-order scenes` writes, but no depth maps
+and no files of DIW and KITTI, and
+
+    annotations/photos_{split}.json     everything, and what is not known of pairs and objects
+
+The other files hold the instances about which all is known that the format needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from occ_order.cli.common import Choices, existing
+from occ_order.cli.scenes import add_data_options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    parser.add_argument(
+        "sources", nargs="+", type=existing, metavar="SOURCE", help="files and folders; see above"
+    )
+    parser.add_argument(
+        "--images",
+        type=existing,
+        metavar="DIR",
+        help="folder of the photographs of COCO files (default: that of the file)",
+    )
+    parser.add_argument(
+        "--masks",
+        type=existing,
+        metavar="PATH",
+        help="masks of folders of photographs, as `occ-order predict` takes them (default: beside "
+        "each)",
+    )
+    parser.add_argument(
+        "--assume-whole",
+        action="store_true",
+        help="every object in the photographs is whole: none is occluded",
+    )
+    parser.add_argument("--long-side", type=int, default=480, help="longer side in pixels")
+    parser.add_argument(
+        "--formats",
+        nargs="+",
+        choices=Choices("occ_order.formats.write_composed", "FORMATS"),
+        metavar="FORMAT",
+        help="annotation files to write, of %(choices)s (default: all); only photos has all "
+        "instances and pairs",
+    )
+    add_data_options(parser, "photographs")

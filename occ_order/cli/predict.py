@@ -1,0 +1,113 @@
+"""Order the instances of your own images and videos; with your own masks, or with found ones.
+
+    occ-order predict photo.jpg --output out                              # finds instances
+    occ-order predict photo.jpg --masks masks.json --output out           # COCO json
+    occ-order predict "photos/*.jpg" --masks labels/ --output out         # masks of each
+    occ-order predict clip.mp4 --every 10 --output out
+    occ-order predict photo.jpg --config-file C --opts MODEL.WEIGHTS w.pth --output out
+
+OUTPUT gets `order_results.json` and, for each image, a folder with
+
+    overlay.png occlusion.png occlusion_graph.png depth_graph.png relative_depth.png amodal.png
+    levels.png sem_dist.npz disparity.png disparity_color.png    (as far as the model says these)
+    layers/layer_000.png ... layers.json    RGBA layers, front to back; --psd: one file as well
+    occlusion.graphml occlusion.dot ...      with --graphs
+
+Results grow image by image: a run that is ended has kept what it had.
+
+--masks takes a COCO json (annotations are found by the image's file name), a labelme file, a label
+map (PNG, 0 = background), a folder of mask PNGs, or a folder that holds such a thing for each of
+several images, named like the image.
+
+A large collection, on as many workers and machines as there are:
+
+    occ-order predict FOLDER --model NAME --output RESULTS --shard-size 64
+    occ-order predict FOLDER --model NAME --output RESULTS --shard-size 64 --merge
+    torchrun --nproc-per-node 8 -m occ_order predict ... --shard-size 64
+    srun --ntasks 64 occ-order predict ... --shard-size 64
+
+Workers are counted by torchrun or SLURM (RANK and WORLD_SIZE, or SLURM_PROCID and SLURM_NTASKS);
+OUTPUT must be a folder that all of them see. Its plan.json holds digests of the settings, of the
+files that they name (weights) and of the names and sizes of the images; a worker that would
+predict something else is refused. Each writes whole shards of results and never waits for another,
+so a killed worker loses one shard at most: run the same command again, with any number of workers,
+to finish. --merge then writes OUTPUT/order_results.json and lists what could not be read. With
+--device cuda each worker takes the GPU of its LOCAL_RANK.
+"""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+from pathlib import Path
+
+from occ_order.cli.common import (
+    add_check,
+    add_model_options,
+    add_tolerance_options,
+    at_least_one,
+    existing_path,
+)
+
+
+def matching(text: str) -> str:
+    """Return a file, a folder, or a pattern that matches something.
+
+    Raises:
+        argparse.ArgumentTypeError: there is no such thing.
+    """
+    if not os.path.exists(text) and not glob.glob(text, recursive=True):
+        raise argparse.ArgumentTypeError(f"{text}: no such file or folder, and nothing matches it")
+    return text
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    parser.add_argument(
+        "input", nargs="+", type=matching, help="images, folders, globs in quotes, videos"
+    )
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="DIR", help="folder of the results"
+    )
+    parser.add_argument(
+        "--masks", type=existing_path, metavar="PATH", help="masks to order; see above"
+    )
+    add_tolerance_options(parser)
+    add_model_options(parser, required=False)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
+    parser.add_argument(
+        "--every", type=at_least_one, default=1, metavar="N", help="of a video, each N-th frame"
+    )
+    parser.add_argument(
+        "--score-threshold",
+        type=float,
+        metavar="S",
+        help="leave out found instances with a lower score; default: all that the model gives",
+    )
+    parser.add_argument("--psd", action="store_true", help="layers as one PSD file as well")
+    parser.add_argument("--graphs", action="store_true", help="orders as GraphML and DOT as well")
+    parser.add_argument(
+        "--json-only", action="store_true", help="write order_results.json and no images"
+    )
+    many = parser.add_argument_group("large collections")
+    many.add_argument(
+        "--shard-size", type=at_least_one, metavar="N", help="write shards of N images, resumable"
+    )
+    many.add_argument("--merge", action="store_true", help="join the shards; predict nothing")
+    add_check(parser, check)
+    parser.set_defaults(work="occ_order.commands.predict")
+
+
+def check(options: argparse.Namespace) -> str | None:
+    """Return what is wrong with the arguments together."""
+    if options.merge and not options.shard_size:
+        return "--merge joins the shards of --shard-size N"
+    if options.shard_size:
+        if len(options.input) != 1 or not os.path.isdir(options.input[0]):
+            return "--shard-size takes one folder of images"
+        if not (options.model or options.config_file):
+            return "--shard-size needs --model or --config-file"
+        if options.masks:
+            return "--shard-size takes no --masks"
+    return None

@@ -1,0 +1,23 @@
+"""Train a network, as Detectron2 does, on one machine or several.
+
+    occ-order train --config-file configs/quick_schedules/oosis_instant_test.yaml
+    occ-order train --config-file C --num-gpus 8 SOLVER.IMS_PER_BATCH 16
+    occ-order train --config-file C --resume
+
+Without a GPU: MODEL.DEVICE cpu. The same as tools/train_net.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from occ_order.cli.training import add_training_options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    add_training_options(parser)
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the last checkpoint of OUTPUT_DIR"
+    )
+    parser.set_defaults(work="occ_order.commands.train", eval_only=False)

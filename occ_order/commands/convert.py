@@ -1,0 +1,31 @@
+"""`occ-order convert`: from one format of data sets to another."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from occ_order.formats.command_line import read_input
+from occ_order.formats.convert import check_pictures, convert, copy_pictures
+
+
+def run(options: argparse.Namespace) -> int:
+    """Convert, and say what was lost; return the exit status."""
+    data = read_input(options)
+    check_pictures(data)
+    if options.copy_images:
+        data = copy_pictures(data, options.output)
+    files, differences = convert(
+        data,
+        options.to,
+        options.output,
+        allow_changes=options.allow_changes,
+        assume_whole=options.assume_whole,
+        assume_none=options.assume_none,
+    )
+    for line in differences.lines():
+        print(line, file=sys.stderr)
+    count = sum(len(record["annotations"]) for record in data.records)
+    shown = ", ".join(str(path) for path in files[-2:])
+    print(f"{len(data.records):,} images, {count:,} instances -> {shown}")
+    return 0

@@ -1,0 +1,33 @@
+"""`occ-order report results`: results as sheets of images."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from occ_order.commands.progress import progress
+from occ_order.draw.sheets import panels, safe_stem, save_panels
+from occ_order.files import load_image
+from occ_order.formats.command_line import found_results
+from occ_order.formats.layered_image import export_image
+
+
+def run(options: argparse.Namespace) -> int:
+    """Draw every image; return the exit status."""
+    written = 0
+    for number, found in enumerate(progress(found_results(options), "report")):
+        picture = load_image(found.path)
+        stem = Path(options.output) / safe_stem(number, found.path.name)
+        parts = panels(
+            found.image,
+            picture,
+            truth=found.truth,
+            class_names=found.class_names,
+            kinds=options.panels,
+            palette=options.boundary_colors,
+        )
+        written += len(save_panels(stem, parts, title=found.path.name, separate=options.separate))
+        if options.layers:
+            written += len(export_image(stem, found.image, picture, psd=options.psd))
+    print(f"{written:,} files: {options.output}")
+    return 0

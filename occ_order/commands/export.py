@@ -1,0 +1,80 @@
+"""`occ-order export`: the network inside a model as TorchScript and ONNX."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from occ_order import model_zoo
+from occ_order.cli.export import FORMATS
+from occ_order.config import load_cfg
+from occ_order.engine import export as networks
+
+TOLERANCE = 1e-3  # of the largest value: sums are taken in another order
+
+
+def graph_of(options: argparse.Namespace) -> networks.Graph:
+    """The network that is asked for, on the CPU."""
+    if options.model:
+        cfg, model = model_zoo.get_cfg(options.model), model_zoo.get(options.model)
+    else:
+        cfg = load_cfg(options.config_file, [*options.opts, "MODEL.DEVICE", "cpu"])
+        model = model_zoo.build(cfg)
+    return networks.graph_of(model, size=options.size, part=options.part, cfg=cfg)
+
+
+def outputs_of(kind: str, path: Path, graph: networks.Graph, given: tuple[torch.Tensor, ...]):
+    """What a written file makes of an input, as arrays; None for ONNX without onnxruntime."""
+    if kind == "torchscript":
+        with torch.no_grad():
+            return [one.numpy() for one in torch.jit.load(str(path))(*given)]
+    try:
+        import onnxruntime  # noqa: PLC0415
+    except ImportError:
+        return None
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [tensor.name for tensor in graph.inputs]
+    return session.run(None, {n: x.numpy() for n, x in zip(names, given, strict=True)})
+
+
+def compare(kind: str, path: Path, graph: networks.Graph) -> str:
+    """Runs a written file and says how far it is from the network.
+
+    Raises:
+        ValueError: it says something else.
+    """
+    given = graph.example(5)
+    found = outputs_of(kind, path, graph, given)
+    if found is None:
+        return "not run: onnxruntime is not installed"
+    with torch.no_grad():
+        expected = [one.numpy() for one in graph.module(*given)]
+    worst = 0.0
+    for tensor, one, other in zip(graph.outputs, found, expected, strict=True):
+        apart = np.abs(one - other).max() / max(np.abs(other).max(), 1.0)
+        if not apart <= TOLERANCE:
+            raise ValueError(f"{path}: {tensor.name} differs from the network's by {apart:.2g}")
+        worst = max(worst, apart)
+    return f"largest difference {worst:.1e}"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the files and compare them with the network; return the exit status."""
+    folder = Path(options.output)
+    graph = graph_of(options)
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind in options.formats:
+        path = folder / FORMATS[kind]
+        if kind == "onnx":
+            networks.save_onnx(graph, path, half=options.half)
+        else:
+            networks.save_torchscript(graph, path)
+        print(f"{path}: {compare(kind, path, graph)}")
+    networks.save_description(graph, folder / "network.json")
+    for side in ("inputs", "outputs"):
+        for tensor in getattr(graph, side):
+            print(f"{side[:-1]:6} {tensor.name} {tensor.shape}: {tensor.meaning}")
+    return 0

@@ -1,0 +1,91 @@
+"""`occ-order report curves` and `methods`: several runs together, as the figures of the papers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from occ_order.draw import draw_accuracy_recall, draw_relative_depth, png_bytes
+from occ_order.draw.sheets import sheet
+from occ_order.masks import decode_all
+from occ_order.order import io, relative_depth
+
+
+def curves_of(path: Path, kind: str) -> dict[str, Mapping[str, list[float]]]:
+    """A curve of an `oair.json`, and the first decycled one where decycling changes it.
+
+    Raises:
+        ValueError: another file.
+    """
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(data, dict) or kind not in data.get("curves", {}):
+        raise ValueError(f"{path}: expected an oair.json with the curve {kind!r}")
+    found = {"": data["curves"][kind]}
+    decycled = data.get("decycled") or []
+    if decycled and decycled[0][kind]["accuracy"] != found[""]["accuracy"]:
+        found[", decycled"] = decycled[0][kind]
+    return found
+
+
+def draw_curves(options: argparse.Namespace) -> np.ndarray:
+    """The curves of all runs; those of one run share colour and marker."""
+    drawn = {}
+    for k, (name, path) in enumerate(options.run):
+        for dash, (suffix, curve) in enumerate(curves_of(path, options.curve).items()):
+            if not suffix or options.decycled:
+                drawn[name + suffix] = {**curve, "style": (k, dash)}
+    return draw_accuracy_recall(drawn, title=options.title)
+
+
+def relative_depth_map(path: Path, image_id: str, size: tuple[int, int]) -> np.ndarray:
+    """Relative depth of the instances of one image of an `order_results.json` (H, W, 3).
+
+    Raises:
+        ValueError: the image is not in the file, has another size or no occlusion order.
+    """
+    images = {str(image["image_id"]): image for image in io.load_results(path)}
+    if image_id not in images:
+        raise ValueError(f"{path}: has no image {image_id!r}")
+    image = images[image_id]
+    if (image["height"], image["width"]) != size:
+        raise ValueError(
+            f"{path}: image {image_id!r} is {image['height']} x {image['width']}, "
+            f"the photograph {size[0]} x {size[1]}"
+        )
+    occlusion, _, _ = io.matrices(image)
+    if occlusion is None:
+        raise ValueError(f"{path}: image {image_id!r} has no occlusion order")
+    masks = decode_all([one["segmentation"] for one in image["instances"]], *size)
+    return draw_relative_depth(masks, relative_depth(occlusion), size=size, legend=False)
+
+
+def draw_methods(options: argparse.Namespace) -> np.ndarray:
+    """The photograph, then each method in the order of the command line."""
+    photograph = read_picture(options.image)
+    size = photograph.shape[:2]
+    parts = {"photograph": ("photograph", photograph)}
+    for k, (name, path) in enumerate(options.result):
+        is_map = path.suffix.lower() == ".png"
+        drawn = read_picture(path) if is_map else relative_depth_map(path, options.image_id, size)
+        if drawn.shape[:2] != size:
+            raise ValueError(f"{path}: is {drawn.shape[:2]}, the photograph {size}")
+        parts[str(k)] = (name, drawn)
+    return sheet(parts, title=options.title, columns=options.columns)
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """uint8 (H, W, 3)."""
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Draw, and write one PNG file; return the exit status."""
+    draw = {"curves": draw_curves, "methods": draw_methods}[options.kind]
+    options.output.write_bytes(png_bytes(draw(options)))
+    return 0

@@ -1,0 +1,101 @@
+"""The images and videos that a command line names."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from occ_order.files import list_images
+
+VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
+
+
+@dataclass(frozen=True)
+class Input:
+    """One image to predict on.
+
+    Attributes:
+        name: for the results; the stem of its folder.
+        file: where masks are looked up by.
+        image: uint8 (H, W, 3) RGB; None = still to be read from `file`.
+        error: why there is none.
+    """
+
+    name: str
+    file: Path
+    image: np.ndarray | None = None
+    error: str = ""
+
+
+def find_inputs(patterns: Sequence[str]) -> list[Path]:
+    """Return the files that files, folders and globs stand for.
+
+    Raises:
+        FileNotFoundError: a pattern matches nothing.
+    """
+    files: list[Path] = []
+    for pattern in patterns:
+        path = Path(pattern)
+        if path.is_dir():
+            found = [path / name for name in list_images(path)]
+        elif path.is_file():
+            found = [path]
+        else:
+            found = sorted(Path(name) for name in glob.glob(pattern, recursive=True))
+        if not found:
+            raise FileNotFoundError(f"{pattern}: no such file, no image in it, no match")
+        files += found
+    return files
+
+
+def images_of(files: Sequence[Path], every: int) -> Iterator[Input]:
+    """Yield images, and of a video each `every`-th frame; names are unique."""
+    seen: dict[str, int] = {}
+    for file in files:
+        seen[file.stem] = seen.get(file.stem, 0) + 1
+        name = file.stem if seen[file.stem] == 1 else f"{file.stem}_{seen[file.stem]}"
+        if file.suffix.lower() in VIDEOS:
+            yield from frames(file, name, every)
+        else:
+            yield Input(name, file)
+
+
+def count_images(files: Sequence[Path]) -> int | None:
+    """Return how many images `images_of` yields; None where there are videos among them."""
+    return None if any(file.suffix.lower() in VIDEOS for file in files) else len(files)
+
+
+def frames(file: Path, name: str, every: int) -> Iterator[Input]:
+    """Yield each `every`-th frame of a video, or one image with an error if it cannot be read."""
+    if not is_video(file):
+        yield Input(name, file, error="not a video that can be read")
+        return
+    video = cv2.VideoCapture(str(file))
+    try:
+        index = 0
+        while True:
+            there, image = video.read()
+            if not there:
+                break
+            if index % every == 0:
+                yield Input(f"{name}_{index:06d}", file, np.ascontiguousarray(image[..., ::-1]))
+            index += 1
+        if index == 0:
+            yield Input(name, file, error="not a video that can be read")
+    finally:
+        video.release()
+
+
+def is_video(file: Path) -> bool:
+    """Return whether a file begins as AVI, Matroska or MP4 do.
+
+    OpenCV goes by the content, and takes lists of other files and addresses (HLS) for videos, too.
+    """
+    with open(file, "rb") as opened:
+        start = opened.read(12)
+    return start.startswith((b"RIFF", b"\x1a\x45\xdf\xa3")) or start[4:8] == b"ftyp"

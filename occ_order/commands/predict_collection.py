@@ -1,0 +1,107 @@
+"""`occ-order predict --shard-size N`: a large collection, on any number of workers.
+
+A collection is one folder of images. :mod:`occ_order.engine.collection` says how the workers share
+it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+from occ_order import model_zoo
+from occ_order.commands.progress import progress
+from occ_order.config import load_cfg
+from occ_order.config.files import leaves
+from occ_order.engine.collection import (
+    Predict,
+    digest,
+    make_plan,
+    merge,
+    predict_shards,
+    shards,
+    start,
+    worker_of_environment,
+)
+from occ_order.engine.predictor import OrderPredictor
+from occ_order.files import list_images
+from occ_order.methods.common.reading import UnreadablePictureError
+from occ_order.methods.common.results import image_result
+
+
+def device_of(wish: str) -> str:
+    """`cuda` becomes this worker's own GPU."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if wish == "cuda" else wish
+
+
+def build_predict(options: argparse.Namespace) -> Predict:
+    """From a file to the dict of one image."""
+    device = device_of(options.device)
+    if options.model:
+        predictor = OrderPredictor.from_zoo(options.model, device=device)
+    else:
+        opts = [*options.opts, "MODEL.DEVICE", device]
+        predictor = OrderPredictor.from_config(options.config_file, opts)
+    return lambda file: image_result(predictor(file)["instances"].to("cpu"), image_id=file.name)
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, object]:
+    """What the results depend on beside the pictures: the configuration and every file it names."""
+    if options.model:
+        cfg = model_zoo.get_cfg(options.model)
+    else:
+        cfg = load_cfg(options.config_file, options.opts)
+    cfg.MODEL.DEVICE = cfg.OUTPUT_DIR = ""  # which may differ from worker to worker
+    found = {key: file_digest(value) for key, value in leaves(cfg) if is_file(value)}
+    for key in found:  # the content counts, not where it lies
+        cfg.merge_from_list([key, ""])
+    name = options.model or Path(options.config_file).name
+    return {"model": name, "config_sha256": digest(cfg.dump()), "files_sha256": found}
+
+
+def is_file(value: object) -> bool:
+    """Whether a setting names a file."""
+    return isinstance(value, str) and value != "" and os.path.isfile(value)
+
+
+def file_digest(path: str) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(2**20):
+            found.update(part)
+    return found.hexdigest()
+
+
+def run(options: argparse.Namespace) -> int:
+    """Predict this worker's share, or merge; return the exit status."""
+    folder = Path(options.input[0])
+    names = list_images(folder)
+    size = options.shard_size
+    plan = make_plan(folder, names, shard_size=size, settings=settings_of(options))
+    start(options.output, plan)
+    if options.merge:
+        path, failed = merge(options.output, names, shard_size=size, plan=digest(plan))
+        print(f"{path}: {len(names) - len(failed)} images")
+        for entry in failed:
+            print(f"not read: {entry['file_name']}: {entry['error']}", file=sys.stderr)
+        return 0
+    worker, workers = worker_of_environment()
+    mine = range(worker, len(shards(names, size)), workers)
+    done = predict_shards(
+        folder,
+        names,
+        options.output,
+        build_predict(options),
+        shard_size=size,
+        worker=worker,
+        workers=workers,
+        unreadable=(UnreadablePictureError, OSError),
+        plan=digest(plan),
+    )
+    for _ in progress(done, f"worker {worker}", total=len(mine), unit="shard"):
+        pass
+    return 0

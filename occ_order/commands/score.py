@@ -1,0 +1,56 @@
+"""`occ-order score`: an order_results.json against the ground truth of a data set."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from occ_order.files import atomic_writer
+from occ_order.formats.table import FORMATS
+from occ_order.metrics.report import evaluate_results, format_report, without_nan
+from occ_order.order.io import load_results
+
+
+def load_ground_truth(options: argparse.Namespace) -> list[dict]:
+    """Reads the records of the chosen format.
+
+    Args:
+        options: of `occ-order score`.
+
+    Returns:
+        Records.
+
+    Raises:
+        ValueError: the file is not of that format, or an entry of it is damaged.
+    """
+    files = [options.gt] if options.instances is None else [options.gt, options.instances]
+    split = {} if options.split is None else {"split": options.split}
+    return FORMATS[options.format].load(*files, options.images, **split)
+
+
+def write_report(path: Path, report: dict) -> None:
+    """Write a report, without NaN, whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with atomic_writer(path, make_folder=False) as file:
+        file.write(json.dumps(report, indent=1, allow_nan=False) + "\n")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Score, and print the report; return the exit status."""
+    report = evaluate_results(
+        load_ground_truth(options),
+        load_results(options.predictions),
+        match=options.match,
+        iou_threshold=options.iou,
+        class_agnostic=options.class_agnostic,
+        gt_edges=options.gt_edges,
+        things_only=options.things,
+    )
+    if options.json:
+        write_report(Path(options.json), without_nan(report))
+    print(format_report(report))
+    return 0

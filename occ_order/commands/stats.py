@@ -1,0 +1,28 @@
+"""`occ-order stats`: what the orders of a registered data set are like."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from detectron2.data import DatasetCatalog
+
+import occ_order.formats.builtin  # noqa: F401  (registers the names)
+from occ_order.formats.statistics import format_statistics, order_statistics
+
+
+def run(options: argparse.Namespace) -> int:
+    """Count, and print a table; return the exit status."""
+    if options.dataset not in DatasetCatalog:
+        raise ValueError(f"no data set {options.dataset!r}; there are {sorted(DatasetCatalog)}")
+    records = DatasetCatalog.get(options.dataset)[: options.limit]
+    found = order_statistics(records, look_at_masks=not options.no_masks)
+    print(format_statistics(found, title=options.dataset), end="")
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
+    if options.picture:
+        from occ_order.draw import png_bytes
+        from occ_order.draw.order_statistics import draw_statistics
+
+        options.picture.write_bytes(png_bytes(draw_statistics(found, title=options.dataset)))
+    return 0

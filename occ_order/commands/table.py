@@ -1,0 +1,189 @@
+"""`occ-order bench table`: several models, trained for the same time, in one table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+TRIAL = 30  # iterations to measure speed with
+ROW_KEYS = {"name", "config", "opts", "train", "weights_from", "iterations", "minutes", "seeds"}
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The table's description, checked.
+
+    Raises:
+        ValueError: a key is missing or unknown, or a name is used twice or refers to no row.
+    """
+    table = yaml.safe_load(path.read_text(encoding="utf-8"))
+    missing = {"rows", "columns"} - set(table)
+    if missing:
+        raise ValueError(f"{path}: no {sorted(missing)}")
+    for seeds in [row.get("seeds", [None]) for row in [table, *table["rows"]]]:
+        if not isinstance(seeds, list) or not 0 < len(set(seeds)) == len(seeds):
+            raise ValueError(f"{path}: seeds must be a list of different integers, got {seeds}")
+    names = [row.get("name") for row in table["rows"]]
+    if len(set(names)) != len(names):
+        raise ValueError(f"{path}: names must differ, got {names}")
+    for row in table["rows"]:
+        wrong = set(row) - ROW_KEYS
+        if wrong or "config" not in row or row.get("weights_from", names[0]) not in names:
+            raise ValueError(f"{path}: row {row}: needs name and config, may have {ROW_KEYS}")
+        if trained(row) and not {"iterations", "minutes"} & (set(row) | set(table)):
+            raise ValueError(
+                f"{path}: row {row['name']!r} has no iterations and there are no minutes"
+            )
+    return table
+
+
+def trained(row: dict[str, Any]) -> bool:
+    """Whether a row is trained, rather than evaluated as it is or with another row's weights."""
+    return row.get("train", True) and "weights_from" not in row
+
+
+def seeds_of(row: dict[str, Any], table: dict[str, Any]) -> list[int | None]:
+    """Seeds that a row is run with; [None] = once, with its configuration's."""
+    return row.get("seeds", table.get("seeds", [None]))
+
+
+def run_names(row: dict[str, Any], table: dict[str, Any]) -> dict[int | None, str]:
+    """Seed -> name of the row's run with it; the first one bears the row's own."""
+    first, *others = seeds_of(row, table)
+    return {first: row["name"], **{seed: f"{row['name']} seed {seed}" for seed in others}}
+
+
+def folder_of(output: Path, name: str) -> Path:
+    """The folder of a run."""
+    return output / re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").lower()
+
+
+def train_net(row: dict[str, Any], folder: Path, *more: str) -> None:
+    """Train or evaluate a row in a process of its own, one thread; its log lies in `folder`.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    chosen = [str(opt).replace("{output}", str(folder.parent)) for opt in row.get("opts", [])]
+    opts = [*chosen, *more, "OUTPUT_DIR", str(folder)]
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "occ_order", "train" if trained(row) else "eval"]
+    command += ["--config-file", row["config"], *opts]
+    log = folder / "output.txt"
+    with log.open("w", encoding="utf-8") as out:
+        done = subprocess.run(
+            command, stdout=out, stderr=out, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+    if done.returncode:
+        raise RuntimeError(f"row {row['name']!r} failed: see {log}")
+
+
+def iterations_for(row: dict[str, Any], minutes: float, output: Path) -> int:
+    """How many iterations of a row fit into `minutes` of CPU time, by a short trial."""
+    if "iterations" in row:
+        return row["iterations"]
+    folder = folder_of(output, row["name"] + " trial")
+    trial = ["SOLVER.MAX_ITER", str(TRIAL), "DATASETS.TEST", "[]", "TEST.EXPECTED_RESULTS", "[]"]
+    train_net(row, folder, *trial)
+    measured = training_time(folder)
+    shutil.rmtree(folder)
+    return max(1, round(60 * minutes * measured["iterations"] / measured["cpu_seconds"]))
+
+
+def training_time(folder: Path) -> dict[str, float]:
+    """What the trainer wrote about its time."""
+    return json.loads((folder / "training_time.json").read_text(encoding="utf-8"))
+
+
+def run_row(row: dict[str, Any], table: dict[str, Any], output: Path) -> None:
+    """Trains and evaluates a row with each of its seeds, unless the scores are there."""
+    count = None
+    for seed, name in run_names(row, table).items():
+        folder = folder_of(output, name)
+        if (folder / "inference" / "scores.json").is_file():
+            if trained(row):
+                count = training_time(folder)["iterations"]
+            continue
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        opts = [] if seed is None else ["SEED", str(seed)]
+        if trained(row):
+            if count is None:
+                count = iterations_for(row, row.get("minutes", table.get("minutes", 0)), output)
+            opts += ["SOLVER.MAX_ITER", str(count)]
+        elif "weights_from" in row:
+            source = next(r for r in table["rows"] if r["name"] == row["weights_from"])
+            names = run_names(source, table)
+            chosen = names.get(seed, source["name"])
+            opts += ["MODEL.WEIGHTS", str(folder_of(output, chosen) / "model_final.pth")]
+        train_net(row, folder, *opts)
+
+
+def score_of(scores: dict[str, Any], key: str) -> float | None:
+    """The score that a column names, "task/metric" or "data set/task/metric"; None if absent."""
+    *parents, metric = key.split("/")
+    for name in parents:
+        scores = scores.get(name, {})
+    return scores.get(metric)
+
+
+def spread(values: list[float]) -> str:
+    """Mean and, of more than one value, the sample's standard deviation."""
+    if not values:
+        return "-"
+    mean = f"{statistics.fmean(values):.2f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.2f}"
+
+
+def cells_of(row: dict[str, Any], table: dict[str, Any], output: Path) -> list[str]:
+    """A row of the table as text: name, scores, CPU minutes, iterations."""
+    folders = [folder_of(output, name) for name in run_names(row, table).values()]
+    files = {folder: folder / "inference" / "scores.json" for folder in folders}
+    done = [folder for folder in folders if files[folder].is_file()]
+    scores = [json.loads(files[folder].read_text(encoding="utf-8")) for folder in done]
+    cells = [row["name"]]
+    for key in table["columns"].values():
+        values = [score_of(run, key) for run in scores]
+        cells.append(spread([value for value in values if value is not None]))
+    if not trained(row) or not done:
+        return [*cells, "-", "-"]
+    times = [training_time(folder) for folder in done]
+    minutes = statistics.fmean(time["cpu_seconds"] for time in times) / 60
+    return [*cells, f"{minutes:.1f}", "/".join(sorted({str(time["iterations"]) for time in times}))]
+
+
+def markdown(table: dict[str, Any], output: Path) -> str:
+    """The table of all rows that have been run."""
+    head = ["", *table["columns"], "CPU min", "iterations"]
+    lines = [head, ["---"] * len(head)]
+    lines += [cells_of(row, table, output) for row in table["rows"]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the rows that are not there yet, and print the table; return the exit status."""
+    table = read_table(options.table)
+    if options.minutes is not None:
+        table["minutes"] = options.minutes
+    unknown = set(options.only or []) - {row["name"] for row in table["rows"]}
+    if unknown:
+        raise ValueError(f"{options.table}: no rows {sorted(unknown)}")
+    try:
+        for row in table["rows"]:
+            if options.only is None or row["name"] in options.only:
+                run_row(row, table, options.output)
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+    text = markdown(table, options.output)
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "table.md").write_text(text, encoding="utf-8")
+    print(text)
+    return 0

@@ -1,0 +1,111 @@
+"""`occ-order zoo weights`: other people's checkpoints as ours, and ours as small ones."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from occ_order.engine.checkpoint import as_half, read_checkpoint, write_checkpoint
+from occ_order.engine.checkpoint.convert_midas import convert_midas, is_midas
+from occ_order.engine.checkpoint.convert_pairwise import convert_pairwise
+from occ_order.engine.checkpoint.convert_resnet import PREFIX as RESNET_PREFIX
+from occ_order.engine.checkpoint.convert_resnet import convert_resnet, is_torchvision_resnet
+
+
+def convert(
+    weights: dict[str, Tensor], three_classes: str | None, channels: int | None
+) -> dict[str, Tensor]:
+    """Weights in our names.
+
+    Args:
+        weights: of the file.
+        three_classes: what three classes mean, if known.
+        channels: what a pairwise network sees, if known.
+
+    Raises:
+        ValueError: the names are those of no network that is known, or what is needed is unknown.
+    """
+    if is_torchvision_resnet(weights):
+        if channels is None:
+            raise ValueError("a ResNet of torchvision needs --config-file, a pairwise network's")
+        return convert_resnet(weights, channels)
+    if is_midas(weights):
+        return convert_midas(weights)
+    return convert_pairwise(weights, three_classes=three_classes)
+
+
+def network_of(config_file: Path) -> nn.Module:
+    """The network of a configuration, on the CPU."""
+    from detectron2.modeling import build_model
+
+    import occ_order.methods.build  # noqa: F401  (fills Detectron2's registries)
+    from occ_order.config import load_cfg
+
+    return build_model(load_cfg(config_file, ["MODEL.DEVICE", "cpu"]))
+
+
+def misfits(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
+    """What is missing, too much or of another shape in a network, one sentence each.
+
+    The start of a network, a ResNet, need not have the weights that come after it.
+    """
+    own = model.state_dict()
+    start = all(name.startswith(RESNET_PREFIX) for name in weights)
+    free = [
+        name
+        for name in own
+        if name.endswith("num_batches_tracked") or (start and not name.startswith(RESNET_PREFIX))
+    ]
+    wrong = [f"{name} is missing" for name in set(own) - set(weights) - set(free)]
+    wrong += [f"{name} has no place" for name in set(weights) - set(own)]
+    wrong += [
+        f"{name} is {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}"
+        for name in set(own) & set(weights)
+        if own[name].shape != weights[name].shape
+    ]
+    return sorted(wrong)
+
+
+def joined(weights: dict[str, Tensor], others: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of two files together.
+
+    Raises:
+        ValueError: a name is in both.
+    """
+    both = sorted(set(weights) & set(others))
+    if both:
+        raise ValueError(f"{len(both)} weights are in both files, among them {both[:3]}")
+    return {**weights, **others}
+
+
+def task_of(config_file: Path) -> str | None:
+    """What three classes mean in a configuration."""
+    from occ_order.config import load_cfg
+
+    tasks = load_cfg(config_file).MODEL.PAIRWISE.TASKS
+    return next((task for task in ("depth", "relation") if list(tasks) == [task]), None)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Convert a checkpoint; return the exit status."""
+    model = network_of(options.config_file) if options.config_file else None
+    weights = read_checkpoint(options.input)["model"]
+    if not options.half:
+        three = options.three_classes
+        if options.config_file and three is None:
+            three = task_of(options.config_file)
+        channels = getattr(getattr(model, "inputs", None), "channels", None)
+        weights = convert(weights, three, channels)
+    if options.join:
+        weights = joined(weights, read_checkpoint(options.join)["model"])
+    wrong = misfits(model, weights) if model is not None else []
+    if wrong:
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise ValueError(
+            f"{options.input} does not fit {options.config_file}: {'; '.join(wrong[:5])}{more}"
+        )
+    write_checkpoint(options.output, {"model": as_half(weights) if options.half else weights})
+    print(f"{options.output}: {len(weights)} tensors")
+    return 0

@@ -1,0 +1,118 @@
+"""`occ-order zoo add`, `check` and `write`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from occ_order import model_zoo
+from occ_order.config import load_cfg
+from occ_order.engine.trainer import Trainer
+from occ_order.model_zoo.zoo import HERE, ZOO
+
+TOLERANCE = 0.05  # percent points that the same weights may differ by on another machine
+
+
+def flat(results: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """{"task/metric": value} of an evaluator's nested scores, without those that are undefined."""
+    found = {}
+    for key, value in results.items():
+        if isinstance(value, dict):
+            found.update(flat(value, f"{prefix}{key}/"))
+        elif math.isfinite(value):
+            found[prefix + key] = round(float(value), 4)
+    return found
+
+
+def evaluate(config: Path, weights: Path) -> dict[str, float]:
+    """Scores of a checkpoint on the test data of a config."""
+    with tempfile.TemporaryDirectory() as folder:
+        opts = ["MODEL.WEIGHTS", str(weights), "MODEL.DEVICE", "cpu", "OUTPUT_DIR", folder]
+        cfg = load_cfg(config, opts)
+        return flat(Trainer.test(cfg, model_zoo.build(cfg)))
+
+
+def add(options: argparse.Namespace) -> None:
+    """Shrinks, evaluates and lists a model; a row of the same name is replaced."""
+    run = Path(options.run)
+    weights = torch.load(run / "model_final.pth", map_location="cpu", weights_only=True)["model"]
+    file = HERE / "checkpoints" / f"{options.name}.pth"
+    file.parent.mkdir(exist_ok=True)
+    digest = model_zoo.save_checkpoint(weights, file)
+    time = json.loads((run / "training_time.json").read_text(encoding="utf-8"))
+    entry = {
+        "name": options.name,
+        "config": options.config,
+        "checkpoint": file.name,
+        "sha256": digest,
+        "dataset": options.data,
+        "scene_seed": options.scene_seed,
+        "train_minutes": round(time["cpu_seconds"] / 60, 1),
+        "device": options.device,
+        "command": options.command,
+        "metrics": evaluate(model_zoo.settings_file(options.config), file),
+    }
+    listed = [row for row in model_zoo.rows() if row["name"] != options.name]
+    listed = sorted([*listed, entry], key=lambda row: row["name"])
+    ZOO.write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(entry, indent=2))
+
+
+def check(options: argparse.Namespace) -> None:
+    """Evaluates models again.
+
+    Raises:
+        ValueError: a score differs from the row's by more than TOLERANCE.
+    """
+    for name in options.names or model_zoo.names():
+        expected = model_zoo.row(name)["metrics"]
+        found = evaluate(model_zoo.config_file(name), model_zoo.checkpoint_file(name))
+        for key in sorted({*expected, *found}):
+            a, b = expected.get(key, math.nan), found.get(key, math.nan)
+            if not abs(a - b) <= TOLERANCE:
+                raise ValueError(f"{name}: {key}: zoo.json says {a}, this run says {b}")
+        print(f"{name}: {len(found)} scores as listed")
+
+
+def document(rows: list[dict[str, Any]]) -> str:
+    """The text of MODEL_ZOO.md."""
+    text = (Path(__file__).parent / "zoo_head.txt").read_text(encoding="utf-8")
+    for row in rows:
+        size = (HERE / "checkpoints" / row["checkpoint"]).stat().st_size / 1e6
+        scores = "\n".join(f"| {key} | {value:g} |" for key, value in row["metrics"].items())
+        text += f"""
+## {row["name"]}
+
+* settings: [configs/{row["config"]}](configs/{row["config"]})
+* weights: `{row["checkpoint"]}`, {size:.1f} MB, sha256 `{row["sha256"]}`
+* training: {row["train_minutes"]:g} CPU minutes, {row["device"]}
+* seeds: {row["scene_seed"]} of the scenes, `SEED` in the settings of the training
+
+```bash
+{row["dataset"]}
+{row["command"]}
+```
+
+| score | value |
+|---|---|
+{scores}
+"""
+    tail = (Path(__file__).parent / "zoo_tail.txt").read_text(encoding="utf-8")
+    return text + "\n" + tail
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what is asked for; return the exit status."""
+    if options.what == "add":
+        add(options)
+    elif options.what == "check":
+        check(options)
+    else:
+        options.output.write_text(document(model_zoo.rows()), encoding="utf-8")
+    return 0

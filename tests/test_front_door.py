@@ -1,0 +1,220 @@
+"""What a user types first: the package imports at once, and the command answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import occ_order
+from occ_order import cli
+from occ_order.cli import VERBS, build_parser, common, main
+from occ_order.commands import progress as progress_module
+from occ_order.commands.progress import progress
+
+ROOT = Path(__file__).resolve().parents[1]
+
+BY_IMPORT = {"occ_order"}
+"""Modules of ours, and of nobody else but Python, that `import occ_order` may import."""
+
+BY_HELP = BY_IMPORT | {"occ_order.cli"}
+BY_A_VERB = BY_HELP | {"occ_order.cli.common"}
+"""The same of `occ-order --help`, and of wrong arguments, beside the module of the verb."""
+
+
+def imported(code: str) -> set[str]:
+    """Modules outside of the standard library that a new process imports for some code."""
+    last = """
+import sys, sysconfig
+before = set(sys.modules)
+try:
+    exec(sys.argv[1])
+except SystemExit:
+    pass
+names = set(sys.modules) - before
+print(*(n for n in names if n.split(".")[0] not in sys.stdlib_module_names), file=sys.__stdout__)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", last, code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_importing_the_package_imports_nothing_else():
+    assert imported("import occ_order") == BY_IMPORT
+
+
+def test_help_imports_no_verb():
+    assert imported("from occ_order.cli import main; main(['--help'])") == BY_HELP
+
+
+@pytest.mark.parametrize(
+    ("arguments", "also"),
+    [
+        (["predict", "no_such_photo.jpg", "--output", "o"], set()),
+        (["predict", "setup.py", "--output", "o", "--model", "nobody"], set()),
+        (["predict", "--help"], set()),
+        (["train", "--config-file", "none.yaml"], {"training"}),
+        (["eval", "--num-gpus", "many"], {"training"}),
+        (["view", "--results", "setup.py", "--images", ".", "--gt", "setup.py"], set()),
+        (["report", "data", "--output", "o"], set()),
+        (["compose", "nothing"], {"scenes"}),
+        (["nothing"], None),
+    ],
+)
+def test_wrong_arguments_import_their_verb_alone(arguments, also):
+    verb = set() if also is None else {arguments[0], *also}
+    expected = {f"occ_order.cli.{name}" for name in verb}
+    assert imported(f"from occ_order.cli import main; main({arguments})") <= BY_A_VERB | expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "occ-order: error: name a verb: predict, train"),
+        (["nothing"], "invalid choice: 'nothing'"),
+        (["predict"], "occ-order predict: error: the following arguments are required: input"),
+        (["predict", "none.jpg", "--output", "o"], "none.jpg: no such file or folder"),
+        (["predict", "setup.py", "--output", "o", "--every", "0"], "of at least 1, got 0"),
+        (["predict", "setup.py", "--output", "o", "--model", "x"], "no model 'x' in the zoo; it"),
+        (
+            ["score", "--gt", "setup.py", "--predictions", "setup.py", "--format", "x"],
+            "invalid choice: 'x' (choose from 'cocoa'",
+        ),
+        (["report", "curves", "--run", "a", "--output", "o"], "expected NAME=FILE, got 'a'"),
+        (["view", "--results", ".", "--images", ".", "--gt", "."], "--gt and --gt-format belong"),
+        (["zoo", "check", "x"], "no model 'x' in the zoo"),
+        (["scenes"], "nothing to do: give --output"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_and_status_2(arguments, message, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line and line.endswith("--help)")
+
+
+def test_what_cannot_be_read_is_status_2(tmp_path, capsys):
+    (tmp_path / "x.json").write_text("[")
+    arguments = ["--gt", str(tmp_path / "x.json"), "--predictions", str(tmp_path / "x.json")]
+    assert main(["score", *arguments, "--format", "cocoa"]) == 2
+    assert capsys.readouterr().err.startswith("occ-order score: error: ")
+
+
+def test_the_module_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "occ_order", "zoo", "list"], cwd=ROOT, capture_output=True, text=True
+    )
+    rows = json.loads(common.ZOO.read_text(encoding="utf-8"))
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [row["name"] for row in rows]
+    assert done.returncode == 0 and done.stderr == ""
+
+
+def leaves(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()):
+    """Parsers without further verbs, by their words."""
+    places = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    if not places:
+        yield words, parser
+    for name, inner in places[0].choices.items() if places else ():
+        yield from leaves(inner, (*words, name))
+
+
+def test_every_verb_has_its_work():
+    found = dict(leaves(build_parser()[0]))
+    assert {words[0] for words in found} == set(VERBS)
+    for words, parser in found.items():
+        defaults = [build_parser()[1][words[0]].get_default("work"), parser.get_default("work")]
+        module = next(name for name in reversed(defaults) if name)
+        path = ROOT / f"{module.replace('.', '/')}.py"
+        functions = [node for node in ast.parse(path.read_text()).body]
+        names = [getattr(node, "name", "") for node in functions]
+        timing = words[0] == "bench" and words[1] not in ("table", "memory")
+        assert "run" in names, words
+        assert not timing or (ROOT / f"occ_order/benchmarks/{words[1]}.py").is_file()
+
+
+@pytest.mark.parametrize("shell", cli.SHELLS)
+def test_completion_knows_the_verbs_and_their_options(shell, capsys):
+    pytest.importorskip("shtab")
+    assert main(["--print-completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(verb in script for verb in VERBS)
+    assert shell == "tcsh" or "--class-agnostic" in script
+
+
+def test_names_of_the_package_are_there_when_they_are_asked_for():
+    assert occ_order.crf.solve and occ_order.masks.decode
+    assert set(occ_order.__all__) <= set(dir(occ_order))
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        occ_order.nothing  # noqa: B018
+
+
+def test_static_names_are_the_ones_that_are_looked_up():
+    """What a type checker sees behind TYPE_CHECKING is what `__getattr__` finds."""
+    tree = ast.parse((ROOT / "occ_order" / "__init__.py").read_text(encoding="utf-8"))
+    (guarded,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.name for node in guarded.body for alias in node.names}
+    assert seen == set(occ_order.__all__) - {"__version__"}
+
+
+def test_training_takes_the_arguments_of_detectron2():
+    pytest.importorskip("detectron2")
+    from occ_order.engine.launch import argument_parser
+
+    theirs = vars(argument_parser().parse_args(["--config-file", "setup.py", "A", "1"]))
+    for verb, only in (("train", {"eval_only": False}), ("eval", {"eval_only": True})):
+        words = [verb, "--config-file", str(ROOT / "setup.py"), "A", "1"]
+        ours = vars(build_parser([verb])[0].parse_args(words))
+        expected = {**theirs, **only, "config_file": str(ROOT / "setup.py")}
+        assert {key: ours[key] for key in expected} == expected
+
+
+def test_constants_that_the_parser_repeats_are_those_of_the_package():
+    pytest.importorskip("detectron2")
+    from occ_order.apps.annotate.project import MOST_INSTANCES
+    from occ_order.cli.export import PARTS
+    from occ_order.draw.colors import DIRECTION_PALETTES
+    from occ_order.engine import export as networks
+
+    assert networks.PARTS == PARTS
+    asked = {action.dest: action for action in cli.verb_parser("annotate")._actions}
+    assert asked["max_instances"].default == MOST_INSTANCES
+    drawn = dict(leaves(build_parser(["report"])[0]))[("report", "data")]
+    (colors,) = (a for a in drawn._actions if a.dest == "boundary_colors")
+    assert set(colors.choices) == set(DIRECTION_PALETTES)
+
+
+# --- progress
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that each look moves on by three seconds."""
+    now = iter(range(0, 10_000, 3))
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: float(next(now)))
+
+
+def test_progress_in_a_file_is_a_line_now_and_then(clock, capsys):
+    assert list(progress(range(12), "view")) == list(range(12))
+    assert capsys.readouterr().err.splitlines() == [
+        "view: 1 of 12 images in 00:06, 01:06 left",
+        "view: 5 of 12 images in 00:18, 00:25 left",
+        "view: 9 of 12 images in 00:30, 00:10 left",
+    ]
+
+
+def test_progress_without_a_number_tells_no_rest(clock, capsys):
+    assert len(list(progress(iter("abc"), "predict", unit="frame"))) == 3
+    assert capsys.readouterr().err == "predict: 1 frames in 00:06\n"
+
+
+def test_what_is_quick_tells_nothing(capsys):
+    assert len(list(progress([1, 2, 3], "view"))) == 3
+    assert capsys.readouterr().err == ""
