@@ -25,6 +25,7 @@ import numpy as np
 from occ_order import crf
 from occ_order.benchmarks.timing import geomean, in_turns, make_row
 from occ_order.crf.energy import make_problem, scaled_energy
+from occ_order.crf.maxflow import library
 from occ_order.crf.moves import jump_problem
 from occ_order.crf.workspace import workspace_bytes
 
@@ -250,8 +251,7 @@ def _solve_plainly(
     sigma: np.ndarray, occludes: np.ndarray, *, smoothness: float, occlusion: float
 ) -> np.ndarray:
     """Jump moves with one array call for each direction of arcs."""
-    import maxflow
-
+    maxflow = library()
     problem = make_problem(sigma, occludes, smoothness=smoothness, occlusion=occlusion)
     labels = np.zeros(sigma.shape, np.int32)
     energy = scaled_energy(problem, labels)
@@ -278,8 +278,7 @@ def _solve_naively(
     sigma: np.ndarray, occludes: np.ndarray, *, smoothness: float, occlusion: float
 ) -> np.ndarray:
     """Jump moves as a first script would write them: loops over pixels, floating point."""
-    import maxflow
-
+    maxflow = library()
     labels = np.zeros(sigma.shape, np.int32)
     current = crf.energy(labels, sigma, occludes, smoothness=smoothness, occlusion=occlusion)
     while True:

@@ -20,11 +20,11 @@ from occ_order.draw.predictions import prediction_pictures
 from occ_order.engine.predictor import OrderPredictor, load_picture
 from occ_order.files import atomic_writer, folder_lock, resolve_inside
 from occ_order.formats.layered_image import layers_of, save_layers, save_psd
+from occ_order.formats.sem_dist import save_sem_dist
 from occ_order.formats.user_masks import load_masks, masks_file
 from occ_order.methods.common.results import image_result
 from occ_order.methods.sln.decode import sem_dist_maps
 from occ_order.order import io
-from occ_order.targets.sem_dist_io import save_sem_dist
 
 DETECTS, ORDERS_MASKS = "oosis_mini_scenes", model_zoo.ORDERS_MASKS
 """Models of the zoo that are taken where none is named: without masks and with them."""

@@ -5,10 +5,27 @@ The readable reference for :mod:`occ_order.crf.grid`, with bit-equal answers.
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import numpy as np
 
 from occ_order.crf.energy import Problem, scaled_energy
 from occ_order.crf.moves import fusion_problem, jump_problem
+
+
+def library() -> ModuleType:
+    """Return PyMaxflow.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        import maxflow
+    except ImportError as error:
+        raise ImportError(
+            'backend="pymaxflow" needs PyMaxflow: pip install PyMaxflow (or use backend="grid")'
+        ) from error
+    return maxflow
 
 
 def minimum_cut(unary: np.ndarray, arcs: np.ndarray, *, largest: bool = False) -> np.ndarray:
@@ -29,13 +46,7 @@ def minimum_cut(unary: np.ndarray, arcs: np.ndarray, *, largest: bool = False) -
     Raises:
         ImportError: PyMaxflow is not installed.
     """
-    try:
-        import maxflow
-    except ImportError as error:
-        raise ImportError(
-            'backend="pymaxflow" needs PyMaxflow: pip install PyMaxflow (or use backend="grid")'
-        ) from error
-
+    maxflow = library()
     if unary.size == 0:
         return np.zeros(unary.shape, bool)
     graph = maxflow.Graph[int](unary.size, 2 * unary.size)
