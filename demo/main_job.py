@@ -436,7 +436,7 @@ def network_outcome(predictor: Any, example: Example) -> dict[str, Any]:
     Returns:
         "example", "found" (InstanceSet), "pictures", "verdicts", "facts".
     """
-    output = predictor(example.image)
+    output = predictor.output(example.image)
     result = output["instances"]
     masks = result.pred_masks.numpy()
     found = InstanceSet(

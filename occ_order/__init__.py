@@ -1,5 +1,8 @@
 """Occlusion and depth order of the instances in a photograph, as a Detectron2 extension.
 
+    result = occ_order.predict("photo.jpg", masks)   # or without masks: it finds the instances
+    print(result)
+
 Importing the package itself imports nothing else: the names below are looked up when they are used.
 The parts that need only arrays (:mod:`occ_order.order`, :mod:`occ_order.metrics`,
 :mod:`occ_order.crf`, :mod:`occ_order.targets`, :mod:`occ_order.masks`, :mod:`occ_order.scenes`)
@@ -12,22 +15,34 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from occ_order import crf, masks, metrics, model_zoo, order, scenes, targets
-    from occ_order.engine.predictor import OrderPredictor
+    from occ_order import crf, instances, masks, metrics, model_zoo, order, scenes, targets
+    from occ_order.engine.predictor import OrderPredictor, predict
+    from occ_order.instances import OrderedInstances, load, load_all
 
 __version__ = "0.1.0"
 
-_MODULES = ("crf", "masks", "metrics", "model_zoo", "order", "scenes", "targets")
-_MEMBERS = {"OrderPredictor": "occ_order.engine.predictor"}
+_MODULES = ("crf", "instances", "masks", "metrics", "model_zoo", "order", "scenes", "targets")
+_MEMBERS = {
+    "OrderPredictor": "occ_order.engine.predictor",
+    "OrderedInstances": "occ_order.instances",
+    "load": "occ_order.instances",
+    "load_all": "occ_order.instances",
+    "predict": "occ_order.engine.predictor",
+}
 
 __all__ = [
     "OrderPredictor",
+    "OrderedInstances",
     "__version__",
     "crf",
+    "instances",
+    "load",
+    "load_all",
     "masks",
     "metrics",
     "model_zoo",
     "order",
+    "predict",
     "scenes",
     "targets",
 ]

@@ -29,7 +29,7 @@ else:
 pytest.importorskip("detectron2")
 
 from occ_order import model_zoo  # noqa: E402
-from occ_order.cli import VERBS, build_parser  # noqa: E402
+from occ_order.cli import build_parser  # noqa: E402
 from occ_order.config import load_cfg  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -128,13 +128,24 @@ def parse(script: Path, arguments: list[str]) -> argparse.Namespace | None:
     raise ValueError("the script parsed no arguments")
 
 
+def names_a_verb(arguments: list[str]) -> bool:
+    """Whether words are a verb, and perhaps a verb of it, without arguments: a mention."""
+    parser = build_parser(arguments[:1])[0]
+    for word in arguments:
+        places = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+        if not places or word not in places[0].choices:
+            return False
+        parser = places[0].choices[word]
+    return True
+
+
 def parse_command(arguments: list[str]) -> argparse.Namespace | None:
-    """What the parser of `occ-order` makes of arguments; None for --help, or a verb alone.
+    """What the parser of `occ-order` makes of arguments; None for --help, or a mention.
 
     Raises:
         ValueError: it refuses them.
     """
-    if arguments[0] in VERBS and len(arguments) == 1:
+    if names_a_verb(arguments):
         return None
     a_model = model_zoo.names()[0]
     words = ["1" if re.fullmatch("[A-Z]", word) else word for word in arguments]

@@ -138,8 +138,8 @@ loaded = {name: sum(p.numel() for p in model.parameters()) for name, model in mo
 masks = np.zeros((3, 60, 80), bool)
 masks[0, 5:40, 5:40] = masks[1, 20:50, 30:70] = masks[2, 45:58, 10:60] = True
 image = np.full((60, 80, 3), 120, np.uint8)
-found = OrderPredictor.from_zoo("order_head_given_masks_scenes")(image, masks)["instances"]
-print(json.dumps({"loaded": loaded, "depth": found.depth.tensor.tolist()}))
+found = OrderPredictor.from_zoo("order_head_given_masks_scenes")(image, masks)
+print(json.dumps({"loaded": loaded, "depth": found.depth.tolist()}))
 """
 
 

@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "occ_order"
 
-RING_0 = ("order", "metrics", "crf", "targets", "masks", "scenes", "files", "formats")
+RING_0 = ("order", "metrics", "crf", "targets", "masks", "scenes", "files", "formats", "instances")
 METHODS = "occ_order.methods"
 COMMON = f"{METHODS}.common"
 PURE = {

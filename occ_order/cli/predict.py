@@ -3,6 +3,7 @@
     occ-order predict photo.jpg --output out                              # finds instances
     occ-order predict photo.jpg --masks masks.json --output out           # COCO json
     occ-order predict "photos/*.jpg" --masks labels/ --output out         # masks of each
+    occ-order predict photo.jpg --detector NAME --output out              # finds, then orders
     occ-order predict clip.mp4 --every 10 --output out
     occ-order predict photo.jpg --config-file C --opts MODEL.WEIGHTS w.pth --output out
 
@@ -48,6 +49,7 @@ from occ_order.cli.common import (
     add_tolerance_options,
     at_least_one,
     existing_path,
+    zoo_model,
 )
 
 
@@ -75,6 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_tolerance_options(parser)
     add_model_options(parser, required=False)
+    parser.add_argument(
+        "--detector",
+        type=zoo_model,
+        metavar="NAME",
+        help="model of the zoo that finds the instances which another one orders",
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
     parser.add_argument(
         "--every", type=at_least_one, default=1, metavar="N", help="of a video, each N-th frame"
@@ -101,6 +109,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(options: argparse.Namespace) -> str | None:
     """Return what is wrong with the arguments together."""
+    if options.detector and (options.masks or options.config_file):
+        return "--detector goes with --model, not with --masks or --config-file"
     if options.merge and not options.shard_size:
         return "--merge joins the shards of --shard-size N"
     if options.shard_size:
@@ -108,6 +118,6 @@ def check(options: argparse.Namespace) -> str | None:
             return "--shard-size takes one folder of images"
         if not (options.model or options.config_file):
             return "--shard-size needs --model or --config-file"
-        if options.masks:
-            return "--shard-size takes no --masks"
+        if options.masks or options.detector:
+            return "--shard-size takes neither --masks nor --detector"
     return None

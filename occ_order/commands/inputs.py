@@ -22,58 +22,64 @@ class Input:
     Attributes:
         name: for the results; the stem of its folder.
         file: where masks are looked up by.
+        file_name: its name below the folder that was asked for, with forward slashes.
         image: uint8 (H, W, 3) RGB; None = still to be read from `file`.
         error: why there is none.
     """
 
     name: str
     file: Path
+    file_name: str
     image: np.ndarray | None = None
     error: str = ""
 
 
-def find_inputs(patterns: Sequence[str]) -> list[Path]:
-    """Return the files that files, folders and globs stand for.
+def find_inputs(patterns: Sequence[str]) -> list[tuple[Path, str]]:
+    """Return the files that files, folders and globs stand for, and their names.
+
+    Of a folder the names are relative to it, of all others the last part of the path.
 
     Raises:
         FileNotFoundError: a pattern matches nothing.
     """
-    files: list[Path] = []
+    files: list[tuple[Path, str]] = []
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
-            found = [path / name for name in list_images(path)]
+            found = [(path / name, name) for name in list_images(path)]
         elif path.is_file():
-            found = [path]
+            found = [(path, path.name)]
         else:
-            found = sorted(Path(name) for name in glob.glob(pattern, recursive=True))
+            found = [
+                (Path(name), Path(name).name) for name in sorted(glob.glob(pattern, recursive=True))
+            ]
         if not found:
             raise FileNotFoundError(f"{pattern}: no such file, no image in it, no match")
         files += found
     return files
 
 
-def images_of(files: Sequence[Path], every: int) -> Iterator[Input]:
+def images_of(files: Sequence[tuple[Path, str]], every: int) -> Iterator[Input]:
     """Yield images, and of a video each `every`-th frame; names are unique."""
     seen: dict[str, int] = {}
-    for file in files:
+    for file, file_name in files:
         seen[file.stem] = seen.get(file.stem, 0) + 1
         name = file.stem if seen[file.stem] == 1 else f"{file.stem}_{seen[file.stem]}"
         if file.suffix.lower() in VIDEOS:
             yield from frames(file, name, every)
         else:
-            yield Input(name, file)
+            yield Input(name, file, file_name)
 
 
-def count_images(files: Sequence[Path]) -> int | None:
+def count_images(files: Sequence[tuple[Path, str]]) -> int | None:
     """Return how many images `images_of` yields; None where there are videos among them."""
-    return None if any(file.suffix.lower() in VIDEOS for file in files) else len(files)
+    return None if any(file.suffix.lower() in VIDEOS for file, _ in files) else len(files)
 
 
 def frames(file: Path, name: str, every: int) -> Iterator[Input]:
     """Yield each `every`-th frame of a video, or one image with an error if it cannot be read."""
     if not is_video(file):
-        yield Input(name, file, error="not a video that can be read")
+        yield Input(name, file, file.name, error="not a video that can be read")
         return
     video = cv2.VideoCapture(str(file))
     try:
@@ -83,10 +89,15 @@ def frames(file: Path, name: str, every: int) -> Iterator[Input]:
             if not there:
                 break
             if index % every == 0:
-                yield Input(f"{name}_{index:06d}", file, np.ascontiguousarray(image[..., ::-1]))
+                yield Input(
+                    f"{name}_{index:06d}",
+                    file,
+                    file.name,
+                    np.ascontiguousarray(image[..., ::-1]),
+                )
             index += 1
         if index == 0:
-            yield Input(name, file, error="not a video that can be read")
+            yield Input(name, file, file.name, error="not a video that can be read")
     finally:
         video.release()
 

@@ -29,7 +29,6 @@ from occ_order.engine.collection import (
 from occ_order.engine.predictor import OrderPredictor
 from occ_order.files import list_images
 from occ_order.methods.common.reading import UnreadablePictureError
-from occ_order.methods.common.results import image_result
 
 
 def device_of(wish: str) -> str:
@@ -45,7 +44,7 @@ def build_predict(options: argparse.Namespace) -> Predict:
     else:
         opts = [*options.opts, "MODEL.DEVICE", device]
         predictor = OrderPredictor.from_config(options.config_file, opts)
-    return lambda file: image_result(predictor(file)["instances"].to("cpu"), image_id=file.name)
+    return lambda file: predictor(file).to_dict()
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, object]:

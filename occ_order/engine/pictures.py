@@ -22,8 +22,8 @@ from occ_order.draw.disparity import draw_disparity
 from occ_order.draw.predictions import prediction_pictures
 from occ_order.engine.checkpoint import kept_random_state
 from occ_order.methods.build import build_mapper
+from occ_order.methods.common.ordered import from_instances
 from occ_order.methods.common.reading import read_picture
-from occ_order.methods.common.results import image_result
 
 MOST = 20
 """Instances that are drawn; of more, those with the highest scores."""
@@ -86,7 +86,7 @@ def output_pictures(picture: np.ndarray, output: Mapping[str, Any]) -> dict[str,
     """
     made = {}
     if "instances" in output:
-        result = image_result(_surest(output["instances"].to("cpu")), image_id=0)
+        result = from_instances(_surest(output["instances"].to("cpu"))).to_dict()
         made.update(prediction_pictures(picture, result))
     if "occ_boundary" in output:
         weights = output["occ_boundary"][:4].cpu().numpy()

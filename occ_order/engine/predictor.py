@@ -1,7 +1,8 @@
-"""From one picture, and masks if there are any, to instances with their order."""
+"""From one image, and masks if there are any, to instances with their order."""
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,29 +11,27 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.structures import Boxes, BoxMode
 from torch import nn
 
 import occ_order.engine.detector_order  # noqa: F401  (registers it)
-from occ_order import masks as mask_codec
 from occ_order import model_zoo
 from occ_order.config import check_settings, load_cfg
+from occ_order.instances import OrderedInstances
 from occ_order.methods.build import build_mapper
-from occ_order.methods.common.pair_crops import mask_boxes
+from occ_order.methods.common.ordered import from_instances
 from occ_order.methods.common.reading import read_picture
+from occ_order.methods.sln.decode import sem_dist_maps
 
 
 class OrderPredictor:
-    """Runs one model on pictures of any size.
+    """Runs one model on images of any size.
 
         predictor = OrderPredictor.from_zoo()      # orders given masks; others by their names
-        output = predictor(image, masks)           # your instances, in your order
-        output = OrderPredictor.from_zoo("NAME")(image)   # instances that the model finds
+        result = predictor(image, masks)           # your instances, in your order
+        result = OrderPredictor.from_zoo("NAME")(image)   # instances that the model finds
 
-    What comes out is described by the model's class; `instances` has pred_masks (modal; for SLN
-    whole objects, with pred_modal_masks beside them), pred_boxes, pred_classes, scores and, as far
-    as the model tells, the PairMatrix fields occlusion and depth with their probabilities, and
-    relative_depth. InstaDepthNet gives `disparity` (H, W), and instances only if masks are given.
+    What comes out is :class:`occ_order.instances.OrderedInstances`. InstaDepthNet gives
+    `disparity`, and instances only if masks are given; SLN `amodal`, `levels` and `sem_dist`.
     """
 
     def __init__(self, model: nn.Module, cfg: CfgNode):
@@ -83,23 +82,24 @@ class OrderPredictor:
     def __call__(
         self,
         image: np.ndarray | str | os.PathLike[str],
-        masks: np.ndarray | None = None,
+        masks: np.ndarray | OrderedInstances | None = None,
         *,
         classes: Sequence[int] | None = None,
-    ) -> dict[str, Any]:
-        """Predicts on one picture.
+    ) -> OrderedInstances:
+        """Order the instances of one image.
 
         Args:
             image: uint8 (H, W, 3) RGB, or a file, which is turned as its EXIF orientation says.
-            masks: (N, H, W), nonzero = inside, the visible parts of N instances; None lets the
-                model find them.
-            classes: contiguous class of each mask; default: all 0.
+            masks: (N, H, W), nonzero = inside, the visible parts of N instances, or instances with
+                masks, whose ids, names, classes and scores the result keeps; None lets the model
+                find them.
+            classes: contiguous class of each mask, for models that look at it; default: all 0.
 
         Returns:
-            The model's output for the picture, at the picture's size.
+            The instances, at the image's size, with what the model says of them.
 
         Raises:
-            ValueError: not such a picture; masks of another size; a model that needs masks without
+            ValueError: not such an image; masks of another size; a model that needs masks without
                 any, or that cannot take any.
             FileNotFoundError: there is no such file.
         """
@@ -108,27 +108,68 @@ class OrderPredictor:
             raise ValueError(
                 f"{type(self.model).__name__} orders given masks and finds none itself: give masks"
             )
-        record: dict[str, Any] = {
-            "picture": picture,
-            "image_id": 0,
-            "height": picture.shape[0],
-            "width": picture.shape[1],
-            "annotations": [],
-        }
-        if masks is None:
-            return self._run(self._map_picture(record), given=False)
-        if not self.takes_masks:
+        if masks is not None and not self.takes_masks:
             raise ValueError(
                 f"{type(self.model).__name__} finds its instances itself and takes no masks"
             )
-        record["annotations"] = as_annotations(masks, picture.shape[:2], classes)
+        named = Path(image) if isinstance(image, str | os.PathLike) else None
+        known: dict[str, Any] = {"image_id": 0, "file_name": None}
+        if named is not None:
+            known = {"image_id": named.stem, "file_name": named.name}
+        if masks is None:
+            return self._found(picture).replace(**known)
+        if isinstance(masks, OrderedInstances):
+            known = {"file_name": masks.file_name or known["file_name"]}
+        elif classes is not None:
+            known["classes"] = np.asarray(classes, np.int64)
+        return self._ordered(picture, masks, classes).replace(**known)
+
+    def output(self, image: np.ndarray | str | os.PathLike[str]) -> dict[str, Any]:
+        """Return everything that the model gives for an image alone, as its class says.
+
+        Args:
+            image: as of a call.
+        """
+        return self._run(self._map_picture(_record(load_picture(image))), given=False)
+
+    def _found(self, picture: np.ndarray) -> OrderedInstances:
+        """What the model finds itself; one that finds nothing may tell of the whole image."""
+        output, size = self.output(picture), (picture.shape[0], picture.shape[1])
+        known: dict[str, Any] = {"image": picture, "disparity": disparity_of(output)}
+        if "instances" not in output:
+            return OrderedInstances(0, size, np.zeros((0, *size), bool), **known)
+        found = output["instances"].to("cpu")
+        if found.has("pred_levels"):
+            known["sem_dist"] = sem_dist_maps(found)
+        return from_instances(found, **known)
+
+    def _ordered(
+        self,
+        picture: np.ndarray,
+        masks: np.ndarray | OrderedInstances,
+        classes: Sequence[int] | None,
+    ) -> OrderedInstances:
+        """Given instances with what the model says of them.
+
+        A model looks at masks of its input's size; what comes back are the user's own.
+        """
+        given = as_instances(masks, picture.shape[:2])
+        kinds = [0] * len(given) if classes is None else [int(kind) for kind in classes]
+        if len(kinds) != len(given):
+            raise ValueError(f"got {len(kinds)} classes for {len(given)} masks")
+        annotations = [{"category_id": kind} for kind in kinds]
+        record = {**_record(picture), "masks": given.modal, "annotations": annotations}
         output = self._run(self._map_instances(record), given=True)
-        if "instances" in output:
-            # A model looks at masks of its input's size; what comes back are the user's own.
-            found = output["instances"]
-            found.pred_masks = torch.from_numpy(np.asarray(masks) != 0).to(found.pred_masks.device)
-            found.pred_boxes = Boxes(mask_boxes(found.pred_masks))
-        return output
+        said = from_instances(output["instances"].to("cpu"))
+        keys = ("occlusion", "occlusion_prob", "depth", "depth_prob")
+        return given.replace(
+            **{key: getattr(said, key) for key in keys},
+            overlap=None,
+            count=None,
+            amodal=given.amodal if said.amodal is None else said.amodal,
+            disparity=disparity_of(output),
+            image=picture,
+        )
 
     @torch.inference_mode()
     def _run(self, item: dict[str, Any], *, given: bool) -> dict[str, Any]:
@@ -154,30 +195,68 @@ def load_picture(image: np.ndarray | str | os.PathLike[str]) -> np.ndarray:
     return image
 
 
-def as_annotations(
-    masks: np.ndarray, size: tuple[int, int], classes: Sequence[int] | None = None
-) -> list[dict[str, Any]]:
-    """Masks as the annotations of a record (`occ_order.formats`).
+def _record(picture: np.ndarray) -> dict[str, Any]:
+    """A picture as mappers take it."""
+    height, width = picture.shape[:2]
+    known = {"image_id": 0, "height": height, "width": width, "annotations": []}
+    return {"picture": picture, **known}
+
+
+def as_instances(masks: np.ndarray | OrderedInstances, size: tuple[int, int]) -> OrderedInstances:
+    """Return masks as instances.
+
+    Args:
+        masks: (N, H, W), nonzero = inside, or instances.
+        size: (H, W) of the image.
 
     Raises:
-        ValueError: another shape than (N, *size), or another number of classes.
+        ValueError: another shape than (N, *size).
     """
-    masks = np.asarray(masks)
-    if masks.ndim != 3 or masks.shape[1:] != tuple(size):
+    stack = masks.modal if isinstance(masks, OrderedInstances) else np.asarray(masks)
+    if stack.ndim != 3 or stack.shape[1:] != tuple(size):
         raise ValueError(
-            f"masks must be (N, {size[0]}, {size[1]}) as the picture is, got {masks.shape}"
+            f"masks must be (N, {size[0]}, {size[1]}) as the image is, got {stack.shape}"
         )
-    classes = [0] * len(masks) if classes is None else list(classes)
-    if len(classes) != len(masks):
-        raise ValueError(f"got {len(classes)} classes for {len(masks)} masks")
-    return [
-        {
-            "id": k + 1,
-            "category_id": int(kind),
-            "bbox": mask_codec.bounding_box(mask).tolist(),
-            "bbox_mode": BoxMode.XYXY_ABS,
-            "segmentation": mask_codec.encode(mask),
-            "iscrowd": 0,
-        }
-        for k, (mask, kind) in enumerate(zip(masks, classes, strict=True))
-    ]
+    return masks if isinstance(masks, OrderedInstances) else OrderedInstances(0, size, stack)
+
+
+def disparity_of(output: dict[str, Any]) -> np.ndarray | None:
+    """float32 (H, W) of a model's output; None where it has none."""
+    disparity = output.get("disparity")
+    return None if disparity is None else disparity.float().cpu().numpy()
+
+
+@functools.lru_cache(maxsize=4)
+def of_zoo(name: str, device: str) -> OrderPredictor:
+    """Return a predictor with a model of the zoo, the same one when asked again."""
+    return OrderPredictor.from_zoo(name, device=device)
+
+
+def predict(
+    photo: np.ndarray | str | os.PathLike[str],
+    masks: np.ndarray | OrderedInstances | None = None,
+    *,
+    model: str | None = None,
+    detector: str | None = None,
+    device: str = "cpu",
+) -> OrderedInstances:
+    """Order the instances of one photograph. Models stay in memory between calls.
+
+    Args:
+        photo: uint8 (H, W, 3) RGB, or a file.
+        masks: as `OrderPredictor` takes them; None finds instances.
+        model: name in the zoo of the model that orders. Default: with masks or a detector,
+            `model_zoo.ORDERS_MASKS`; else one that finds instances and orders them.
+        detector: name in the zoo of the model that finds the instances which `model` orders.
+        device: "cpu" or "cuda".
+
+    Raises:
+        ValueError: as `OrderPredictor`; a detector and masks; no such model.
+        FileNotFoundError: there is no such file.
+    """
+    if detector is not None and masks is not None:
+        raise ValueError("a detector finds instances and masks name them: give one of them")
+    if detector is not None:
+        masks = of_zoo(detector, device)(photo)
+    name = model or (model_zoo.FINDS_INSTANCES if masks is None else model_zoo.ORDERS_MASKS)
+    return of_zoo(name, device)(photo, masks)

@@ -193,10 +193,10 @@ def _read_image(file: Path, number: int, masks: Path) -> dict[str, Any]:
         {
             "id": key,
             "segmentation": encode(mask),
-            "name": (found.names[k] if named else "") or "object",
+            "name": (found.names[k] if named and found.names else "") or "object",
             "is_stuff": 0,
         }
-        for k, (key, mask) in enumerate(zip(found.ids, found.masks, strict=True))
+        for k, (key, mask) in enumerate(zip(found.ids, found.modal, strict=True))
     ]
     return {
         "file_name": str(file),

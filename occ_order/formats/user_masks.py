@@ -24,7 +24,6 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ from occ_order.files import DataError, opened, parse_json, resolve_inside, show
 from occ_order.formats.checks import Report, finite, settle_problems, size_mismatch
 from occ_order.formats.coco_nesting import without_crowds
 from occ_order.formats.mask_fields import checked_mask
+from occ_order.instances import OrderedInstances
 
 MOST_LABELS = 1000
 """Distinct values of a label map; a picture with more is taken for a photograph."""
@@ -47,44 +47,12 @@ is hidden, of KINS 2019 and 2020, and of every other format."""
 VOID_COLOUR = (224, 224, 192)
 """Of the rims of objects in pictures of Pascal VOC."""
 
+UNNAMED = ""
+"""Id of an image that its file of masks does not name."""
+
 _LOSSY = ("JPEG", "WEBP", "MPO")
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class UserMasks:
-    """Masks of one picture with what the file says about them.
-
-    Attributes:
-        masks: bool (N, H, W), visible parts; they may overlap.
-        ids: N ids: of the file, values of the label map, or 1 .. N.
-        category_ids: N category ids; 1 where the file has none.
-        names: N names; "" where the file has none.
-        scores: N scores; 1 where the file has none.
-    """
-
-    masks: np.ndarray
-    ids: list[int]
-    category_ids: list[int] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        n = len(self.masks)
-        self.category_ids = self.category_ids or [1] * n
-        self.names = self.names or [""] * n
-        self.scores = self.scores or [1.0] * n
-
-    def __len__(self) -> int:
-        return len(self.masks)
-
-    def at(self, places: Sequence[int]) -> UserMasks:
-        """Return some of them, in the order of their indices `places`."""
-        if len(places) == len(self):
-            return self
-        lists = (self.ids, self.category_ids, self.names, self.scores)
-        return UserMasks(self.masks[places], *([values[k] for k in places] for values in lists))
 
 
 def load_masks(
@@ -95,7 +63,7 @@ def load_masks(
     allow_empty: bool = False,
     keep_crowds: bool = False,
     skip_damaged: bool = False,
-) -> UserMasks:
+) -> OrderedInstances:
     """Read the masks of one picture.
 
     Args:
@@ -110,7 +78,9 @@ def load_masks(
             pixel, and count them in the log.
 
     Returns:
-        The masks. A JSON file without instances gives none.
+        The instances, without an order: masks are visible parts; ids are those of the file, values
+        of the label map, or 1 .. N; classes and scores 1 where the file has none. `image_id` is
+        that of the file, else the stem of `image_name`. A JSON file without instances gives none.
 
     Raises:
         ValueError: names the file and every mask that is wrong: not such a file, another size than
@@ -125,12 +95,14 @@ def load_masks(
         found = _from_json(path, size, image_name, keep_crowds, skip_damaged)
     else:
         found = _from_label_map(path, size)
+    if found.image_id == UNNAMED:
+        found = found.replace(image_id=Path(image_name or path).stem)
     if allow_empty:
         return found
-    filled = found.masks.any(axis=(1, 2))
+    filled = found.modal.any(axis=(1, 2))
     empty = [f"{path}: mask {found.ids[k]} covers no pixel" for k in np.flatnonzero(~filled)]
     settle_problems(path, empty, skip_damaged)
-    return found.at(np.flatnonzero(filled))
+    return found[filled]
 
 
 def masks_file(path: str | os.PathLike, picture: str | os.PathLike) -> Path:
@@ -179,7 +151,7 @@ def _values(picture: Image.Image) -> np.ndarray:
     return np.asarray(picture).astype(np.int64)
 
 
-def _from_label_map(path: Path, size: tuple[int, int]) -> UserMasks:
+def _from_label_map(path: Path, size: tuple[int, int]) -> OrderedInstances:
     picture = _open(path, size)
     values = _values(picture)
     labels = np.unique(values)
@@ -196,7 +168,7 @@ def _from_label_map(path: Path, size: tuple[int, int]) -> UserMasks:
     stack = np.zeros((len(labels), *size), bool)
     for k, label in enumerate(labels):
         stack[k] = values == label
-    return UserMasks(stack, labels.tolist())
+    return OrderedInstances(UNNAMED, size, stack, ids=tuple(labels.tolist()))
 
 
 def _void_of(picture: Image.Image, labels: np.ndarray) -> int | None:
@@ -234,7 +206,7 @@ def _inside(path: Path, picture: Image.Image) -> np.ndarray:
     return values > most / 2
 
 
-def _from_folder(folder: Path, size: tuple[int, int]) -> UserMasks:
+def _from_folder(folder: Path, size: tuple[int, int]) -> OrderedInstances:
     files = [p for p in folder.iterdir() if p.suffix.lower() == ".png"]
     names = [p.name for p in files if not p.name.startswith(".")]
     if not names:
@@ -245,7 +217,7 @@ def _from_folder(folder: Path, size: tuple[int, int]) -> UserMasks:
         path = resolve_inside(folder, name)
         stack[k] = _inside(path, _open(path, size))
     stems = [Path(name).stem for name in names]
-    return UserMasks(stack, list(range(1, len(names) + 1)), names=stems)
+    return OrderedInstances(UNNAMED, size, stack, names=tuple(stems))
 
 
 def _as_counted(name: str) -> list[tuple[int, int, str]]:
@@ -259,10 +231,12 @@ def _as_counted(name: str) -> list[tuple[int, int, str]]:
 
 def _from_json(
     path: Path, size: tuple[int, int], image_name: str | None, keep_crowds: bool, skip: bool
-) -> UserMasks:
+) -> OrderedInstances:
     data = parse_json(path)
     if isinstance(data, list):
-        return _from_entries(path, size, data, {}, "entry", skip)
+        numbers = {_id_or_none(entry, "image_id") for entry in data}
+        number = numbers.pop() if len(numbers) == 1 else None
+        return _from_entries(path, size, data, {}, "entry", skip, number)
     if not isinstance(data, dict):
         raise DataError(f"{path}: expected a list or an object, got {type(data).__name__}")
     if "shapes" in data:
@@ -275,7 +249,8 @@ def _from_json(
         )
     image = _image_named(path, images, image_name)
     if "instances" in image:
-        return _from_entries(path, size, _objects(path, image, "instances"), {}, "instance", skip)
+        entries, number = _objects(path, image, "instances"), _id_or_none(image, "image_id")
+        return _from_entries(path, size, entries, {}, "instance", skip, number)
     categories = _objects(path, data, "categories")
     names = {c["id"]: str(c.get("name", "")) for c in categories if type(c.get("id")) is int}
     number = image.get("id")
@@ -285,7 +260,14 @@ def _from_json(
         raise DataError(f"{path}: image {number!r} {size_mismatch(stated, size)}")
     if not keep_crowds:
         entries = without_crowds(path, entries)
-    return _from_entries(path, size, entries, names, "annotation", skip)
+    number = _id_or_none(image, "id")
+    return _from_entries(path, size, entries, names, "annotation", skip, number)
+
+
+def _id_or_none(entry: Any, key: str) -> int | str | None:
+    """The id of an image, where it is one."""
+    number = entry.get(key) if isinstance(entry, dict) else None
+    return number if type(number) is int or (isinstance(number, str) and number) else None
 
 
 def _objects(path: Path, data: Mapping[str, Any], key: str) -> list[dict]:
@@ -332,7 +314,8 @@ def _from_entries(
     category_names: Mapping[Any, str],
     word: str,
     skip: bool,
-) -> UserMasks:
+    image_id: int | str | None,
+) -> OrderedInstances:
     """Annotations, instances of results, or entries of a COCO results list."""
     images = [entry.get("image_id") for entry in entries if isinstance(entry, dict)]
     if any(image != images[0] for image in images):
@@ -340,17 +323,30 @@ def _from_entries(
     stack = np.zeros((len(entries), *size), bool)
     problems: list[str] = []
     report = Report(path, problems)
-    found = []
+    found: list[tuple[Any, ...]] = []
+    seen: set[int | str] = set()
     for k, entry in enumerate(entries):
         number = entry.get("id", k + 1) if isinstance(entry, dict) else k + 1
         with report.at(f"{word} {show(number)}"):
             said = _said(entry, number, category_names)
+            if number in seen:
+                raise ValueError("its id stands there twice")
+            seen.add(number)
             key = next(key for key in VISIBLE_KEYS if key in entry)
             stack[k] = masks.decode(checked_mask(entry, key, *size), *size)
             found.append((k, *said))
     settle_problems(path, problems, skip)
-    places, *lists = zip(*found, strict=True) if found else ((), (), (), (), ())
-    return UserMasks(stack[list(places)], *map(list, lists))
+    columns = zip(*found, strict=True) if found else ((), (), (), (), ())
+    places, ids, categories, names, scores = columns
+    return OrderedInstances(
+        UNNAMED if image_id is None else image_id,
+        size,
+        stack[list(places)],
+        ids=ids,
+        classes=np.array(categories, np.int64),
+        names=names if any(names) else None,
+        scores=np.array(scores, np.float64),
+    )
 
 
 def _said(
@@ -367,14 +363,10 @@ def _said(
     return number, category, str(name), float(score)
 
 
-def _from_labelme(path: Path, size: tuple[int, int], skip: bool) -> UserMasks:
+def _from_labelme(path: Path, size: tuple[int, int], skip: bool) -> OrderedInstances:
     from occ_order.formats.labelme import read_shapes
 
     names, stack = read_shapes(path, size, skip_damaged=skip)
     known = sorted(set(names))
-    return UserMasks(
-        stack,
-        list(range(1, len(names) + 1)),
-        category_ids=[known.index(name) + 1 for name in names],
-        names=names,
-    )
+    classes = np.array([known.index(name) + 1 for name in names], np.int64)
+    return OrderedInstances(UNNAMED, size, stack, classes=classes, names=tuple(names))

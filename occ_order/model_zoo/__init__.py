@@ -8,6 +8,7 @@
 """
 
 from occ_order.model_zoo.zoo import (
+    FINDS_INSTANCES,
     ORDERS_MASKS,
     ROW_KEYS,
     build,
@@ -23,6 +24,7 @@ from occ_order.model_zoo.zoo import (
 )
 
 __all__ = [
+    "FINDS_INSTANCES",
     "ORDERS_MASKS",
     "ROW_KEYS",
     "build",

@@ -21,6 +21,8 @@ HERE = Path(__file__).resolve().parent
 ZOO = HERE / "zoo.json"
 ORDERS_MASKS = "mask_order_photos"
 """The model that orders given masks where none is named."""
+FINDS_INSTANCES = "oosis_mini_scenes"
+"""The model that finds instances, and orders them, where none is named."""
 
 ROW_KEYS = (
     "name",

@@ -382,10 +382,22 @@ def save_results(path: str | os.PathLike[str], images: Sequence[Mapping[str, Any
             one id. Nothing is written then.
         OSError: the file cannot be written. An existing file of that name is left as it was.
     """
+    _write(path, results_text(images, name=str(path)))
+
+
+def results_text(images: Sequence[Mapping[str, Any]], *, name: str = FORMAT) -> str:
+    """Return the text of an ``order_results.json``.
+
+    Args:
+        images: dicts of the images, may be empty; numpy numbers and arrays are converted.
+        name: what to call the text in errors.
+
+    Raises:
+        ValueError: an image does not fit the format, or two images have one id.
+    """
     images = [_plain(image) for image in images]
-    _check_images(images, str(path))
-    text = json.dumps({"format": FORMAT, "images": images}, allow_nan=False)
-    _write(path, text)
+    _check_images(images, name)
+    return json.dumps({"format": FORMAT, "images": images}, allow_nan=False)
 
 
 @contextmanager

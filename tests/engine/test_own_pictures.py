@@ -100,14 +100,14 @@ def test_where_every_picture_fails_each_says_why(folder, capsys):
 
 
 def test_what_is_predicted_is_kept_when_the_run_ends_by_an_error(folder, monkeypatch):
-    real = predict.predict
+    real = predict.result_of
 
-    def fails(predictor, picture, options):
-        if picture.name != "a":
+    def fails(orders, one, options):
+        if one.name != "a":
             raise KeyboardInterrupt
-        return real(predictor, picture, options)
+        return real(orders, one, options)
 
-    monkeypatch.setattr(predict, "predict", fails)
+    monkeypatch.setattr(predict, "result_of", fails)
     arguments = [str(folder / "in"), "--masks", str(folder / "labels")]
     assert run(folder, *arguments) == INTERRUPTED
     (image,) = io.load_results(folder / "out" / "order_results.json")

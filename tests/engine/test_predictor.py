@@ -1,5 +1,6 @@
 """One picture in, an ordered answer out, for every way a model deals with masks."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ from PIL import Image
 
 from occ_order import order
 from occ_order.config import get_cfg
-from occ_order.engine.predictor import OrderPredictor, as_annotations, load_picture
+from occ_order.engine.predictor import OrderPredictor, load_picture
+from occ_order.instances import OrderedInstances
 from occ_order.methods.common.baseline import OrderBaseline
-from occ_order.methods.common.results import image_result
 from occ_order.methods.instadepth.meta_arch import InstaDepthNet
 
 ROOT = Path(__file__).parents[2]
@@ -34,24 +35,43 @@ def area_predictor(**changes):
 
 
 def test_given_masks_come_back_in_their_order():
-    found = area_predictor()(PICTURE, MASKS, classes=[4, 5, 6])["instances"]
-    assert np.array_equal(found.pred_masks.numpy(), MASKS)
-    assert found.pred_classes.tolist() == [4, 5, 6]
+    found = area_predictor()(PICTURE, MASKS, classes=[4, 5, 6])
+    assert np.array_equal(found.modal, MASKS) and found.image is PICTURE
+    assert found.classes.tolist() == [4, 5, 6]
     expected = order.area_order(MASKS, order="occlusion", pairs="bordering")
-    assert found.occlusion.tensor.tolist() == expected.tolist()
-    assert image_result(found, image_id="a")["occlusion"] == [[0, 1, 1.0]]
+    assert found.occlusion.tolist() == expected.tolist()
+    assert found.to_dict()["occlusion"] == [[0, 1, 1.0]]
+
+
+def test_given_instances_keep_what_the_user_said_of_them():
+    given = OrderedInstances(
+        "a photo", SIZE, MASKS, ids=("x", 7, "z"), names=("cup", "", "tray"),
+        classes=np.array([3, 1, 9]), scores=np.array([0.5, 1.0, 0.25]), file_name="a.jpg",
+    )  # fmt: skip
+    found = area_predictor()(PICTURE, given)
+    assert found.ids == given.ids and found.names == given.names
+    assert found.classes.tolist() == [3, 1, 9] and found.scores.tolist() == [0.5, 1.0, 0.25]
+    assert (found.image_id, found.file_name) == ("a photo", "a.jpg")
+    assert found.relations() == ["cup x occludes instance 7 (1.00)"]
+
+
+def test_what_it_was_told_of_overlap_and_workers_belongs_to_another_order():
+    told = np.full((3, 3), -1)
+    given = OrderedInstances(1, SIZE, MASKS, depth=told, overlap=told, count=told)
+    found = area_predictor()(PICTURE, given)
+    assert found.overlap is None and found.count is None and (found.depth != -1).any()
 
 
 def test_the_answer_has_the_size_of_the_picture_whatever_the_network_sees():
     predictor = area_predictor(**{"INPUT.MIN_SIZE_TEST": 80, "INPUT.MAX_SIZE_TEST": 200})
-    found = predictor(PICTURE, MASKS)["instances"]
-    assert found.image_size == SIZE
-    assert np.array_equal(found.pred_masks.numpy(), MASKS)  # enlarged and shrunk again
+    found = predictor(PICTURE, MASKS)
+    assert found.size == SIZE
+    assert np.array_equal(found.modal, MASKS)  # not enlarged and shrunk again
 
 
 def test_no_masks_give_no_instances():
-    found = area_predictor()(PICTURE, np.zeros((0, *SIZE), bool))["instances"]
-    assert len(found) == 0 and found.occlusion.tensor.shape == (0, 0)
+    found = area_predictor()(PICTURE, np.zeros((0, *SIZE), bool))
+    assert len(found) == 0 and found.occlusion.shape == (0, 0)
 
 
 def test_a_file_and_an_array_are_the_same(tmp_path):
@@ -69,14 +89,14 @@ def test_a_model_that_needs_masks_says_so():
 @pytest.mark.parametrize(
     ("masks", "classes", "message"),
     [
-        (MASKS[:, :-1], None, r"\(N, 40, 60\) as the picture is, got \(3, 39, 60\)"),
+        (MASKS[:, :-1], None, r"\(N, 40, 60\) as the image is, got \(3, 39, 60\)"),
         (MASKS[0], None, r"got \(40, 60\)"),
         (MASKS, [1], "1 classes for 3 masks"),
     ],
 )
 def test_masks_that_do_not_fit(masks, classes, message):
     with pytest.raises(ValueError, match=message):
-        as_annotations(masks, SIZE, classes)
+        area_predictor()(PICTURE, masks, classes=classes)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +117,8 @@ def test_the_network_gets_its_order_of_channels(channels, monkeypatch):
     predictor = area_predictor(**{"INPUT.FORMAT": channels})
     seen = []
     monkeypatch.setattr(predictor, "_run", lambda item, given: seen.append(item) or {})
-    predictor(PICTURE, MASKS)
+    with pytest.raises(KeyError):  # the answer, which is not there
+        predictor(PICTURE, MASKS)
     expected = PICTURE if channels == "RGB" else PICTURE[..., ::-1]
     assert np.array_equal(seen[0]["image"].numpy(), expected.transpose(2, 0, 1))
 
@@ -110,6 +131,19 @@ def test_disparity_needs_no_masks_and_does_not_depend_on_them():
     predictor = OrderPredictor(InstaDepthNet(cfg), cfg)
     assert predictor.takes_masks and not predictor.needs_masks
     alone, given = predictor(PICTURE), predictor(PICTURE, MASKS)
-    assert alone["disparity"].shape == SIZE and "instances" not in alone
-    assert torch.equal(alone["disparity"], given["disparity"])
-    assert given["instances"].depth.tensor.shape == (3, 3)
+    assert alone.disparity.shape == SIZE and len(alone) == 0 and alone.depth is None
+    assert np.array_equal(alone.disparity, given.disparity)
+    assert given.depth.shape == (3, 3) and given.ids == (1, 2, 3)
+
+
+def test_nothing_that_comes_out_carries_gradients_or_is_a_tensor():
+    found = area_predictor()(PICTURE, MASKS)
+    values = [getattr(found, field.name) for field in dataclasses.fields(found)]
+    assert not [value for value in values if isinstance(value, torch.Tensor)]
+    assert isinstance(found.occlusion, np.ndarray) and isinstance(found.depth, np.ndarray)
+
+
+def test_a_file_gives_its_name(tmp_path):
+    Image.fromarray(PICTURE).save(tmp_path / "cups.png")
+    found = area_predictor()(tmp_path / "cups.png", MASKS)
+    assert (found.image_id, found.file_name) == ("cups", "cups.png")

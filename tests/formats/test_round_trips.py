@@ -92,4 +92,4 @@ def test_visible_parts_are_the_masks_of_every_format_that_has_them_in_coco(found
             except ValueError:
                 continue
             given = load_masks(files[0], SIZE, image_name="a.png")
-            assert sorted(map(bytes, given.masks)) == sorted(map(bytes, expected)), format
+            assert sorted(map(bytes, given.modal)) == sorted(map(bytes, expected)), format

@@ -57,13 +57,13 @@ def test_label_maps(tmp_path, kind):
     ending = "tif" if kind == "32 bit" else "png"
     picture.save(tmp_path / f"labels.{ending}")
     found = load_masks(tmp_path / f"labels.{ending}", SIZE)
-    assert found.ids == expected and (found.masks == [ONE, TWO]).all()
-    assert found.category_ids == [1, 1] and found.names == ["", ""]
+    assert found.ids == tuple(expected) and (found.modal == [ONE, TWO]).all()
+    assert found.classes.tolist() == [1, 1] and found.names is None
 
 
 def test_a_black_label_map_has_no_instances(tmp_path):
     found = load_masks(save(tmp_path / "a.png", np.zeros(SIZE, np.uint8)), SIZE)
-    assert len(found) == 0 and found.masks.shape == (0, *SIZE)
+    assert len(found) == 0 and found.modal.shape == (0, *SIZE)
 
 
 def test_a_folder_of_masks_is_sorted_as_people_count(tmp_path):
@@ -74,8 +74,8 @@ def test_a_folder_of_masks_is_sorted_as_people_count(tmp_path):
     save(tmp_path / "b.PNG", rgba)
     (tmp_path / "notes.txt").write_text("not a mask")
     found = load_masks(tmp_path, SIZE)
-    assert found.names == ["2", "10", "b"] and found.ids == [1, 2, 3]
-    assert (found.masks == [TWO, ONE, ONE]).all()
+    assert found.names == ("2", "10", "b") and found.ids == (1, 2, 3)
+    assert (found.modal == [TWO, ONE, ONE]).all()
 
 
 def test_layers_as_they_are_exported_are_masks(tmp_path):
@@ -83,7 +83,7 @@ def test_layers_as_they_are_exported_are_masks(tmp_path):
     rgba = np.full((*SIZE, 4), 7, np.uint8)
     rgba[..., 3] = np.where(TWO, 255, 0)
     save(tmp_path / "layer_000.png", rgba)
-    assert (load_masks(tmp_path, SIZE).masks[0] == TWO).all()
+    assert (load_masks(tmp_path, SIZE).modal[0] == TWO).all()
 
 
 def test_masks_of_photographs_and_other_sizes_are_refused(tmp_path):
@@ -140,18 +140,18 @@ def test_the_void_rim_is_no_instance(tmp_path, caplog, values, ids, kind):
     if kind == "palette":
         picture.putpalette([k % 256 for k in range(768)])
     picture.save(tmp_path / "a.png")
-    assert load_masks(tmp_path / "a.png", (16, 16)).ids == ids
+    assert load_masks(tmp_path / "a.png", (16, 16)).ids == tuple(ids)
     assert ("a.png: the value 255 is void" in caplog.text) == (255 in values and 255 not in ids)
 
 
 def test_void_of_sixteen_bits_and_of_colours(tmp_path):
     save(tmp_path / "a.png", np.where(ONE, 1, np.where(TWO, 65535, 0)).astype(np.uint16))
-    assert load_masks(tmp_path / "a.png", SIZE).ids == [1]
+    assert load_masks(tmp_path / "a.png", SIZE).ids == (1,)
     colours = np.zeros((*SIZE, 3), np.uint8)
     colours[ONE], colours[TWO] = (128, 0, 0), (224, 224, 192)
     save(tmp_path / "b.png", colours)
     found = load_masks(tmp_path / "b.png", SIZE)
-    assert found.ids == [128] and (found.masks == [ONE]).all()
+    assert found.ids == (128,) and (found.modal == [ONE]).all()
 
 
 @pytest.mark.parametrize("kind", ["grey", "colours", "alpha", "16 bit"])
@@ -164,7 +164,7 @@ def test_of_a_soft_mask_half_is_inside(tmp_path, caplog, kind):
     elif kind == "16 bit":
         soft = soft.astype(np.uint16) * 257
     save(tmp_path / "1.png", soft)
-    assert (load_masks(tmp_path, SIZE).masks == [ONE]).all()
+    assert (load_masks(tmp_path, SIZE).modal == [ONE]).all()
     assert "1.png: a soft mask of 2 levels" in caplog.text
 
 
@@ -199,19 +199,19 @@ def test_of_amodal_formats_the_visible_part_is_taken(tmp_path, key):
         if key != "visible_mask" or visible is ONE:  # COCOA-cls leaves it out of open objects
             entry[key] = masks.encode(visible)
     found = load_masks(write(tmp_path, page), SIZE, image_name="a.jpg")
-    assert (found.masks == [ONE, TWO]).all()
+    assert (found.modal == [ONE, TWO]).all()
 
 
 def test_crowds_are_said_and_can_be_kept(tmp_path, caplog):
     page = coco()
-    assert load_masks(write(tmp_path, page), SIZE, image_name="a.jpg").ids == [11, 13]
+    assert load_masks(write(tmp_path, page), SIZE, image_name="a.jpg").ids == (11, 13)
     assert "m.json: 1 crowd annotations ('iscrowd' 1) left out" in caplog.text
     for entry in page["annotations"]:  # as CVAT writes what is drawn with a brush
         entry.update(iscrowd=1, segmentation=masks.encode(ONE))
     with pytest.raises(ValueError, match="m.json: all 3 annotations have 'iscrowd' 1, as CVAT"):
         load_masks(write(tmp_path, page), SIZE, image_name="a.jpg")
     found = load_masks(write(tmp_path, page), SIZE, image_name="a.jpg", keep_crowds=True)
-    assert found.ids == [11, 13, 14] and (found.masks == [ONE] * 3).all()
+    assert found.ids == (11, 13, 14) and (found.modal == [ONE] * 3).all()
 
 
 def test_every_damaged_entry_is_named_at_once_and_can_be_left_out(tmp_path, caplog):
@@ -227,7 +227,7 @@ def test_every_damaged_entry_is_named_at_once_and_can_be_left_out(tmp_path, capl
     lines = str(caught.value).splitlines()
     assert [line.split(": ")[1] for line in lines] == [f"annotation {k}" for k in range(3)]
     found = load_masks(write(tmp_path, page), SIZE, image_name="a.jpg", skip_damaged=True)
-    assert found.ids == [3] and (found.masks == [TWO]).all()
+    assert found.ids == (3,) and (found.modal == [TWO]).all()
     assert "m.json: 3 damaged entries left out" in caplog.text
     assert "mask 4 covers no pixel" in caplog.text
 
@@ -236,7 +236,7 @@ def test_a_file_name_of_windows_is_the_same_picture(tmp_path):
     page = coco()
     page["images"][0]["file_name"] = "..\\label-studio\\a.jpg"
     for name in ("a.jpg", "x/a.jpg", "x\\a.jpg", "a.png"):
-        assert load_masks(write(tmp_path, page), SIZE, image_name=name).ids == [11, 13]
+        assert load_masks(write(tmp_path, page), SIZE, image_name=name).ids == (11, 13)
 
 
 def coco(**changes):
@@ -263,14 +263,14 @@ def write(tmp_path, page):
 @pytest.mark.parametrize("name", ["sub/a.jpg", "a.jpg", "elsewhere/a.jpg", "a.png", "x\\a.jpg"])
 def test_coco_instances_of_a_named_picture(tmp_path, name):
     found = load_masks(write(tmp_path, coco()), SIZE, image_name=name)
-    assert found.ids == [11, 13] and found.names == ["cup", "tray"]
-    assert (found.masks == [ONE, TWO]).all() and found.scores == [1.0, 1.0]
+    assert found.ids == (11, 13) and found.names == ("cup", "tray")
+    assert (found.modal == [ONE, TWO]).all() and found.scores.tolist() == [1.0, 1.0]
 
 
 def test_a_file_about_one_picture_needs_no_name(tmp_path):
     page = coco()
     page["images"] = page["images"][:1]
-    assert load_masks(write(tmp_path, page), SIZE).ids == [11, 13]
+    assert load_masks(write(tmp_path, page), SIZE).ids == (11, 13)
     page["annotations"] = []
     assert len(load_masks(write(tmp_path, page), SIZE)) == 0
 
@@ -278,7 +278,7 @@ def test_a_file_about_one_picture_needs_no_name(tmp_path):
 def test_a_coco_results_list(tmp_path):
     entries = [{"image_id": 3, "category_id": 7, "score": 0.5, "segmentation": masks.encode(ONE)}]
     found = load_masks(write(tmp_path, entries), SIZE)
-    assert found.ids == [1] and found.scores == [0.5] and found.category_ids == [7]
+    assert found.ids == (1,) and found.scores.tolist() == [0.5] and found.classes.tolist() == [7]
     entries.append({**entries[0], "image_id": 4})
     with pytest.raises(ValueError, match="results of several images"):
         load_masks(write(tmp_path, entries), SIZE)
@@ -292,9 +292,9 @@ def test_order_results_and_labelme(tmp_path, records, categories):
     names = {c["id"]: c["name"] for c in categories}
     labels = [names[a["category_id"]] for a in records[0]["annotations"]]
     found = load_masks(results, (64, 80), image_name="picture 1.jpg")
-    assert (found.masks == expected).all()
+    assert (found.modal == expected).all()
     found = load_masks(pages[0], (64, 80))
-    assert (found.masks == expected).all() and found.names == labels
+    assert (found.modal == expected).all() and list(found.names) == labels
 
 
 @pytest.mark.parametrize(

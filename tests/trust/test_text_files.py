@@ -37,7 +37,7 @@ RESULTS = {"image_id": 7, "height": 6, "width": 8, "instances": [], "occlusion":
 
 JSON = {
     "cocoa_cls": (coco(), lambda path: load_cocoa_cls(path, "")),
-    "masks": (coco(), lambda path: load_masks(path, (6, 8)).masks.tolist()),
+    "masks": (coco(), lambda path: load_masks(path, (6, 8)).modal.tolist()),
     "labelme": (LABELME, read_labelme),
     "results": (json.dumps({"format": "occ_order/1", "images": [RESULTS]}), load_results),
 }

@@ -120,7 +120,8 @@ def read_masks(record: dict[str, Any], key: str = "segmentation") -> np.ndarray 
     """Decodes the masks of a record's annotations.
 
     Args:
-        record: with `height`, `width` and `annotations`.
+        record: with `height`, `width` and `annotations`, or with `masks`, bool (N, H, W), the
+            visible parts as arrays.
         key: "segmentation" (modal) or "amodal_segmentation".
 
     Returns:
@@ -129,6 +130,8 @@ def read_masks(record: dict[str, Any], key: str = "segmentation") -> np.ndarray 
     Raises:
         ValueError: a mask is damaged; names image and annotation.
     """
+    if "masks" in record:
+        return record["masks"] if key == "segmentation" else None
     annotations = record["annotations"]
     if any(key not in annotation for annotation in annotations):
         return None

@@ -1,0 +1,509 @@
+"""The instances of one image, their masks, and the order between them.
+
+:class:`OrderedInstances` is what readers of masks give, what a prediction is, and what is drawn,
+saved and scored. N instances, H x W pixels. Row = first of a pair, column = second; what the values
+of the matrices mean is defined in :mod:`occ_order.order.encoding`. Arrays are in memory; run
+lengths (RLE) stand in files alone.
+
+    result = occ_order.predict("photo.jpg", masks)
+    print(result)                        # "cup 3 occludes plate 7 (0.93)"
+    front = result[result.layers() == 0]
+    result.save("order.json")
+    result = occ_order.load("order.json")
+
+Needs NumPy and what files need; drawing and other libraries are imported when they are asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import importlib
+import os
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from occ_order import masks as mask_codec
+from occ_order.order import graph as order_graph
+from occ_order.order import io
+from occ_order.order.encoding import (
+    CLOSER,
+    EQUAL,
+    check_depth,
+    check_occlusion,
+)
+
+if TYPE_CHECKING:
+    import networkx
+    import supervision
+    from detectron2.structures import Instances
+    from matplotlib.figure import Figure
+
+ORDERS = ("occlusion", "depth")
+"""The two orders of a pair."""
+
+_PAIRS = ("occlusion", "occlusion_prob", "depth", "depth_prob", "overlap", "count")
+_STACKS = ("modal", "amodal", "levels", "sem_dist")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OrderedInstances:
+    """Instances of one image with their masks and their order. Arrays are not to be written to.
+
+    Attributes:
+        image_id: of the image: an integer or a text.
+        size: (H, W) in pixels.
+        modal: bool (N, H, W), the visible parts.
+        amodal: bool (N, H, W), the whole objects; None = not known.
+        classes: int64 (N,), category ids as the file or the model has them; default: all 1.
+        names: N names, of the classes or of the instances themselves; "" = without; None = none.
+        scores: float64 (N,); default: all 1.
+        ids: N ids, integers or texts: what the user called the instances; default: 1 .. N.
+        occlusion: int8 (N, N), 1 = the row occludes the column, 0 = it does not, -1 = unknown; None
+            where no order of occlusion was predicted or annotated.
+        occlusion_prob: float64 (N, N) in [0, 1] that the row occludes the column; None = certain.
+        depth: int8 (N, N), 1 = the row is closer, 0 = farther, 2 = equal, -1 = unknown; None where
+            there is no order of depth.
+        depth_prob: float64 (N, N), symmetric, of the relation that `depth` names; None = certain.
+        overlap: int8 (N, N), 1 = the depth ranges overlap, 0 = they are distinct, -1 = unknown.
+        count: int16 (N, N), people who were asked, -1 = unknown.
+        levels: int8 (N, H, W), by how many objects a pixel of an object is covered, -1 outside.
+        sem_dist: float32 (N, H, W), the sem-dist maps: confidence less level (SLN, Eq. 1).
+        disparity: float32 (H, W), larger = nearer, of any scale; None = not predicted.
+        image: uint8 (H, W, 3) RGB, to draw on; not saved. None = not kept.
+        file_name: of the image, None = unknown.
+
+    Raises:
+        ValueError: a shape or a value does not fit; names the image.
+    """
+
+    image_id: int | str
+    size: tuple[int, int]
+    modal: np.ndarray
+    amodal: np.ndarray | None = None
+    classes: np.ndarray | None = None  # type: ignore[assignment]  # an array after __post_init__
+    names: tuple[str, ...] | None = None
+    scores: np.ndarray | None = None  # type: ignore[assignment]
+    ids: tuple[int | str, ...] | None = None  # type: ignore[assignment]
+    occlusion: np.ndarray | None = None
+    occlusion_prob: np.ndarray | None = None
+    depth: np.ndarray | None = None
+    depth_prob: np.ndarray | None = None
+    overlap: np.ndarray | None = None
+    count: np.ndarray | None = None
+    levels: np.ndarray | None = None
+    sem_dist: np.ndarray | None = None
+    disparity: np.ndarray | None = None
+    image: np.ndarray | None = None
+    file_name: str | None = None
+
+    def __post_init__(self) -> None:
+        """Fill defaults in, and check that everything fits together."""
+        where = f"image {self.image_id!r}"
+        size = (int(self.size[0]), int(self.size[1]))
+        n = len(self.modal)
+        self._set(size=size)
+        for key in ("modal", "amodal"):
+            if getattr(self, key) is not None:
+                try:
+                    self._set(**{key: mask_codec.as_bool(getattr(self, key), 3)})
+                except ValueError as error:
+                    raise ValueError(f"{where}: {key}: {error}") from None
+        for key in _STACKS:
+            stack = getattr(self, key)
+            if stack is not None and np.shape(stack) != (n, *size):
+                raise ValueError(f"{where}: {key} must be {(n, *size)}, got {np.shape(stack)}")
+        self._set(
+            classes=np.ones(n, np.int64) if self.classes is None else np.asarray(self.classes),
+            scores=np.ones(n) if self.scores is None else np.asarray(self.scores, np.float64),
+            ids=tuple(range(1, n + 1)) if self.ids is None else tuple(self.ids),
+            names=None if self.names is None else tuple(map(str, self.names)),
+        )
+        for key in ("classes", "scores", "ids", "names"):
+            values = getattr(self, key)
+            if values is not None and len(values) != n:
+                raise ValueError(f"{where}: got {len(values)} {key} for {n} instances")
+        if len(set(self.ids)) != n:
+            raise ValueError(f"{where}: an id stands twice in {list(self.ids)}")
+        self._check_orders(where)
+
+    def _set(self, **values: Any) -> None:
+        for key, value in values.items():
+            object.__setattr__(self, key, value)
+
+    def _check_orders(self, where: str) -> None:
+        n = len(self)
+        for key in _PAIRS:
+            matrix = getattr(self, key)
+            if matrix is not None and np.shape(matrix) != (n, n):
+                raise ValueError(f"{where}: {key} must be {(n, n)}, got {np.shape(matrix)}")
+        if self.occlusion is not None:
+            name = f"{where}: occlusion"
+            self._set(occlusion=check_occlusion(np.asarray(self.occlusion), name=name))
+        if self.depth is not None:
+            depth, overlap, count = check_depth(
+                np.asarray(self.depth), self.overlap, self.count, name=f"{where}: depth"
+            )
+            self._set(depth=depth, overlap=overlap, count=count)
+
+    # --- instances -------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.modal)
+
+    def __iter__(self) -> Iterator[OrderedInstances]:
+        """Yield each instance alone."""
+        return (self[[k]] for k in range(len(self)))
+
+    def __getitem__(self, keep: Any) -> OrderedInstances:
+        """Return some of the instances; matrices lose the rows and columns of the others.
+
+        Args:
+            keep: bool (N,), indices, or a slice.
+        """
+        places = np.atleast_1d(np.arange(len(self))[keep])
+        pairs = np.ix_(places, places)
+        kept: dict[str, Any] = {
+            key: value[places] for key in _STACKS if (value := getattr(self, key)) is not None
+        }
+        kept |= {key: value[pairs] for key in _PAIRS if (value := getattr(self, key)) is not None}
+        kept |= {"classes": self.classes[places], "scores": self.scores[places]}
+        kept["ids"] = tuple(self.ids[k] for k in places)
+        if self.names is not None:
+            kept["names"] = tuple(self.names[k] for k in places)
+        return dataclasses.replace(self, **kept)
+
+    def replace(self, **changes: Any) -> OrderedInstances:
+        """Return the same with other values of some attributes."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def invisible(self) -> np.ndarray | None:
+        """bool (N, H, W), the hidden parts; None where `amodal` is not known."""
+        return None if self.amodal is None else self.amodal & ~self.modal
+
+    def label(self, k: int) -> str:
+        """Return what to call the instance at place k: its name and its id, such as "cup 3"."""
+        name = (self.names[k] if self.names else "") or "instance"
+        return f"{name} {self.ids[k]}"
+
+    # --- order -----------------------------------------------------------------------------
+
+    def layers(self) -> np.ndarray:
+        """Return int (N,), 0 = nearest layer; instances in a cycle share one.
+
+        Raises:
+            ValueError: there is no order of occlusion.
+        """
+        return order_graph.layers(self._order("occlusion"))
+
+    def relative_depth(self) -> np.ndarray:
+        """Return int (N,); an occluder has a larger value than what it occludes.
+
+        Raises:
+            ValueError: there is no order of occlusion.
+        """
+        return order_graph.relative_depth(self._order("occlusion"))
+
+    def graph(self, order: str = "occlusion") -> networkx.DiGraph:
+        """Return the order as a graph whose nodes are the ids of the instances.
+
+        Nodes have "name", "category_id" and "score"; edges lead from the occluder, or the closer
+        one, and have "relation" ("occludes", "closer" or "equal") and "probability".
+
+        Args:
+            order: "occlusion" or "depth".
+
+        Raises:
+            ValueError: there is no such order.
+        """
+        import networkx as nx
+
+        self._order(order)
+        result = nx.DiGraph(image_id=self.image_id, order=order)
+        for k, number in enumerate(self.ids):
+            name = self.names[k] if self.names else ""
+            values = {"category_id": int(self.classes[k]), "score": float(self.scores[k])}
+            result.add_node(number, name=name, **values)
+        for i, j, relation, probability in self._edges(order):
+            result.add_edge(self.ids[i], self.ids[j], relation=relation, probability=probability)
+        return result
+
+    def relations(self, order: str = "occlusion") -> list[str]:
+        """Return a sentence for each pair that an order says something of.
+
+        Args:
+            order: "occlusion" or "depth".
+
+        Raises:
+            ValueError: there is no such order.
+        """
+        self._order(order)
+        edges = {(i, j): (what, number) for i, j, what, number in self._edges(order)}
+        found = []
+        for (i, j), (what, number) in edges.items():
+            first, second = self.label(i), self.label(j)
+            if what == "equal":
+                found.append(f"{first} and {second} are equally far ({number:.2f})")
+            elif what == "closer":
+                found.append(f"{first} is closer than {second} ({number:.2f})")
+            elif (j, i) not in edges:
+                found.append(f"{first} occludes {second} ({number:.2f})")
+            elif i < j:
+                back = edges[j, i][1]
+                found.append(f"{first} and {second} occlude each other ({number:.2f}, {back:.2f})")
+        return found
+
+    def _order(self, order: str) -> np.ndarray:
+        if order not in ORDERS:
+            raise ValueError(f"order must be 'occlusion' or 'depth', got {order!r}")
+        matrix = getattr(self, order)
+        if matrix is None:
+            raise ValueError(f"image {self.image_id!r} has no {order} order")
+        return matrix
+
+    def _edges(self, order: str) -> list[tuple[int, int, str, float]]:
+        """(i, j, relation, probability) of each edge; an equal pair once, from the lower place."""
+        matrix, probability = self._order(order), getattr(self, f"{order}_prob")
+        if order == "occlusion":
+            found = [(i, j, "occludes") for i, j in np.argwhere(matrix == 1).tolist()]
+        else:
+            chosen = (matrix == CLOSER) | np.triu(matrix == EQUAL)
+            kinds = {CLOSER: "closer", EQUAL: "equal"}
+            found = [(i, j, kinds[int(matrix[i, j])]) for i, j in np.argwhere(chosen).tolist()]
+        if probability is None:
+            return [(*edge, 1.0) for edge in found]
+        if order == "depth":  # of a pair; the upper triangle holds it
+            return [(i, j, what, float(probability[min(i, j), max(i, j)])) for i, j, what in found]
+        return [(i, j, what, float(probability[i, j])) for i, j, what in found]
+
+    # --- for people ------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        """Say how many there are, and which orders are known."""
+        known = [order for order in ORDERS if getattr(self, order) is not None]
+        height, width = self.size
+        return (
+            f"<OrderedInstances: image {self.image_id!r}, {height} x {width}, {len(self)} "
+            f"instances, {' and '.join(known) or 'no'} order>"
+        )
+
+    def __str__(self) -> str:
+        """Tell each instance and each relation in a line."""
+        lines = [f"image {self.image_id}: {_counted(len(self), 'instance')}"]
+        for k in range(len(self)):
+            pixels = int(self.modal[k].sum())
+            lines.append(f"  {self.label(k)} ({self.scores[k]:.2f}), {pixels:,} pixels")
+        for order in ORDERS:
+            if getattr(self, order) is not None:
+                said = self.relations(order)
+                lines.append(f"{order}: {_counted(len(said), 'relation')}")
+                lines += [f"  {sentence}" for sentence in said]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """Return the drawing, where there is an image, and the lines of `print`, for notebooks."""
+        lines = f"<pre>{html.escape(str(self))}</pre>"
+        if self.image is None:
+            return lines
+        drawn = _call("occ_order.draw.results", "overview", self)
+        png = b64encode(_call("occ_order.draw", "png_bytes", drawn)).decode("ascii")
+        return f'<img alt="order of the instances" src="data:image/png;base64,{png}">{lines}'
+
+    def plot(self, image: np.ndarray | str | os.PathLike[str] | None = None) -> Figure:
+        """Draw the instances, their order and the graph side by side.
+
+        Args:
+            image: uint8 (H, W, 3) RGB, or its file; None takes the one that was predicted on, or
+                white where none is known.
+
+        Returns:
+            A figure of matplotlib, which `savefig` saves.
+
+        Raises:
+            ValueError: the image has another size.
+        """
+        return _call("occ_order.draw.results", "figure", self, image)
+
+    # --- files and other libraries ---------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry of the image in an `order_results.json` (`occ_order.order.io`)."""
+        result = io.results_image(
+            image_id=self.image_id,
+            height=self.size[0],
+            width=self.size[1],
+            modal=self.modal,
+            amodal=self.amodal,
+            classes=self.classes.tolist(),
+            scores=self.scores.tolist(),
+            ids=self.ids,
+            occlusion=self.occlusion,
+            occlusion_prob=self.occlusion_prob,
+            depth=self.depth,
+            depth_prob=self.depth_prob,
+            overlap=self.overlap,
+        )
+        for instance, key, name in zip(
+            result["instances"], self._name_keys(), self.names or (), strict=False
+        ):
+            if name:
+                instance[key] = name
+        if self.file_name is not None:
+            result["file_name"] = self.file_name
+        return result
+
+    def _name_keys(self) -> list[str]:
+        """The key of each name: "category", or "name" where a class has several."""
+        known: dict[int, set[str]] = {}
+        for number, name in zip(self.classes.tolist(), self.names or (), strict=False):
+            known.setdefault(number, set()).add(name)
+        return [
+            "category" if len(known.get(number, ())) == 1 else "name"
+            for number in self.classes.tolist()
+        ]
+
+    @classmethod
+    def from_dict(cls, image: Mapping[str, Any], **more: Any) -> OrderedInstances:
+        """Return the instances of one image of an `order_results.json`.
+
+        Args:
+            image: dict of the image (`occ_order.order.io`).
+            more: further attributes, such as `image`.
+
+        Raises:
+            ValueError: the dict does not keep to the format; names the image.
+        """
+        io.check_image(image)
+        size, instances = (image["height"], image["width"]), image["instances"]
+        whole = [instance.get("amodal_segmentation") for instance in instances]
+        occlusion, depth, overlap = io.matrices(image)
+        occlusion_prob, depth_prob = (
+            None if matrix is None else np.nan_to_num(matrix) for matrix in io.probabilities(image)
+        )
+        names = tuple(str(i.get("name") or i.get("category") or "") for i in instances)
+        values: dict[str, Any] = {
+            "amodal": None if None in whole or not whole else mask_codec.decode_all(whole, *size),
+            "classes": np.array([i["category_id"] for i in instances], np.int64),
+            "names": names if any(names) else None,
+            "scores": np.array([i["score"] for i in instances], np.float64),
+            "ids": tuple(i["id"] for i in instances),
+            "occlusion": occlusion,
+            "occlusion_prob": occlusion_prob,
+            "depth": depth,
+            "depth_prob": depth_prob,
+            "overlap": overlap,
+            "file_name": image.get("file_name"),
+        }
+        modal = mask_codec.decode_all([i["segmentation"] for i in instances], *size)
+        return cls(image["image_id"], size, modal, **{**values, **more})
+
+    def to_json(self) -> str:
+        """Return the text of an `order_results.json` with this image."""
+        return io.results_text([self.to_dict()])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write an `order_results.json` with this image, which `occ_order.load` reads.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        io.save_results(path, [self.to_dict()])
+
+    def to_coco(self) -> dict[str, Any]:
+        """Return {"images", "annotations", "categories"} as COCO's instances files have them.
+
+        "segmentation" is the visible part as RLE; "amodal_segmentation" the whole one, where it is
+        known. COCO has no place for the order.
+
+        Raises:
+            ValueError: an id is no integer, which COCO's have to be.
+        """
+        for number in (self.image_id, *self.ids):
+            if not isinstance(number, int | np.integer):
+                raise ValueError(f"ids of COCO are integers, got {number!r}")
+        height, width = self.size
+        name = self.file_name or f"{self.image_id}.png"
+        image = {"id": int(self.image_id), "file_name": name, "height": height, "width": width}
+        annotations = []
+        for k, number in enumerate(self.ids):
+            x0, y0, x1, y1 = map(int, mask_codec.bounding_box(self.modal[k]))
+            entry = {
+                "id": int(number),
+                "image_id": int(self.image_id),
+                "category_id": int(self.classes[k]),
+                "segmentation": mask_codec.encode(self.modal[k]),
+                "area": int(self.modal[k].sum()),
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "iscrowd": 0,
+                "score": float(self.scores[k]),
+            }
+            if self.amodal is not None:
+                entry["amodal_segmentation"] = mask_codec.encode(self.amodal[k])
+            annotations.append(entry)
+        named = dict(zip(self.classes.tolist(), self.names or (), strict=False))
+        categories = [
+            {"id": number, "name": named.get(number) or f"class {number}"}
+            for number in sorted(set(self.classes.tolist()))
+        ]
+        return {"images": [image], "annotations": annotations, "categories": categories}
+
+    def to_supervision(self) -> supervision.Detections:
+        """Return the same for supervision; `data["occludes"]` holds what each one occludes.
+
+        Raises:
+            ImportError: supervision is not installed.
+        """
+        return _call("occ_order.formats.supervision_detections", "to_detections", self.to_dict())
+
+    def to_detectron2(self) -> Instances:
+        """Return Detectron2's Instances, with matrices as fields that keep rows and columns.
+
+        Raises:
+            ImportError: Detectron2 is not installed.
+        """
+        return _call("occ_order.methods.common.ordered", "to_instances", self)
+
+
+def load(path: str | os.PathLike[str], *, image_id: int | str | None = None) -> OrderedInstances:
+    """Read the instances of one image of an `order_results.json`.
+
+    Args:
+        path: the file.
+        image_id: of the image; None where the file holds one.
+
+    Raises:
+        ValueError: the file does not keep to the format, has no such image, or several.
+        OSError: it cannot be read.
+    """
+    images = io.load_results(path)
+    chosen = [i for i in images if image_id is None or i["image_id"] == image_id]
+    if len(chosen) != 1:
+        known = ", ".join(repr(image["image_id"]) for image in images[:10])
+        wanted = "one image" if image_id is None else f"the image {image_id!r}"
+        raise ValueError(f"{path}: expected {wanted}; it has {len(images)}: {known}")
+    return OrderedInstances.from_dict(chosen[0])
+
+
+def load_all(path: str | os.PathLike[str]) -> list[OrderedInstances]:
+    """Read every image of an `order_results.json`.
+
+    Raises:
+        ValueError: the file does not keep to the format.
+        OSError: it cannot be read.
+    """
+    return [OrderedInstances.from_dict(image) for image in io.load_results(path)]
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def _call(module: str, function: str, *arguments: Any) -> Any:
+    """What a function of an outer part gives, which is imported when it is asked for."""
+    return getattr(importlib.import_module(module), function)(*arguments)

@@ -1,0 +1,107 @@
+"""Between Detectron2's Instances, which networks give and take, and `OrderedInstances`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.structures import Boxes, Instances
+
+from occ_order import masks as mask_codec
+from occ_order.instances import OrderedInstances
+from occ_order.methods.common.pair_matrix import PairMatrix
+from occ_order.order.encoding import CLOSER, EQUAL, FARTHER
+
+
+def from_instances(
+    instances: Instances,
+    *,
+    image_id: int | str = 0,
+    category_ids: Sequence[int] | None = None,
+    **more: Any,
+) -> OrderedInstances:
+    """Return a prediction of a network, as arrays.
+
+    Args:
+        instances: pred_masks bool (N, H, W), the visible parts; optional pred_amodal_masks, the
+            whole objects, or pred_modal_masks (then pred_masks are the whole objects); optional
+            pred_classes, scores, ids, pred_levels, and the PairMatrix fields occlusion,
+            occlusion_probability, depth, depth_probability (N, N, 3: closer, farther, equal).
+        image_id: as in the data set.
+        category_ids: the file's category id of each class; None keeps the classes as they are.
+        more: further attributes of `OrderedInstances`.
+    """
+    height, width = instances.image_size
+    masks = _array(instances.pred_masks).astype(bool).reshape(-1, height, width)
+    modal = _field(instances, "pred_modal_masks", masks).astype(bool).reshape(masks.shape)
+    whole = masks if instances.has("pred_modal_masks") else None
+    if instances.has("pred_amodal_masks"):
+        whole = _array(instances.pred_amodal_masks).astype(bool).reshape(masks.shape)
+    n = len(instances)
+    classes = _field(instances, "pred_classes", np.zeros(n, int)).astype(np.int64)
+    if category_ids is not None:
+        classes = np.asarray(category_ids, np.int64)[classes]
+    depth = _pairs(instances, "depth")
+    values: dict[str, Any] = {
+        "amodal": whole,
+        "classes": classes,
+        "scores": _field(instances, "scores", np.ones(n)).astype(np.float64),
+        "ids": tuple(_field(instances, "ids", np.arange(1, n + 1)).tolist()),
+        "occlusion": _pairs(instances, "occlusion"),
+        "occlusion_prob": _pairs(instances, "occlusion_probability"),
+        "depth": depth,
+        "depth_prob": _relation_probability(depth, _pairs(instances, "depth_probability")),
+        "levels": _field(instances, "pred_levels", None),
+    }
+    return OrderedInstances(image_id, (height, width), modal, **{**values, **more})
+
+
+def to_instances(ordered: OrderedInstances) -> Instances:
+    """Return the same as Detectron2's Instances.
+
+    Returns:
+        Instances with pred_masks (modal), pred_boxes, pred_classes, scores, pred_amodal_masks where
+        they are known, and the PairMatrix fields occlusion, depth and occlusion_probability as far
+        as they are there.
+    """
+    result = Instances(ordered.size)
+    result.pred_masks = torch.from_numpy(np.ascontiguousarray(ordered.modal))
+    corners = np.array([mask_codec.bounding_box(mask) for mask in ordered.modal]).reshape(-1, 4)
+    result.pred_boxes = Boxes(torch.from_numpy(corners.astype(np.float32)))
+    result.pred_classes = torch.from_numpy(np.asarray(ordered.classes, np.int64))
+    result.scores = torch.from_numpy(np.asarray(ordered.scores, np.float32))
+    if ordered.amodal is not None:
+        result.pred_amodal_masks = torch.from_numpy(np.ascontiguousarray(ordered.amodal))
+    names = {"occlusion_probability": "occlusion_prob", "occlusion": "occlusion", "depth": "depth"}
+    for name, key in names.items():
+        matrix = getattr(ordered, key)
+        if matrix is not None:
+            fill = -1 if matrix.dtype == np.int8 else 0
+            result.set(name, PairMatrix(torch.from_numpy(np.ascontiguousarray(matrix)), fill=fill))
+    return result
+
+
+def _array(value: Any) -> np.ndarray:
+    tensor = getattr(value, "tensor", value)
+    return tensor.detach().cpu().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
+
+
+def _field(instances: Instances, name: str, default: Any) -> Any:
+    return _array(instances.get(name)) if instances.has(name) else default
+
+
+def _pairs(instances: Instances, name: str) -> np.ndarray | None:
+    if not instances.has(name):
+        return None
+    values = _array(instances.get(name))
+    return values if np.issubdtype(values.dtype, np.integer) else values.astype(np.float64)
+
+
+def _relation_probability(depth: np.ndarray | None, prob: np.ndarray | None) -> np.ndarray | None:
+    """(N, N): probability of the relation that was decided for each pair."""
+    if depth is None or prob is None:
+        return None
+    channel = np.select([depth == CLOSER, depth == FARTHER, depth == EQUAL], [0, 1, 2], 0)
+    return np.clip(np.take_along_axis(prob, channel[..., None], axis=2)[..., 0], 0, 1)
