@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import networkx as nx
 import numpy as np
@@ -27,6 +29,9 @@ SURE = np.array([[0, 0.9, 0.6], [0.9, 0, 0.75], [0.6, 0.75, 0]])
 def three(**changes) -> OrderedInstances:
     """Two cups and a plate, all known."""
     known = {
+        "image_id": "photo",
+        "size": SIZE,
+        "modal": MASKS,
         "ids": (3, 7, 9),
         "names": ("cup", "plate", "cup"),
         "classes": np.array([5, 6, 5]),
@@ -36,7 +41,7 @@ def three(**changes) -> OrderedInstances:
         "depth": DEPTH,
         "depth_prob": SURE,
     }
-    return OrderedInstances("photo", SIZE, MASKS, **{**known, **changes})
+    return OrderedInstances(**{**known, **changes})
 
 
 def same(one: OrderedInstances, other: OrderedInstances) -> bool:
@@ -191,7 +196,7 @@ def test_what_does_not_fit_names_the_image(changes, message):
 
 
 def test_coco_holds_the_masks_and_their_classes():
-    data = three(file_name="a.jpg").replace(image_id=4).to_coco()
+    data = three(file_name="a.jpg", image_id=4).to_coco()
     assert data["images"] == [{"id": 4, "file_name": "a.jpg", "height": 20, "width": 30}]
     assert data["categories"] == [{"id": 5, "name": "cup"}, {"id": 6, "name": "plate"}]
     first = data["annotations"][0]
@@ -239,12 +244,9 @@ def test_a_notebook_shows_a_drawing_and_escaped_lines():
 
 
 def test_it_needs_neither_pytorch_nor_matplotlib():
-    import subprocess
-    import sys
-
     code = (
         "import sys\n"
-        "for name in ('torch', 'detectron2', 'matplotlib', 'supervision'): sys.modules[name] = None\n"
+        "for name in ('torch', 'detectron2', 'matplotlib'):\n    sys.modules[name] = None\n"
         "import numpy as np, occ_order\n"
         "r = occ_order.OrderedInstances(1, (2, 2), np.ones((1, 2, 2), bool))\n"
         "print(r, len(r.to_json()) > 10)"
