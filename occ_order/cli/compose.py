@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--formats",
         nargs="+",
-        choices=Choices("occ_order.formats.write_composed", "FORMATS"),
+        choices=Choices("occ_order.formats.write_composed", "composed_formats"),
         metavar="FORMAT",
         help="annotation files to write, of %(choices)s (default: all); only photos has all "
         "instances and pairs",

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from occ_order.formats.write_composed import (
-    FORMATS,
+    composed_formats,
     composed_library,
     composed_parameters,
     is_composed,
@@ -38,7 +38,7 @@ def parameters_of(options: argparse.Namespace) -> dict[str, Any]:
             seed=options.seed,
             size=options.long_side,
             jpeg=options.jpeg or 92,
-            formats=options.formats or FORMATS,
+            formats=options.formats or composed_formats(),
         )
     if options.plain:
         options.instances, options.classes = list(PLAIN["num_instances"]), list(PLAIN["classes"])
