@@ -187,7 +187,7 @@ def load_picture(image: np.ndarray | str | os.PathLike[str]) -> np.ndarray:
     """
     if isinstance(image, str | os.PathLike):
         if not Path(image).is_file():
-            raise FileNotFoundError(f"there is no picture {os.fspath(image)}")
+            raise FileNotFoundError(f"there is no image {os.fspath(image)}")
         return read_picture({"file_name": os.fspath(image)}, "RGB")
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:

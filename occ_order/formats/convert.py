@@ -215,7 +215,7 @@ def copy_pictures(data: DataSet, folder: str | os.PathLike) -> DataSet:
         The data set with its pictures in the new folder.
 
     Raises:
-        ValueError: names the image: no such picture, two would have one name, or a link in the
+        ValueError: names the image: no such image, two would have one name, or a link in the
             folder leads out of it.
     """
     root, records, seen = Path(folder) / "images", [], {}
@@ -228,7 +228,7 @@ def copy_pictures(data: DataSet, folder: str | os.PathLike) -> DataSet:
             if seen.setdefault(path, record["file_name"]) != record["file_name"]:
                 raise ValueError(f"another picture is called {name!r}, too")
             if not os.path.isfile(record["file_name"]):
-                raise ValueError(f"no such picture: {record['file_name']}")
+                raise ValueError(f"no such image: {record['file_name']}")
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.resolve() != Path(record["file_name"]).resolve():
                 shutil.copyfile(record["file_name"], path)

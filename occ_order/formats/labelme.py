@@ -451,7 +451,7 @@ def save_labelme(
             page = _written_page(record, path.name, names)
             path.parent.mkdir(parents=True, exist_ok=True)
             if not os.path.isfile(record["file_name"]):
-                raise ValueError(f"no such picture: {record['file_name']}")
+                raise ValueError(f"no such image: {record['file_name']}")
             if path.resolve() != Path(record["file_name"]).resolve():
                 shutil.copyfile(record["file_name"], path)
         write_json(path.with_suffix(".json"), page)

@@ -241,7 +241,7 @@ def picture_of(
         raise ValueError(f"image {image_id!r}: no picture in {folder} is named after the image id")
     path = resolve_inside(folder, name)
     if not path.is_file():
-        raise ValueError(f"image {image_id!r}: no such picture: {path}")
+        raise ValueError(f"image {image_id!r}: no such image: {path}")
     return path
 
 

@@ -328,7 +328,7 @@ def test_a_wrong_answer_is_refused(key, value, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"file_name": "no.png"}, "image 1: no such picture: no.png"),
+        ({"file_name": "no.png"}, "image 1: no such image: no.png"),
         ({"image_id": 2}, "two images have the same id"),
     ],
 )

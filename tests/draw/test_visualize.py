@@ -171,7 +171,7 @@ def test_results_that_do_not_fit_are_named(files, tmp_path, capsys):
     results.write_text(json.dumps(page))
     arguments = ["--results", str(results), "--images", str(tmp_path / "pictures")]
     assert main(["report", "results", *arguments, "--output", str(tmp_path / "out")]) == 2
-    assert "image 1: no such picture" in capsys.readouterr().err
+    assert "image 1: no such image" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["report", "results", *arguments, "--output", "x", "--gt", str(results)])
     assert "--gt and --gt-format belong together" in capsys.readouterr().err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 from pathlib import Path
 
@@ -11,10 +10,11 @@ import numpy as np
 import pytest
 
 from occ_order import masks
+from occ_order.cli import main
+from occ_order.cli.common import add_input_options
 from occ_order.files import join_path, read_json, relative_name, write_json
 from occ_order.formats import table
 from occ_order.formats.coco_nesting import read_categories
-from occ_order.formats.command_line import add_input_options
 from occ_order.formats.convert import DataSet, convert, read_dataset
 from occ_order.formats.own import find_own
 from occ_order.formats.results import results_of
@@ -157,14 +157,11 @@ def test_it_is_found_and_registered_where_it_lies(data, tmp_path):
 
 
 def test_results_are_scored_by_it(data, tmp_path, capsys):
-    spec = importlib.util.spec_from_file_location("evaluate", ROOT / "tools" / "evaluate.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
     (file,), _ = convert(data, "toy", tmp_path)
     predictions = tmp_path / "order_results.json"
     save_results(predictions, [results_of(r, data.categories) for r in load_toy(file, "")])
     options = ["--gt", str(file), "--format", "toy", "--predictions", str(predictions)]
-    assert tool.main([*options, "--json", str(tmp_path / "scores.json")]) == 0
+    assert main(["score", *options, "--json", str(tmp_path / "scores.json")]) == 0
     scores = json.loads((tmp_path / "scores.json").read_text())["scalars"]
     assert scores["occlusion/f1"] == 100
 

@@ -388,7 +388,7 @@ def test_pictures_are_found_by_id(tmp_path):
         picture_of({"image_id": 7}, tmp_path)
     assert picture_of({"image_id": 7, "file_name": "7.png"}, tmp_path).name == "7.png"
     assert picture_of({"image_id": 7}, tmp_path, file_names={7: "7.png"}).name == "7.png"
-    with pytest.raises(ValueError, match="image 7: no such picture"):
+    with pytest.raises(ValueError, match="image 7: no such image"):
         picture_of({"image_id": 7, "file_name": "8.png"}, tmp_path)
 
 

@@ -67,7 +67,7 @@ class Project:
         for record in self.records:
             if not os.path.isfile(record["file_name"]):
                 raise ValueError(
-                    f"image {record['image_id']}: no such picture: {record['file_name']}"
+                    f"image {record['image_id']}: no such image: {record['file_name']}"
                 )
         self.pairs = [
             (record["image_id"], first["id"], second["id"])
