@@ -1,4 +1,4 @@
-"""Reads `zoo.json`, checks weights by their hash, builds models."""
+"""Reads `zoo.json` and checks files by their hash; needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -7,15 +7,6 @@ import json
 import os
 from pathlib import Path
 from typing import Any
-
-import torch
-from detectron2.config import CfgNode
-from detectron2.modeling import build_model
-from torch import nn
-
-import occ_order.methods.build  # noqa: F401  (fills Detectron2's registries)
-from occ_order.config import check_settings, load_cfg
-from occ_order.engine.checkpoint import OrderCheckpointer, as_half, write_checkpoint
 
 HERE = Path(__file__).resolve().parent
 ZOO = HERE / "zoo.json"
@@ -39,6 +30,8 @@ ROW_KEYS = (
 """Keys of a row: `config` is a path below the folder configs, `checkpoint` one below `checkpoints`
 here, `dataset` the command that makes the data, `command` what trains the model, `metrics`
 {"task/metric": value} as `occ-order eval` gives them with this checkpoint."""
+OPTIONAL_KEYS = ("graph", "graph_sha256")
+"""Of a model that predicts without PyTorch: an ONNX file below `checkpoints`, and its sha256."""
 
 
 def rows(path: str | os.PathLike[str] = ZOO) -> list[dict[str, Any]]:
@@ -49,7 +42,7 @@ def rows(path: str | os.PathLike[str] = ZOO) -> list[dict[str, Any]]:
     """
     found = json.loads(Path(path).read_text(encoding="utf-8"))
     for entry in found:
-        if set(entry) != set(ROW_KEYS):
+        if set(entry) - set(OPTIONAL_KEYS) != set(ROW_KEYS):
             raise ValueError(
                 f"{path}: row {entry.get('name')!r} has the keys {sorted(entry)}, expected "
                 f"{sorted(ROW_KEYS)}"
@@ -109,58 +102,32 @@ def checkpoint_file(name: str) -> Path:
         ValueError: the file is not the one that was measured.
     """
     entry = row(name)
-    path = HERE / "checkpoints" / entry["checkpoint"]
+    return _checked(name, entry["checkpoint"], entry["sha256"])
+
+
+def graph_file(name: str) -> Path:
+    """The ONNX file of a model.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: the model has none, or the file is another one than the zoo's.
+    """
+    entry = row(name)
+    if "graph" not in entry:
+        able = [other["name"] for other in rows() if "graph" in other]
+        raise ValueError(f"{name!r} needs PyTorch; without it there are {', '.join(able)}")
+    return _checked(name, entry["graph"], entry["graph_sha256"])
+
+
+def _checked(name: str, file: str, digest: str) -> Path:
+    """A file below `checkpoints`, as long as it is the one that `zoo.json` names."""
+    path = HERE / "checkpoints" / file
     if not path.is_file():
-        raise FileNotFoundError(f"the weights {path} of model {name!r} are not installed")
+        raise FileNotFoundError(f"{path} of model {name!r} is not installed")
     found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != entry["sha256"]:
+    if found != digest:
         raise ValueError(
-            f"{path}: sha256 is {found}, zoo.json says {entry['sha256']}: the file is damaged or "
-            "of another version"
+            f"{path}: sha256 is {found}, zoo.json says {digest}: the file is damaged or of another "
+            "version"
         )
     return path
-
-
-def get_cfg(name: str, *, device: str = "cpu") -> CfgNode:
-    """The settings of a model, with its weights and `device` in them; not frozen."""
-    opts = ["MODEL.WEIGHTS", str(checkpoint_file(name)), "MODEL.DEVICE", device]
-    return load_cfg(config_file(name), opts)
-
-
-def get(name: str, *, device: str = "cpu") -> nn.Module:
-    """A model with its weights, in evaluation mode.
-
-    Raises:
-        ValueError: there is no such model, or its weights are damaged.
-    """
-    return build(get_cfg(name, device=device))
-
-
-def build(cfg: CfgNode) -> nn.Module:
-    """The model of a configuration with MODEL.WEIGHTS in it, in evaluation mode.
-
-    Raises:
-        ValueError: a setting would run code, or the weights are not safe to load or do not fit.
-    """
-    check_settings(cfg)
-    model = build_model(cfg)
-    OrderCheckpointer(model, strict=True).load(cfg.MODEL.WEIGHTS)
-    return model.eval()
-
-
-def save_checkpoint(weights: dict[str, torch.Tensor], path: str | os.PathLike[str]) -> str:
-    """Writes weights alone, floating-point ones as float16, to a small checkpoint.
-
-    Args:
-        weights: `model.state_dict()`.
-        path: file to write; a checkpoint of Detectron2 ({"model": weights}).
-
-    Returns:
-        The sha256 of the file.
-
-    Raises:
-        ValueError: a weight is not finite or exceeds float16.
-    """
-    path = Path(path)
-    write_checkpoint(path, {"model": as_half(weights)})
-    return hashlib.sha256(path.read_bytes()).hexdigest()

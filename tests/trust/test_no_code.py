@@ -25,6 +25,7 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 pytest.importorskip("detectron2")
 
+from occ_order import model_zoo  # noqa: E402
 from occ_order.config import get_cfg, load_cfg  # noqa: E402
 from occ_order.engine.checkpoint import (  # noqa: E402
     CheckpointError,
@@ -41,7 +42,6 @@ from occ_order.formats.sem_dist import load_sem_dist  # noqa: E402
 from occ_order.formats.user_masks import load_masks  # noqa: E402
 from occ_order.methods.build import build_mapper  # noqa: E402
 from occ_order.methods.common.reading import UnreadablePictureError  # noqa: E402
-from occ_order.model_zoo import zoo  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 FORBIDDEN = {
@@ -166,7 +166,7 @@ def test_row_23_a_cfg_that_came_another_way_is_refused_where_it_enters(toy, tmp_
         "train": lambda: Trainer.build_train_loader(cfg),
         "loader": lambda: Trainer.build_test_loader(cfg, "toy"),
         "test": lambda: Trainer.test(cfg, model),
-        "zoo": lambda: zoo.build(cfg),
+        "zoo": lambda: model_zoo.build(cfg),
         "predictor": lambda: OrderPredictor(model, cfg),
     }
     for name, enter in entrances.items():

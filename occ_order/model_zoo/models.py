@@ -1,0 +1,62 @@
+"""Builds the models of the zoo, with their weights."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from torch import nn
+
+import occ_order.methods.build  # noqa: F401  (fills Detectron2's registries)
+from occ_order.config import check_settings, load_cfg
+from occ_order.engine.checkpoint import OrderCheckpointer, as_half, write_checkpoint
+from occ_order.model_zoo.zoo import checkpoint_file, config_file
+
+
+def get_cfg(name: str, *, device: str = "cpu") -> CfgNode:
+    """The settings of a model, with its weights and `device` in them; not frozen."""
+    opts = ["MODEL.WEIGHTS", str(checkpoint_file(name)), "MODEL.DEVICE", device]
+    return load_cfg(config_file(name), opts)
+
+
+def get(name: str, *, device: str = "cpu") -> nn.Module:
+    """A model with its weights, in evaluation mode.
+
+    Raises:
+        ValueError: there is no such model, or its weights are damaged.
+    """
+    return build(get_cfg(name, device=device))
+
+
+def build(cfg: CfgNode) -> nn.Module:
+    """The model of a configuration with MODEL.WEIGHTS in it, in evaluation mode.
+
+    Raises:
+        ValueError: a setting would run code, or the weights are not safe to load or do not fit.
+    """
+    check_settings(cfg)
+    model = build_model(cfg)
+    OrderCheckpointer(model, strict=True).load(cfg.MODEL.WEIGHTS)
+    return model.eval()
+
+
+def save_checkpoint(weights: dict[str, torch.Tensor], path: str | os.PathLike[str]) -> str:
+    """Writes weights alone, floating-point ones as float16, to a small checkpoint.
+
+    Args:
+        weights: `model.state_dict()`.
+        path: file to write; a checkpoint of Detectron2 ({"model": weights}).
+
+    Returns:
+        The sha256 of the file.
+
+    Raises:
+        ValueError: a weight is not finite or exceeds float16.
+    """
+    path = Path(path)
+    write_checkpoint(path, {"model": as_half(weights)})
+    return hashlib.sha256(path.read_bytes()).hexdigest()
