@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from occ_order import crf, instances, masks, metrics, model_zoo, order, scenes, targets
-    from occ_order.engine.predictor import OrderPredictor, predict
+    from occ_order.engine.predictor import OrderPredictor
+    from occ_order.front import predict, predictor
     from occ_order.instances import OrderedInstances, load, load_all
 
 __version__ = "0.1.0"
@@ -27,7 +28,8 @@ _MEMBERS = {
     "OrderedInstances": "occ_order.instances",
     "load": "occ_order.instances",
     "load_all": "occ_order.instances",
-    "predict": "occ_order.engine.predictor",
+    "predict": "occ_order.front",
+    "predictor": "occ_order.front",
 }
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "model_zoo",
     "order",
     "predict",
+    "predictor",
     "scenes",
     "targets",
 ]

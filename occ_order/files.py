@@ -442,6 +442,23 @@ def load_image(path: str | os.PathLike) -> np.ndarray:
     return np.asarray(picture.convert("RGB")).copy()
 
 
+def as_image(image: np.ndarray | str | os.PathLike[str]) -> np.ndarray:
+    """Return an image as uint8 (H, W, 3) RGB, from a file or checked.
+
+    Raises:
+        ValueError: neither of them; a damaged file.
+        FileNotFoundError: there is no such file.
+    """
+    if isinstance(image, str | os.PathLike):
+        if not os.path.isfile(image):
+            raise FileNotFoundError(f"there is no image {os.fspath(image)}")
+        return load_image(image)
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(f"an image must be uint8 (H, W, 3), got {image.dtype} {image.shape}")
+    return image
+
+
 def _sixteen_bits(values: np.ndarray, path: str | os.PathLike) -> np.ndarray:
     """The values, if they use the range of 16 bits."""
     least, most = int(values.min()), int(values.max())

@@ -85,6 +85,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
     parser.add_argument(
+        "--backend",
+        choices=("auto", "onnx", "torch"),
+        default="auto",
+        help="onnx needs no PyTorch; auto: onnx where the model has a graph and it is installed",
+    )
+    parser.add_argument(
         "--every", type=at_least_one, default=1, metavar="N", help="of a video, each N-th frame"
     )
     parser.add_argument(

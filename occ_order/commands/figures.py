@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from occ_order.draw import draw_accuracy_recall, draw_relative_depth, png_bytes
 from occ_order.draw.sheets import sheet
+from occ_order.files import load_image
 from occ_order.masks import decode_all
 from occ_order.order import io, relative_depth
 
@@ -66,22 +66,16 @@ def relative_depth_map(path: Path, image_id: str, size: tuple[int, int]) -> np.n
 
 def draw_methods(options: argparse.Namespace) -> np.ndarray:
     """The photograph, then each method in the order of the command line."""
-    photograph = read_picture(options.image)
+    photograph = load_image(options.image)
     size = photograph.shape[:2]
     parts = {"photograph": ("photograph", photograph)}
     for k, (name, path) in enumerate(options.result):
         is_map = path.suffix.lower() == ".png"
-        drawn = read_picture(path) if is_map else relative_depth_map(path, options.image_id, size)
+        drawn = load_image(path) if is_map else relative_depth_map(path, options.image_id, size)
         if drawn.shape[:2] != size:
             raise ValueError(f"{path}: is {drawn.shape[:2]}, the photograph {size}")
         parts[str(k)] = (name, drawn)
     return sheet(parts, title=options.title, columns=options.columns)
-
-
-def read_picture(path: Path) -> np.ndarray:
-    """uint8 (H, W, 3)."""
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"))
 
 
 def run(options: argparse.Namespace) -> int:

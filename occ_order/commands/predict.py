@@ -16,11 +16,11 @@ from occ_order.commands.progress import progress
 from occ_order.draw.disparity import save_disparity
 from occ_order.draw.levels import draw_sem_dist
 from occ_order.draw.predictions import prediction_pictures
-from occ_order.engine.predictor import OrderPredictor, load_picture
-from occ_order.files import atomic_writer, folder_lock, resolve_inside
+from occ_order.files import as_image, atomic_writer, folder_lock, resolve_inside
 from occ_order.formats.layered_image import layers_of, save_layers, save_psd
 from occ_order.formats.sem_dist import save_sem_dist
 from occ_order.formats.user_masks import load_masks, masks_file
+from occ_order.front import predictor
 from occ_order.instances import ORDERS, OrderedInstances
 from occ_order.order import io
 
@@ -30,14 +30,17 @@ Predict = Callable[[np.ndarray, "OrderedInstances | None"], OrderedInstances]
 def build_predict(options: argparse.Namespace) -> Predict:
     """Return what orders the instances of an image: the model that the command line names."""
     if options.config_file:
+        from occ_order.engine.predictor import OrderPredictor
+
         opts = [*options.opts, "MODEL.DEVICE", options.device]
         return OrderPredictor.from_config(options.config_file, opts)
     given = options.masks or options.detector
     name = options.model or (model_zoo.ORDERS_MASKS if given else model_zoo.FINDS_INSTANCES)
-    orders = OrderPredictor.from_zoo(name, device=options.device)
+    chosen = {"device": options.device, "backend": options.backend}
+    orders = predictor(name, **chosen)
     if not options.detector:
         return orders
-    finds = OrderPredictor.from_zoo(options.detector, device=options.device)
+    finds = predictor(options.detector, **chosen)
 
     def predict(image: np.ndarray, _: OrderedInstances | None) -> OrderedInstances:
         found = finds(image)
@@ -54,7 +57,7 @@ def kept(found: OrderedInstances, options: argparse.Namespace) -> np.ndarray:
 
 def result_of(predict: Predict, one: Input, options: argparse.Namespace) -> OrderedInstances:
     """Return what a model says of one image, with the user's masks if there are any."""
-    image = load_picture(one.file) if one.image is None else one.image
+    image = as_image(one.file) if one.image is None else one.image
     if options.masks:
         given = load_masks(
             masks_file(options.masks, one.file),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +15,11 @@ from torch import nn
 import occ_order.engine.detector_order  # noqa: F401  (registers it)
 from occ_order import model_zoo
 from occ_order.config import check_settings, load_cfg
-from occ_order.formats.given import as_instances
+from occ_order.files import as_image
+from occ_order.formats.given import of_image
 from occ_order.instances import OrderedInstances
 from occ_order.methods.build import build_mapper
 from occ_order.methods.common.ordered import from_instances
-from occ_order.methods.common.reading import read_picture
 from occ_order.methods.sln.decode import sem_dist_maps
 
 
@@ -104,7 +103,7 @@ class OrderPredictor:
                 any, or that cannot take any.
             FileNotFoundError: there is no such file.
         """
-        picture = load_picture(image)
+        picture = as_image(image)
         if masks is None and self.needs_masks:
             raise ValueError(
                 f"{type(self.model).__name__} orders given masks and finds none itself: give masks"
@@ -113,17 +112,13 @@ class OrderPredictor:
             raise ValueError(
                 f"{type(self.model).__name__} finds its instances itself and takes no masks"
             )
-        named = Path(image) if isinstance(image, str | os.PathLike) else None
-        known: dict[str, Any] = {"image_id": 0, "file_name": None}
-        if named is not None:
-            known = {"image_id": named.stem, "file_name": named.name}
-        if masks is None:
-            return self._found(picture).replace(**known)
-        name = None if named is None else named.name
-        given = as_instances(masks, picture.shape[:2], image_name=name)
-        if isinstance(masks, OrderedInstances | str | os.PathLike):  # which know their image
-            known = {"file_name": given.file_name or name}
-        return self._ordered(picture, given, classes).replace(**known)
+        if masks is not None:
+            size = picture.shape[:2]
+            return self._ordered(picture, of_image(masks, image, size, classes=classes), classes)
+        found = self._found(picture)
+        if isinstance(image, str | os.PathLike):
+            found = found.replace(image_id=Path(image).stem, file_name=Path(image).name)
+        return found
 
     def output(self, image: np.ndarray | str | os.PathLike[str]) -> dict[str, Any]:
         """Return everything that the model gives for an image alone, as its class says.
@@ -131,7 +126,7 @@ class OrderPredictor:
         Args:
             image: as of a call.
         """
-        return self._run(self._map_picture(_record(load_picture(image))), given=False)
+        return self._run(self._map_picture(_record(as_image(image))), given=False)
 
     def _found(self, picture: np.ndarray) -> OrderedInstances:
         """What the model finds itself; one that finds nothing may tell of the whole image."""
@@ -178,23 +173,6 @@ class OrderPredictor:
         return dict(self.model([item])[0])
 
 
-def load_picture(image: np.ndarray | str | os.PathLike[str]) -> np.ndarray:
-    """A picture as uint8 (H, W, 3) RGB, from a file or checked.
-
-    Raises:
-        ValueError: neither of them.
-        FileNotFoundError: there is no such file.
-    """
-    if isinstance(image, str | os.PathLike):
-        if not Path(image).is_file():
-            raise FileNotFoundError(f"there is no image {os.fspath(image)}")
-        return read_picture({"file_name": os.fspath(image)}, "RGB")
-    image = np.asarray(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError(f"a picture must be uint8 (H, W, 3), got {image.dtype} {image.shape}")
-    return image
-
-
 def _record(picture: np.ndarray) -> dict[str, Any]:
     """A picture as mappers take it."""
     height, width = picture.shape[:2]
@@ -206,40 +184,3 @@ def disparity_of(output: dict[str, Any]) -> np.ndarray | None:
     """float32 (H, W) of a model's output; None where it has none."""
     disparity = output.get("disparity")
     return None if disparity is None else disparity.float().cpu().numpy()
-
-
-@functools.lru_cache(maxsize=4)
-def of_zoo(name: str, device: str) -> OrderPredictor:
-    """Return a predictor with a model of the zoo, the same one when asked again."""
-    return OrderPredictor.from_zoo(name, device=device)
-
-
-def predict(
-    photo: np.ndarray | str | os.PathLike[str],
-    masks: Any = None,
-    *,
-    model: str | None = None,
-    detector: str | None = None,
-    device: str = "cpu",
-) -> OrderedInstances:
-    """Order the instances of one photograph. Models stay in memory between calls.
-
-    Args:
-        photo: uint8 (H, W, 3) RGB, or a file.
-        masks: whatever :mod:`occ_order.formats.given` knows: an array (N, H, W), a label map, a
-            file, what another library found; None finds instances.
-        model: name in the zoo of the model that orders. Default: with masks or a detector,
-            `model_zoo.ORDERS_MASKS`; else one that finds instances and orders them.
-        detector: name in the zoo of the model that finds the instances which `model` orders.
-        device: "cpu" or "cuda".
-
-    Raises:
-        ValueError: as `OrderPredictor`; a detector and masks; no such model.
-        FileNotFoundError: there is no such file.
-    """
-    if detector is not None and masks is not None:
-        raise ValueError("a detector finds instances and masks name them: give one of them")
-    if detector is not None:
-        masks = of_zoo(detector, device)(photo)
-    name = model or (model_zoo.FINDS_INSTANCES if masks is None else model_zoo.ORDERS_MASKS)
-    return of_zoo(name, device)(photo, masks)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,34 @@ def as_instances(
     if found.size != size:
         raise ValueError(f"masks: {size_mismatch(found.size, size)}")
     return found
+
+
+def of_image(
+    masks: Any,
+    image: Any,
+    size: tuple[int, int],
+    *,
+    classes: Sequence[int] | None = None,
+) -> OrderedInstances:
+    """Return what `as_instances` does, with the name of the image that they belong to.
+
+    Args:
+        masks: as there.
+        image: its file, or its pixels, which have no name.
+        size: (H, W) of the image.
+        classes: category id of each; default: as in `masks`.
+
+    Raises:
+        ValueError: as there.
+    """
+    name = Path(image).name if isinstance(image, str | os.PathLike) else None
+    given = as_instances(masks, size, image_name=name)
+    known: dict[str, Any] = {"image_id": 0 if name is None else Path(name).stem, "file_name": name}
+    if isinstance(masks, OrderedInstances | str | os.PathLike):  # which know their image
+        known = {"file_name": given.file_name or name}
+    if classes is not None:
+        known["classes"] = np.asarray(classes, np.int64)
+    return given.replace(**known)
 
 
 def inside(values: np.ndarray, *, name: str = "masks") -> np.ndarray:

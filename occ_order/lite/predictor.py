@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from occ_order import model_zoo
-from occ_order.files import load_image
+from occ_order.files import as_image
+from occ_order.formats.given import of_image
 from occ_order.instances import OrderedInstances
 from occ_order.lite.mask_order import MaskOrderer
 from occ_order.order.encoding import CLOSER, EQUAL, FARTHER
@@ -44,25 +46,26 @@ class LitePredictor:
     def __call__(
         self,
         image: np.ndarray | str | os.PathLike[str],
-        masks: np.ndarray | OrderedInstances,
+        masks: Any = None,
+        *,
+        classes: Sequence[int] | None = None,
     ) -> OrderedInstances:
         """Order the instances of one image.
 
         Args:
             image: uint8 (H, W, 3) RGB, or a file, which is turned as its EXIF orientation says.
-            masks: (N, H, W), nonzero = inside, the visible parts of N instances, or instances with
-                masks, whose ids, names, classes and scores the result keeps.
+            masks: the visible parts of N instances, whatever :mod:`occ_order.formats.given` knows;
+                the result keeps their ids, names, classes and scores.
+            classes: category id of each mask; default: those of `masks`.
 
         Raises:
-            ValueError: not such an image; masks of another size.
+            ValueError: not such an image; no masks, or masks of another size.
+            FileNotFoundError: there is no such file.
         """
-        named = Path(image) if isinstance(image, str | os.PathLike) else None
-        pixels = load_image(named) if named is not None else np.asarray(image)
-        given = masks
-        if not isinstance(given, OrderedInstances):
-            name = 0 if named is None else named.stem
-            stack = np.asarray(masks)
-            given = OrderedInstances(name, stack.shape[1:], stack)
+        pixels = as_image(image)
+        if masks is None:
+            raise ValueError("this model orders given masks and finds none itself: give masks")
+        given = of_image(masks, image, pixels.shape[:2], classes=classes)
         said = self.orderer(pixels, given.modal)
         depth = said["depth"]
         channel = np.select([depth == CLOSER, depth == FARTHER, depth == EQUAL], [0, 1, 2], 0)
@@ -75,5 +78,4 @@ class LitePredictor:
             overlap=None,
             count=None,
             image=pixels,
-            file_name=given.file_name or (None if named is None else named.name),
         )

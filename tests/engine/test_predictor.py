@@ -10,7 +10,8 @@ from PIL import Image
 
 from occ_order import order
 from occ_order.config import get_cfg
-from occ_order.engine.predictor import OrderPredictor, load_picture
+from occ_order.engine.predictor import OrderPredictor
+from occ_order.files import as_image
 from occ_order.instances import OrderedInstances
 from occ_order.methods.common.baseline import OrderBaseline
 from occ_order.methods.instadepth.meta_arch import InstaDepthNet
@@ -77,8 +78,8 @@ def test_no_masks_give_no_instances():
 def test_a_file_and_an_array_are_the_same(tmp_path):
     file = tmp_path / "Bild mit Ä.png"
     Image.fromarray(PICTURE).save(file)
-    assert np.array_equal(load_picture(file), PICTURE)
-    assert np.array_equal(load_picture(PICTURE), PICTURE)
+    assert np.array_equal(as_image(file), PICTURE)
+    assert np.array_equal(as_image(PICTURE), PICTURE)
 
 
 def test_a_model_that_needs_masks_says_so():
@@ -90,8 +91,8 @@ def test_a_model_that_needs_masks_says_so():
     ("masks", "classes", "message"),
     [
         (MASKS[:, :-1], None, r"\(N, 40, 60\) as the image is, got \(3, 39, 60\)"),
-        (MASKS[0], None, r"got \(40, 60\)"),
-        (MASKS, [1], "1 classes for 3 masks"),
+        (MASKS[None], None, r"got \(1, 3, 40, 60\)"),
+        (MASKS, [1], "1 classes for 3 instances"),
     ],
 )
 def test_masks_that_do_not_fit(masks, classes, message):
@@ -104,12 +105,12 @@ def test_masks_that_do_not_fit(masks, classes, message):
 )
 def test_what_is_no_picture(picture):
     with pytest.raises(ValueError, match=r"uint8 \(H, W, 3\)"):
-        load_picture(picture)
+        as_image(picture)
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no picture .*none.png"):
-        load_picture(tmp_path / "none.png")
+    with pytest.raises(FileNotFoundError, match="no image .*none.png"):
+        as_image(tmp_path / "none.png")
 
 
 @pytest.mark.parametrize("channels", ["RGB", "BGR"])

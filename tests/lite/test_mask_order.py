@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from occ_order.lite import LitePredictor
 from occ_order.lite import mask_order as lite
 from occ_order.methods.common import contact_pooling as pooling
 from occ_order.methods.common.instance_pairs import canonical_order, pair_layout
@@ -154,14 +155,13 @@ def test_it_says_what_the_predictor_says(both, number):
     predictor, orderer = both
     masks = random_masks(11, number) if number else np.zeros((0, *SIZE), bool)
     image = np.random.default_rng(3).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
-    expected = predictor(image, masks)["instances"]
-    found = orderer(image, masks)
-    assert found["occlusion"].shape == (number, number)
+    expected = predictor(image, masks)
+    found = LitePredictor(orderer)(image, masks)
     for name in ("occlusion", "depth"):
-        assert (found[name] == expected.get(name).tensor.numpy()).all()
-        chance = f"{name}_probability"
-        apart = np.abs(found[chance] - expected.get(chance).tensor.numpy())
-        assert apart.max(initial=0) < 1e-4
+        assert (getattr(found, name) == getattr(expected, name)).all()
+        apart = np.abs(getattr(found, f"{name}_prob") - getattr(expected, f"{name}_prob"))
+        assert apart.shape == (number, number) and apart.max(initial=0) < 1e-4
+    assert found.ids == expected.ids and (found.modal == expected.modal).all()
 
 
 def test_another_sequence_changes_no_bit(both):
