@@ -16,6 +16,7 @@ from torch import nn
 import occ_order.engine.detector_order  # noqa: F401  (registers it)
 from occ_order import model_zoo
 from occ_order.config import check_settings, load_cfg
+from occ_order.formats.given import as_instances
 from occ_order.instances import OrderedInstances
 from occ_order.methods.build import build_mapper
 from occ_order.methods.common.ordered import from_instances
@@ -82,7 +83,7 @@ class OrderPredictor:
     def __call__(
         self,
         image: np.ndarray | str | os.PathLike[str],
-        masks: np.ndarray | OrderedInstances | None = None,
+        masks: Any = None,
         *,
         classes: Sequence[int] | None = None,
     ) -> OrderedInstances:
@@ -90,9 +91,9 @@ class OrderPredictor:
 
         Args:
             image: uint8 (H, W, 3) RGB, or a file, which is turned as its EXIF orientation says.
-            masks: (N, H, W), nonzero = inside, the visible parts of N instances, or instances with
-                masks, whose ids, names, classes and scores the result keeps; None lets the model
-                find them.
+            masks: the visible parts of N instances: (N, H, W), a label map, a file, instances, or
+                what another library found (:mod:`occ_order.formats.given`); the result keeps their
+                ids, names, classes and scores. None lets the model find instances.
             classes: contiguous class of each mask, for models that look at it; default: all 0.
 
         Returns:
@@ -118,11 +119,11 @@ class OrderPredictor:
             known = {"image_id": named.stem, "file_name": named.name}
         if masks is None:
             return self._found(picture).replace(**known)
-        if isinstance(masks, OrderedInstances):
-            known = {"file_name": masks.file_name or known["file_name"]}
-        elif classes is not None:
-            known["classes"] = np.asarray(classes, np.int64)
-        return self._ordered(picture, masks, classes).replace(**known)
+        name = None if named is None else named.name
+        given = as_instances(masks, picture.shape[:2], image_name=name)
+        if isinstance(masks, OrderedInstances | str | os.PathLike):  # which know their image
+            known = {"file_name": given.file_name or name}
+        return self._ordered(picture, given, classes).replace(**known)
 
     def output(self, image: np.ndarray | str | os.PathLike[str]) -> dict[str, Any]:
         """Return everything that the model gives for an image alone, as its class says.
@@ -146,14 +147,13 @@ class OrderPredictor:
     def _ordered(
         self,
         picture: np.ndarray,
-        masks: np.ndarray | OrderedInstances,
+        given: OrderedInstances,
         classes: Sequence[int] | None,
     ) -> OrderedInstances:
         """Given instances with what the model says of them.
 
         A model looks at masks of its input's size; what comes back are the user's own.
         """
-        given = as_instances(masks, picture.shape[:2])
         kinds = [0] * len(given) if classes is None else [int(kind) for kind in classes]
         if len(kinds) != len(given):
             raise ValueError(f"got {len(kinds)} classes for {len(given)} masks")
@@ -202,24 +202,6 @@ def _record(picture: np.ndarray) -> dict[str, Any]:
     return {"picture": picture, **known}
 
 
-def as_instances(masks: np.ndarray | OrderedInstances, size: tuple[int, int]) -> OrderedInstances:
-    """Return masks as instances.
-
-    Args:
-        masks: (N, H, W), nonzero = inside, or instances.
-        size: (H, W) of the image.
-
-    Raises:
-        ValueError: another shape than (N, *size).
-    """
-    stack = masks.modal if isinstance(masks, OrderedInstances) else np.asarray(masks)
-    if stack.ndim != 3 or stack.shape[1:] != tuple(size):
-        raise ValueError(
-            f"masks must be (N, {size[0]}, {size[1]}) as the image is, got {stack.shape}"
-        )
-    return masks if isinstance(masks, OrderedInstances) else OrderedInstances(0, size, stack)
-
-
 def disparity_of(output: dict[str, Any]) -> np.ndarray | None:
     """float32 (H, W) of a model's output; None where it has none."""
     disparity = output.get("disparity")
@@ -234,7 +216,7 @@ def of_zoo(name: str, device: str) -> OrderPredictor:
 
 def predict(
     photo: np.ndarray | str | os.PathLike[str],
-    masks: np.ndarray | OrderedInstances | None = None,
+    masks: Any = None,
     *,
     model: str | None = None,
     detector: str | None = None,
@@ -244,7 +226,8 @@ def predict(
 
     Args:
         photo: uint8 (H, W, 3) RGB, or a file.
-        masks: as `OrderPredictor` takes them; None finds instances.
+        masks: whatever :mod:`occ_order.formats.given` knows: an array (N, H, W), a label map, a
+            file, what another library found; None finds instances.
         model: name in the zoo of the model that orders. Default: with masks or a detector,
             `model_zoo.ORDERS_MASKS`; else one that finds instances and orders them.
         detector: name in the zoo of the model that finds the instances which `model` orders.

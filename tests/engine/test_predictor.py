@@ -37,7 +37,7 @@ def area_predictor(**changes):
 def test_given_masks_come_back_in_their_order():
     found = area_predictor()(PICTURE, MASKS, classes=[4, 5, 6])
     assert np.array_equal(found.modal, MASKS) and found.image is PICTURE
-    assert found.classes.tolist() == [4, 5, 6]
+    assert found.image_id == 0 and found.ids == (1, 2, 3)
     expected = order.area_order(MASKS, order="occlusion", pairs="bordering")
     assert found.occlusion.tolist() == expected.tolist()
     assert found.to_dict()["occlusion"] == [[0, 1, 1.0]]

@@ -1,0 +1,202 @@
+"""Masks as other programs hold them: every kind gives the same two, and what is none says why."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from occ_order.formats.given import as_instances, inside
+from occ_order.instances import OrderedInstances
+from occ_order.masks import encode
+
+SIZE = (12, 16)
+TWO = np.zeros((2, *SIZE), bool)
+TWO[0, 2:6, 3:9] = TWO[1, 7:11, 1:5] = True
+OUTLINES = [[3, 2, 9, 2, 9, 6, 3, 6], [1, 7, 5, 7, 5, 11, 1, 11]]
+SOFT = np.where(TWO, 0.93, 0.03).astype(np.float32)
+LABELS = TWO[0] * 4 + TWO[1] * 9
+
+
+class Tensor:
+    """Has what a tensor on a GPU has: no array until it is asked for twice."""
+
+    def __init__(self, values):
+        self._values = np.asarray(values)
+        self.shape = self._values.shape
+
+    def detach(self):
+        return self
+
+    def cpu(self):
+        return self._values
+
+
+class Detectron2Instances:
+    """The part of Detectron2's Instances that is looked at."""
+
+    image_size = SIZE
+
+    def __init__(self, **fields):
+        self._fields = fields
+
+    def get_fields(self):
+        return self._fields
+
+
+def detectron2(**more):
+    kinds = Tensor([7, 8])
+    return Detectron2Instances(pred_masks=Tensor(TWO), pred_classes=kinds, scores=kinds, **more)
+
+
+def ultralytics(**changes):
+    outlines = [np.array(line, np.float32).reshape(-1, 2) for line in OUTLINES]
+    known = {
+        "masks": SimpleNamespace(xy=outlines, data=Tensor(np.ones((2, 640, 640)))),
+        "boxes": SimpleNamespace(cls=Tensor([7.0, 8.0]), conf=Tensor([0.9, 0.8])),
+        "names": {7: "cup", 8: "tray"},
+    }
+    return SimpleNamespace(**{**known, **changes})
+
+
+class WithoutMasks:
+    """supervision's Detections of a detector of boxes."""
+
+    mask, class_id, confidence, data = None, np.array([1]), None, {}
+
+    def __len__(self):
+        return 1
+
+
+KINDS = {
+    "bool": TWO,
+    "0 and 255": TWO.astype(np.uint8) * 255,
+    "floats 0 and 1": TWO.astype(float),
+    "probabilities": SOFT,
+    "probabilities (N, 1, H, W)": SOFT[:, None],
+    "a tensor": Tensor(TWO),
+    "a label map": LABELS,
+    "a label map of bytes": LABELS.astype(np.uint8),
+    "a list of masks": list(TWO),
+    "a list of soft masks": list(SOFT),
+    "run lengths": [encode(mask) for mask in TWO],
+    "polygons": [[line] for line in OUTLINES],
+    "flat polygons": OUTLINES,
+    "SAM": [{"segmentation": mask, "predicted_iou": 0.9, "area": 1} for mask in TWO],
+    "SAM, run lengths": [{"segmentation": encode(mask), "predicted_iou": 0.9} for mask in TWO],
+    "torchvision": {"masks": Tensor(SOFT[:, None]), "labels": Tensor([7, 8]), "boxes": None},
+    "transformers": {
+        "segmentation": Tensor(LABELS),
+        "segments_info": [{"id": 4, "label_id": 7, "score": 0.9}, {"id": 9, "label_id": 8}],
+    },
+    "Detectron2": detectron2(),
+    "Detectron2, output": {"instances": detectron2(), "sem_seg": None},
+    "ultralytics": ultralytics(),
+    "supervision": SimpleNamespace(
+        mask=TWO, class_id=np.array([7, 8]), confidence=None, data={"id": np.array([4, 9])}
+    ),
+    "instances": OrderedInstances("x", SIZE, TWO),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_gives_the_same_masks(kind):
+    found = as_instances(KINDS[kind], SIZE)
+    assert np.array_equal(found.modal, TWO) and found.modal.dtype == bool
+    assert found.occlusion is None and found.depth is None
+
+
+def test_ids_classes_scores_and_names_come_along():
+    assert as_instances(LABELS, SIZE).ids == (4, 9)
+    found = as_instances(KINDS["transformers"], SIZE)
+    assert found.ids == (4, 9) and found.classes.tolist() == [7, 8]
+    assert found.scores.tolist() == [0.9, 1.0]
+    assert as_instances(KINDS["SAM"], SIZE).scores.tolist() == [0.9, 0.9]
+    assert as_instances(KINDS["supervision"], SIZE).ids == (4, 9)
+    for kind in ("torchvision", "Detectron2", "ultralytics", "supervision"):
+        assert as_instances(KINDS[kind], SIZE).classes.tolist() == [7, 8], kind
+    assert as_instances(ultralytics(), SIZE).names == ("cup", "tray")
+    entries = [{**entry, "id": f"m{k}", "category": "cup"} for k, entry in enumerate(KINDS["SAM"])]
+    assert as_instances(entries, SIZE).ids == ("m0", "m1")
+    assert as_instances(entries, SIZE).names == ("cup", "cup")
+
+
+def test_visible_parts_are_taken_where_both_are_there():
+    whole = np.ones((2, *SIZE), bool)
+    found = Detectron2Instances(pred_masks=Tensor(whole), pred_modal_masks=Tensor(TWO))
+    assert np.array_equal(as_instances(found, SIZE).modal, TWO)
+
+
+def test_a_file_is_read(tmp_path):
+    Image.fromarray(LABELS.astype(np.uint8)).save(tmp_path / "photo.png")
+    found = as_instances(tmp_path / "photo.png", SIZE)
+    assert found.ids == (4, 9) and found.image_id == "photo"
+    assert as_instances(str(tmp_path), SIZE, image_name="photo.jpg").ids == (4, 9)
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [[], np.zeros((0, *SIZE)), np.zeros(SIZE, int), {"masks": np.zeros((0, 1, *SIZE))},
+     ultralytics(masks=None, boxes=())],
+    ids=["list", "array", "label map", "torchvision", "ultralytics"],
+)  # fmt: skip
+def test_no_instances_are_none(nothing):
+    assert len(as_instances(nothing, SIZE)) == 0
+
+
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        (TWO[:, 1:], r"must be \(N, 12, 16\) as the image is, got \(2, 11, 16\)"),
+        (SOFT[:, None].repeat(2, 1), r"got \(2, 2, 12, 16\)"),
+        (LABELS.T, "label map: "),
+        (LABELS.astype(float), "a label map has whole numbers, got float64"),
+        (SOFT * 3 - 1, "neither probabilities nor two-valued"),
+        (np.stack([LABELS, LABELS]), "numbers from 0 to 9 are neither"),
+        (SOFT * np.nan, "finite numbers"),
+        ([encode(TWO[0].T)], "mask 0: "),
+        ([TWO[0], TWO[0][:3]], "mask 1: "),
+        ([{"mask": 1}], r"mask 0: has no 'segmentation', its keys are \['mask'\]"),
+        ([[1, 2, 3]], "mask 0: "),
+        ({"boxes": 1}, r"got the keys \['boxes'\]"),
+        (Detectron2Instances(scores=1), r"no pred_masks, only \['scores'\]"),
+        (WithoutMasks(), "detections without masks"),
+        (ultralytics(masks=None, boxes=(1,)), "results without masks"),
+        (3, "masks may be an array .*; got int"),
+        (OrderedInstances(1, (2, 2), np.ones((1, 2, 2), bool)), "masks: "),
+    ],
+)
+def test_what_is_none_of_these_says_why(masks, message):
+    with pytest.raises(ValueError, match=message):
+        as_instances(masks, SIZE)
+
+
+def test_probabilities_are_cut_at_a_half():
+    values = np.array([0.0, 0.03, 0.5, 0.51, 1.0], np.float32)
+    assert inside(values).tolist() == [False, False, False, True, True]
+
+
+def test_objects_of_the_libraries_themselves():
+    """Those of them that are installed."""
+    found = []
+    try:
+        import torch
+        from detectron2.structures import Instances
+
+        real = Instances(SIZE, pred_masks=torch.from_numpy(TWO), scores=torch.tensor([0.5, 1.0]))
+        found.append(as_instances({"instances": real}, SIZE))
+        found.append(as_instances(torch.from_numpy(SOFT)[:, None], SIZE))
+    except ImportError:
+        pass
+    try:
+        import supervision
+
+        boxes = np.zeros((2, 4))
+        found.append(as_instances(supervision.Detections(xyxy=boxes, mask=TWO), SIZE))
+    except ImportError:
+        pass
+    if not found:
+        pytest.skip("neither Detectron2 nor supervision is installed")
+    assert all(np.array_equal(one.modal, TWO) for one in found)
