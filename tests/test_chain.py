@@ -12,7 +12,7 @@ pytest.importorskip("detectron2")
 
 from occ_order import load_all  # noqa: E402
 from occ_order.cli import main  # noqa: E402
-from occ_order.formats import save_cocoa  # noqa: E402
+from occ_order.formats import save_instaorder  # noqa: E402
 from occ_order.formats.convert import read_dataset  # noqa: E402
 from occ_order.scenes import CLASSES, generate, to_record  # noqa: E402
 
@@ -21,7 +21,7 @@ CONFIG = "configs/InstaOrder/scenes/area.yaml"
 
 @pytest.fixture
 def place(tmp_path, pytestconfig):
-    """Images of two scenes, their masks as one COCO file, and their COCOA annotation."""
+    """Images of two scenes, their masks as one COCO file, and their annotated order."""
     images, annotations, records = [], [], []
     (tmp_path / "photos").mkdir()
     for number, seed in ((41, 3), (42, 5)):
@@ -41,7 +41,8 @@ def place(tmp_path, pytestconfig):
     names = [{"id": k, "name": name} for k, name in enumerate(CLASSES, start=1)]
     data = {"images": images, "annotations": annotations, "categories": names}
     (tmp_path / "masks.json").write_text(json.dumps(data))
-    save_cocoa(records, tmp_path / "cocoa.json")
+    files = (tmp_path / "order.json", tmp_path / "instances.json")
+    save_instaorder(records, *files, names, image_root=tmp_path / "photos")
     config = str(pytestconfig.rootpath / CONFIG)
     words = ["predict", str(tmp_path / "photos"), "--masks", str(tmp_path / "masks.json")]
     words += ["--config-file", config, "--output", str(tmp_path / "out"), "--json-only"]
@@ -57,11 +58,14 @@ def test_predictions_on_masks_of_a_coco_file_are_scored_by_its_ids(place):
         annotation["id"] for annotation in data["annotations"]
     ]
     assert set(results[0].names) <= set(CLASSES)
-    words = ["score", "--gt", str(folder / "cocoa.json"), "--format", "cocoa", "--match", "id"]
-    words += ["--predictions", str(folder / "out" / "order_results.json")]
-    assert main([*words, "--json", str(folder / "scores.json")]) == 0
-    counts = json.loads((folder / "scores.json").read_text())["counts"]
-    assert counts["images"] == 2 and counts["images_without_predictions"] == 0
+    words = ["score", "--gt", str(folder / "order.json"), "--format", "instaorder"]
+    words += ["--instances", str(folder / "instances.json"), "--match", "id", "--predictions"]
+    words += [str(folder / "out" / "order_results.json"), "--json", str(folder / "scores.json")]
+    assert main(words) == 0
+    report = json.loads((folder / "scores.json").read_text())
+    assert report["counts"]["images"] == 2
+    assert report["counts"]["unmatched_gt_instances"] == 0
+    assert report["scalars"]["occlusion/recall"] is not None
 
 
 def test_predictions_are_viewed_and_converted_into_data_to_train_on(place):
