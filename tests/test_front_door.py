@@ -83,7 +83,7 @@ def test_wrong_arguments_import_their_verb_alone(arguments, also):
         (["predict", "setup.py", "--output", "o", "--model", "x"], "no model 'x' in the zoo; it"),
         (
             ["score", "--gt", "setup.py", "--predictions", "setup.py", "--format", "x"],
-            "invalid choice: 'x' (choose from 'cocoa'",
+            "invalid choice: 'x' (choose from 'instaorder'",
         ),
         (["report", "curves", "--run", "a", "--output", "o"], "expected NAME=FILE, got 'a'"),
         (["view", "--results", ".", "--images", ".", "--gt", "."], "--gt and --gt-format belong"),
