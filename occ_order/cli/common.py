@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-
-ZOO = Path(__file__).resolve().parents[1] / "model_zoo" / "zoo.json"
 
 PANELS = ("picture", "instances", "whole", "boundary", "graph", "nearness", "depth", "check")
 """Panels of a sheet, `occ_order.draw.sheets.KINDS`."""
@@ -84,7 +81,7 @@ def zoo_model(text: str) -> str:
     Raises:
         argparse.ArgumentTypeError: there is none of that name.
     """
-    names = [row["name"] for row in json.loads(ZOO.read_text(encoding="utf-8"))]
+    names = importlib.import_module("occ_order.model_zoo").names()
     if text not in names:
         raise argparse.ArgumentTypeError(f"no model {text!r} in the zoo; it has {', '.join(names)}")
     return text

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 from pathlib import Path
 
+from occ_order.commands.progress import progress
 from occ_order.files import atomic_writer
 from occ_order.formats.table import FORMATS
 from occ_order.metrics.report import evaluate_results, format_report, without_nan
@@ -49,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
         class_agnostic=options.class_agnostic,
         gt_edges=options.gt_edges,
         things_only=options.things,
+        watch=functools.partial(progress, what="score"),
     )
     if options.json:
         write_report(Path(options.json), without_nan(report))

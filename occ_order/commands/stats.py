@@ -8,6 +8,7 @@ import json
 from detectron2.data import DatasetCatalog
 
 import occ_order.formats.builtin  # noqa: F401  (registers the names)
+from occ_order.commands.progress import progress
 from occ_order.formats.statistics import format_statistics, order_statistics
 
 
@@ -16,7 +17,7 @@ def run(options: argparse.Namespace) -> int:
     if options.dataset not in DatasetCatalog:
         raise ValueError(f"no data set {options.dataset!r}; there are {sorted(DatasetCatalog)}")
     records = DatasetCatalog.get(options.dataset)[: options.limit]
-    found = order_statistics(records, look_at_masks=not options.no_masks)
+    found = order_statistics(progress(records, "stats"), look_at_masks=not options.no_masks)
     print(format_statistics(found, title=options.dataset), end="")
     if options.json:
         options.json.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")

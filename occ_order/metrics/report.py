@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -71,6 +72,7 @@ def evaluate_results(
     class_agnostic: bool = False,
     gt_edges: str = "touching",
     things_only: bool = False,
+    watch: Callable[[list], Iterable] = iter,
 ) -> dict:
     """Scores the images of an `order_results.json` against ground truth.
 
@@ -88,6 +90,8 @@ def evaluate_results(
         class_agnostic: True ignores classes in matching, OAIR and AP.
         gt_edges: "touching" or "all", for OAIR.
         things_only: True leaves out annotations with "is_stuff" and their pairs.
+        watch: gets the list of what is scored, one entry for each image, and yields the same; for
+            progress.
 
     Returns:
         {"scalars": {name: float}, percent, NaN where undefined; "curves": {"oair_by_iou",
@@ -104,7 +108,7 @@ def evaluate_results(
     given = _available(records, images, notes)
     options = {"match": match, "iou_threshold": iou_threshold, "class_agnostic": class_agnostic}
     parts = []
-    for record, image in pairs:
+    for record, image in watch(pairs):
         if things_only:
             record = _without_stuff(record)
         try:
