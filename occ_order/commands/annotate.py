@@ -6,10 +6,27 @@ import argparse
 import sys
 import threading
 import webbrowser
+from dataclasses import fields, replace
 
+from occ_order.apps.annotate.answers import TASKS
+from occ_order.apps.annotate.guesses import read_guesses
 from occ_order.apps.annotate.project import Project
+from occ_order.apps.annotate.protocol import PROTOCOLS, Protocol
 from occ_order.apps.annotate.server import Server
 from occ_order.formats.command_line import read_input
+
+
+def protocol_of(options: argparse.Namespace) -> Protocol:
+    """Return the protocol that the options name, changed by those that are given.
+
+    Raises:
+        ValueError: a value that is not allowed.
+    """
+    given = {field.name: getattr(options, field.name) for field in fields(Protocol)}
+    if given["tasks"] is not None:
+        given["tasks"] = TASKS if given["tasks"] == "both" else (given["tasks"],)
+    known = {name: value for name, value in given.items() if value is not None}
+    return replace(PROTOCOLS[options.protocol], **known)
 
 
 def write(project: Project) -> None:
@@ -20,6 +37,12 @@ def write(project: Project) -> None:
         f"{progress['settled']:,} of {progress['pairs']:,} pairs settled; {counts['images']:,} "
         f"images written to {project.folder}, {counts['complete']:,} of them complete"
     )
+    for task, found in project.agreement().items():
+        if task != "annotators" and found["first_agree"] is not None:
+            print(
+                f"{task}: {found['settled']:,} of {found['pairs']:,} pairs settled, "
+                f"{found['first_agree']:.1%} by the first {project.protocol.agree} people"
+            )
 
 
 def serve(project: Project, options: argparse.Namespace) -> None:
@@ -37,13 +60,11 @@ def serve(project: Project, options: argparse.Namespace) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ask until it is interrupted, then write; return the exit status."""
-    project = Project(
-        read_input(options),
-        options.output,
-        agree=options.agree,
-        max_instances=options.max_instances,
-        seed=options.seed,
-    )
+    project = Project(read_input(options), options.output, protocol_of(options))
+    if options.quiz is not None:
+        project.set_quiz(options.quiz)
+    if options.guesses is not None:
+        project.guesses = read_guesses(options.guesses, project.records)
     if not options.write:
         serve(project, options)
     write(project)

@@ -98,10 +98,35 @@ class Page:
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
+    def drag(self, begin: tuple[float, float], end: tuple[float, float]) -> None:
+        """Drags with the left button from one point of the window to another."""
+        middle = tuple((a + b) / 2 for a, b in zip(begin, end, strict=True))
+        for kind, (x, y) in (
+            ("mousePressed", begin), ("mouseMoved", middle), ("mouseMoved", end),
+            ("mouseReleased", end),
+        ):  # fmt: skip
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1)
+
+    def accessible(self) -> list[tuple[str, str]]:
+        """Role and name of everything that a screen reader is told of."""
+        nodes = self.call("Accessibility.getFullAXTree")["nodes"]
+        return [
+            (node["role"]["value"], node.get("name", {}).get("value", "").strip())
+            for node in nodes
+            if not node["ignored"]
+        ]
+
     def press(self, key: str) -> None:
         """Presses a key: one character, or the name of a key such as "Enter"."""
         extra = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
-        codes = {"Enter": 13, "Tab": 9, "ArrowRight": 39, "ArrowLeft": 37, "Escape": 27}
+        codes = {
+            "Enter": 13,
+            "Tab": 9,
+            "Backspace": 8,
+            "ArrowRight": 39,
+            "ArrowLeft": 37,
+            "Escape": 27,
+        }
         code = {"windowsVirtualKeyCode": codes[key]} if key in codes else {}
         self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **extra, **code)
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key, **code)

@@ -1,23 +1,26 @@
 """Answers of several people about a pair of instances, and when they agree.
 
-Lee & Park (InstaOrder, CVPR 2022, Section 3): about every pair of an image's instances people are
+Lee & Park (InstaOrder, CVPR 2022, Section 3.1): about every pair of an image's instances people are
 asked one after another, who occludes whom and who is closer, until two of them have given the same
 answer; "count" is how many were asked until then. Occlusion and depth are settled apart from each
 other; a depth answer is the relation together with the range ("distinct" or "overlap").
 
-The answers lie in a text file, one JSON object a line, that is only ever added to. A line is on the
-disk before the next question is asked, so that nothing but a half-written last line can be lost: it
-is cut off before the next line is added. Where the system can lock files (not on Windows), several
-programs may add to one file, and each takes up what the others have added.
+The answers lie in a text file, one JSON object a line, that is only ever added to: an answer that
+is taken back stays, and a later line says so. A line is on the disk before the next question is
+asked, so that nothing but a half-written last line can be lost: it is cut off before the next line
+is added. Where the system can lock files (not on Windows), several programs may add to one file,
+and each takes up what the others have added.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,62 +29,120 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-OCCLUSIONS = ("first", "second", "both", "none")
+TASKS = ("occlusion", "depth")
+
+UNCLEAR = "unclear"
+"""The answer of a person who cannot tell."""
+
+WITHDRAWN = "withdrawn"
+"""In the file: the person takes back what they said before."""
+
+OCCLUSIONS = ("first", "second", "both", "none", UNCLEAR)
 """Who hides a part of the other."""
 
-DEPTHS = ("first", "second", "equal")
+DEPTHS = ("first", "second", "equal", UNCLEAR)
 """Who is closer."""
 
 RANGES = ("distinct", "overlap")
 """Whether the ranges of depth that the two extend over are apart or overlap."""
 
+SOURCES = ("question", "guess", "image")
+"""How an answer was given: to a question, by confirming a guess, or by ordering a whole image."""
+
 LONGEST_NAME = 40
+
+Pair = tuple[int, int, int]
+"""Image id and the annotation ids of the two instances."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one person says about one pair.
+    """What one person says about one pair; what they were not asked is None.
 
     Attributes:
         image_id: id of the image.
         first: annotation id of the first instance.
         second: annotation id of the second instance.
         annotator: name of the person.
-        occlusion: one of `OCCLUSIONS`.
-        depth: one of `DEPTHS`.
-        range: one of `RANGES`.
+        occlusion: one of `OCCLUSIONS`, or `WITHDRAWN`.
+        depth: one of `DEPTHS`, or `WITHDRAWN`.
+        range: one of `RANGES`; only with a depth that is a relation.
+        seconds: from the question to its answer, as measured by the page.
+        source: one of `SOURCES`.
+        time: when it was stored, as ISO 8601; answers sent together share it.
     """
 
     image_id: int
     first: int
     second: int
     annotator: str
-    occlusion: str
-    depth: str
-    range: str
+    occlusion: str | None = None
+    depth: str | None = None
+    range: str | None = None
+    seconds: float | None = None
+    source: str | None = None
+    time: str | None = None
 
     @property
-    def pair(self) -> tuple[int, int, int]:
+    def pair(self) -> Pair:
         """Image id and the two annotation ids."""
         return self.image_id, self.first, self.second
+
+    def value(self, task: str) -> str | tuple[str, str | None] | None:
+        """What is said about "occlusion", or about "depth" (relation and range); None: nothing."""
+        if task == "occlusion":
+            return self.occlusion
+        return None if self.depth is None else (self.depth, self.range)
+
+
+_TAKEN_BACK = (WITHDRAWN, (WITHDRAWN, None))
+
+_NEEDED = ("image_id", "first", "second", "annotator")
+_OPTIONAL = (*TASKS, "range", "seconds", "source", "time")
 
 
 def checked_answer(entry: Any) -> Answer:
     """An answer from a parsed JSON object.
 
     Raises:
-        ValueError: not an object, a key missing or too many, or a value that is not allowed.
+        ValueError: not an object, a key missing or too many, a value that is not allowed, or
+            nothing said.
     """
-    keys = ("image_id", "first", "second", "annotator", "occlusion", "depth", "range")
-    if not isinstance(entry, Mapping) or set(entry) != set(keys):
-        raise ValueError(f"an answer must be an object with the keys {keys}, got {entry!r:.200}")
-    for key in ("image_id", "first", "second"):
+    if (
+        not isinstance(entry, Mapping)
+        or not set(_NEEDED) <= set(entry) <= {*_NEEDED, *_OPTIONAL}
+        or not set(TASKS) & set(entry)
+    ):
+        raise ValueError(
+            f"an answer must be an object with the keys {_NEEDED}, one or both of {TASKS}, and "
+            f"perhaps {_OPTIONAL[2:]}, got {entry!r:.200}"
+        )
+    for key in _NEEDED[:3]:
         if isinstance(entry[key], bool) or not isinstance(entry[key], int):
             raise ValueError(f"{key!r} must be an integer, got {entry[key]!r:.60}")
-    for key, allowed in (("occlusion", OCCLUSIONS), ("depth", DEPTHS), ("range", RANGES)):
-        if entry[key] not in allowed:
+    for key, allowed in (
+        ("occlusion", (*OCCLUSIONS, WITHDRAWN)),
+        ("depth", (*DEPTHS, WITHDRAWN)),
+        ("range", RANGES),
+        ("source", SOURCES),
+    ):
+        if key in entry and entry[key] not in allowed:
             raise ValueError(f"{key!r} must be one of {allowed}, got {entry[key]!r:.60}")
+    if "range" in entry and entry.get("depth") in (None, UNCLEAR, WITHDRAWN):
+        raise ValueError(f"a range belongs to a depth relation, got {entry!r:.200}")
+    _check_timing(entry)
     return Answer(**{**entry, "annotator": checked_name(entry["annotator"])})
+
+
+def _check_timing(entry: Mapping[str, Any]) -> None:
+    seconds, time = entry.get("seconds", 0), entry.get("time", "2000-01-01")
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not is_number or not math.isfinite(seconds) or seconds < 0:
+        raise ValueError(f"'seconds' must be a number of at least 0, got {seconds!r:.60}")
+    try:
+        datetime.fromisoformat(time)
+    except (TypeError, ValueError):
+        raise ValueError(f"'time' must be an ISO 8601 time, got {time!r:.60}") from None
 
 
 def checked_name(name: Any) -> str:
@@ -117,20 +178,11 @@ def settle(values: Iterable[Any], *, agree: int = 2) -> tuple[Any, int]:
     return None, asked
 
 
-def occlusion_of(answers: Sequence[Answer], *, agree: int = 2) -> tuple[str | None, int]:
-    """What is settled about the occlusion of a pair, one of `OCCLUSIONS` or None, and the count."""
-    return settle((answer.occlusion for answer in answers), agree=agree)
-
-
-def depth_of(answers: Sequence[Answer], *, agree: int = 2) -> tuple[tuple[str, str] | None, int]:
-    """What is settled about the depth of a pair, (relation, range) or None, and the count."""
-    return settle(((answer.depth, answer.range) for answer in answers), agree=agree)
-
-
 class AnswerLog:
     """The file of answers, and what it says.
 
-    A person who answers about a pair again corrects the earlier answer and keeps their place.
+    A person who answers about a pair again corrects the earlier answer and keeps their place, also
+    after the earlier one was taken back.
 
     Args:
         path: the file; made with the first answer.
@@ -143,8 +195,9 @@ class AnswerLog:
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
-        self._answers: dict[tuple[int, int, int], dict[str, Answer]] = {}
-        self._recent: list[Answer] = []
+        self._said: dict[Pair, dict[str, dict[str, Any]]] = {}  # pair -> task -> person -> value
+        self._turns: dict[str, list[list[Answer]]] = {}  # person -> what was sent together
+        self._latest: dict[str, dict[Pair, Answer]] = {}  # as said last, also if taken back
         self._lines, self._end = 0, 0  # what was read: lines, and bytes up to their end
         if self.path.is_file():
             with open(self.path, "rb") as file:
@@ -166,28 +219,43 @@ class AnswerLog:
         return found
 
     def _add(self, answer: Answer) -> None:
-        self._answers.setdefault(answer.pair, {})[answer.annotator] = answer
-        self._recent.append(answer)
+        tasks = self._said.setdefault(answer.pair, {task: {} for task in TASKS})
+        for task in TASKS:
+            value = answer.value(task)
+            if value is not None:
+                tasks[task][answer.annotator] = value
+        turns = self._turns.setdefault(answer.annotator, [])
+        taken_back = [task for task in TASKS if answer.value(task) in _TAKEN_BACK]
+        if taken_back:
+            kept = [[a for a in turn if not _says(a, answer.pair, taken_back)] for turn in turns]
+            turns[:] = [turn for turn in kept if turn]
+            return
+        if turns and answer.time is not None and turns[-1][0].time == answer.time:
+            turns[-1].append(answer)
+        else:
+            turns.append([answer])
+        latest = self._latest.setdefault(answer.annotator, {})
+        latest[answer.pair] = _merged(latest.get(answer.pair), answer)
 
-    def append(self, answer: Answer) -> list[Answer]:
-        """Add an answer; return when the disk has it.
+    def append(self, answers: Sequence[Answer]) -> list[Answer]:
+        """Add answers; return when the disk has them.
 
         Returns:
-            What was taken up: answers that other programs have added meanwhile, and this one.
+            What was taken up: answers that other programs have added meanwhile, and these.
 
         Raises:
             OSError: names the file: it cannot be written, or the disk is full. It holds the whole
                 lines that it held before.
             ValueError: names file and line of what another program has added and is no answer.
         """
-        line = json.dumps(asdict(answer), ensure_ascii=False).encode("utf-8") + b"\n"
+        lines = "".join(_line(answer) for answer in answers).encode("utf-8")
         with self._locked() as file:
             if file.seek(0, os.SEEK_END) < self._end:
                 raise OSError("it has become shorter since it was read")
             others = self._read_on(file)
             file.truncate(self._end)  # a line without an end
             try:
-                _write(file, line)
+                _write(file, lines)
             except OSError:
                 with suppress(OSError):  # then the next one to write cuts it off
                     file.truncate(self._end)
@@ -211,18 +279,50 @@ class AnswerLog:
                 error.errno, f"{self.path}: the answer could not be written ({reason})"
             ) from error
 
-    def about(self, pair: tuple[int, int, int]) -> list[Answer]:
-        """Answers about a pair, one for each person, in the order of their first ones."""
-        return list(self._answers.get(pair, {}).values())
+    def said(self, pair: Pair, task: str) -> dict[str, Any]:
+        """What each person says about a pair (`Answer.value`), in the order they were asked."""
+        values = self._said.get(pair, {}).get(task, {})
+        return {name: value for name, value in values.items() if value not in _TAKEN_BACK}
 
-    def by(self, annotator: str) -> list[tuple[int, int, int]]:
-        """Pairs that a person has answered, the most recent last, each once."""
-        pairs = dict.fromkeys(a.pair for a in reversed(self._recent) if a.annotator == annotator)
-        return list(pairs)[::-1]
+    def said_last(self, pair: Pair, annotator: str) -> Answer | None:
+        """What a person said last about a pair, even if they took it back."""
+        return self._latest.get(annotator, {}).get(pair)
 
-    def pairs(self) -> list[tuple[int, int, int]]:
+    def answered_by(self, annotator: str, tasks: Sequence[str] = TASKS) -> set[Pair]:
+        """Pairs about which a person says something to each of the tasks."""
+        pairs = self._latest.get(annotator, {})
+        return {p for p in pairs if all(annotator in self.said(p, task) for task in tasks)}
+
+    def turns(self, annotator: str) -> list[list[Answer]]:
+        """What a person has sent and not taken back, the most recent last."""
+        return self._turns.get(annotator, [])
+
+    def annotators(self) -> list[str]:
+        """Everybody who has answered."""
+        return list(self._turns)
+
+    def pairs(self) -> list[Pair]:
         """Every pair that somebody has answered."""
-        return list(self._answers)
+        return list(self._said)
+
+
+def _says(answer: Answer, pair: Pair, tasks: Sequence[str]) -> bool:
+    """Whether an answer is about a pair and says something to one of the tasks."""
+    return answer.pair == pair and any(answer.value(task) is not None for task in tasks)
+
+
+def _merged(before: Answer | None, answer: Answer) -> Answer:
+    """An answer, completed by an earlier one where it says nothing about a task."""
+    if before is None:
+        return answer
+    if answer.depth is None:
+        answer = replace(answer, depth=before.depth, range=before.range)
+    return replace(answer, occlusion=answer.occlusion or before.occlusion)
+
+
+def _line(answer: Answer) -> str:
+    said = {key: value for key, value in asdict(answer).items() if value is not None}
+    return json.dumps(said, ensure_ascii=False) + "\n"
 
 
 def _write(file: BinaryIO, data: bytes) -> None:

@@ -11,25 +11,35 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from occ_order.apps.annotate.answers import checked_answer, checked_name
+from occ_order.apps.annotate.answers import Pair, checked_answer, checked_name
 from occ_order.apps.annotate.project import Project
 from occ_order.files import check_writable
 
 ADDRESS = "127.0.0.1"
-LONGEST_REQUEST = 10_000
-"""Bytes of a request body; an answer has some 200."""
+LONGEST_REQUEST = 1_000_000
+"""Bytes of a request body; an answer has some 200, and an image may have a thousand pairs."""
+
+_PAGE = {
+    "/": ("page.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/whole_image.js": ("whole_image.js", "text/javascript; charset=utf-8"),
+}
 
 _POLICY = (
-    "default-src 'none'; img-src 'self' data:; connect-src 'self'; style-src 'unsafe-inline'; "
-    "script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; img-src 'self' data:; connect-src 'self'; style-src 'self'; "
+    "script-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+
+
+VIEWS = ("pair", "image")
 
 
 class RequestError(Exception):
@@ -56,7 +66,10 @@ class Server(ThreadingHTTPServer):
     def __init__(self, project: Project, port: int = 0) -> None:
         check_writable(project.folder)
         self.project, self.lock = project, threading.Lock()
-        self.page = (resources.files("occ_order.apps.annotate") / "page.html").read_bytes()
+        folder = resources.files("occ_order.apps.annotate")
+        self.page = {
+            path: (kind, (folder / name).read_bytes()) for path, (name, kind) in _PAGE.items()
+        }
         super().__init__((ADDRESS, port), _Handler)
 
     @property
@@ -104,31 +117,45 @@ class _Handler(BaseHTTPRequestHandler):
         ):
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        with suppress(ConnectionError):  # the browser no longer waits for it
+            self.wfile.write(body)
 
     def _get(self, url: Any) -> tuple[str, bytes]:
-        project, query = self.server.project, parse_qs(url.query)
-        if url.path == "/":
-            return "text/html; charset=utf-8", self.server.page
+        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        if url.path in self.server.page:
+            return self.server.page[url.path]
         if match := re.fullmatch(r"/picture/(\d{1,9})", url.path):
             try:
-                return "image/jpeg", project.picture(int(match[1]))
+                return "image/jpeg", self.server.project.picture(int(match[1]))
             except IndexError as error:
                 raise RequestError(HTTPStatus.NOT_FOUND, str(error)) from None
         if url.path == "/question":
-            name = checked_name(query.get("annotator", [""])[0])
-            back = query.get("back", ["0"])[0]
-            if not re.fullmatch(r"\d{1,6}", back):
-                raise ValueError(f"'back' must be a number, got {back!r:.20}")
-            return "application/json", self._question(name, int(back))
+            name = checked_name(query.get("annotator", ""))
+            with self.server.lock:
+                return "application/json", self._state(name, query.get("view"))
         raise RequestError(HTTPStatus.NOT_FOUND, "there is nothing here")
 
-    def _question(self, name: str, back: int) -> bytes:
+    def _state(self, name: str, view: Any, pairs: list[Pair] | None = None) -> bytes:
+        """What the page shows next to a person: these pairs, or those to be asked about next."""
         project = self.server.project
-        with self.server.lock:
-            pair = project.earlier_pair(name, back) if back else project.next_pair(name)
-            question = None if pair is None else project.question(pair, name)
-            return _json({"question": question, "progress": project.progress(name)})
+        whole_image = project.protocol.offers_whole_image
+        if view not in VIEWS:
+            raise ValueError(f"'view' must be one of {VIEWS}, got {view!r:.20}")
+        if not pairs and (pair := project.next_pair(name)) is not None:
+            pairs = [pair]
+        if pairs and view == "image" and whole_image and pairs[0] not in project.quiz:
+            pairs = project.image_pairs(pairs[0])
+        question = project.question(pairs, name) if pairs else None
+        return _json(
+            {
+                "question": question,
+                "progress": project.progress(name),
+                "tasks": project.protocol.tasks,
+                "ranges": project.protocol.ranges,
+                "guideline": project.protocol.guideline,
+                "whole_image": whole_image,
+            }
+        )
 
     def _post(self, url: Any) -> tuple[str, bytes]:
         origin = self.headers.get("Origin")
@@ -146,19 +173,41 @@ class _Handler(BaseHTTPRequestHandler):
             entry = json.loads(body.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             raise ValueError(f"not JSON: {error}") from None
-        if url.path == "/answer":
-            answer = checked_answer(entry)
-            with self.server.lock, _stored():
-                self.server.project.answer(answer)
-                progress = self.server.project.progress(answer.annotator)
-            return "application/json", _json({"progress": progress})
-        if url.path == "/write":
-            with self.server.lock, _stored():
+        with self.server.lock, _stored():
+            if url.path == "/write":
                 return "application/json", _json(self.server.project.write())
+            if url.path in ("/answers", "/skip", "/undo"):
+                return "application/json", self._change(url.path, entry)
         raise RequestError(HTTPStatus.NOT_FOUND, "there is nothing here")
+
+    def _change(self, path: str, entry: Any) -> bytes:
+        """Take answers, skip pairs or take the last answers back; return what comes next."""
+        if not isinstance(entry, dict):
+            raise ValueError(f"expected an object, got {entry!r:.60}")
+        project, name = self.server.project, checked_name(entry.get("annotator"))
+        if path == "/undo":
+            return self._state(name, entry.get("view"), project.undo(name)[:1])
+        listed = entry.get("answers" if path == "/answers" else "pairs")
+        if not isinstance(listed, list) or not listed:
+            raise ValueError(f"expected a list that is not empty, got {listed!r:.60}")
+        if path == "/answers":
+            project.answer(checked_answer(_named(answer, name)) for answer in listed)
+        else:
+            project.skip(name, (_checked_pair(pair) for pair in listed))
+        return self._state(name, entry.get("view"))
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Requests are not worth a line in the terminal."""
+
+
+def _named(answer: Any, name: str) -> Any:
+    return {**answer, "annotator": name} if isinstance(answer, dict) else answer
+
+
+def _checked_pair(pair: Any) -> Pair:
+    if not isinstance(pair, list) or len(pair) != 3 or not all(type(k) is int for k in pair):
+        raise ValueError(f"a pair is an image id and two annotation ids, got {pair!r:.60}")
+    return tuple(pair)
 
 
 @contextmanager
