@@ -43,7 +43,10 @@ PURE = {
 }
 """Modules of methods that need no framework, beside every `layers` and `losses` -> their ring."""
 
-ABOVE_METHODS = tuple(f"occ_order.{part}" for part in ("config", "engine", "model_zoo", "apps"))
+ABOVE_METHODS = tuple(
+    f"occ_order.{part}"
+    for part in ["config", "engine", "model_zoo", "apps", "cli", "commands", "benchmarks", "lite"]
+)
 """What puts methods together; no method may need it, nor `occ_order.methods.build`."""
 
 OUTSIDE = ("tools", "projects", "demo", "datasets", "tests", "configs")

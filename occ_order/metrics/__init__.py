@@ -10,6 +10,7 @@
 | `boundary` | ODS / OIS / AP of oriented boundaries | fractions |
 | `amodal` | AP / AR of masks by class, occlusion band, things / stuff; order by regions | percent |
 | `matching` | mask overlap, greedy one-to-one matching | |
+| `orders` | occlusion and depth order of instances that stand for one another | percent |
 | `given_masks` | all that orders of given masks are scored by | percent |
 | `report` | all that a data set and a file of results can give | percent |
 """
@@ -38,17 +39,21 @@ from occ_order.metrics.given_masks import given_mask_row, given_mask_scores
 from occ_order.metrics.matching import mask_iou, match_greedy, match_greedy_sweep
 from occ_order.metrics.oair import (
     IOU_THRESHOLDS,
+    OAIRScorer,
     oair,
     oair_by_confidence,
     percent_in_cycles,
 )
 from occ_order.metrics.occlusion import direction_accuracy, occlusion_scores, pair_accuracy
+from occ_order.metrics.orders import OrderScorer, order_pairs, pair_counts
 from occ_order.metrics.report import evaluate_results
 from occ_order.metrics.whdr import WHDR_CELLS, whdr
 
 __all__ = [
     "DEPTH_ERRORS",
     "IOU_THRESHOLDS",
+    "OAIRScorer",
+    "OrderScorer",
     "WHDR_CELLS",
     "align_scale_shift",
     "aligned_depth",
@@ -74,7 +79,9 @@ __all__ = [
     "oair_by_confidence",
     "occlude_rate",
     "occlusion_scores",
+    "order_pairs",
     "pair_accuracy",
+    "pair_counts",
     "percent_in_cycles",
     "region_order_accuracy",
     "weighted_coverage",

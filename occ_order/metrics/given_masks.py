@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from occ_order.metrics.occlusion import direction_accuracy
-from occ_order.metrics.report import depth_scalars, occlusion_scalars
+from occ_order.metrics.orders import OrderScorer, order_pairs
 
 
 def given_mask_row(
@@ -30,18 +30,11 @@ def given_mask_row(
     Returns:
         Those of "occlusion", "direction" and "depth" that are annotated and predicted.
     """
-    annotations = record["annotations"]
-    row: dict[str, tuple] = {}
-    if "occlusion" in record and occlusion is not None:
-        truth = np.asarray(record["occlusion"])
+    row = order_pairs(record, occlusion=occlusion, depth=depth)
+    if "occlusion" in row:
         prob = np.asarray(occlusion) == 1 if occlusion_prob is None else occlusion_prob
-        objects = np.array([not one.get("is_stuff", 0) for one in annotations], bool)
-        row["occlusion"] = truth, occlusion
-        row["direction"] = truth, prob, objects
-    if "depth" in record and depth is not None:
-        unknown = np.full((len(annotations),) * 2, -1)
-        extra = (np.asarray(record.get(key, unknown)) for key in ("overlap", "count"))
-        row["depth"] = (np.asarray(record["depth"]), *extra, depth)
+        objects = [not one.get("is_stuff", 0) for one in record["annotations"]]
+        row["direction"] = row["occlusion"][0], prob, np.array(objects, bool)
     return row
 
 
@@ -57,13 +50,10 @@ def given_mask_scores(rows: Iterable[Mapping[str, tuple]]) -> dict[str, float]:
         `direction_accuracy` of all pairs and of those without "stuff" (walls, sky).
     """
     rows = list(rows)
-    parts = {
-        key: [row[key] for row in rows if key in row] for key in ("occlusion", "direction", "depth")
-    }
-    truth, prob, objects = zip(*parts["direction"], strict=True) if parts["direction"] else [()] * 3
+    directions = [row["direction"] for row in rows if "direction" in row]
+    truth, prob, objects = zip(*directions, strict=True) if directions else [()] * 3
     return {
-        **occlusion_scalars(parts["occlusion"]),
+        **OrderScorer(rows).compute(),
         "direction/all": direction_accuracy(truth, prob),
         "direction/objects": direction_accuracy(truth, prob, among=objects),
-        **depth_scalars(parts["depth"]),
     }

@@ -10,6 +10,7 @@ Shape letters: G ground-truth instances, P predictions, E ground-truth edges, T 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -311,6 +312,43 @@ def confidence_curve(images: list[EdgeMatches], *, num_points: int = 6) -> dict[
     curve = oair_from_counts(counts, thresholds)
     curve["score_threshold"] = curve.pop("iou_threshold")
     return curve
+
+
+class OAIRScorer:
+    """The OAIR curves of a data set, image by image.
+
+    Args:
+        matches: of :func:`edge_matches`, images that were seen already.
+        gt_edges: see :func:`edge_matches`.
+        class_agnostic: see :func:`edge_matches`.
+    """
+
+    def __init__(
+        self,
+        matches: Iterable[EdgeMatches] = (),
+        *,
+        gt_edges: str = "touching",
+        class_agnostic: bool = False,
+    ):
+        self.matches = list(matches)
+        self._options = {"gt_edges": gt_edges, "class_agnostic": class_agnostic}
+
+    def update(self, truth: dict, prediction: dict, *, iou: np.ndarray | None = None) -> None:
+        """Add an image; the arguments are those of :func:`edge_matches`."""
+        self.matches.append(edge_matches(truth, prediction, iou=iou, **self._options))
+
+    def compute(self, *, num_points: int = 6) -> dict[str, dict[str, list[float]]]:
+        """Return "by_iou" as :func:`oair` and "by_confidence" as :func:`oair_by_confidence`.
+
+        The second is of the images whose predictions have scores, at so many points.
+        """
+        counts = np.zeros((len(IOU_THRESHOLDS), 3), np.int64)
+        counts = sum((image.counts() for image in self.matches), counts)
+        scored = [image for image in self.matches if image.scores is not None]
+        return {
+            "by_iou": oair_from_counts(counts, IOU_THRESHOLDS),
+            "by_confidence": confidence_curve(scored, num_points=num_points),
+        }
 
 
 def percent_in_cycles(occlusions) -> float:

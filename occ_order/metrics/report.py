@@ -34,14 +34,10 @@ from occ_order.metrics.matching import (
 from occ_order.metrics.matrices import mean_or_nan
 from occ_order.metrics.oair import (
     IOU_THRESHOLDS,
-    EdgeMatches,
-    confidence_curve,
-    edge_matches,
-    oair_from_counts,
+    OAIRScorer,
     percent_in_cycles,
 )
-from occ_order.metrics.occlusion import occlusion_scores, pair_accuracy
-from occ_order.metrics.whdr import WHDR_CELLS, whdr
+from occ_order.metrics.orders import OrderScorer, Pairs, pair_counts
 from occ_order.order.io import matrices
 
 _AMODAL = re.compile(r"(amodal|amodal/things|amodal/stuff)/(A[PR][0-9]*)(_[a-z]+)?")
@@ -52,9 +48,6 @@ _AMODAL = re.compile(r"(amodal|amodal/things|amodal/stuff)/(A[PR][0-9]*)(_[a-z]+
 class _Image:
     """What one image contributes: matrices in the order of its ground-truth instances."""
 
-    occlusion: tuple[np.ndarray, np.ndarray] | None = None  # ground truth, prediction
-    depth: tuple[np.ndarray, ...] | None = None  # depth, overlap, count, prediction
-    edges: EdgeMatches | None = None
     graph: np.ndarray | None = None  # predicted occlusion, in the order of the predictions
     coverage: tuple[float, float] = (math.nan, math.nan)  # of instance pixels, of all pixels
     modal: tuple[dict, dict] | None = None  # ground truth, prediction, as `class_scores` has them
@@ -107,18 +100,19 @@ def evaluate_results(
     pairs = _pair_images(records, images, notes)
     given = _available(records, images, notes)
     options = {"match": match, "iou_threshold": iou_threshold, "class_agnostic": class_agnostic}
+    orders, oair = OrderScorer(), OAIRScorer(gt_edges=gt_edges, class_agnostic=class_agnostic)
     parts = []
     for record, image in watch(pairs):
         if things_only:
             record = _without_stuff(record)
         try:
-            parts.append(_score_image(record, image, given, gt_edges, **options))
+            parts.append(_score_image(record, image, given, orders, oair, **options))
         except ValueError as error:
             raise ValueError(f"image {record['image_id']}: {error}") from error
     counts = sum((part.counts for part in parts), Counter())
     counts.update(images=len(pairs), images_without_predictions=len(pairs) - len(images))
     _note_unmatched(counts, notes)
-    scalars, curves = _summarise(parts, class_agnostic)
+    scalars, curves = _summarise(parts, orders, oair, class_agnostic)
     return {
         "scalars": scalars,
         "curves": curves,
@@ -214,7 +208,8 @@ def _score_image(
     record: dict,
     image: dict | None,
     given: set[str],
-    gt_edges: str,
+    orders: OrderScorer,
+    oair: OAIRScorer,
     *,
     match: str,
     iou_threshold: float,
@@ -242,34 +237,27 @@ def _score_image(
         {**_masks_of(side, record), "is_crowd": side["is_crowd"]} for side in (gt, pred)
     )
     part.counts.update(_instance_counts(partner, len(iou)))
-    _add_orders(part, record, image, given, partner)
+    pairs = _add_orders(orders, record, image, given, partner)
+    part.counts.update(pair_counts(pairs, partner >= 0))
+    occlusion = pairs["occlusion"][0] if "occlusion" in pairs else None
     if "amodal" in given:
-        _add_amodal(part, record, gt, pred)
-    if part.occlusion:
+        _add_amodal(part, record, gt, pred, occlusion)
+    if occlusion is not None:
         graph = np.zeros((len(iou),) * 2, np.int8) if part.graph is None else part.graph
-        part.edges = edge_matches(
-            {**gt, "occlusion": part.occlusion[0]},
-            {**pred, "occlusion": graph},
-            gt_edges=gt_edges,
-            class_agnostic=class_agnostic,
-            iou=iou,
-        )
+        oair.update({**gt, "occlusion": occlusion}, {**pred, "occlusion": graph}, iou=iou)
     return part
 
 
-def _add_orders(part: _Image, record: dict, image: dict, given: set[str], partner) -> None:
-    """The pair matrices of one image, predictions in the order of the ground truth."""
-    pred_occ, pred_depth, _ = matrices(image)
-    if "occlusion" in given and "occlusion" in record:
-        truth = np.asarray(record["occlusion"])
-        part.occlusion = truth, in_gt_order(pred_occ, partner)
-        part.counts.update(_pair_counts("occlusion", truth == 1, partner))
-    if "depth" in given and "depth" in record:
-        truth = np.asarray(record["depth"])
-        unknown = np.full(truth.shape, -1)
-        extra = (np.asarray(record.get(key, unknown)) for key in ("overlap", "count"))
-        part.depth = (truth, *extra, in_gt_order(pred_depth, partner))
-        part.counts.update(_pair_counts("depth", np.triu(truth >= 0, 1), partner))
+def _add_orders(
+    orders: OrderScorer, record: dict, image: dict, given: set[str], partner: np.ndarray
+) -> Pairs:
+    """Add the pair matrices of one image, predictions in the order of the ground truth."""
+    occlusion, depth, _ = matrices(image)
+    return orders.update(
+        record,
+        occlusion=in_gt_order(occlusion, partner) if "occlusion" in given else None,
+        depth=in_gt_order(depth, partner) if "depth" in given else None,
+    )
 
 
 def _side(instances: list[dict], height: int, width: int, name: str) -> dict:
@@ -310,12 +298,6 @@ def _instance_counts(partner: np.ndarray, num_pred: int) -> dict[str, int]:
     }
 
 
-def _pair_counts(name: str, pairs: np.ndarray, partner: np.ndarray) -> dict[str, int]:
-    """Annotated pairs, and those of them with an end that nothing was matched to."""
-    lost = pairs & ((partner < 0)[:, None] | (partner < 0)[None, :])
-    return {f"{name}_pairs": int(pairs.sum()), f"{name}_pairs_unmatched": int(lost.sum())}
-
-
 def _masks_of(side: dict, record: dict, kind: str = "segmentation", masks=None) -> dict:
     """The instances of one side as `occ_order.metrics.amodal` takes them, masks compressed."""
     stack = side["masks"] if masks is None else masks
@@ -328,7 +310,9 @@ def _masks_of(side: dict, record: dict, kind: str = "segmentation", masks=None) 
     }
 
 
-def _add_amodal(part: _Image, record: dict, gt: dict, pred: dict) -> None:
+def _add_amodal(
+    part: _Image, record: dict, gt: dict, pred: dict, occlusion: np.ndarray | None
+) -> None:
     """Amodal instances of one image and the order that their hidden parts imply."""
     size, key = (record["height"], record["width"]), "amodal_segmentation"
     whole = []
@@ -348,10 +332,10 @@ def _add_amodal(part: _Image, record: dict, gt: dict, pred: dict) -> None:
         },
         _masks_of(pred, record, key, whole[1]),
     )
-    if part.occlusion:
+    if occlusion is not None:
         levels = np.where(whole[1], np.where(pred["masks"], 0, 1), -1).astype(np.int8)
         part.regions = region_order_counts(
-            {"masks": whole[0], "occlusion": part.occlusion[0]},
+            {"masks": whole[0], "occlusion": occlusion},
             {"masks": whole[1], "levels": levels, "scores": pred["scores"]},
         )
 
@@ -375,18 +359,12 @@ def _note_unmatched(counts: Counter, notes: list[str]) -> None:
         )
 
 
-def _summarise(parts: list[_Image], class_agnostic: bool) -> tuple[dict, dict]:
+def _summarise(
+    parts: list[_Image], orders: OrderScorer, oair: OAIRScorer, class_agnostic: bool
+) -> tuple[dict, dict]:
     """Scalars (percent) and curves of all images."""
-    scalars = {
-        **occlusion_scalars([part.occlusion for part in parts if part.occlusion]),
-        **depth_scalars([part.depth for part in parts if part.depth]),
-    }
-    edges = [part.edges for part in parts if part.edges]
-    counts = sum((part.counts() for part in edges), np.zeros((len(IOU_THRESHOLDS), 3), np.int64))
-    curves = {"oair_by_iou": oair_from_counts(counts, IOU_THRESHOLDS)}
-    curves["oair_by_confidence"] = confidence_curve(
-        [part for part in edges if part.scores is not None]
-    )
+    scalars = orders.compute()
+    curves = {f"oair_{name}": curve for name, curve in oair.compute().items()}
     for threshold in (0.5, 0.75):
         point = IOU_THRESHOLDS.index(threshold)
         for name in ("recall", "accuracy"):
@@ -414,49 +392,6 @@ def _mask_scalars(parts: list[_Image], class_agnostic: bool) -> dict[str, float]
         "region_order": region_order_summary(np.array(regions).reshape(-1, 3)),
     }
     return {f"{g}/{name}": value for g, scores in groups.items() for name, value in scores.items()}
-
-
-def occlusion_scalars(pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
-    """Recall, precision and F1 in the ways that tables print them, and pair accuracy.
-
-    Args:
-        pairs: ground truth and prediction, (N, N) each, of every image.
-
-    Returns:
-        {"occlusion/f1", ...}: percent over the data set, NaN where undefined; "per_image" averages
-        over images as published (Table 2), "unidirectional" leaves bidirectional pairs out (A1).
-    """
-    gt, pred = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    ways = {
-        "occlusion": {"zero_division": math.nan},
-        "occlusion_unidirectional": {"zero_division": math.nan, "bidirectional": False},
-        "occlusion_per_image": {"average": "image"},
-        "occlusion_per_image_unidirectional": {"average": "image", "bidirectional": False},
-    }
-    scalars = {
-        f"{group}/{name}": value
-        for group, options in ways.items()
-        for name, value in occlusion_scores(gt, pred, **options).items()
-    }
-    accuracy = pair_accuracy(gt, pred)
-    return {**scalars, **{f"pair_accuracy/{name}": value for name, value in accuracy.items()}}
-
-
-def depth_scalars(pairs: list[tuple[np.ndarray, ...]]) -> dict[str, float]:
-    """WHDR of every cell, over the data set and averaged over images as published (Table 3).
-
-    Args:
-        pairs: depth, overlap, count and prediction, (N, N) each, of every image.
-
-    Returns:
-        {"depth/whdr_all", "depth_per_image/whdr_all", ...}: percent, NaN where a cell is empty.
-    """
-    columns = list(zip(*pairs, strict=True)) if pairs else [[]] * 4
-    scalars = {}
-    for group, average in (("depth", "global"), ("depth_per_image", "image")):
-        rates = whdr(*columns, average=average)
-        scalars.update({f"{group}/whdr_{cell}": rates[cell] for cell in WHDR_CELLS})
-    return scalars
 
 
 def format_report(report: dict) -> str:

@@ -13,8 +13,8 @@ from detectron2.config import CfgNode
 from occ_order.draw import draw_accuracy_recall, png_bytes
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
 from occ_order.methods.oosis.oair_truth import ground_truth, prediction
-from occ_order.metrics import IOU_THRESHOLDS, percent_in_cycles
-from occ_order.metrics.oair import EdgeMatches, confidence_curve, edge_matches, oair_from_counts
+from occ_order.metrics import percent_in_cycles
+from occ_order.metrics.oair import EdgeMatches, OAIRScorer, confidence_curve, edge_matches
 from occ_order.metrics.report import without_nan
 from occ_order.order import break_cycles
 
@@ -91,12 +91,8 @@ def curves_of(images: Sequence[EdgeMatches]) -> dict[str, dict[str, list]]:
         {"by_iou", "by_confidence", "fine"}: as `occ_order.metrics.oair` gives them; "fine" is the
         curve by confidence in percent steps of the largest recall.
     """
-    counts = sum((image.counts() for image in images), np.zeros((len(IOU_THRESHOLDS), 3), int))
-    return {
-        "by_iou": oair_from_counts(counts, IOU_THRESHOLDS),
-        "by_confidence": confidence_curve(list(images), num_points=POINTS),
-        "fine": confidence_curve(list(images), num_points=100),
-    }
+    curves = OAIRScorer(images).compute(num_points=POINTS)
+    return {**curves, "fine": confidence_curve(list(images), num_points=100)}
 
 
 def summary(curves: dict[str, dict[str, list]]) -> dict[str, float]:

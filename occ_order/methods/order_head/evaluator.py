@@ -13,7 +13,7 @@ from occ_order import masks as mask_tools
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
 from occ_order.metrics.matching import in_gt_order, mask_iou, match_greedy, partners
 from occ_order.metrics.occlusion import occlusion_scores
-from occ_order.metrics.report import depth_scalars, occlusion_scalars
+from occ_order.metrics.orders import OrderScorer, order_pairs, pair_counts
 
 COUNTS = (
     "gt_instances",
@@ -67,20 +67,23 @@ class HolisticOrder(OrderEvaluator):
             predicted_instances=len(found),
             predicted_instances_unmatched=len(found) - int((partner >= 0).sum()),
         )
-        if "occlusion" in record and found.has("occlusion"):
-            truth, said = np.asarray(record["occlusion"]), found.occlusion.tensor.numpy()
-            row["occlusion"] = truth, in_gt_order(said, partner)
-            row["strict"] = with_unmatched(truth, said, partner)
-            counts.update(_counted("gt_occlusions", truth == 1, partner >= 0))
+        said = {
+            name: found.get(name).tensor.numpy()
+            for name in ("occlusion", "depth")
+            if found.has(name)
+        }
+        ordered = {name: in_gt_order(matrix, partner) for name, matrix in said.items()}
+        pairs = order_pairs(record, **ordered)
+        counted = pair_counts(pairs, partner >= 0)
+        if "occlusion" in pairs:
+            truth, matrix = pairs["occlusion"][0], said["occlusion"]
+            row["strict"] = with_unmatched(truth, matrix, partner)
             matched = np.isin(np.arange(len(found)), partner)
-            counts.update(_counted("predicted_occlusions", said == 1, matched))
-        if "depth" in record and found.has("depth"):
-            truth = np.asarray(record["depth"])
-            unknown = np.full(truth.shape, -1)
-            extra = (np.asarray(record.get(key, unknown)) for key in ("overlap", "count"))
-            row["depth"] = truth, *extra, in_gt_order(found.depth.tensor.numpy(), partner)
-            counts.update(_counted("depth_pairs", np.triu(truth >= 0, 1), partner >= 0))
-        return {**row, "counts": counts}
+            theirs = pair_counts({"occlusion": (matrix,)}, matched)
+            for kind, numbers in (("gt", counted), ("predicted", theirs)):
+                counts[f"{kind}_occlusions"] = numbers.pop("occlusion_pairs")
+                counts[f"{kind}_occlusions_unmatched"] = numbers.pop("occlusion_pairs_unmatched")
+        return {**row, **pairs, "counts": {**counts, **counted}}
 
     def scores(self, rows: dict[Any, dict[str, Any]]) -> dict[str, dict[str, float]]:
         """See the class."""
@@ -137,20 +140,15 @@ def with_unmatched(
     return whole, in_gt_order(said, both)
 
 
-def _counted(name: str, pairs: np.ndarray, found: np.ndarray) -> dict[str, int]:
-    """Pairs, and those of which an instance has no partner."""
-    lost = pairs & ~(found[:, None] & found[None, :])
-    return {name: int(pairs.sum()), f"{name}_unmatched": int(lost.sum())}
-
-
 def _scalars(rows: list[dict[str, Any]], *, only_found: bool) -> dict[str, float]:
     """Scores over every annotated pair, or over those of which both instances were found."""
-    parts: dict[str, list[tuple]] = {"occlusion": [], "depth": []}
+    images = []
     for row in rows:
         keep = np.flatnonzero(row["found"]) if only_found else np.arange(len(row["found"]))
-        for name in parts.keys() & row.keys():
-            parts[name].append(tuple(matrix[np.ix_(keep, keep)] for matrix in row[name]))
-    return {**occlusion_scalars(parts["occlusion"]), **depth_scalars(parts["depth"])}
+        square = np.ix_(keep, keep)
+        names = {"occlusion", "depth"} & row.keys()
+        images.append({name: tuple(matrix[square] for matrix in row[name]) for name in names})
+    return OrderScorer(images).compute()
 
 
 def _totals(counts: list[dict[str, int]]) -> dict[str, float]:
