@@ -111,6 +111,9 @@ def test_the_metadata_say_what_the_package_is(wheel):
     extras = set(said.get_all("Provides-Extra"))
     assert {"report", "networks", "pretrained", "psd", "interop", "export"} <= extras
     assert {"safetensors", "test", "all"} <= extras
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (n for n in archive.namelist() if n.endswith(".dist-info/entry_points.txt"))
+        assert "occ-order = occ_order.cli:main" in archive.read(name).decode()
     plain = [line for line in said.get_all("Requires-Dist") if "extra ==" not in line]
     assert not [line for line in plain if line.startswith(("torch", "timm", "matplotlib"))]
 

@@ -20,6 +20,7 @@ Needs neither PyTorch nor Detectron2.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
@@ -229,10 +230,17 @@ def _as_counted(name: str) -> list[tuple[int, int, str]]:
 # --- JSON ----------------------------------------------------------------------------------
 
 
+@functools.lru_cache(maxsize=1)
+def _parsed(path: Path, stamp: tuple[int, int]) -> Any:
+    """A JSON file, parsed once for all images that it is about; `stamp` tells its states apart."""
+    return parse_json(path)
+
+
 def _from_json(
     path: Path, size: tuple[int, int], image_name: str | None, keep_crowds: bool, skip: bool
 ) -> OrderedInstances:
-    data = parse_json(path)
+    status = path.stat()
+    data = _parsed(path, (status.st_mtime_ns, status.st_size))
     if isinstance(data, list):
         numbers = {_id_or_none(entry, "image_id") for entry in data}
         number = numbers.pop() if len(numbers) == 1 else None

@@ -8,6 +8,7 @@ from PIL import Image
 
 from occ_order import masks
 from occ_order.files import list_images, load_image, resolve_inside
+from occ_order.formats import user_masks
 from occ_order.formats.convert import DataSet, write_dataset
 from occ_order.formats.results import picture_of
 from occ_order.formats.supervision_detections import from_detections, to_detections
@@ -437,3 +438,17 @@ def test_without_supervision_it_says_what_to_install(image, monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(ImportError, match="pip install supervision"):
         to_detections(image)
+
+
+def test_a_file_about_many_images_is_parsed_once_and_again_when_it_changes(tmp_path, monkeypatch):
+    parsed = []
+    real = user_masks.parse_json
+    monkeypatch.setattr(user_masks, "parse_json", lambda path: parsed.append(path) or real(path))
+    path = write(tmp_path, coco())
+    for _ in range(3):
+        assert load_masks(path, SIZE, image_name="a.jpg").ids == (11, 13)
+    assert len(parsed) == 1
+    page = coco()
+    page["annotations"] = page["annotations"][:1]
+    write(tmp_path, page)
+    assert len(load_masks(path, SIZE, image_name="a.jpg")) == 1 and len(parsed) == 2
