@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import tempfile
@@ -13,7 +14,9 @@ import torch
 
 from occ_order import model_zoo
 from occ_order.config import load_cfg
+from occ_order.engine import export as networks
 from occ_order.engine.trainer import Trainer
+from occ_order.methods.mask_order.meta_arch import MaskOrderNet
 from occ_order.model_zoo.zoo import HERE, ZOO
 
 TOLERANCE = 0.05  # percent points that the same weights may differ by on another machine
@@ -38,6 +41,24 @@ def evaluate(config: Path, weights: Path) -> dict[str, float]:
         return flat(Trainer.test(cfg, model_zoo.build(cfg)))
 
 
+def save_graph(name: str, config: Path, weights: Path) -> dict[str, str]:
+    """Write the ONNX file of a model that `occ_order.lite` can run.
+
+    Returns:
+        What the model's row says of it; nothing for other models.
+    """
+    cfg = load_cfg(config, ["MODEL.WEIGHTS", str(weights), "MODEL.DEVICE", "cpu"])
+    model = model_zoo.build(cfg)
+    if not isinstance(model, MaskOrderNet):
+        return {}
+    path = HERE / "checkpoints" / f"{name}.onnx"
+    networks.save_onnx(networks.graph_of(model, cfg=cfg), path, half=True)
+    return {
+        "graph": path.name,
+        "graph_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+
+
 def add(options: argparse.Namespace) -> None:
     """Shrinks, evaluates and lists a model; a row of the same name is replaced."""
     run = Path(options.run)
@@ -56,6 +77,7 @@ def add(options: argparse.Namespace) -> None:
         "train_minutes": round(time["cpu_seconds"] / 60, 1),
         "device": options.device,
         "command": options.command,
+        **save_graph(options.name, model_zoo.settings_file(options.config), file),
         "metrics": evaluate(model_zoo.settings_file(options.config), file),
     }
     listed = [row for row in model_zoo.rows() if row["name"] != options.name]
@@ -85,13 +107,14 @@ def document(rows: list[dict[str, Any]]) -> str:
     text = (Path(__file__).parent / "zoo_head.txt").read_text(encoding="utf-8")
     for row in rows:
         size = (HERE / "checkpoints" / row["checkpoint"]).stat().st_size / 1e6
+        graph = f"* without PyTorch: `{row['graph']}`\n" if "graph" in row else ""
         scores = "\n".join(f"| {key} | {value:g} |" for key, value in row["metrics"].items())
         text += f"""
 ## {row["name"]}
 
 * settings: [configs/{row["config"]}](configs/{row["config"]})
 * weights: `{row["checkpoint"]}`, {size:.1f} MB, sha256 `{row["sha256"]}`
-* training: {row["train_minutes"]:g} CPU minutes, {row["device"]}
+{graph}* training: {row["train_minutes"]:g} CPU minutes, {row["device"]}
 * seeds: {row["scene_seed"]} of the scenes, `SEED` in the settings of the training
 
 ```bash
