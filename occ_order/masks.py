@@ -217,6 +217,27 @@ def bounding_box(mask: np.ndarray) -> np.ndarray:
     return np.array([x0, y0, x1, y1], dtype=np.float64)
 
 
+def convex_hull(mask: np.ndarray) -> np.ndarray:
+    """Return the convex hull of a mask: the smallest convex polygon around its pixels' centres.
+
+    Args:
+        mask: (H, W).
+
+    Returns:
+        bool (H, W); it contains the mask, and is empty for an empty one.
+    """
+    mask = as_bool(mask, 2)
+    result = mask.copy()
+    x0, y0, x1, y1 = bounding_box(mask).astype(int)
+    part = np.ascontiguousarray(mask[y0:y1, x0:x1]).view(np.uint8)
+    if part.size:
+        outlines, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        filled = np.zeros_like(part)
+        cv2.fillConvexPoly(filled, cv2.convexHull(np.concatenate(outlines)), 1)
+        result[y0:y1, x0:x1] |= filled > 0
+    return result
+
+
 def bordering(mask_a: np.ndarray, mask_b: np.ndarray) -> bool:
     """Whether two masks overlap or have pixels that are 4-neighbours.
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 from pycocotools import mask as coco_mask
+from scipy import spatial
 
 import occ_order
 from occ_order import masks
@@ -452,3 +453,38 @@ def test_maps_without_pixels():
     assert masks.resize_nearest(np.ones((2, 4), bool), (0, 3)).shape == (0, 3)
     same = np.ones((2, 4), bool)
     assert masks.resize_nearest(same, (2, 4)) is same
+
+
+# --- convex hull
+
+
+def test_the_convex_hull_of_an_l_is_a_triangle():
+    mask = np.zeros((6, 7), bool)
+    mask[1:5, 2] = mask[4, 2:6] = True
+    expected = mask.copy()
+    expected[1:5, 2:6] |= np.tril(np.ones((4, 4), bool))
+    assert (masks.convex_hull(mask) == expected).all()
+    assert (masks.convex_hull(mask.T) == expected.T).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_convex_hull_is_that_of_the_pixels_centres(seed):
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((23, 31), bool)
+    mask[tuple(rng.integers(1, 22, (2, 9)))] = True
+    hull = masks.convex_hull(mask)
+    sides = spatial.ConvexHull(np.argwhere(mask)).equations
+    every = np.stack(np.mgrid[:23, :31], -1).reshape(-1, 2)
+    beyond = (every @ sides[:, :2].T + sides[:, 2]).max(1).reshape(mask.shape)
+    assert hull[beyond <= 1e-9].all()  # nothing inside is missing
+    assert (beyond[hull] < 1).all()  # a pixel of the outline is cut at most
+    assert (masks.convex_hull(hull) >= hull).all()
+
+
+@pytest.mark.parametrize("size", [(0, 4), (1, 1), (5, 8)])
+def test_the_convex_hull_of_nothing_of_a_pixel_and_of_all(size):
+    assert not masks.convex_hull(np.zeros(size, bool)).any()
+    assert masks.convex_hull(np.ones(size, bool)).all()
+    one = np.zeros(size, bool)
+    one[-1:, -1] = True
+    assert (masks.convex_hull(one) == one).all()

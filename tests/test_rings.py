@@ -23,6 +23,8 @@ RING_0 = ("order", "metrics", "crf", "targets", "masks", "scenes", "files", "for
 METHODS = "occ_order.methods"
 COMMON = f"{METHODS}.common"
 PURE = {
+    f"{METHODS}.completion.occluders": 0,
+    f"{METHODS}.completion.views": 0,
     f"{METHODS}.instaorder.erasers": 0,
     f"{METHODS}.oosis.decoding": 0,
     f"{METHODS}.oosis.deferred": 0,
@@ -36,6 +38,7 @@ PURE = {
     f"{COMMON}.pair_labels": 1,
     f"{COMMON}.pair_losses": 1,
     f"{COMMON}.pair_matrix": 1,
+    f"{METHODS}.completion.network": 1,
     f"{METHODS}.instaorder.unet": 1,
     f"{METHODS}.mask_order.views": 1,
     f"{METHODS}.sln.level_maps": 1,

@@ -10,6 +10,7 @@ from detectron2.config import get_cfg as detectron2_defaults
 
 from occ_order.config.files import check_config_file, check_settings, check_sources
 from occ_order.methods.common.config import add_common_config
+from occ_order.methods.completion.config import add_completion_config
 from occ_order.methods.instadepth.config import add_disparity_config
 from occ_order.methods.instaorder.config import add_pairwise_config
 from occ_order.methods.mask_order.config import add_mask_order_config
@@ -32,6 +33,7 @@ def add_occ_order_config(cfg: CfgNode) -> None:
         add_disparity_config,
         add_sln_config,
         add_segmenter_config,
+        add_completion_config,
     ):
         add(cfg)
 

@@ -18,6 +18,7 @@ from occ_order.engine.overlap import OverlappingEvaluators
 from occ_order.formats.table import FORMATS
 from occ_order.methods.common import given_masks_evaluator, results
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY
+from occ_order.methods.completion import evaluator as completion
 from occ_order.methods.instadepth import evaluators as disparity
 from occ_order.methods.oosis import boundary_evaluator, coverage_evaluator, oair_evaluator
 from occ_order.methods.order_head import evaluator as holistic
@@ -77,6 +78,7 @@ __all__ = [
     "AmodalEvaluator",
     "boundary_evaluator",
     "build_evaluator",
+    "completion",
     "coverage_evaluator",
     "disparity",
     "given_masks_evaluator",

@@ -17,6 +17,8 @@ from occ_order.methods.common import baseline, instance_mapper, pair_classifier,
 from occ_order.methods.common.backbone import mini_resnet, timm_backbone
 from occ_order.methods.common.reading import check_picture
 from occ_order.methods.common.registry import MAPPER_REGISTRY
+from occ_order.methods.completion import mapper as mask_completion_mapper
+from occ_order.methods.completion import meta_arch as mask_completion_net
 from occ_order.methods.instadepth import mapper as instadepth_mapper
 from occ_order.methods.instadepth import meta_arch as insta_depth_net
 from occ_order.methods.instaorder import completion_mapper, order_net, pcnet_m
@@ -78,6 +80,8 @@ __all__ = [
     "instadepth_mapper",
     "instance_mapper",
     "layering_roi_heads",
+    "mask_completion_mapper",
+    "mask_completion_net",
     "mask_heads",
     "mask_order_mapper",
     "mask_order_net",

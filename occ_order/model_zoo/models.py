@@ -8,12 +8,14 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
+from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from torch import nn
 
 import occ_order.methods.build  # noqa: F401  (fills Detectron2's registries)
 from occ_order.config import check_settings, load_cfg
 from occ_order.engine.checkpoint import OrderCheckpointer, as_half, write_checkpoint
+from occ_order.methods.completion.meta_arch import MaskCompletionNet
+from occ_order.model_zoo.order_of_masks import OrderOfMasks
 from occ_order.model_zoo.zoo import checkpoint_file, config_file
 
 
@@ -42,6 +44,19 @@ def build(cfg: CfgNode) -> nn.Module:
     model = build_model(cfg)
     OrderCheckpointer(model, strict=True).load(cfg.MODEL.WEIGHTS)
     return model.eval()
+
+
+@META_ARCH_REGISTRY.register()
+def completion_with_order(cfg: CfgNode) -> MaskCompletionNet:
+    """Return a network that asks MODEL.COMPLETION.ORDER of the zoo who hides whom.
+
+    The other model is loaded when it is first asked, and its weights are no part of this one's.
+    Trains like MaskCompletionNet.
+    """
+    name, device = cfg.MODEL.COMPLETION.ORDER, cfg.MODEL.DEVICE
+    model = MaskCompletionNet(cfg).to(torch.device(device))
+    model.order = OrderOfMasks(lambda: get_cfg(name, device=device), build)
+    return model
 
 
 def save_checkpoint(weights: dict[str, torch.Tensor], path: str | os.PathLike[str]) -> str:

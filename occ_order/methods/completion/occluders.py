@@ -1,0 +1,66 @@
+"""Instances that are put in front of others, so that what they hide is known.
+
+A mask that is completed need not be of a whole object: what another mask takes away of it is to be
+given back (Zhan et al., CVPR 2020, Section 3.1), and nothing else is asked.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+SIZES = (0.4, 2.2)
+"""Range of an occluder's size, the root of its area, in sizes of what it hides."""
+
+HIDDEN = (0.03, 0.85)
+"""Share of an instance that an occluder may take away."""
+
+TRIES = 12
+MOST_PIXELS = 2048  # no occluder gets a longer side than this
+
+
+def placed_occluder(
+    target: np.ndarray, shape: np.ndarray, rng: np.random.Generator
+) -> np.ndarray | None:
+    """Return a mask, scaled and moved so that it hides a part of another one.
+
+    Args:
+        target: bool (H, W), not empty.
+        shape: uint8 0/1 (h, w), the occluder, tightly cut out, not empty.
+        rng: source of randomness.
+
+    Returns:
+        bool (H, W); None if no try hides a share in the range `HIDDEN`.
+    """
+    area = int(target.sum())
+    ys, xs = np.nonzero(target)
+    for _ in range(TRIES):
+        scaled = _scaled(shape, area, rng)
+        # Some pixel of the occluder comes to lie on some pixel of the target. Things stand: the
+        # upper part of an occluder covers more often than its lower part.
+        pixel, own = rng.integers(len(ys)), rng.uniform(0, 1, 2) ** (1.5, 1.0) * scaled.shape
+        mask = _moved(scaled, target.shape, ys[pixel] - int(own[0]), xs[pixel] - int(own[1]))
+        if HIDDEN[0] <= np.count_nonzero(mask & target) / area <= HIDDEN[1]:
+            return mask
+    return None
+
+
+def _scaled(shape: np.ndarray, area: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the shape at a random size, perhaps mirrored."""
+    size = np.exp(rng.uniform(*np.log(SIZES))) * np.sqrt(area / max(int(shape.sum()), 1))
+    size = min(size, MOST_PIXELS / max(shape.shape))
+    height, width = (max(1, round(side * size)) for side in shape.shape)
+    scaled = cv2.resize(shape * np.uint8(255), (width, height), interpolation=cv2.INTER_LINEAR)
+    return (scaled[:, ::-1] if rng.random() < 0.5 else scaled) > 127
+
+
+def _moved(mask: np.ndarray, size: tuple[int, int], top: int, left: int) -> np.ndarray:
+    """Return bool `size` with the mask at a place that may lie partly outside."""
+    result = np.zeros(size, bool)
+    rows = slice(max(top, 0), max(min(top + mask.shape[0], size[0]), 0))
+    columns = slice(max(left, 0), max(min(left + mask.shape[1], size[1]), 0))
+    part = result[rows, columns]
+    if part.size:
+        y, x = rows.start - top, columns.start - left
+        part[...] = mask[y : y + part.shape[0], x : x + part.shape[1]]
+    return result

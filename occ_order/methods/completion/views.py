@@ -1,0 +1,139 @@
+"""What the completion network sees of an instance: a square view of the masks around it.
+
+The view holds the instance and, within reach, those that may hide a part of it: nowhere else can
+there be a hidden part. Views are made from masks of full resolution by the mean over each of their
+cells, in training and at test time alike.
+
+Shapes: N instances, H x W pixels, S the side of a view. A square is int64 ``x, y, side``: its
+upper left pixel and its side in pixels of the image. Beyond the image everything is 0.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from occ_order import masks as mask_tools
+
+CHANNELS = 5
+"""Maps of a view: the instance, what may hide it, other instances, the image, the convex hull."""
+
+LEAST_WEIGHT = 0.1
+"""Chance to hide something below which an instance counts as one that cannot."""
+
+
+def view_square(
+    box: np.ndarray, hiding: np.ndarray, *, reach: float = 3.0, margin: float = 1.1
+) -> np.ndarray:
+    """Return the square that shows an instance and what may hide it.
+
+    Args:
+        box: (4,), x0, y0, x1, y1 of the instance's modal mask, ends exclusive.
+        hiding: (M, 4), boxes of the instances that may hide a part of it.
+        reach: side of the square around the instance, in longer sides of its box, beyond which
+            nothing is looked at.
+        margin: side of the result in longer sides of what it has to show.
+
+    Returns:
+        int64 (3,): x, y, side.
+    """
+    low, high = np.asarray(box[:2], float), np.asarray(box[2:], float)
+    centre, half = (low + high) / 2, reach * (high - low).max() / 2
+    boxes = np.asarray(hiding, float).reshape(-1, 4)
+    lows = np.maximum(boxes[:, :2], centre - half)
+    highs = np.minimum(boxes[:, 2:], centre + half)
+    inside = (lows < highs).all(1)
+    low = np.vstack([low, lows[inside]]).min(0)
+    high = np.vstack([high, highs[inside]]).max(0)
+    side = max(int(np.ceil(margin * (high - low).max())), 1)
+    corner = np.floor((low + high - side) / 2).astype(np.int64)
+    return np.array([*corner, side], dtype=np.int64)
+
+
+def crop(mask: np.ndarray, square: np.ndarray, size: int) -> np.ndarray:
+    """Return how much of each cell of a view a mask fills.
+
+    Args:
+        mask: bool or uint8 0/1 (H, W).
+        square: x, y, side.
+        size: S.
+
+    Returns:
+        float32 (S, S) in [0, 1].
+    """
+    x, y, side = (int(value) for value in square)
+    shown = np.zeros((side, side), np.float32)
+    rows, columns = slice(max(y, 0), max(y + side, 0)), slice(max(x, 0), max(x + side, 0))
+    part = mask[rows, columns]
+    top, left = max(-y, 0), max(-x, 0)
+    shown[top : top + part.shape[0], left : left + part.shape[1]] = part
+    way = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    return np.minimum(cv2.resize(shown, (size, size), interpolation=way), 1)  # not by rounding
+
+
+def paste(values: np.ndarray, square: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return the values of a view in the image, by bilinear interpolation.
+
+    Args:
+        values: float32 (S, S).
+        square: x, y, side.
+        shape: H, W.
+
+    Returns:
+        float32 (H, W); 0 outside the square.
+    """
+    x, y, side = (int(value) for value in square)
+    result = np.zeros(shape, np.float32)
+    large = cv2.resize(values, (side, side), interpolation=cv2.INTER_LINEAR)
+    rows, columns = slice(max(y, 0), max(y + side, 0)), slice(max(x, 0), max(x + side, 0))
+    part = result[rows, columns]
+    top, left = max(-y, 0), max(-x, 0)
+    part[...] = large[top : top + part.shape[0], left : left + part.shape[1]]
+    return result
+
+
+def mask_view(
+    modal: np.ndarray,
+    boxes: np.ndarray,
+    index: int,
+    weights: np.ndarray,
+    square: np.ndarray,
+    size: int,
+) -> np.ndarray:
+    """Return what a view shows of one instance.
+
+    Args:
+        modal: bool (N, H, W).
+        boxes: (N, 4), x0, y0, x1, y1 around each.
+        index: which of them is shown.
+        weights: (N,) in [0, 1], how likely each hides a part of it; 0 for those that cannot.
+        square: x, y, side.
+        size: S.
+
+    Returns:
+        float32 (`CHANNELS`, S, S) in [0, 1]: the instance; the largest weight of what is there of
+        those that may hide it; the other instances; the image; the instance's convex hull.
+    """
+    own = modal[index]
+    hiding = np.zeros((size, size), np.float32)
+    others = np.zeros(own.shape, bool)
+    for k in np.flatnonzero(meets(boxes, [*square[:2], *(square[:2] + square[2])])):
+        if k == index:
+            continue
+        if weights[k] > 0:
+            np.maximum(hiding, float(weights[k]) * crop(modal[k], square, size), out=hiding)
+        else:
+            others |= modal[k]
+    image = np.ones(own.shape, bool)
+    shown = (crop(mask, square, size) for mask in (others, image, mask_tools.convex_hull(own)))
+    return np.stack([crop(own, square, size), hiding, *shown])
+
+
+def meets(boxes: np.ndarray, box: np.ndarray, *, gap: float = 0.0) -> np.ndarray:
+    """Return which boxes (N, 4) have pixels in common with another one, or come as near as `gap`.
+
+    Returns:
+        bool (N,).
+    """
+    boxes, box = np.asarray(boxes, float).reshape(-1, 4), np.asarray(box, float)
+    return (boxes[:, :2] < box[2:] + gap).all(1) & (boxes[:, 2:] > box[:2] - gap).all(1)

@@ -1,0 +1,49 @@
+"""Scores of whole masks that were predicted for given visible masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from occ_order.metrics.amodal import invisible_iou
+
+SCORES = ("iou", "occluded_iou", "hidden_iou")
+
+
+def given_amodal_row(truth: np.ndarray, modal: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Return the overlaps of the instances of one image.
+
+    Args:
+        truth: bool (N, H, W), amodal masks.
+        modal: bool (N, H, W), the masks that were given; one that is empty is left out.
+        predicted: bool (N, H, W), amodal masks.
+
+    Returns:
+        float64 (M, 2): IoU of the amodal mask, and of the hidden part, amodal - modal; NaN where
+        nothing is hidden.
+    """
+    seen = modal.any((1, 2))
+    truth, modal, predicted = truth[seen], modal[seen], predicted[seen]
+    either = (truth | predicted).sum((1, 2))
+    whole = (truth & predicted).sum((1, 2)) / np.maximum(either, 1)
+    return np.stack([whole, invisible_iou(truth, modal, predicted, modal)], 1)
+
+
+def given_amodal_scores(rows: Iterable[np.ndarray]) -> dict[str, float]:
+    """Return means over all instances of a data set.
+
+    Args:
+        rows: of `given_amodal_row`.
+
+    Returns:
+        Percent, NaN where undefined: "iou" of the amodal masks of all instances, "occluded_iou" of
+        those that are hidden in part, and "hidden_iou" of their hidden parts.
+    """
+    values = np.concatenate([np.zeros((0, 2)), *rows])
+    occluded = ~np.isnan(values[:, 1])
+    parts = values[:, 0], values[occluded, 0], values[occluded, 1]
+    return {
+        name: 100 * float(part.mean()) if len(part) else float("nan")
+        for name, part in zip(SCORES, parts, strict=True)
+    }

@@ -1,0 +1,49 @@
+"""The order of given masks as a function, by another model."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from detectron2.config import CfgNode
+from torch import nn
+
+from occ_order.methods.build import Mapper, build_mapper
+
+
+class OrderOfMasks:
+    """Orders given masks by a model that looks at images of its own size.
+
+    Args:
+        settings: returns the model's settings; called when it is first needed.
+        build: makes the model of them.
+    """
+
+    def __init__(self, settings: Callable[[], CfgNode], build: Callable[[CfgNode], nn.Module]):
+        self._settings, self._build = settings, build
+
+    @functools.cached_property
+    def _parts(self) -> tuple[nn.Module, Mapper]:
+        cfg = self._settings()
+        cfg.INPUT.KEEP_GROUND_TRUTH = True
+        return self._build(cfg), build_mapper(cfg, is_train=False)
+
+    def __call__(self, image: np.ndarray, masks: np.ndarray) -> dict[str, Any]:
+        """Return the model's output.
+
+        Args:
+            image: uint8 (H, W, 3) RGB.
+            masks: bool (N, H, W), modal.
+        """
+        model, mapper = self._parts
+        record = {
+            "picture": image,
+            "image_id": 0,
+            "height": image.shape[0],
+            "width": image.shape[1],
+            "masks": masks,
+            "annotations": [{"category_id": 0} for _ in masks],
+        }
+        return model([mapper(record)])[0]
