@@ -442,17 +442,25 @@ def load_image(path: str | os.PathLike) -> np.ndarray:
     return np.asarray(picture.convert("RGB")).copy()
 
 
+class UnreadableImageError(ValueError):
+    """An image file, or the depth map beside it, that is missing or damaged, or no image."""
+
+
 def as_image(image: np.ndarray | str | os.PathLike[str]) -> np.ndarray:
     """Return an image as uint8 (H, W, 3) RGB, from a file or checked.
 
     Raises:
-        ValueError: neither of them; a damaged file.
+        UnreadableImageError: the file is damaged, or no image.
+        ValueError: other values than those of an image.
         FileNotFoundError: there is no such file.
     """
     if isinstance(image, str | os.PathLike):
         if not os.path.isfile(image):
             raise FileNotFoundError(f"there is no image {os.fspath(image)}")
-        return load_image(image)
+        try:
+            return load_image(image)
+        except ValueError as error:
+            raise UnreadableImageError(str(error)) from error
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(f"an image must be uint8 (H, W, 3), got {image.dtype} {image.shape}")

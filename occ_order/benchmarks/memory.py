@@ -7,10 +7,10 @@ import resource
 import tempfile
 from pathlib import Path
 
-import cv2
 import torch
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
+from PIL import Image
 
 import occ_order.methods.build  # noqa: F401  (fills Detectron2's registries)
 from occ_order.config import load_cfg
@@ -36,7 +36,7 @@ def picture(cfg, size: tuple[int, int], instances: int) -> dict:
     scene = generate(1, size=size, num_instances=instances)
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder) / "scene.png")
-        cv2.imwrite(file, scene.image[..., ::-1])
+        Image.fromarray(scene.image).save(file)
         record = to_record(scene, image_id=1, file_name=file)
         for annotation in record["annotations"]:
             annotation["category_id"] = 0

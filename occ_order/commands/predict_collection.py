@@ -27,8 +27,7 @@ from occ_order.engine.collection import (
     worker_of_environment,
 )
 from occ_order.engine.predictor import OrderPredictor
-from occ_order.files import list_images
-from occ_order.methods.common.reading import UnreadablePictureError
+from occ_order.files import UnreadableImageError, list_images
 
 
 def device_of(wish: str) -> str:
@@ -98,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
         shard_size=size,
         worker=worker,
         workers=workers,
-        unreadable=(UnreadablePictureError, OSError),
+        unreadable=(UnreadableImageError, OSError),
         plan=digest(plan),
     )
     for _ in progress(done, f"worker {worker}", total=len(mine), unit="shard"):

@@ -9,7 +9,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image
 
+from occ_order.files import atomic_writer
 from occ_order.formats.write_composed import (
     composed_formats,
     composed_library,
@@ -70,8 +72,8 @@ def run(options: argparse.Namespace) -> int:
     make_one = functools.partial(make_scene, parameters, "train", library=library)
     if options.contact_sheet:
         scenes = [make_one(k) for k in range(max(options.sheet_scenes, 1))]
-        if not cv2.imwrite(options.contact_sheet, contact_sheet(scenes)[..., ::-1]):
-            raise OSError(f"cannot write {options.contact_sheet}")
+        with atomic_writer(options.contact_sheet, "wb", make_folder=False) as file:
+            Image.fromarray(contact_sheet(scenes)).save(file, format="PNG")
     if options.statistics:
         scenes = (make_one(k) for k in range(options.statistics))
         print(json.dumps(summarize(scenes), indent=2))

@@ -23,11 +23,11 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
 from occ_order.engine.checkpoint import seeded
-from occ_order.methods.common.reading import UnreadablePictureError
+from occ_order.files import UnreadableImageError
 
 logger = logging.getLogger(__name__)
 
-UNREADABLE = (UnreadablePictureError, OSError)
+UNREADABLE = (UnreadableImageError, OSError)
 """What a picture raises that is damaged or missing."""
 
 SKIPPED = "skipped_images"

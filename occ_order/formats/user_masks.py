@@ -365,7 +365,7 @@ def _said(
         raise ValueError(f"must have a 'segmentation', got {show(entry)}")
     category, score = entry.get("category_id", 1), entry.get("score", 1.0)
     types = type(number) in (int, str), type(category) is int, type(score) in (int, float)
-    if not all(types) or not finite([score]):
+    if not all(types) or not finite([score]) or abs(category) >= 2**63:
         raise ValueError(f"wrong id, category_id or score: {show((number, category, score))}")
     name = entry.get("name") or entry.get("category") or category_names.get(category, "")
     return number, category, str(name), float(score)

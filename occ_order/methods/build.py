@@ -60,7 +60,7 @@ class CheckedMapper(DatasetMapper):
         """As Detectron2's.
 
         Raises:
-            UnreadablePictureError: the file is missing, of another format or damaged.
+            UnreadableImageError: the file is missing, of another format or damaged.
         """
         check_picture(dataset_dict)
         return super().__call__(dataset_dict)

@@ -35,13 +35,16 @@ from occ_order.engine.checkpoint import (  # noqa: E402
 from occ_order.engine.launch import argument_parser, main, setup  # noqa: E402
 from occ_order.engine.predictor import OrderPredictor  # noqa: E402
 from occ_order.engine.trainer import Trainer  # noqa: E402
-from occ_order.files import image_size, load_image  # noqa: E402
+from occ_order.files import (  # noqa: E402
+    UnreadableImageError,  # noqa: E402
+    image_size,
+    load_image,
+)
 from occ_order.formats import labelme, read_depth_png  # noqa: E402
 from occ_order.formats.layered_image import FORMAT, load_layers  # noqa: E402
 from occ_order.formats.sem_dist import load_sem_dist  # noqa: E402
 from occ_order.formats.user_masks import load_masks  # noqa: E402
 from occ_order.methods.build import build_mapper  # noqa: E402
-from occ_order.methods.common.reading import UnreadablePictureError  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 FORBIDDEN = {
@@ -329,7 +332,7 @@ def test_row_01_only_known_formats_are_opened_whatever_the_name(tmp_path, kind):
         with pytest.raises(ValueError, match=r"not a readable .*no .*PNG.* file"):
             read()
             pytest.fail(name)
-    with pytest.raises(UnreadablePictureError):
+    with pytest.raises(UnreadableImageError):
         readers["detector"]()
 
 

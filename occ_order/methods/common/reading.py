@@ -12,17 +12,13 @@ from detectron2.data.transforms import TransformList
 from detectron2.structures import BitMasks, Boxes, Instances
 
 from occ_order import masks
-from occ_order.files import load_image, opened
+from occ_order.files import UnreadableImageError, load_image, opened
 from occ_order.formats import read_depth
 from occ_order.formats.checks import size_mismatch
 from occ_order.methods.common.pair_matrix import PairMatrix
 
 ORDER_KEYS = ("occlusion", "depth", "overlap", "count")
 """Matrices of a record (`occ_order.formats`); as fields of Instances with `gt_` before."""
-
-
-class UnreadablePictureError(ValueError):
-    """A picture file, or the depth map beside it, that is missing or damaged, or no picture."""
 
 
 def read_picture(record: dict[str, Any], image_format: str) -> np.ndarray:
@@ -36,7 +32,7 @@ def read_picture(record: dict[str, Any], image_format: str) -> np.ndarray:
         uint8 (H, W, 3) in the order of channels that `image_format` ("RGB", "BGR") names.
 
     Raises:
-        UnreadablePictureError: the file is missing, is not a picture or is damaged.
+        UnreadableImageError: the file is missing, is not a picture or is damaged.
         ValueError: the picture has another size than the record says; another format.
     """
     if image_format not in ("RGB", "BGR"):
@@ -51,25 +47,25 @@ def check_picture(record: dict[str, Any]) -> None:
     """Decode the picture of a record that other code reads, to learn whether it can be read.
 
     Raises:
-        UnreadablePictureError: the file is missing, is not a picture or is damaged.
+        UnreadableImageError: the file is missing, is not a picture or is damaged.
     """
     try:
         with opened(record["file_name"]) as picture:
             picture.load()
     except (ValueError, OSError) as error:
-        raise UnreadablePictureError(str(error)) from error
+        raise UnreadableImageError(str(error)) from error
 
 
 def read_depth_map(record: dict[str, Any]) -> np.ndarray:
     """Return the measured depth of a record (see `occ_order.formats.read_depth`).
 
     Raises:
-        UnreadablePictureError: the file is missing, damaged or not a grey image of 8 or 16 bits.
+        UnreadableImageError: the file is missing, damaged or not a grey image of 8 or 16 bits.
     """
     try:
         return read_depth(record)
     except ValueError as error:
-        raise UnreadablePictureError(f"depth map {error}") from error
+        raise UnreadableImageError(f"depth map {error}") from error
 
 
 def _load(record: dict[str, Any]) -> np.ndarray:
@@ -77,7 +73,7 @@ def _load(record: dict[str, Any]) -> np.ndarray:
     try:
         picture = load_image(name)
     except ValueError as error:
-        raise UnreadablePictureError(str(error)) from error
+        raise UnreadableImageError(str(error)) from error
     expected = record.get("height", picture.shape[0]), record.get("width", picture.shape[1])
     if picture.shape[:2] != expected:
         stated = size_mismatch(expected, picture.shape[:2])
