@@ -177,14 +177,11 @@ def test_training_takes_the_arguments_of_detectron2():
 
 def test_constants_that_the_parser_repeats_are_those_of_the_package():
     pytest.importorskip("detectron2")
-    from occ_order.apps.annotate.project import MOST_INSTANCES
     from occ_order.cli.export import PARTS
     from occ_order.draw.colors import DIRECTION_PALETTES
     from occ_order.engine import export as networks
 
     assert networks.PARTS == PARTS
-    asked = {action.dest: action for action in cli.verb_parser("annotate")._actions}
-    assert asked["max_instances"].default == MOST_INSTANCES
     drawn = dict(leaves(build_parser(["report"])[0]))[("report", "data")]
     (colors,) = (a for a in drawn._actions if a.dest == "boundary_colors")
     assert set(colors.choices) == set(DIRECTION_PALETTES)
