@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,6 @@ from PIL import Image
 from occ_order import model_zoo
 from occ_order.commands.inputs import Input, count_images, find_inputs, images_of
 from occ_order.commands.progress import progress
-from occ_order.draw.disparity import save_disparity
-from occ_order.draw.levels import draw_sem_dist
-from occ_order.draw.predictions import prediction_pictures
 from occ_order.files import as_image, atomic_writer, folder_lock, resolve_inside
 from occ_order.formats.layered_image import layers_of, save_layers, save_psd
 from occ_order.formats.sem_dist import save_sem_dist
@@ -75,6 +73,10 @@ def result_of(predict: Predict, one: Input, options: argparse.Namespace) -> Orde
 
 def write(folder: Path, result: OrderedInstances, options: argparse.Namespace) -> None:
     """Write everything that belongs to one image."""
+    from occ_order.draw.disparity import save_disparity
+    from occ_order.draw.levels import draw_sem_dist
+    from occ_order.draw.predictions import prediction_pictures
+
     folder.mkdir(parents=True, exist_ok=True)
     if result.disparity is not None:
         save_disparity(folder / "disparity", result.disparity)
@@ -116,6 +118,10 @@ def run(options: argparse.Namespace) -> int:
         from occ_order.commands import predict_collection
 
         return predict_collection.run(options)
+    if not options.json_only and importlib.util.find_spec("matplotlib") is None:
+        raise ValueError(
+            'images need Matplotlib: pip install "occ_order[report]"; without them: --json-only'
+        )
     files = find_inputs(options.input)
     predict = build_predict(options)
     done, failed, ids = 0, 0, set()
