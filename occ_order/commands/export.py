@@ -49,7 +49,7 @@ def compare(kind: str, path: Path, graph: networks.Graph) -> str:
     given = graph.example(5)
     found = outputs_of(kind, path, graph, given)
     if found is None:
-        return "not run: onnxruntime is not installed"
+        return "not run: onnxruntime is not installed (pip install onnxruntime)"
     with torch.no_grad():
         expected = [one.numpy() for one in graph.module(*given)]
     worst = 0.0

@@ -23,7 +23,8 @@ from torch import nn
 
 import occ_order.engine.detector_order
 import occ_order.formats.builtin
-import occ_order.methods.build  # noqa: F401  (all three fill Detectron2's registries)
+import occ_order.methods.build
+import occ_order.model_zoo.models  # noqa: F401  (all four fill Detectron2's registries)
 from occ_order.config import check_settings
 from occ_order.engine.checkpoint import OrderCheckpointer, kept_random_state
 from occ_order.engine.evaluation import build_evaluator

@@ -346,6 +346,7 @@ def rich_answer(record):
         modal[i] ^= masks.decode(annotation["segmentation"], HEIGHT, WIDTH) & ~modal[i]
     modal[0] &= ~modal[1]
     result.pred_masks = torch.from_numpy(modal)
+    result.pred_amodal_masks = torch.from_numpy(modal | (rng.random(modal.shape) < 0.1))
     result.pred_classes = torch.zeros(count, dtype=torch.int64)
     result.scores = torch.from_numpy(rng.uniform(0.2, 1, count).astype(np.float32))
     result.occlusion = PairMatrix(
@@ -362,7 +363,7 @@ def rich_answer(record):
     }
 
 
-NEEDS_GIVEN = ("GivenMaskOrder", "DisparityEvaluator")
+NEEDS_GIVEN = ("GivenMaskAmodal", "GivenMaskOrder", "DisparityEvaluator")
 """Evaluators of networks that return the annotated instances and no others."""
 
 
