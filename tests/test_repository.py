@@ -39,7 +39,7 @@ FORBIDDEN_TEXT = {
     "an unfinished thought": r"\b(?:TO[D]O|FIX[M]E|X[X]X)\b",
     "a conflict mark": r"^(?:<{7}|>{7}) ",
 }
-PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".ico", ".npz", ".pth", ".woff2"}
+PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".ico", ".npz", ".onnx", ".pth", ".woff2"}
 
 COMPARES = {"allclose", "array_equal", "array_equiv", "equal", "isclose", "is_close", "issubset"}
 CHECKS = ("assert", "_assert", "check", "_check", "raises", "warns", "fail", "same", "expect")

@@ -188,7 +188,9 @@ class Chromium:
                     raise RuntimeError(f"{method}: {answer['error']}")
                 return answer["result"]
             kind = answer.get("method", "")
-            if page is not None and kind in ("Runtime.exceptionThrown", "Log.entryAdded"):
+            # "info" is what the browser did of itself: a dialog shown again takes no focus.
+            told = answer.get("params", {}).get("entry", {}).get("level") != "info"
+            if page is not None and told and kind in ("Runtime.exceptionThrown", "Log.entryAdded"):
                 page.messages.append(json.dumps(answer["params"])[:400])
 
     def _read(self) -> dict:
