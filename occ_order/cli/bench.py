@@ -26,6 +26,7 @@ The YAML file holds
       - {name: InstaOrderNet^o, config: configs/InstaOrder/x.yaml, opts: [SEED, 2]}
       - {name: area, config: configs/InstaOrder/area.yaml, train: false}
       - {name: Mask R-CNN + area, config: y.yaml, weights_from: Mask R-CNN}  # trained in that row
+      - {name: both, config: z.yaml, weights_from: [one branch, the other]}  # of the same seed
       - {name: longer, config: x.yaml, minutes: 8, seeds: [1]}
       - {name: long, config: x.yaml, iterations: 2000}  # instead of measuring how many fit
     columns: {F1: occlusion/f1, WHDR: depth/whdr_all}   # heading: task/metric of the evaluators,

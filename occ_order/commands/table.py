@@ -37,7 +37,7 @@ def read_table(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: names must differ, got {names}")
     for row in table["rows"]:
         wrong = set(row) - ROW_KEYS
-        if wrong or "config" not in row or row.get("weights_from", names[0]) not in names:
+        if wrong or "config" not in row or set(sources_of(row)) - set(names):
             raise ValueError(f"{path}: row {row}: needs name and config, may have {ROW_KEYS}")
         if trained(row) and not {"iterations", "minutes"} & (set(row) | set(table)):
             raise ValueError(
@@ -49,6 +49,12 @@ def read_table(path: Path) -> dict[str, Any]:
 def trained(row: dict[str, Any]) -> bool:
     """Whether a row is trained, rather than evaluated as it is or with another row's weights."""
     return row.get("train", True) and "weights_from" not in row
+
+
+def sources_of(row: dict[str, Any]) -> list[str]:
+    """Names of the rows whose weights a row is evaluated with, joined if they are several."""
+    sources = row.get("weights_from", [])
+    return [sources] if isinstance(sources, str) else sources
 
 
 def seeds_of(row: dict[str, Any], table: dict[str, Any]) -> list[int | None]:
@@ -120,11 +126,25 @@ def run_row(row: dict[str, Any], table: dict[str, Any], output: Path) -> None:
                 count = iterations_for(row, row.get("minutes", table.get("minutes", 0)), output)
             opts += ["SOLVER.MAX_ITER", str(count)]
         elif "weights_from" in row:
-            source = next(r for r in table["rows"] if r["name"] == row["weights_from"])
-            names = run_names(source, table)
-            chosen = names.get(seed, source["name"])
-            opts += ["MODEL.WEIGHTS", str(folder_of(output, chosen) / "model_final.pth")]
+            opts += ["MODEL.WEIGHTS", str(weights_for(row, seed, table, output))]
         train_net(row, folder, *opts)
+
+
+def weights_for(row: dict[str, Any], seed: int | None, table: dict[str, Any], output: Path) -> Path:
+    """The file that a row is evaluated with: another row's of the same seed, or several joined."""
+    files = []
+    for name in sources_of(row):
+        source = next(other for other in table["rows"] if other["name"] == name)
+        chosen = run_names(source, table).get(seed, name)
+        files.append(folder_of(output, chosen) / "model_final.pth")
+    if len(files) == 1:
+        return files[0]
+    from occ_order.commands.weights import join_files  # needs PyTorch
+
+    joined = folder_of(output, run_names(row, table)[seed]) / "joined.pth"
+    joined.parent.mkdir(parents=True, exist_ok=True)
+    join_files(files, joined)
+    return joined
 
 
 def score_of(scores: dict[str, Any], key: str) -> float | None:

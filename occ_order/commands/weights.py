@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -78,6 +80,16 @@ def joined(weights: dict[str, Tensor], others: dict[str, Tensor]) -> dict[str, T
     if both:
         raise ValueError(f"{len(both)} weights are in both files, among them {both[:3]}")
     return {**weights, **others}
+
+
+def join_files(files: Sequence[Path], output: Path) -> None:
+    """Write a checkpoint with the weights of all the files.
+
+    Raises:
+        ValueError: a name is in two of them.
+    """
+    weights = (read_checkpoint(file)["model"] for file in files)
+    write_checkpoint(output, {"model": functools.reduce(joined, weights)})
 
 
 def task_of(config_file: Path) -> str | None:

@@ -96,6 +96,7 @@ def test_without_seeds_a_row_runs_once_as_its_configuration_says(tool, calls, tm
     [
         (("name: Once", "name: A net"), "names must differ"),
         (("weights_from: A net", "weights_from: B"), "needs name and config"),
+        (("weights_from: A net", "weights_from: [A net, B]"), "needs name and config"),
         (("seeds: [1]", "seed: 1"), "needs name and config"),
         (("minutes: 2\n", ""), "'A net' has no iterations and there are no minutes"),
         (("columns:", "colums:"), r"no \['columns'\]"),
@@ -110,3 +111,34 @@ def test_a_table_that_cannot_be_meant_is_refused(change, message, tool, calls, t
     error = capsys.readouterr().err
     assert str(tmp_path / "table.yaml") in error
     assert re.search(message, error)
+
+
+def test_weights_of_two_rows_are_joined_seed_by_seed(tool, calls, tmp_path, monkeypatch) -> None:
+    torch = pytest.importorskip("torch")
+    train_net = tool.train_net
+
+    def with_weights(row, folder, *more):
+        train_net(row, folder, *more)
+        if tool.trained(row):
+            weights = {row["name"]: torch.full((1,), float(more[1]))}
+            torch.save({"model": weights}, folder / "model_final.pth")
+
+    monkeypatch.setattr(tool, "train_net", with_weights)
+    text = """
+minutes: 1
+seeds: [4, 7]
+rows:
+  - {name: outlines, config: a.yaml, iterations: 5}
+  - {name: image, config: b.yaml, iterations: 5}
+  - {name: both, config: c.yaml, weights_from: [outlines, image]}
+columns: {score: task/metric}
+"""
+    assert run(tool, tmp_path, text) == 0
+    for folder, seed in (("both", 4), ("both_seed_7", 7)):
+        file = tmp_path / "out" / folder / "joined.pth"
+        assert calls[folder] == ["SEED", str(seed), "MODEL.WEIGHTS", str(file)]
+        found = torch.load(file, weights_only=True)["model"]
+        assert {name: value.item() for name, value in found.items()} == {
+            "outlines": seed,
+            "image": seed,
+        }
