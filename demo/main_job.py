@@ -1,7 +1,7 @@
 """The main job, from masks and order to a report; see ``--help``.
 
 First the whole way of "Occlusion-Ordered Semantic Instance Segmentation" (Baselizadeh, Yu, Veksler,
-Boykov) on generated pictures: a small network of the model zoo predicts class map and oriented
+Boykov) on generated images: a small network of the model zoo predicts class map and oriented
 boundary, the CRF reads instances and their order off them. Then that paper's experiment of Table 4
 and Fig. 10: the two maps are made from annotation instead, so that what is measured is the second
 stage alone. Beside the exact maps the same is done with damaged ones. And it shows what lies behind
@@ -31,17 +31,17 @@ import numpy as np
 from occ_order import __version__, metrics, scenes
 from occ_order.apps.main_report import (
     Example,
-    boundary_picture,
-    check_picture_of,
+    boundary_image,
+    check_image_of,
     draw_banner,
-    example_pictures,
+    example_images,
     explain,
+    level_images,
     level_orders,
-    level_pictures,
     match_instances,
     verdicts_of,
 )
-from occ_order.apps.report import ReportPicture, encode_picture, render_report
+from occ_order.apps.report import ReportImage, encode_image, render_report
 from occ_order.crf import InstanceSet, energy, instances, occludes_from_target, solve
 from occ_order.crf.instances import components
 from occ_order.draw import EDGE_STYLES, draw_accuracy_recall, draw_semantic, png_bytes
@@ -72,10 +72,10 @@ LIMIT = ("limit", "pieces")
 """Key of what the annotation itself would score, cut into connected pieces."""
 
 NETWORK = "oosis_mini_scenes"
-"""The network of the model zoo that looks at pictures."""
+"""The network of the model zoo that looks at images."""
 
 NETWORK_SEED = 50_000
-"""Seed of the first picture that it is shown; it was not trained on any of them."""
+"""Seed of the first image that it is shown; it was not trained on any of them."""
 
 BANNER_SCENE = {
     "seed": 399,
@@ -91,7 +91,7 @@ DEMO_FILE = "COCO_amodal_demo5.json"
 
 @dataclass
 class Outcome:
-    """What the CRF made of one picture under one condition with one bound."""
+    """What the CRF made of one image under one condition with one bound."""
 
     found: InstanceSet
     energy: float
@@ -100,10 +100,10 @@ class Outcome:
 
 @dataclass
 class Finished:
-    """Everything about one picture, ready for scoring and for the report.
+    """Everything about one image, ready for scoring and for the report.
 
     outcomes: (condition, bound) -> Outcome; boundaries: condition -> bool (4, H, W);
-    pictures: name -> ReportPicture; verdicts: how many orders are right, wrong, missed (exact
+    images: name -> ReportImage; verdicts: how many orders are right, wrong, missed (exact
     maps, default bound); facts and notes: sentences for the report; level_orders: how many orders
     of whole things that overlap the levels say, and how many there are.
     """
@@ -111,7 +111,7 @@ class Finished:
     example: Example
     outcomes: dict[tuple[str, str], Outcome]
     boundaries: dict[str, np.ndarray]
-    pictures: dict[str, ReportPicture]
+    drawings: dict[str, ReportImage]
     verdicts: dict[str, int]
     facts: str
     notes: list[str]
@@ -199,13 +199,13 @@ def read_photograph(path: str, size: tuple[int, int]) -> np.ndarray:
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     image = cv2.imdecode(data, flags) if data.size else None
     if image is None:
-        raise ValueError(f"{path}: not a picture that can be read")
+        raise ValueError(f"{path}: not an image that can be read")
     if image.shape[:2] != size:
         raise ValueError(f"{path}: is {image.shape[:2]}, annotated as {size} (height, width)")
     return np.ascontiguousarray(image[..., ::-1])
 
 
-# ---------------------------------------------------------------- the job on one picture
+# ---------------------------------------------------------------- the job on one image
 
 
 def input_maps(example: Example) -> tuple[np.ndarray, np.ndarray]:
@@ -327,7 +327,7 @@ def warm_up() -> None:
 
 
 def finish(task: tuple[Example, int, float]) -> Finished:
-    """All conditions, bounds, pictures and notes of one picture (runs in a worker process)."""
+    """All conditions, bounds, images and notes of one image (runs in a worker process)."""
     example, seed, smoothness = task
     cv2.setNumThreads(1)
     warm_up()
@@ -341,13 +341,13 @@ def finish(task: tuple[Example, int, float]) -> Finished:
             outcomes[condition, bound] = run_crf(*maps, bound, smoothness)
     outcomes[LIMIT] = annotated_pieces(example, smoothness)
     best = outcomes["exact", "alternate"].found
-    pictures = example_pictures(example, occludes, best) | level_pictures(example)
+    drawings = example_images(example, occludes, best) | level_images(example)
     published = outcomes["exact", "constant"].found
     return Finished(
         example=example,
         outcomes=outcomes,
         boundaries=boundaries,
-        pictures=pictures,
+        drawings=drawings,
         verdicts=verdict_counts(example, best),
         facts=facts(example, best, published),
         notes=explain(example, best),
@@ -362,7 +362,7 @@ def verdict_counts(example: Example, found: InstanceSet) -> dict[str, int]:
 
 
 def facts(example: Example, found: InstanceSet, published: InstanceSet) -> str:
-    """One sentence of numbers about one picture."""
+    """One sentence of numbers about one image."""
     verdicts, others = (list(verdicts_of(example, f).values()) for f in (found, published))
     covered = int((match_instances(example.masks, found.masks, scores=found.scores) >= 0).sum())
     orders = "1 order" if len(verdicts) == 1 else f"{len(verdicts)} orders"
@@ -374,7 +374,7 @@ def facts(example: Example, found: InstanceSet, published: InstanceSet) -> str:
 
 
 def showcase(finished: Sequence[Finished]) -> int:
-    """Index of the picture to explain the steps on: many orders, but few enough to follow."""
+    """Index of the image to explain the steps on: many orders, but few enough to follow."""
 
     def worth(f: Finished) -> tuple[bool, int]:
         return len(f.example.masks) <= 12, int(f.example.judged_edges().sum())
@@ -386,7 +386,7 @@ def showcase(finished: Sequence[Finished]) -> int:
 
 
 def network_part(options: argparse.Namespace) -> dict[str, Any] | None:
-    """Pictures that only the network sees, what comes out, and scores; None without a network."""
+    """Images that only the network sees, what comes out, and scores; None without a network."""
     if not options.network_scenes:
         return None
     try:
@@ -396,7 +396,7 @@ def network_part(options: argparse.Namespace) -> dict[str, Any] | None:
     except (ImportError, FileNotFoundError, ValueError) as error:
         say(f"no network: {error}")
         return None
-    say(f"A network looks at {options.network_scenes} generated pictures")
+    say(f"A network looks at {options.network_scenes} generated images")
     examples = network_examples(options.network_scenes, options.seed)
     start = time.process_time()
     seen = [network_outcome(predictor, example) for example in examples]
@@ -405,7 +405,7 @@ def network_part(options: argparse.Namespace) -> dict[str, Any] | None:
     gt = [ground_truth(example) for example in examples]
     rows = []
     for source, results in (
-        ("the picture alone", [s["found"] for s in seen]),
+        ("the image alone", [s["found"] for s in seen]),
         ("exact maps", exact),
     ):
         pred = [prediction(e, found) for e, found in zip(examples, results, strict=True)]
@@ -422,19 +422,19 @@ def network_examples(count: int, seed: int) -> list[Example]:
     examples = []
     for k in range(count):
         scene = scenes.generate(NETWORK_SEED + 100 * seed + k, size=(160, 160), **scenes.PLAIN)
-        examples.append(example_from_scene(scene, f"network_{k + 1}", f"Picture {k + 1}", k + 1))
+        examples.append(example_from_scene(scene, f"network_{k + 1}", f"Image {k + 1}", k + 1))
     return examples
 
 
 def network_outcome(predictor: Any, example: Example) -> dict[str, Any]:
-    """One picture through network and CRF.
+    """One image through network and CRF.
 
     Args:
-        predictor: an `OrderPredictor` of OOSIS; it gets the picture and nothing else.
-        example: the picture, and the annotation to compare with.
+        predictor: an `OrderPredictor` of OOSIS; it gets the image and nothing else.
+        example: the image, and the annotation to compare with.
 
     Returns:
-        "example", "found" (InstanceSet), "pictures", "verdicts", "facts".
+        "example", "found" (InstanceSet), "images", "verdicts", "facts".
     """
     output = predictor.output(example.image)
     result = output["instances"]
@@ -449,10 +449,10 @@ def network_outcome(predictor: Any, example: Example) -> dict[str, Any]:
     composed = output["occ_boundary"].numpy()
     boundary = np.clip(1 - composed[4], 1e-6, 1)
     _, occludes = predictor.model.decoder.oriented(boundary, composed[:4] / boundary)
-    pictures = example_pictures(example, occludes, found)
+    drawings = example_images(example, occludes, found)
     scale = display_scale(*example.image.shape[:2])
     foreground = output["sem_seg"].numpy().argmax(0).astype(np.uint8).clip(0, 1)
-    pictures["semantic"] = encode_picture(
+    drawings["semantic"] = encode_image(
         draw_semantic(foreground, image=example.image, scale=scale),
         f"{example.key}_semantic",
         "Predicted class map: things in blue, background in grey.",
@@ -462,7 +462,7 @@ def network_outcome(predictor: Any, example: Example) -> dict[str, Any]:
     return {
         "example": example,
         "found": found,
-        "pictures": pictures,
+        "images": drawings,
         "verdicts": verdicts,
         "facts": f"{matched} of {len(example.masks)} things found; of "
         f"{sum(verdicts.values())} annotated orders {verdicts['correct']} right, "
@@ -504,7 +504,7 @@ def score(gt: list[dict], pred: list[dict]) -> dict[str, Any]:
     """All measures of one data set under one condition.
 
     Returns:
-        counts pooled over the pictures, percentages in [0, 100], the OAIR curve as fractions.
+        counts pooled over the images, percentages in [0, 100], the OAIR curve as fractions.
     """
     curve = metrics.oair(gt, pred, iou_thresholds=IOU_THRESHOLDS, class_agnostic=True)
     matched = [
@@ -585,18 +585,18 @@ def write_results(folder: Path, finished: Sequence[Finished]) -> None:
     save_results(folder / "order_results.json", images)
 
 
-def damage_pictures(f: Finished) -> dict[str, ReportPicture]:
+def damage_images(f: Finished) -> dict[str, ReportImage]:
     """Boundary with gaps and what either bound makes of it: "boundary", "alternate", "constant"."""
     key, example = f.example.key, f.example
-    pictures = {
-        bound: check_picture_of(example, f.outcomes["gaps", bound].found, f"{key}_gaps_{bound}")
+    drawings = {
+        bound: check_image_of(example, f.outcomes["gaps", bound].found, f"{key}_gaps_{bound}")
         for bound in BOUNDS
     }
-    pictures["boundary"] = boundary_picture(example, f.boundaries["gaps"], f"{key}_gaps_boundary")
-    return pictures
+    drawings["boundary"] = boundary_image(example, f.boundaries["gaps"], f"{key}_gaps_boundary")
+    return drawings
 
 
-def curve_picture(rows: Sequence[dict[str, Any]], key: str, title: str) -> ReportPicture:
+def curve_image(rows: Sequence[dict[str, Any]], key: str, title: str) -> ReportImage:
     """OAIR curves by IoU of all CRF rows."""
     curves = {}
     for j, (bound, how) in enumerate(BOUNDS.items()):
@@ -605,19 +605,19 @@ def curve_picture(rows: Sequence[dict[str, Any]], key: str, title: str) -> Repor
                 r["curve"] for r in rows if (r["condition"], r["bound"]) == (condition, bound)
             )
             curves[f"{what}, {how}"] = curve | {"style": (i, j)}
-    picture = draw_accuracy_recall(curves, title=title)
+    drawing = draw_accuracy_recall(curves, title=title)
     alt = "Accuracy over recall of the occlusion order, one line per input and method."
-    return encode_picture(picture, f"{key}_curves", alt, sharpness=1.5, flat=True)
+    return encode_image(drawing, f"{key}_curves", alt, sharpness=1.5, flat=True)
 
 
 def write_banner(path: Path, smoothness: float) -> None:
-    """The picture at the top of the README: one generated scene, five panels."""
+    """The image at the top of the README: one generated scene, five panels."""
     example = example_from_scene(scenes.generate(**BANNER_SCENE), "banner", "Banner", 1)
     background_prob, occludes = input_maps(example)
     outcome = run_crf(background_prob, occludes, "alternate", smoothness)
-    picture = draw_banner(example, occludes, outcome.found)
+    drawing = draw_banner(example, occludes, outcome.found)
     # Every fourth grey level is enough for the eye and makes the file a third smaller.
-    coarse = np.minimum(np.rint(picture / 4.0) * 4.0, 255.0).astype(np.uint8)
+    coarse = np.minimum(np.rint(drawing / 4.0) * 4.0, 255.0).astype(np.uint8)
     path.write_bytes(png_bytes(coarse))
 
 
@@ -627,13 +627,13 @@ def write_report(
     network: dict[str, Any] | None,
     options: argparse.Namespace,
 ) -> None:
-    """index.html with its pictures inside, the same pictures as files, metrics.json."""
-    folder = output / "pictures"
+    """index.html with its images inside, the same images as files, metrics.json."""
+    folder = output / "images"
     folder.mkdir(parents=True, exist_ok=True)
     seen = network["seen"] if network else []
-    pictures = [p for s in sets for p in set_pictures(s)]
-    for picture in pictures + [p for one in seen for p in one["pictures"].values()]:
-        (folder / picture.name).write_bytes(picture.data)
+    drawings = [p for s in sets for p in set_images(s)]
+    for drawing in drawings + [p for one in seen for p in one["images"].values()]:
+        (folder / drawing.name).write_bytes(drawing.data)
     page = render_report(
         "main_job.html.j2",
         {
@@ -670,10 +670,10 @@ def write_report(
     (output / "metrics.json").write_text(text + "\n", encoding="utf-8")
 
 
-def set_pictures(one_set: dict[str, Any]) -> list[ReportPicture]:
-    """Every picture of one data set."""
-    pictures = [one_set["curves"], *one_set["damaged"].values()]
-    return pictures + [p for f in one_set["finished"] for p in f.pictures.values()]
+def set_images(one_set: dict[str, Any]) -> list[ReportImage]:
+    """Every image of one data set."""
+    drawings = [one_set["curves"], *one_set["damaged"].values()]
+    return drawings + [p for f in one_set["finished"] for p in f.drawings.values()]
 
 
 # ---------------------------------------------------------------- command
@@ -682,10 +682,10 @@ def set_pictures(one_set: dict[str, Any]) -> list[ReportPicture]:
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line; see ``--help``."""
     parser = argparse.ArgumentParser(
-        description="From annotated pictures to occlusion-ordered instances, scores and a report.",
+        description="From annotated images to occlusion-ordered instances, scores and a report.",
         epilog=(
             f"Photographs: where the environment variable {DEMO_VARIABLE} names a folder with "
-            f"{DEMO_FILE} and its pictures, they are used; or give any COCOA file with --cocoa "
+            f"{DEMO_FILE} and its images, they are used; or give any COCOA file with --cocoa "
             "and --images. Without either the report shows the generated scenes alone."
         ),
     )
@@ -695,7 +695,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--scenes", type=int, default=6, help="generated scenes (default 6)")
     parser.add_argument(
         "--network-scenes", type=int, default=4,
-        help="generated pictures that the network looks at (default 4; 0 = without a network)",
+        help="generated images that the network looks at (default 4; 0 = without a network)",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of scenes and damage (default 0)")
     parser.add_argument(
@@ -762,7 +762,7 @@ def data_set(
     key: str, title: str, examples: Sequence[Example], options: argparse.Namespace
 ) -> dict[str, Any]:
     """Runs and scores one data set and writes its results file."""
-    say(f"{title}: {len(examples)} pictures")
+    say(f"{title}: {len(examples)} images")
     finished = run_all(examples, options)
     start = time.perf_counter()
     rows = table_rows(finished)
@@ -781,7 +781,7 @@ def data_set(
         "finished": finished,
         "rows": rows,
         "level_orders": [sum(f.level_orders[k] for f in finished) for k in range(2)],
-        "curves": curve_picture(rows, key, title),
+        "curves": curve_image(rows, key, title),
         "showcase": finished[shown],
         "damaged_counts": {
             bound: verdict_counts(
@@ -789,7 +789,7 @@ def data_set(
             )
             for bound in BOUNDS
         },
-        "damaged": damage_pictures(finished[shown]),
+        "damaged": damage_images(finished[shown]),
     }
 
 
@@ -802,7 +802,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         source = photograph_source(options)
         photographs = cocoa_examples(*source) if source else []
         generated = scene_examples(options.scenes, options.seed)
-        say(f"[{time.perf_counter() - start:5.1f} s] pictures and annotation read")
+        say(f"[{time.perf_counter() - start:5.1f} s] images and annotation read")
         sets = [
             data_set(key, title, examples, options)
             for key, title, examples in (

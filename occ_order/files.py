@@ -308,7 +308,7 @@ def resolve_inside(root: str | os.PathLike, file_name: str) -> Path:
 
 
 def list_images(folder: str | os.PathLike) -> list[str]:
-    """Names of the pictures in a folder and below it, sorted, relative, with forward slashes.
+    """Names of the images in a folder and below it, sorted, relative, with forward slashes.
 
     Hidden files and folders are left out, and so are links: folders that are links are not entered,
     files that are links count if they stay inside. A name that is not UTF-8 is left out with a
@@ -425,21 +425,21 @@ def load_image(path: str | os.PathLike) -> np.ndarray:
         uint8 (H, W, 3) RGB, H and W at least 1.
 
     Raises:
-        ValueError: names the file: missing, no picture, or damaged; pixels that are floats or
+        ValueError: names the file: missing, no image, or damaged; pixels that are floats or
             beyond 16 bits, or 16-bit pixels that use 12 bits or fewer, which would become black.
     """
     try:
         with opened(path) as file:
-            picture = ImageOps.exif_transpose(file)
-            picture.load()
+            pixels = ImageOps.exif_transpose(file)
+            pixels.load()
     except FileNotFoundError:
         raise ValueError(f"{os.fspath(path)}: no such image") from None
-    if picture.mode == "F":
+    if pixels.mode == "F":
         raise ValueError(f"{os.fspath(path)}: its pixels are floats; save it with 8 or 16 bits")
-    if picture.mode.startswith("I"):
-        grey = (_sixteen_bits(np.asarray(picture), path) // 256).astype(np.uint8)
+    if pixels.mode.startswith("I"):
+        grey = (_sixteen_bits(np.asarray(pixels), path) // 256).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
-    return np.asarray(picture.convert("RGB")).copy()
+    return np.asarray(pixels.convert("RGB")).copy()
 
 
 class UnreadableImageError(ValueError):
@@ -498,7 +498,7 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
 
 
 def read_grey_png(path: str | os.PathLike, *, bits: tuple[int, ...]) -> np.ndarray:
-    """Reads a depth map that is stored as a grey picture.
+    """Reads a depth map that is stored as a grey image.
 
     Args:
         path: the file.
@@ -508,7 +508,7 @@ def read_grey_png(path: str | os.PathLike, *, bits: tuple[int, ...]) -> np.ndarr
         (H, W), the stored values.
 
     Raises:
-        ValueError: names the file; it is missing, damaged, or another kind of picture.
+        ValueError: names the file; it is missing, damaged, or another kind of image.
     """
     try:
         with opened(path, formats=("PNG",)) as image:

@@ -67,7 +67,7 @@ def decode(segmentation: Any, height: int, width: int, *, name: str = "") -> np.
         rles = coco_mask.frPyObjects([polygon.tolist() for polygon in parsed], height, width)
         parsed = _runs(coco_mask.merge(rles), height, width, where)
     inside = np.arange(len(parsed)) % 2 == 1
-    # The runs go down the columns; OpenCV turns the picture several times faster than NumPy.
+    # The runs go down the columns; OpenCV turns the image several times faster than NumPy.
     columns = np.repeat(inside, parsed).reshape(width, height)
     return cv2.transpose(columns.view(np.uint8)).reshape(height, width).view(bool)
 

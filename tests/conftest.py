@@ -101,12 +101,12 @@ def photos() -> Path:
 
 
 def small_records(folder: Path, count: int = 2, *, size: tuple[int, int] = (64, 80)) -> list[dict]:
-    """Records of generated scenes, their pictures in ``folder``."""
+    """Records of generated scenes, their images in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     records = []
     for number in range(1, count + 1):
         scene = scenes.generate(40 + number, size=size, num_instances=(3, 5))
-        path = folder / f"picture {number}.png"
+        path = folder / f"image {number}.png"
         Image.fromarray(scene.image).save(path)
         record = scenes.to_record(scene, image_id=number, file_name=str(path), front_to_back=True)
         records.append(record)
@@ -115,8 +115,8 @@ def small_records(folder: Path, count: int = 2, *, size: tuple[int, int] = (64, 
 
 @pytest.fixture
 def records(tmp_path):
-    """Two records with masks and every kind of order; their pictures in tmp_path/pictures."""
-    return small_records(tmp_path / "pictures")
+    """Two records with masks and every kind of order; their images in tmp_path/images."""
+    return small_records(tmp_path / "images")
 
 
 @pytest.fixture

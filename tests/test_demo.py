@@ -93,7 +93,7 @@ def test_two_tiny_scenes_end_to_end_and_again(main_job, tmp_path, monkeypatch, c
     read_off = numbers["sets"]["scenes"]["orders_from_levels"]
     assert read_off["right"] == read_off["all"] > 4
     assert {f"scene_{k}_{name}" for k in (1, 2) for name in ("whole.jpg", "levels.jpg")} <= {
-        file.name for file in (output / "pictures").iterdir()
+        file.name for file in (output / "images").iterdir()
     }
     images = load_results(output / "scenes" / "order_results.json")
     assert [image["image_id"] for image in images] == [1, 2]
@@ -162,7 +162,7 @@ def test_damage_is_seeded_and_leaves_empty_maps_alone(main_job):
 
 
 def cocoa_folder(folder: Path, *, size=(48, 64)) -> Path:
-    """One own COCOA file with a painted picture: a near square, a far one, and a wall of stuff."""
+    """One own COCOA file with a painted image: a near square, a far one, and a wall of stuff."""
     height, width = size
     (folder / "images").mkdir(parents=True)
     cv2.imwrite(str(folder / "images" / "one.png"), np.full((48, 64, 3), 128, np.uint8))
@@ -213,8 +213,8 @@ def test_own_cocoa_files(main_job, tmp_path, monkeypatch):
         (lambda path: path.write_text('{"images": []}'), "annotations"),
         (lambda path: path.unlink(), "own.json"),
         (lambda path: (path.parent / "images/one.png").unlink(), "no such photograph"),
-        (lambda path: (path.parent / "images/one.png").write_bytes(b""), "not a picture"),
-        (lambda path: (path.parent / "images/one.png").write_bytes(b"<html>"), "not a picture"),
+        (lambda path: (path.parent / "images/one.png").write_bytes(b""), "not an image"),
+        (lambda path: (path.parent / "images/one.png").write_bytes(b"<html>"), "not an image"),
         (
             lambda path: cv2.imwrite(
                 str(path.parent / "images/one.png"), np.zeros((40, 64, 3), np.uint8)
@@ -247,7 +247,7 @@ def test_nothing_to_do_still_gives_a_page(main_job, tmp_path, monkeypatch):
     assert "nothing to do" in "".join(check_page(tmp_path / "index.html").text)
 
 
-def test_a_network_sees_a_picture_and_nothing_else(main_job, tmp_path, monkeypatch):
+def test_a_network_sees_a_image_and_nothing_else(main_job, tmp_path, monkeypatch):
     no_photographs(monkeypatch)
     monkeypatch.setattr(main_job, "network_part", main_job.with_network)
     command = ["--output", str(tmp_path), "--scenes", "0", "--no-banner", "--network-scenes", "2"]

@@ -70,12 +70,12 @@ def test_written_files_can_be_read_by_others(tmp_path):
     assert (tmp_path / "x.json").stat().st_mode == (tmp_path / "y.json").stat().st_mode
 
 
-def test_image_size_is_that_of_the_upright_picture(tmp_path):
-    picture = Image.new("RGB", (5, 3))
-    picture.save(tmp_path / "plain.jpg")
+def test_image_size_is_that_of_the_upright_image(tmp_path):
+    pixels = Image.new("RGB", (5, 3))
+    pixels.save(tmp_path / "plain.jpg")
     exif = Image.Exif()
     exif[0x0112] = 6
-    picture.save(tmp_path / "turned.jpg", exif=exif)
+    pixels.save(tmp_path / "turned.jpg", exif=exif)
     assert image_size(tmp_path / "plain.jpg") == (5, 3)
     assert image_size(tmp_path / "turned.jpg") == (3, 5)
 

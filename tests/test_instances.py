@@ -231,7 +231,7 @@ def test_it_is_drawn_on_its_image_or_on_white(tmp_path):
     figure.savefig(tmp_path / "order.png")
     assert (tmp_path / "order.png").stat().st_size > 1000
     assert len(three(occlusion=None, depth=None).plot().axes) == 1
-    with pytest.raises(ValueError, match="the picture is"):
+    with pytest.raises(ValueError, match="the image is"):
         three().plot(np.zeros((5, 5, 3), np.uint8))
 
 

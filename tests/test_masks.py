@@ -416,8 +416,8 @@ def test_resizing_is_that_of_pillow(dtype):
     rng = np.random.default_rng(0)
     for height, width, *size in rng.integers(1, 60, (200, 4)).tolist():
         values = rng.integers(0, 2 if dtype is bool else 100, (height, width)).astype(dtype)
-        picture = Image.fromarray(values.astype(np.uint8))
-        expected = np.asarray(picture.resize(size[::-1], Image.Resampling.NEAREST))
+        image = Image.fromarray(values.astype(np.uint8))
+        expected = np.asarray(image.resize(size[::-1], Image.Resampling.NEAREST))
         found = masks.resize_nearest(values, size)
         assert found.dtype == dtype and np.array_equal(found, expected)
 
@@ -439,7 +439,7 @@ def test_boxes_of_polygons_and_of_damaged_masks():
 
 @pytest.mark.parametrize("side", [12, 20, 40])
 def test_an_enlarged_map_comes_back_unchanged(side):
-    """OOSIS evaluates KINS at 2048 x 615 (Section 5.3): what its pictures of 1242 x 375 pixels are
+    """OOSIS evaluates KINS at 2048 x 615 (Section 5.3): what its images of 1242 x 375 pixels are
     enlarged to must come back whole, also things 12 pixels high."""
     ids = np.zeros((375, 1242), np.int32)
     for k, (y, x) in enumerate([(3, 5), (101, 333), (250, 1000)], 1):

@@ -39,7 +39,7 @@ FORBIDDEN_TEXT = {
     "an unfinished thought": r"\b(?:TO[D]O|FIX[M]E|X[X]X)\b",
     "a conflict mark": r"^(?:<{7}|>{7}) ",
 }
-PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".ico", ".npz", ".onnx", ".pth", ".woff2"}
+IMAGES = {".png", ".jpg", ".jpeg", ".gif", ".ico", ".npz", ".onnx", ".pth", ".woff2"}
 
 COMPARES = {"allclose", "array_equal", "array_equiv", "equal", "isclose", "is_close", "issubset"}
 CHECKS = ("assert", "_assert", "check", "_check", "raises", "warns", "fail", "same", "expect")
@@ -83,8 +83,8 @@ def tree_of(name: str) -> ast.Module:
 
 
 def text_files() -> list[str]:
-    """Everything but pictures and weights."""
-    return [name for name in all_files() if Path(name).suffix.lower() not in PICTURES]
+    """Everything but images and weights."""
+    return [name for name in all_files() if Path(name).suffix.lower() not in IMAGES]
 
 
 def python_files(*folders: str) -> list[str]:
@@ -468,7 +468,7 @@ def make_targets_named(document: str) -> set[str]:
 
 
 def links(document: str) -> list[str]:
-    """Relative targets of links and pictures, without their anchors."""
+    """Relative targets of links and images, without their anchors."""
     prose = re.sub(r"^```.*?^```|`[^`\n]+`", "", document, flags=re.MULTILINE | re.DOTALL)
     found = re.findall(r"\]\(\s*<?([^)\s>]+)", prose)
     found += re.findall(r"<(?:img|a)\b[^>]*?(?:src|href)=\"([^\"]+)\"", prose)

@@ -137,7 +137,7 @@ def make_targets(folder: Path) -> dict[str, Target]:
         for image in io.load_results(path):
             io.matrices(image)
 
-    pictures = folder / "s" / "train" / "images"
+    image_files = folder / "s" / "train" / "images"
     first = datasets.load_cocoa(paths["cocoa"], "")[0]
     segmentations = [a[k] for a in first["annotations"] for k in ("segmentation",)]
     flat = [a["amodal_segmentation"] for a in first["annotations"]]
@@ -161,30 +161,30 @@ def make_targets(folder: Path) -> dict[str, Target]:
         Target("diw", lambda path: datasets.load_diw(path, ""), [content["diw"]], ".csv"),
         Target("kitti", lambda p: datasets.load_kitti_depth(p, ""), [content["kitti"]], ".txt"),
         Target("depth_png", datasets.read_depth_png, [depth.read_bytes()], ".png"),
-        Target("picture", load_image, _pictures(next(pictures.iterdir())), ".img"),
+        Target("image", load_image, _images(next(image_files.iterdir())), ".img"),
         Target("masks", one_mask, [json.dumps(s).encode() for s in segmentations + flat]),
         Target("results", results, [made["results"].read_bytes()]),
         Target("edges", io.load_edges, [made["edges"].read_bytes()], ".csv"),
-        *_converter_targets(folder, datasets.load_cocoa(paths["cocoa"], pictures)),
+        *_converter_targets(folder, datasets.load_cocoa(paths["cocoa"], image_files)),
         *_mask_targets(content, made["results"].read_bytes()),
-        *_user_targets(folder, datasets.load_cocoa(paths["cocoa"], pictures)),
+        *_user_targets(folder, datasets.load_cocoa(paths["cocoa"], image_files)),
     ]
     return {target.name: target for target in listed}
 
 
-def _pictures(path: Path) -> list[bytes]:
-    """A picture in several formats, one with an EXIF rotation."""
+def _images(path: Path) -> list[bytes]:
+    """An image in several formats, one with an EXIF rotation."""
     from io import BytesIO
 
     from PIL import Image
 
     found = [path.read_bytes()]
-    with Image.open(path) as picture:
-        exif = picture.getexif()
+    with Image.open(path) as pixels:
+        exif = pixels.getexif()
         exif[0x0112] = 6
         for kind in ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP"):
             file = BytesIO()
-            picture.convert("RGB").save(file, kind, exif=exif)
+            pixels.convert("RGB").save(file, kind, exif=exif)
             found.append(file.getvalue())
     return found
 
@@ -275,11 +275,11 @@ def _converter_targets(folder: Path, records: list[dict[str, Any]]) -> list[Targ
     table = "\n".join([*lines, "1.png,1,closer,2,distinct,2", ""]).encode()
     save_labelme(records, folder / "labelme", [{"id": 1, "name": "object"}])
     made = sorted((folder / "labelme").glob("*.json"))
-    pictures = os.path.dirname(records[0]["file_name"])
+    image_files = os.path.dirname(records[0]["file_name"])
 
     def labelme(path: str) -> None:
         made[0].write_bytes(Path(path).read_bytes())
-        _decode_all(load_labelme(made[0].parent, image_root=pictures)[0])
+        _decode_all(load_labelme(made[0].parent, image_root=image_files)[0])
 
     return [
         Target("order_table", read_order_table, [table], ".csv"),
@@ -288,7 +288,7 @@ def _converter_targets(folder: Path, records: list[dict[str, Any]]) -> list[Targ
 
 
 def _mask_targets(content: dict[str, bytes], results: bytes) -> list[Target]:
-    """Masks of users: JSON of several layouts, and pictures."""
+    """Masks of users: JSON of several layouts, and images."""
     from io import BytesIO
 
     import numpy as np
@@ -307,18 +307,18 @@ def _mask_targets(content: dict[str, bytes], results: bytes) -> list[Target]:
     lists = [json.dumps(one).encode()]
     labels = np.zeros((24, 32), np.uint8)
     labels[2:9, 3:20], labels[9:20, 3:20], labels[20:] = 1, 2, 255
-    pictures = []
+    image_files = []
     for mode in ("L", "P", "RGB", "LA", "I;16"):
-        file, picture = BytesIO(), Image.fromarray(labels)
-        picture = Image.fromarray(labels.astype(np.uint16)) if "I" in mode else picture
-        (picture if "I" in mode else picture.convert(mode)).save(file, "PNG")
-        pictures.append(file.getvalue())
+        file, pixels = BytesIO(), Image.fromarray(labels)
+        pixels = Image.fromarray(labels.astype(np.uint16)) if "I" in mode else pixels
+        (pixels if "I" in mode else pixels.convert(mode)).save(file, "PNG")
+        image_files.append(file.getvalue())
     several = [content["instances"], content["cocoa_cls"], content["kins"]]
     return [
         Target("masks_of_one", lambda path: load_masks(path, (24, 32)), lists),
         Target("masks_of_several", named, several),
         Target("masks_of_results", lambda path: load_masks(path, (24, 32)), [results]),
-        Target("label_map", lambda path: load_masks(path, (24, 32)), pictures, ".png"),
+        Target("label_map", lambda path: load_masks(path, (24, 32)), image_files, ".png"),
     ]
 
 
@@ -336,9 +336,9 @@ def _user_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
     from occ_order.metrics.report import evaluate_results
     from occ_order.order import io
 
-    pictures, image = os.path.dirname(records[0]["file_name"]), _results_image(records[0])
+    image_files, image = os.path.dirname(records[0]["file_name"]), _results_image(records[0])
     image["file_name"] = os.path.basename(records[0]["file_name"])
-    data = DataSet(records, [{"id": 1, "name": "object"}], pictures)
+    data = DataSet(records, [{"id": 1, "name": "object"}], image_files)
     ours = folder / "ours"
     seeds = {"results": json.dumps({"format": io.FORMAT, "images": [image]}).encode()}
     for format in ("coco", "cocoa"):
@@ -348,7 +348,7 @@ def _user_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
 
     def converted(format: str) -> Callable[[str], None]:
         def convert(path: str) -> None:
-            read = read_dataset(format, path, images=pictures)
+            read = read_dataset(format, path, images=image_files)
             for to in convertible():
                 try:
                     write_dataset(to, read, folder / "out", assume_whole=True, assume_none=True)
@@ -362,16 +362,16 @@ def _user_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
         for found in io.load_results(path):
             size = found["height"], found["width"]
             if size[0] * size[1] < 2**20:
-                picture = np.zeros((*size, 3), np.uint8)
-                pages.append(viewer_image(found, picture, truth=found))
-                layers_of(found, picture) if {"occlusion", "depth"} & found.keys() else None
+                pixels = np.zeros((*size, 3), np.uint8)
+                pages.append(viewer_image(found, pixels, truth=found))
+                layers_of(found, pixels) if {"occlusion", "depth"} & found.keys() else None
         render_viewer(pages)
 
     def scored(path: str) -> None:
         evaluate_results(records, io.load_results(path))
 
     def scored_against(path: str) -> None:
-        evaluate_results(datasets.load_cocoa(path, pictures), good)
+        evaluate_results(datasets.load_cocoa(path, image_files), good)
 
     asked = ours / "asked"
     asked.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Pictures and sentences of the main job's report: what went in, what came out, what went wrong.
+"""Images and sentences of the main job's report: what went in, what came out, what went wrong.
 
 Shape shorthand: ``H, W`` image size, ``N`` annotated things, ``P`` instances found.
 """
@@ -11,7 +11,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from occ_order.apps.report import ReportPicture, encode_picture
+from occ_order.apps.report import ReportImage, encode_image
 from occ_order.draw.boundaries import draw_oriented_boundary
 from occ_order.draw.canvas import INK, PAPER, display_scale, enlarge, join, text_width, write
 from occ_order.draw.colors import DIRECTION_COLORS, EDGE_STYLES, depth_colors, instance_colors
@@ -36,13 +36,13 @@ class FoundInstances(Protocol):
 
 @dataclass
 class Example:
-    """One annotated picture: what goes in.
+    """One annotated image: what goes in.
 
     Attributes:
         key: name for files, unique in a report.
         title: heading.
         image_id: unique in a data set.
-        image: picture (H, W, 3).
+        image: image (H, W, 3).
         masks: bool (N, H, W), visible parts of the things.
         names: N class names.
         classes: int (N,), category ids.
@@ -70,7 +70,7 @@ class Example:
 
 @dataclass(frozen=True)
 class FoundLabels:
-    """How the instances found are called in the pictures.
+    """How the instances found are called in the images.
 
     Attributes:
         texts: "4" for the instance that matches annotated thing 4, "4b", "4c" for further pieces
@@ -128,10 +128,10 @@ def _letter(count: int) -> str:
     return "abcdefghijklmnopqrstuvwxyz"[count] if count < 26 else f"#{count + 1}"
 
 
-def example_pictures(
+def example_images(
     example: Example, occludes: np.ndarray, found: FoundInstances
-) -> dict[str, ReportPicture]:
-    """All pictures of one example.
+) -> dict[str, ReportImage]:
+    """All images of one example.
 
     Args:
         example: what went in.
@@ -151,25 +151,25 @@ def example_pictures(
         names=labels.names,
         labels=labels.texts,
         colors=labels.colors,
-        pictures=thumbnails(image, found.masks),
+        images=thumbnails(image, found.masks),
         sharpness=1.5,
     )
     return {
-        "photo": encode_picture(enlarge(image, scale), f"{key}_photo", "The picture itself."),
-        "things": encode_picture(
+        "photo": encode_image(enlarge(image, scale), f"{key}_photo", "The image itself."),
+        "things": encode_image(
             draw_instances(
                 image, example.masks, scale=scale, label_size=label_sizes(example.masks)
             ),
             f"{key}_things",
             f"The {len(example.names)} annotated things, numbered.",
         ),
-        "semantic": encode_picture(
+        "semantic": encode_image(
             draw_semantic(occupied, image=image, scale=scale),
             f"{key}_semantic",
             "Class map: things in blue, background in grey.",
         ),
-        "boundary": boundary_picture(example, occludes, f"{key}_boundary"),
-        "instances": encode_picture(
+        "boundary": boundary_image(example, occludes, f"{key}_boundary"),
+        "instances": encode_image(
             draw_instances(
                 image,
                 found.masks,
@@ -181,7 +181,7 @@ def example_pictures(
             f"{key}_instances",
             f"The {len(labels.texts)} instances found.",
         ),
-        "depth": encode_picture(
+        "depth": encode_image(
             draw_relative_depth(
                 found.masks,
                 found.relative_depth,
@@ -194,23 +194,23 @@ def example_pictures(
             "The instances found, coloured from near (yellow) to far (dark blue).",
             flat=True,
         ),
-        "graph": encode_picture(
+        "graph": encode_image(
             graph,
             f"{key}_graph",
             "Occlusion graph: an arrow leads from each instance to what it occludes.",
             sharpness=1.5,
             flat=True,
         ),
-        "check": check_picture_of(example, found, f"{key}_check"),
+        "check": check_image_of(example, found, f"{key}_check"),
     }
 
 
-def boundary_picture(example: Example, occludes: np.ndarray, name: str) -> ReportPicture:
+def boundary_image(example: Example, occludes: np.ndarray, name: str) -> ReportImage:
     """The oriented boundary (bool (4, H, W)) over the faded photograph."""
     scale = display_scale(*example.image.shape[:2])
-    picture = draw_oriented_boundary(occludes, example.image, scale=scale, thickness=3.5)
+    drawing = draw_oriented_boundary(occludes, example.image, scale=scale, thickness=3.5)
     alt = "Occlusion boundaries in four colours, by the side on which the thing behind lies."
-    return encode_picture(picture, name, alt)
+    return encode_image(drawing, name, alt)
 
 
 def levels_of(example: Example) -> np.ndarray:
@@ -219,7 +219,7 @@ def levels_of(example: Example) -> np.ndarray:
     return visibility_levels(whole, example.occlusion, modal=example.masks)
 
 
-def level_pictures(example: Example) -> dict[str, ReportPicture]:
+def level_images(example: Example) -> dict[str, ReportImage]:
     """What lies behind the visible: "whole", "overlaps", "levels"; nothing without whole things."""
     if example.amodal is None:
         return {}
@@ -228,18 +228,18 @@ def level_pictures(example: Example) -> dict[str, ReportPicture]:
     sizes = label_sizes(example.masks)
     hidden = int((levels > 0).any((1, 2)).sum())
     return {
-        "whole": encode_picture(
+        "whole": encode_image(
             draw_amodal(image, example.masks, levels >= 0, scale=scale, label_size=sizes),
             f"{key}_whole",
             "The annotated things as wholes; what others hide of them is striped.",
         ),
-        "overlaps": encode_picture(
+        "overlaps": encode_image(
             draw_overlaps(levels >= 0, scale=scale),
             f"{key}_overlaps",
             "How many whole things lie at each pixel, one behind the other.",
             flat=True,
         ),
-        "levels": encode_picture(
+        "levels": encode_image(
             draw_levels(image, levels, names=example.names),
             f"{key}_levels",
             f"Levels of each thing of which something is hidden ({hidden} of {len(levels)}): "
@@ -266,12 +266,12 @@ def verdicts_of(example: Example, found: FoundInstances) -> dict[tuple[int, int]
     )
 
 
-def check_picture_of(example: Example, found: FoundInstances, name: str) -> ReportPicture:
+def check_image_of(example: Example, found: FoundInstances, name: str) -> ReportImage:
     """The annotated orders over the photograph, each drawn as right, wrong or missed."""
     scale = display_scale(*example.image.shape[:2])
     verdicts = verdicts_of(example, found)
     counts = {word: list(verdicts.values()).count(word) for word in EDGE_STYLES}
-    picture = draw_graph_on_image(
+    drawing = draw_graph_on_image(
         example.image,
         example.masks,
         example.occlusion,
@@ -279,8 +279,8 @@ def check_picture_of(example: Example, found: FoundInstances, name: str) -> Repo
         scale=scale,
         legend=False,
     )
-    return encode_picture(
-        picture,
+    return encode_image(
+        drawing,
         name,
         f"Annotated orders: {counts['correct']} right, {counts['wrong']} wrong, "
         f"{counts['missed']} missed.",
@@ -387,16 +387,16 @@ def draw_banner(
     *,
     width: int = 1600,
 ) -> np.ndarray:
-    """One row of five panels: picture, oriented boundary, instances, relative depth, graph.
+    """One row of five panels: image, oriented boundary, instances, relative depth, graph.
 
     Args:
-        example: a picture, best about square and with fewer than ten things.
+        example: an image, best about square and with fewer than ten things.
         occludes: bool (4, H, W).
         found: what the CRF made of it.
         width: of the banner in pixels.
 
     Returns:
-        picture (about width / 4, width, 3).
+        image (about width / 4, width, 3).
     """
     gap, margin = 18, 14
     side = (width - 2 * margin - 4 * gap) // 5
@@ -404,7 +404,7 @@ def draw_banner(
     scale = 2 * max(1, -(-side // max(example.image.shape[:2])))
     large = scale * max(example.image.shape[:2])  # drawn larger than shown, for smooth outlines
     panels = {
-        "picture": enlarge(example.image, scale),
+        "image": enlarge(example.image, scale),
         "oriented boundaries": draw_oriented_boundary(
             occludes, example.image, scale=scale, thickness=3.4 * large / side
         ),
@@ -417,7 +417,7 @@ def draw_banner(
             label_size=round(18 * large / side),
         ),
     }  # fmt: skip
-    fitted = {name: _fit(picture, side, side) for name, picture in panels.items()}
+    fitted = {name: _fit(drawing, side, side) for name, drawing in panels.items()}
     height = max(panel.shape[0] for panel in fitted.values())
     fitted["who occludes whom"] = _graph_panel(example, found, labels, side, height)
     keys = {
@@ -429,18 +429,18 @@ def draw_banner(
         for name, panel in fitted.items()
     ]
     row = join(columns, gap=gap)
-    picture = np.full((row.shape[0] + 2 * margin, width, 3), PAPER, np.uint8)
+    drawing = np.full((row.shape[0] + 2 * margin, width, 3), PAPER, np.uint8)
     left = (width - row.shape[1]) // 2
-    picture[margin : margin + row.shape[0], left : left + row.shape[1]] = row
-    return picture
+    drawing[margin : margin + row.shape[0], left : left + row.shape[1]] = row
+    return drawing
 
 
-def _fit(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Shrinks (or enlarges) a picture into width x height, keeping its proportions."""
-    factor = min(width / picture.shape[1], height / picture.shape[0])
-    size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
+def _fit(drawing: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Shrinks (or enlarges) an image into width x height, keeping its proportions."""
+    factor = min(width / drawing.shape[1], height / drawing.shape[0])
+    size = (max(1, round(drawing.shape[1] * factor)), max(1, round(drawing.shape[0] * factor)))
     flag = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-    return cv2.resize(picture, size, interpolation=flag)
+    return cv2.resize(drawing, size, interpolation=flag)
 
 
 def _graph_panel(
@@ -449,7 +449,7 @@ def _graph_panel(
     def draw(sharpness: float) -> np.ndarray:
         return draw_order_graph(
             found.occlusion, labels=labels.texts, colors=labels.colors,
-            pictures=thumbnails(example.image, found.masks, size=128), sharpness=sharpness,
+            images=thumbnails(example.image, found.masks, size=128), sharpness=sharpness,
             compact=True,
         )  # fmt: skip
 
@@ -465,17 +465,17 @@ def _graph_panel(
 def _color_words(entries: list[tuple[str, np.ndarray]], width: int) -> np.ndarray:
     """A centred row of words, each behind a bar of its colour."""
     size, bar, gap = 17, 20, 12
-    picture = np.full((26, width, 3), PAPER, np.uint8)
+    drawing = np.full((26, width, 3), PAPER, np.uint8)
     widths = [bar + 5 + text_width(word, size, bold=False) for word, _ in entries]
     at = (width - sum(widths) - gap * (len(entries) - 1)) // 2
     for (word, color), wide in zip(entries, widths, strict=True):
-        picture[10:17, max(at, 0) : max(at + bar, 0)] = color
-        write(picture, word, (at + bar + 5, 13), size=size, color=INK)
+        drawing[10:17, max(at, 0) : max(at + bar, 0)] = color
+        write(drawing, word, (at + bar + 5, 13), size=size, color=INK)
         at += wide + gap
-    return picture
+    return drawing
 
 
 def _heading(text: str, width: int) -> np.ndarray:
-    picture = np.full((40, width, 3), PAPER, np.uint8)
-    write(picture, text, (width / 2, 20), size=25, color=INK, anchor="mm")
-    return picture
+    drawing = np.full((40, width, 3), PAPER, np.uint8)
+    write(drawing, text, (width / 2, 20), size=25, color=INK, anchor="mm")
+    return drawing

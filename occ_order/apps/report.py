@@ -1,4 +1,4 @@
-"""Self-contained HTML reports: one file that holds its pictures and needs no network."""
+"""Self-contained HTML reports: one file that holds its images and needs no network."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from occ_order.targets.oriented_boundary import DIRECTIONS
 
 
 @dataclass(frozen=True)
-class ReportPicture:
-    """An encoded picture with what the page says about it.
+class ReportImage:
+    """An encoded image with what the page says about it.
 
     Attributes:
         name: file name without folder; the ending says the format (.png or .jpg).
@@ -35,8 +35,8 @@ class ReportPicture:
     height: int
     alt: str
 
-    def renamed(self, name: str) -> ReportPicture:
-        """The same picture under another name (without ending)."""
+    def renamed(self, name: str) -> ReportImage:
+        """The same image under another name (without ending)."""
         return replace(self, name=name + self.name[-4:])
 
     @property
@@ -45,45 +45,43 @@ class ReportPicture:
         return "image/png" if self.name.endswith(".png") else "image/jpeg"
 
 
-def encode_picture(
-    picture: np.ndarray, name: str, alt: str, *, sharpness: float = 1.0, flat: bool = False
-) -> ReportPicture:
-    """Encodes a picture for a report.
+def encode_image(
+    image: np.ndarray, name: str, alt: str, *, sharpness: float = 1.0, flat: bool = False
+) -> ReportImage:
+    """Encodes an image for a report.
 
     Args:
-        picture: uint8 (H, W, 3) RGB.
+        image: uint8 (H, W, 3) RGB.
         name: file name without ending.
         alt: text for readers who cannot see it.
         sharpness: file pixels per page pixel.
         flat: PNG (drawings, maps of flat colours); otherwise JPEG (photographs).
 
     Returns:
-        ReportPicture.
+        ReportImage.
     """
-    height, width = (round(side / sharpness) for side in picture.shape[:2])
+    height, width = (round(side / sharpness) for side in image.shape[:2])
     if flat:
-        return ReportPicture(f"{name}.png", png_bytes(picture, colors=256), width, height, alt)
-    return ReportPicture(f"{name}.jpg", jpeg_bytes(picture), width, height, alt)
+        return ReportImage(f"{name}.png", png_bytes(image, colors=256), width, height, alt)
+    return ReportImage(f"{name}.jpg", jpeg_bytes(image), width, height, alt)
 
 
-def figure_html(
-    picture: ReportPicture, caption: str | Markup = "", *, css_class: str = ""
-) -> Markup:
-    """``<figure>`` with the picture inside the page itself.
+def figure_html(image: ReportImage, caption: str | Markup = "", *, css_class: str = "") -> Markup:
+    """``<figure>`` with the image inside the page itself.
 
     Args:
-        picture: what to show.
+        image: what to show.
         caption: text under it; plain strings are escaped, `Markup` is trusted.
         css_class: class of the figure.
 
     Returns:
         safe HTML.
     """
-    source = f"data:{picture.mime};base64,{base64.b64encode(picture.data).decode('ascii')}"
+    source = f"data:{image.mime};base64,{base64.b64encode(image.data).decode('ascii')}"
     return Markup(
         '<figure class="{}"><img src="{}" width="{}" height="{}" alt="{}" loading="lazy">'
         "<figcaption>{}</figcaption></figure>"
-    ).format(css_class, Markup(source), picture.width, picture.height, picture.alt, caption)
+    ).format(css_class, Markup(source), image.width, image.height, image.alt, caption)
 
 
 def direction_key() -> Markup:

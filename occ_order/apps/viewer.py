@@ -25,7 +25,7 @@ from markupsafe import Markup
 
 from occ_order import masks
 from occ_order.apps.report import css_color
-from occ_order.draw.canvas import check_picture, jpeg_bytes, label_points, text_color
+from occ_order.draw.canvas import check_image, jpeg_bytes, label_points, text_color
 from occ_order.draw.colors import instance_colors
 from occ_order.draw.outlines import mask_path
 from occ_order.draw.predictions import instance_label
@@ -125,7 +125,7 @@ def comparison(image: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[str, 
 
 def viewer_image(
     image: Mapping[str, Any],
-    picture: np.ndarray,
+    drawing: np.ndarray,
     *,
     truth: Mapping[str, Any] | None = None,
     class_names: Mapping[int, str] | None = None,
@@ -135,10 +135,10 @@ def viewer_image(
 
     Args:
         image: dict of one image.
-        picture: uint8 (H, W, 3) RGB of the size that the dict states.
+        image: uint8 (H, W, 3) RGB of the size that the dict states.
         truth: annotation of the same image, or None.
         class_names: names by category id.
-        max_side: pictures are made smaller than this, in pixels; outlines stay exact.
+        max_side: images are made smaller than this, in pixels; outlines stay exact.
 
     Returns:
         Plain values for :func:`render_viewer`.
@@ -146,20 +146,20 @@ def viewer_image(
     Raises:
         ValueError: names the image, where sizes do not fit.
     """
-    picture, size = check_picture(picture), (image["height"], image["width"])
-    if picture.shape[:2] != size:
-        stated = size_mismatch(size, picture.shape[:2])
+    drawing, size = check_image(drawing), (image["height"], image["width"])
+    if drawing.shape[:2] != size:
+        stated = size_mismatch(size, drawing.shape[:2])
         raise ValueError(f"image {image['image_id']!r}: the results {stated}")
     scale = max_side / max(size)
     if scale < 1:
         shape = tuple(max(1, round(side * scale)) for side in size[::-1])
-        picture = cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)
-    data = base64.b64encode(jpeg_bytes(picture)).decode("ascii")
+        drawing = cv2.resize(drawing, shape, interpolation=cv2.INTER_AREA)
+    data = base64.b64encode(jpeg_bytes(drawing)).decode("ascii")
     return {
         "name": str(image.get("file_name", image["image_id"])),
         "width": size[1],
         "height": size[0],
-        "picture": f"data:image/jpeg;base64,{data}",
+        "image": f"data:image/jpeg;base64,{data}",
         "found": instance_set(image, class_names=class_names),
         "truth": None if truth is None else instance_set(truth, class_names=class_names),
         "comparison": None if truth is None else comparison(image, truth),

@@ -2,7 +2,7 @@
 
 Both run the same moves in the same process on the same input, checks and all, and must return the
 same labels and energies on every image. The backend beside it is the library's own readable one:
-for every jump a graph of the whole picture in integers, built by array calls, with an ``add_edges``
+for every jump a graph of the whole image in integers, built by array calls, with an ``add_edges``
 for each axis.
 
 ``--plain`` compares with the form of PyMaxflow's examples instead, floats and an ``add_grid_edges``

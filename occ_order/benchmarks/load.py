@@ -130,9 +130,9 @@ def _write(folder: Path, images: int) -> dict[str, Path]:
         mask = np.zeros(size, np.uint8)
         points = rng.integers(0, 96, (7, 1, 2)).astype(np.int32)
         rles.append(masks.encode(cv2.fillPoly(mask, [points], 1)))
-    pictures, annotations, entries, results = [], [], [], []
+    image_files, annotations, entries, results = [], [], [], []
     for k in range(images):
-        pictures.append({"id": k, "file_name": f"{k}.png", "height": size[0], "width": size[1]})
+        image_files.append({"id": k, "file_name": f"{k}.png", "height": size[0], "width": size[1]})
         ids = list(range(k * PER_IMAGE, (k + 1) * PER_IMAGE))
         occ = _random_order(rng, PER_IMAGE)
         for number in ids:
@@ -143,7 +143,11 @@ def _write(folder: Path, images: int) -> dict[str, Path]:
         items = order.occlusion_to_instaorder(occ)
         entries.append({"image_id": k, "instance_ids": ids, "occlusion": items})
         results.append(_result(k, size, annotations[-PER_IMAGE:], occ))
-    coco = {"images": pictures, "annotations": annotations, "categories": [{"id": 1, "name": "x"}]}
+    coco = {
+        "images": image_files,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "x"}],
+    }
     contents = {
         "i": coco,
         "cls": coco,

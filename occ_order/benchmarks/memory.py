@@ -31,8 +31,8 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
 
 
-def picture(cfg, size: tuple[int, int], instances: int) -> dict:
-    """The network's input for one generated picture."""
+def random_input(cfg, size: tuple[int, int], instances: int) -> dict:
+    """The network's input for one generated image."""
     scene = generate(1, size=size, num_instances=instances)
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder) / "scene.png")
@@ -57,16 +57,16 @@ def run(options: argparse.Namespace) -> int:
     cfg = load_cfg(options.config_file, options.opts)
     cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS = "cpu", ""
     cfg.MODEL.SLN.STAGES, cfg.MODEL.SLN.STAGE_SHARES = ["joint"], [1.0]
-    cfg.INPUT.MIN_SIZE_TRAIN = [0]  # the picture as it is
+    cfg.INPUT.MIN_SIZE_TRAIN = [0]  # the image as it is
     torch.manual_seed(0)
     torch.set_num_threads(1)
     model = build_model(cfg).train()
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     weights = 4.0 * sum(p.numel() for p in model.parameters()) + 8.0 * trained
-    each = activations(model, picture(cfg, tuple(options.size), options.instances))
+    each = activations(model, random_input(cfg, tuple(options.size), options.instances))
     height, width = options.size
     print(f"weights, gradients and momentum: {weights / GB:.2f} GB")
-    print(f"a picture of {height} x {width}: {each / GB:.2f} GB")
+    print(f"an image of {height} x {width}: {each / GB:.2f} GB")
     print("\n| GPU memory | batch | learning rate |\n| --- | --- | --- |")
     rate = cfg.SOLVER.BASE_LR / cfg.SOLVER.IMS_PER_BATCH
     for size in SIZES:

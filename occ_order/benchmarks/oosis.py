@@ -26,14 +26,14 @@ SIZES = {"160 x 160": (160, 160), "320 x 320": (320, 320), "640 x 480": (480, 64
 
 
 def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """One row for each size of picture."""
+    """One row for each size of image."""
     torch.set_num_threads(1)
     if arguments.config_file:
         model = build_model(load_cfg(arguments.config_file, ["MODEL.DEVICE", "cpu"])).eval()
     else:
         model = model_zoo.get(arguments.model)
     for name, size in SIZES.items():
-        inputs = [picture(seed, size) for seed in range(arguments.images)]
+        inputs = [random_input(seed, size) for seed in range(arguments.images)]
         loop(model, inputs[:2], arguments.workers)  # compiles the CRF
         times: dict[int, list[float]] = {0: [], arguments.workers: []}
         for _ in range(arguments.repeats):
@@ -61,8 +61,8 @@ def summary(found: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def picture(seed: int, size: tuple[int, int]) -> dict[str, Any]:
-    """A generated picture as the model takes it."""
+def random_input(seed: int, size: tuple[int, int]) -> dict[str, Any]:
+    """A generated image as the model takes it."""
     image = scenes.generate(90_000 + seed, size=size, num_instances=(6, 12)).image
     return {"image": torch.from_numpy(image.transpose(2, 0, 1).copy())}
 

@@ -52,7 +52,7 @@ def scene_input(number: int, size: int) -> dict:
     """The input of a network: a generated scene with so many instances.
 
     Raises:
-        SystemExit: the picture has no room for them.
+        SystemExit: the image has no room for them.
     """
     from detectron2.structures import Instances
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-PANELS = ("picture", "instances", "whole", "boundary", "graph", "nearness", "depth", "check")
+PANELS = ("image", "instances", "whole", "boundary", "graph", "nearness", "depth", "check")
 """Panels of a sheet, `occ_order.draw.sheets.KINDS`."""
 
 

@@ -6,15 +6,15 @@ import argparse
 import sys
 
 from occ_order.formats.command_line import read_input
-from occ_order.formats.convert import check_pictures, convert, copy_pictures
+from occ_order.formats.convert import check_images, convert, copy_images
 
 
 def run(options: argparse.Namespace) -> int:
     """Convert, and say what was lost; return the exit status."""
     data = read_input(options)
-    check_pictures(data)
+    check_images(data)
     if options.copy_images:
-        data = copy_pictures(data, options.output)
+        data = copy_images(data, options.output)
     files, differences = convert(
         data,
         options.to,

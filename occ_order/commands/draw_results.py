@@ -16,11 +16,11 @@ def run(options: argparse.Namespace) -> int:
     """Draw every image; return the exit status."""
     written = 0
     for number, found in enumerate(progress(found_results(options), "report")):
-        picture = load_image(found.path)
+        drawing = load_image(found.path)
         stem = Path(options.output) / safe_stem(number, found.path.name)
         parts = panels(
             found.image,
-            picture,
+            drawing,
             truth=found.truth,
             class_names=found.class_names,
             kinds=options.panels,
@@ -28,6 +28,6 @@ def run(options: argparse.Namespace) -> int:
         )
         written += len(save_panels(stem, parts, title=found.path.name, separate=options.separate))
         if options.layers:
-            written += len(export_image(stem, found.image, picture, psd=options.psd))
+            written += len(export_image(stem, found.image, drawing, psd=options.psd))
     print(f"{written:,} files: {options.output}")
     return 0

@@ -75,7 +75,7 @@ def write(folder: Path, result: OrderedInstances, options: argparse.Namespace) -
     """Write everything that belongs to one image."""
     from occ_order.draw.disparity import save_disparity
     from occ_order.draw.levels import draw_sem_dist
-    from occ_order.draw.predictions import prediction_pictures
+    from occ_order.draw.predictions import prediction_images
 
     folder.mkdir(parents=True, exist_ok=True)
     if result.disparity is not None:
@@ -84,7 +84,7 @@ def write(folder: Path, result: OrderedInstances, options: argparse.Namespace) -
         return
     entry = result.to_dict()
     names = [result.label(k) for k in range(len(result))] if result.names else None
-    drawn = prediction_pictures(result.image, entry, class_names=names)
+    drawn = prediction_images(result.image, entry, class_names=names)
     if result.sem_dist is not None:
         save_sem_dist(folder / "sem_dist.npz", result.sem_dist)
         drawn["levels"] = draw_sem_dist(result.image, result.sem_dist)

@@ -47,7 +47,7 @@ def build_predict(options: argparse.Namespace) -> Predict:
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, object]:
-    """What the results depend on beside the pictures: the configuration and every file it names."""
+    """What the results depend on beside the images: the configuration and every file it names."""
     if options.model:
         cfg = model_zoo.get_cfg(options.model)
     else:

@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-# --- pictures for people ------------------------------------------------------------------------
+# --- images for people ------------------------------------------------------------------------
 
 
 def colour_masks(masks: np.ndarray, background: np.ndarray | None = None) -> np.ndarray:
@@ -93,15 +93,15 @@ def colour_masks(masks: np.ndarray, background: np.ndarray | None = None) -> np.
     Returns:
         uint8 (H, W, 3), RGB.
     """
-    picture = np.zeros((*masks.shape[1:], 3), np.uint8) if background is None else background.copy()
+    pixels = np.zeros((*masks.shape[1:], 3), np.uint8) if background is None else background.copy()
     for k, mask in enumerate(masks):
         hsv = np.uint8([[[(k * 67) % 180, 150 + 50 * (k % 3), 255 - 60 * (k % 2)]]])
-        picture[mask] = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
-    return picture
+        pixels[mask] = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
+    return pixels
 
 
 def panel(scene: Scene) -> np.ndarray:
-    """Picture, visible masks with amodal outlines, levels and disparity beside each other.
+    """Image, visible masks with amodal outlines, levels and disparity beside each other.
 
     Returns:
         uint8 (H, 4 W, 3), RGB.
@@ -136,12 +136,12 @@ def order_overlay(scene: Scene, masks: np.ndarray) -> np.ndarray:
     Returns:
         uint8 (H, W, 3), RGB.
     """
-    picture = cv2.addWeighted(scene.image, 0.6, masks, 0.4, 0.0)
+    pixels = cv2.addWeighted(scene.image, 0.6, masks, 0.4, 0.0)
     for modal in scene.modal:
         outlines, _ = cv2.findContours(
             modal.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
         )
-        cv2.drawContours(picture, outlines, -1, (255, 255, 255), 1)
+        cv2.drawContours(pixels, outlines, -1, (255, 255, 255), 1)
     middles = [np.argwhere(m)[:, ::-1].mean(axis=0).round().astype(int) for m in scene.modal]
     for i, j in np.argwhere(scene.occlusion == 1):
         if scene.stuff[i] or scene.stuff[j]:
@@ -150,8 +150,8 @@ def order_overlay(scene: Scene, masks: np.ndarray) -> np.ndarray:
         if scene.occlusion[j, i] == 1:
             colour = (255, 40, 40)
         ends = [tuple(int(v) for v in middles[k]) for k in (i, j)]
-        cv2.arrowedLine(picture, *ends, colour, 1, cv2.LINE_AA, tipLength=0.12)
-    return picture
+        cv2.arrowedLine(pixels, *ends, colour, 1, cv2.LINE_AA, tipLength=0.12)
+    return pixels
 
 
 def contact_sheet(scenes: list[Scene], *, columns: int = 2) -> np.ndarray:
@@ -169,7 +169,7 @@ def contact_sheet(scenes: list[Scene], *, columns: int = 2) -> np.ndarray:
     width = max(p.shape[1] for p in panels) + 4
     rows = -(-len(panels) // columns)
     sheet = np.full((rows * height, columns * width, 3), 255, dtype=np.uint8)
-    for k, picture in enumerate(panels):
+    for k, pixels in enumerate(panels):
         top, left = k // columns * height, k % columns * width
-        sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+        sheet[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
     return sheet

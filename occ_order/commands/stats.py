@@ -21,9 +21,9 @@ def run(options: argparse.Namespace) -> int:
     print(format_statistics(found, title=options.dataset), end="")
     if options.json:
         options.json.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
-    if options.picture:
+    if options.plot:
         from occ_order.draw import png_bytes
         from occ_order.draw.order_statistics import draw_statistics
 
-        options.picture.write_bytes(png_bytes(draw_statistics(found, title=options.dataset)))
+        options.plot.write_bytes(png_bytes(draw_statistics(found, title=options.dataset)))
     return 0

@@ -182,7 +182,7 @@ def energy(
 
 def background_energy(problem: Problem) -> int:
     """E(0), all pixels background, in units of 1 / SCALE: the sum of 1 - sigma."""
-    # Sums in 32 bits are several times faster, and hold a row of any picture there is.
+    # Sums in 32 bits are several times faster, and hold a row of any image there is.
     narrow = np.int32 if problem.unary.shape[1] * SCALE < 2**31 else np.int64
     rows = problem.unary.sum(axis=1, dtype=narrow)
     return (SCALE * problem.unary.size - int(rows.sum(dtype=np.int64))) // 2

@@ -1,6 +1,6 @@
-"""Pictures of masks, oriented boundaries, order graphs and curves.
+"""Images of masks, oriented boundaries, order graphs and curves.
 
-Plain functions: arrays in, uint8 RGB pictures out. Needs neither PyTorch nor Detectron2, and no
+Plain functions: arrays in, uint8 RGB images out. Needs neither PyTorch nor Detectron2, and no
 display.
 """
 

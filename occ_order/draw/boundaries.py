@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from occ_order.draw.canvas import INK, PAPER, check_picture, enlarge, fade, join, text_width, write
+from occ_order.draw.canvas import INK, PAPER, check_image, enlarge, fade, join, text_width, write
 from occ_order.draw.colors import blend_directions, direction_colors
 from occ_order.targets.oriented_boundary import DIRECTIONS
 
@@ -31,14 +31,14 @@ def draw_oriented_boundary(
     Args:
         occludes: bool or float (4, H, W), directions left, right, top, bottom; as float the
             values are weights >= 0 (orientation E, or probabilities b * e).
-        image: picture (H, W, 3) of the same size, or None for a white ground.
+        image: image (H, W, 3) of the same size, or None for a white ground.
         scale: whole factor of enlargement.
-        thickness: width of the lines in pixels of the enlarged picture.
+        thickness: width of the lines in pixels of the enlarged image.
         legend: put `boundary_legend` to the right.
         palette: "default", or "oosis" for the colours of that paper's figures.
 
     Returns:
-        picture (H * scale, W * scale, 3), wider with the legend.
+        image (H * scale, W * scale, 3), wider with the legend.
 
     Raises:
         ValueError: wrong shape, NaN or negative weights, an image of another size, or an unknown
@@ -49,17 +49,17 @@ def draw_oriented_boundary(
     if image is None:
         ground = np.full((height * scale, width * scale, 3), PAPER, np.uint8)
     else:
-        image = check_picture(image)
+        image = check_image(image)
         if image.shape[:2] != (height, width):
             raise ValueError(
-                f"the boundary is {(height, width)} but the picture is {image.shape[:2]} (H, W)"
+                f"the boundary is {(height, width)} but the image is {image.shape[:2]} (H, W)"
             )
         ground = fade(enlarge(image, scale), 0.8)
-    picture = _paint_lines(ground, weights, scale, thickness, palette)
+    drawing = _paint_lines(ground, weights, scale, thickness, palette)
     if legend:
-        height = min(picture.shape[0], 190)
-        picture = join([picture, boundary_legend(height, palette=palette)])
-    return picture
+        height = min(drawing.shape[0], 190)
+        drawing = join([drawing, boundary_legend(height, palette=palette)])
+    return drawing
 
 
 def _check_weights(occludes: np.ndarray) -> np.ndarray:
@@ -101,12 +101,12 @@ def boundary_legend(height: int = 190, *, palette: str = "default") -> np.ndarra
         palette: as of `draw_oriented_boundary`.
 
     Returns:
-        picture (height, about height, 3).
+        image (height, about height, 3).
     """
     size = max(9, height // 13)
     side = max(text_width(name, size) for name in DIRECTIONS)
     width = height + max(0, 2 * side - height // 2)
-    picture = np.full((height, width, 3), PAPER, np.uint8)
+    drawing = np.full((height, width, 3), PAPER, np.uint8)
     half, line = height // 4, max(3, height // 32)
     cx, cy = width // 2, height // 2
     corners = {
@@ -117,7 +117,7 @@ def boundary_legend(height: int = 190, *, palette: str = "default") -> np.ndarra
     }
     colors = direction_colors(palette).tolist()
     for name, color in zip(DIRECTIONS, colors, strict=True):
-        cv2.line(picture, *corners[name], color, line, cv2.LINE_AA)
+        cv2.line(drawing, *corners[name], color, line, cv2.LINE_AA)
     away = half + line + size * 0.4
     anchors = {
         "left": ((cx - away, cy), "rm"),
@@ -127,7 +127,7 @@ def boundary_legend(height: int = 190, *, palette: str = "default") -> np.ndarra
     }
     for name, color in zip(DIRECTIONS, colors, strict=True):
         point, anchor = anchors[name]
-        write(picture, name, point, size=size, color=color, bold=True, anchor=anchor)
+        write(drawing, name, point, size=size, color=color, bold=True, anchor=anchor)
     for row, text in enumerate(("object", "in front")):
-        write(picture, text, (cx, cy + (row - 0.5) * size * 1.2), size=size, color=INK, anchor="mm")
-    return picture
+        write(drawing, text, (cx, cy + (row - 0.5) * size * 1.2), size=size, color=INK, anchor="mm")
+    return drawing

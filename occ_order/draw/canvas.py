@@ -1,8 +1,8 @@
-"""Pictures as arrays: checking, enlarging, joining, labelling, encoding.
+"""Images as arrays: checking, enlarging, joining, labelling, encoding.
 
-Shape shorthand: ``H, W`` size in pixels of what goes in, ``N`` instances. A *picture* is always
+Shape shorthand: ``H, W`` size in pixels of what goes in, ``N`` instances. An *image* is always
 uint8 (H, W, 3) in RGB order, never BGR; a *point* is (x, y) in pixels from the top left corner of
-the picture, the centre of the top left pixel being (0, 0).
+the image, the centre of the top left pixel being (0, 0).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ MUTED = (110, 118, 128)
 """Secondary text, and relations that carry less weight."""
 
 
-def check_picture(image: np.ndarray, name: str = "image") -> np.ndarray:
-    """Returns `image` as a contiguous RGB picture; grey (H, W) arrays are repeated.
+def check_image(image: np.ndarray, name: str = "image") -> np.ndarray:
+    """Returns `image` as a contiguous RGB image; grey (H, W) arrays are repeated.
 
     Args:
         image: uint8 (H, W, 3) RGB or uint8 (H, W).
@@ -63,7 +63,7 @@ def check_masks(masks: np.ndarray, size: tuple[int, int] | None = None) -> np.nd
     if masks.ndim != 3:
         raise ValueError(f"masks must have shape (N, H, W), got {masks.shape}")
     if size is not None and masks.shape[1:] != tuple(size):
-        raise ValueError(f"masks are {masks.shape[1:]} but the picture is {tuple(size)} (H, W)")
+        raise ValueError(f"masks are {masks.shape[1:]} but the image is {tuple(size)} (H, W)")
     return masks.astype(bool, copy=False)
 
 
@@ -106,15 +106,15 @@ def display_scale(height: int, width: int, *, target: int = 640) -> int:
 
 
 def fade(image: np.ndarray, amount: float = 0.75, *, toward: Sequence[int] = PAPER) -> np.ndarray:
-    """Grey version of a picture, mixed with `toward`, as a quiet ground for coloured lines.
+    """Grey version of an image, mixed with `toward`, as a quiet ground for coloured lines.
 
     Args:
-        image: picture (H, W, 3).
-        amount: 0 keeps the grey picture, 1 gives the plain colour.
+        image: image (H, W, 3).
+        amount: 0 keeps the grey image, 1 gives the plain colour.
         toward: RGB colour.
 
     Returns:
-        picture (H, W, 3).
+        image (H, W, 3).
     """
     if image.size == 0:
         return image.copy()
@@ -152,7 +152,7 @@ def label_points(masks: np.ndarray) -> np.ndarray:
 
 
 def draw_labels(
-    picture: np.ndarray,
+    drawing: np.ndarray,
     texts: Sequence[str],
     points: np.ndarray,
     colors: np.ndarray,
@@ -162,18 +162,18 @@ def draw_labels(
     """Writes short labels on rounded plates, each centred on its point and kept inside.
 
     Args:
-        picture: (H, W, 3); not changed.
+        drawing: (H, W, 3); not changed.
         texts: N strings; an empty one is skipped.
         points: (N, 2), (x, y); a row with NaN is skipped.
         colors: uint8 (N, 3), colour of the plates; the text is black or white on it.
         size: font size in pixels, one for all or N.
 
     Returns:
-        A new picture.
+        A new image.
     """
-    canvas = Image.fromarray(picture)
-    if not picture.size:
-        return picture.copy()
+    canvas = Image.fromarray(drawing)
+    if not drawing.size:
+        return drawing.copy()
     draw = ImageDraw.Draw(canvas)
     sizes = np.broadcast_to(size, len(texts)).tolist()
     for text, point, color, size in zip(texts, points, colors, sizes, strict=True):
@@ -206,7 +206,7 @@ def text_width(text: str, size: int, *, bold: bool = True) -> int:
 
 
 def write(
-    picture: np.ndarray,
+    drawing: np.ndarray,
     text: str,
     point: Sequence[float],
     *,
@@ -215,10 +215,10 @@ def write(
     bold: bool = False,
     anchor: str = "lm",
 ) -> None:
-    """Writes one line of plain text into `picture`, in place.
+    """Writes one line of plain text into `drawing`, in place.
 
     Args:
-        picture: (H, W, 3), changed.
+        drawing: (H, W, 3), changed.
         text: one line.
         point: (x, y) of the anchor.
         size: font size in pixels.
@@ -226,44 +226,44 @@ def write(
         bold: bold face.
         anchor: Pillow's two letters, "lm" = left middle, "mm" = centred.
     """
-    canvas = Image.fromarray(picture)
+    canvas = Image.fromarray(drawing)
     draw = ImageDraw.Draw(canvas)
     draw.text(tuple(point), text, font=font(size, bold), fill=tuple(color), anchor=anchor)
-    picture[...] = np.asarray(canvas)
+    drawing[...] = np.asarray(canvas)
 
 
 def join(
-    pictures: Sequence[np.ndarray],
+    images: Sequence[np.ndarray],
     *,
     axis: int = 1,
     gap: int = 12,
     background: Sequence[int] = PAPER,
 ) -> np.ndarray:
-    """Puts pictures beside (axis 1) or below (axis 0) one another, centred, never resized.
+    """Puts images beside (axis 1) or below (axis 0) one another, centred, never resized.
 
     Args:
-        pictures: pictures of any sizes; an empty list gives a (0, 0, 3) picture.
+        images: images of any sizes; an empty list gives a (0, 0, 3) image.
         axis: 1 = from left to right, 0 = from top to bottom.
         gap: pixels between them.
         background: RGB of everything uncovered.
 
     Returns:
-        picture.
+        image.
     """
-    if not pictures:
+    if not images:
         return np.zeros((0, 0, 3), np.uint8)
     across = 1 - axis
     size = [0, 0]
-    size[axis] = sum(p.shape[axis] for p in pictures) + gap * (len(pictures) - 1)
-    size[across] = max(p.shape[across] for p in pictures)
+    size[axis] = sum(p.shape[axis] for p in images) + gap * (len(images) - 1)
+    size[across] = max(p.shape[across] for p in images)
     result = np.full((*size, 3), background, np.uint8)
     at = 0
-    for picture in pictures:
+    for drawing in images:
         start = [0, 0]
-        start[axis], start[across] = at, (size[across] - picture.shape[across]) // 2
-        height, width = picture.shape[:2]
-        result[start[0] : start[0] + height, start[1] : start[1] + width] = picture
-        at += picture.shape[axis] + gap
+        start[axis], start[across] = at, (size[across] - drawing.shape[across]) // 2
+        height, width = drawing.shape[:2]
+        result[start[0] : start[0] + height, start[1] : start[1] + width] = drawing
+        at += drawing.shape[axis] + gap
     return result
 
 
@@ -274,61 +274,61 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def figure_picture(figure: Figure, *, sharpness: float = 1.0) -> np.ndarray:
-    """Draws a figure into a picture.
+def figure_image(figure: Figure, *, sharpness: float = 1.0) -> np.ndarray:
+    """Draws a figure into an image.
 
     Args:
         figure: made by `new_figure`.
         sharpness: pixels per figure pixel; 2 for screens with small pixels.
 
     Returns:
-        picture (about height * sharpness, width * sharpness, 3).
+        image (about height * sharpness, width * sharpness, 3).
     """
     figure.set_dpi(100 * sharpness)
     figure.canvas.draw()
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
 
 
-def png_bytes(picture: np.ndarray, *, colors: int | None = None) -> bytes:
-    """PNG file of a picture.
+def png_bytes(drawing: np.ndarray, *, colors: int | None = None) -> bytes:
+    """PNG file of an image.
 
     Args:
-        picture: (H, W, 3), H and W at least 1.
+        drawing: (H, W, 3), H and W at least 1.
         colors: reduce to a palette of at most this many colours (<= 256), for small files.
 
     Returns:
-        the file's bytes; the same picture always gives the same bytes.
+        the file's bytes; the same image always gives the same bytes.
 
     Raises:
-        ValueError: empty or wrongly typed picture.
+        ValueError: empty or wrongly typed image.
     """
-    picture = _check_encodable(picture)
+    drawing = _check_encodable(drawing)
     if colors is None:
-        return cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])[
+        return cv2.imencode(".png", drawing[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])[
             1
         ].tobytes()
     from io import BytesIO
 
     buffer = BytesIO()
-    reduced = Image.fromarray(picture).quantize(colors, dither=Image.Dither.FLOYDSTEINBERG)
+    reduced = Image.fromarray(drawing).quantize(colors, dither=Image.Dither.FLOYDSTEINBERG)
     reduced.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 
-def jpeg_bytes(picture: np.ndarray, *, quality: int = 88) -> bytes:
-    """JPEG file of a picture, for photographs and overlays on them.
+def jpeg_bytes(drawing: np.ndarray, *, quality: int = 88) -> bytes:
+    """JPEG file of an image, for photographs and overlays on them.
 
     Raises:
-        ValueError: empty or wrongly typed picture.
+        ValueError: empty or wrongly typed image.
     """
-    picture = _check_encodable(picture)
-    return cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[
+    drawing = _check_encodable(drawing)
+    return cv2.imencode(".jpg", drawing[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[
         1
     ].tobytes()
 
 
-def _check_encodable(picture: np.ndarray) -> np.ndarray:
-    picture = check_picture(picture, "picture")
-    if not picture.size:
-        raise ValueError(f"cannot encode an empty picture of shape {picture.shape}")
-    return picture
+def _check_encodable(drawing: np.ndarray) -> np.ndarray:
+    drawing = check_image(drawing, "image")
+    if not drawing.size:
+        raise ValueError(f"cannot encode an empty image of shape {drawing.shape}")
+    return drawing

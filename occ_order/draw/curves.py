@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
-from occ_order.draw.canvas import figure_picture, new_figure
+from occ_order.draw.canvas import figure_image, new_figure
 
 SERIES_COLORS = ("#0062c8", "#e25800", "#00945c", "#aa28a0", "#6e7680", "#b08900", "#1c2026")
 """Line colours in order of use; markers and line styles change with them."""
@@ -41,7 +41,7 @@ def draw_accuracy_recall(
         sharpness: pixels per drawing pixel.
 
     Returns:
-        picture (about height * sharpness, width * sharpness, 3).
+        image (about height * sharpness, width * sharpness, 3).
 
     Raises:
         ValueError: recall and accuracy of a curve differ in length.
@@ -80,4 +80,4 @@ def draw_accuracy_recall(
             loc="lower center", ncols=min(2, len(curves)), fontsize=8.5, frameon=False,
             handlelength=3, columnspacing=2, borderaxespad=0.3,
         )  # fmt: skip
-    return figure_picture(figure, sharpness=sharpness)
+    return figure_image(figure, sharpness=sharpness)

@@ -43,7 +43,7 @@ def draw_disparity(disparity: np.ndarray) -> np.ndarray:
         disparity: float (H, W), larger = nearer.
 
     Returns:
-        picture, uint8 (H, W, 3) RGB.
+        image, uint8 (H, W, 3) RGB.
 
     Raises:
         ValueError: see `spread`.
@@ -72,7 +72,7 @@ def save_disparity(stem: str | os.PathLike, disparity: np.ndarray) -> tuple[Path
     stem = Path(stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}_color.png")
-    for path, picture in zip(paths, (grey, draw_disparity(disparity)), strict=True):
+    for path, image in zip(paths, (grey, draw_disparity(disparity)), strict=True):
         with atomic_writer(path, "wb", sync=False) as file:
-            Image.fromarray(picture).save(file, format="PNG")
+            Image.fromarray(image).save(file, format="PNG")
     return paths

@@ -15,9 +15,9 @@ from matplotlib.path import Path
 from matplotlib.patheffects import Stroke
 
 from occ_order.draw.canvas import (
+    check_image,
     check_masks,
-    check_picture,
-    figure_picture,
+    figure_image,
     label_points,
     new_figure,
     text_color,
@@ -33,14 +33,14 @@ def thumbnails(image: np.ndarray, masks: np.ndarray, *, size: int = 96) -> list[
     """Square cut-outs of the instances, the rest of the photograph faded to near white.
 
     Args:
-        image: picture (H, W, 3).
+        image: image (H, W, 3).
         masks: bool (N, H, W).
         size: side of the cut-outs in pixels.
 
     Returns:
-        N pictures (size, size, 3); plain grey for an empty mask.
+        N images (size, size, 3); plain grey for an empty mask.
     """
-    image = check_picture(image)
+    image = check_image(image)
     masks = check_masks(masks, image.shape[:2])
     return [_thumbnail(image, mask, size) for mask in masks]
 
@@ -67,7 +67,7 @@ def draw_order_graph(
     *,
     names: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
-    pictures: Sequence[np.ndarray] | None = None,
+    images: Sequence[np.ndarray] | None = None,
     colors: np.ndarray | None = None,
     sharpness: float = 1.5,
     compact: bool = False,
@@ -85,7 +85,7 @@ def draw_order_graph(
         occ: (N, N); ``occ[i, j] == 1`` iff i occludes j; 0 and -1 draw nothing.
         names: N class names, written under the nodes; None writes none.
         labels: N short labels; default "1".."N".
-        pictures: N square pictures (`thumbnails`) shown in the nodes; None draws plain discs.
+        images: N square images (`thumbnails`) shown in the nodes; None draws plain discs.
         colors: uint8 (N, 3), colours of the rims; default `instance_colors`.
         sharpness: pixels per drawing pixel; text is about 11 drawing pixels high.
         compact: closer together, without the scale from front to behind; for small panels.
@@ -93,11 +93,11 @@ def draw_order_graph(
         equal: (N, N), True where a pair has equal depth, symmetric; None = nowhere.
 
     Returns:
-        picture; its size follows from the graph (roughly 90 x 110 drawing pixels per node).
+        image; its size follows from the graph (roughly 90 x 110 drawing pixels per node).
 
     Raises:
         ValueError: `occ` not square, `overlap` or `equal` of another size, or another number of
-            names, labels, pictures or colours.
+            names, labels, images or colours.
     """
     layout = layered_layout(occ)
     count = len(layout.positions)
@@ -109,7 +109,7 @@ def draw_order_graph(
             raise ValueError(f"{what} must have shape {(count, count)}, got {matrix.shape}")
     labels = [str(k + 1) for k in range(count)] if labels is None else list(labels)
     colors = instance_colors(count) if colors is None else np.asarray(colors, np.uint8)
-    for what, given in {"names": names, "labels": labels, "pictures": pictures}.items():
+    for what, given in {"names": names, "labels": labels, "images": images}.items():
         if given is not None and len(given) != count:
             raise ValueError(f"{count} instances need {count} {what}, got {len(given)}")
     if colors.shape != (count, 3):
@@ -131,11 +131,11 @@ def draw_order_graph(
     for i, j in np.argwhere(level):
         _draw_double_line(axes, places[i], places[j], radius, _LINES[dashed[i, j]])
     for k in range(count):
-        picture = None if pictures is None else pictures[k]
-        _draw_node(axes, places[k], radius, tuple(colors[k]), labels[k], picture, badge)
+        drawing = None if images is None else images[k]
+        _draw_node(axes, places[k], radius, tuple(colors[k]), labels[k], drawing, badge)
         if names is not None:
             _draw_name(axes, places[k], radius, names[k], pitch[0])
-    return figure_picture(axes.figure, sharpness=sharpness)
+    return figure_image(axes.figure, sharpness=sharpness)
 
 
 def _graph_axes(
@@ -297,14 +297,14 @@ def _draw_node(
     radius: float,
     color: tuple[int, int, int],
     label: str,
-    picture: np.ndarray | None,
+    drawing: np.ndarray | None,
     badge_radius: float,
 ) -> None:
     rgb = tuple(c / 255 for c in color)
-    fill = rgb if picture is None else (1, 1, 1)
+    fill = rgb if drawing is None else (1, 1, 1)
     disc = Circle(place, radius, facecolor=fill, edgecolor=rgb, linewidth=2.6, zorder=3)
     axes.add_artist(disc)
-    if picture is None:
+    if drawing is None:
         ink = tuple(c / 255 for c in text_color(color))
         axes.text(*place, label, ha="center", va="center_baseline", fontsize=radius * 0.42,
                   fontweight="bold", color=ink, zorder=5)  # fmt: skip
@@ -312,7 +312,7 @@ def _draw_node(
     x, y = place
     extent = (x - radius, x + radius, y + radius, y - radius)
     shown = axes.imshow(
-        picture, extent=extent, zorder=4, interpolation="antialiased", aspect="auto"
+        drawing, extent=extent, zorder=4, interpolation="antialiased", aspect="auto"
     )
     shown.set_clip_path(Circle(place, radius - 1.2, transform=axes.transData))
     badge = place + np.array([-1.0, 0.22]) * radius
@@ -349,7 +349,7 @@ def draw_graph_on_image(
     """Order graph over the photograph: arrows between the instances, occluder to occluded.
 
     Args:
-        image: picture (H, W, 3).
+        image: image (H, W, 3).
         masks: bool (N, H, W); instances with an empty mask and their edges are left out.
         occ: (N, N); ``occ[i, j] == 1`` iff i occludes j.
         labels: N short labels; default "1".."N".
@@ -361,14 +361,14 @@ def draw_graph_on_image(
         legend: with verdicts, add a row below that says which style is which, with counts.
 
     Returns:
-        picture of about (H * scale * sharpness, W * scale * sharpness, 3), taller with a legend.
+        image of about (H * scale * sharpness, W * scale * sharpness, 3), taller with a legend.
 
     Raises:
         ValueError: shapes that do not fit together, or an unknown verdict.
     """
     from occ_order.draw.maps import draw_instances
 
-    image = check_picture(image)
+    image = check_image(image)
     masks = check_masks(masks, image.shape[:2])
     edges = order_edges(occ)
     if len(np.asarray(occ)) != len(masks):
@@ -395,7 +395,7 @@ def draw_graph_on_image(
             _draw_badge(axes, point, label, tuple(color))
     if legend:
         _draw_verdict_legend(axes, ground.shape[1], ground.shape[0], list(verdicts.values()))
-    return figure_picture(axes.figure, sharpness=sharpness)
+    return figure_image(axes.figure, sharpness=sharpness)
 
 
 def _image_axes(ground: np.ndarray, legend: int) -> Axes:

@@ -18,8 +18,8 @@ from occ_order.draw.canvas import (
     INK,
     MUTED,
     PAPER,
+    check_image,
     check_masks,
-    check_picture,
     enlarge,
     fade,
     join,
@@ -56,27 +56,27 @@ def draw_levels(
     width: int = 1000,
     side: int = 180,
 ) -> np.ndarray:
-    """One tile for each object of which a part is hidden: its levels, over the faded picture.
+    """One tile for each object of which a part is hidden: its levels, over the faded image.
 
     If there are too many, those with most hidden pixels are taken. A line that says how many were
     left out, and a legend, stand below.
 
     Args:
-        image: picture (H, W, 3).
+        image: image (H, W, 3).
         levels: integer (N, H, W).
         confidence: float (N, H, W) in [0, 1], C; the surer the more colour. None: certain.
         names: N words behind the numbers 1..N.
         most: number of tiles at most.
         width: in pixels to aim at.
-        side: of a tile's picture, in pixels.
+        side: of a tile's image, in pixels.
 
     Returns:
-        picture.
+        image.
 
     Raises:
         ValueError: shapes that do not fit together, levels that are no integers.
     """
-    image, levels = check_picture(image), np.asarray(levels)
+    image, levels = check_image(image), np.asarray(levels)
     if levels.ndim != 3 or levels.dtype.kind not in "iu":
         raise ValueError(f"levels must be integer (N, H, W), got {levels.dtype} {levels.shape}")
     check_masks(levels >= 0, image.shape[:2])
@@ -101,12 +101,12 @@ def draw_sem_dist(image: np.ndarray, sem_dist: np.ndarray, **options: Any) -> np
     """`draw_levels` of sem-dist maps as a network predicts them.
 
     Args:
-        image: picture (H, W, 3).
+        image: image (H, W, 3).
         sem_dist: float (N, H, W), M = C - L.
         options: of `draw_levels`.
 
     Returns:
-        picture.
+        image.
     """
     confidence, levels = split_sem_dist(np.asarray(sem_dist, np.float32))
     levels = np.where(confidence > 0.5, levels, -1)
@@ -153,9 +153,9 @@ def _shortened(text: str, width: int, size: int) -> str:
 
 
 def _line(text: str, width: int, *, size: int = 14, bold: bool = False) -> np.ndarray:
-    picture = np.full((22, max(width, text_width(text, size) + 4), 3), PAPER, np.uint8)
-    write(picture, text, (2, 11), size=size, bold=bold, color=INK if bold else MUTED)
-    return picture
+    drawing = np.full((22, max(width, text_width(text, size) + 4), 3), PAPER, np.uint8)
+    write(drawing, text, (2, 11), size=size, bold=bold, color=INK if bold else MUTED)
+    return drawing
 
 
 def _left_out(hidden: np.ndarray, tiles: int) -> np.ndarray:
@@ -178,7 +178,7 @@ def level_legend(deepest: int, width: int) -> np.ndarray:
         width: in pixels to aim at.
 
     Returns:
-        picture.
+        image.
     """
     count = max(2, deepest + 1)
     return swatches(list(zip(LEVEL_NAMES, LEVEL_COLORS, strict=True))[:count], width)
@@ -208,7 +208,7 @@ def draw_overlaps(
         size: (H, W), needed only to make sense of masks with N = 0 and no size.
 
     Returns:
-        picture, with a legend below.
+        image, with a legend below.
     """
     count = check_masks(amodal, size).sum(axis=0)
     highest = max(1, int(count.max(initial=0)))

@@ -10,8 +10,8 @@ import numpy as np
 from occ_order.draw.canvas import (
     INK,
     PAPER,
+    check_image,
     check_masks,
-    check_picture,
     draw_labels,
     enlarge,
     enlarge_mask,
@@ -36,52 +36,52 @@ def draw_instances(
     """Instances tinted in distinct colours, outlined and numbered, over the photograph.
 
     Args:
-        image: picture (H, W, 3).
+        image: image (H, W, 3).
         masks: bool (N, H, W); where masks overlap the smaller one is painted on top.
         labels: N texts; default "1".."N". An empty text draws none.
         colors: uint8 (N, 3); default `instance_colors`.
         opacity: of the tint, 0 = outline only, 1 = flat colour.
         scale: whole factor of enlargement.
-        label_size: font size in pixels of the enlarged picture, one for all or N.
+        label_size: font size in pixels of the enlarged image, one for all or N.
 
     Returns:
-        picture (H * scale, W * scale, 3).
+        image (H * scale, W * scale, 3).
 
     Raises:
         ValueError: shapes that do not fit together.
     """
-    image = check_picture(image)
+    image = check_image(image)
     masks = check_masks(masks, image.shape[:2])
     labels, colors = _labels_and_colors(len(masks), labels, colors)
-    picture = enlarge(image, scale)
-    if not picture.size:
-        return picture
+    drawing = enlarge(image, scale)
+    if not drawing.size:
+        return drawing
     large = [enlarge_mask(mask, scale) for mask in masks]
     order = sorted(range(len(large)), key=lambda k: -int(large[k].sum()))
-    owner = np.zeros(picture.shape[:2], np.int32)
+    owner = np.zeros(drawing.shape[:2], np.int32)
     for k in order:
         owner[large[k]] = k + 1
     inside = owner > 0
     tint = colors[owner[inside] - 1].astype(np.float32) * opacity
-    picture[inside] = np.rint(picture[inside] * (1 - opacity) + tint).astype(np.uint8)
+    drawing[inside] = np.rint(drawing[inside] * (1 - opacity) + tint).astype(np.uint8)
     for k in order:
-        draw_outline(picture, large[k], colors[k])
+        draw_outline(drawing, large[k], colors[k])
     points = label_points(masks) * scale + (scale - 1) / 2
-    return draw_labels(picture, labels, points, colors, size=label_size)
+    return draw_labels(drawing, labels, points, colors, size=label_size)
 
 
-def draw_outline(picture: np.ndarray, mask: np.ndarray, color: Sequence[int]) -> None:
-    """Draws the outline of one mask into `picture`, in place: a white line under a coloured one.
+def draw_outline(drawing: np.ndarray, mask: np.ndarray, color: Sequence[int]) -> None:
+    """Draws the outline of one mask into `drawing`, in place: a white line under a coloured one.
 
     Args:
-        picture: (H, W, 3), changed.
+        drawing: (H, W, 3), changed.
         mask: bool (H, W).
         color: RGB.
     """
     outline, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     ink = tuple(int(c) for c in color)
-    cv2.drawContours(picture, outline, -1, PAPER, 3, cv2.LINE_AA)
-    cv2.drawContours(picture, outline, -1, ink, 1, cv2.LINE_AA)
+    cv2.drawContours(drawing, outline, -1, PAPER, 3, cv2.LINE_AA)
+    cv2.drawContours(drawing, outline, -1, ink, 1, cv2.LINE_AA)
 
 
 def draw_semantic(
@@ -97,14 +97,14 @@ def draw_semantic(
 
     Args:
         semantic: integer (H, W), 0 = background, c >= 1 = class c, negative or 255 = void.
-        image: picture (H, W, 3) to shine through, or None for flat colours.
+        image: image (H, W, 3) to shine through, or None for flat colours.
         names: names[c - 1] of class c; None draws no legend.
         colors: uint8 (C, 3), colors[c - 1] of class c; default `instance_colors`.
         opacity: of the colours over the photograph.
         scale: whole factor of enlargement.
 
     Returns:
-        picture (H * scale, W * scale, 3); with a legend below it taller.
+        image (H * scale, W * scale, 3); with a legend below it taller.
 
     Raises:
         ValueError: not a 2-D integer map, another size than the image, a class without a colour.
@@ -121,7 +121,7 @@ def draw_semantic(
     table = np.vstack([[BACKGROUND_COLOR], colors[:highest], [(90, 90, 90)]]).astype(np.uint8)
     flat = enlarge(table[semantic], scale, smooth=False)
     if image is not None:
-        image = check_picture(image)
+        image = check_image(image)
         check_masks(semantic[None] > 0, image.shape[:2])
         photo = enlarge(image, scale).astype(np.float32)
         flat = np.rint(photo * (1 - opacity) + flat * opacity).astype(np.uint8)
@@ -159,7 +159,7 @@ def draw_relative_depth(
         label_size: font size in pixels, one for all or N.
 
     Returns:
-        picture (H * scale, W * scale, 3); with the legend taller.
+        image (H * scale, W * scale, 3); with the legend taller.
 
     Raises:
         ValueError: shapes that do not fit together.
@@ -171,18 +171,18 @@ def draw_relative_depth(
     colors = depth_colors(len(levels))
     step = np.searchsorted(-levels, -depth)
     height, width = masks.shape[1:]
-    picture = np.full((height * scale, width * scale, 3), BACKGROUND_COLOR, np.uint8)
+    drawing = np.full((height * scale, width * scale, 3), BACKGROUND_COLOR, np.uint8)
     for k in np.argsort(depth, kind="stable"):
         large = enlarge_mask(masks[k], scale)
-        picture[large] = colors[step[k]]
+        drawing[large] = colors[step[k]]
         outline, _ = cv2.findContours(large.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(picture, outline, -1, PAPER, 1, cv2.LINE_AA)
+        cv2.drawContours(drawing, outline, -1, PAPER, 1, cv2.LINE_AA)
     if labels is not None:
         points = label_points(masks) * scale + (scale - 1) / 2
-        picture = draw_labels(picture, labels, points, colors[step], size=label_size)
+        drawing = draw_labels(drawing, labels, points, colors[step], size=label_size)
     if not legend:
-        return picture
-    return join([picture, depth_legend(len(levels), picture.shape[1])], axis=0, gap=6)
+        return drawing
+    return join([drawing, depth_legend(len(levels), drawing.shape[1])], axis=0, gap=6)
 
 
 def depth_legend(levels: int, width: int = 420) -> np.ndarray:
@@ -193,25 +193,25 @@ def depth_legend(levels: int, width: int = 420) -> np.ndarray:
         width: width in pixels to aim at.
 
     Returns:
-        picture (26, width, 3), wider where it would not fit.
+        image (26, width, 3), wider where it would not fit.
     """
     size = 14
     words = {"near": text_width("near", size), "far": text_width("far", size)}
     rest = text_width("background", size) + 34
     fixed = words["near"] + words["far"] + rest + 48
     width = max(width, fixed + 8 * max(levels, 1))
-    picture = np.full((26, width, 3), PAPER, np.uint8)
+    drawing = np.full((26, width, 3), PAPER, np.uint8)
     at = words["near"] + 10
     bar = width - fixed
-    write(picture, "near", (2, 13), size=size, color=INK)
+    write(drawing, "near", (2, 13), size=size, color=INK)
     edges = np.linspace(at, at + bar, max(levels, 1) + 1).round().astype(int)
     for color, start, stop in zip(depth_colors(levels), edges[:-1], edges[1:], strict=False):
-        picture[5:21, start : max(stop - 1, start + 1)] = color
-    write(picture, "far", (at + bar + 8, 13), size=size, color=INK)
+        drawing[5:21, start : max(stop - 1, start + 1)] = color
+    write(drawing, "far", (at + bar + 8, 13), size=size, color=INK)
     at += bar + words["far"] + 26
-    picture[5:21, at : at + 18] = BACKGROUND_COLOR
-    write(picture, "background", (at + 24, 13), size=size, color=INK)
-    return picture
+    drawing[5:21, at : at + 18] = BACKGROUND_COLOR
+    write(drawing, "background", (at + 24, 13), size=size, color=INK)
+    return drawing
 
 
 def swatches(entries: Sequence[tuple[str, Sequence[int]]], width: int) -> np.ndarray:
@@ -222,7 +222,7 @@ def swatches(entries: Sequence[tuple[str, Sequence[int]]], width: int) -> np.nda
         width: width in pixels to aim at.
 
     Returns:
-        picture (24 * lines, width, 3), wider where one entry alone does not fit.
+        image (24 * lines, width, 3), wider where one entry alone does not fit.
     """
     size, line = 14, 24
     need = [text_width(name, size) + 40 for name, _ in entries]
@@ -233,12 +233,12 @@ def swatches(entries: Sequence[tuple[str, Sequence[int]]], width: int) -> np.nda
             x, row = 0, row + 1
         places.append((x, row))
         x += want
-    picture = np.full((line * (row + 1), width, 3), PAPER, np.uint8)
+    drawing = np.full((line * (row + 1), width, 3), PAPER, np.uint8)
     for (name, color), (x, row) in zip(entries, places, strict=True):
         y = row * line
-        picture[y + 5 : y + 19, x + 2 : x + 18] = color
-        write(picture, name, (x + 24, y + 12), size=size, color=INK)
-    return picture
+        drawing[y + 5 : y + 19, x + 2 : x + 18] = color
+        write(drawing, name, (x + 24, y + 12), size=size, color=INK)
+    return drawing
 
 
 def _labels_and_colors(

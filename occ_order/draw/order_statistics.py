@@ -1,4 +1,4 @@
-"""Statistics of a data set's orders as a picture, after InstaOrder's Figures 4 and 5."""
+"""Statistics of a data set's orders as an image, after InstaOrder's Figures 4 and 5."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from occ_order.draw.canvas import figure_picture, new_figure
+from occ_order.draw.canvas import figure_image, new_figure
 from occ_order.draw.curves import SERIES_COLORS
 
 
@@ -16,10 +16,10 @@ def draw_statistics(statistics: dict[str, Any], *, title: str = "") -> np.ndarra
 
     Args:
         statistics: of `occ_order.formats.statistics.order_statistics`.
-        title: above the picture.
+        title: above the image.
 
     Returns:
-        Picture uint8 (H, W, 3); panels for which there are no data are empty.
+        Image uint8 (H, W, 3); panels for which there are no data are empty.
     """
     figure = new_figure(1180, 720)
     figure.suptitle(title, fontsize=12)
@@ -38,7 +38,7 @@ def draw_statistics(statistics: dict[str, Any], *, title: str = "") -> np.ndarra
     }
     _bars(panels[1, 2], "masks that meet", meeting, "share")
     figure.subplots_adjust(left=0.1, right=0.985, top=0.91, bottom=0.16, wspace=0.5, hspace=0.75)
-    return figure_picture(figure, sharpness=1.5)
+    return figure_image(figure, sharpness=1.5)
 
 
 def _bars(axes: Axes, title: str, values: dict[Any, float | None], label: str) -> None:

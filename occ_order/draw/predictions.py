@@ -1,4 +1,4 @@
-"""Pictures of what a model says about one photograph, from its entry in `order_results.json`."""
+"""Images of what a model says about one photograph, from its entry in `order_results.json`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from occ_order import masks as mask_codec
 from occ_order.draw.canvas import (
-    check_picture,
+    check_image,
     display_scale,
     draw_labels,
     enlarge_mask,
@@ -23,16 +23,16 @@ from occ_order.formats.layered_image import front_to_back
 from occ_order.order import io
 from occ_order.order.encoding import CLOSER, EQUAL
 
-STRIPE = 4  # pixels of an enlarged picture
+STRIPE = 4  # pixels of an enlarged image
 
 
-def prediction_pictures(
-    picture: np.ndarray, result: Mapping[str, Any], *, class_names: Sequence[str] | None = None
+def prediction_images(
+    image: np.ndarray, result: Mapping[str, Any], *, class_names: Sequence[str] | None = None
 ) -> dict[str, np.ndarray]:
-    """Every picture that a result has something for.
+    """Every image that a result has something for.
 
     Args:
-        picture: uint8 (H, W, 3) RGB, the photograph.
+        image: uint8 (H, W, 3) RGB, the photograph.
         result: dict of one image (`occ_order.order.io`).
         class_names: a name for each instance, for the graphs.
 
@@ -44,20 +44,20 @@ def prediction_pictures(
     Raises:
         ValueError: the photograph has another size than the result; names the image.
     """
-    picture = check_picture(picture)
+    image = check_image(image)
     size = result["height"], result["width"]
-    if picture.shape[:2] != size:
+    if image.shape[:2] != size:
         raise ValueError(
-            f"image {result['image_id']!r}: the picture is {picture.shape[:2]}, the result is "
+            f"image {result['image_id']!r}: the image is {image.shape[:2]}, the result is "
             f"for {size}"
         )
     modal = _masks_of(result, "segmentation")
     occlusion, depth, overlap = io.matrices(result)
     scale = display_scale(*size)
-    graph = {"pictures": thumbnails(picture, modal), "names": class_names}
-    made = {"overlay": draw_instances(picture, modal, scale=scale)}
+    graph = {"images": thumbnails(image, modal), "names": class_names}
+    made = {"overlay": draw_instances(image, modal, scale=scale)}
     if occlusion is not None:
-        made["occlusion"] = draw_graph_on_image(picture, modal, occlusion, scale=scale)
+        made["occlusion"] = draw_graph_on_image(image, modal, occlusion, scale=scale)
         made["occlusion_graph"] = draw_order_graph(occlusion, **graph)
     if depth is not None:
         made["depth_graph"] = draw_order_graph(
@@ -68,7 +68,7 @@ def prediction_pictures(
         made["relative_depth"] = draw_relative_depth(modal, nearness, scale=scale, size=size)
     whole = _masks_of(result, "amodal_segmentation")
     if whole is not None:
-        made["amodal"] = draw_amodal(picture, modal, whole, scale=scale)
+        made["amodal"] = draw_amodal(image, modal, whole, scale=scale)
     return made
 
 
@@ -96,7 +96,7 @@ def direct_arrows(relation: np.ndarray) -> np.ndarray:
 
 
 def draw_amodal(
-    picture: np.ndarray,
+    image: np.ndarray,
     modal: np.ndarray,
     amodal: np.ndarray,
     *,
@@ -106,17 +106,17 @@ def draw_amodal(
     """Instances with their hidden parts striped in their colours, whole outlines around.
 
     Args:
-        picture: (H, W, 3).
+        image: (H, W, 3).
         modal: bool (N, H, W), visible parts.
         amodal: bool (N, H, W), whole objects.
         scale: whole factor of enlargement.
         label_size: font size of the numbers in pixels, one for all or N.
 
     Returns:
-        picture (H * scale, W * scale, 3).
+        image (H * scale, W * scale, 3).
     """
     labels = [str(k + 1) for k in range(len(modal))]
-    drawn = draw_instances(picture, modal, labels=[""] * len(modal), scale=scale)
+    drawn = draw_instances(image, modal, labels=[""] * len(modal), scale=scale)
     rows, columns = np.indices(drawn.shape[:2])
     colors = instance_colors(len(modal))
     for k, color in enumerate(colors):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from occ_order.draw.predictions import prediction_pictures
+from occ_order.draw.predictions import prediction_images
 from occ_order.files import load_image
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ PANELS = {
     "relative_depth": "relative depth",
     "amodal": "whole objects",
 }
-"""Drawing of `prediction_pictures` -> heading."""
+"""Drawing of `prediction_images` -> heading."""
 
 SIDE = 4.0
 """Inches of a panel."""
@@ -40,7 +40,7 @@ def figure(
     Raises:
         ValueError: the image has another size.
     """
-    drawn = prediction_pictures(ground(result, image), result.to_dict(), class_names=labels(result))
+    drawn = prediction_images(ground(result, image), result.to_dict(), class_names=labels(result))
     columns = min(3, len(drawn))
     rows = -(-len(drawn) // columns)
     made = Figure(figsize=(SIDE * columns, SIDE * rows), layout="constrained")
@@ -55,7 +55,7 @@ def figure(
 
 def overview(result: OrderedInstances) -> np.ndarray:
     """Return the one panel, uint8 (h, w, 3), that says most: arrows, or the instances alone."""
-    drawn = prediction_pictures(ground(result, None), result.to_dict(), class_names=labels(result))
+    drawn = prediction_images(ground(result, None), result.to_dict(), class_names=labels(result))
     return drawn.get("occlusion", drawn["overlay"])
 
 

@@ -16,7 +16,7 @@ from occ_order.draw.boundaries import draw_oriented_boundary
 from occ_order.draw.canvas import (
     INK,
     PAPER,
-    check_picture,
+    check_image,
     display_scale,
     enlarge,
     join,
@@ -32,7 +32,7 @@ from occ_order.formats.checks import size_mismatch
 from occ_order.order import UNKNOWN, graph, io
 from occ_order.targets import oriented_boundary
 
-KINDS = ("picture", "instances", "whole", "boundary", "graph", "nearness", "depth", "check")
+KINDS = ("image", "instances", "whole", "boundary", "graph", "nearness", "depth", "check")
 """Panels that :func:`panels` can draw, in their order on a sheet."""
 
 _GAP = 14
@@ -40,32 +40,32 @@ _GAP = 14
 
 def panels(
     image: Mapping[str, Any],
-    picture: np.ndarray,
+    photo: np.ndarray,
     *,
     truth: Mapping[str, Any] | None = None,
     class_names: Mapping[int, str] | None = None,
     kinds: tuple[str, ...] = KINDS,
     palette: str = "default",
 ) -> dict[str, tuple[str, np.ndarray]]:
-    """Pictures of one image of ``order_results.json``, or of a data set's record in that form.
+    """Images of one image of ``order_results.json``, or of a data set's record in that form.
 
     Args:
         image: dict of one image.
-        picture: uint8 (H, W, 3) RGB.
+        image: uint8 (H, W, 3) RGB.
         truth: annotation in the same form, for the comparison.
         class_names: names by category id.
         kinds: panels wanted, of `KINDS`; those for which the image has no data are left out.
         palette: colours of the boundary, see `draw_oriented_boundary`.
 
     Returns:
-        kind -> (heading, picture).
+        kind -> (heading, image).
 
     Raises:
-        ValueError: names the image; its picture has another size.
+        ValueError: names the image; its image has another size.
     """
-    drawn = _Drawing(image, picture, class_names, palette)
+    drawn = _Drawing(image, photo, class_names, palette)
     makers = {
-        "picture": lambda: ("picture", drawn.large()),
+        "image": lambda: ("image", drawn.large()),
         "instances": drawn.instances,
         "whole": drawn.whole,
         "boundary": drawn.boundary,
@@ -84,15 +84,15 @@ class _Drawing:
     def __init__(
         self,
         image: Mapping[str, Any],
-        picture: np.ndarray,
+        photo: np.ndarray,
         class_names: Mapping[int, str] | None,
         palette: str,
     ) -> None:
         self.palette = palette
-        self.picture = check_picture(picture)
+        self.photo = check_image(photo)
         size = image["height"], image["width"]
-        if self.picture.shape[:2] != size:
-            stated = size_mismatch(size, self.picture.shape[:2])
+        if self.photo.shape[:2] != size:
+            stated = size_mismatch(size, self.photo.shape[:2])
             raise ValueError(f"image {image['image_id']!r}: the data {stated}")
         self.image, self.size, self.scale = image, size, display_scale(*size, target=480)
         self.modal = self._stack("segmentation")
@@ -103,18 +103,18 @@ class _Drawing:
         return masks.decode_all([i[key] for i in self.image["instances"]], *self.size)
 
     def large(self) -> np.ndarray:
-        """The picture itself."""
-        return enlarge(self.picture, self.scale)
+        """The image itself."""
+        return enlarge(self.photo, self.scale)
 
     def instances(self) -> tuple[str, np.ndarray]:
-        return "visible parts", draw_instances(self.picture, self.modal, scale=self.scale)
+        return "visible parts", draw_instances(self.photo, self.modal, scale=self.scale)
 
     def whole(self) -> tuple[str, np.ndarray] | None:
         instances = self.image["instances"]
         if not instances or any("amodal_segmentation" not in i for i in instances):
             return None
         stack = self._stack("amodal_segmentation")
-        return "whole objects", draw_instances(self.picture, stack, opacity=0.3, scale=self.scale)
+        return "whole objects", draw_instances(self.photo, stack, opacity=0.3, scale=self.scale)
 
     def boundary(self) -> tuple[str, np.ndarray] | None:
         if self.occlusion is None:
@@ -122,15 +122,15 @@ class _Drawing:
         ids = masks.paint(self.modal, occlusion=self.occlusion)
         _, orientation = oriented_boundary(ids, self.occlusion)
         drawn = draw_oriented_boundary(
-            orientation, self.picture, scale=self.scale, legend=True, palette=self.palette
+            orientation, self.photo, scale=self.scale, legend=True, palette=self.palette
         )
         return "oriented boundary: colour = side of what is behind", drawn
 
     def graph(self) -> tuple[str, np.ndarray] | None:
         if self.occlusion is None:
             return None
-        cuts = thumbnails(self.picture, self.modal)
-        drawn = draw_order_graph(self.occlusion, names=self.names, pictures=cuts)
+        cuts = thumbnails(self.photo, self.modal)
+        drawn = draw_order_graph(self.occlusion, names=self.names, images=cuts)
         unknown = int((np.triu(self.occlusion | self.occlusion.T) == UNKNOWN).sum())
         return "who hides whom" + (f" ({unknown:,} pairs not annotated)" if unknown else ""), drawn
 
@@ -162,7 +162,7 @@ class _Drawing:
             stack, annotated, self.modal, self.occlusion, scores=scores, touching=False
         )
         drawn = draw_graph_on_image(
-            self.picture, stack, annotated, verdicts=verdicts, scale=self.scale
+            self.photo, stack, annotated, verdicts=verdicts, scale=self.scale
         )
         return "annotated orders (numbers of the annotation)", drawn
 
@@ -178,9 +178,9 @@ def sheet(
         columns: panels beside each other.
 
     Returns:
-        picture.
+        image.
     """
-    framed = [_framed(heading, picture) for heading, picture in parts.values()]
+    framed = [_framed(heading, photo) for heading, photo in parts.values()]
     rows = [
         join(framed[k : k + columns], gap=_GAP, background=PAPER)
         for k in range(0, len(framed), columns)
@@ -191,11 +191,11 @@ def sheet(
     return np.pad(body, ((8, 8), (8, 8), (0, 0)), constant_values=255)
 
 
-def _framed(heading: str, picture: np.ndarray) -> np.ndarray:
-    width = max(picture.shape[1], text_width(heading, 15) + 8)
+def _framed(heading: str, photo: np.ndarray) -> np.ndarray:
+    width = max(photo.shape[1], text_width(heading, 15) + 8)
     head = np.full((24, width, 3), PAPER, np.uint8)
     write(head, heading, (4, 12), size=15, color=INK)
-    return join([head, picture], axis=0, gap=2, background=PAPER)
+    return join([head, photo], axis=0, gap=2, background=PAPER)
 
 
 def safe_stem(number: int, name: str) -> str:
@@ -231,10 +231,10 @@ def save_panels(
         The files written.
     """
     stem = Path(stem)
-    pictures = {stem.name: sheet(parts, title=title)}
+    images = {stem.name: sheet(parts, title=title)}
     if separate:
-        pictures = {f"{stem.name}_{kind}": picture for kind, (_, picture) in parts.items()}
-    for name, picture in pictures.items():
+        images = {f"{stem.name}_{kind}": photo for kind, (_, photo) in parts.items()}
+    for name, photo in images.items():
         with atomic_writer(stem.with_name(f"{name}.png"), "wb", sync=False) as file:
-            Image.fromarray(picture).save(file, format="PNG", compress_level=4)
-    return [stem.with_name(f"{name}.png") for name in pictures]
+            Image.fromarray(photo).save(file, format="PNG", compress_level=4)
+    return [stem.with_name(f"{name}.png") for name in images]

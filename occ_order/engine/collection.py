@@ -1,4 +1,4 @@
-"""Prediction over a large collection of pictures: in shards, resumable, on any number of workers.
+"""Prediction over a large collection of images: in shards, resumable, on any number of workers.
 
 Worker r of R predicts the shards r, r + R, r + 2 R ... and writes each to its own file, which
 appears when the shard is complete. Workers do not talk to each other, so one that is killed stops
@@ -35,28 +35,28 @@ def make_plan(
     """What a collection's results depend on.
 
     Args:
-        root: folder of the pictures.
-        names: pictures, relative to it; sorted here.
-        shard_size: pictures of one file of results.
+        root: folder of the images.
+        names: images, relative to it; sorted here.
+        shard_size: images of one file of results.
         settings: of the model, JSON-ready, with digests of its weights and configuration.
 
     Returns:
         The plan, JSON-ready; of the images it holds a digest of their names and sizes in bytes.
 
     Raises:
-        ValueError: no pictures, or a shard of no pictures.
+        ValueError: no images, or a shard of no images.
         OSError: an image is not there.
     """
     if not names:
-        raise ValueError(f"{root}: no pictures")
+        raise ValueError(f"{root}: no images")
     if shard_size < 1:
-        raise ValueError(f"shards need at least one picture, got {shard_size}")
+        raise ValueError(f"shards need at least one image, got {shard_size}")
     listed = sorted(names)
     sizes = [(name, os.path.getsize(Path(root, name))) for name in listed]
     return {
         "format": FORMAT,
-        "pictures": len(listed),
-        "pictures_sha256": digest(sizes),
+        "images": len(listed),
+        "images_sha256": digest(sizes),
         "shard_size": shard_size,
         "settings": settings,
     }
@@ -72,7 +72,7 @@ def start(output: Path, plan: dict[str, Any]) -> None:
     """Writes the plan, or checks that the folder was made by the same one.
 
     Raises:
-        ValueError: the folder holds results of other pictures or another model, or a plan that
+        ValueError: the folder holds results of other images or another model, or a plan that
             cannot be read.
     """
     output.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def shard_file(output: Path, index: int) -> Path:
 
 
 def shards(names: Sequence[str], shard_size: int) -> list[list[str]]:
-    """The pictures of every shard."""
+    """The images of every shard."""
     listed = sorted(names)
     return [listed[k : k + shard_size] for k in range(0, len(listed), shard_size)]
 
@@ -117,19 +117,19 @@ def predict_shards(
 ) -> Iterator[int]:
     """Predicts this worker's shards that are not there yet; yields the index of each.
 
-    A picture that cannot be read is listed with its error in the shard (`failed`) and does not stop
+    An image that cannot be read is listed with its error in the shard (`failed`) and does not stop
     the others.
 
     Args:
-        root: folder of the pictures.
-        names: all pictures of the collection, relative to it.
+        root: folder of the images.
+        names: all images of the collection, relative to it.
         output: folder of the results.
         predict: from a file to the dict of one image (`occ_order.order.io`); its "image_id" is set
-            to the picture's name here.
+            to the image's name here.
         shard_size: as in the plan.
         worker: which worker this is, from 0.
         workers: how many there are.
-        unreadable: errors of `predict` that belong to one picture; any other ends the run.
+        unreadable: errors of `predict` that belong to one image; any other ends the run.
         plan: `digest` of the plan, which every shard gets.
 
     Raises:
@@ -160,16 +160,16 @@ def merge(
 
     Args:
         output: folder of the results.
-        names: all pictures of the collection.
+        names: all images of the collection.
         shard_size: as in the plan.
         plan: `digest` of the plan.
 
     Returns:
-        The file; the pictures that failed, {"file_name", "error"}.
+        The file; the images that failed, {"file_name", "error"}.
 
     Raises:
         ValueError: a shard is missing (says how many), was made by another plan, or is not about
-            the pictures that it should be about.
+            the images that it should be about.
     """
     parts = shards(names, shard_size)
     files = [shard_file(output, k) for k in range(len(parts))]
@@ -208,7 +208,7 @@ def _read_shard(file: Path, names: Sequence[str], plan: str) -> dict[str, list[d
     found = [entry.get("file_name") for part in entries for entry in part]
     if sorted(map(str, found)) != sorted(names):
         raise ValueError(
-            f"{file}: is about {len(found)} pictures, expected {len(names)}: {names[0]!r} to "
+            f"{file}: is about {len(found)} images, expected {len(names)}: {names[0]!r} to "
             f"{names[-1]!r}; delete it and run the same command again"
         )
     return content

@@ -1,6 +1,6 @@
 """Networks as TorchScript and ONNX: what runs without this package.
 
-Exported are networks, not what stands around them: pictures and masks come in at the size of the
+Exported are networks, not what stands around them: images and masks come in at the size of the
 network, logits or a disparity map go out. `Graph.inputs` and `Graph.outputs` say what each tensor
 is, and which of its sides is free; the same stands in the JSON file beside the exported one.
 
@@ -8,7 +8,7 @@ What has no such form: **the CRF of OOSIS is not exported** (it is a loop of min
 network), nor is the finding of instances (Detectron2's own export does that), nor the cropping of
 pairs, which is `occ_order.methods.instaorder.inputs.PairInputs`.
 
-Shapes: P pairs, N instances, B pictures, C channels, H x W pixels.
+Shapes: P pairs, N instances, B images, C channels, H x W pixels.
 """
 
 from __future__ import annotations
@@ -104,11 +104,11 @@ def graph_of(
 
     Args:
         model: `MaskOrderNet` (what `occ_order.lite` prepares of an image and masks, to the logits
-            of all pairs), `PairwiseOrderNet` (pair inputs to logits), `OrderRCNN` (a picture and
+            of all pairs), `PairwiseOrderNet` (pair inputs to logits), `OrderRCNN` (an image and
             masks to the logits of all pairs; its detector is left out), or `InstaDepthNet` (a
-            picture and the masks of pairs to a disparity map and logits).
-        size: height and width of the pictures, where the model leaves them open: multiples of 32.
-        part: of an InstaDepthNet: "orders", or "disparity" for the map alone, of B pictures.
+            image and the masks of pairs to a disparity map and logits).
+        size: height and width of the images, where the model leaves them open: multiples of 32.
+        part: of an InstaDepthNet: "orders", or "disparity" for the map alone, of B images.
         cfg: of a MaskOrderNet: how images are prepared for it (INPUT).
 
     Raises:
@@ -135,7 +135,7 @@ def graph_of(
 
 
 def save_torchscript(graph: Graph, path: str | os.PathLike[str]) -> None:
-    """Writes TorchScript (a trace, free in the number of pairs, instances or pictures)."""
+    """Writes TorchScript (a trace, free in the number of pairs, instances or images)."""
     torch.jit.save(torch.jit.trace(graph.module, graph.example(), check_trace=False), str(path))
 
 
@@ -223,7 +223,7 @@ def _rectangles(shape: Sequence[int]) -> torch.Tensor:
     return masks
 
 
-def _picture(number: int | str, size: Sequence[int], channels: str) -> Tensor:
+def _image(number: int | str, size: Sequence[int], channels: str) -> Tensor:
     return Tensor("image", (number, 3, *size), f"0 .. 255, {channels}, stretched to this size")
 
 
@@ -245,7 +245,7 @@ def _pair_graph(model: PairwiseOrderNet) -> Graph:
         "pairs",
         (FREE, model.inputs.channels, side, side),
         "as occ_order.methods.instaorder.inputs.PairInputs makes them of "
-        f"{[*model.inputs.planes]}: of the first instance, of the second, normalised picture; "
+        f"{[*model.inputs.planes]}: of the first instance, of the second, normalised image; "
         "mode " + model.inputs.mode,
     )
     outputs = [
@@ -281,7 +281,7 @@ def _mask_order_graph(model: MaskOrderNet, cfg: CfgNode) -> Graph:
 
 
 def _order_head_graph(model: OrderRCNN, size: tuple[int, int]) -> Graph:
-    image = _picture(1, size, f"channels as INPUT.FORMAT ({model.input_format})")
+    image = _image(1, size, f"channels as INPUT.FORMAT ({model.input_format})")
     masks = Tensor("masks", (FREE, *size), "1 inside an instance, else 0; visible parts")
     outputs = (
         Tensor("occlusion", (FREE, FREE), "logit: row occludes column (sigmoid)"),
@@ -311,19 +311,19 @@ class _Depth(_Disparity):
 
     def forward(self, image: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, ...]:
         disparity, features = self.net((image - self.mean) / self.std)
-        # One picture: its features are added to those of every pair.
+        # One image: its features are added to those of every pair.
         fed = {name: features[name] for name in STAGES}
         return disparity, *(head(masks, fed) for head in self.heads.values())
 
 
 def _disparity_graph(model: InstaDepthNet, size: tuple[int, int]) -> Graph:
-    image = _picture(FREE, size, model.input_format)
+    image = _image(FREE, size, model.input_format)
     disparity = Tensor("disparity", (FREE, *size), "larger = nearer, of no particular scale")
     return Graph(_Disparity(model).eval(), (image,), (disparity,))
 
 
 def _depth_graph(model: InstaDepthNet, size: tuple[int, int]) -> Graph:
-    image = _picture(1, size, model.input_format)
+    image = _image(1, size, model.input_format)
     masks = Tensor("masks", (FREE, 2, *size), "first and second instance of a pair, 1 inside")
     disparity = Tensor("disparity", (1, *size), "larger = nearer, of no particular scale")
     outputs = [

@@ -28,12 +28,12 @@ from occ_order.files import UnreadableImageError
 logger = logging.getLogger(__name__)
 
 UNREADABLE = (UnreadableImageError, OSError)
-"""What a picture raises that is damaged or missing."""
+"""What an image raises that is damaged or missing."""
 
 SKIPPED = "skipped_images"
-"""Key of a sample that lists the pictures that could not be read before it."""
+"""Key of a sample that lists the images that could not be read before it."""
 
-MAX_SKIPPED = 100  # of one sample; then it is not a few damaged pictures but a wrong folder
+MAX_SKIPPED = 100  # of one sample; then it is not a few damaged images but a wrong folder
 
 
 class Samples(Dataset):
@@ -43,7 +43,7 @@ class Samples(Dataset):
         records: Detectron2's dicts.
         mapper: makes a sample of a record; None skips the record.
         seed: non-negative seed of the stream.
-        skip_unreadable: take another image where a picture cannot be read, instead of an error.
+        skip_unreadable: take another image where an image cannot be read, instead of an error.
     """
 
     def __init__(
@@ -134,11 +134,11 @@ class TrainLoader:
         make_sampler: seed -> endless sampler; by default all images, shuffled anew each time round.
         num_workers: processes that make samples; the samples do not depend on it.
         aspect_ratio_grouping: put only wide or only tall images into one batch.
-        skip_unreadable: count and log pictures that cannot be read, instead of an error.
+        skip_unreadable: count and log images that cannot be read, instead of an error.
 
     Attributes:
         batches: how many batches were taken since the start of the training.
-        skipped: how many pictures could not be read in this process.
+        skipped: how many images could not be read in this process.
 
     Raises:
         ValueError: the batch cannot be divided among the processes, or there are no images.
@@ -197,7 +197,7 @@ class TrainLoader:
     def _count_skipped(self, sample: Any) -> None:
         for name in sample.pop(SKIPPED, ()) if isinstance(sample, dict) else ():
             self.skipped += 1
-            logger.warning("Skipped a picture, the %d. one: %s", self.skipped, name)
+            logger.warning("Skipped an image, the %d. one: %s", self.skipped, name)
 
     def state_dict(self) -> dict[str, int]:
         """The seed and how far the training has come."""

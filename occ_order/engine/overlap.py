@@ -1,8 +1,8 @@
 """Evaluation that does not wait for results which are still being computed.
 
-Detectron2's loop hands the results of a picture to the evaluators before it runs the network on the
+Detectron2's loop hands the results of an image to the evaluators before it runs the network on the
 next one. Where these results are computed in the background (`DeferredOutput`), looking at them at
-once would undo that. `OverlappingEvaluators` looks a few pictures later.
+once would undo that. `OverlappingEvaluators` looks a few images later.
 """
 
 from __future__ import annotations

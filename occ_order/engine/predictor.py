@@ -39,7 +39,7 @@ class OrderPredictor:
 
         Args:
             model: in evaluation mode.
-            cfg: how pictures are prepared for it.
+            cfg: how images are prepared for it.
 
         Raises:
             ValueError: a setting would run code (`occ_order.config.check_settings`).
@@ -49,7 +49,7 @@ class OrderPredictor:
         cfg = cfg.clone()
         cfg.defrost()
         cfg.INPUT.KEEP_GROUND_TRUTH = False
-        self._map_picture = build_mapper(cfg, is_train=False)
+        self._map_image = build_mapper(cfg, is_train=False)
         cfg.INPUT.KEEP_GROUND_TRUTH = True
         self._map_instances = build_mapper(cfg, is_train=False)
 
@@ -103,7 +103,7 @@ class OrderPredictor:
                 any, or that cannot take any.
             FileNotFoundError: there is no such file.
         """
-        picture = as_image(image)
+        pixels = as_image(image)
         if masks is None and self.needs_masks:
             raise ValueError(
                 f"{type(self.model).__name__} orders given masks and finds none itself: give masks"
@@ -113,9 +113,9 @@ class OrderPredictor:
                 f"{type(self.model).__name__} finds its instances itself and takes no masks"
             )
         if masks is not None:
-            size = picture.shape[:2]
-            return self._ordered(picture, of_image(masks, image, size, classes=classes), classes)
-        found = self._found(picture)
+            size = pixels.shape[:2]
+            return self._ordered(pixels, of_image(masks, image, size, classes=classes), classes)
+        found = self._found(pixels)
         if isinstance(image, str | os.PathLike):
             found = found.replace(image_id=Path(image).stem, file_name=Path(image).name)
         return found
@@ -126,12 +126,12 @@ class OrderPredictor:
         Args:
             image: as of a call.
         """
-        return self._run(self._map_picture(_record(as_image(image))), given=False)
+        return self._run(self._map_image(_record(as_image(image))), given=False)
 
-    def _found(self, picture: np.ndarray) -> OrderedInstances:
+    def _found(self, pixels: np.ndarray) -> OrderedInstances:
         """What the model finds itself; one that finds nothing may tell of the whole image."""
-        output, size = self.output(picture), (picture.shape[0], picture.shape[1])
-        known: dict[str, Any] = {"image": picture, "disparity": disparity_of(output)}
+        output, size = self.output(pixels), (pixels.shape[0], pixels.shape[1])
+        known: dict[str, Any] = {"image": pixels, "disparity": disparity_of(output)}
         if "instances" not in output:
             return OrderedInstances(0, size, np.zeros((0, *size), bool), **known)
         found = output["instances"].to("cpu")
@@ -141,7 +141,7 @@ class OrderPredictor:
 
     def _ordered(
         self,
-        picture: np.ndarray,
+        pixels: np.ndarray,
         given: OrderedInstances,
         classes: Sequence[int] | None,
     ) -> OrderedInstances:
@@ -153,7 +153,7 @@ class OrderPredictor:
         if len(kinds) != len(given):
             raise ValueError(f"got {len(kinds)} classes for {len(given)} masks")
         annotations = [{"category_id": kind} for kind in kinds]
-        record = {**_record(picture), "masks": given.modal, "annotations": annotations}
+        record = {**_record(pixels), "masks": given.modal, "annotations": annotations}
         output = self._run(self._map_instances(record), given=True)
         said = from_instances(output["instances"].to("cpu"))
         keys = ("occlusion", "occlusion_prob", "depth", "depth_prob")
@@ -163,7 +163,7 @@ class OrderPredictor:
             count=None,
             amodal=given.amodal if said.amodal is None else said.amodal,
             disparity=disparity_of(output),
-            image=picture,
+            image=pixels,
         )
 
     @torch.inference_mode()
@@ -173,11 +173,11 @@ class OrderPredictor:
         return dict(self.model([item])[0])
 
 
-def _record(picture: np.ndarray) -> dict[str, Any]:
-    """A picture as mappers take it."""
-    height, width = picture.shape[:2]
+def _record(pixels: np.ndarray) -> dict[str, Any]:
+    """An image as mappers take it."""
+    height, width = pixels.shape[:2]
     known = {"image_id": 0, "height": height, "width": width, "annotations": []}
-    return {"picture": picture, **known}
+    return {"pixels": pixels, **known}
 
 
 def disparity_of(output: dict[str, Any]) -> np.ndarray | None:

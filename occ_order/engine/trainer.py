@@ -27,11 +27,11 @@ import occ_order.methods.build
 import occ_order.model_zoo.models  # noqa: F401  (all four fill Detectron2's registries)
 from occ_order.config import check_settings
 from occ_order.engine.checkpoint import OrderCheckpointer, kept_random_state
+from occ_order.engine.draw_hook import PredictionImages
 from occ_order.engine.evaluation import build_evaluator
 from occ_order.engine.finite import FiniteAMPTrainer, FiniteBfloat16Trainer, FiniteTrainer
 from occ_order.engine.hooks import TrainingTime
 from occ_order.engine.loader import TrainLoader, build_train_loader
-from occ_order.engine.pictures import PredictionPictures
 from occ_order.engine.resume import ResumableCheckpoints, restore
 from occ_order.engine.wandb_writer import WandbWriter
 from occ_order.files import atomic_writer
@@ -142,7 +142,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
-        """Pictures of one data set through the mapper; never Detectron2's pickled proposals."""
+        """Images of one data set through the mapper; never Detectron2's pickled proposals."""
         check_settings(cfg)
         return build_detection_test_loader(
             dataset=get_detection_dataset_dicts(dataset_name, filter_empty=False),
@@ -180,9 +180,9 @@ class Trainer(DefaultTrainer):
         saving = ResumableCheckpoints(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD)
         place = next(k for k, hook in enumerate(theirs) if isinstance(hook, hooks.EvalHook))
         drawing = self.cfg.VIS_PERIOD > 0 and comm.is_main_process()
-        pictures = [PredictionPictures(self.cfg)] if drawing else []
+        images = [PredictionImages(self.cfg)] if drawing else []
         before, after = theirs[:place], theirs[place:]
-        return [TrainingTime(self.cfg.OUTPUT_DIR), *before, saving, *pictures, *after]
+        return [TrainingTime(self.cfg.OUTPUT_DIR), *before, saving, *images, *after]
 
     def build_writers(self) -> list[EventWriter]:
         """Detectron2's writers, behind that of wandb where LOGGING.WANDB_PROJECT names one."""

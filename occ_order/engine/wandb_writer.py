@@ -1,4 +1,4 @@
-"""Scores, losses and pictures of a training to Weights & Biases, for those who ask for it."""
+"""Scores, losses and images of a training to Weights & Biases, for those who ask for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from detectron2.utils.events import EventWriter, get_event_storage
 class WandbWriter(EventWriter):
     """Writes the event storage to a run of wandb; on when LOGGING.WANDB_PROJECT is set.
 
-    It must come before Detectron2's TensorBoard writer, which empties the storage of pictures.
+    It must come before Detectron2's TensorBoard writer, which empties the storage of images.
     """
 
     def __init__(self, cfg: CfgNode, *, window_size: int = 20):
@@ -35,7 +35,7 @@ class WandbWriter(EventWriter):
                 "installed: pip install wandb, or set LOGGING.WANDB_PROJECT ''"
             ) from error
         os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-        self._picture, self._window = wandb.Image, window_size
+        self._image, self._window = wandb.Image, window_size
         self._last = -1
         self._run = wandb.init(
             project=cfg.LOGGING.WANDB_PROJECT,
@@ -51,9 +51,9 @@ class WandbWriter(EventWriter):
         for name, (value, step) in storage.latest_with_smoothing_hint(self._window).items():
             if step > self._last:
                 steps[step][name] = value
-        for name, picture, step in storage._vis_data:
+        for name, image, step in storage._vis_data:
             if step > self._last:
-                steps[step][name] = self._picture(picture.transpose(1, 2, 0))
+                steps[step][name] = self._image(image.transpose(1, 2, 0))
         for step in sorted(steps):
             self._run.log(steps[step], step=step)
         self._last = max([self._last, *steps])

@@ -78,7 +78,7 @@ def register_instaorder(
         name: name of the data set.
         order_json: file of the layout of `InstaOrder_val2017.json`.
         instances_json: file of the layout of `instances_val2017.json`.
-        image_root: folder of the pictures.
+        image_root: folder of the images.
         categories: [{"id", "name"}] in the order of the contiguous ids; None takes those of the
             file when it is loaded.
 
@@ -100,7 +100,7 @@ def register_cocoa(
     Args:
         name: name of the data set.
         json_file: file of the layout of `COCO_amodal_val2014.json`.
-        image_root: folder of the pictures.
+        image_root: folder of the images.
         max_occlude_rate: see `occ_order.formats.load_cocoa`.
 
     Raises:
@@ -122,7 +122,7 @@ def register_coco_amodal(
     Args:
         name: name of the data set.
         json_file: file of the layout of `COCO_amodal_val2014_with_classes.json`.
-        image_root: folder of the pictures.
+        image_root: folder of the images.
         categories: as in `register_instaorder`.
 
     Raises:
@@ -143,7 +143,7 @@ def register_kins(
     Args:
         name: name of the data set.
         json_file: file of the layout of `instances_val.json` or `update_test_2020.json`.
-        image_root: folder of the pictures.
+        image_root: folder of the images.
         categories: as in `register_instaorder`.
 
     Raises:
@@ -169,7 +169,7 @@ def register_kitti_depth(
     rgb_dir: str = "rawdata",
     depth_dir: str = "data_depth_annotated",
 ) -> None:
-    """Registers a list of pictures and depth maps; maps that are not on disk are left out.
+    """Registers a list of images and depth maps; maps that are not on disk are left out.
 
     Records are those of `load_kitti_depth` with an image_id.
 
@@ -214,7 +214,7 @@ def register(
     Args:
         name: name of the data set.
         format: name of the format; it becomes the `evaluator_type`.
-        paths: the files that the reader needs, then the folder of the pictures.
+        paths: the files that the reader needs, then the folder of the images.
         categories: [{"id", "name"}] in the order of the contiguous ids; None takes those of the
             file when it is loaded. Formats without classes have one of their own.
         options: further arguments of the reader.

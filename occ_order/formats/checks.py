@@ -95,10 +95,10 @@ def size_mismatch(stated: tuple[Any, Any], found: tuple[int, int]) -> str:
         stated: (height, width) of the file.
         found: (height, width) of the image as it is shown.
     """
-    text = f"has height and width {stated}, but the picture has {found}"
+    text = f"has height and width {stated}, but the image has {found}"
     if tuple(stated) == tuple(found)[::-1]:
         text += (
-            ": they are exchanged, or belong to the picture as it is stored, without the rotation "
+            ": they are exchanged, or belong to the image as it is stored, without the rotation "
             "(EXIF) that is applied here"
         )
     return text

@@ -10,8 +10,8 @@ Files `COCO_amodal_{train,val}2014_with_classes.json`,
 - `iscrowd` is ignored and set to 0: rows of a matrix must not be dropped as crowds.
 - COCOA-cls has no order. D2SA has no pairs either, but ranks the objects of an image by
   `occl_depth` (smaller = in front), which gives the order of those that meet.
-- D2SA masks are as large as the `images` entry says, which is not always the size of the picture
-  file (some are padded); the validator compares them when it is given the pictures.
+- D2SA masks are as large as the `images` entry says, which is not always the size of the image
+  file (some are padded); the validator compares them when it is given the images.
 """
 
 from __future__ import annotations

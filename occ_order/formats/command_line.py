@@ -10,7 +10,7 @@ from typing import Any
 
 from occ_order.files import list_images
 from occ_order.formats.convert import DataSet, read_dataset
-from occ_order.formats.results import picture_of, read_names, results_of
+from occ_order.formats.results import image_of, read_names, results_of
 from occ_order.order import load_results
 
 
@@ -45,7 +45,7 @@ class FoundResults:
 
     Attributes:
         image: dict of one image (:mod:`occ_order.order.io`), with a "file_name".
-        path: its picture.
+        path: its image.
         truth: annotation in the same form, None if there is none for this image.
         class_names: names by category id, as far as known.
     """
@@ -74,7 +74,7 @@ def find_results(path: str) -> Path:
 def found_results(options: argparse.Namespace) -> Sequence[FoundResults]:
     """Reads the results that the options of `occ_order.cli` name.
 
-    Pictures are found by the names of ``--names-from``, by the annotation, by the "file_name" of
+    Images are found by the names of ``--names-from``, by the annotation, by the "file_name" of
     the results, or by the image id in their own name.
 
     Raises:
@@ -95,9 +95,9 @@ def found_results(options: argparse.Namespace) -> Sequence[FoundResults]:
             for number, record in truth.items()
         }
     class_names = {c["id"]: str(c["name"]) for c in categories or gt_categories}
-    pictures, found = list_images(options.images), []
+    image_files, found = list_images(options.images), []
     for image in images:
-        path = picture_of(image, options.images, file_names=file_names, pictures=pictures)
+        path = image_of(image, options.images, file_names=file_names, image_files=image_files)
         record = truth.get(image["image_id"])
         annotated = None if record is None else results_of(record, gt_categories)
         image = {"file_name": path.name, **image}

@@ -25,7 +25,7 @@ class DataSet:
     Attributes:
         records: see `occ_order.formats`.
         categories: [{"id": int, "name": str}].
-        image_root: folder of the pictures, None if the file names are to stay as they are.
+        image_root: folder of the images, None if the file names are to stay as they are.
     """
 
     records: list[dict[str, Any]]
@@ -51,7 +51,7 @@ def read_dataset(
     Args:
         format: one of `table.convertible()`.
         path: its file (InstaOrder: the order file), or the folder of labelme files.
-        images: folder of the pictures; by default the folder of the file.
+        images: folder of the images; by default the folder of the file.
         instances: InstaOrder: the COCO instances file; by default ``instances.json`` beside it.
         order: COCO: the order table; by default ``order.csv`` beside it if there is one.
         classes: labelme: names of the classes in the order of their ids.
@@ -165,7 +165,7 @@ def convert(
 
     Raises:
         ValueError: the format cannot hold an image, or the written files say something else than
-            the data; the files are then removed again (pictures copied for labelme stay).
+            the data; the files are then removed again (images copied for labelme stay).
     """
     options = {"assume_whole": assume_whole, "assume_none": assume_none}
     files = write_dataset(format, data, folder, **options)
@@ -187,7 +187,7 @@ def convert(
     return files, differences
 
 
-def check_pictures(data: DataSet) -> None:
+def check_images(data: DataSet) -> None:
     """Compare the sizes of a data set's images with those of their files, as far as these exist.
 
     Raises:
@@ -204,15 +204,15 @@ def check_pictures(data: DataSet) -> None:
     settle_problems(data.image_root or "images", problems, False)
 
 
-def copy_pictures(data: DataSet, folder: str | os.PathLike) -> DataSet:
-    """Copies the pictures of a data set into ``folder/images``.
+def copy_images(data: DataSet, folder: str | os.PathLike) -> DataSet:
+    """Copies the images of a data set into ``folder/images``.
 
     Args:
         data: the data set; not changed.
-        folder: made if need be. A picture that is there already is written anew.
+        folder: made if need be. An image that is there already is written anew.
 
     Returns:
-        The data set with its pictures in the new folder.
+        The data set with its images in the new folder.
 
     Raises:
         ValueError: names the image: no such image, two would have one name, or a link in the
@@ -226,7 +226,7 @@ def copy_pictures(data: DataSet, folder: str | os.PathLike) -> DataSet:
                 name = relative_name(record["file_name"], data.image_root)
             path = resolve_inside(folder, f"{root.name}/{name}")
             if seen.setdefault(path, record["file_name"]) != record["file_name"]:
-                raise ValueError(f"another picture is called {name!r}, too")
+                raise ValueError(f"another image is called {name!r}, too")
             if not os.path.isfile(record["file_name"]):
                 raise ValueError(f"no such image: {record['file_name']}")
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -139,8 +139,8 @@ class DetectionFile:
         if not isinstance(entry.get("file_name"), str) or not isinstance(infos, list):
             raise DataError(f"{place}: a panoptic entry needs 'file_name' and 'segments_info'")
         file = resolve_inside(self.folder, entry["file_name"])
-        with opened(file, formats=("PNG",)) as picture:
-            colors = np.asarray(picture.convert("RGB"), np.int64)
+        with opened(file, formats=("PNG",)) as image:
+            colors = np.asarray(image.convert("RGB"), np.int64)
         ids = colors @ np.array([1, 256, 65536])
         if ids.shape != size:
             raise DataError(f"{file}: is {ids.shape}, expected {size}")

@@ -1,6 +1,6 @@
-"""Depth in the Wild: one ordered pair of points per picture (Chen et al., NIPS 2016).
+"""Depth in the Wild: one ordered pair of points per image (Chen et al., NIPS 2016).
 
-`DIW_test.csv` has two rows per picture: its path, `./DIW_test/name.thumb`, and
+`DIW_test.csv` has two rows per image: its path, `./DIW_test/name.thumb`, and
 `yA,xA,yB,xB,relation,...` with pixel coordinates that count from 1. The relation starts with "<" if
 A is closer than B and with ">" if it is farther; further columns have no meaning here.
 """
@@ -47,7 +47,7 @@ def load_diw(
             raise ValueError(f"not a csv file ({error})") from error
     if len(rows) % 2:
         with report.at():
-            raise ValueError(f"must have two rows per picture, got {len(rows)} rows")
+            raise ValueError(f"must have two rows per image, got {len(rows)} rows")
     pairs = []
     for (line, name), (_, values) in zip(rows[::2], rows[1::2], strict=False):
         with report.at(f"line {line}"):

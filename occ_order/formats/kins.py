@@ -1,4 +1,4 @@
-"""KINS: amodal instances in KITTI pictures (Qi et al., CVPR 2019), files of 2019 and of 2020.
+"""KINS: amodal instances in KITTI images (Qi et al., CVPR 2019), files of 2019 and of 2020.
 
 Both are nested like COCO and belong to `training/image_2` and `testing/image_2`. Their keys differ:
 

@@ -1,6 +1,6 @@
-"""KITTI depth: pictures with measured depth maps (Uhrig et al., 3DV 2017), Eigen's test split.
+"""KITTI depth: images with measured depth maps (Uhrig et al., 3DV 2017), Eigen's test split.
 
-A list file has one line per picture: `IMAGE DEPTH FOCAL`, the depth "None" where there is no
+A list file has one line per image: `IMAGE DEPTH FOCAL`, the depth "None" where there is no
 measurement (`eigen_test_files_with_gt.txt`). Depth maps are 16-bit PNG files, metres x 256, 0 = no
 value.
 """
@@ -33,15 +33,15 @@ def load_kitti_depth(
     skip_missing: bool = False,
     problems: list[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Reads a list of pictures and their depth maps. Pictures without a depth map are left out.
+    """Reads a list of images and their depth maps. Images without a depth map are left out.
 
     Args:
         list_file: text file, `IMAGE DEPTH` and anything further on each line; blank lines are
         skipped. root: folder that holds `rgb_dir` and `depth_dir`.
-        rgb_dir: folder in `root` that the pictures are relative to.
+        rgb_dir: folder in `root` that the images are relative to.
         depth_dir: folder in `root` that the depth maps are relative to.
         skip_missing: also leave out lines whose depth map is not on disk, and log how many; the 45
-            missing ones of the 697 Eigen test pictures are usually treated so.
+            missing ones of the 697 Eigen test images are usually treated so.
         problems: None to raise at the first error; a list to collect messages in.
 
     Returns:
@@ -70,7 +70,7 @@ def load_kitti_depth(
             else:
                 result.append(entry)
     if absent:
-        logger.info("%s: %d pictures without a depth map left out", list_file, absent)
+        logger.info("%s: %d images without a depth map left out", list_file, absent)
     return result
 
 
@@ -83,14 +83,14 @@ def save_kitti_depth(
     depth_dir: str = "data_depth_annotated",
     focal: float = 721.5377,
 ) -> None:
-    """Writes a list of pictures and depth maps.
+    """Writes a list of images and depth maps.
 
     Args:
         entries: [{"file_name", "depth_file_name"}], files below `root/rgb_dir` and
             `root/depth_dir`; a depth_file_name of None is written as "None".
         list_file: file to write.
         root: folder that holds `rgb_dir` and `depth_dir`.
-        rgb_dir: folder of the pictures.
+        rgb_dir: folder of the images.
         depth_dir: folder of the depth maps.
         focal: third column of each line, the focal length in pixels.
 

@@ -1,4 +1,4 @@
-"""labelme: one JSON file of hand-drawn shapes per picture, and an order table for the folder.
+"""labelme: one JSON file of hand-drawn shapes per image, and an order table for the folder.
 
 An instance is one shape, or all shapes of one label and one group id (labelme's "Group ID"). Its
 label is its class. Shapes outline the **visible** part; the whole object may be drawn too:
@@ -10,7 +10,7 @@ label is its class. Shapes outline the **visible** part; the whole object may be
 
 In the table (:mod:`~occ_order.formats.order_table`), which is called ``order.csv`` and lies
 in the folder itself, an image is named by its file (with the sub-folder, if any). An instance is
-named by its label where that is unique in the picture, else by ``label#G`` with its group id G, or
+named by its label where that is unique in the image, else by ``label#G`` with its group id G, or
 ``label#1``, ``label#2``, ... in the order of drawing for instances without one.
 
 Polygons, rectangles, circles and masks count; points and lines are left out with a warning, and so
@@ -72,7 +72,7 @@ def load_labelme(
 
     Args:
         folder: with the ``*.json`` and, if there are orders, ``order.csv``.
-        image_root: folder of the pictures, found by the last part of ``imagePath`` and the
+        image_root: folder of the images, found by the last part of ``imagePath`` and the
             sub-folder of the JSON file; None takes them from beside their JSON file.
         whole: every shape outlines the whole object (see the head of this module).
         classes: names of the classes in the order of their ids, which count from 1; None sorts the
@@ -99,7 +99,7 @@ def load_labelme(
     unused = set(rows) - {page.key for page in pages}
     if unused:
         word = sorted(unused)[0]
-        raise DataError(f"{rows[word][0].place}: no labelme file is about a picture {word!r}")
+        raise DataError(f"{rows[word][0].place}: no labelme file is about an image {word!r}")
     records, seen = [], set()
     for number, page in enumerate(pages, start=1):
         record = page.record(number, names, rows.get(page.key, []), whole)
@@ -143,10 +143,10 @@ class _Instance:
 
 
 class _Page:
-    """One labelme file: its picture, its instances, its word in the order table."""
+    """One labelme file: its image, its instances, its word in the order table."""
 
-    def __init__(self, path: Path, key: str, picture: Path, size: tuple[int, int]) -> None:
-        self.path, self.key, self.picture, self.size = path, key, picture, size
+    def __init__(self, path: Path, key: str, image: Path, size: tuple[int, int]) -> None:
+        self.path, self.key, self.image, self.size = path, key, image, size
         self.image_id: int | None = None
         self.instances: list[_Instance] = []
 
@@ -177,7 +177,7 @@ class _Page:
         if len(set(ids)) < len(ids):
             raise DataError(f"{self.path}: a group id is used for two labels, the ids are {ids}")
         return {
-            "file_name": str(self.picture),
+            "file_name": str(self.image),
             "image_id": image_id,
             "height": self.size[0],
             "width": self.size[1],
@@ -270,10 +270,10 @@ def _read_page(
     report, page = Report(path, problems), None
     with report.at():
         shapes = field(data, "shapes", "a list")
-        key, picture = _picture(data, path, root, image_root)
-        width, height = image_size(picture)
+        key, image = _image(data, path, root, image_root)
+        width, height = image_size(image)
         _check_stated(data, (height, width))
-        page = _Page(path, key, picture, (height, width))
+        page = _Page(path, key, image, (height, width))
         page.image_id = field(data, "image_id", "an integer", None)
         page.instances = _instances(shapes, page.size, whole, report)
     return page
@@ -332,11 +332,11 @@ def _largest_gap(parts: list[np.ndarray]) -> float:
 def read_shapes(
     path: str | os.PathLike, size: tuple[int, int], *, skip_damaged: bool = False
 ) -> tuple[list[str], np.ndarray]:
-    """Read the instances of one labelme file, without its picture and without an order.
+    """Read the instances of one labelme file, without its image and without an order.
 
     Args:
         path: the file.
-        size: (H, W) of the picture.
+        size: (H, W) of the image.
         skip_damaged: leave out shapes that cannot be read, and count them in the log.
 
     Returns:
@@ -359,24 +359,24 @@ def read_shapes(
     return names, np.array(stack, bool).reshape(len(stack), *size)
 
 
-def _picture(
+def _image(
     data: dict, path: Path, root: Path, image_root: str | os.PathLike | None
 ) -> tuple[str, Path]:
-    """The picture's word in the order table, and where it is."""
+    """The image's word in the order table, and where it is."""
     name = field(data, "imagePath", "a string")
     below = path.parent.relative_to(root)
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     if image_root is None:
         try:
-            picture = resolve_inside(path.parent, name)
-        except ValueError as error:  # such as a path of Windows: the picture may lie beside it
+            image = resolve_inside(path.parent, name)
+        except ValueError as error:  # such as a path of Windows: the image may lie beside it
             if not last or not (path.parent / last).is_file():
                 raise ValueError(f"'imagePath': {error}; name its folder with --images") from None
-            picture = resolve_inside(path.parent, last)
-        return (below / picture.relative_to(path.parent)).as_posix(), picture
+            image = resolve_inside(path.parent, last)
+        return (below / image.relative_to(path.parent)).as_posix(), image
     key = (below / last).as_posix()
-    picture = resolve_inside(image_root, key)
-    return key, picture if picture.is_file() else resolve_inside(image_root, last)
+    image = resolve_inside(image_root, key)
+    return key, image if image.is_file() else resolve_inside(image_root, last)
 
 
 def _group_id(shape: dict[str, Any]) -> int | None:
@@ -425,23 +425,23 @@ def save_labelme(
     *,
     image_root: str | os.PathLike | None = None,
 ) -> list[Path]:
-    """Writes records as labelme files, pictures copied beside them, and ``order.csv``.
+    """Writes records as labelme files, images copied beside them, and ``order.csv``.
 
     Group ids are the annotation ids; the image id stands in a key of its own, which labelme keeps.
     A mask without holes becomes polygons along the edges of its pixels, one with holes a mask
     shape; both rasterise to the same pixels. "name" and "is_stuff" have no place in the format.
 
     Args:
-        records: their pictures must exist; no "order.csv" may be among their names.
+        records: their images must exist; no "order.csv" may be among their names.
         folder: made if need be.
         categories: [{"id": int, "name": str}]; the names become labels.
         image_root: sub-folders below it are kept; None puts everything into one folder.
 
     Returns:
-        The files written, without the pictures.
+        The files written, without the images.
 
     Raises:
-        ValueError: names the image: no picture, a name used twice, an unknown category, or an
+        ValueError: names the image: no image, a name used twice, an unknown category, or an
             instance of which nothing is to be drawn.
     """
     names = {category["id"]: str(category["name"]) for category in categories}
@@ -466,7 +466,7 @@ def save_labelme(
 def _places(
     records: list[dict[str, Any]], folder: Path, image_root: str | os.PathLike | None
 ) -> Iterator[tuple[dict[str, Any], Path]]:
-    """Yields each record with the path of its picture in the folder."""
+    """Yields each record with the path of its image in the folder."""
     seen: dict[Path, Any] = {}
     for record in records:
         with Report(folder).at(f"image {record['image_id']}"):
@@ -488,7 +488,7 @@ def _words(record: dict[str, Any], names: dict[int, str]) -> list[str]:
     ]
 
 
-def _written_page(record: dict[str, Any], picture: str, names: dict[int, str]) -> dict[str, Any]:
+def _written_page(record: dict[str, Any], image: str, names: dict[int, str]) -> dict[str, Any]:
     size, shapes = (record["height"], record["width"]), []
     for annotation in record["annotations"]:
         if annotation["category_id"] not in names:
@@ -506,7 +506,7 @@ def _written_page(record: dict[str, Any], picture: str, names: dict[int, str]) -
         "version": "5.5.0",
         "flags": {},
         "shapes": shapes,
-        "imagePath": picture,
+        "imagePath": image,
         "imageData": None,
         "imageHeight": size[0],
         "imageWidth": size[1],

@@ -27,7 +27,7 @@ def area_of(shape: dict, size: tuple[int, int]) -> Any:
 
     Args:
         shape: an object of the file, of a type in `AREAS`.
-        size: (H, W) of the picture.
+        size: (H, W) of the image.
 
     Returns:
         Polygons or RLE, as `occ_order.masks.decode` takes them.
@@ -63,9 +63,9 @@ def _mask_shape(shape: dict, corner: tuple[int, int], size: tuple[int, int]) -> 
     try:
         content = base64.b64decode(text, validate=True)
     except ValueError as error:
-        raise ValueError(f"'mask' is not a PNG picture in base64 ({error})") from None
-    with opened(BytesIO(content), "'mask'", formats=("PNG",)) as picture:
-        small = np.asarray(picture.convert("L")) > 0
+        raise ValueError(f"'mask' is not a PNG image in base64 ({error})") from None
+    with opened(BytesIO(content), "'mask'", formats=("PNG",)) as image:
+        small = np.asarray(image.convert("L")) > 0
     x, y = corner
     height, width = small.shape
     if min(x, y) < 0 or y + height > size[0] or x + width > size[1]:

@@ -153,7 +153,7 @@ def _instance_info(
 
 
 def _rgba(image: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """The picture where it is shown, clear black elsewhere."""
+    """The image where it is shown, clear black elsewhere."""
     alpha = np.where(shown, 255, 0).astype(np.uint8)[..., None]
     return np.concatenate([np.where(shown[..., None], image, 0), alpha], axis=2)
 
@@ -179,30 +179,30 @@ def compose(layers: Sequence[Layer]) -> np.ndarray:
     return result
 
 
-def layers_of(image: Mapping[str, Any], picture: np.ndarray) -> list[Layer]:
+def layers_of(image: Mapping[str, Any], pixels: np.ndarray) -> list[Layer]:
     """Cuts a photograph by one image of ``order_results.json``.
 
     Args:
         image: dict of one image (:mod:`occ_order.order.io`). A key "category" of an instance, if
             there, becomes its name.
-        picture: uint8 (H, W, 3) RGB of the size that the dict states.
+        image: uint8 (H, W, 3) RGB of the size that the dict states.
 
     Returns:
         As :func:`cut_layers`.
 
     Raises:
-        ValueError: names the image; its picture has another size, or it has no order.
+        ValueError: names the image; its image has another size, or it has no order.
     """
     where, size = f"image {image['image_id']!r}", (image["height"], image["width"])
-    if picture.shape[:2] != size:
-        raise ValueError(f"{where}: the results {size_mismatch(size, picture.shape[:2])}")
+    if pixels.shape[:2] != size:
+        raise ValueError(f"{where}: the results {size_mismatch(size, pixels.shape[:2])}")
     instances = image["instances"]
     occlusion, depth, _ = io.matrices(image)
     named = [{"name": instance.get("category"), **instance} for instance in instances]
     whole = [instance.get("amodal_segmentation") for instance in instances]
     try:
         return cut_layers(
-            picture,
+            pixels,
             mask_functions.decode_all([i["segmentation"] for i in instances], *size),
             occlusion=occlusion,
             depth=depth,
@@ -270,7 +270,7 @@ def load_layers(folder: str | os.PathLike) -> list[Layer]:
         Layers, front to back.
 
     Raises:
-        ValueError: names the file: not such a folder, a file name that leaves it, a picture of
+        ValueError: names the file: not such a folder, a file name that leaves it, an image of
             another size or without alpha.
         OSError: a file cannot be read.
     """
@@ -300,22 +300,22 @@ def _read_png(
         path = resolve_inside(folder, name)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-    with opened(path, f"{where}: {name}", formats=("PNG",)) as picture:
-        pixels = np.asarray(picture)
-    if picture.mode != mode or picture.size[::-1] != size:
+    with opened(path, f"{where}: {name}", formats=("PNG",)) as file:
+        pixels = np.asarray(file)
+    if file.mode != mode or file.size[::-1] != size:
         raise ValueError(
             f"{where}: {name} must be {mode} of (height, width) {size}, "
-            f"got {picture.mode} of {picture.size[::-1]}"
+            f"got {file.mode} of {file.size[::-1]}"
         )
     return pixels
 
 
 def save_psd(path: str | os.PathLike, layers: Sequence[Layer]) -> None:
-    """Writes layers as a Photoshop file; the photograph itself is its merged picture.
+    """Writes layers as a Photoshop file; the photograph itself is its merged image.
 
     Layers are named "000 name", numbered front to back as the PNG files are, and cut to what they
     show. In the file, and in psd-tools, the list runs from the bottom: background first. psd-tools
-    may draw the merged picture anew, which takes seconds for large photographs.
+    may draw the merged image anew, which takes seconds for large photographs.
 
     Args:
         path: file to write.
@@ -347,7 +347,7 @@ def save_psd(path: str | os.PathLike, layers: Sequence[Layer]) -> None:
 
 @contextmanager
 def _no_preview_warning() -> Iterator[None]:
-    """Silences psd-tools' word that it cannot compute the merged picture: it is there already."""
+    """Silences psd-tools' word that it cannot compute the merged image: it is there already."""
     logger = logging.getLogger("psd_tools.api.psd_image")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -367,7 +367,7 @@ def _layer_name(number: int, layer: Layer) -> str:
 def export_image(
     folder: str | os.PathLike,
     image: Mapping[str, Any],
-    picture: np.ndarray,
+    pixels: np.ndarray,
     *,
     psd: bool = False,
     graphs: bool = True,
@@ -378,7 +378,7 @@ def export_image(
         folder: made if need be; gets the layers, ``occlusion.graphml`` and ``occlusion.dot`` (and
             the same of "depth") for the orders that the image has, and ``layers.psd``.
         image: dict of one image.
-        picture: uint8 (H, W, 3) RGB.
+        image: uint8 (H, W, 3) RGB.
         psd: write the PSD file (needs psd-tools).
         graphs: write the graphs.
 
@@ -390,7 +390,7 @@ def export_image(
         ImportError: PSD without psd-tools.
     """
     folder = Path(folder)
-    layers = layers_of(image, picture)
+    layers = layers_of(image, pixels)
     written = save_layers(folder, layers)
     if psd:
         save_psd(folder / "layers.psd", layers)

@@ -3,7 +3,7 @@
 Below `$DETECTRON2_DATASETS` (default: `./datasets`), as ``occ-order convert --copy-images``
 writes them::
 
-    own/kitchen/train/images/...           the pictures
+    own/kitchen/train/images/...           the images
     own/kitchen/train/instaorder.json      -> own_kitchen_train_instaorder (with instances.json)
     own/kitchen/train/cocoa.json           -> own_kitchen_train_cocoa
     own/kitchen/train/cocoa_cls.json       -> own_kitchen_train_cocoa_cls
@@ -35,7 +35,7 @@ def find_own(root: str | os.PathLike) -> list[tuple[str, str, list[Path]]]:
         root: the folder of all data sets.
 
     Returns:
-        (name, format, the files that its reader needs and the folder of the pictures), sorted by
+        (name, format, the files that its reader needs and the folder of the images), sorted by
         name. Nothing if there is no folder ``own``.
     """
     found = []

@@ -2,7 +2,7 @@
 
 Predictions that somebody has looked through become annotation this way, and annotation becomes what
 the viewer, the layers and the graphs read. Three keys go beyond the format and are kept by it:
-"file_name" of an image (relative to the picture folder), "category" (class name) and "name" of an
+"file_name" of an image (relative to the image folder), "category" (class name) and "name" of an
 instance. Scores and probabilities of annotation are 1.
 """
 
@@ -58,8 +58,8 @@ def load_results_records(
 
     Args:
         path: the file.
-        image_root: folder of the pictures; how they are found is told by
-            :func:`picture_of`.
+        image_root: folder of the images; how they are found is told by
+            :func:`image_of`.
         categories: [{"id", "name"}]; None takes the "category" names in the file and calls the
             others "class 3".
         file_names: file name by image id.
@@ -68,19 +68,19 @@ def load_results_records(
         records and categories. Annotations keep "score", which no data set format has.
 
     Raises:
-        ValueError: names the file and image: not the format, an id that is no integer, a picture
+        ValueError: names the file and image: not the format, an id that is no integer, an image
             that is not there, a category without a name.
     """
     images, report = load_results(path), Report(path)
-    pictures = list_images(image_root)
+    image_files = list_images(image_root)
     with report.at():
         chosen = categories or _named_categories(images)
     known = {category["id"] for category in chosen}
     records = []
     for image in images:
         with report.at(f"image {image['image_id']}"):
-            picture = picture_of(image, image_root, file_names=file_names, pictures=pictures)
-            records.append(_record(image, str(picture), known, report))
+            pixels = image_of(image, image_root, file_names=file_names, image_files=image_files)
+            records.append(_record(image, str(pixels), known, report))
     return records, chosen
 
 
@@ -98,7 +98,7 @@ def _named_categories(images: Sequence[Mapping[str, Any]]) -> Categories:
 
 
 def _record(
-    image: Mapping[str, Any], picture: str, known: set[int], report: Report
+    image: Mapping[str, Any], pixels: str, known: set[int], report: Report
 ) -> dict[str, Any]:
     size = image["height"], image["width"]
     annotations = []
@@ -131,7 +131,7 @@ def _record(
     if depth is not None:
         orders["count"] = np.full(depth.shape, UNKNOWN, np.int16)
     return {
-        "file_name": picture,
+        "file_name": pixels,
         "image_id": image["image_id"],
         "height": size[0],
         "width": size[1],
@@ -209,50 +209,50 @@ def save_results_records(
     save_results(path, images)
 
 
-def picture_of(
+def image_of(
     image: Mapping[str, Any],
     folder: str | os.PathLike,
     *,
     file_names: Mapping[int | str, str] | None = None,
-    pictures: Iterable[str] | None = None,
+    image_files: Iterable[str] | None = None,
 ) -> Path:
-    """Finds the picture of one image of ``order_results.json``.
+    """Finds the image of one image of ``order_results.json``.
 
     Looked for in turn: the name that ``file_names`` gives, the key "file_name" of the image itself,
-    and a picture whose name without its ending is the image id (COCO's leading zeros are fine).
+    and an image whose name without its ending is the image id (COCO's leading zeros are fine).
 
     Args:
         image: dict with "image_id".
-        folder: where the pictures are.
+        folder: where the images are.
         file_names: file name by image id, relative to the folder, for instance of a COCO file.
-        pictures: names in the folder, from :func:`list_images`, to search them only once.
+        image_files: names in the folder, from :func:`list_images`, to search them only once.
 
     Returns:
         Path of an existing file.
 
     Raises:
-        ValueError: the name leaves the folder, several pictures bear the id, or there is none.
+        ValueError: the name leaves the folder, several images bear the id, or there is none.
     """
     image_id = image["image_id"]
     name = (file_names or {}).get(image_id) or image.get("file_name")
     if name is None:
-        name = _named_by_id(image_id, list_images(folder) if pictures is None else pictures)
+        name = _named_by_id(image_id, list_images(folder) if image_files is None else image_files)
     if not isinstance(name, str):
-        raise ValueError(f"image {image_id!r}: no picture in {folder} is named after the image id")
+        raise ValueError(f"image {image_id!r}: no image in {folder} is named after the image id")
     path = resolve_inside(folder, name)
     if not path.is_file():
         raise ValueError(f"image {image_id!r}: no such image: {path}")
     return path
 
 
-def _named_by_id(image_id: int | str, pictures: Iterable[str]) -> str | None:
+def _named_by_id(image_id: int | str, image_files: Iterable[str]) -> str | None:
     wanted = str(image_id)
     found = []
-    for name in pictures:
+    for name in image_files:
         stem = Path(name).stem
         number = stem.rsplit("_", 1)[-1]  # COCO_val2014_000000000042
         if stem == wanted or (number.isdecimal() and str(int(number)) == wanted):
             found.append(name)
     if len(found) > 1:
-        raise ValueError(f"image {image_id!r}: several pictures bear its id: {found[:3]}")
+        raise ValueError(f"image {image_id!r}: several images bear its id: {found[:3]}")
     return found[0] if found else None

@@ -195,7 +195,7 @@ def _coco_keys(data: dict[str, Any]) -> Mapping[str, str]:
 ROWS = (
     Format(
         name="labelme",
-        what="a folder of labelme files with pictures, and order.csv",
+        what="a folder of labelme files with images, and order.csv",
         read=_read_labelme,
         save=save_labelme,
     ),
@@ -291,7 +291,7 @@ ROWS = (
     ),
     Format(
         name="diw",
-        what="DIW_test.csv: one pair of points for each picture",
+        what="DIW_test.csv: one pair of points for each image",
         load=load_diw,
         categories=None,
         ending=".csv",
@@ -299,7 +299,7 @@ ROWS = (
     ),
     Format(
         name="kitti_depth",
-        what="a list of pictures and depth maps",
+        what="a list of images and depth maps",
         load=load_kitti_depth,
         categories=None,
         ending=".txt",

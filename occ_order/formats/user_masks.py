@@ -1,7 +1,7 @@
-"""Masks of one picture as users have them: a JSON file, a label map, or a folder of mask pictures.
+"""Masks of one image as users have them: a JSON file, a label map, or a folder of mask images.
 
 =====================  ==========================================================================
-``masks.json``         COCO instances (of one or several pictures), a COCO results list,
+``masks.json``         COCO instances (of one or several images), a COCO results list,
                        ``order_results.json``, or a labelme file
 ``labels.png``         each value (or colour) but 0 (black) and the void rim is an instance
 ``folder/``            one PNG file for each instance, nonzero (or not transparent) = inside; sorted
@@ -12,7 +12,7 @@ Masks are visible parts. Of the amodal formats that look like COCO (COCOA-cls, D
 of the visible part is taken: `VISIBLE_KEYS`.
 
 Void, which belongs to no instance, is the largest value (255, or 65535 of 16 bits) of a label map
-whose other values count 1, 2, 3, ..., and VOC's colour (224, 224, 192). A mask picture of several
+whose other values count 1, 2, 3, ..., and VOC's colour (224, 224, 192). A mask image of several
 grey levels is soft: half of the largest possible value and more is inside. Both are logged.
 
 Needs neither PyTorch nor Detectron2.
@@ -39,14 +39,14 @@ from occ_order.formats.mask_fields import checked_mask
 from occ_order.instances import OrderedInstances
 
 MOST_LABELS = 1000
-"""Distinct values of a label map; a picture with more is taken for a photograph."""
+"""Distinct values of a label map; an image with more is taken for a photograph."""
 
 VISIBLE_KEYS = ("visible_mask", "inmodal_seg", "i_segm", "segmentation")
 """Keys of the visible part, the first that an annotation has: of COCOA-cls and D2SA where something
 is hidden, of KINS 2019 and 2020, and of every other format."""
 
 VOID_COLOUR = (224, 224, 192)
-"""Of the rims of objects in pictures of Pascal VOC."""
+"""Of the rims of objects in images of Pascal VOC."""
 
 UNNAMED = ""
 """Id of an image that its file of masks does not name."""
@@ -65,12 +65,12 @@ def load_masks(
     keep_crowds: bool = False,
     skip_damaged: bool = False,
 ) -> OrderedInstances:
-    """Read the masks of one picture.
+    """Read the masks of one image.
 
     Args:
         path: file or folder; see the head of this module.
-        image_size: (H, W) of the picture.
-        image_name: file name of the picture, to find it in a JSON file about several; matched as a
+        image_size: (H, W) of the image.
+        image_name: file name of the image, to find it in a JSON file about several; matched as a
             whole, else by its last part, else without its ending.
         allow_empty: keep masks that cover no pixel, which are otherwise refused.
         keep_crowds: also take annotations with `iscrowd` 1, which CVAT gives to every mask that is
@@ -85,7 +85,7 @@ def load_masks(
 
     Raises:
         ValueError: names the file and every mask that is wrong: not such a file, another size than
-            the picture, a damaged mask, an empty one, nothing but crowds, or a picture that the
+            the image, a damaged mask, an empty one, nothing but crowds, or an image that the
             file does not have.
         OSError: the file cannot be read, or there is none.
     """
@@ -106,15 +106,15 @@ def load_masks(
     return found[filled]
 
 
-def masks_file(path: str | os.PathLike, picture: str | os.PathLike) -> Path:
-    """The file or folder with the masks of one picture.
+def masks_file(path: str | os.PathLike, pixels: str | os.PathLike) -> Path:
+    """The file or folder with the masks of one image.
 
     Args:
         path: what :func:`load_masks` takes, or a folder that has such a thing for each of several
-            pictures, named like the picture: ``cup/``, ``cup.json`` or ``cup.png``.
-        picture: the picture's file.
+            images, named like the image: ``cup/``, ``cup.json`` or ``cup.png``.
+        pixels: the image's file.
     """
-    path, stem = Path(path), Path(picture).stem
+    path, stem = Path(path), Path(pixels).stem
     if path.is_dir():
         for name in (stem, f"{stem}.json", f"{stem}.png"):
             if (path / name).exists():
@@ -122,42 +122,42 @@ def masks_file(path: str | os.PathLike, picture: str | os.PathLike) -> Path:
     return path
 
 
-# --- pictures ------------------------------------------------------------------------------
+# --- images ------------------------------------------------------------------------------
 
 
 def _open(path: Path, size: tuple[int, int]) -> Image.Image:
-    """A picture of masks: readable, lossless, of the right size."""
+    """An image of masks: readable, lossless, of the right size."""
     try:
-        with opened(path) as picture:
-            picture.load()
+        with opened(path) as pixels:
+            pixels.load()
     except ValueError as error:
         raise DataError(str(error)) from None
-    if picture.format in _LOSSY:
-        raise DataError(f"{path}: {picture.format} blurs the edges of masks; save them as PNG")
-    if picture.mode == "F":
+    if pixels.format in _LOSSY:
+        raise DataError(f"{path}: {pixels.format} blurs the edges of masks; save them as PNG")
+    if pixels.mode == "F":
         raise DataError(f"{path}: pixels are floats; save masks with whole numbers")
-    if picture.size != size[::-1]:
-        raise DataError(f"{path}: {size_mismatch(picture.size[::-1], size)}")
-    return picture
+    if pixels.size != size[::-1]:
+        raise DataError(f"{path}: {size_mismatch(pixels.size[::-1], size)}")
+    return pixels
 
 
-def _values(picture: Image.Image) -> np.ndarray:
-    """Integer (H, W): the labels of a picture, 0 where nothing is."""
-    if picture.mode in ("RGB", "RGBA"):
-        channels = np.asarray(picture).astype(np.int64)
+def _values(pixels: Image.Image) -> np.ndarray:
+    """Integer (H, W): the labels of an image, 0 where nothing is."""
+    if pixels.mode in ("RGB", "RGBA"):
+        channels = np.asarray(pixels).astype(np.int64)
         values = channels[..., 0] + 256 * channels[..., 1] + 65536 * channels[..., 2]
-        return np.where(channels[..., 3] > 0, values, 0) if picture.mode == "RGBA" else values
-    if picture.mode in ("LA", "PA"):
-        return np.asarray(picture)[..., 0].astype(np.int64) * (np.asarray(picture)[..., 1] > 0)
-    return np.asarray(picture).astype(np.int64)
+        return np.where(channels[..., 3] > 0, values, 0) if pixels.mode == "RGBA" else values
+    if pixels.mode in ("LA", "PA"):
+        return np.asarray(pixels)[..., 0].astype(np.int64) * (np.asarray(pixels)[..., 1] > 0)
+    return np.asarray(pixels).astype(np.int64)
 
 
 def _from_label_map(path: Path, size: tuple[int, int]) -> OrderedInstances:
-    picture = _open(path, size)
-    values = _values(picture)
+    pixels = _open(path, size)
+    values = _values(pixels)
     labels = np.unique(values)
     labels = labels[labels != 0]
-    void = _void_of(picture, labels)
+    void = _void_of(pixels, labels)
     if void is not None:
         logger.warning("%s: the value %d is void, no instance", path, void)
         labels = labels[labels != void]
@@ -172,28 +172,28 @@ def _from_label_map(path: Path, size: tuple[int, int]) -> OrderedInstances:
     return OrderedInstances(UNNAMED, size, stack, ids=tuple(labels.tolist()))
 
 
-def _void_of(picture: Image.Image, labels: np.ndarray) -> int | None:
+def _void_of(pixels: Image.Image, labels: np.ndarray) -> int | None:
     """The value of a label map that stands for no instance, if there is one."""
-    if picture.mode in ("RGB", "RGBA"):
+    if pixels.mode in ("RGB", "RGBA"):
         red, green, blue = VOID_COLOUR
         void = red + 256 * green + 65536 * blue
         return void if len(labels) > 1 and void in labels else None
-    void = 65535 if picture.mode.startswith("I") else 255
+    void = 65535 if pixels.mode.startswith("I") else 255
     others = labels[labels != void]
     counted = len(others) > 0 and (others == np.arange(1, len(others) + 1)).all()
     return void if void in labels and counted and len(others) < void - 1 else None
 
 
-def _inside(path: Path, picture: Image.Image) -> np.ndarray:
-    """bool (H, W): a picture of one mask; its transparency counts where there is any."""
-    values, most = _values(picture), 65535 if picture.mode.startswith("I") else 255
-    if picture.mode in ("RGBA", "LA", "PA") and (np.asarray(picture)[..., -1] < 255).any():
-        values = np.asarray(picture)[..., -1]
-    elif picture.mode in ("RGB", "RGBA"):  # grey levels of colours; a colour is no level
-        channels = np.asarray(picture)[..., :3]
+def _inside(path: Path, pixels: Image.Image) -> np.ndarray:
+    """bool (H, W): an image of one mask; its transparency counts where there is any."""
+    values, most = _values(pixels), 65535 if pixels.mode.startswith("I") else 255
+    if pixels.mode in ("RGBA", "LA", "PA") and (np.asarray(pixels)[..., -1] < 255).any():
+        values = np.asarray(pixels)[..., -1]
+    elif pixels.mode in ("RGB", "RGBA"):  # grey levels of colours; a colour is no level
+        channels = np.asarray(pixels)[..., :3]
         grey = (channels[..., :1] == channels).all()
         values = channels[..., 0] if grey else values != 0
-    elif picture.mode in ("P", "1"):  # a number in a palette is no level
+    elif pixels.mode in ("P", "1"):  # a number in a palette is no level
         values = values != 0
     levels = np.unique(values[values > 0])
     if len(levels) < 2:
@@ -286,7 +286,7 @@ def _objects(path: Path, data: Mapping[str, Any], key: str) -> list[dict]:
 
 
 def _image_named(path: Path, images: list[dict], name: str | None) -> dict:
-    """The image that a name stands for; a file about one picture needs no name."""
+    """The image that a name stands for; a file about one image needs no name."""
     if not images:
         raise DataError(f"{path}: there is no image in it")
     if name is None:

@@ -59,10 +59,10 @@ def validate(
     Args:
         path: the file.
         format: one of `table.checkable()`; None to tell it by the keys.
-        images: folder of the pictures (for KITTI: with the folders of pictures and depth maps in
+        images: folder of the images (for KITTI: with the folders of images and depth maps in
             it); None does not look at them.
         instances: for InstaOrder, the COCO instances file; None looks beside `path`.
-        limit: pixels and pictures of so many images only; None for all.
+        limit: pixels and images of so many images only; None for all.
         options: further keyword arguments of the reader of the format.
 
     Returns:
@@ -97,7 +97,7 @@ def validate(
     for record in records:
         _check_order(record, os.path.basename(path), result)
     if images is not None:
-        _check_pictures(shown, path, result)
+        _check_images(shown, path, result)
     result.counts = _counts(records)
     return result
 
@@ -297,7 +297,7 @@ def _check_order(record: dict[str, Any], file_name: str, result: Validation) -> 
         result.notes.append(f"{file_name}: image {record['image_id']}: occlusion cycle among {ids}")
 
 
-def _check_pictures(records: list[dict[str, Any]], path: str, result: Validation) -> None:
+def _check_images(records: list[dict[str, Any]], path: str, result: Validation) -> None:
     for record in records:
         report = Report(path, result.errors)
         with report.at(f"image {record['image_id']}"):
@@ -334,7 +334,7 @@ def _counts(records: list[dict[str, Any]]) -> dict[str, int]:
 def _validate_points(
     path: str, row: Format, root: str, limit: int | None, options: dict[str, Any]
 ) -> Validation:
-    """DIW and KITTI depth: lists of pictures with two points or a depth map each."""
+    """DIW and KITTI depth: lists of images with two points or a depth map each."""
     result = Validation()
     entries = row.load(path, root, problems=result.errors, **options)
     for entry in entries[:limit] if root else []:
@@ -348,8 +348,8 @@ def _validate_points(
             else:
                 depth = read_depth_png(entry["depth_file_name"])
                 if depth.shape != (height, width):
-                    raise ValueError(f"picture is {height} x {width}, depth map {depth.shape}")
-    result.counts = {"pictures": len(entries)}
+                    raise ValueError(f"image is {height} x {width}, depth map {depth.shape}")
+    result.counts = {"images": len(entries)}
     return result
 
 

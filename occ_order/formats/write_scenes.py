@@ -57,12 +57,12 @@ def scene_parameters(
     """What a data set of scenes depends on, JSON-ready.
 
     Args:
-        train, val: numbers of pictures.
+        train, val: numbers of images.
         seed: same seed, same bytes.
         size: (height, width) in pixels, or the range that both are drawn from.
         size_is_range: which of the two `size` is.
         instances, classes, interlocked, cyclic, texture: see `occ_order.scenes.generate`.
-        jpeg: quality of JPEG pictures in [1, 100]; None writes PNG.
+        jpeg: quality of JPEG images in [1, 100]; None writes PNG.
 
     Raises:
         ValueError: a value is out of range.
@@ -149,7 +149,7 @@ def point_pair(scene: Scene, seed: int) -> dict[str, Any] | None:
 
 
 def write_scene(output: Path, parameters: dict[str, Any], split: str, index: int) -> dict[str, Any]:
-    """Write the picture and the depth map of one scene.
+    """Write the image and the depth map of one scene.
 
     Returns:
         ``{"record": record without folder and with lists for matrices, "pair": point pair or None,
@@ -159,9 +159,9 @@ def write_scene(output: Path, parameters: dict[str, Any], split: str, index: int
     scene = make_scene(parameters, split, index, library=library)
     suffix = ".png" if parameters["jpeg"] is None else ".jpg"
     stem = f"{index + 1:06d}"
-    picture = _encode(scene.image, parameters["jpeg"])
-    _replace(output / split / "images" / (stem + suffix), picture)
-    digest = hashlib.sha256(picture)
+    pixels = _encode(scene.image, parameters["jpeg"])
+    _replace(output / split / "images" / (stem + suffix), pixels)
+    digest = hashlib.sha256(pixels)
     record = to_record(scene, image_id=index + 1, file_name=stem + suffix)
     record.update({key: record[key].tolist() for key in _MATRICES})
     pair = None
@@ -221,12 +221,12 @@ def _missing(output: Path, parameters: dict[str, Any]) -> list[str]:
     names = []
     for split in SPLITS:
         names += [f"annotations/{n}" for n in _annotation_files(parameters, split).values()]
-        names += _pictures(parameters, split, range(parameters[split]))
+        names += _images(parameters, split, range(parameters[split]))
     return [name for name in names if not (output / name).is_file()]
 
 
-def _pictures(parameters: dict[str, Any], split: str, indices: Iterable[int]) -> list[str]:
-    """Names of the pictures, and of their depth maps where they have one."""
+def _images(parameters: dict[str, Any], split: str, indices: Iterable[int]) -> list[str]:
+    """Names of the images, and of their depth maps where they have one."""
     suffix = ".png" if parameters["jpeg"] is None else ".jpg"
     stems = [f"{k + 1:06d}" for k in indices]
     depth = [] if is_composed(parameters) else [f"{split}/depth/{stem}.png" for stem in stems]
@@ -365,6 +365,6 @@ def _write_chunks(output: Path, parameters: dict[str, Any], workers: int) -> Non
 
 def _chunk_is_there(output: Path, parameters: dict[str, Any], job: tuple) -> bool:
     _, _, split, first, last = job
-    names = _pictures(parameters, split, range(first, last))
+    names = _images(parameters, split, range(first, last))
     files = [_chunk_file(output, split, first), *(output / name for name in names)]
     return all(file.is_file() for file in files)

@@ -15,7 +15,7 @@ from detectron2.projects import deeplab  # registers build_resnet_deeplab_backbo
 
 from occ_order.methods.common import baseline, instance_mapper, pair_classifier, pair_mapper
 from occ_order.methods.common.backbone import mini_resnet, timm_backbone
-from occ_order.methods.common.reading import check_picture
+from occ_order.methods.common.reading import check_image
 from occ_order.methods.common.registry import MAPPER_REGISTRY
 from occ_order.methods.completion import mapper as mask_completion_mapper
 from occ_order.methods.completion import meta_arch as mask_completion_net
@@ -62,7 +62,7 @@ class CheckedMapper(DatasetMapper):
         Raises:
             UnreadableImageError: the file is missing, of another format or damaged.
         """
-        check_picture(dataset_dict)
+        check_image(dataset_dict)
         return super().__call__(dataset_dict)
 
 

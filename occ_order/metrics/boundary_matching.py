@@ -22,7 +22,7 @@ def occluder_theta(orientation: np.ndarray) -> np.ndarray:
     Of left and right the larger counts, likewise of top and bottom; that gives the normal
     ``(h, v)`` from the occluder to what it occludes, and the boundary runs a quarter turn before
     it. Equal opposite channels cancel. x points right and y down, so a boundary that occludes to
-    its right runs up in the picture, theta = -pi / 2.
+    its right runs up in the image, theta = -pi / 2.
 
     Args:
         orientation: float (4, ...), left, right, top, bottom; any common scale.

@@ -39,7 +39,7 @@ class OrderOfMasks:
         """
         model, mapper = self._parts
         record = {
-            "picture": image,
+            "pixels": image,
             "image_id": 0,
             "height": image.shape[0],
             "width": image.shape[1],

@@ -1,4 +1,4 @@
-"""Order without a network: by area, by height in the picture, by a disparity map.
+"""Order without a network: by area, by height in the image, by a disparity map.
 
 The baselines of Lee & Park (CVPR 2022), and the bottom edge. Each gives a number to every instance;
 of two instances the one with the larger number is in front. What "in front" says depends on
@@ -90,7 +90,7 @@ def y_axis_order(
     gap: int = 0,
     compat: str | None = None,
 ) -> np.ndarray:
-    """In front = lower in the picture (larger mean row); of equal means the lower index.
+    """In front = lower in the image (larger mean row); of equal means the lower index.
 
     Args:
         masks: (N, H, W) modal masks, nonzero = inside.
@@ -99,7 +99,7 @@ def y_axis_order(
         gap: most pixels between two masks that border, see
             :func:`occ_order.masks.bordering_pairs`.
         compat: None, or "instaorder" for what the published code does on InstaOrder and COCOA: for
-            occlusion it is upside down (the instance *higher* in the picture occludes, of equal
+            occlusion it is upside down (the instance *higher* in the image occludes, of equal
             means the higher index); its depth is as with None. On KINS the published code is as
             with None.
 

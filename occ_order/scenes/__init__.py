@@ -1,4 +1,4 @@
-"""Generated layered scenes: seeded pictures with masks, occlusion, depth order and disparity.
+"""Generated layered scenes: seeded images with masks, occlusion, depth order and disparity.
 
 >>> from occ_order.scenes import generate
 >>> scene = generate(7, size=(128, 192), num_instances=5)

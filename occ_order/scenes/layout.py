@@ -30,13 +30,13 @@ class Item:
         kind: index into ``CLASSES``.
         shape: what it looks like.
         px: its height in pixels.
-        x, y: picture position of its foot (column, row); may lie outside the picture.
+        x, y: image position of its foot (column, row); may lie outside the image.
         angle: rotation about its middle, radians, clockwise on screen.
         mirrored: left and right exchanged.
         near, far: depth range.
         standing: meets the floor.
-        tilt: direction (x, y) in the picture towards which its surface comes nearer; not unit.
-        box: (y0, x0, y1, x1) of the rasters below, in picture coordinates, may leave the picture.
+        tilt: direction (x, y) in the image towards which its surface comes nearer; not unit.
+        box: (y0, x0, y1, x1) of the rasters below, in image coordinates, may leave the image.
         alpha: uint8 coverage of the silhouette.
         front: bool, the pixels of its front layer, or None where it has one layer.
     """
@@ -56,8 +56,8 @@ class Item:
     alpha: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
     front: np.ndarray | None = None
 
-    def to_picture(self, polygon: Polygon) -> Polygon:
-        """Shape coordinates to picture coordinates."""
+    def to_image(self, polygon: Polygon) -> Polygon:
+        """Shape coordinates to image coordinates."""
         c, s = math.cos(self.angle) * self.px, math.sin(self.angle) * self.px
         x = -polygon[:, 0] if self.mirrored else polygon[:, 0]
         y = polygon[:, 1] + 0.5
@@ -91,16 +91,16 @@ class Group:
 
 def fill(canvas: np.ndarray, item: Item, polygon: Polygon, value: int) -> None:
     """Fill a polygon given in shape coordinates, anti-aliased, in a raster of the item's box."""
-    points = (item.to_picture(polygon) - (item.box[1], item.box[0])) * 16.0
+    points = (item.to_image(polygon) - (item.box[1], item.box[0])) * 16.0
     cv2.fillPoly(canvas, [np.rint(points).astype(np.int32)], value, cv2.LINE_AA, 4)
 
 
 def rasterise(item: Item, height: int, width: int, *, margin: int) -> None:
     """Draw the silhouette of an item (sets box, alpha and front).
 
-    Parts that lie more than ``margin`` pixels outside the picture are not drawn.
+    Parts that lie more than ``margin`` pixels outside the image are not drawn.
     """
-    points = item.to_picture(item.shape.points)
+    points = item.to_image(item.shape.points)
     low, high = np.floor(points.min(axis=0)) - 2, np.ceil(points.max(axis=0)) + 3
     x0, y0 = max(int(low[0]), -margin), max(int(low[1]), -margin)
     x1, y1 = min(int(high[0]), width + margin), min(int(high[1]), height + margin)
@@ -120,7 +120,7 @@ def rasterise(item: Item, height: int, width: int, *, margin: int) -> None:
 
 
 def window(box: tuple[int, int, int, int], height: int, width: int) -> tuple[tuple, tuple]:
-    """Slices of a box that lie inside the picture: (in the picture, in the box's raster)."""
+    """Slices of a box that lie inside the image: (in the image, in the box's raster)."""
     y0, x0, y1, x1 = box
     top, left, bottom, right = max(y0, 0), max(x0, 0), min(y1, height), min(x1, width)
     bottom, right = max(bottom, top), max(right, left)
@@ -179,7 +179,7 @@ class Board:
             return
         sunk = 0.0
         for item in group.items:
-            lowest = item.to_picture(item.shape.points)[:, 1].max()
+            lowest = item.to_image(item.shape.points)[:, 1].max()
             sunk = max(sunk, float(lowest) - self.world.foot(item.middle))
         for item in group.items:
             item.y -= sunk

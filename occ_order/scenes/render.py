@@ -1,4 +1,4 @@
-"""From placed objects to masks, disparity and the picture."""
+"""From placed objects to masks, disparity and the image."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class Painter:
         return np.clip(share * share / (share * share + np.float32(1.0)), 0, np.float32(0.8))
 
     def _look(self, item: Item) -> tuple[np.ndarray, np.ndarray]:
-        """Colour (h, w, 3) and depth (h, w) of an item, where its box is inside the picture."""
+        """Colour (h, w, 3) and depth (h, w) of an item, where its box is inside the image."""
         rng, name = self.rng, CLASSES[item.kind]
         seen, inside = window(item.box, self.world.height, self.world.width)
         rows, cols = seen[0].stop - seen[0].start, seen[1].stop - seen[1].start
@@ -260,7 +260,7 @@ def _paint_details(colour: np.ndarray, item: Item, seen: tuple[slice, slice]) ->
     """Paint the details of the shape, in place, over a texture that fills ``seen``."""
     y0, y1, x0, x1 = seen[0].start, seen[0].stop, seen[1].start, seen[1].stop
     for detail in item.shape.details:
-        points = item.to_picture(detail.polygon)
+        points = item.to_image(detail.polygon)
         low, high = np.floor(points.min(axis=0)) - 1, np.ceil(points.max(axis=0)) + 2
         box = (
             min(max(int(low[1]), y0), y1), min(max(int(low[0]), x0), x1),

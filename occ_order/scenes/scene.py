@@ -15,7 +15,7 @@ from occ_order.scenes.shapes import CLASSES
 from occ_order.scenes.world import KINDS, draw_world
 
 VERSION = 2  # raised whenever the same arguments give other bytes than before
-SMALLEST, LARGEST = 16, 4096  # allowed side of a picture in pixels
+SMALLEST, LARGEST = 16, 4096  # allowed side of an image in pixels
 MOST_INSTANCES = 100
 
 PLAIN: dict[str, Any] = {
@@ -30,12 +30,12 @@ a million parameters learns to find most of them within minutes of a CPU."""
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and everything that is true about it. N instances, H x W pixels.
+    """An image and everything that is true about it. N instances, H x W pixels.
 
     Attributes:
         image: uint8 (H, W, 3), RGB.
         modal: bool (N, H, W), visible parts; pairwise disjoint, never empty.
-        amodal: bool (N, H, W), whole objects, clipped to the picture.
+        amodal: bool (N, H, W), whole objects, clipped to the image.
         levels: int8 (N, H, W), -1 outside the amodal mask, else how many instances lie in front
             (0 = visible). Exact also for interlocked instances, whose order differs by region.
         classes: int64 (N,), index into ``CLASSES``.
@@ -95,14 +95,14 @@ def generate(
 
     Which objects are kept: a placement that would leave any object, new or old, with fewer than
     ``min_visible`` visible pixels or a hidden share above ``max_hidden``, or with less than 30 % of
-    its silhouette inside the picture, is refused and another one drawn. So nothing is dropped
+    its silhouette inside the image, is refused and another one drawn. So nothing is dropped
     afterwards and every instance of the result is visible.
 
     Args:
         seed: non-negative integer.
         size: (height, width) in pixels, each in [16, 4096]; meant for 64 to 640.
         num_instances: how many, or (lowest, highest), both included, at most 100. A scene has fewer
-            only where the picture has no room for more.
+            only where the image has no room for more.
         classes: names out of ``CLASSES`` to choose from; None = all.
         background: one of ``KINDS``; None = any.
         interlocked: probability that a placement is an interlocked pair (each occludes the other).
@@ -113,9 +113,9 @@ def generate(
             shaded colours, which small networks learn to tell apart within minutes. Shapes, places
             and orders are the same whatever it is.
         max_hidden: largest hidden share of an instance, in [0, 1).
-        min_visible: least number of visible pixels; None = 0.0004 of the picture, at least 12.
+        min_visible: least number of visible pixels; None = 0.0004 of the image, at least 12.
         min_overlap: an instance that covers fewer pixels of another does not count as occluding
-            it, and those pixels leave the other's amodal mask; None = 0.0001 of the picture, at
+            it, and those pixels leave the other's amodal mask; None = 0.0001 of the image, at
             least 4.
 
     Returns:
@@ -231,8 +231,8 @@ def to_record(
 
     Args:
         scene: a generated scene.
-        image_id: id of the picture.
-        file_name: path of the picture.
+        image_id: id of the image.
+        file_name: path of the image.
         front_to_back: put the annotations (and the matrices) in the order of their ids, as COCOA
             has them. Otherwise annotation k is instance k of the scene, whose order says nothing.
 

@@ -57,7 +57,7 @@ def summarize(scenes: Iterable[Scene]) -> dict[str, float | list[float]]:
         ``scenes``, ``instances_per_scene``, ``pairs``, ``occluding_pairs``;
         ``occluding_share`` and ``unknown_share`` (occlusion, of all pairs), ``bidirectional_share``
         (of the occluding ones),
-        ``cyclic_scenes`` (with a cycle of one-way occlusions), ``covered`` (picture under
+        ``cyclic_scenes`` (with a cycle of one-way occlusions), ``covered`` (image under
         instances); ``area_occlusion`` and ``y_occlusion`` (one-way pairs in which the occluder has
         the larger visible area / the lower mean row), ``area_depth`` and ``y_depth`` (the same for
         the closer one of all unequal pairs), ``occluder_closer``; ``distinct_share``,

@@ -1,4 +1,4 @@
-"""Backgrounds of the generated scenes: camera, disparity and picture of what stands behind.
+"""Backgrounds of the generated scenes: camera, disparity and image of what stands behind.
 
 Four kinds: ``ground`` (outdoors, horizon), ``room`` (floor and wall), ``table`` (seen from above,
 objects heaped) and ``wall`` (objects at any height before a wall). Depth is in arbitrary units
@@ -20,11 +20,11 @@ _FLOOR_PATTERNS = ("checks", "bricks", "noise", "wood", "speckle", "stripes", "c
 
 @dataclass(frozen=True)
 class World:
-    """Camera and background geometry of one picture.
+    """Camera and background geometry of one image.
 
     Attributes:
         kind: one of :data:`KINDS`.
-        height, width: picture size in pixels.
+        height, width: image size in pixels.
         base: typical length in pixels that object sizes are taken from; also the focal length.
         horizon: row of the horizon (meaningless for table and wall).
         camera: height of the camera over the floor, in depth units times focal length (pixels), so
@@ -65,7 +65,7 @@ class World:
 def draw_world(
     rng: np.random.Generator, kind: str, height: int, width: int, *, texture: float = 1.0
 ) -> World:
-    """Choose the camera and the light of a picture."""
+    """Choose the camera and the light of an image."""
     base = min(1.25 * min(height, width), math.sqrt(height * width))
     side, lift = rng.uniform(-0.75, 0.75), rng.uniform(0.3, 0.7)
     light = np.array([side, -lift, 0.75])
@@ -160,7 +160,7 @@ def _hills(rng: np.random.Generator, world: World, sky: np.ndarray) -> np.ndarra
 
 
 def paint_world(rng: np.random.Generator, world: World) -> np.ndarray:
-    """Picture of the background: float32 (height, width, 3), RGB in [0, 255]."""
+    """Image of the background: float32 (height, width, 3), RGB in [0, 255]."""
     height = world.height
     if world.kind == "table":
         kinds = ("plain", "wood", "noise", "cloth", "speckle", "checks", "stripes", "gradient")

@@ -38,13 +38,13 @@ EVERYTHING = Protocol(pairs="all", ranges=True)
 
 @pytest.fixture
 def data(tmp_path, make_records, categories):
-    """One picture with three instances and one with two: four pairs."""
-    records = make_records(tmp_path / "pictures", 2)
+    """One image with three instances and one with two: four pairs."""
+    records = make_records(tmp_path / "images", 2)
     for record, count in zip(records, (3, 2), strict=True):
         record["annotations"] = record["annotations"][:count]
         for key in ("occlusion", "depth", "overlap", "count"):
             del record[key]
-    return DataSet(records, categories, str(tmp_path / "pictures"))
+    return DataSet(records, categories, str(tmp_path / "images"))
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_an_answer_taken_back_ends_an_agreement_and_keeps_its_place(project):
 
 
 def test_ten_instances_at_most_the_same_ones_every_time(tmp_path, make_records, categories):
-    records = make_records(tmp_path / "pictures", 1)
+    records = make_records(tmp_path / "images", 1)
     mask = records[0]["annotations"][0]
     records[0]["annotations"] = [{**mask, "id": k} for k in range(14)]
     records[0]["annotations"].append({**mask, "id": 99, "bbox": [0.0] * 4})  # nothing visible
@@ -476,7 +476,7 @@ def test_guesses_are_found_by_masks_whatever_the_ids(project, tmp_path):
         (1, one, three): {"occlusion": "first", "depth": "first", "range": "overlap"},
         (1, two, three): {"occlusion": "none"},
     }
-    named = guesses_of(record, tmp_path / "named.json", image_id=2, file_name="picture 1.png")
+    named = guesses_of(record, tmp_path / "named.json", image_id=2, file_name="image 1.png")
     assert read_guesses(named, project.records) == found
 
 
@@ -605,7 +605,7 @@ def test_the_files_are_what_the_readers_accept(project, data, tmp_path):
 
 
 def test_the_number_of_people_asked_is_kept(project, tmp_path):
-    """The second picture: a says first, b says none, c says first."""
+    """The second image: a says first, b says none, c says first."""
     pair = project.pairs[3]
     for name, occlusion in (("a", "first"), ("b", "none"), ("c", "first")):
         project.answer([Answer(*pair, name, occlusion, "first", "distinct")])
@@ -873,19 +873,19 @@ def test_only_this_machine_is_listened_to(server):
     assert server.address == f"http://127.0.0.1:{server.server_port}/"
 
 
-def test_the_page_and_a_picture(server):
+def test_the_page_and_a_image(server):
     status, body, headers = request(server, "GET", "/")
     assert status == 200 and b"Which is in front?" in body
     assert "default-src 'none'" in headers["Content-Security-Policy"]
-    status, body, headers = request(server, "GET", "/picture/1")
+    status, body, headers = request(server, "GET", "/image/1")
     assert (status, headers["Content-Type"], body[:2]) == (200, "image/jpeg", b"\xff\xd8")
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 
 @pytest.mark.parametrize(
     "path",
-    ["/picture/2", "/picture/-1", "/picture/../page.html", "/..%2f..%2fetc/passwd", "/etc/passwd",
-     "//etc/passwd", "/picture/1/../../x", "/picture/\\x", "/answers.jsonl"],
+    ["/image/2", "/image/-1", "/image/../page.html", "/..%2f..%2fetc/passwd", "/etc/passwd",
+     "//etc/passwd", "/image/1/../../x", "/image/\\x", "/answers.jsonl"],
 )  # fmt: skip
 def test_no_other_file_can_be_had(server, path):
     status, body, _ = request(server, "GET", path)
@@ -953,7 +953,7 @@ def ready(page, answered, name="Ada"):
     """Waits until somebody has answered so many questions, and the next one is drawn."""
     words = "document.querySelector('#progress span')?.innerText"
     page.wait(f"{words}?.startsWith('{name}: {answered} of ')")
-    page.wait("document.querySelector('#picture image')")
+    page.wait("document.querySelector('#image image')")
 
 
 def choice(task, value, range=None):
@@ -1002,13 +1002,13 @@ def test_two_people_settle_a_data_set_in_a_browser(page, server, project, tmp_pa
 def test_zoom_and_outlines(page, server):
     page.open(f"{server.address}?annotator=Ada")
     ready(page, 0)
-    view = "document.getElementById('picture').getAttribute('viewBox')"
+    view = "document.getElementById('image').getAttribute('viewBox')"
     assert page.run(view) == "0 0 80 64"
     page.press("z")
     x, y, width, height = map(float, page.run(view).split())
     assert width * height < 80 * 64 and x >= 0 and y >= 0
     page.press("x")
-    hidden = "getComputedStyle(document.querySelector('#picture path.two')).strokeOpacity"
+    hidden = "getComputedStyle(document.querySelector('#image path.two')).strokeOpacity"
     assert page.run(hidden) == "0"
 
 
@@ -1032,9 +1032,7 @@ def test_guess_skip_unclear_and_undo_by_single_keys(page, quick):
         ready(page, 0)
         assert page.text("#send").startswith("take guess")
         page.press("n")
-        page.wait(
-            f"document.querySelector('#picture image').href.baseVal === '/picture/{two[0] - 1}'"
-        )
+        page.wait(f"document.querySelector('#image image').href.baseVal === '/image/{two[0] - 1}'")
         page.press("Enter")
         ready(page, 1)
         page.press("5")
@@ -1053,7 +1051,7 @@ def test_guess_skip_unclear_and_undo_by_single_keys(page, quick):
 
 def thing(page, number):
     """Where the number of a thing is written in the window."""
-    badge = f"document.querySelectorAll('#picture .badge circle')[{number}].getBoundingClientRect()"
+    badge = f"document.querySelectorAll('#image .badge circle')[{number}].getBoundingClientRect()"
     return tuple(page.run(f"(b => [b.x + b.width / 2, b.y + b.height / 2])({badge})"))
 
 
@@ -1068,9 +1066,9 @@ def test_whole_images_by_mouse_and_by_keys(page, quick, tmp_path, width, height,
             f"{server.address}?annotator=Ada&view=image", width=width, height=height, dark=dark
         )
         ready(page, 0)
-        page.wait("document.querySelectorAll('#picture .badge').length === 2")
+        page.wait("document.querySelectorAll('#image .badge').length === 2")
         assert page.run("document.documentElement.scrollWidth") <= width
-        shown = page.picture(tmp_path / "page.png")
+        shown = page.drawing(tmp_path / "page.png")
         assert (shown[:4].mean() < 70) == dark
         page.drag(thing(page, 1), thing(page, 0))
         page.click("#send")
@@ -1098,7 +1096,7 @@ def test_a_whole_image_is_mended_and_taken_back(page, quick):
         page.open(f"{server.address}?annotator=Ada")
         ready(page, 0)
         page.press("v")
-        page.wait("document.querySelectorAll('#picture path.arrow.halo').length === 2")
+        page.wait("document.querySelectorAll('#image path.arrow.halo').length === 2")
         page.press("Enter")  # all as guessed
         ready(page, 1)
         page.press("u")
@@ -1127,7 +1125,7 @@ def test_a_screen_reader_is_told_the_name_of_everything(page, quick, view):
     if view == "pair":
         assert {"1 hides 2", "2 hides 1", "each the other", "1 is closer", "can't tell"} <= names
         (image,) = (name for role, name in told if role == "image")
-        assert image.startswith("picture 1.png: 1 ") and image.endswith(", dashed orange")
+        assert image.startswith("image 1.png: 1 ") and image.endswith(", dashed orange")
     else:
         assert {"places", "arrows", "next one equally far"} <= names
 

@@ -85,11 +85,11 @@ def test_curves_leave_out_undefined_points_and_draw_the_rest():
         "a": {"recall": [1.0, 0.5, 0.0], "accuracy": [0.9, 1.0, float("nan")]},
         "b": {"recall": [None], "accuracy": [None], "style": (1, 1)},
     }
-    picture = draw_accuracy_recall(curves, sharpness=1)
-    assert picture.shape == (500, 620, 3)
+    drawing = draw_accuracy_recall(curves, sharpness=1)
+    assert drawing.shape == (500, 620, 3)
     first = tuple(int(SERIES_COLORS[0][k : k + 2], 16) for k in (1, 3, 5))
-    assert (np.abs(picture.astype(int) - first).max(2) < 3).sum() > 60
-    assert draw_accuracy_recall({}, sharpness=1).shape == picture.shape
+    assert (np.abs(drawing.astype(int) - first).max(2) < 3).sum() > 60
+    assert draw_accuracy_recall({}, sharpness=1).shape == drawing.shape
 
 
 def test_a_curve_with_unequal_lists_is_refused():
@@ -109,27 +109,27 @@ class Images(HTMLParser):
             self.images.append(dict(attributes))
 
 
-def test_a_figure_carries_its_picture_and_escapes_its_words():
-    picture = report.encode_picture(
+def test_a_figure_carries_its_image_and_escapes_its_words():
+    drawing = report.encode_image(
         np.full((20, 30, 3), 7, np.uint8), "a", 'say "hi" <b>', sharpness=2, flat=True
     )
-    assert (picture.name, picture.width, picture.height) == ("a.png", 15, 10)
-    html = report.figure_html(picture, "1 < 2", css_class="wide")
+    assert (drawing.name, drawing.width, drawing.height) == ("a.png", 15, 10)
+    html = report.figure_html(drawing, "1 < 2", css_class="wide")
     page = Images()
     page.feed(html)
     (image,) = page.images
     assert image["alt"] == 'say "hi" <b>'
     head, data = image["src"].split(",")
     assert head == "data:image/png;base64"
-    assert base64.b64decode(data) == picture.data
+    assert base64.b64decode(data) == drawing.data
     assert "1 &lt; 2" in html and 'class="wide"' in html
-    assert "<i>x</i>" in report.figure_html(picture, Markup("<i>x</i>"))
+    assert "<i>x</i>" in report.figure_html(drawing, Markup("<i>x</i>"))
 
 
 def test_photographs_become_jpeg_and_keep_it_when_renamed():
-    picture = report.encode_picture(np.zeros((8, 8, 3), np.uint8), "a", "").renamed("b")
-    assert picture.name == "b.jpg" and picture.mime == "image/jpeg"
-    assert picture.data[:2] == b"\xff\xd8"
+    drawing = report.encode_image(np.zeros((8, 8, 3), np.uint8), "a", "").renamed("b")
+    assert drawing.name == "b.jpg" and drawing.mime == "image/jpeg"
+    assert drawing.data[:2] == b"\xff\xd8"
 
 
 @pytest.mark.parametrize(

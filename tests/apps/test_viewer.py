@@ -107,16 +107,16 @@ def test_comparison_without_an_order_or_of_another_size():
         comparison(image, {**truth, "height": 61})
 
 
-def test_a_picture_of_another_size_is_refused():
-    with pytest.raises(ValueError, match=r"image 1: .* the picture has \(60, 91\)"):
+def test_a_image_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"image 1: .* the image has \(60, 91\)"):
         viewer_image(squares_image(), np.zeros((60, 91, 3), np.uint8))
 
 
-def test_large_pictures_are_made_smaller():
-    picture = np.zeros((60, 90, 3), np.uint8)
-    small = viewer_image(squares_image(), picture, max_side=30)
+def test_large_images_are_made_smaller():
+    drawing = np.zeros((60, 90, 3), np.uint8)
+    small = viewer_image(squares_image(), drawing, max_side=30)
     assert small["width"] == 90  # outlines stay in the pixels of the results
-    assert len(small["picture"]) < len(viewer_image(squares_image(), picture)["picture"])
+    assert len(small["image"]) < len(viewer_image(squares_image(), drawing)["image"])
 
 
 HOSTILE = "</script><script>document.title='owned'</script><b>&\u2028"
@@ -142,18 +142,18 @@ def held(page, name):
 def address(tmp_path_factory):
     """A page of two images, the second with annotation and a hostile name."""
     path = tmp_path_factory.mktemp("viewer") / "a view.html"
-    picture = np.full((60, 90, 3), 120, np.uint8)
+    drawing = np.full((60, 90, 3), 120, np.uint8)
     truth = squares_image(edges=[(0, 1), (2, 1)], image_id=2)
     images = [
-        viewer_image(squares_image(file_name="one.png"), picture),
-        viewer_image(squares_image(image_id=2, names=[HOSTILE, "b", "c"]), picture, truth=truth),
+        viewer_image(squares_image(file_name="one.png"), drawing),
+        viewer_image(squares_image(image_id=2, names=[HOSTILE, "b", "c"]), drawing, truth=truth),
     ]
     save_viewer(path, images, title="My results")
     return path.as_uri()
 
 
 def roles(page, role):
-    """Numbers of the instances that have a role in the picture of the results."""
+    """Numbers of the instances that have a role in the image of the results."""
     script = f"[...document.querySelectorAll('#found path.{role}')].map(e => Number(e.dataset.k))"
     return sorted(page.run(script))
 
@@ -256,8 +256,8 @@ def test_it_fits_narrow_windows_and_dark_ones(page, address, tmp_path, width, da
     page.click("#next")
     page.click("#compare")
     assert page.run("document.documentElement.scrollWidth") <= width
-    picture = page.picture(tmp_path / "page.png")
-    assert (picture[:5].mean() < 60) == dark
+    drawing = page.drawing(tmp_path / "page.png")
+    assert (drawing[:5].mean() < 60) == dark
 
 
 @pytest.fixture(scope="module")
@@ -312,11 +312,11 @@ def test_a_page_without_images_says_so(page, tmp_path):
 
 
 def test_the_command(records, categories, tmp_path, capsys):
-    pictures = str(tmp_path / "pictures")
-    data = DataSet(records, categories, pictures)
+    drawings = str(tmp_path / "images")
+    data = DataSet(records, categories, drawings)
     write_dataset("results", data, tmp_path / "run" / "inference")
     (truth,) = write_dataset("cocoa", data, tmp_path / "gt")
-    common = ["--results", str(tmp_path / "run"), "--images", pictures]
+    common = ["--results", str(tmp_path / "run"), "--images", drawings]
     out = tmp_path / "view.html"
     assert main(["view", *common, "--output", str(out)]) == 0
     assert "2 images" in capsys.readouterr().out
@@ -324,7 +324,7 @@ def test_the_command(records, categories, tmp_path, capsys):
         ["view", *common, "--output", str(out), "--gt", str(truth), "--gt-format", "cocoa"]
     ) == 0  # fmt: skip
     page = out.read_text()
-    assert held(page, "data")["names"] == ["picture 1.png", "picture 2.png"]
+    assert held(page, "data")["names"] == ["image 1.png", "image 2.png"]
     for one in (held(page, "image-0"), held(page, "image-1")):
         assert {edge[2] for edge in one["comparison"]["edges"]} <= {"correct"}
         assert one["comparison"]["extra"] == []

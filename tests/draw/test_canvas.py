@@ -1,4 +1,4 @@
-"""Pictures as arrays: checks, sizes, labels, files."""
+"""Images as arrays: checks, sizes, labels, files."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from occ_order.draw import canvas
 
 def test_grey_becomes_three_equal_channels():
     grey = np.arange(6, dtype=np.uint8).reshape(2, 3)
-    picture = canvas.check_picture(grey)
-    assert picture.shape == (2, 3, 3)
-    assert (picture == grey[..., None]).all()
+    drawing = canvas.check_image(grey)
+    assert drawing.shape == (2, 3, 3)
+    assert (drawing == grey[..., None]).all()
 
 
 @pytest.mark.parametrize(
     "image", [np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros(4, np.uint8)]
 )
-def test_what_is_no_picture_is_refused_with_its_shape(image):
+def test_what_is_no_image_is_refused_with_its_shape(image):
     with pytest.raises(ValueError, match=r"must be uint8 of shape \(H, W, 3\).*got"):
-        canvas.check_picture(image)
+        canvas.check_image(image)
 
 
 def test_masks_of_another_size_are_refused():
-    with pytest.raises(ValueError, match=r"\(3, 4\) but the picture is \(4, 3\)"):
+    with pytest.raises(ValueError, match=r"\(3, 4\) but the image is \(4, 3\)"):
         canvas.check_masks(np.zeros((1, 3, 4), bool), (4, 3))
 
 
@@ -50,7 +50,7 @@ def test_enlarge_refuses_a_factor_below_one():
 
 
 @pytest.mark.parametrize(("size", "scale"), [((64, 64), 10), ((240, 320), 2), ((640, 480), 1)])
-def test_small_pictures_are_shown_larger(size, scale):
+def test_small_images_are_shown_larger(size, scale):
     assert canvas.display_scale(*size) == scale
 
 
@@ -74,19 +74,19 @@ def test_label_point_of_a_square_is_its_centre():
 
 
 def test_labels_change_only_their_surroundings_and_stay_inside():
-    picture = np.zeros((60, 80, 3), np.uint8)
+    drawing = np.zeros((60, 80, 3), np.uint8)
     color = np.array([[250, 250, 0]], np.uint8)
-    drawn = canvas.draw_labels(picture, ["7"], np.array([[79.0, 0.0]]), color)
+    drawn = canvas.draw_labels(drawing, ["7"], np.array([[79.0, 0.0]]), color)
     ys, xs = np.nonzero(drawn.any(2))
     assert ys.min() >= 0 and ys.max() < 30 and xs.min() > 45
     assert (drawn == color[0]).all(2).any()
-    assert not picture.any()
+    assert not drawing.any()
 
 
 def test_unnamed_and_unplaced_labels_draw_nothing():
-    picture = np.zeros((9, 9, 3), np.uint8)
+    drawing = np.zeros((9, 9, 3), np.uint8)
     points = np.array([[4.0, 4.0], [np.nan, 1.0]])
-    drawn = canvas.draw_labels(picture, ["", "5"], points, np.full((2, 3), 200, np.uint8))
+    drawn = canvas.draw_labels(drawing, ["", "5"], points, np.full((2, 3), 200, np.uint8))
     assert not drawn.any()
 
 
@@ -109,18 +109,18 @@ def test_join_centres_and_keeps_the_pixels():
 
 
 def test_png_comes_back_as_it_was_and_jpeg_nearly():
-    picture = np.zeros((16, 24, 3), np.uint8)
-    picture[:, :12] = (200, 30, 60)
-    png = cv2.imdecode(np.frombuffer(canvas.png_bytes(picture), np.uint8), cv2.IMREAD_COLOR)
-    assert (png[..., ::-1] == picture).all()
-    few = canvas.png_bytes(picture, colors=8)
-    assert (cv2.imdecode(np.frombuffer(few, np.uint8), 1)[..., ::-1] == picture).all()
-    jpeg = cv2.imdecode(np.frombuffer(canvas.jpeg_bytes(picture), np.uint8), cv2.IMREAD_COLOR)
-    assert np.abs(jpeg[..., ::-1].astype(int) - picture)[:, :8].max() < 12
+    drawing = np.zeros((16, 24, 3), np.uint8)
+    drawing[:, :12] = (200, 30, 60)
+    png = cv2.imdecode(np.frombuffer(canvas.png_bytes(drawing), np.uint8), cv2.IMREAD_COLOR)
+    assert (png[..., ::-1] == drawing).all()
+    few = canvas.png_bytes(drawing, colors=8)
+    assert (cv2.imdecode(np.frombuffer(few, np.uint8), 1)[..., ::-1] == drawing).all()
+    jpeg = cv2.imdecode(np.frombuffer(canvas.jpeg_bytes(drawing), np.uint8), cv2.IMREAD_COLOR)
+    assert np.abs(jpeg[..., ::-1].astype(int) - drawing)[:, :8].max() < 12
 
 
-def test_an_empty_picture_has_no_file():
-    with pytest.raises(ValueError, match=r"empty picture of shape \(0, 5, 3\)"):
+def test_an_empty_image_has_no_file():
+    with pytest.raises(ValueError, match=r"empty image of shape \(0, 5, 3\)"):
         canvas.png_bytes(np.zeros((0, 5, 3), np.uint8))
 
 

@@ -1,4 +1,4 @@
-"""Results of several methods in one picture."""
+"""Results of several methods in one image."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_methods_stand_beside_the_photograph(tmp_path, photograph, monkeypatch):
     assert main(["report", *arguments]) == 0
     names = [name for name, _ in seen.values()]
     assert names == ["photograph", "MiDaS", "ours", "truth"]
-    _, _, ours, truth = (picture for _, picture in seen.values())
+    _, _, ours, truth = (drawing for _, drawing in seen.values())
     assert ours.shape == truth.shape == (40, 60, 3)
     assert np.array_equal(ours[10, 10], truth[30, 10]) and (ours[10, 10] != truth[10, 10]).any()
 
@@ -98,7 +98,7 @@ def test_methods_stand_beside_the_photograph(tmp_path, photograph, monkeypatch):
     ("image_id", "size", "message"),
     [("8", (40, 60), "has no image '8'"), ("7", (20, 60), "is 20 x 60, the photograph 40 x 60")],
 )
-def test_results_of_another_picture_are_refused(
+def test_results_of_another_image_are_refused(
     tmp_path, photograph, capsys, image_id, size, message
 ):
     masks = np.zeros((1, *size), bool)

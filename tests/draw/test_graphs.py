@@ -103,19 +103,19 @@ def test_a_matrix_that_is_not_square_is_refused():
         order_edges(np.zeros((2, 3)))
 
 
-def count_color(picture: np.ndarray, color: str) -> int:
+def count_color(drawing: np.ndarray, color: str) -> int:
     wanted = np.rint(np.array(to_rgb(color)) * 255)
-    return int((np.abs(picture.astype(int) - wanted).max(2) <= 3).sum())
+    return int((np.abs(drawing.astype(int) - wanted).max(2) <= 3).sum())
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 60])
 def test_every_size_of_graph_is_drawn(count):
-    picture = graphs.draw_order_graph(random_order(count, 3), names=["thing"] * count, sharpness=1)
-    assert picture.dtype == np.uint8 and picture.shape[2] == 3
-    assert picture.shape[0] > 60 and picture.shape[1] > 200
-    assert (picture[0] == 255).all() and (picture[:, 0] == 255).all()
+    drawing = graphs.draw_order_graph(random_order(count, 3), names=["thing"] * count, sharpness=1)
+    assert drawing.dtype == np.uint8 and drawing.shape[2] == 3
+    assert drawing.shape[0] > 60 and drawing.shape[1] > 200
+    assert (drawing[0] == 255).all() and (drawing[:, 0] == 255).all()
     for color in colors.instance_colors(count)[::7]:
-        assert (picture == color).all(2).sum() > 100
+        assert (drawing == color).all(2).sum() > 100
 
 
 def test_a_cycle_is_drawn_in_its_own_colour_and_an_order_is_not():
@@ -127,14 +127,14 @@ def test_a_cycle_is_drawn_in_its_own_colour_and_an_order_is_not():
 
 def test_the_arrow_head_is_at_the_occluded_end():
     """More dark ink just above the lower node (the head) than just below the upper one."""
-    picture = graphs.draw_order_graph(matrix(2, (1, 0)), sharpness=1)
-    column = [int((np.abs(row.astype(int) - (57, 66, 78)).max(1) <= 30).sum()) for row in picture]
+    drawing = graphs.draw_order_graph(matrix(2, (1, 0)), sharpness=1)
+    column = [int((np.abs(row.astype(int) - (57, 66, 78)).max(1) <= 30).sum()) for row in drawing]
     dark = np.flatnonzero(np.array(column) > 0)
     upper, lower = column[dark[2]], max(column[dark[-12] : dark[-1]])
     assert lower > 2 * upper
 
 
-def test_pictures_names_and_labels_must_fit():
+def test_images_names_and_labels_must_fit():
     with pytest.raises(ValueError, match="2 instances need 2 names, got 1"):
         graphs.draw_order_graph(matrix(2), names=["a"])
     with pytest.raises(ValueError, match=r"colors must have shape \(2, 3\)"):
@@ -162,11 +162,11 @@ def two_squares() -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("verdict", list(colors.EDGE_STYLES))
 def test_each_verdict_is_drawn_in_its_colour(verdict):
     image, masks = two_squares()
-    picture = graphs.draw_graph_on_image(
+    drawing = graphs.draw_graph_on_image(
         image, masks, matrix(2, (0, 1)), verdicts={(0, 1): verdict}, legend=False
     )
-    assert picture.shape == image.shape
-    between = picture[:, 85:115]
+    assert drawing.shape == image.shape
+    between = drawing[:, 85:115]
     drawn = {name: count_color(between, s["color"]) for name, s in colors.EDGE_STYLES.items()}
     assert drawn[verdict] > 12
     assert sum(drawn.values()) == drawn[verdict]
@@ -224,8 +224,8 @@ def patches_of(monkeypatch, *args, **options):
         return patch
 
     monkeypatch.setattr(graphs, "FancyArrowPatch", spy)
-    picture = graphs.draw_order_graph(*args, **options, compact=True)
-    return seen, picture
+    drawing = graphs.draw_order_graph(*args, **options, compact=True)
+    return seen, drawing
 
 
 def test_overlapping_depth_is_dashed_and_equal_depth_a_double_line(monkeypatch):
@@ -236,7 +236,7 @@ def test_overlapping_depth_is_dashed_and_equal_depth_a_double_line(monkeypatch):
     equal = np.zeros((3, 3), bool)
     equal[1, 2] = equal[2, 1] = True
     closer = matrix(3, (0, 1), (0, 2))
-    drawn, picture = patches_of(monkeypatch, closer, overlap=overlap, equal=equal)
+    drawn, drawing = patches_of(monkeypatch, closer, overlap=overlap, equal=equal)
     arrows, doubles = drawn[:2], drawn[2:]
     assert [patch.get_linestyle() != "-" for patch in arrows] == [True, False]
     assert len(doubles) == 2  # the dark line and the white one inside it
@@ -244,7 +244,7 @@ def test_overlapping_depth_is_dashed_and_equal_depth_a_double_line(monkeypatch):
     assert type(doubles[0].get_arrowstyle()).__name__ == "Curve"
     plain, without = patches_of(monkeypatch, closer)
     assert len(plain) == 2 and all(patch.get_linestyle() == "-" for patch in plain)
-    assert picture.shape == without.shape and (picture != without).any()
+    assert drawing.shape == without.shape and (drawing != without).any()
 
 
 def test_overlap_of_another_size_is_refused():

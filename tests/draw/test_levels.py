@@ -33,10 +33,10 @@ def nearest_level(color: np.ndarray) -> int:
 
 
 def test_the_tile_of_a_hidden_object_has_the_colours_of_its_levels():
-    picture = draw_levels(IMAGE, two_objects(), side=180)
+    image = draw_levels(IMAGE, two_objects(), side=180)
     # The only tile stands in the middle, below a heading of 22 and a gap of 2 pixels.
-    left = (picture.shape[1] - 180) // 2
-    tile = picture[24 : 24 + 180, left : left + 180]
+    left = (image.shape[1] - 180) // 2
+    tile = image[24 : 24 + 180, left : left + 180]
     assert nearest_level(tile[90, 60]) == 1 and nearest_level(tile[90, 120]) == 0
     assert np.ptp(tile[2, 2].astype(int)) == 0, "grey outside the object"
 
@@ -61,7 +61,7 @@ def test_an_unsure_object_has_paler_colours():
         draw_levels(IMAGE, levels, confidence=np.where(levels >= 0, c, 0.0)) for c in (1.0, 0.55)
     )
     assert sure.shape == unsure.shape
-    chroma = [np.ptp(picture.astype(int), axis=2).sum() for picture in (sure, unsure)]
+    chroma = [np.ptp(image.astype(int), axis=2).sum() for image in (sure, unsure)]
     assert chroma[1] < 0.85 * chroma[0]
 
 
@@ -73,31 +73,31 @@ def test_a_sem_dist_map_is_drawn_as_its_levels():
 
 
 def test_how_many_objects_lie_at_a_pixel():
-    picture = draw_overlaps(two_objects() >= 0, scale=2)
-    assert picture.shape[1] >= 160
-    left = (picture.shape[1] - 160) // 2
+    image = draw_overlaps(two_objects() >= 0, scale=2)
+    assert image.shape[1] >= 160
+    left = (image.shape[1] - 160) // 2
     colors = overlap_colors(2).tolist()
-    assert picture[2 * 20, left + 2 * 10].tolist() == colors[0]
-    assert picture[2 * 20, left + 2 * 30].tolist() == colors[1]
-    assert picture[2, left + 2].tolist() == list(BACKGROUND_COLOR)
+    assert image[2 * 20, left + 2 * 10].tolist() == colors[0]
+    assert image[2 * 20, left + 2 * 30].tolist() == colors[1]
+    assert image[2, left + 2].tolist() == list(BACKGROUND_COLOR)
 
 
 def test_hidden_parts_are_striped_in_the_colour_of_their_object():
     levels = two_objects()
-    picture = draw_amodal(IMAGE, levels == 0, levels >= 0, scale=4)
+    image = draw_amodal(IMAGE, levels == 0, levels >= 0, scale=4)
     color = instance_colors(2)[1]
-    hidden = picture[4 * 15 : 4 * 35, 4 * 28 : 4 * 36]
+    hidden = image[4 * 15 : 4 * 35, 4 * 28 : 4 * 36]
     share = (hidden == color).all(axis=2).mean()
     assert 0.3 < share < 0.7
-    visible = picture[4 * 33 : 4 * 38, 4 * 43 : 4 * 53]
+    visible = image[4 * 33 : 4 * 38, 4 * 43 : 4 * 53]
     assert not (visible == color).all(axis=2).any()
 
 
-def test_no_object_has_pictures_too():
+def test_no_object_has_images_too():
     none = np.zeros((0, 50, 80), np.int8)
     assert draw_levels(IMAGE, none).ndim == 3
-    picture = draw_overlaps(none.astype(bool))
-    assert picture[10, picture.shape[1] // 2].tolist() == list(BACKGROUND_COLOR)
+    image = draw_overlaps(none.astype(bool))
+    assert image[10, image.shape[1] // 2].tolist() == list(BACKGROUND_COLOR)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_no_object_has_pictures_too():
     [
         (np.zeros((1, 50, 80)), None, "must be integer"),
         (np.zeros((50, 80), int), None, "must be integer"),
-        (np.zeros((1, 50, 81), int), None, "the picture is"),
+        (np.zeros((1, 50, 81), int), None, "the image is"),
         (np.zeros((1, 50, 80), int), np.zeros((1, 50, 79)), "confidence has shape"),
     ],
 )

@@ -22,15 +22,15 @@ def square() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_sides_of_a_square_have_the_colours_of_their_directions():
-    picture = boundaries.draw_oriented_boundary(square()[1], thickness=1)
-    assert picture.shape == (7, 7, 3)
+    drawing = boundaries.draw_oriented_boundary(square()[1], thickness=1)
+    assert drawing.shape == (7, 7, 3)
     sides = {(3, 2): LEFT, (3, 4): RIGHT, (2, 3): TOP, (4, 3): BOTTOM}
     for (y, x), color in sides.items():
-        assert picture[y, x].tolist() == color.tolist()
+        assert drawing[y, x].tolist() == color.tolist()
     corner = np.rint((LEFT + TOP) / 2)
-    assert np.abs(picture[2, 2] - corner).max() <= 1
-    assert picture[3, 3].tolist() == list(PAPER), "the inside is no boundary"
-    assert picture[0, 0].tolist() == list(PAPER)
+    assert np.abs(drawing[2, 2] - corner).max() <= 1
+    assert drawing[3, 3].tolist() == list(PAPER), "the inside is no boundary"
+    assert drawing[0, 0].tolist() == list(PAPER)
 
 
 def test_boundary_weights_mix_in_proportion():
@@ -44,16 +44,16 @@ def test_boundary_weights_mix_in_proportion():
 def test_thick_lines_keep_the_nearest_colour():
     weights = np.zeros((4, 9, 21), bool)
     weights[0, :, 5], weights[1, :, 15] = True, True
-    picture = boundaries.draw_oriented_boundary(weights, thickness=3)
-    assert (picture[4, 4:7] == LEFT).all() and (picture[4, 14:17] == RIGHT).all()
-    assert (picture[4, 10] == 255).all()
+    drawing = boundaries.draw_oriented_boundary(weights, thickness=3)
+    assert (drawing[4, 4:7] == LEFT).all() and (drawing[4, 14:17] == RIGHT).all()
+    assert (drawing[4, 10] == 255).all()
 
 
 def test_boundary_over_a_photograph_fades_it_and_doubles_in_size():
     image = np.full((7, 7, 3), (0, 0, 255), np.uint8)
-    picture = boundaries.draw_oriented_boundary(square()[1], image, scale=2)
-    assert picture.shape == (14, 14, 3)
-    far = picture[0, 0].astype(int)
+    drawing = boundaries.draw_oriented_boundary(square()[1], image, scale=2)
+    assert drawing.shape == (14, 14, 3)
+    far = drawing[0, 0].astype(int)
     assert far.min() > 180 and np.ptp(far) == 0
 
 
@@ -63,17 +63,17 @@ def test_colours_of_the_oosis_paper():
     for name, colour in {**colours, "bottom": (0, 0, 0)}.items():
         occludes = np.zeros((4, 5, 5), bool)
         occludes[list(DIRECTIONS).index(name), 2, 2] = True
-        picture = boundaries.draw_oriented_boundary(occludes, palette="oosis", thickness=1)
-        assert picture[2, 2].tolist() == list(colour)
+        drawing = boundaries.draw_oriented_boundary(occludes, palette="oosis", thickness=1)
+        assert drawing[2, 2].tolist() == list(colour)
     with pytest.raises(ValueError, match="palette must be one of"):
         boundaries.draw_oriented_boundary(occludes, palette="other")
 
 
 def test_boundary_legend_stands_beside_and_shows_all_four_colours():
-    picture = boundaries.draw_oriented_boundary(np.zeros((4, 200, 100)), legend=True)
-    assert picture.shape[0] == 200 and picture.shape[1] > 250
+    drawing = boundaries.draw_oriented_boundary(np.zeros((4, 200, 100)), legend=True)
+    assert drawing.shape[0] == 200 and drawing.shape[1] > 250
     for color in colors.DIRECTION_COLORS:
-        assert (picture[:, 112:] == color).all(2).sum() > 50
+        assert (drawing[:, 112:] == color).all(2).sum() > 50
 
 
 def test_direction_colours_differ_also_for_red_green_blindness():
@@ -98,12 +98,12 @@ def test_bad_boundaries_are_refused(occludes, message):
         boundaries.draw_oriented_boundary(occludes)
 
 
-def test_boundary_of_another_size_than_the_picture_is_refused():
-    with pytest.raises(ValueError, match=r"\(4, 5\) but the picture is \(5, 4\)"):
+def test_boundary_of_another_size_than_the_image_is_refused():
+    with pytest.raises(ValueError, match=r"\(4, 5\) but the image is \(5, 4\)"):
         boundaries.draw_oriented_boundary(np.zeros((4, 4, 5)), np.zeros((5, 4, 3), np.uint8))
 
 
-def test_nothing_to_draw_gives_an_empty_picture():
+def test_nothing_to_draw_gives_an_empty_image():
     assert boundaries.draw_oriented_boundary(np.zeros((4, 0, 5))).shape == (0, 5, 3)
     empty = np.zeros((0, 5, 3), np.uint8)
     assert maps.draw_instances(empty, np.zeros((2, 0, 5), bool)).shape == (0, 5, 3)
@@ -117,9 +117,9 @@ def test_an_instance_is_tinted_inside_and_untouched_far_outside():
     mask = np.zeros((1, 30, 30), bool)
     mask[0, 8:20, 8:20] = True
     color = np.array([[200, 0, 50]], np.uint8)
-    picture = maps.draw_instances(image, mask, labels=[""], colors=color, opacity=0.5)
-    assert picture[14, 14].tolist() == [150, 50, 75]
-    assert (picture[:5] == 100).all() and (picture[24:] == 100).all()
+    drawing = maps.draw_instances(image, mask, labels=[""], colors=color, opacity=0.5)
+    assert drawing[14, 14].tolist() == [150, 50, 75]
+    assert (drawing[:5] == 100).all() and (drawing[24:] == 100).all()
     assert (image == 100).all(), "the photograph must stay as it was"
 
 
@@ -128,11 +128,11 @@ def test_the_smaller_of_two_overlapping_masks_is_on_top():
     masks[0, 12:28, 12:28] = True
     masks[1] = True
     color = np.array([[255, 0, 0], [0, 255, 0]], np.uint8)
-    picture = maps.draw_instances(
+    drawing = maps.draw_instances(
         np.zeros((40, 40, 3), np.uint8), masks, labels=["", ""], colors=color, opacity=1.0
     )
-    assert picture[20, 20].tolist() == [255, 0, 0]
-    assert picture[6, 20].tolist() == [0, 255, 0]
+    assert drawing[20, 20].tolist() == [255, 0, 0]
+    assert drawing[6, 20].tolist() == [0, 255, 0]
 
 
 def test_instance_colours_are_distinct_and_do_not_depend_on_the_count():
@@ -152,8 +152,8 @@ def test_wrong_numbers_of_labels_are_refused():
 def test_semantic_map_shows_classes_background_and_void():
     semantic = np.array([[0, 1, 2, 255, -1]])
     table = np.array([[10, 20, 30], [40, 50, 60]], np.uint8)
-    picture = maps.draw_semantic(semantic, colors=table)
-    assert picture[0].tolist() == [
+    drawing = maps.draw_semantic(semantic, colors=table)
+    assert drawing[0].tolist() == [
         list(colors.BACKGROUND_COLOR), [10, 20, 30], [40, 50, 60], [90] * 3, [90] * 3,
     ]  # fmt: skip
     with_legend = maps.draw_semantic(semantic, colors=table, names=["cup", "ball"])
@@ -167,13 +167,13 @@ def test_semantic_map_shows_classes_background_and_void():
 def test_nearer_instances_are_brighter_and_cover_farther_ones():
     masks = np.zeros((3, 20, 60), bool)
     masks[0, :, :20] = masks[1, :, 15:40] = masks[2, :, 40:] = True
-    picture = maps.draw_relative_depth(masks, np.array([3, 1, 7]), legend=False).astype(int)
-    first, second, third = (picture[10, x].sum() for x in (8, 30, 50))
+    drawing = maps.draw_relative_depth(masks, np.array([3, 1, 7]), legend=False).astype(int)
+    first, second, third = (drawing[10, x].sum() for x in (8, 30, 50))
     assert third > first > second
-    assert picture[10, 17].sum() == first, "the nearer one wins where two overlap"
+    assert drawing[10, 17].sum() == first, "the nearer one wins where two overlap"
     steps = colors.depth_colors(3)
-    assert picture[10, 50].tolist() == steps[0].tolist()
-    assert picture[10, 30].tolist() == steps[2].tolist()
+    assert drawing[10, 50].tolist() == steps[0].tolist()
+    assert drawing[10, 30].tolist() == steps[2].tolist()
 
 
 @pytest.mark.parametrize("levels", [0, 1, 2, 9])

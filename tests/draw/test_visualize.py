@@ -21,58 +21,58 @@ def image(records, categories):
 
 
 @pytest.fixture
-def picture(records):
+def drawing(records):
     return load_image(records[0]["file_name"])
 
 
 @pytest.fixture
 def files(records, categories, tmp_path):
     """Results and annotation of two images: arguments that name them."""
-    data = DataSet(records, categories, str(tmp_path / "pictures"))
+    data = DataSet(records, categories, str(tmp_path / "images"))
     (results,) = write_dataset("results", data, tmp_path / "run")
     (truth,) = write_dataset("cocoa", data, tmp_path / "gt")
     return results, truth
 
 
-def test_every_panel_is_drawn_where_its_data_are_there(image, picture):
-    parts = panels(image, picture, truth=image)
+def test_every_panel_is_drawn_where_its_data_are_there(image, drawing):
+    parts = panels(image, drawing, truth=image)
     assert tuple(parts) == KINDS == PANELS
     for heading, drawn in parts.values():
         assert heading and drawn.dtype == np.uint8 and drawn.ndim == 3
         assert drawn.std() > 5
 
 
-def test_what_is_not_there_is_left_out(image, picture):
+def test_what_is_not_there_is_left_out(image, drawing):
     for key in ("occlusion", "cycles", "depth"):
         del image[key]
     del image["instances"][0]["amodal_segmentation"]
-    assert tuple(panels(image, picture, truth=image)) == ("picture", "instances")
-    assert tuple(panels(image, picture, kinds=("instances",))) == ("instances",)
+    assert tuple(panels(image, drawing, truth=image)) == ("image", "instances")
+    assert tuple(panels(image, drawing, kinds=("instances",))) == ("instances",)
 
 
-def test_pairs_that_are_not_annotated_are_told_from_those_without_relation(image, picture):
-    assert panels(image, picture)["graph"][0] == "who hides whom"
+def test_pairs_that_are_not_annotated_are_told_from_those_without_relation(image, drawing):
+    assert panels(image, drawing)["graph"][0] == "who hides whom"
     image["occlusion_unknown"] = [[0, 2], [2, 0], [1, 2]]
     image["occlusion"] = [[0, 1, 1.0]]
-    parts = panels(image, picture)
+    parts = panels(image, drawing)
     assert parts["graph"][0] == "who hides whom (2 pairs not annotated)"
     assert "nearness" in parts
     image["occlusion"] = []  # nothing is known, so nothing is drawn as equally near
-    assert "nearness" not in panels(image, picture)
+    assert "nearness" not in panels(image, drawing)
 
 
-def test_an_image_without_instances(picture):
+def test_an_image_without_instances(drawing):
     image = {"image_id": 1, "height": 64, "width": 80, "instances": [], "occlusion": [],
              "cycles": [], "depth": []}  # fmt: skip
-    parts = panels(image, picture, truth=image)
+    parts = panels(image, drawing, truth=image)
     assert set(parts) == set(KINDS) - {"whole"}
     assert sheet(parts, title="none").shape[2] == 3
     assert sheet({}, title="nothing").shape[2] == 3
 
 
-def test_a_picture_of_another_size_is_refused(image, picture):
-    with pytest.raises(ValueError, match=r"image 1: .* the picture has \(64, 79\)"):
-        panels(image, picture[:, :79])
+def test_a_image_of_another_size_is_refused(image, drawing):
+    with pytest.raises(ValueError, match=r"image 1: .* the image has \(64, 79\)"):
+        panels(image, drawing[:, :79])
 
 
 @pytest.mark.parametrize("name", ["../../etc/x.png", "C:\\a\\b.jpg", "\u4e2d \u00fc.png", "", "."])
@@ -86,32 +86,32 @@ def test_file_names_are_made_harmless(name):
 def test_drawing_results(files, tmp_path, capsys):
     results, truth = files
     out = tmp_path / "out"
-    arguments = ["--results", str(results), "--images", str(tmp_path / "pictures"),
+    arguments = ["--results", str(results), "--images", str(tmp_path / "images"),
                  "--output", str(out), "--gt", str(truth), "--gt-format", "cocoa",
                  "--panels", "instances,check"]  # fmt: skip
     assert main(["report", "results", *arguments, "--layers"]) == 0
     assert sorted(path.name for path in out.iterdir()) == [
-        "00000_picture_1", "00000_picture_1.png", "00001_picture_2", "00001_picture_2.png",
+        "00000_image_1", "00000_image_1.png", "00001_image_2", "00001_image_2.png",
     ]  # fmt: skip
-    layers = load_layers(out / "00000_picture_1")
+    layers = load_layers(out / "00000_image_1")
     assert layers[-1].info["kind"] == "background"
-    assert (out / "00000_picture_1" / "occlusion.graphml").is_file()
+    assert (out / "00000_image_1" / "occlusion.graphml").is_file()
     assert "files:" in capsys.readouterr().out
     assert main(["report", "results", *arguments, "--separate", "--limit", "1"]) == 0
-    assert (out / "00000_picture_1_check.png").is_file()
-    assert not (out / "00001_picture_2_check.png").exists()
+    assert (out / "00000_image_1_check.png").is_file()
+    assert not (out / "00001_image_2_check.png").exists()
 
 
 def test_drawing_a_data_set_from_its_files(files, tmp_path, capsys):
     _, truth = files
-    arguments = ["--from", "cocoa", "--input", str(truth), "--images", str(tmp_path / "pictures")]
+    arguments = ["--from", "cocoa", "--input", str(truth), "--images", str(tmp_path / "images")]
     out = tmp_path / "out"
     assert (
         main(["report", "data", *arguments, "--output", str(out), "--panels", "whole,boundary"])
         == 0
     )
     assert "2 images" in capsys.readouterr().out
-    with Image.open(out / "00001_picture_2.png") as drawn:
+    with Image.open(out / "00001_image_2.png") as drawn:
         assert min(drawn.size) > 100
 
 
@@ -120,7 +120,7 @@ def test_drawing_a_registered_data_set(files, tmp_path, capsys):
     from occ_order.formats.builtin import register_cocoa
 
     name = "visualize_data_test"
-    register_cocoa(name, files[1], tmp_path / "pictures")
+    register_cocoa(name, files[1], tmp_path / "images")
     try:
         out = tmp_path / "out"
         assert (
@@ -140,7 +140,7 @@ def test_drawing_a_registered_data_set(files, tmp_path, capsys):
             )
             == 0
         )
-        assert [path.name for path in out.iterdir()] == ["00000_picture_1.png"]
+        assert [path.name for path in out.iterdir()] == ["00000_image_1.png"]
         assert main(["report", "data", "--dataset", "no_such_data", "--output", str(out)]) == 2
         assert "no data set is called 'no_such_data'" in capsys.readouterr().err
     finally:
@@ -167,9 +167,9 @@ def test_wrong_options_are_explained(arguments, message, capsys):
 def test_results_that_do_not_fit_are_named(files, tmp_path, capsys):
     results, _ = files
     page = json.loads(results.read_text())
-    page["images"][0]["file_name"] = "picture 3.png"
+    page["images"][0]["file_name"] = "image 3.png"
     results.write_text(json.dumps(page))
-    arguments = ["--results", str(results), "--images", str(tmp_path / "pictures")]
+    arguments = ["--results", str(results), "--images", str(tmp_path / "images")]
     assert main(["report", "results", *arguments, "--output", str(tmp_path / "out")]) == 2
     assert "image 1: no such image" in capsys.readouterr().err
     with pytest.raises(SystemExit):

@@ -26,7 +26,7 @@ def predict(file):
 
 def run(output, **more):
     return list(
-        collection.predict_shards(Path("pictures"), NAMES, output, predict, shard_size=3, **more)
+        collection.predict_shards(Path("images"), NAMES, output, predict, shard_size=3, **more)
     )
 
 
@@ -53,37 +53,37 @@ def test_any_number_of_workers_finishes_what_others_left(tmp_path):
     assert a.read_bytes() == b.read_bytes()
 
 
-def test_an_error_that_is_not_one_pictures_ends_the_run(tmp_path):
+def test_an_error_that_is_not_one_images_ends_the_run(tmp_path):
     with pytest.raises(OSError, match="damaged"):
         run(tmp_path, unreadable=())
     assert sorted(f.name for f in (tmp_path / "shards").iterdir()) == ["000000.json"]
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    folder = tmp_path / "pictures"
+def image_files(tmp_path):
+    folder = tmp_path / "images"
     folder.mkdir()
     for name in NAMES:
         (folder / name).write_bytes(b"x")
     return folder
 
 
-def test_other_pictures_or_another_model_are_refused(tmp_path, pictures):
+def test_other_images_or_another_model_are_refused(tmp_path, image_files):
     def plan(names=NAMES, model="a"):
-        return collection.make_plan(pictures, names, shard_size=3, settings={"model": model})
+        return collection.make_plan(image_files, names, shard_size=3, settings={"model": model})
 
     collection.start(tmp_path, plan())
     collection.start(tmp_path, plan())
     others = [plan(names=NAMES[1:]), plan(model="b")]
-    (pictures / NAMES[0]).write_bytes(b"longer")
+    (image_files / NAMES[0]).write_bytes(b"longer")
     for other in [*others, plan()]:
         with pytest.raises(ValueError, match="holds the results of another run"):
             collection.start(tmp_path, other)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "3", '{"format": 1}', "[" * 100_000])
-def test_a_damaged_plan_is_named(tmp_path, pictures, text):
-    plan = collection.make_plan(pictures, NAMES, shard_size=3, settings={})
+def test_a_damaged_plan_is_named(tmp_path, image_files, text):
+    plan = collection.make_plan(image_files, NAMES, shard_size=3, settings={})
     (tmp_path / "plan.json").write_text(text)
     with pytest.raises(ValueError, match=r"plan\.json|another run"):
         collection.start(tmp_path, plan)
@@ -96,14 +96,14 @@ def changed(**more):
 SPOILED = {
     "nothing in it": (
         changed(images=[], failed=[]),
-        "is about 0 pictures, expected 3: '03.png' to '06.png'",
+        "is about 0 images, expected 3: '03.png' to '06.png'",
     ),
     "another model": (changed(plan="b"), "was made by another plan .'b', expected 'a'"),
     "no list": (changed(images=None), "must hold the lists"),
     "no objects": (changed(images=[3]), "must hold the lists"),
     "a list": (lambda content: [], "the top level must be an object"),
-    "twice": (lambda c: {**c, "images": c["images"] * 2}, "is about 6 pictures"),
-    "of no name": (changed(images=[{}], failed=[]), "is about 1 pictures"),
+    "twice": (lambda c: {**c, "images": c["images"] * 2}, "is about 6 images"),
+    "of no name": (changed(images=[{}], failed=[]), "is about 1 images"),
 }
 
 
@@ -130,7 +130,7 @@ def test_shards_are_not_written_through_a_link(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "size", "message"), [([], 3, "no pictures"), (NAMES, 0, "at least one picture")]
+    ("names", "size", "message"), [([], 3, "no images"), (NAMES, 0, "at least one image")]
 )
 def test_what_makes_no_plan(tmp_path, names, size, message):
     with pytest.raises(ValueError, match=message):

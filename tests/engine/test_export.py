@@ -160,7 +160,7 @@ def test_without_onnx_the_error_says_what_to_install(tmp_path, monkeypatch):
 
 
 def test_the_exported_order_head_says_what_the_model_says():
-    """One picture through the whole model with given masks, and through the graph."""
+    """One image through the whole model with given masks, and through the graph."""
     model = model_of("order head")
     model.given_masks = True
     graph = networks.graph_of(model, size=(64, 96))

@@ -1,4 +1,4 @@
-"""One picture in, an ordered answer out, for every way a model deals with masks."""
+"""One image in, an ordered answer out, for every way a model deals with masks."""
 
 import dataclasses
 from pathlib import Path
@@ -22,7 +22,7 @@ MASKS = np.zeros((3, *SIZE), bool)
 MASKS[0, 5:35, 5:25] = True
 MASKS[1, 10:20, 25:40] = True
 MASKS[2, 30:38, 45:55] = True
-PICTURE = np.random.default_rng(0).integers(0, 255, (*SIZE, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 255, (*SIZE, 3), dtype=np.uint8)
 
 
 def area_predictor(**changes):
@@ -36,8 +36,8 @@ def area_predictor(**changes):
 
 
 def test_given_masks_come_back_in_their_order():
-    found = area_predictor()(PICTURE, MASKS, classes=[4, 5, 6])
-    assert np.array_equal(found.modal, MASKS) and found.image is PICTURE
+    found = area_predictor()(IMAGE, MASKS, classes=[4, 5, 6])
+    assert np.array_equal(found.modal, MASKS) and found.image is IMAGE
     assert found.image_id == 0 and found.ids == (1, 2, 3)
     expected = order.area_order(MASKS, order="occlusion", pairs="bordering")
     assert found.occlusion.tolist() == expected.tolist()
@@ -49,7 +49,7 @@ def test_given_instances_keep_what_the_user_said_of_them():
         "a photo", SIZE, MASKS, ids=("x", 7, "z"), names=("cup", "", "tray"),
         classes=np.array([3, 1, 9]), scores=np.array([0.5, 1.0, 0.25]), file_name="a.jpg",
     )  # fmt: skip
-    found = area_predictor()(PICTURE, given)
+    found = area_predictor()(IMAGE, given)
     assert found.ids == given.ids and found.names == given.names
     assert found.classes.tolist() == [3, 1, 9] and found.scores.tolist() == [0.5, 1.0, 0.25]
     assert (found.image_id, found.file_name) == ("a photo", "a.jpg")
@@ -59,32 +59,32 @@ def test_given_instances_keep_what_the_user_said_of_them():
 def test_what_it_was_told_of_overlap_and_workers_belongs_to_another_order():
     told = np.full((3, 3), -1)
     given = OrderedInstances(1, SIZE, MASKS, depth=told, overlap=told, count=told)
-    found = area_predictor()(PICTURE, given)
+    found = area_predictor()(IMAGE, given)
     assert found.overlap is None and found.count is None and (found.depth != -1).any()
 
 
-def test_the_answer_has_the_size_of_the_picture_whatever_the_network_sees():
+def test_the_answer_has_the_size_of_the_image_whatever_the_network_sees():
     predictor = area_predictor(**{"INPUT.MIN_SIZE_TEST": 80, "INPUT.MAX_SIZE_TEST": 200})
-    found = predictor(PICTURE, MASKS)
+    found = predictor(IMAGE, MASKS)
     assert found.size == SIZE
     assert np.array_equal(found.modal, MASKS)  # not enlarged and shrunk again
 
 
 def test_no_masks_give_no_instances():
-    found = area_predictor()(PICTURE, np.zeros((0, *SIZE), bool))
+    found = area_predictor()(IMAGE, np.zeros((0, *SIZE), bool))
     assert len(found) == 0 and found.occlusion.shape == (0, 0)
 
 
 def test_a_file_and_an_array_are_the_same(tmp_path):
     file = tmp_path / "Bild mit Ä.png"
-    Image.fromarray(PICTURE).save(file)
-    assert np.array_equal(as_image(file), PICTURE)
-    assert np.array_equal(as_image(PICTURE), PICTURE)
+    Image.fromarray(IMAGE).save(file)
+    assert np.array_equal(as_image(file), IMAGE)
+    assert np.array_equal(as_image(IMAGE), IMAGE)
 
 
 def test_a_model_that_needs_masks_says_so():
     with pytest.raises(ValueError, match="OrderBaseline orders given masks"):
-        area_predictor()(PICTURE)
+        area_predictor()(IMAGE)
 
 
 @pytest.mark.parametrize(
@@ -97,15 +97,15 @@ def test_a_model_that_needs_masks_says_so():
 )
 def test_masks_that_do_not_fit(masks, classes, message):
     with pytest.raises(ValueError, match=message):
-        area_predictor()(PICTURE, masks, classes=classes)
+        area_predictor()(IMAGE, masks, classes=classes)
 
 
 @pytest.mark.parametrize(
-    "picture", [PICTURE.astype(float), PICTURE[..., 0], PICTURE[:0], np.zeros((4, 4, 4), np.uint8)]
+    "image", [IMAGE.astype(float), IMAGE[..., 0], IMAGE[:0], np.zeros((4, 4, 4), np.uint8)]
 )
-def test_what_is_no_picture(picture):
+def test_what_is_no_image(pixels):
     with pytest.raises(ValueError, match=r"uint8 \(H, W, 3\)"):
-        as_image(picture)
+        as_image(pixels)
 
 
 def test_a_file_that_is_not_there(tmp_path):
@@ -119,8 +119,8 @@ def test_the_network_gets_its_order_of_channels(channels, monkeypatch):
     seen = []
     monkeypatch.setattr(predictor, "_run", lambda item, given: seen.append(item) or {})
     with pytest.raises(KeyError):  # the answer, which is not there
-        predictor(PICTURE, MASKS)
-    expected = PICTURE if channels == "RGB" else PICTURE[..., ::-1]
+        predictor(IMAGE, MASKS)
+    expected = IMAGE if channels == "RGB" else IMAGE[..., ::-1]
     assert np.array_equal(seen[0]["image"].numpy(), expected.transpose(2, 0, 1))
 
 
@@ -131,20 +131,20 @@ def test_disparity_needs_no_masks_and_does_not_depend_on_them():
     torch.manual_seed(0)
     predictor = OrderPredictor(InstaDepthNet(cfg), cfg)
     assert predictor.takes_masks and not predictor.needs_masks
-    alone, given = predictor(PICTURE), predictor(PICTURE, MASKS)
+    alone, given = predictor(IMAGE), predictor(IMAGE, MASKS)
     assert alone.disparity.shape == SIZE and len(alone) == 0 and alone.depth is None
     assert np.array_equal(alone.disparity, given.disparity)
     assert given.depth.shape == (3, 3) and given.ids == (1, 2, 3)
 
 
 def test_nothing_that_comes_out_carries_gradients_or_is_a_tensor():
-    found = area_predictor()(PICTURE, MASKS)
+    found = area_predictor()(IMAGE, MASKS)
     values = [getattr(found, field.name) for field in dataclasses.fields(found)]
     assert not [value for value in values if isinstance(value, torch.Tensor)]
     assert isinstance(found.occlusion, np.ndarray) and isinstance(found.depth, np.ndarray)
 
 
 def test_a_file_gives_its_name(tmp_path):
-    Image.fromarray(PICTURE).save(tmp_path / "cups.png")
+    Image.fromarray(IMAGE).save(tmp_path / "cups.png")
     found = area_predictor()(tmp_path / "cups.png", MASKS)
     assert (found.image_id, found.file_name) == ("cups", "cups.png")

@@ -25,8 +25,8 @@ def photograph(size):
     import cv2
     from sklearn.datasets import load_sample_image
 
-    picture = cv2.resize(load_sample_image("flower.jpg"), (size, size))
-    scaled = (picture.astype(np.float32) - 127) / 128
+    pixels = cv2.resize(load_sample_image("flower.jpg"), (size, size))
+    scaled = (pixels.astype(np.float32) - 127) / 128
     return torch.from_numpy(scaled).permute(2, 0, 1)[None]
 
 

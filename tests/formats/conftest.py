@@ -1,4 +1,4 @@
-"""Tiny data files, written by hand: three rectangles in a picture of 6 rows and 8 columns.
+"""Tiny data files, written by hand: three rectangles in an image of 6 rows and 8 columns.
 
 ......CC      A lies in front of B: amodal B is the 4 x 4 square of which A hides 2 x 2 pixels.
 .AAAA...      C touches nothing.

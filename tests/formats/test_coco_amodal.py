@@ -1,4 +1,4 @@
-"""COCOA-cls, D2SA and both versions of KINS: one picture, four files, one order."""
+"""COCOA-cls, D2SA and both versions of KINS: one image, four files, one order."""
 
 from __future__ import annotations
 

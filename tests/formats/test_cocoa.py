@@ -218,7 +218,7 @@ def test_photographs_round_trip(cocoa_demo, tmp_path, assert_records):
             assert {key: one[key] for key in same} == {key: other[key] for key in same}
 
 
-def test_single_annotation_without_its_picture(tiny, write, tmp_path):
+def test_single_annotation_without_its_image(tiny, write, tmp_path):
     entry = tiny.cocoa()["annotations"][0]
     with pytest.raises(ValueError, match="needs its image"):
         load_cocoa(write(entry, "5.json"), tmp_path)

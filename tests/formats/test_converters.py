@@ -38,11 +38,11 @@ PNG = b"\x89PNG"
 
 @pytest.fixture
 def data(records, categories, tmp_path):
-    return DataSet(records, categories, str(tmp_path / "pictures"))
+    return DataSet(records, categories, str(tmp_path / "images"))
 
 
 def pair_of_boxes(folder: Path, *, name: str = "a.png") -> dict:
-    """A labelme page of two overlapping squares, 10 x 12 pixels, and its picture."""
+    """A labelme page of two overlapping squares, 10 x 12 pixels, and its image."""
     Image.new("RGB", (12, 10), (90, 120, 60)).save(folder / name)
     return {
         "version": "5.5.0",
@@ -426,7 +426,7 @@ def test_classes_fix_the_ids(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../b.png", "/b.png", "..\\b.png", "C:/b.png", "link.png", ""])
-def test_pictures_outside_the_folder_are_refused(tmp_path, name):
+def test_images_outside_the_folder_are_refused(tmp_path, name):
     folder = tmp_path / "in"
     folder.mkdir()
     page = pair_of_boxes(folder)
@@ -437,7 +437,7 @@ def test_pictures_outside_the_folder_are_refused(tmp_path, name):
         read_dataset("labelme", folder)
 
 
-def test_a_picture_folder_of_its_own_takes_the_last_part_of_the_path(tmp_path):
+def test_a_image_folder_of_its_own_takes_the_last_part_of_the_path(tmp_path):
     for name in ("json", "pics"):
         (tmp_path / name).mkdir()
     page = pair_of_boxes(tmp_path / "pics")
@@ -528,7 +528,7 @@ def test_a_shape_that_covers_no_pixel_is_told(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("name", ["..\\pics\\a.png", "D:/pics/a.png", "/pics/a.png", "../x/a.png"])
-def test_the_picture_beside_its_file_is_found_by_the_last_part_of_its_name(tmp_path, name):
+def test_the_image_beside_its_file_is_found_by_the_last_part_of_its_name(tmp_path, name):
     write_page(tmp_path, pair_of_boxes(tmp_path) | {"imagePath": name})
     (record,) = read_dataset("labelme", tmp_path).records
     assert Path(record["file_name"]) == tmp_path / "a.png"
@@ -545,16 +545,16 @@ def test_infinity_in_a_labelme_file_is_refused(tmp_path):
         read_dataset("labelme", tmp_path)
 
 
-def test_an_empty_folder_and_a_line_about_no_picture(tmp_path):
+def test_an_empty_folder_and_a_line_about_no_image(tmp_path):
     with pytest.raises(FileNotFoundError, match="no labelme files"):
         read_dataset("labelme", tmp_path)
     write_page(tmp_path, pair_of_boxes(tmp_path))
     (tmp_path / "order.csv").write_text("image,first,relation,second\nb.png,cup,occludes,tray\n")
-    with pytest.raises(ValueError, match="line 2: no labelme file is about a picture 'b.png'"):
+    with pytest.raises(ValueError, match="line 2: no labelme file is about an image 'b.png'"):
         read_dataset("labelme", tmp_path)
 
 
-def test_pictures_of_one_name_in_two_folders_stay_apart(tmp_path, make_records, categories):
+def test_images_of_one_name_in_two_folders_stay_apart(tmp_path, make_records, categories):
     records = make_records(tmp_path / "p" / "one", 1) + make_records(tmp_path / "p" / "two", 1)
     records[1]["image_id"] = 2
     for annotation in records[1]["annotations"]:
@@ -563,7 +563,7 @@ def test_pictures_of_one_name_in_two_folders_stay_apart(tmp_path, make_records, 
     _, differences = convert(data, "labelme", tmp_path / "out")
     assert set(differences.lost) == {"'name' of an instance"} and not differences.changed
     flat = DataSet(records, categories, None)
-    with pytest.raises(ValueError, match="would be called 'picture 1.png', like that of image 1"):
+    with pytest.raises(ValueError, match="would be called 'image 1.png', like that of image 1"):
         write_dataset("labelme", flat, tmp_path / "flat")
 
 
@@ -671,11 +671,11 @@ def test_the_command_finds_exchanged_sizes_and_rotated_photographs(data, tmp_pat
     command = ["--from", "coco", "--input", str(path), "--images", data.image_root]
     assert main(["convert", *command, "--to", "results", "--output", str(tmp_path / "out")]) == 2
     shown = capsys.readouterr().err
-    assert "picture 1.png: image 1: the annotation has height and width (80, 64), but the" in shown
+    assert "image 1.png: image 1: the annotation has height and width (80, 64), but the" in shown
     assert "rotation (EXIF)" in shown and not (tmp_path / "out").exists()
 
 
-def test_results_find_their_pictures(data, tmp_path):
+def test_results_find_their_images(data, tmp_path):
     (path,) = write_dataset("results", data, tmp_path / "out")
     page = json.loads(path.read_text())
     for image in page["images"]:
@@ -683,10 +683,10 @@ def test_results_find_their_pictures(data, tmp_path):
         for instance in image["instances"]:
             del instance["category"]
     path.write_text(json.dumps(page))
-    with pytest.raises(ValueError, match="image 1: no picture in .* is named after the image id"):
+    with pytest.raises(ValueError, match="image 1: no image in .* is named after the image id"):
         read_dataset("results", path, images=data.image_root)
     for number in (1, 2):
-        name = Path(data.image_root) / f"picture {number}.png"
+        name = Path(data.image_root) / f"image {number}.png"
         name.rename(name.with_name(f"COCO_val2014_{number:012d}.png"))
     back = read_dataset("results", path, images=data.image_root)
     assert back.categories[0]["name"].startswith("class ")

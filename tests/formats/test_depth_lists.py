@@ -1,4 +1,4 @@
-"""Depth in the Wild and KITTI depth: lists of pictures, and 16-bit depth maps."""
+"""Depth in the Wild and KITTI depth: lists of images, and 16-bit depth maps."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_empty_lists(write):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("./a.thumb\n", "two rows per picture"),
+        ("./a.thumb\n", "two rows per image"),
         ("./a.thumb\n0,1,2,3,<\n", "line 1: coordinates count from 1"),
         ("./a.thumb\n1,2,3,<\n", "yA,xA,yB,xB"),
         ("./a.thumb\n1,x,2,3,<\n", "yA,xA,yB,xB"),

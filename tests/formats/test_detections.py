@@ -77,10 +77,10 @@ def test_results_of_this_project(write):
 
 def test_a_panoptic_segmentation(write, tmp_path):
     """A segment's id is R + 256 G + 65536 B of its pixels; stuff stands among the segments."""
-    picture = np.zeros((*SIZE, 3), np.uint8)
-    picture[A], picture[B] = (5, 1, 0), (0, 0, 2)
+    pixels = np.zeros((*SIZE, 3), np.uint8)
+    pixels[A], pixels[B] = (5, 1, 0), (0, 0, 2)
     (tmp_path / "results").mkdir()
-    Image.fromarray(picture).save(tmp_path / "results" / "7.png")
+    Image.fromarray(pixels).save(tmp_path / "results" / "7.png")
     segments = [
         {"id": 5 + 256, "category_id": 1, "score": 0.4},
         {"id": 2 * 65536, "category_id": 2, "score": 0.6},

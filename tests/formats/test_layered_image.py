@@ -210,7 +210,7 @@ def test_export_of_results(scene, tmp_path):
 def test_results_without_an_order_or_of_another_size_name_the_image(scene):
     with pytest.raises(ValueError, match="image 7: layers need an occlusion order"):
         layers_of(results(scene), scene.image)
-    with pytest.raises(ValueError, match=r"image 7: .* the picture has \(64, 79\)"):
+    with pytest.raises(ValueError, match=r"image 7: .* the image has \(64, 79\)"):
         layers_of(results(scene, occlusion=scene.occlusion), scene.image[:, :79])
 
 

@@ -102,7 +102,7 @@ def test_every_command_of_the_document(place, registered, capsys):
 
 
 def test_the_table_of_the_document_is_read(tmp_path):
-    """The example of order.csv, on a picture with these things."""
+    """The example of order.csv, on an image with these things."""
     from occ_order.formats.order_table import matrices_of, read_order_table
 
     table = re.search(r"```csv\n(.*?)```", DOCUMENT, re.DOTALL)[1]

@@ -223,7 +223,7 @@ def test_depth_maps_that_cannot_be_read_are_named(write, tmp_path):
     file.write_bytes(b"")
     with pytest.raises(ValueError, match=r"not a readable depth map: .*1.png"):
         read_depth(first)
-    file.write_bytes(b"no picture")
+    file.write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"not a readable depth map: .*1.png"):
         read_depth(first)
     cv2.imwrite(str(file), np.zeros((4, 4, 3), np.uint8))
@@ -338,18 +338,18 @@ def test_problems_are_collected_and_their_images_left_out(write):
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def image_files(tmp_path):
     """Writes the images and the depth map of the corpus."""
     for folder in ("images", "d"):
         (tmp_path / folder).mkdir()
     for number in (1, 2, 3):
-        picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-        cv2.imwrite(str(tmp_path / "images" / f"{number}.png"), picture)
+        pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / "images" / f"{number}.png"), pixels)
     cv2.imwrite(str(tmp_path / "d" / "1.png"), np.ones((12, 24), np.uint16))
     return tmp_path
 
 
-def test_the_validator_tells_the_format_and_counts(write, pictures, capsys):
+def test_the_validator_tells_the_format_and_counts(write, image_files, capsys):
     path, root = write(corpus())
     assert main(["validate", str(path), "--images", str(root)]) == 0
     assert capsys.readouterr().out == (
@@ -361,7 +361,7 @@ def test_the_validator_tells_the_format_and_counts(write, pictures, capsys):
     assert counts["images"] == counts["instances"] == 1
 
 
-def test_the_validator_looks_at_pixels_images_and_depth_maps(write, pictures):
+def test_the_validator_looks_at_pixels_images_and_depth_maps(write, image_files):
     data = corpus()
     data["instances"][2]["amodal"] = bar(22, 26)  # a whole that is smaller than what is visible
     data["images"][1]["width"] = 40
@@ -371,7 +371,7 @@ def test_the_validator_looks_at_pixels_images_and_depth_maps(write, pictures):
     assert "annotations.json: image 1: instance 13: 96 of 192 visible pixels are outside" in second
     data = corpus()
     data["images"][2]["width"] = 40
-    (pictures / "d" / "1.png").write_bytes(b"")
+    (image_files / "d" / "1.png").write_bytes(b"")
     path, root = write(data)
     first, second = validate(path, images=root).errors
     assert "annotations.json: image 1: not a readable depth map" in first

@@ -57,7 +57,7 @@ def records(draw):
 
 
 def in_folder(found, folder):
-    """The data set with its picture."""
+    """The data set with its image."""
     Image.new("RGB", SIZE[::-1]).save(folder / "a.png")
     records = [{**record, "file_name": str(folder / "a.png")} for record in found]
     return DataSet(records, CATEGORIES, str(folder))
@@ -82,7 +82,7 @@ def test_what_comes_back_says_the_same(format, found):
 @settings(max_examples=15)
 @given(found=records())
 def test_visible_parts_are_the_masks_of_every_format_that_has_them_in_coco(found):
-    """Given as masks of the picture, COCOA-cls, KINS, COCO and results mean the same pixels."""
+    """Given as masks of the image, COCOA-cls, KINS, COCO and results mean the same pixels."""
     expected = masks.decode_all([a["segmentation"] for a in found[0]["annotations"]], *SIZE)
     with tempfile.TemporaryDirectory() as folder:
         data = in_folder(found, Path(folder))

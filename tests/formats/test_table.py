@@ -103,7 +103,7 @@ def _added(monkeypatch):
 
 @pytest.fixture
 def data(records, categories, tmp_path):
-    return DataSet(records, categories, str(tmp_path / "pictures"))
+    return DataSet(records, categories, str(tmp_path / "images"))
 
 
 def test_it_is_converted_to_and_from(data, tmp_path):

@@ -10,7 +10,7 @@ from occ_order import masks
 from occ_order.files import list_images, load_image, resolve_inside
 from occ_order.formats import user_masks
 from occ_order.formats.convert import DataSet, write_dataset
-from occ_order.formats.results import picture_of
+from occ_order.formats.results import image_of
 from occ_order.formats.supervision_detections import from_detections, to_detections
 from occ_order.formats.user_masks import load_masks
 from occ_order.order.io import results_image
@@ -32,7 +32,7 @@ def save(path, array, **options):
     return path
 
 
-# --- pictures of masks
+# --- images of masks
 
 
 @pytest.mark.parametrize("kind", ["8 bit", "16 bit", "32 bit", "palette", "colours", "alpha"])
@@ -50,13 +50,13 @@ def test_label_maps(tmp_path, kind):
     else:
         array = np.stack([labels, 0 * labels, labels * 0 + (labels > 0)], -1).astype(np.uint8)
         expected = [3 + 65536, 200 + 65536]
-    picture = Image.fromarray(array)
+    pixels = Image.fromarray(array)
     if kind == "palette":
-        picture.putpalette([k % 256 for k in range(768)])
+        pixels.putpalette([k % 256 for k in range(768)])
     if kind == "alpha":
-        picture.putalpha(Image.fromarray(np.where(labels > 0, 255, 0).astype(np.uint8)))
+        pixels.putalpha(Image.fromarray(np.where(labels > 0, 255, 0).astype(np.uint8)))
     ending = "tif" if kind == "32 bit" else "png"
-    picture.save(tmp_path / f"labels.{ending}")
+    pixels.save(tmp_path / f"labels.{ending}")
     found = load_masks(tmp_path / f"labels.{ending}", SIZE)
     assert found.ids == tuple(expected) and (found.modal == [ONE, TWO]).all()
     assert found.classes.tolist() == [1, 1] and found.names is None
@@ -137,10 +137,10 @@ WHOLE = ONE | mask(0, 4, 0, 6)
 @pytest.mark.parametrize("kind", ["grey", "palette"])
 def test_the_void_rim_is_no_instance(tmp_path, caplog, values, ids, kind):
     values = np.resize(np.array(values, np.uint8), (16, 16))
-    picture = Image.fromarray(values)
+    pixels = Image.fromarray(values)
     if kind == "palette":
-        picture.putpalette([k % 256 for k in range(768)])
-    picture.save(tmp_path / "a.png")
+        pixels.putpalette([k % 256 for k in range(768)])
+    pixels.save(tmp_path / "a.png")
     assert load_masks(tmp_path / "a.png", (16, 16)).ids == tuple(ids)
     assert ("a.png: the value 255 is void" in caplog.text) == (255 in values and 255 not in ids)
 
@@ -233,7 +233,7 @@ def test_every_damaged_entry_is_named_at_once_and_can_be_left_out(tmp_path, capl
     assert "mask 4 covers no pixel" in caplog.text
 
 
-def test_a_file_name_of_windows_is_the_same_picture(tmp_path):
+def test_a_file_name_of_windows_is_the_same_image(tmp_path):
     page = coco()
     page["images"][0]["file_name"] = "..\\label-studio\\a.jpg"
     for name in ("a.jpg", "x/a.jpg", "x\\a.jpg", "a.png"):
@@ -262,13 +262,13 @@ def write(tmp_path, page):
 
 
 @pytest.mark.parametrize("name", ["sub/a.jpg", "a.jpg", "elsewhere/a.jpg", "a.png", "x\\a.jpg"])
-def test_coco_instances_of_a_named_picture(tmp_path, name):
+def test_coco_instances_of_a_named_image(tmp_path, name):
     found = load_masks(write(tmp_path, coco()), SIZE, image_name=name)
     assert found.ids == (11, 13) and found.names == ("cup", "tray")
     assert (found.modal == [ONE, TWO]).all() and found.scores.tolist() == [1.0, 1.0]
 
 
-def test_a_file_about_one_picture_needs_no_name(tmp_path):
+def test_a_file_about_one_image_needs_no_name(tmp_path):
     page = coco()
     page["images"] = page["images"][:1]
     assert load_masks(write(tmp_path, page), SIZE).ids == (11, 13)
@@ -286,13 +286,13 @@ def test_a_coco_results_list(tmp_path):
 
 
 def test_order_results_and_labelme(tmp_path, records, categories):
-    data = DataSet(records, categories, str(tmp_path / "pictures"))
+    data = DataSet(records, categories, str(tmp_path / "images"))
     (results,) = write_dataset("results", data, tmp_path / "r")
     pages = write_dataset("labelme", data, tmp_path / "l")
     expected = masks.decode_all([a["segmentation"] for a in records[0]["annotations"]], 64, 80)
     names = {c["id"]: c["name"] for c in categories}
     labels = [names[a["category_id"]] for a in records[0]["annotations"]]
-    found = load_masks(results, (64, 80), image_name="picture 1.jpg")
+    found = load_masks(results, (64, 80), image_name="image 1.jpg")
     assert (found.modal == expected).all()
     found = load_masks(pages[0], (64, 80))
     assert (found.modal == expected).all() and list(found.names) == labels
@@ -335,10 +335,10 @@ def test_text_that_is_no_json_and_names_that_do_not_fit(tmp_path):
         load_masks(write(tmp_path, coco()), (7, 8), image_name="sub/a.jpg")
 
 
-# --- pictures and paths
+# --- images and paths
 
 
-def test_pictures_of_every_kind(tmp_path):
+def test_images_of_every_kind(tmp_path):
     grey = np.arange(48, dtype=np.uint8).reshape(SIZE)
     deep = grey.astype(np.uint16) * 256 + 17
     rgb = np.stack([grey, grey + 1, grey + 2], -1)
@@ -354,7 +354,7 @@ def test_pictures_of_every_kind(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", "half"])
-def test_damaged_pictures_are_named(tmp_path, content):
+def test_damaged_images_are_named(tmp_path, content):
     path = save(tmp_path / "a b\u00fc.png", np.zeros((50, 50, 3), np.uint8))
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2] if content == "half" else content)
@@ -380,17 +380,17 @@ def test_names_stay_in_their_folder(tmp_path):
         list_images(tmp_path / "none")
 
 
-def test_pictures_are_found_by_id(tmp_path):
+def test_images_are_found_by_id(tmp_path):
     for name in ("COCO_val2014_000000000042.jpg", "7.png", "x_0007.png"):
         save(tmp_path / name, ONE.astype(np.uint8))
-    found = picture_of({"image_id": 42}, tmp_path)
+    found = image_of({"image_id": 42}, tmp_path)
     assert found.name == "COCO_val2014_000000000042.jpg"
-    with pytest.raises(ValueError, match="image 7: several pictures bear its id"):
-        picture_of({"image_id": 7}, tmp_path)
-    assert picture_of({"image_id": 7, "file_name": "7.png"}, tmp_path).name == "7.png"
-    assert picture_of({"image_id": 7}, tmp_path, file_names={7: "7.png"}).name == "7.png"
+    with pytest.raises(ValueError, match="image 7: several images bear its id"):
+        image_of({"image_id": 7}, tmp_path)
+    assert image_of({"image_id": 7, "file_name": "7.png"}, tmp_path).name == "7.png"
+    assert image_of({"image_id": 7}, tmp_path, file_names={7: "7.png"}).name == "7.png"
     with pytest.raises(ValueError, match="image 7: no such image"):
-        picture_of({"image_id": 7, "file_name": "8.png"}, tmp_path)
+        image_of({"image_id": 7, "file_name": "8.png"}, tmp_path)
 
 
 # --- supervision

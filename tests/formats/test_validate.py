@@ -33,7 +33,7 @@ def file_of(tiny, write):
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def image_files(tmp_path):
     folder = tmp_path / "Bilder 1"
     folder.mkdir()
     for name in ("a.png", "b.png", "c.png"):
@@ -42,8 +42,8 @@ def pictures(tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_good_file(file_of, pictures, kind, capsys):
-    assert main(["validate", file_of(kind), "--images", str(pictures)]) == 0
+def test_good_file(file_of, image_files, kind, capsys):
+    assert main(["validate", file_of(kind), "--images", str(image_files)]) == 0
     assert capsys.readouterr().out.startswith("no errors; read ")
 
 
@@ -121,27 +121,27 @@ def test_all_faults_are_reported_each_once(file_of, capsys):
     assert lines[-1] == ("4 errors; read 0 images, 0 instances")
 
 
-def test_pictures(file_of, pictures):
-    (pictures / "b.png").unlink()
-    Image.new("RGB", (9, 6)).save(pictures / "a.png")
-    errors = validate(file_of("cocoa"), images=pictures).errors
+def test_images(file_of, image_files):
+    (image_files / "b.png").unlink()
+    Image.new("RGB", (9, 6)).save(image_files / "a.png")
+    errors = validate(file_of("cocoa"), images=image_files).errors
     assert len(errors) == 2
-    assert "a.png: has height and width (6, 8), but the picture has (6, 9)" in errors[0]
+    assert "a.png: has height and width (6, 8), but the image has (6, 9)" in errors[0]
     assert "image 8: no such image file" in errors[1]
     assert validate(file_of("cocoa")).errors == []
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"\x89PNG\r\n\x1a\n"])
-def test_damaged_pictures(file_of, pictures, content):
-    (pictures / "b.png").write_bytes(content)
-    (error,) = validate(file_of("cocoa"), images=pictures).errors
+def test_damaged_images(file_of, image_files, content):
+    (image_files / "b.png").write_bytes(content)
+    (error,) = validate(file_of("cocoa"), images=image_files).errors
     assert "image 8: " in error and "b.png: not a readable image" in error
 
 
-def test_limit_looks_at_the_first_images_only(file_of, pictures):
-    (pictures / "b.png").unlink()
-    assert len(validate(file_of("cocoa"), images=pictures).errors) == 1
-    assert validate(file_of("cocoa"), images=pictures, limit=1).errors == []
+def test_limit_looks_at_the_first_images_only(file_of, image_files):
+    (image_files / "b.png").unlink()
+    assert len(validate(file_of("cocoa"), images=image_files).errors) == 1
+    assert validate(file_of("cocoa"), images=image_files, limit=1).errors == []
     assert validate(file_of("cocoa", lambda d: region(d).update(area=99)), limit=0).errors == []
 
 
@@ -207,11 +207,11 @@ def test_no_such_file(tmp_path, capsys):
     assert "no such file" in capsys.readouterr().err
 
 
-def test_lists_of_points_and_depth_maps(write, pictures, tmp_path, capsys):
+def test_lists_of_points_and_depth_maps(write, image_files, tmp_path, capsys):
     good = write("./a.png\n1,1,6,8,<\n", "d.csv")
-    assert main(["validate", good, "--images", str(pictures)]) == 0
+    assert main(["validate", good, "--images", str(image_files)]) == 0
     bad = write("./a.png\n1,1,6,9,<\n", "d.csv")
-    assert main(["validate", bad, "--images", str(pictures)]) == 1
+    assert main(["validate", bad, "--images", str(image_files)]) == 1
     assert "are not in 6 x 8" in capsys.readouterr().out
     assert main(["validate", write("one\ntwo three\n", "k.txt")]) == 1
     assert "k.txt: line 1" in capsys.readouterr().out

@@ -183,7 +183,7 @@ def test_a_library_survives_its_files(drawn, tmp_path):
     assert len(again) == len(library) and len(again.photos) == len(library.photos)
 
 
-def test_pictures_that_are_missing_or_of_another_size_are_named(drawn):
+def test_images_that_are_missing_or_of_another_size_are_named(drawn):
     records = read_sources([drawn / "objects"], "train")
     record = records["objects"][0]
     small = {**record, "height": 150, "width": 201, "annotations": []}

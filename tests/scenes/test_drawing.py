@@ -52,8 +52,8 @@ def test_floor_disparity_grows_downwards_and_matches_the_foot(kind):
         if place.camera:
             row = place.foot(1 / float(disparity[110]))
             assert row == pytest.approx(110.5, abs=0.01)
-        picture = world.paint_world(rng(seed), place)
-        assert picture.shape == (120, 90, 3) and np.isfinite(picture).all()
+        image = world.paint_world(rng(seed), place)
+        assert image.shape == (120, 90, 3) and np.isfinite(image).all()
 
 
 @pytest.mark.parametrize("name", CLASSES)

@@ -323,7 +323,7 @@ def test_every_background_at_small_and_long_sizes(background, size):
 
 
 @pytest.mark.parametrize("size", [(640, 640), (64, 640), (640, 480)])
-def test_large_pictures(size):
+def test_large_images(size):
     scene = generate(4, size=size, num_instances=3)
     assert scene.image.shape[:2] == size and scene.modal.shape == (3, *size)
 
@@ -358,7 +358,7 @@ def test_classes_differ_in_silhouette():
     assert max(fill.values()) - min(fill.values()) > 0.3
 
 
-def test_without_texture_only_the_picture_changes():
+def test_without_texture_only_the_image_changes():
     """Patterns fade towards plain colours; what is true about the scene stays."""
     faded = np.zeros(3)
     for seed in range(6):
@@ -372,7 +372,7 @@ def test_without_texture_only_the_picture_changes():
 
 
 def test_objects_differ_from_the_background_and_from_each_other(scenes):
-    """A picture in which nothing can be told apart would be no use."""
+    """An image in which nothing can be told apart would be no use."""
     contrast = []
     for scene in scenes:
         colours = [scene.image[m].astype(float).mean(axis=0) for m in scene.modal]

@@ -79,7 +79,7 @@ def permutation(scene, record, image_id):
 # --- what is written reads back -----------------------------------------------------------------
 
 
-def test_pictures_and_depth_maps(data, scenes):
+def test_images_and_depth_maps(data, scenes):
     for k, scene in enumerate(scenes, start=1):
         image = cv2.imread(str(data / "train" / "images" / f"{k:06d}.png"))[..., ::-1]
         assert np.array_equal(image, scene.image)
@@ -220,7 +220,7 @@ def test_an_interrupted_run_is_finished(data, tmp_path, monkeypatch):
     assert content(folder) == content(data)
 
 
-def test_a_lost_picture_is_made_again(data, tmp_path):
+def test_a_lost_image_is_made_again(data, tmp_path):
     folder = tmp_path / "lost"
     assert run(folder) == 0
     (folder / "train" / "images" / "000003.png").unlink()
@@ -281,14 +281,14 @@ def test_plain_is_short_for_its_options():
     assert parameters_of("--plain") == parameters_of(*long)
 
 
-def test_no_pictures_at_all(tmp_path):
+def test_no_images_at_all(tmp_path):
     assert run(tmp_path / "none", "--train", "0", "--val", "0") == 0
     folder = tmp_path / "none" / "annotations"
     assert load_cocoa(folder / "cocoa_train.json", tmp_path) == []
     assert json.loads((folder / "instances_val.json").read_text())["annotations"] == []
 
 
-def test_pictures_without_instances_or_with_a_circle(tmp_path):
+def test_images_without_instances_or_with_a_circle(tmp_path):
     folder = tmp_path / "odd"
     arguments = ["--instances", "0", "3", "--cyclic", "1", "--classes", "pole", "ball"]
     assert run(folder, *arguments, "--train", "8", "--val", "0") == 0

@@ -132,7 +132,7 @@ def test_a_library_does_not_depend_on_processes_or_the_order_of_records(drawn):
     assert Library.build(backwards, workers=2).digest() == Library.build(records).digest()
 
 
-# --- what is true about every picture --------------------------------------------------------
+# --- what is true about every image --------------------------------------------------------
 
 
 def test_arrays_have_the_shapes_and_values_that_are_promised(scenes):

@@ -69,7 +69,7 @@ def test_three_bars_by_hand() -> None:
 
 
 def test_cocoa_train_image_321() -> None:
-    # One column per cell "visible | hidden" that occurs in the picture; region 5 is a table.
+    # One column per cell "visible | hidden" that occurs in the image; region 5 is a table.
     cells = [
         (5, ()),
         (1, (5,)),

@@ -27,60 +27,60 @@ def weights(tmp_path):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    folder = tmp_path / "pictures"
+def images(tmp_path):
+    folder = tmp_path / "images"
     folder.mkdir()
     for k in range(3):
         Image.new("RGB", (48, 40), (80 * k, 10, 200)).save(folder / f"{k}.png")
     return folder
 
 
-def command(pictures, weights, *more):
+def command(images, weights, *more):
     opts = ["--opts", "MODEL.WEIGHTS", str(weights), *SMALL]
-    places = ["predict", str(pictures), "--output", str(pictures.parent / "results")]
+    places = ["predict", str(images), "--output", str(images.parent / "results")]
     return [*places, "--config-file", str(CONFIG), *opts, "--shard-size", "2", *more]
 
 
-def test_a_worker_with_other_weights_settings_or_pictures_is_refused(
-    pictures, weights, monkeypatch, capsys
+def test_a_worker_with_other_weights_settings_or_images_is_refused(
+    images, weights, monkeypatch, capsys
 ):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
-    assert main(command(pictures, weights)) == 0
+    assert main(command(images, weights)) == 0
     monkeypatch.setenv("RANK", "1")
-    assert main(command(pictures, weights, "--device", "cpu")) == 0
+    assert main(command(images, weights, "--device", "cpu")) == 0
     before = weights.read_bytes()
     changed = torch.load(weights, weights_only=True)
     name, tensor = next(iter(changed["model"].items()))
     changed["model"][name] = tensor + 1
     torch.save(changed, weights)
     for more in ([], ["--merge"]):
-        assert main(command(pictures, weights, *more)) == 2
+        assert main(command(images, weights, *more)) == 2
         assert "holds the results of another run (settings: " in capsys.readouterr().err
     weights.write_bytes(before)
-    other = [*command(pictures, weights), "--opts", "MODEL.WEIGHTS", str(weights)]
+    other = [*command(images, weights), "--opts", "MODEL.WEIGHTS", str(weights)]
     assert main(other) == 2  # without the size
     copy = weights.with_name("copy.pth")  # where the weights lie does not matter
     shutil.copyfile(weights, copy)
-    assert main(command(pictures, copy, "--merge")) == 0
-    results = json.loads((pictures.parent / "results/order_results.json").read_text())
+    assert main(command(images, copy, "--merge")) == 0
+    results = json.loads((images.parent / "results/order_results.json").read_text())
     assert [image["file_name"] for image in results["images"]] == ["0.png", "1.png", "2.png"]
 
 
-def test_images_that_cannot_be_read_stop_nothing_and_are_named(pictures, weights, capsys, caplog):
+def test_images_that_cannot_be_read_stop_nothing_and_are_named(images, weights, capsys, caplog):
     strange = io.BytesIO()
     Image.new("RGB", (8, 8)).save(strange, "DDS")
-    (pictures / "dds.png").write_bytes(strange.getvalue())
-    (pictures / "._0.png").write_bytes(b"no image")  # of a disk from macOS
-    (pictures / ".ipynb_checkpoints").mkdir()
-    shutil.copy(pictures / "0.png", pictures / ".ipynb_checkpoints" / "0.png")
+    (images / "dds.png").write_bytes(strange.getvalue())
+    (images / "._0.png").write_bytes(b"no image")  # of a disk from macOS
+    (images / ".ipynb_checkpoints").mkdir()
+    shutil.copy(images / "0.png", images / ".ipynb_checkpoints" / "0.png")
     named = True
     try:
-        Path(str(pictures), "bad\udcff.png").write_bytes(b"x")
+        Path(str(images), "bad\udcff.png").write_bytes(b"x")
     except (OSError, UnicodeEncodeError):  # a file system that takes UTF-8 alone
         named = False
     for more in ([], ["--merge"]):
-        assert main(command(pictures, weights, *more)) == 0
+        assert main(command(images, weights, *more)) == 0
     shown = capsys.readouterr()
     assert "order_results.json: 3 images" in shown.out
     assert "not read: dds.png: " in shown.err and "dds.png: not a readable image" in shown.err

@@ -160,7 +160,7 @@ def test_row_23_the_training_command_never_reaches_the_proposals(tmp_path, trace
 
 
 def test_row_23_a_cfg_that_came_another_way_is_refused_where_it_enters(toy, tmp_path, trace):
-    toy.write_pictures(tmp_path)
+    toy.write_images(tmp_path)
     cfg = toy.config(tmp_path, tmp_path / "out")
     model = Trainer.build_model(cfg)
     cfg.merge_from_file(str(proposals(tmp_path, trace)))  # Detectron2's way, which checks nothing
@@ -319,7 +319,7 @@ def test_row_01_only_known_formats_are_opened_whatever_the_name(tmp_path, kind):
     page = {"imagePath": "a.png", "imageHeight": 6, "imageWidth": 8, "shapes": [shape]}
     write(tmp_path / "page.json", json.dumps(page))
     readers = {
-        "picture": lambda: load_image(path),
+        "image": lambda: load_image(path),
         "size": lambda: image_size(path),
         "depth": lambda: read_depth_png(path),
         "label map": lambda: load_masks(path, (6, 8)),

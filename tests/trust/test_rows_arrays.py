@@ -294,7 +294,7 @@ def test_row_11_equals_brute_force_on_every_2_by_2_order():
 
 
 def test_row_11_equals_brute_force_on_3_by_3_orders_of_three_labels():
-    """Orders that a labelling has, as every picture's have; whatever the pixels seem to be.
+    """Orders that a labelling has, as every image's have; whatever the pixels seem to be.
 
     Of the 11,357 orders of this kind, all were once compared like these 60.
     """
@@ -308,7 +308,7 @@ def test_row_11_equals_brute_force_on_3_by_3_orders_of_three_labels():
 
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.3, 0.6])
 def test_row_11_is_mostly_the_optimum_of_contradictory_3_by_3_orders(share):
-    """Of random pairs, which contradict one another more than any picture's; a local minimum."""
+    """Of random pairs, which contradict one another more than any image's; a local minimum."""
     rng = np.random.default_rng(1)
     reached = 0
     for _ in range(20):

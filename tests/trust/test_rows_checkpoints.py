@@ -192,7 +192,7 @@ def test_row_21_an_output_folder_that_cannot_be_written(tmp_path):
 def test_row_21_the_command_says_so_before_it_works(tmp_path, toy):
     from occ_order.engine.launch import argument_parser, main
 
-    toy.write_pictures(tmp_path)
+    toy.write_images(tmp_path)
     (tmp_path / "c.yaml").write_text(toy.config(tmp_path, "").dump(), encoding="utf-8")
     (tmp_path / "out").write_text("a file", encoding="utf-8")
     opts = ["--config-file", str(tmp_path / "c.yaml"), "OUTPUT_DIR", str(tmp_path / "out")]

@@ -41,7 +41,7 @@ NUM_CLASSES = {
 """Networks that answer classes, and the node of their number."""
 
 # Sizes alone: everything that a file chooses is as it says, only narrow. All anchors are looked at,
-# since a coarse map of a small picture has few that a drawing would find.
+# since a coarse map of a small image has few that a drawing would find.
 NARROW = [
     *("MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "SEED", 0, "DATALOADER.NUM_WORKERS", 0),
     *("MODEL.MINI_RESNET.WIDTH", 4, "MODEL.MINI_RESNET.BLOCKS", [1, 1, 1, 1]),

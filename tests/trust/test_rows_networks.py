@@ -57,7 +57,7 @@ def nothing():
     loss = disparity.instance_disparity_loss(x, empty, empty, torch.zeros(0).long())
     yield "no pair of instances", loss.sum(), x
     x = grad(0, 4, 5)
-    yield "no picture", disparity.smoothness_loss(x, torch.zeros(0, 3, 4, 5)), x
+    yield "no image", disparity.smoothness_loss(x, torch.zeros(0, 3, 4, 5)), x
 
 
 @pytest.mark.parametrize("case", [case[0] for case in nothing()])
@@ -96,7 +96,7 @@ def mapped(flip, crop=False, boxes="modal"):
         mapper.augmentations.augs.append(T.RandomFlip(prob=1.0))
     np.random.seed(0)
     record = scene_record()
-    record["picture"] = np.zeros((40, 56, 3), np.uint8)
+    record["pixels"] = np.zeros((40, 56, 3), np.uint8)
     for number, annotation in enumerate(record["annotations"]):
         annotation["category_id"] = number
     return mapper({key: value for key, value in record.items() if key != "file_name"})["instances"]

@@ -1,4 +1,4 @@
-"""Damaged pictures, masks, orders and data files: rows 1 to 4, 7, 8, 24 and 25."""
+"""Damaged images, masks, orders and data files: rows 1 to 4, 7, 8, 24 and 25."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GREY = (np.arange(48).reshape(6, 8) * 5).astype(np.uint8)
 
 
-# --- row 1: pictures
+# --- row 1: images
 
 
 def encoded(kind, **options):
@@ -93,7 +93,7 @@ def test_row_01_every_reader_of_images_names_the_damaged_one(tmp_path, name):
     data = coco()
     data["images"][0]["file_name"] = name
     readers = {
-        "picture": lambda: load_image(path),
+        "image": lambda: load_image(path),
         "size": lambda: image_size(path),
         "depth": lambda: read_depth_png(path),
         "masks": lambda: load_masks(path, (6, 8)),
@@ -117,7 +117,7 @@ def test_row_01_large_images_and_blank_masks_are_no_bombs(tmp_path):
 
 
 @pytest.mark.parametrize("name", [*DAMAGED, "missing.jpg", "folder.jpg"])
-def test_row_01_a_damaged_picture_is_refused_by_name(tmp_path, name):
+def test_row_01_a_damaged_image_is_refused_by_name(tmp_path, name):
     path = tmp_path / "größer als" / name
     path.parent.mkdir()
     if name in DAMAGED:
@@ -139,12 +139,12 @@ KINDS = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_row_01_every_kind_of_picture_becomes_8_bit_colour(tmp_path, name):
+def test_row_01_every_kind_of_image_becomes_8_bit_colour(tmp_path, name):
     array, expected = KINDS[name]
     Image.fromarray(array).save(tmp_path / name)
-    picture = load_image(tmp_path / name)
-    assert picture.dtype == np.uint8 and picture.shape == (6, 8, 3)
-    np.testing.assert_array_equal(picture, np.dstack([expected] * 3))
+    pixels = load_image(tmp_path / name)
+    assert pixels.dtype == np.uint8 and pixels.shape == (6, 8, 3)
+    np.testing.assert_array_equal(pixels, np.dstack([expected] * 3))
 
 
 @pytest.mark.parametrize(
@@ -165,18 +165,18 @@ def test_row_01_an_image_that_would_become_black_or_white_is_refused(tmp_path, a
     assert not load_image(tmp_path / "black.tif").any()
 
 
-def test_row_01_a_rotated_picture_is_turned(tmp_path):
+def test_row_01_a_rotated_image_is_turned(tmp_path):
     image = Image.fromarray(np.dstack([GREY] * 3))
     exif = image.getexif()
     exif[0x0112] = 6  # the camera was turned by 90 degrees
     image.save(tmp_path / "turned.png", exif=exif)
-    picture = load_image(tmp_path / "turned.png")
-    np.testing.assert_array_equal(picture[..., 0], np.rot90(GREY, -1))
+    pixels = load_image(tmp_path / "turned.png")
+    np.testing.assert_array_equal(pixels[..., 0], np.rot90(GREY, -1))
 
 
 @pytest.mark.parametrize("name", ["truncated.jpg", "page.jpg", "bomb.png"])
-def test_row_01_training_names_the_damaged_picture(toy, tmp_path, name):
-    toy.write_pictures(tmp_path)
+def test_row_01_training_names_the_damaged_image(toy, tmp_path, name):
+    toy.write_images(tmp_path)
     (tmp_path / "3.png").write_bytes(DAMAGED[name])
     with pytest.raises(ValueError, match=r"3\.png"):
         toy.train(toy.config(tmp_path, tmp_path / "out"))
@@ -188,18 +188,18 @@ def test_row_01_training_names_the_damaged_picture(toy, tmp_path, name):
 # --- row 2: sizes that contradict one another
 
 
-def test_row_02_a_picture_of_another_size_than_the_file_says(toy, tmp_path):
-    from occ_order.methods.common.reading import read_picture
+def test_row_02_a_image_of_another_size_than_the_file_says(toy, tmp_path):
+    from occ_order.methods.common.reading import read_image
 
-    toy.write_pictures(tmp_path)
+    toy.write_images(tmp_path)
     record = {**toy.records(tmp_path)[4], "height": 17}
     with pytest.raises(ValueError) as error:
-        read_picture(record, "RGB")
+        read_image(record, "RGB")
     text = str(error.value)
     assert "4.png" in text and "image 4" in text and "(16, 24)" in text and "(17, 24)" in text
 
 
-def test_row_02_a_mask_of_another_size_than_the_picture(toy, tmp_path):
+def test_row_02_a_mask_of_another_size_than_the_image(toy, tmp_path):
     from occ_order.methods.common.reading import read_masks
 
     record = toy.records(tmp_path)[4]
@@ -227,14 +227,14 @@ def put(path, data):
     return str(path)
 
 
-def test_row_02_the_validator_compares_pictures_with_the_file(tmp_path):
+def test_row_02_the_validator_compares_images_with_the_file(tmp_path):
     Image.fromarray(GREY).save(tmp_path / "a.png")
     path = put(tmp_path / "f.json", coco())
     assert not validate(path, format="cocoa_cls", images=tmp_path).errors
     Image.fromarray(GREY[:5]).save(tmp_path / "a.png")
     (error,) = validate(path, format="cocoa_cls", images=tmp_path).errors
-    assert "image 7: " in error and "has height and width (6, 8), but the picture has" in error
-    assert "the picture has (5, 8)" in error
+    assert "image 7: " in error and "has height and width (6, 8), but the image has" in error
+    assert "the image has (5, 8)" in error
 
 
 # --- row 3: runs
@@ -558,7 +558,7 @@ NAMES = ["../a.png", "x/../../a.png", "/etc/a.png", "C:/a.png", "x\\a.png", "a\0
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("load", [load_cocoa_cls, load_kins, load_cocoa])
-def test_row_24_readers_keep_pictures_in_their_folder(tmp_path, name, load):
+def test_row_24_readers_keep_images_in_their_folder(tmp_path, name, load):
     data = coco(annotations=[])
     data["images"][0]["file_name"] = name
     with pytest.raises(ValueError, match="image 7: .*(must stay inside|forward slashes)"):
@@ -580,16 +580,16 @@ def test_row_24_a_link_that_leads_out_is_not_followed(tmp_path):
 
 
 def linked(root, name, target):
-    """COCO instances of one picture, which is a link."""
+    """COCO instances of one image, which is a link."""
     (root / name).symlink_to(target)
     data = coco()
     data["images"][0]["file_name"] = name
     return put(root / "instances.json", data)
 
 
-def test_row_24_a_picture_that_is_a_link_out_is_neither_read_nor_copied_nor_served(tmp_path):
+def test_row_24_a_image_that_is_a_link_out_is_neither_read_nor_copied_nor_served(tmp_path):
     from occ_order.apps.annotate.project import Project
-    from occ_order.formats.convert import DataSet, copy_pictures, read_dataset
+    from occ_order.formats.convert import DataSet, copy_images, read_dataset
 
     root, out = tmp_path / "root", tmp_path / "out"
     root.mkdir()
@@ -603,14 +603,14 @@ def test_row_24_a_picture_that_is_a_link_out_is_neither_read_nor_copied_nor_serv
     (root / "p.png").unlink()
     Image.fromarray(GREY).save(root / "q.png")
     data = read_dataset("coco", linked(root, "p.png", "q.png"))  # which stays inside
-    copied = copy_pictures(data, out)
+    copied = copy_images(data, out)
     assert copied.records[0]["file_name"] == str(out / "images" / "p.png")
     (out / "images" / "p.png").unlink()
     (out / "images").rmdir()
     (tmp_path / "elsewhere").mkdir()
     (out / "images").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match="images is a link that leads out of the folder"):
-        copy_pictures(data, out)
+        copy_images(data, out)
     assert list((tmp_path / "elsewhere").iterdir()) == []
     (out / "answers.jsonl").symlink_to(tmp_path / "secret")
     with pytest.raises(ValueError, match=r"answers\.jsonl is a link that leads out"):
@@ -618,7 +618,7 @@ def test_row_24_a_picture_that_is_a_link_out_is_neither_read_nor_copied_nor_serv
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_row_24_a_pipe_in_place_of_a_picture_does_not_hang(tmp_path):
+def test_row_24_a_pipe_in_place_of_a_image_does_not_hang(tmp_path):
     from occ_order.files import image_size
 
     os.mkfifo(tmp_path / "p.png")
@@ -646,7 +646,7 @@ def test_row_25_non_ascii_and_spaced_paths_work(toy, tmp_path):
     from occ_order.config import load_cfg
 
     folder = tmp_path / "größer als 猫"
-    toy.write_pictures(folder / "bil der")
+    toy.write_images(folder / "bil der")
     cfg = toy.config(folder / "bil der", folder / "aus gabe ñ", "TEST.EVALUATORS", ["OrderResults"])
     (folder / "ein stellung é.yaml").write_text(cfg.dump(), encoding="utf-8")
     loaded = load_cfg(folder / "ein stellung é.yaml")

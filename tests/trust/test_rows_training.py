@@ -20,9 +20,9 @@ from occ_order.engine import finite, loader  # noqa: E402
 
 
 @pytest.fixture
-def pictures(toy, tmp_path):
-    toy.write_pictures(tmp_path / "pictures")
-    return tmp_path / "pictures"
+def images(toy, tmp_path):
+    toy.write_images(tmp_path / "images")
+    return tmp_path / "images"
 
 
 def weights(trainer):
@@ -85,8 +85,8 @@ def test_row_19_asynchronous_metrics_are_refused():
         finite.FiniteTrainer(model, [], optimizer, async_write_metrics=True)
 
 
-def test_row_19_the_trainer_uses_it(toy, pictures, tmp_path):
-    cfg = toy.config(pictures, tmp_path / "out")
+def test_row_19_the_trainer_uses_it(toy, images, tmp_path):
+    cfg = toy.config(images, tmp_path / "out")
     trainer = toy.QuietTrainer(cfg)
     assert type(trainer._trainer) is finite.FiniteTrainer
     assert not trainer._trainer.async_write_metrics
@@ -205,16 +205,16 @@ def test_row_23_unknown_settings_are_refused(tmp_path, opts):
 # --- row 27: the same again
 
 
-def test_row_27_the_same_seed_gives_the_same_weights_metrics_and_labels(toy, pictures, tmp_path):
+def test_row_27_the_same_seed_gives_the_same_weights_metrics_and_labels(toy, images, tmp_path):
     found = []
     for name in ("one", "two"):
-        cfg = toy.config(pictures, tmp_path / name, "TEST.EVALUATORS", ["OrderResults"])
+        cfg = toy.config(images, tmp_path / name, "TEST.EVALUATORS", ["OrderResults"])
         trainer = toy.train(cfg)
         results = Path(cfg.OUTPUT_DIR, "inference", "order_results.json").read_text("utf-8")
         found.append((weights(trainer), results))
     assert_same(found[0][0], found[1][0])
     assert found[0][1] == found[1][1]
-    other = toy.train(toy.config(pictures, tmp_path / "three", "SEED", 4))
+    other = toy.train(toy.config(images, tmp_path / "three", "SEED", 4))
     assert not torch.equal(weights(other)["out.weight"], found[0][0]["out.weight"])
 
 
@@ -230,23 +230,21 @@ def test_row_27_the_same_seed_gives_the_same_weights_metrics_and_labels(toy, pic
     ],
     ids=lambda opts: " ".join(map(str, opts)) or "plain",
 )  # fmt: skip
-def test_row_27_interrupted_and_resumed_ends_with_the_same_weights(toy, pictures, tmp_path, opts):
+def test_row_27_interrupted_and_resumed_ends_with_the_same_weights(toy, images, tmp_path, opts):
     out = tmp_path / "out"
-    whole = toy.train(toy.config(pictures, out, *opts))
+    whole = toy.train(toy.config(images, out, *opts))
     for path in out.glob("*.pth"):
         if path.name not in ("model_0000003.pth", "model_0000007.pth"):
             path.unlink()
-    resumed = toy.train(toy.config(pictures, out, *opts), resume=True)
+    resumed = toy.train(toy.config(images, out, *opts), resume=True)
     assert resumed.start_iter == 8 and resumed.data_loader.batches == 20
     assert_same(weights(resumed), weights(whole))
     assert resumed.scheduler.get_last_lr() == whole.scheduler.get_last_lr()
 
 
-def test_row_20_killed_before_the_final_file_is_written(toy, pictures, tmp_path):
+def test_row_20_killed_before_the_final_file_is_written(toy, images, tmp_path):
     """The iterations are all done; resuming writes what is missing."""
-    cfg = toy.config(
-        pictures, tmp_path / "out", "SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2
-    )
+    cfg = toy.config(images, tmp_path / "out", "SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2)
     toy.train(cfg)
     final = tmp_path / "out" / "model_final.pth"
     before = torch.load(final, weights_only=True)
@@ -257,10 +255,10 @@ def test_row_20_killed_before_the_final_file_is_written(toy, pictures, tmp_path)
     assert all(torch.equal(value, after["model"][k]) for k, value in before["model"].items())
 
 
-def test_row_27_evaluation_in_between_does_not_change_the_training(toy, pictures, tmp_path):
+def test_row_27_evaluation_in_between_does_not_change_the_training(toy, images, tmp_path):
     """The network of the test draws random numbers when it answers, and its training needs some."""
-    plain = toy.train(toy.config(pictures, tmp_path / "plain"))
-    often = toy.train(toy.config(pictures, tmp_path / "often", "TEST.EVAL_PERIOD", 5))
+    plain = toy.train(toy.config(images, tmp_path / "plain"))
+    often = toy.train(toy.config(images, tmp_path / "often", "TEST.EVAL_PERIOD", 5))
     assert len(list((tmp_path / "often" / "inference").glob("*.json"))) > 0
     assert_same(weights(often), weights(plain))
 
@@ -362,7 +360,7 @@ def test_row_01_unreadable_images_are_skipped_and_counted_when_asked_for(caplog)
     seen, skipped = run(skip_unreadable=True)
     assert skipped >= 6
     assert not {2, 5} & {item["image_id"] for batch in seen for item in batch}
-    assert "Skipped a picture, the 1. one: image " in caplog.text
+    assert "Skipped an image, the 1. one: image " in caplog.text
     assert run(skip_unreadable=True, num_workers=2) == (seen, skipped)
 
 
@@ -409,9 +407,9 @@ def test_data_sets_of_other_classes_are_named(caplog):
     assert "same_a and other_c have other classes" in caplog.text
 
 
-def test_half_precision_on_a_cpu_trains_weights_of_single_precision(toy, pictures, tmp_path):
-    plain = toy.train(toy.config(pictures, tmp_path / "plain"))
-    half = toy.train(toy.config(pictures, tmp_path / "half", "SOLVER.AMP.ENABLED", True))
+def test_half_precision_on_a_cpu_trains_weights_of_single_precision(toy, images, tmp_path):
+    plain = toy.train(toy.config(images, tmp_path / "plain"))
+    half = toy.train(toy.config(images, tmp_path / "half", "SOLVER.AMP.ENABLED", True))
     assert {value.dtype for value in weights(half).values()} == {torch.float32}
     assert not torch.equal(weights(half)["out.weight"], weights(plain)["out.weight"])
     torch.testing.assert_close(
@@ -419,14 +417,14 @@ def test_half_precision_on_a_cpu_trains_weights_of_single_precision(toy, picture
     )
 
 
-def test_a_checkpoint_without_a_place_in_the_data_is_said(toy, pictures, tmp_path, caplog):
+def test_a_checkpoint_without_a_place_in_the_data_is_said(toy, images, tmp_path, caplog):
     out = tmp_path / "out"
-    trainer = toy.train(toy.config(pictures, out))
+    trainer = toy.train(toy.config(images, out))
     for path in out.glob("*.pth"):
         path.unlink()
     trainer.iter = 19
     trainer.checkpointer.save("model_best", iteration=19)
     caplog.set_level(logging.WARNING)
-    toy.train(toy.config(pictures, out, "SOLVER.MAX_ITER", 24), resume=True)
+    toy.train(toy.config(images, out, "SOLVER.MAX_ITER", 24), resume=True)
     assert "does not say which images were seen" in caplog.text
     assert "no random state of process 0" in caplog.text

@@ -1,4 +1,4 @@
-"""A network of a few weights and a data set of ten small pictures, for tests of the training loop.
+"""A network of a few weights and a data set of ten small images, for tests of the training loop.
 
 Run as a script it does, in a process of its own, what must not be done in the tests' process.
 """
@@ -83,7 +83,7 @@ class ToyNet(nn.Module):
 
 
 def records(folder, number=NUM_IMAGES):
-    """Records of `number` pictures; the first has no instances, the second one, others two."""
+    """Records of `number` images; the first has no instances, the second one, others two."""
     result = []
     for k in range(number):
         stack = np.zeros((min(k, 2), HEIGHT, WIDTH), bool)
@@ -117,8 +117,8 @@ def records(folder, number=NUM_IMAGES):
     return result
 
 
-def write_pictures(folder):
-    """The pictures of `records`."""
+def write_images(folder):
+    """The images of `records`."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     for record in records(folder):
@@ -136,7 +136,7 @@ def register(name, folder, number=NUM_IMAGES):
 
 
 def config(folder, output, *opts):
-    """Settings of a training of 20 iterations on the pictures in `folder`."""
+    """Settings of a training of 20 iterations on the images in `folder`."""
     register("toy", folder)
     cfg = get_cfg()
     cfg.MODEL.META_ARCHITECTURE = "ToyNet"
@@ -177,7 +177,7 @@ def train(cfg, *, resume=False, trainer=QuietTrainer):
 
 
 def answer_all(evaluator, folder, part=slice(None)):
-    """Lets an evaluator see the network's answers for some of the pictures, which are not read."""
+    """Lets an evaluator see the network's answers for some of the images, which are not read."""
     from occ_order.methods.common.reading import ground_truth_instances, read_masks
 
     net = ToyNet(device="cpu")
@@ -250,7 +250,7 @@ def kills(folder, number, seed, period=2):
     draw = random.Random(seed)
     # Long enough that twice as fast a machine does not finish before the last child is killed.
     opts = ("SOLVER.MAX_ITER", 10 * number, "SOLVER.CHECKPOINT_PERIOD", period)
-    write_pictures(folder)
+    write_images(folder)
     whole = train(config(folder, Path(folder, "whole"), *opts))
     cfg = config(folder, Path(folder, "killed"), *opts)
     starts, children = Path(folder, "starts"), []
@@ -429,7 +429,7 @@ def train_together(folder, number):
     Returns:
         For each process {"whole", "resumed": weights, "stopped": what the NaN makes it say}.
     """
-    write_pictures(folder)
+    write_images(folder)
     opts = ("SOLVER.IMS_PER_BATCH", 2 * number, "SOLVER.MAX_ITER", 8, "DATASETS.TEST", ())
 
     def work(rank):
@@ -452,7 +452,7 @@ def spoiled_together(folder, number):
     Returns:
         For each process {"said", "same": whether its weights are those before that iteration}.
     """
-    write_pictures(folder)
+    write_images(folder)
 
     class SpoiledNet(ToyNet):
         calls = 0

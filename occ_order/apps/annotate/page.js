@@ -71,7 +71,7 @@ function show(answer) {
   if (question.quiz) $("quiz").textContent = `Quiz: question ${Math.min(quiz.answered + 1, quiz.pairs)} of ${quiz.pairs}`;
   if (isWhole()) {
     sendWords("done");
-    whole = new WholeImage(question, state.tasks, { box: $("questions"), svg: $("picture"), note, undoable: showUndo });
+    whole = new WholeImage(question, state.tasks, { box: $("questions"), svg: $("image"), note, undoable: showUndo });
   } else showPair();
   draw();
   showUndo();
@@ -258,8 +258,8 @@ function shape(name, attributes) {
 }
 
 function draw() {
-  const svg = $("picture"), q = state.question;
-  const source = `/picture/${q.picture}`;
+  const svg = $("image"), q = state.question;
+  const source = `/image/${q.image}`;
   if (svg.querySelector("image")?.getAttribute("href") !== source) {
     svg.replaceChildren(shape("image", { width: q.width, height: q.height, preserveAspectRatio: "none", href: source }));
   }
@@ -274,7 +274,7 @@ function draw() {
 }
 
 function frame() {
-  const q = state.question, svg = $("picture");
+  const q = state.question, svg = $("image");
   svg.classList.toggle("hide", $("plain").checked);
   let [x, y, right, bottom] = [0, 0, q.width, q.height];
   if ($("zoom").checked) {

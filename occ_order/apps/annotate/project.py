@@ -49,7 +49,7 @@ TABLE_FILE = "order.csv"
 AGREEMENT_FILE = "agreement.json"
 
 MAX_SIDE = 1600
-"""Pictures are shown no larger than this, in pixels."""
+"""Images are shown no larger than this, in pixels."""
 
 _OCCLUSIONS = {word: directions for directions, word in OCCLUSION_WORDS.items()}
 _DEPTHS = {word: relation for relation, word in DEPTH_WORDS.items()}
@@ -60,12 +60,12 @@ class Project:
     """Questions about a data set and the answers to them.
 
     Args:
-        data: records with visible masks; their pictures must exist. Orders they have are not used.
+        data: records with visible masks; their images must exist. Orders they have are not used.
         folder: where answers and results lie; made if need be.
         protocol: how to ask. Images with fewer than two instances left are left out.
 
     Raises:
-        ValueError: names the image and what is wrong: a picture missing, ids used twice, or answers
+        ValueError: names the image and what is wrong: an image missing, ids used twice, or answers
             of another data set in the folder.
     """
 
@@ -351,7 +351,7 @@ class Project:
         ]
         return {
             "image_id": record["image_id"],
-            "picture": place,
+            "image": place,
             "name": os.path.basename(record["file_name"]),
             "height": record["height"],
             "width": record["width"],
@@ -380,12 +380,12 @@ class Project:
         """Every pair of the same image that is asked about, but for the quiz."""
         return [p for p in self.pairs if p[0] == pair[0] and p not in self.quiz]
 
-    def picture(self, place: int) -> bytes:
-        """JPEG file of the picture of the `place`-th image.
+    def image(self, place: int) -> bytes:
+        """JPEG file of the image of the `place`-th image.
 
         Raises:
             IndexError: there is no such image.
-            ValueError: the picture cannot be read.
+            ValueError: the image cannot be read.
         """
         if not 0 <= place < len(self.records):
             raise IndexError(f"there is no image number {place}")
@@ -519,7 +519,7 @@ def _shuffled(pairs: tuple[Pair, ...], annotator: str, seed: int) -> list[Pair]:
 
 @lru_cache(maxsize=8)
 def _shown(path: str) -> bytes:
-    picture, buffer = Image.fromarray(load_image(path)), BytesIO()
-    picture.thumbnail((MAX_SIDE, MAX_SIDE))
-    picture.save(buffer, format="JPEG", quality=92)
+    image, buffer = Image.fromarray(load_image(path)), BytesIO()
+    image.thumbnail((MAX_SIDE, MAX_SIDE))
+    image.save(buffer, format="JPEG", quality=92)
     return buffer.getvalue()

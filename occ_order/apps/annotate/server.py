@@ -2,7 +2,7 @@
 
 Only 127.0.0.1 is listened on. A browser may be led by other pages to send requests here, so a
 request must name this server in its Host header, and an answer must come from this page (Origin) as
-JSON. No path of a file is ever taken from a request: pictures are asked for by their number.
+JSON. No path of a file is ever taken from a request: images are asked for by their number.
 """
 
 from __future__ import annotations
@@ -124,9 +124,9 @@ class _Handler(BaseHTTPRequestHandler):
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         if url.path in self.server.page:
             return self.server.page[url.path]
-        if match := re.fullmatch(r"/picture/(\d{1,9})", url.path):
+        if match := re.fullmatch(r"/image/(\d{1,9})", url.path):
             try:
-                return "image/jpeg", self.server.project.picture(int(match[1]))
+                return "image/jpeg", self.server.project.image(int(match[1]))
             except IndexError as error:
                 raise RequestError(HTTPStatus.NOT_FOUND, str(error)) from None
         if url.path == "/question":

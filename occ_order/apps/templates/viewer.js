@@ -43,18 +43,18 @@ function relations(set, k) {
 const layerCount = set => Math.max(0, ...set.instances.map(x => (x.layer ?? -1) + 1));
 const outline = x => (state.whole && x.amodal) || x.modal;
 
-/* ---------------------------------------------------------------- pictures */
+/* ---------------------------------------------------------------- images */
 
 function draw(which) {
   const set = setOf(which), svg = $(which).querySelector("svg");
   svg.replaceChildren();
   $(which).hidden = !set || (which === "truth" && !state.compare);
   if (!set) return;
-  const { width, height, picture, name } = image();
+  const { width, height, image: source, name } = image();
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.setAttribute("aria-label", `${which === "found" ? "results for" : "annotation of"} ${name}`);
   const photo = shape("image", { width, height, preserveAspectRatio: "none" });
-  photo.setAttribute("href", picture);
+  photo.setAttribute("href", source);
   svg.append(photo);
   const order = set.instances.map((x, k) => k).sort((a, b) => (set.instances[b].layer ?? 0) - (set.instances[a].layer ?? 0));
   for (const k of order) {
@@ -123,7 +123,7 @@ function arrow(marks, set, from, to, color) {
   marks.append(shape("path", { class: "relation", d, stroke: color, "data-from": from, "data-to": to }));
 }
 
-/* The instance to mark in a picture: the chosen one, or its match in the other picture. */
+/* The instance to mark in an image: the chosen one, or its match in the other image. */
 function counterpart(which) {
   const k = chosen();
   if (k === null || which === state.set) return k;
@@ -170,7 +170,7 @@ function showDetail() {
       + (edges === undefined ? ", no occlusion order" : `, ${edges} time${edges === 1 ? "" : "s"} one hides a part of another`)));
     if (set.unknown) box.append(element("p", {}, `${set.unknown} of the pairs (counted both ways) were not judged`));
     for (const cycle of set.cycles) box.append(element("p", {}, `in a circle, so in one layer: ${cycle.map(c => c + 1).join(", ")}`));
-    box.append(element("p", { class: "soft" }, "Point at an instance, here or in the picture; click to keep it."));
+    box.append(element("p", { class: "soft" }, "Point at an instance, here or in the image; click to keep it."));
     return;
   }
   const x = set.instances[k], found = relations(set, k);

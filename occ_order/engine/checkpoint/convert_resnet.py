@@ -1,7 +1,7 @@
 """torchvision's ResNets, trained on ImageNet, as the start of a pairwise network.
 
 OrderNet and InstaOrderNet start from a pretrained ResNet-50 (Zhu et al., CVPR 2017; Lee & Park,
-Section 4.1) that sees more than the three channels of a picture.
+Section 4.1) that sees more than the three channels of an image.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ def convert_resnet(weights: Mapping[str, Tensor], channels: int) -> dict[str, Te
 
     Args:
         weights: of torchvision, with or without the last layer, which has no place.
-        channels: what the pairwise network sees: masks and maps first, the picture's three last.
-            What stands before the picture begins at zero, so that the network first sees what it
+        channels: what the pairwise network sees: masks and maps first, the image's three last.
+            What stands before the image begins at zero, so that the network first sees what it
             was trained on; its weights have a gradient all the same.
 
     Returns:
         Weights by the names of `occ_order.methods.instaorder.order_net.PairwiseOrderNet`.
 
     Raises:
-        ValueError: the network does not see the picture.
+        ValueError: the network does not see the image.
     """
     if channels < 3:
-        raise ValueError(f"a network of {channels} channels does not see the picture's three")
+        raise ValueError(f"a network of {channels} channels does not see the image's three")
     found = {PREFIX + name: value for name, value in weights.items() if name not in _LAST}
     first = weights[FIRST]
     before = first.new_zeros((first.shape[0], channels - 3, *first.shape[2:]))

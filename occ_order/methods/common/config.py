@@ -31,7 +31,7 @@ def _add_input(cfg: CfgNode) -> None:
     # the annotation is brought for OAIR, coverage and AP too; [] = the stored size. OOSIS evaluates
     # every method on KINS at 2048 x 615 (its Section 5.3).
     cfg.INPUT.OUTPUT_SIZE = []
-    # Whether training takes another image where a picture file is missing or damaged; each is
+    # Whether training takes another image where an image file is missing or damaged; each is
     # counted and logged. False: it stops and names the file.
     cfg.DATALOADER.SKIP_UNREADABLE = False
     # [[data set, factor], ...] for DATALOADER.SAMPLER_TRAIN WeightedTrainingSampler: how often its
@@ -47,9 +47,9 @@ def _add_input(cfg: CfgNode) -> None:
 
 
 def _add_logging(cfg: CfgNode) -> None:
-    # VIS_PERIOD (Detectron2's own, 0 = never) is how often pictures of predictions are drawn.
+    # VIS_PERIOD (Detectron2's own, 0 = never) is how often images of predictions are drawn.
     cfg.LOGGING = CfgNode()
-    # Project at Weights & Biases that losses, scores and pictures are sent to; "" = nowhere.
+    # Project at Weights & Biases that losses, scores and images are sent to; "" = nowhere.
     cfg.LOGGING.WANDB_PROJECT = ""
     cfg.LOGGING.WANDB_NAME = ""  # name of the run; "" = wandb makes one up
 

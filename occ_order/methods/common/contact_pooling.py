@@ -141,7 +141,7 @@ def pool_boxes(features: torch.Tensor, image: torch.Tensor, boxes: torch.Tensor)
     Returns:
         float32 (B, C); 0 for an empty box.
     """
-    # Sums over a large picture need more digits than float32 has.
+    # Sums over a large image need more digits than float32 has.
     sums = F.pad(features.double().cumsum(2).cumsum(3), (1, 0, 1, 0)).permute(0, 2, 3, 1)
     x0, y0, x1, y1 = boxes.unbind(1)
     total = sums[image, y1, x1] - sums[image, y0, x1] - sums[image, y1, x0] + sums[image, y0, x0]

@@ -1,4 +1,4 @@
-"""Pictures with instances, their masks and the order between them."""
+"""Images with instances, their masks and the order between them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 
 from occ_order.methods.common.reading import (
-    augmented_picture,
+    augmented_image,
     ground_truth_instances,
     read_masks,
     transform_masks,
@@ -20,13 +20,13 @@ from occ_order.methods.common.registry import MAPPER_REGISTRY
 
 @MAPPER_REGISTRY.register()
 class InstanceOrderMapper:
-    """Augments a picture together with its masks and keeps the order of the instances in step.
+    """Augments an image together with its masks and keeps the order of the instances in step.
 
     The result holds `image` (uint8 (C, H, W)), `height`, `width`, `image_id`, `file_name` and,
     where ground truth is wanted, `instances` with the fields of
-    `occ_order.methods.common.reading.ground_truth_instances`, which are all there for a picture
+    `occ_order.methods.common.reading.ground_truth_instances`, which are all there for an image
     without instances, too. In training, instances that the augmentation has moved out of the
-    picture are dropped, rows and columns of the matrices with them.
+    image are dropped, rows and columns of the matrices with them.
     """
 
     @configurable
@@ -43,7 +43,7 @@ class InstanceOrderMapper:
         """Keeps the arguments.
 
         Args:
-            is_train: whether instances outside the picture are dropped.
+            is_train: whether instances outside the image are dropped.
             augmentations: Detectron2's, applied in order.
             image_format: "RGB" or "BGR".
             boxes: "modal" or "amodal": which masks the boxes go around, and which of them being
@@ -82,9 +82,9 @@ class InstanceOrderMapper:
         """Maps one record; the record itself stays as it is.
 
         Raises:
-            ValueError: picture or annotation is damaged or they do not fit together.
+            ValueError: image or annotation is damaged or they do not fit together.
         """
-        result, transforms = augmented_picture(
+        result, transforms = augmented_image(
             record, self.augmentations, self.image_format, output_size=self.output_size
         )
         if self.is_train or self.keep_ground_truth:

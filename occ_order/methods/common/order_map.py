@@ -1,4 +1,4 @@
-"""The dense map of the order head: what the picture says at each place where instances meet.
+"""The dense map of the order head: what the image says at each place where instances meet.
 
 Shapes: I images, M instances of all of them, H x W pixels (padded to a multiple of `stride`), h x w
 cells of `stride` pixels, C channels.
@@ -47,7 +47,7 @@ def _starts(counts: Sequence[int]) -> list[int]:
 
 
 class OrderMap(nn.Module):
-    """A small U-net over the picture, the outlines of the masks and the backbone's features.
+    """A small U-net over the image, the outlines of the masks and the backbone's features.
 
     The first convolution has a stride of `stride` and sees three cells a side, so no pixel of an
     outline is lost. The map is computed once for an image, whatever the number of instances.
@@ -69,7 +69,7 @@ class OrderMap(nn.Module):
         Args:
             stride: pixels a side of a cell of the result.
             width: channels of the result; coarser levels have 2, 4, 4, ... times as many.
-            in_channels: channels of the picture; 0 = the map sees outlines only.
+            in_channels: channels of the image; 0 = the map sees outlines only.
             feature_channels: channels of the backbone's map.
             feature_stride: stride of the backbone's map, `stride` times a power of 2.
             depth: levels below the finest.

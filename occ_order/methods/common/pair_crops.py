@@ -173,7 +173,7 @@ def _nearest(
 def crop_images(
     image: torch.Tensor, squares: torch.Tensor, size: int, *, mode: str = "bicubic"
 ) -> torch.Tensor:
-    """Crops of one picture, or of a map for each crop.
+    """Crops of one image, or of a map for each crop.
 
     Args:
         image: (C, H, W), or (P, C, H, W) with one for each crop.
@@ -220,7 +220,7 @@ def resize_masks(masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 def resize_images(
     image: torch.Tensor, size: tuple[int, int], *, mode: str = "bilinear"
 ) -> torch.Tensor:
-    """A whole picture or several maps stretched, without smoothing (as OpenCV does).
+    """A whole image or several maps stretched, without smoothing (as OpenCV does).
 
     Args:
         image: (C, H, W).

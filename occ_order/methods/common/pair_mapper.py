@@ -1,4 +1,4 @@
-"""Pictures with instances and the pairs that a network is trained on."""
+"""Images with instances and the pairs that a network is trained on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def generator() -> np.random.Generator:
 class PairMapper(InstanceOrderMapper):
     """`InstanceOrderMapper` that, in training, also samples pairs and the jitter of their crops.
 
-    The result has `pairs` int64 (P, 2) and `jitter` float32 (P, 3). A picture that has no such pair
+    The result has `pairs` int64 (P, 2) and `jitter` float32 (P, 3). An image that has no such pair
     gives None, and Detectron2's loader takes another one.
     """
 
@@ -80,7 +80,7 @@ class PairMapper(InstanceOrderMapper):
         if not self.bidirectional and "occlusion" in record:
             record = {**record, "occlusion": without_bidirectional(record["occlusion"])}
         rng = generator()
-        # Asked before the picture is decoded; cropping may still take every pair away below.
+        # Asked before the image is decoded; cropping may still take every pair away below.
         matrices = [order_matrix(record, key) for key in ("occlusion", "depth")]
         if len(self._sample(*matrices, rng)) == 0:
             return None

@@ -1,4 +1,4 @@
-"""Steps that every mapper shares: picture, masks and order matrices of one record."""
+"""Steps that every mapper shares: image, masks and order matrices of one record."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ ORDER_KEYS = ("occlusion", "depth", "overlap", "count")
 """Matrices of a record (`occ_order.formats`); as fields of Instances with `gt_` before."""
 
 
-def read_picture(record: dict[str, Any], image_format: str) -> np.ndarray:
-    """Reads the picture of a record (see `occ_order.files.load_image`).
+def read_image(record: dict[str, Any], image_format: str) -> np.ndarray:
+    """Reads the image of a record (see `occ_order.files.load_image`).
 
     Args:
-        record: with `file_name`, or with `picture`, uint8 (H, W, 3) RGB, which then is not read.
+        record: with `file_name`, or with `pixels`, uint8 (H, W, 3) RGB, which then is not read.
         image_format: "RGB" or "BGR".
 
     Returns:
         uint8 (H, W, 3) in the order of channels that `image_format` ("RGB", "BGR") names.
 
     Raises:
-        UnreadableImageError: the file is missing, is not a picture or is damaged.
-        ValueError: the picture has another size than the record says; another format.
+        UnreadableImageError: the file is missing, is not an image or is damaged.
+        ValueError: the image has another size than the record says; another format.
     """
     if image_format not in ("RGB", "BGR"):
-        raise ValueError(f"the format of pictures must be RGB or BGR, got {image_format!r}")
-    picture = record.get("picture")
-    if picture is None:
-        picture = _load(record)
-    return picture[..., ::-1] if image_format == "BGR" else picture
+        raise ValueError(f"the format of images must be RGB or BGR, got {image_format!r}")
+    pixels = record.get("pixels")
+    if pixels is None:
+        pixels = _load(record)
+    return pixels[..., ::-1] if image_format == "BGR" else pixels
 
 
-def check_picture(record: dict[str, Any]) -> None:
-    """Decode the picture of a record that other code reads, to learn whether it can be read.
+def check_image(record: dict[str, Any]) -> None:
+    """Decode the image of a record that other code reads, to learn whether it can be read.
 
     Raises:
-        UnreadableImageError: the file is missing, is not a picture or is damaged.
+        UnreadableImageError: the file is missing, is not an image or is damaged.
     """
     try:
-        with opened(record["file_name"]) as picture:
-            picture.load()
+        with opened(record["file_name"]) as pixels:
+            pixels.load()
     except (ValueError, OSError) as error:
         raise UnreadableImageError(str(error)) from error
 
@@ -71,45 +71,45 @@ def read_depth_map(record: dict[str, Any]) -> np.ndarray:
 def _load(record: dict[str, Any]) -> np.ndarray:
     name = record["file_name"]
     try:
-        picture = load_image(name)
+        pixels = load_image(name)
     except ValueError as error:
         raise UnreadableImageError(str(error)) from error
-    expected = record.get("height", picture.shape[0]), record.get("width", picture.shape[1])
-    if picture.shape[:2] != expected:
-        stated = size_mismatch(expected, picture.shape[:2])
+    expected = record.get("height", pixels.shape[0]), record.get("width", pixels.shape[1])
+    if pixels.shape[:2] != expected:
+        stated = size_mismatch(expected, pixels.shape[:2])
         raise ValueError(f"{name}: image {record.get('image_id')!r}: the annotation {stated}")
-    return picture
+    return pixels
 
 
-def augmented_picture(
+def augmented_image(
     record: dict[str, Any],
     augmentations: T.AugmentationList,
     image_format: str,
     *,
     output_size: Sequence[int] = (),
 ) -> tuple[dict[str, Any], TransformList]:
-    """What a network's input begins with: the picture, augmented, and what identifies it.
+    """What a network's input begins with: the image, augmented, and what identifies it.
 
     Args:
-        record: see `read_picture`; it stays as it is.
+        record: see `read_image`; it stays as it is.
         augmentations: applied in order.
         image_format: "RGB" or "BGR".
         output_size: height and width that the network's results shall have; empty = the record's.
 
     Returns:
         {"image": uint8 (C, h, w), and those of "image_id", "file_name", "height", "width" that the
-        record has}; what was done to the picture.
+        record has}; what was done to the image.
 
     Raises:
-        ValueError, FileNotFoundError: see `read_picture`.
+        ValueError, FileNotFoundError: see `read_image`.
     """
     keys = ("image_id", "file_name", "height", "width")
-    picture = T.AugInput(read_picture(record, image_format))
-    transforms = augmentations(picture)
+    pixels = T.AugInput(read_image(record, image_format))
+    transforms = augmentations(pixels)
     result = {key: record[key] for key in keys if key in record}
     if len(output_size):
         result["height"], result["width"] = map(int, output_size)
-    return {**result, "image": to_tensor(picture.image)}, transforms
+    return {**result, "image": to_tensor(pixels.image)}, transforms
 
 
 def read_masks(record: dict[str, Any], key: str = "segmentation") -> np.ndarray | None:
@@ -142,12 +142,12 @@ def read_masks(record: dict[str, Any], key: str = "segmentation") -> np.ndarray 
 def transform_masks(
     stack: np.ndarray, transforms: TransformList, size: Sequence[int]
 ) -> np.ndarray:
-    """Applies what was done to the picture to its masks, by nearest neighbours.
+    """Applies what was done to the image to its masks, by nearest neighbours.
 
     Args:
         stack: bool (N, H, W).
-        transforms: what the picture went through.
-        size: (h, w) of the picture afterwards, for no masks.
+        transforms: what the image went through.
+        size: (h, w) of the image afterwards, for no masks.
 
     Returns:
         bool (N, h, w).
@@ -181,7 +181,7 @@ def ground_truth_instances(
     *,
     boxes: str = "modal",
 ) -> Instances:
-    """The annotated instances of a picture as Detectron2's Instances; every field, also for none.
+    """The annotated instances of an image as Detectron2's Instances; every field, also for none.
 
     Args:
         record: with `annotations` and, where known, the matrices `ORDER_KEYS`.
@@ -216,6 +216,6 @@ def ground_truth_instances(
     return result
 
 
-def to_tensor(picture: np.ndarray) -> torch.Tensor:
-    """uint8 (H, W, C) picture as a uint8 (C, H, W) tensor."""
-    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
+def to_tensor(pixels: np.ndarray) -> torch.Tensor:
+    """uint8 (H, W, C) image as a uint8 (C, H, W) tensor."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

@@ -1,1 +1,1 @@
-"""Disparity from one picture, learned from instance orders (InstaDepthNet)."""
+"""Disparity from one image, learned from instance orders (InstaDepthNet)."""

@@ -1,6 +1,6 @@
 """Settings of InstaDepthNet and of its disparity map (CVPR 2022, Section 4 and Figure A3).
 
-Which pairs of a picture are learned from: MODEL.PAIRWISE.SAMPLER.
+Which pairs of an image are learned from: MODEL.PAIRWISE.SAMPLER.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ def add_disparity_config(cfg: CfgNode) -> None:
     """Adds MODEL.DISPARITY, INPUT.KB_CROP and TEST.DISPARITY to `cfg`."""
     cfg.MODEL.DISPARITY = CfgNode()
     own = cfg.MODEL.DISPARITY
-    # Pictures and masks are stretched to this height and width, multiples of 32. An empty list, at
-    # test time only, keeps the size of the picture, rounded to multiples of 32.
+    # Images and masks are stretched to this height and width, multiples of 32. An empty list, at
+    # test time only, keeps the size of the image, rounded to multiples of 32.
     own.INPUT_SIZE = [384, 384]
     own.FEATURES = 256  # channels of the decoder
     own.OUTPUT_CHANNELS = [128, 32]  # channels of the two convolutions before the last
@@ -58,7 +58,7 @@ def _add_losses(own: CfgNode) -> None:
     # instance_disparity_loss); both numbers are shares of the map's mean disparity.
     own.LOSS.MARGIN = 0.2
     own.LOSS.TEMPERATURE = 0.5
-    # The disparity loss over every pair of a picture, which costs little, instead of over the drawn
+    # The disparity loss over every pair of an image, which costs little, instead of over the drawn
     # pairs that pass through the heads.
     own.LOSS.ALL_PAIRS = False
     own.LOSS.ERODE = True  # leave the outermost pixels of each mask out

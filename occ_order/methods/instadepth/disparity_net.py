@@ -1,10 +1,10 @@
-"""MiDaS v2.1: a disparity map from one picture (Ranftl et al., TPAMI 2022; CVPR 2022, Figure A3).
+"""MiDaS v2.1: a disparity map from one image (Ranftl et al., TPAMI 2022; CVPR 2022, Figure A3).
 
 A ResNet (ResNeXt-101 32x8d as published) gives features at strides 4, 8, 16 and 32; from the
 coarsest to the finest they are merged, refined by residual convolution units and enlarged, down to
 one non-negative number per pixel, larger = nearer, of no particular scale and offset.
 
-Shapes: B pictures, C channels, (H, W) pixels.
+Shapes: B images, C channels, (H, W) pixels.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ def pair_violations(
     eroded = erode(torch.from_numpy(np.ascontiguousarray(masks)))
     values = torch.from_numpy(np.ascontiguousarray(disparity, dtype=np.float32))[None]
     shares = []
-    for i, j in np.argwhere(distinct):  # one at a time: large pictures have many pairs
+    for i, j in np.argwhere(distinct):  # one at a time: large images have many pairs
         sign = closer_sign(torch.tensor([depth[i, j]]), torch.tensor([0]))
         shares.append(order_violation(values, eroded[i : i + 1], eroded[j : j + 1], sign).item())
     return np.array(shares, dtype=np.float64)
@@ -133,12 +133,12 @@ def pair_violations(
 class DIWEvaluator(_DisparityEvaluator):
     """Depth in the Wild as Table 4 of InstaOrder (CVPR 2022) reports it.
 
-    Scores: `diw` {"correct", "wrong"}: pictures whose two points are ordered as annotated and not,
+    Scores: `diw` {"correct", "wrong"}: images whose two points are ordered as annotated and not,
     and {"whdr"}: percent of the wrong ones.
     """
 
     def row(self, record: dict[str, Any], output: dict[str, Any]) -> tuple[str, str]:
-        """Annotated and predicted relation of the picture's two points."""
+        """Annotated and predicted relation of the image's two points."""
         disparity = self.disparity(record, output)
         points = record["point_a"], record["point_b"]
         return record["relation"], diw_relation(disparity, *points)
@@ -158,11 +158,11 @@ class KITTIDepthEvaluator(_DisparityEvaluator):
     Scores, means over images: `kitti` after scaling to the median of the truth, as published, and
     `kitti_aligned` after the best scale and shift of the disparity, both with the names of
     `occ_order.metrics.depth.DEPTH_ERRORS`; `disparity_truth` {"correlation"} with 1 / depth.
-    INPUT.KB_CROP reduces the truth to the benchmark crop, as the mapper does the picture.
+    INPUT.KB_CROP reduces the truth to the benchmark crop, as the mapper does the image.
     """
 
     def row(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
-        """Errors of one picture.
+        """Errors of one image.
 
         Raises:
             ValueError: the map has another size than the truth; names the file.

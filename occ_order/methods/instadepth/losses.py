@@ -6,7 +6,7 @@ the closer one should have a larger disparity than every pixel of the farther on
 paper counts the pixels that do not, over 2 N; `order_violation` is that count. A count has no
 gradient, so `instance_disparity_loss` is what is trained instead.
 
-Shapes: P pairs, B pictures, (H, W) pixels. ``sign`` says which instance of a pair is closer: +1 the
+Shapes: P pairs, B images, (H, W) pixels. ``sign`` says which instance of a pair is closer: +1 the
 first, -1 the second, 0 neither (equal, overlapping or unknown; such a pair has no part in a loss).
 """
 
@@ -38,7 +38,7 @@ def closer_sign(depth: Tensor, overlap: Tensor) -> Tensor:
 def erode(masks: Tensor) -> Tensor:
     """Masks without their outermost pixels, where neighbouring surfaces mix.
 
-    One step with the 3x3 cross; beyond the edge of the picture counts as outside. A mask of which
+    One step with the 3x3 cross; beyond the edge of the image counts as outside. A mask of which
     nothing would be left (one pixel, a thin line) stays as it is.
 
     Args:
@@ -102,13 +102,13 @@ def instance_disparity_loss(
     0 once the two are in order by the margin. Dividing by the mean of the map makes the margin
     independent of the scale of D, which order cannot fix. The gradient passes through the mean as
     well: it has no part that only scales the map (such a part could drive a map that learns from
-    scratch towards zeros). The price is a small gradient, the same at every pixel of the picture.
+    scratch towards zeros). The price is a small gradient, the same at every pixel of the image.
 
     Top and bottom are means of s weighted by exp(s / t) and exp(-s / t), t the temperature. They
     never lie beyond maximum and minimum, which they reach at t = 0. There they have no gradient,
     every violation of Equation 1 pays at least the margin, and the loss divided by twice the margin
     bounds the equation from above; but a few pixels that do not move hold up all others, and a
-    network may not learn even four pictures that way. With soft extremes, which have a gradient,
+    network may not learn even four images that way. With soft extremes, which have a gradient,
     it does; the loss is then 0 a little before the last pixel is in order.
 
     Args:
@@ -154,7 +154,7 @@ def _top(values: Tensor, masks: Tensor, temperature: float) -> Tensor:
 def smoothness_loss(disparity: Tensor, image: Tensor, *, form: str = "paper") -> Tensor:
     """Edge-aware smoothness of a disparity map, L_s.
 
-    "paper" (Section 4.2), I the picture, N its pixels:
+    "paper" (Section 4.2), I the image, N its pixels:
 
         1 / N * sum_i ( |dx D(i)| exp(-||dx I(i)||) + |dy D(i)| exp(-||dy I(i)||) )
 
@@ -165,11 +165,11 @@ def smoothness_loss(disparity: Tensor, image: Tensor, *, form: str = "paper") ->
     Args:
         disparity: float (B, H, W).
         image: float (B, C, H, W), normalised as the network sees it; the paper does not say in
-            which range its picture is.
+            which range its image is.
         form: one of `SMOOTHNESS_FORMS`.
 
     Returns:
-        float32 scalar, the mean over pictures; 0 for a constant map and for no picture.
+        float32 scalar, the mean over images; 0 for a constant map and for no image.
 
     Raises:
         ValueError: unknown form.
@@ -193,5 +193,5 @@ def smoothness_loss(disparity: Tensor, image: Tensor, *, form: str = "paper") ->
 
 
 def _steps(values: Tensor, image: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Absolute steps of the values (B, h, w), steps of the picture (B, C, h, w), along x and y."""
+    """Absolute steps of the values (B, h, w), steps of the image (B, C, h, w), along x and y."""
     return [(values.diff(dim=axis).abs(), image.diff(dim=axis)) for axis in (-1, -2)]

@@ -1,4 +1,4 @@
-"""Pictures for disparity networks: with instances and pairs, or alone (DIW, KITTI)."""
+"""Images for disparity networks: with instances and pairs, or alone (DIW, KITTI)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from detectron2.config import CfgNode, configurable
 
 from occ_order.formats.kitti_depth import kb_crop
 from occ_order.methods.common.pair_mapper import PairMapper
-from occ_order.methods.common.reading import read_picture, to_tensor
+from occ_order.methods.common.reading import read_image, to_tensor
 from occ_order.methods.common.registry import MAPPER_REGISTRY
 
 
@@ -26,7 +26,7 @@ class DisparityMapper(PairMapper):
 
         Args:
             is_train: see `PairMapper`.
-            crop: reduce pictures without annotations to the KITTI benchmark crop
+            crop: reduce images without annotations to the KITTI benchmark crop
                 (`occ_order.formats.kitti_depth.kb_crop`); `height` and `width` are the crop's.
             options: of `PairMapper`.
         """
@@ -39,19 +39,19 @@ class DisparityMapper(PairMapper):
         return {**super().from_config(cfg, is_train), "crop": cfg.INPUT.KB_CROP}
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any] | None:
-        """Maps one record; None for a training picture without pairs.
+        """Maps one record; None for a training image without pairs.
 
         Raises:
-            ValueError: the picture is damaged, or smaller than the crop; names the file.
+            ValueError: the image is damaged, or smaller than the crop; names the file.
         """
         if "annotations" in record:
             return super().__call__(record)
-        picture = read_picture(record, self.image_format)
+        image = read_image(record, self.image_format)
         if self.crop:
             try:
-                picture = kb_crop(picture)
+                image = kb_crop(image)
             except ValueError as error:
                 raise ValueError(f"{record['file_name']}: {error}") from error
         result = {key: record[key] for key in ("image_id", "file_name") if key in record}
-        height, width = picture.shape[:2]
-        return {**result, "image": to_tensor(picture), "height": height, "width": width}
+        height, width = image.shape[:2]
+        return {**result, "image": to_tensor(image), "height": height, "width": width}

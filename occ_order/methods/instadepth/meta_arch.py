@@ -1,9 +1,9 @@
 """InstaDepthNet^d and ^{o,d}: a disparity map and pairwise orders (CVPR 2022, Section 4.2).
 
-The disparity map depends on the picture alone; masks are needed for the orders only. It learns from
+The disparity map depends on the image alone; masks are needed for the orders only. It learns from
 orders through the disparity loss, and the encoder through the order heads as well.
 
-Shapes: B pictures, P pairs, M masks of all pictures, (S, S') the size of the network's input.
+Shapes: B images, P pairs, M masks of all images, (S, S') the size of the network's input.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class TrainingPairs:
     Attributes:
         masks: bool (M, S, S'), of the instances in the pairs and others.
         pairs: int64 (P, 2), indices into `masks`.
-        picture: int64 (P,), which picture of the batch.
+        image: int64 (P,), which image of the batch.
         depth: int64 (P,), 1 first closer, 0 farther, 2 equal, -1 not annotated.
         overlap: int64 (P,), 1 overlapping depth ranges, 0 distinct, -1 unknown.
         labels: targets of the heads: "depth" int64 (2 P,), "occlusion" float (2 P, 2); row P + k is
@@ -68,7 +68,7 @@ class TrainingPairs:
 
     masks: Tensor
     pairs: Tensor
-    picture: Tensor
+    image_index: Tensor
     depth: Tensor
     overlap: Tensor
     labels: dict[str, Tensor]
@@ -169,7 +169,7 @@ class InstaDepthNet(nn.Module):
         return self.pixel_mean.device
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict]:
-        """Losses in training, otherwise one output per picture.
+        """Losses in training, otherwise one output per image.
 
         Raises:
             ValueError: training without instances or without an input size.
@@ -186,7 +186,7 @@ class InstaDepthNet(nn.Module):
         return losses | self.head_losses(features, pairs)
 
     def stretched(self, image: Tensor) -> Tensor:
-        """The picture as the network sees it, float (3, S, S'): normalised and stretched."""
+        """The image as the network sees it, float (3, S, S'): normalised and stretched."""
         size = self.input_size or [
             max(STRIDE, round(side / STRIDE) * STRIDE) for side in image.shape[-2:]
         ]
@@ -211,7 +211,7 @@ class InstaDepthNet(nn.Module):
             pairs = pairs.to(self.device)
             part = _annotations(x["instances"], pairs)
             part["pairs"] = pairs + start
-            part["picture"] = pairs.new_full((len(pairs),), index)
+            part["image_index"] = pairs.new_full((len(pairs),), index)
             parts.append(part)
             masks.append(resize_masks(given.masks, self.input_size))
             start += len(given)
@@ -228,7 +228,7 @@ class InstaDepthNet(nn.Module):
         masks = erode(pairs.masks) if self.erode_masks else pairs.masks
         first, second = masks[pairs.pairs].unbind(1)
         sign = closer_sign(pairs.depth, pairs.overlap)
-        maps = disparity[pairs.picture]
+        maps = disparity[pairs.image_index]
         if len(sign) and sign.any():
             violation = order_violation(maps, first, second, sign)[sign != 0].mean()
             get_event_storage().put_scalar("order_violation", violation.item())
@@ -248,7 +248,7 @@ class InstaDepthNet(nn.Module):
             return {}
         both = torch.cat([pairs.pairs, pairs.pairs.flip(1)])
         if len(both):
-            where = pairs.picture.repeat(2)
+            where = pairs.image_index.repeat(2)
             logits = answer_pairs(self.heads, pairs.masks, features, both, where)
         else:  # nothing to normalise a batch by; the zero keeps every weight in the graph
             zero = sum(weight.sum() for weight in self.heads.parameters()) * 0.0
@@ -273,7 +273,7 @@ class InstaDepthNet(nn.Module):
 
     @torch.no_grad()
     def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Disparity of every picture, and orders where the input has instances."""
+        """Disparity of every image, and orders where the input has instances."""
         outputs = []
         for x in batched_inputs:
             images = self.stretched(x["image"])[None]
@@ -293,7 +293,7 @@ class InstaDepthNet(nn.Module):
         input_size: Sequence[int],
         size: Sequence[int],
     ) -> Instances:
-        """Orders all pairs of the given instances of one picture; for fields see the class."""
+        """Orders all pairs of the given instances of one image; for fields see the class."""
         count = len(given)
         pairs = torch.from_numpy(all_pairs(count)).to(self.device)
         both = torch.from_numpy(both_directions(pairs.cpu().numpy())).to(self.device)

@@ -1,8 +1,8 @@
-"""The order heads of InstaDepthNet: a ResNet over two masks that sees the picture's features.
+"""The order heads of InstaDepthNet: a ResNet over two masks that sees the image's features.
 
-Figure A3 of the supplement: the masks alone enter the network; what it knows of the picture are the
+Figure A3 of the supplement: the masks alone enter the network; what it knows of the image are the
 features that the encoder of the disparity network made anyway, added before each later stage. So
-the encoder runs once per picture and the light head once per ordered pair.
+the encoder runs once per image and the light head once per ordered pair.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class MaskOrderHead(nn.Module):
     """ResNet over the masks of an ordered pair; res3, res4 and res5 are fed with the encoder's.
 
     With e2, e3, e4 the encoder's features: m2 = res2(masks), m3 = res3(m2 + e2),
-    m4 = res4(m3 + e3), m5 = res5(m4 + e4), then the mean over the picture and one linear layer.
+    m4 = res4(m3 + e3), m5 = res5(m4 + e4), then the mean over the image and one linear layer.
     """
 
     def __init__(self, resnet: ResNet, num_outputs: int, encoder_shapes: dict):
@@ -51,7 +51,7 @@ class MaskOrderHead(nn.Module):
 
         Args:
             masks: float (P, 2, H, W), 1 inside; first and second of the pair.
-            features: the encoder's res2, res3, res4, each (P, C, h, w), of each pair's picture.
+            features: the encoder's res2, res3, res4, each (P, C, h, w), of each pair's image.
 
         Returns:
             float (P, num_outputs) logits.
@@ -69,22 +69,22 @@ def answer_pairs(
     masks: Tensor,
     features: dict[str, Tensor],
     pairs: Tensor,
-    picture: Tensor,
+    image_index: Tensor,
 ) -> dict[str, Tensor]:
     """Logits of every head for ordered pairs.
 
     Args:
         heads: `MaskOrderHead` by name.
-        masks: bool (N, H, W) of all pictures, at the size of the network's input.
+        masks: bool (N, H, W) of all images, at the size of the network's input.
         features: the encoder's, each (B, C, h, w).
         pairs: int64 (P, 2), indices into `masks`.
-        picture: int64 (P,), which picture each pair is of.
+        image_index: int64 (P,), which image each pair is of.
 
     Returns:
         {name: float (P, outputs)}.
     """
     stack = masks[pairs].to(next(iter(features.values())).dtype)
-    fed = {name: features[name][picture] for name in STAGES[:-1]}
+    fed = {name: features[name][image_index] for name in STAGES[:-1]}
     return {name: head(stack, fed) for name, head in heads.items()}
 
 
@@ -92,11 +92,11 @@ def answer_pairs(
 def answer_in_chunks(
     heads: nn.ModuleDict, masks: Tensor, features: dict[str, Tensor], pairs: Tensor, chunk: int
 ) -> dict[str, Tensor]:
-    """`answer_pairs` for one picture, at most `chunk` pairs at a time; also for no pair."""
-    picture = pairs.new_zeros(len(pairs))
+    """`answer_pairs` for one image, at most `chunk` pairs at a time; also for no pair."""
+    image_index = pairs.new_zeros(len(pairs))
     parts = [
         answer_pairs(heads, masks, features, some, where)
-        for some, where in zip(pairs.split(chunk), picture.split(chunk), strict=True)
+        for some, where in zip(pairs.split(chunk), image_index.split(chunk), strict=True)
         if len(some)
     ]
     return {

@@ -1,4 +1,4 @@
-"""The disparity network by itself: a picture in, a disparity map out."""
+"""The disparity network by itself: an image in, a disparity map out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from occ_order.methods.instadepth.meta_arch import InstaDepthNet
 
 @torch.no_grad()
 def predict_disparity(model: InstaDepthNet, image: np.ndarray) -> np.ndarray:
-    """Predicts the disparity map of a picture; no masks are needed.
+    """Predicts the disparity map of an image; no masks are needed.
 
     Args:
         model: in evaluation mode.
@@ -21,7 +21,7 @@ def predict_disparity(model: InstaDepthNet, image: np.ndarray) -> np.ndarray:
         `occ_order.order.disparity_order` takes.
 
     Raises:
-        ValueError: not such a picture, an empty one, or a model in training mode.
+        ValueError: not such an image, an empty one, or a model in training mode.
     """
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:

@@ -31,7 +31,7 @@ class PartialCompletionMapper(InstanceOrderMapper):
 
     The result has `completion` uint8 (K, 3, S, S): erased mask, eraser, whole target, and
     `completion_classes` int64 (K,). An eraser is another random instance of the data, with a scale
-    and flip of its own, drawn from a fixed choice of them so that memory stays small. A picture
+    and flip of its own, drawn from a fixed choice of them so that memory stays small. An image
     without an instance that is large enough gives None, and the loader takes another.
     """
 
@@ -53,7 +53,7 @@ class PartialCompletionMapper(InstanceOrderMapper):
 
         Args:
             is_train: whether samples are made.
-            datasets: registered names, where erasers come from; without any, from the picture.
+            datasets: registered names, where erasers come from; without any, from the image.
             size: S.
             num_targets: K, drawn with replacement.
             erase_ratio: share of case 1, in which the target loses pixels.
@@ -94,8 +94,8 @@ class PartialCompletionMapper(InstanceOrderMapper):
         if len(large) == 0:
             return None
         chosen = large[rng.integers(len(large), size=self.num_targets)]
-        pictures = found.gt_masks.tensor.to(torch.uint8)
-        targets = [self._crop(pictures[k], boxes[k], rng, shift=self.shift) for k in chosen]
+        images = found.gt_masks.tensor.to(torch.uint8)
+        targets = [self._crop(images[k], boxes[k], rng, shift=self.shift) for k in chosen]
         keep = [k for k, target in enumerate(targets) if target.any()]
         if not keep:
             return None

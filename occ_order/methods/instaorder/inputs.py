@@ -2,7 +2,7 @@
 
 The channels are, for an ordered pair (first, second): the mask of the first, the mask of the
 second, whatever else each instance has (category embedding, a map), always first before second,
-then the picture. So the input of the reversed pair is a permutation of channels, and a crop is made
+then the image. So the input of the reversed pair is a permutation of channels, and a crop is made
 once.
 
 Masks are 0 / 1. How a category is told to the network (`category_encoding`):
@@ -13,7 +13,7 @@ Masks are 0 / 1. How a category is told to the network (`category_encoding`):
 * "embedding": the mask stays 0 / 1, and a learned vector of the class fills further channels inside
   the mask. The numbers of categories mean nothing here.
 
-The picture is cropped or stretched as 8-bit values, then normalised; outside it is black before the
+The image is cropped or stretched as 8-bit values, then normalised; outside it is black before the
 normalisation.
 """
 
@@ -89,9 +89,9 @@ class PairInputs(nn.Module):
             category_encoding: "none", "raw" or "embedding".
             category_ids: the data set's id of every contiguous class.
             embedding_dim: channels of the embedding.
-            pixel_mean, pixel_std: of the picture, 0 .. 255, in its order of channels.
+            pixel_mean, pixel_std: of the image, 0 .. 255, in its order of channels.
             double_expansion: compat, at test time: crop around the expanded boxes.
-            cubic_resize: compat, at test time: stretch the picture by cubic instead of linear
+            cubic_resize: compat, at test time: stretch the image by cubic instead of linear
                 interpolation.
 
         Raises:
@@ -210,7 +210,7 @@ class PairInputs(nn.Module):
         sides = [self._planes(scene, pairs[:, k], squares) for k in (0, 1)]
         # (P, K, 2, S, S) -> first, second of every plane in turn
         both = torch.stack(sides, dim=2).flatten(1, 2)
-        rest = [] if scene.image is None else [self._picture(scene, squares, len(pairs))]
+        rest = [] if scene.image is None else [self._image(scene, squares, len(pairs))]
         swapped = torch.stack(sides[::-1], dim=2).flatten(1, 2)
         halves = (both, swapped) if reversed_too else (both,)
         return torch.cat([torch.cat([first, *rest], dim=1) for first in halves])
@@ -238,13 +238,13 @@ class PairInputs(nn.Module):
             planes.append(maps[:, None])
         return torch.cat(planes, dim=1)
 
-    def _picture(self, scene: Scene, squares: torch.Tensor | None, count: int) -> torch.Tensor:
+    def _image(self, scene: Scene, squares: torch.Tensor | None, count: int) -> torch.Tensor:
         """float32 (P, 3, S, S), normalised."""
         if squares is None:
-            picture = scene.image[None].expand(count, -1, -1, -1)
+            pixels = scene.image[None].expand(count, -1, -1, -1)
         else:
-            picture = _as_8_bit(crop_images(scene.image, squares, self.size))
-        return (picture - self.pixel_mean) / self.pixel_std
+            pixels = _as_8_bit(crop_images(scene.image, squares, self.size))
+        return (pixels - self.pixel_mean) / self.pixel_std
 
 
 def _column(values: Sequence[float]) -> torch.Tensor:
@@ -252,5 +252,5 @@ def _column(values: Sequence[float]) -> torch.Tensor:
 
 
 def _as_8_bit(image: torch.Tensor) -> torch.Tensor:
-    """Whole values 0 .. 255: cubic interpolation overshoots, and pictures are stored like this."""
+    """Whole values 0 .. 255: cubic interpolation overshoots, and images are stored like this."""
     return image.round().clamp(0, 255)

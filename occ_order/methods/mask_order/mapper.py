@@ -14,7 +14,7 @@ from occ_order.methods.common.instance_mapper import InstanceOrderMapper
 from occ_order.methods.common.pair_mapper import generator
 from occ_order.methods.common.reading import (
     ORDER_KEYS,
-    augmented_picture,
+    augmented_image,
     ground_truth_instances,
     read_depth_map,
     read_masks,
@@ -85,7 +85,7 @@ class MaskOrderMapper(InstanceOrderMapper):
             return super().__call__(record)
         rng = generator()
         record = chosen_instances(record, self.max_instances, rng)
-        result, transforms = augmented_picture(record, self.augmentations, self.image_format)
+        result, transforms = augmented_image(record, self.augmentations, self.image_format)
         size = result["image"].shape[1:]
         modal = transform_masks(read_masks(record), transforms, size)
         if self.set_into:

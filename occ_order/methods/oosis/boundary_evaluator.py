@@ -73,10 +73,10 @@ class OrientedBoundary(OrderEvaluator):
                 "accuracy": curves["boundary_precision"],
             },
         }
-        picture = draw_accuracy_recall(
+        image = draw_accuracy_recall(
             shown,
             title=self.dataset_name,
             xlabel="recall: annotated boundary pixels found",
             ylabel="precision: predicted boundary pixels right",
         )
-        (folder / "boundary.png").write_bytes(png_bytes(picture))
+        (folder / "boundary.png").write_bytes(png_bytes(image))

@@ -24,7 +24,7 @@ def _add_network(own: CfgNode) -> None:
     own.IN_FEATURE = "res5"
     own.AUX_FEATURE = "res4"
     # Finer features that are added before the logits, from coarse to fine; none in the paper. Small
-    # pictures need them: stride 8 does not tell their boundaries apart.
+    # images need them: stride 8 does not tell their boundaries apart.
     own.SKIP_FEATURES = []
     own.BINS = [1, 2, 3, 6]  # of the pyramid pooling
     own.PPM_CHANNELS = 512
@@ -38,7 +38,7 @@ def _add_network(own: CfgNode) -> None:
     # Depth of the joint kernel: with 9 all five see all five, with 1 they share one 2-D kernel.
     own.JOINT_DEPTH_KERNEL = 9
     # Whether each cell of the feature map adds a correction of its own to each of its pixels; not
-    # in the paper. In small pictures a boundary must be right to the pixel.
+    # in the paper. In small images a boundary must be right to the pixel.
     own.SUBPIXEL = False
 
 
@@ -56,9 +56,9 @@ def _add_losses(own: CfgNode) -> None:
 
 
 def _add_inference(own: CfgNode) -> None:
-    own.SLIDING = False  # windows of INPUT.OOSIS.CROP_SIZE instead of the whole picture
+    own.SLIDING = False  # windows of INPUT.OOSIS.CROP_SIZE instead of the whole image
     own.SLIDING_STRIDE = 150
-    own.FLIP = False  # average over the mirrored picture, left and right exchanged
+    own.FLIP = False  # average over the mirrored image, left and right exchanged
     # "crf": jump moves; "expansion": one cycle of alpha-expansion (supplement 2); "classes": the
     # order label of every pixel is predicted as a class, without a CRF (Section 5.1).
     own.DECODER = "crf"
@@ -81,7 +81,7 @@ def _add_inference(own: CfgNode) -> None:
     # Smaller components are dropped, pixels of the network's resolution; 0 in the paper: "a
     # connected component of pixels with the same label forms an instance" (Section 3.2).
     own.MIN_AREA = 20
-    # Threads that run the CRF of one picture while the network sees the next; 0 = one after the
+    # Threads that run the CRF of one image while the network sees the next; 0 = one after the
     # other.
     own.WORKERS = 1
 
@@ -89,12 +89,12 @@ def _add_inference(own: CfgNode) -> None:
 def _add_input(cfg: CfgNode) -> None:
     # OOSISMapper: the recipe of PSPNet, which supplement 4 names, in this order.
     cfg.INPUT.OOSIS = CfgNode()
-    cfg.INPUT.OOSIS.SIZE = []  # height, width to which pictures are resized first; [] = as they are
+    cfg.INPUT.OOSIS.SIZE = []  # height, width to which images are resized first; [] = as they are
     cfg.INPUT.OOSIS.SCALE = [0.5, 2.0]
-    cfg.INPUT.OOSIS.ROTATION = 10.0  # degrees at most, in half of the pictures
+    cfg.INPUT.OOSIS.ROTATION = 10.0  # degrees at most, in half of the images
     cfg.INPUT.OOSIS.BLUR = 0.5  # probability of a 5 x 5 Gaussian blur
     cfg.INPUT.OOSIS.FLIP = 0.5
-    cfg.INPUT.OOSIS.CROP_SIZE = 225  # a multiple of 8, and 1; 0 = the whole picture
+    cfg.INPUT.OOSIS.CROP_SIZE = 225  # a multiple of 8, and 1; 0 = the whole image
     # COCOA: whether stuff regions are instances; False: they are background and have no order.
     cfg.INPUT.OOSIS.USE_STUFF = False
     cfg.INPUT.OOSIS.OVER_BACKGROUND = True  # every instance occludes the background

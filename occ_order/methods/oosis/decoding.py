@@ -1,4 +1,4 @@
-"""From the maps of one picture to occlusion-ordered instances: arrays in, arrays out.
+"""From the maps of one image to occlusion-ordered instances: arrays in, arrays out.
 
 The second stage of OOSIS (Section 3.2): thin the oriented boundary, solve the CRF, read the
 instances off its labels. Also the paper's two alternatives to it. Nothing here needs the network.
@@ -67,7 +67,7 @@ class Decoder:
         boundary: np.ndarray,
         order: np.ndarray | None = None,
     ) -> tuple[np.ndarray, InstanceSet]:
-        """Decodes one picture.
+        """Decodes one image.
 
         Args:
             semantic: float (K, H, W), class probabilities, background first.

@@ -1,6 +1,6 @@
-"""Results that are still being computed: the CRF runs while the network sees the next picture.
+"""Results that are still being computed: the CRF runs while the network sees the next image.
 
-The network's side puts a `DeferredOutput` where Detectron2 expects the dictionary of one picture's
+The network's side puts a `DeferredOutput` where Detectron2 expects the dictionary of one image's
 results. Whoever looks into it waits until it is there, so that nobody needs to know; whoever wants
 to profit looks later (`occ_order.engine.overlap`).
 """

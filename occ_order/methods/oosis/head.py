@@ -46,7 +46,7 @@ class Logits(NamedTuple):
 class OOSISHead(nn.Module):
     """Pyramid pooling, bottleneck, the logit layers s, b and e, and their deconvolutions.
 
-    Beside PSPNet's trunk it can take in finer maps (`skip_features`): small pictures have their
+    Beside PSPNet's trunk it can take in finer maps (`skip_features`): small images have their
     boundaries within a few pixels of one another, closer than stride 8 can tell apart.
     """
 

@@ -1,6 +1,6 @@
-"""Pictures with class map and oriented boundary, both made after the augmentation (OOSIS).
+"""Images with class map and oriented boundary, both made after the augmentation (OOSIS).
 
-What is warped is the picture and one map of instance ids; class, boundary, orientation and order
+What is warped is the image and one map of instance ids; class, boundary, orientation and order
 labels follow from the warped ids. Warping the orientation itself would mix its directions.
 """
 
@@ -16,7 +16,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import NoOpTransform, Transform
 
-from occ_order.methods.common.reading import augmented_picture
+from occ_order.methods.common.reading import augmented_image
 from occ_order.methods.common.registry import MAPPER_REGISTRY
 from occ_order.methods.oosis.instance_map import instance_map
 from occ_order.methods.oosis.losses import IGNORE
@@ -24,7 +24,7 @@ from occ_order.order import relative_depth
 from occ_order.targets.oriented_boundary import oriented_boundary, semantic_map
 
 VOID = 65535
-"""Id of pixels outside the picture, as the two bytes (255, 255)."""
+"""Id of pixels outside the image, as the two bytes (255, 255)."""
 
 
 class WarpTransform(Transform):
@@ -87,7 +87,7 @@ class RandomScale(T.Augmentation):
 
 
 class RandomTurn(T.Augmentation):
-    """Rotates around the centre, in half of the pictures, by up to ``degrees``; same size."""
+    """Rotates around the centre, in half of the images, by up to ``degrees``; same size."""
 
     def __init__(self, degrees: float, fill: Sequence[float]) -> None:
         """Keeps the arguments."""
@@ -118,7 +118,7 @@ class RandomBlur(T.Augmentation):
 
 
 class RandomWindow(T.Augmentation):
-    """A random window of a fixed size; a smaller picture is filled up on the right and below."""
+    """A random window of a fixed size; a smaller image is filled up on the right and below."""
 
     def __init__(self, size: int, fill: Sequence[float]) -> None:
         """Keeps the side of the window and the colour to fill with."""
@@ -140,7 +140,7 @@ class OOSISMapper:
     `file_name` and, in training or where ground truth is kept, `sem_seg` int64 (H, W) with 0 for
     the background and 255 for what is to be ignored, `boundary` bool (H, W), `orientation` float32
     (4, H, W) and `order_labels` int64 (H, W), the relative depth of each pixel's instance. Crowd
-    regions are ignored. Pictures without instances are all background.
+    regions are ignored. Images without instances are all background.
     """
 
     @configurable
@@ -196,9 +196,9 @@ class OOSISMapper:
         """Maps one record; the record itself stays as it is.
 
         Raises:
-            ValueError: picture or annotation is damaged or they do not fit together.
+            ValueError: image or annotation is damaged or they do not fit together.
         """
-        result, transforms = augmented_picture(
+        result, transforms = augmented_image(
             record, self.augmentations, self.image_format, output_size=self.output_size
         )
         if self.make_targets:
@@ -246,14 +246,14 @@ def build_oosis_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentatio
 
 
 def warp_ids(ids: np.ndarray, transforms: T.TransformList) -> np.ndarray:
-    """Moves a map of ids like the picture, by nearest pixels; what comes from outside is void.
+    """Moves a map of ids like the image, by nearest pixels; what comes from outside is void.
 
     Two planes of bytes go through the transforms: both Pillow and OpenCV take the nearest pixel of
     bytes by the same rule, but not of wider integers.
 
     Args:
         ids: int (H, W), -1 void, at most 65534.
-        transforms: what the picture went through.
+        transforms: what the image went through.
 
     Returns:
         int32 (H', W').

@@ -1,6 +1,6 @@
-"""From a picture to the network's maps: padding to t k + 1, windows, averaging with the mirror.
+"""From an image to the network's maps: padding to t k + 1, windows, averaging with the mirror.
 
-Maps of one picture: ``semantic`` (K, H, W) and ``orientation`` (4, H, W), probabilities that sum to
+Maps of one image: ``semantic`` (K, H, W) and ``orientation`` (4, H, W), probabilities that sum to
 1; ``boundary`` (H, W) in [0, 1]; ``order`` (L + 1, H, W), probabilities, or None.
 """
 
@@ -33,7 +33,7 @@ class Maps(NamedTuple):
         return Maps(*parts)
 
     def mirrored(self) -> Maps:
-        """Left and right exchanged: in the picture, and in the orientation's channels."""
+        """Left and right exchanged: in the image, and in the orientation's channels."""
         semantic, orientation, boundary, order = (
             None if part is None else part.flip(-1) for part in self
         )
@@ -78,7 +78,7 @@ def window_starts(size: int, crop: int, stride: int) -> list[int]:
 
 
 def windows(height: int, width: int, crop: int, stride: int) -> Iterator[tuple[slice, slice]]:
-    """All windows over a picture, row by row; one over the whole picture for ``crop`` 0."""
+    """All windows over an image, row by row; one over the whole image for ``crop`` 0."""
     if crop == 0:
         yield slice(0, height), slice(0, width)
         return
@@ -90,30 +90,30 @@ def windows(height: int, width: int, crop: int, stride: int) -> Iterator[tuple[s
 @torch.no_grad()
 def predict_maps(
     network: Callable[[torch.Tensor], Maps],
-    picture: torch.Tensor,
+    image: torch.Tensor,
     *,
     multiple: int = 8,
     crop: int = 0,
     stride: int = 150,
     flip: bool = False,
 ) -> Maps:
-    """Maps of one picture, averaged over overlapping windows and, if asked, over its mirror.
+    """Maps of one image, averaged over overlapping windows and, if asked, over its mirror.
 
     Args:
         network: (N, C, H, W) with sides m k + 1 -> `Maps` with a batch axis.
-        picture: float (C, H, W), normalised.
+        image: float (C, H, W), normalised.
         multiple: m, the backbone's stride.
-        crop: side of the windows, m k + 1; 0 = the whole picture at once.
+        crop: side of the windows, m k + 1; 0 = the whole image at once.
         stride: step between windows.
-        flip: average with the mirrored picture.
+        flip: average with the mirrored image.
 
     Returns:
         Maps of exactly (H, W).
     """
-    height, width = picture.shape[-2:]
-    total, count = None, picture.new_zeros(height, width)
+    height, width = image.shape[-2:]
+    total, count = None, image.new_zeros(height, width)
     for rows, cols in windows(height, width, crop, stride):
-        part = picture[:, rows, cols]
+        part = image[:, rows, cols]
         batch = torch.stack([part, part.flip(-1)]) if flip else part[None]
         maps = network(pad_to_grid(batch, multiple))
         cut = (..., slice(0, part.shape[-2]), slice(0, part.shape[-1]))
@@ -126,7 +126,7 @@ def predict_maps(
             )
         if total is None:
             shapes = [None if m is None else (*m.shape[:-2], height, width) for m in found]
-            total = Maps(*(None if s is None else picture.new_zeros(s) for s in shapes))
+            total = Maps(*(None if s is None else image.new_zeros(s) for s in shapes))
         for sums, value in zip(total, found, strict=True):
             if sums is not None:
                 sums[..., rows, cols] += value

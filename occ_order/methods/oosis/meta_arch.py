@@ -1,4 +1,4 @@
-"""OOSIS as a Detectron2 model: picture in, occlusion-ordered instances out."""
+"""OOSIS as a Detectron2 model: image in, occlusion-ordered instances out."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class OOSIS(nn.Module):
     int64 (H, W), `boundary` bool (H, W), `orientation` float (4, H, W) (`OOSISMapper`), and
     `order_labels` int64 (H, W) where order labels are predicted as classes.
 
-    Output: one mapping per picture, computed in the background if there are workers:
+    Output: one mapping per image, computed in the background if there are workers:
 
-    * `instances`: of the picture's `height` and `width`; pred_masks bool (N, H, W) modal,
+    * `instances`: of the image's `height` and `width`; pred_masks bool (N, H, W) modal,
       pred_classes, scores (unbounded, larger is surer), pred_boxes, relative_depth int64 (N,),
       occlusion (PairMatrix int8);
     * at the network's resolution: `sem_seg` (K, H, W), probabilities with background first;
@@ -73,9 +73,9 @@ class OOSIS(nn.Module):
             num_classes: without background.
             pixel_mean: of each channel.
             pixel_std: of each channel.
-            multiple: pictures are padded to this times k, and 1.
+            multiple: images are padded to this times k, and 1.
             sliding: side of the windows (0: no windows) and the step between them.
-            flip: whether to average with the mirrored picture.
+            flip: whether to average with the mirrored image.
             maps: "network", or "ground_truth" to decode the maps of the annotation in the input.
             workers: threads for decoding; 0 = decode before returning.
 
@@ -146,7 +146,7 @@ class OOSIS(nn.Module):
 
     @torch.no_grad()
     def predict(self, one: Mapping[str, Any]) -> Maps:
-        """The maps of one picture at the resolution of its `image`."""
+        """The maps of one image at the resolution of its `image`."""
         if self.maps == "ground_truth":
             return maps_from_targets(
                 one["sem_seg"], one["boundary"], one["orientation"], self.num_classes + 1
@@ -165,7 +165,7 @@ class OOSIS(nn.Module):
         return (one["image"].to(self.device).float() - self.pixel_mean) / self.pixel_std
 
     def _targets(self, inputs: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """Targets of a batch, padded like the pictures; what is padded is ignored."""
+        """Targets of a batch, padded like the images; what is padded is ignored."""
         targets = {}
         for key, name, padding in (
             ("sem_seg", "semantic", IGNORE),
@@ -194,7 +194,7 @@ def _same_size(tensors: Sequence[torch.Tensor], value: float) -> list[torch.Tens
 
 
 def decoded_output(decoder: Decoder, maps: Maps, size: tuple[int, int]) -> dict[str, Any]:
-    """The results of one picture, on the CPU (runs in a worker).
+    """The results of one image, on the CPU (runs in a worker).
 
     Args:
         decoder: how the instances are found.

@@ -80,8 +80,8 @@ class OAIR(OrderEvaluator):
         if decycled:
             shown["by IoU, decycled"] = decycled[0]["by_iou"]
             shown["by confidence, decycled"] = decycled[0]["by_confidence"]
-        picture = draw_accuracy_recall(shown, title=self.dataset_name)
-        (folder / "oair.png").write_bytes(png_bytes(picture))
+        image = draw_accuracy_recall(shown, title=self.dataset_name)
+        (folder / "oair.png").write_bytes(png_bytes(image))
 
 
 def curves_of(images: Sequence[EdgeMatches]) -> dict[str, dict[str, list]]:

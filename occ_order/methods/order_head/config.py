@@ -12,7 +12,7 @@ def add_order_head_config(cfg: CfgNode) -> None:
     # orders alone. "head": the order head, on a detector that stays exactly as it is. The last two
     # need META_ARCHITECTURE OrderRCNN.
     head.TRAIN = "all"
-    # Map of the backbone that the head takes beside the picture.
+    # Map of the backbone that the head takes beside the image.
     head.IN_FEATURE = "p2"
     # Pixels a side of a cell of the head's own map; the stride of IN_FEATURE is 1, 2 or 4 times it.
     head.STRIDE = 4
@@ -20,7 +20,7 @@ def add_order_head_config(cfg: CfgNode) -> None:
     head.WIDTH = 32
     # Normalisation of that map's convolutions, as Detectron2 names them.
     head.NORM = "BN"
-    # Whether the map sees the picture, beside the outlines of the masks and IN_FEATURE.
+    # Whether the map sees the image, beside the outlines of the masks and IN_FEATURE.
     head.USE_IMAGE = True
     # Two instances meet where one lies within so many cells of the other.
     head.CONTACT_RADIUS = 1

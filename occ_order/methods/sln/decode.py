@@ -141,12 +141,12 @@ def decode_instances(
     vote: str = "component",
     nms: float = 1.0,
 ) -> Instances:
-    """Masks, levels and order of one image's predictions, at the size of the original picture.
+    """Masks, levels and order of one image's predictions, at the size of the original image.
 
     Args:
         results: `pred_boxes`, `pred_level_prob` (N, K, S, S) and more, in pixels of the network's
             input.
-        height: H, of the original picture.
+        height: H, of the original image.
         width: W.
         threshold: c.
         overlap, vote: how regional order is taken and becomes one order; see

@@ -123,7 +123,7 @@ def build_concatenated_stages_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> 
 class RecomputingRPNHead(StandardRPNHead):
     """Detectron2's RPN head, with the same weights, that does not keep its hidden map.
 
-    On features of stride 4 with 1,024 channels the map of a picture of 800 x 1088 pixels takes
+    On features of stride 4 with 1,024 channels the map of an image of 800 x 1088 pixels takes
     223 MB, and its gradient as much.
     """
 

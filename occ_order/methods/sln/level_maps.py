@@ -62,7 +62,7 @@ class LevelMaps:
 
     @staticmethod
     def cat(parts: Sequence[LevelMaps]) -> LevelMaps:
-        """Puts the objects of several fields (of one picture size) behind one another."""
+        """Puts the objects of several fields (of one image size) behind one another."""
         shift, indices = 0, []
         for part in parts:
             indices.append(part.index + shift)

@@ -1,4 +1,4 @@
-"""Pictures with the level maps of their objects, for amodal instance segmentation by layers."""
+"""Images with the level maps of their objects, for amodal instance segmentation by layers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from occ_order.targets import sem_dist, visibility_levels
 
 
 def layering_instances(record: dict[str, Any], modal: np.ndarray, amodal: np.ndarray) -> Instances:
-    """The objects of a picture with amodal boxes and level maps; every field, also for none.
+    """The objects of an image with amodal boxes and level maps; every field, also for none.
 
     Levels follow from the masks and the order (`visibility_levels`). Without order, or where it
     says nothing, the visible masks still tell what is hidden: level 1.
@@ -48,11 +48,11 @@ def layering_instances(record: dict[str, Any], modal: np.ndarray, amodal: np.nda
 
 @MAPPER_REGISTRY.register()
 class LayeringMapper(InstanceOrderMapper):
-    """Augments a picture with its masks and makes the level maps of what is left.
+    """Augments an image with its masks and makes the level maps of what is left.
 
     As `InstanceOrderMapper`, with the fields of `layering_instances` in `instances`. Masks are
     moved first and levels taken afterwards, so that crops and flips cannot tear them apart. An
-    object is dropped when nothing of its whole mask is in the picture any more, not when nothing
+    object is dropped when nothing of its whole mask is in the image any more, not when nothing
     of it is visible.
     """
 

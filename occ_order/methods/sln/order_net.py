@@ -10,7 +10,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
 
-from occ_order.methods.common.reading import read_picture, to_tensor
+from occ_order.methods.common.reading import read_image, to_tensor
 from occ_order.methods.sln.decode import sem_dist_maps
 
 
@@ -39,9 +39,9 @@ class OrderNetOnFound:
         """Occlusion matrix of all found objects, asked for the chosen ones only.
 
         Args:
-            record: names the picture.
+            record: names the image.
             instances: N objects with pred_masks (amodal), scores and, for maps, what
-                `sem_dist_maps` needs, at the size of the picture.
+                `sem_dist_maps` needs, at the size of the image.
             chosen: integer (U,), which of them to order.
 
         Returns:
@@ -56,7 +56,7 @@ class OrderNetOnFound:
         asked.pred_classes = torch.zeros(len(few), dtype=torch.int64)
         if self.wants_maps:
             asked.set(self.map_field, torch.from_numpy(sem_dist_maps(few)))
-        picture = to_tensor(read_picture(record, self.image_format))
-        (answer,) = self.net([{"image": picture, "instances": asked}])
+        image = to_tensor(read_image(record, self.image_format))
+        (answer,) = self.net([{"image": image, "instances": asked}])
         occlusion[np.ix_(chosen, chosen)] = answer["instances"].occlusion.tensor.cpu().numpy()
         return occlusion

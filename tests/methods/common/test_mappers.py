@@ -1,4 +1,4 @@
-"""Pictures, masks and orders stay together on their way from the file to the network."""
+"""Images, masks and orders stay together on their way from the file to the network."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from PIL import Image
 from occ_order import masks
 from occ_order.methods.build import build_mapper
 from occ_order.methods.common.instance_mapper import InstanceOrderMapper
-from occ_order.methods.common.reading import read_picture
+from occ_order.methods.common.reading import read_image
 
 from occ_order.config import get_cfg  # isort: skip
 
@@ -30,9 +30,9 @@ AMODAL = np.stack([square(0, 0, 8), square(4, 12, 8), square(12, 22, 7)])
 
 @pytest.fixture
 def record(tmp_path):
-    picture = np.zeros((*SIZE, 3), np.uint8)
-    picture[MODAL[1]] = (200, 100, 50)
-    Image.fromarray(picture).save(tmp_path / "a.png")
+    pixels = np.zeros((*SIZE, 3), np.uint8)
+    pixels[MODAL[1]] = (200, 100, 50)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
     annotations = [
         {
             "id": k + 1,
@@ -73,7 +73,7 @@ def test_everything_as_it_is(record):
     assert found.gt_classes.tolist() == [0, 1, 2]
 
 
-def test_a_flip_moves_masks_with_the_picture(record):
+def test_a_flip_moves_masks_with_the_image(record):
     item = mapper(augmentations=[T.RandomFlip(prob=1.0)])(record)
     assert np.array_equal(item["instances"].gt_masks.tensor.numpy(), MODAL[:, :, ::-1])
     assert item["image"][:, 5, 29 - 13].tolist() == [200, 100, 50]
@@ -135,12 +135,12 @@ def test_damage_is_named(record, change, message):
         mapper()({**record, **change})
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>not a picture</html>", b"\x89PNG\r\n\x1a\n"])
-def test_a_file_that_is_no_picture(tmp_path, content):
+@pytest.mark.parametrize("content", [b"", b"<html>not an image</html>", b"\x89PNG\r\n\x1a\n"])
+def test_a_file_that_is_no_image(tmp_path, content):
     file = tmp_path / "bad.png"
     file.write_bytes(content)
     with pytest.raises(ValueError, match="bad.png: not a readable image"):
-        read_picture({"file_name": str(file)}, "RGB")
+        read_image({"file_name": str(file)}, "RGB")
 
 
 def test_a_truncated_photograph_is_named(record, tmp_path):
@@ -149,7 +149,7 @@ def test_a_truncated_photograph_is_named(record, tmp_path):
     data = (tmp_path / "b.jpg").read_bytes()
     (tmp_path / "b.jpg").write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match=r"b.jpg: not a readable image"):
-        read_picture({"file_name": str(tmp_path / "b.jpg")}, "RGB")
+        read_image({"file_name": str(tmp_path / "b.jpg")}, "RGB")
 
 
 def test_by_configuration(record):

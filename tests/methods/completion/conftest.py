@@ -59,7 +59,7 @@ def record(modal: np.ndarray, amodal=None, occlusion: np.ndarray | None = None) 
             one["amodal_segmentation"] = mask_tools.encode(whole)
     size = modal.shape[1:]
     result = {"image_id": 5, "height": size[0], "width": size[1], "annotations": annotations}
-    result["picture"] = np.zeros((*size, 3), np.uint8)
+    result["pixels"] = np.zeros((*size, 3), np.uint8)
     if occlusion is not None:
         result["occlusion"] = occlusion
     return result

@@ -1,4 +1,4 @@
-"""A tiny InstaDepthNet, pictures with instances, and data sets on disk."""
+"""A tiny InstaDepthNet, images with instances, and data sets on disk."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def tiny_cfg():
 
 @pytest.fixture
 def make_input():
-    """Makes an input with a random picture and disjoint random rectangles."""
+    """Makes an input with a random image and disjoint random rectangles."""
 
     def make_one(count: int = 3, size: tuple[int, int] = (48, 56), seed: int = 0) -> dict:
         rng = np.random.default_rng(seed)

@@ -22,7 +22,7 @@ from occ_order.metrics import DEPTH_ERRORS, aligned_depth, disparity_correlation
 
 
 def truth_of(record: dict) -> np.ndarray:
-    """Disparity of a generated scene, from the depth map beside the picture."""
+    """Disparity of a generated scene, from the depth map beside the image."""
     path = record["file_name"].replace("/images/", "/depth/")
     return 1.0 / read_depth_png(path).astype(np.float64)
 
@@ -150,14 +150,14 @@ def test_maps_of_another_size_are_refused_by_name(cfg, scenes, tmp_path):
         aligned_depth(np.ones((3, 2)), np.ones((2, 3)))
 
 
-def test_the_benchmark_crop_is_taken_of_picture_and_truth(tiny_cfg, scenes, tmp_path, monkeypatch):
+def test_the_benchmark_crop_is_taken_of_image_and_truth(tiny_cfg, scenes, tmp_path, monkeypatch):
     cfg = tiny_cfg("INPUT.KB_CROP", "True", "TEST.EVALUATORS", "['KITTIDepthEvaluator']")
-    picture, depth = tmp_path / "picture.png", tmp_path / "depth.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 9, (375, 1242, 3), np.uint8)).save(picture)
+    image, depth = tmp_path / "image.png", tmp_path / "depth.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 9, (375, 1242, 3), np.uint8)).save(image)
     gt = np.random.default_rng(1).uniform(1, 60, (375, 1242))
     gt[:23] = 0
     write_depth_png(depth, gt)
-    record = {"file_name": str(picture), "depth_file_name": str(depth), "image_id": 0}
+    record = {"file_name": str(image), "depth_file_name": str(depth), "image_id": 0}
     x = build_mapper(cfg, is_train=False)(record)
     assert x["image"].shape == (3, 352, 1216) and (x["height"], x["width"]) == (352, 1216)
     evaluator = build_evaluator(cfg, "tiny_kitti", tmp_path)._evaluators[0]
@@ -191,11 +191,11 @@ def test_depth_of_photographs_has_the_unit_of_its_record(tiny_cfg, scenes, tmp_p
     assert row["correlation"] == pytest.approx(1)
 
 
-# --- no picture, no network's answer, another data set
+# --- no image, no network's answer, another data set
 
 
 @pytest.mark.parametrize("name", ["tiny_instaorder", "tiny_diw", "tiny_kitti"])
-def test_no_picture_gives_the_same_keys_with_nan(cfg, scenes, tmp_path, name):
+def test_no_image_gives_the_same_keys_with_nan(cfg, scenes, tmp_path, name):
     evaluator = build_evaluator(cfg, name, tmp_path)
     evaluator.reset()
     empty, full = evaluator.evaluate(), scores(cfg, name, tmp_path, truth_of)
@@ -236,9 +236,9 @@ def test_grey_values_are_the_disparity_up_to_scale_and_offset(tmp_path):
         values = np.array(file)
     assert values.tolist() == [[0, 65535], [32768, 16384]]
     with Image.open(color) as file:
-        picture = np.array(file.convert("RGB")).astype(int)
-    assert np.array_equal(picture, draw_disparity(disparity))
-    brightness = picture.sum(-1)
+        image = np.array(file.convert("RGB")).astype(int)
+    assert np.array_equal(image, draw_disparity(disparity))
+    brightness = image.sum(-1)
     assert brightness[0, 1] > brightness[1, 0] > brightness[1, 1] > brightness[0, 0]
 
 

@@ -46,7 +46,7 @@ def test_losses_of_the_paper_and_of_the_published_code():
     assert loss.SMOOTHNESS_FORM == "published" and cfg.TEST.DISPARITY.COMPAT == "instaorder"
 
 
-def test_training_samples_have_pairs_and_test_pictures_need_no_annotation(tiny_cfg, scenes):
+def test_training_samples_have_pairs_and_test_images_need_no_annotation(tiny_cfg, scenes):
     cfg = tiny_cfg("MODEL.PAIRWISE.SAMPLER.PAIRS_PER_IMAGE", "5")
     record = DatasetCatalog.get("tiny_instaorder")[0]
     sample = build_mapper(cfg, is_train=True)(record)

@@ -53,8 +53,8 @@ def test_the_map_has_the_asked_size(tiny_cfg, make_input):
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 95), (20, 130)])
-def test_without_an_input_size_pictures_keep_theirs(tiny_cfg, size):
-    """Rounded to multiples of 32; a picture that is one already is not resampled at all."""
+def test_without_an_input_size_images_keep_theirs(tiny_cfg, size):
+    """Rounded to multiples of 32; an image that is one already is not resampled at all."""
     model = build_model(tiny_cfg("MODEL.DISPARITY.INPUT_SIZE", "[]")).eval()
     image = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
     sides = [max(32, round(side / 32) * 32) for side in size]
@@ -77,7 +77,7 @@ def test_activations(tiny_cfg, activation):
 
 
 @pytest.mark.parametrize("form", ["RGB", "BGR"])
-def test_a_picture_alone_gives_a_map(tiny_cfg, form):
+def test_a_image_alone_gives_a_map(tiny_cfg, form):
     model = build_model(tiny_cfg("INPUT.FORMAT", form)).eval()
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     disparity = predict_disparity(model, image)
@@ -90,7 +90,7 @@ def test_a_picture_alone_gives_a_map(tiny_cfg, form):
 @pytest.mark.parametrize(
     "image", [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)]
 )
-def test_what_is_no_picture_is_refused(tiny_cfg, image):
+def test_what_is_no_image_is_refused(tiny_cfg, image):
     model = build_model(tiny_cfg()).eval()
     with pytest.raises(ValueError, match="image must be uint8"):
         predict_disparity(model, image)
@@ -153,9 +153,9 @@ def test_losses_are_those_of_the_published_code(tiny_cfg, make_input):
     images = torch.stack([model.stretched(x["image"]) for x in batch])
     disparity, features = model.disparity_net(images)
     pairs = model.training_pairs(batch)
-    assert len(pairs.pairs) == 3 + 6 and pairs.picture.tolist() == [0] * 3 + [1] * 6
+    assert len(pairs.pairs) == 3 + 6 and pairs.image_index.tolist() == [0] * 3 + [1] * 6
     both = torch.cat([pairs.pairs, pairs.pairs.flip(1)])
-    fed = {name: features[name][pairs.picture.repeat(2)] for name in ("res2", "res3", "res4")}
+    fed = {name: features[name][pairs.image_index.repeat(2)] for name in ("res2", "res3", "res4")}
     logits = {name: head(pairs.masks[both].float(), fed) for name, head in model.heads.items()}
     overlap = pairs.overlap.repeat(2)
     depth = depth_loss(logits["depth"], pairs.labels["depth"], overlap, weights=(0.9, 0.1))
@@ -166,7 +166,7 @@ def test_losses_are_those_of_the_published_code(tiny_cfg, make_input):
     assert losses["loss_smoothness"].item() == pytest.approx(0.1 * smooth, rel=1e-4)
     sign = ((pairs.depth == 1).long() - (pairs.depth == 0).long()) * (pairs.overlap == 0)
     first, second = pairs.masks[pairs.pairs].unbind(1)
-    violation = order_violation(disparity[pairs.picture], first, second, sign)[sign != 0].mean()
+    violation = order_violation(disparity[pairs.image_index], first, second, sign)[sign != 0].mean()
     assert logged["order_violation"][0] == pytest.approx(violation.item(), rel=1e-4)
 
 
@@ -199,7 +199,7 @@ def test_every_parameter_learns(tiny_cfg, make_input, heads):
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_pictures_without_pairs_cost_only_smoothness(tiny_cfg, make_input, count):
+def test_images_without_pairs_cost_only_smoothness(tiny_cfg, make_input, count):
     model = build_model(tiny_cfg())
     losses, logged = losses_of(model, [make_input(count), make_input(count, seed=1)])
     assert losses.keys() == LOSSES and "order_violation" not in logged

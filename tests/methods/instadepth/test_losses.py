@@ -362,7 +362,7 @@ def test_unknown_form_of_smoothness():
 def test_published_smoothness_by_hand():
     """Map 1, 1, 3 above 1, 1, 3: minus its minimum 0, 0, 2, mean 2/3, so D* = 0, 0, 3.
 
-    Steps along x: 0 and 3 in both rows, mean 1.5; along y none. The picture steps by ln 2 in every
+    Steps along x: 0 and 3 in both rows, mean 1.5; along y none. The image steps by ln 2 in every
     channel where the map does: weight 1/2.
     """
     disparity = torch.tensor([[[1.0, 1, 3], [1, 1, 3]]])

@@ -1,4 +1,4 @@
-"""Small networks and pictures for the tests of pairwise order."""
+"""Small networks and images for the tests of pairwise order."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def annotated(given):
 
 @pytest.fixture
 def records(tmp_path):
-    """Makes records of generated scenes, with pictures on disk."""
+    """Makes records of generated scenes, with images on disk."""
 
     def make(count: int, *, size: tuple[int, int] = (48, 64), instances: int = 4, seed: int = 3):
         found = []

@@ -237,22 +237,22 @@ def test_a_file_that_would_run_code_is_refused(tmp_path, run):
 # --- ImageNet
 
 
-def test_a_pretrained_resnet_sees_the_picture_as_before():
+def test_a_pretrained_resnet_sees_the_image_as_before():
     """Section 4.1: InstaOrderNet "uses the pre-trained ResNet-50 backbone"; a pair has two more
-    channels, which must not change what it says of the picture before it has learned."""
+    channels, which must not change what it says of the image before it has learned."""
     net = torchvision.models.resnet18(weights=None).eval()
     weights = convert_resnet(net.state_dict(), 5)
     backbone = TorchvisionResNet(18, 5).eval()
     found = {name.removeprefix("classifier.backbone."): value for name, value in weights.items()}
     missing, unexpected = backbone.load_state_dict(found, strict=False)
     assert not missing and not unexpected
-    picture = torch.randn(2, 3, 64, 64)
+    image = torch.randn(2, 3, 64, 64)
     pooled = {}
     net.avgpool.register_forward_hook(lambda *args: pooled.update(out=args[2]))
     with torch.no_grad():
-        net(picture)
+        net(image)
         for masks in (torch.zeros(2, 2, 64, 64), torch.rand(2, 2, 64, 64)):
-            found = backbone(torch.cat([masks, picture], 1))["res5"].mean((2, 3))
+            found = backbone(torch.cat([masks, image], 1))["res5"].mean((2, 3))
             torch.testing.assert_close(found, pooled["out"].flatten(1))
 
 
@@ -270,7 +270,7 @@ def test_only_a_resnet_of_torchvision_is_taken_for_one():
     weights = torchvision.models.resnet18(weights=None).state_dict()
     assert is_torchvision_resnet(weights)
     assert not is_torchvision_resnet(published_resnet(5))
-    with pytest.raises(ValueError, match="2 channels does not see the picture"):
+    with pytest.raises(ValueError, match="2 channels does not see the image"):
         convert_resnet(weights, 2)
 
 

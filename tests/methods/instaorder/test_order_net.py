@@ -174,7 +174,7 @@ def test_every_parameter_gets_a_gradient(cfg, annotated, tasks, encoding):
 
 
 @pytest.mark.parametrize("counts", [[0], [1], [0, 1], [1, 3]])
-def test_losses_of_pictures_without_pairs(cfg, annotated, counts):
+def test_losses_of_images_without_pairs(cfg, annotated, counts):
     net = build(cfg).train()
     made = [annotated(count, **(KNOWN if count == 3 else {})) for count in counts]
     losses = net(made)

@@ -112,12 +112,12 @@ def test_mask_crops_are_those_of_opencv():
         assert np.array_equal(crop.numpy(), expected)
 
 
-def test_picture_crops_are_those_of_opencv_inside_and_black_outside():
-    picture = cv2.GaussianBlur(np.random.rand(50, 60, 3).astype(np.float32) * 255, (0, 0), 2)
-    found = crop_images(torch.from_numpy(picture).permute(2, 0, 1), torch.tensor(SQUARES), 32)
+def test_image_crops_are_those_of_opencv_inside_and_black_outside():
+    pixels = cv2.GaussianBlur(np.random.rand(50, 60, 3).astype(np.float32) * 255, (0, 0), 2)
+    found = crop_images(torch.from_numpy(pixels).permute(2, 0, 1), torch.tensor(SQUARES), 32)
     for crop, (x, y, side) in zip(found, SQUARES, strict=True):
         expected = cv2.resize(
-            padded_crop(picture, x, y, side), (32, 32), interpolation=cv2.INTER_CUBIC
+            padded_crop(pixels, x, y, side), (32, 32), interpolation=cv2.INTER_CUBIC
         )
         rim = int(np.ceil(2 * 32 / side))  # there OpenCV repeats the last pixel of the crop
         inside = slice(rim, 32 - rim)
@@ -128,11 +128,11 @@ def test_picture_crops_are_those_of_opencv_inside_and_black_outside():
 
 
 def test_stretching_is_that_of_opencv():
-    picture = np.random.rand(50, 60, 3).astype(np.float32) * 255
-    found = resize_images(torch.from_numpy(picture).permute(2, 0, 1), (32, 32))
-    expected = cv2.resize(picture, (32, 32), interpolation=cv2.INTER_LINEAR)
+    pixels = np.random.rand(50, 60, 3).astype(np.float32) * 255
+    found = resize_images(torch.from_numpy(pixels).permute(2, 0, 1), (32, 32))
+    expected = cv2.resize(pixels, (32, 32), interpolation=cv2.INTER_LINEAR)
     np.testing.assert_allclose(found.permute(1, 2, 0), expected, atol=0.01)
-    mask = (picture[:, :, 0] > 100).astype(np.uint8)
+    mask = (pixels[:, :, 0] > 100).astype(np.uint8)
     stretched = cv2.resize(mask, (32, 32), interpolation=cv2.INTER_NEAREST)
     assert np.array_equal(resize_masks(torch.from_numpy(mask)[None], (32, 32))[0], stretched)
 

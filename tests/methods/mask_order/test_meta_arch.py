@@ -167,7 +167,7 @@ def record(count: int = 4) -> dict:
     occlusion = np.zeros((count, count), np.int8)
     occlusion[0, 1:2] = 1
     return {
-        "picture": np.full((*SIZE, 3), 128, np.uint8),
+        "pixels": np.full((*SIZE, 3), 128, np.uint8),
         "image_id": 1,
         "height": SIZE[0],
         "width": SIZE[1],

@@ -14,9 +14,9 @@ from occ_order.masks import encode
 
 @pytest.fixture
 def record(tmp_path) -> Callable[..., dict]:
-    """Writes a picture and gives its record.
+    """Writes an image and gives its record.
 
-    The function takes bool masks (N, H, W), an occlusion matrix and, if wanted, the picture
+    The function takes bool masks (N, H, W), an occlusion matrix and, if wanted, the image
     uint8 (H, W, 3) RGB, classes and further keys of annotations.
     """
 

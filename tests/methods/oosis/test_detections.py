@@ -19,7 +19,7 @@ DATA = "oosis_detections_tiny"
 
 @pytest.fixture
 def scene(record):
-    """A data set of one picture: a large thing in front of a small one."""
+    """A data set of one image: a large thing in front of a small one."""
     masks = np.zeros((2, 20, 30), bool)
     masks[0, 2:12, 3:20], masks[1, 12:18, 5:12] = True, True
     one = record(masks, [[0, 1], [0, 0]])

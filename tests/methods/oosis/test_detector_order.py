@@ -88,7 +88,7 @@ def test_training_is_the_detectors_own():
     assert set(detector([{}])) == {"loss"}
 
 
-def test_an_order_network_gets_the_picture_in_its_own_channels():
+def test_an_order_network_gets_the_image_in_its_own_channels():
     seen = {}
 
     class Order(nn.Module):

@@ -31,7 +31,7 @@ DATA = "oosis_evaluator_test"
 
 @pytest.fixture
 def data(record):
-    """Three registered pictures: a chain of three, a pair, and one without instances."""
+    """Three registered images: a chain of three, a pair, and one without instances."""
     chain = np.zeros((3, 20, 30), bool)
     chain[0, 2:10, 2:10], chain[1, 4:14, 10:18], chain[2, 6:18, 18:28] = True, True, True
     pair = np.zeros((2, 20, 30), bool)
@@ -102,7 +102,7 @@ def test_the_annotation_scores_full_marks(data, tmp_path):
     assert oair["recall"] == oair["accuracy"] == oair["accuracy_recall_80"] == 100
     assert oair["accuracy_decycled"] == 100 and oair["in_cycles"] == 0
     assert found["coverage"]["wc"] == 100
-    # 168 + 80 + 36... of 600 pixels: the mean share of the two pictures with instances.
+    # 168 + 80 + 36... of 600 pixels: the mean share of the two images with instances.
     share = [one["masks"].any(0).mean() for one in map(ground_truth, data[:2])]
     assert found["coverage"]["wc_pixels"] == pytest.approx(100 * np.mean(share))
     assert found["instances"]["AP"] == 100
@@ -135,7 +135,7 @@ def test_several_processes_give_what_one_gives(data, tmp_path, name, monkeypatch
     halves = [evaluator(name, tmp_path) for _ in range(2)]
     for k, judge in enumerate(halves):
         judge.reset()
-        for one in (data[2], data[k]):  # both processes see the last picture
+        for one in (data[2], data[k]):  # both processes see the last image
             output = answers[one["image_id"]](one)
             judge.process([{"image_id": one["image_id"]}], [output])
     monkeypatch.setattr(base.comm, "get_world_size", lambda: 2)
@@ -221,7 +221,7 @@ def test_boundary_of_another_resolution_is_compared_at_its_own(data, tmp_path):
 
 @pytest.mark.parametrize("side", [12, 20, 40])
 def test_a_map_of_the_network_comes_back_to_the_stored_size_whole(side):
-    """Section 5.3 and supplement 4: KINS is tested at 2048 x 615; its pictures are smaller."""
+    """Section 5.3 and supplement 4: KINS is tested at 2048 x 615; its images are smaller."""
     ids = np.zeros((375, 1242), np.int32)
     for k, (y, x) in enumerate([(3, 5), (101, 333), (250, 1000)], 1):
         ids[y : y + side, x : x + side] = k
@@ -238,7 +238,7 @@ def test_a_map_of_the_network_comes_back_to_the_stored_size_whole(side):
 
 
 def test_evaluation_at_another_size_than_the_stored_one(data, tmp_path):
-    """Section 5.3: all methods are evaluated at one resolution, whatever the pictures' own."""
+    """Section 5.3: all methods are evaluated at one resolution, whatever the images' own."""
 
     def enlarged(record):
         size = 3 * record["height"], 5 * record["width"]
@@ -284,8 +284,8 @@ def test_boundary_truth_of_a_smaller_resolution_is_that_of_the_mapper(data, tmp_
         ids, _, occlusion = instance_map(record)
         size = ids.shape[0] * 2 // 3, ids.shape[1] * 2 // 3
         judge.row(record, as_output(np.zeros((0, *size)), np.zeros((0, 0))))
-        picture = Image.fromarray(ids.astype(np.uint8)).resize(size[::-1], Image.Resampling.NEAREST)
-        expected = oriented_boundary(np.asarray(picture).astype(np.int64), occlusion)
+        image = Image.fromarray(ids.astype(np.uint8)).resize(size[::-1], Image.Resampling.NEAREST)
+        expected = oriented_boundary(np.asarray(image).astype(np.int64), occlusion)
         assert all(map(np.array_equal, seen.pop(), expected))
 
 

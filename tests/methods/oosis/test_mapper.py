@@ -53,7 +53,7 @@ def test_targets_of_the_worked_example(record):
     assert mapped["image"].shape == (3, 6, 6) and mapped["image"].dtype == torch.uint8
 
 
-def test_mirroring_the_picture_mirrors_the_targets_and_exchanges_left_and_right(record):
+def test_mirroring_the_image_mirrors_the_targets_and_exchanges_left_and_right(record):
     written = record(MASKS, ONE_OVER_TWO)
     plain = mapper()(written)
     mirrored = mapper(T.RandomFlip(prob=1.0))(written)
@@ -63,7 +63,7 @@ def test_mirroring_the_picture_mirrors_the_targets_and_exchanges_left_and_right(
     assert np.array_equal(mirrored["orientation"].numpy(), expected)
 
 
-def test_the_targets_of_a_turned_picture_are_those_of_the_turned_ids(record):
+def test_the_targets_of_a_turned_image_are_those_of_the_turned_ids(record):
     turn = T.RandomRotation([90, 90], expand=False, sample_style="choice")
     turned = mapper(turn)(record(MASKS, ONE_OVER_TWO))
     stack = np.rot90(MASKS, axes=(1, 2))
@@ -72,7 +72,7 @@ def test_the_targets_of_a_turned_picture_are_those_of_the_turned_ids(record):
         assert torch.equal(turned[key], expected[key])
 
 
-def test_a_picture_without_instances_is_all_background(record):
+def test_a_image_without_instances_is_all_background(record):
     mapped = mapper()(record(np.zeros((0, 5, 7)), np.zeros((0, 0))))
     assert mapped["sem_seg"].shape == (5, 7) and not mapped["sem_seg"].any()
     assert not mapped["boundary"].any() and mapped["orientation"].shape == (4, 5, 7)
@@ -101,7 +101,7 @@ def test_crowd_is_void(record):
     assert mapped["orientation"][:, 2, 3].tolist() == [0, 0, 0, 0]
 
 
-def test_what_is_outside_the_picture_is_ignored_and_has_the_mean_colour(record):
+def test_what_is_outside_the_image_is_ignored_and_has_the_mean_colour(record):
     mapped = mapper(RandomWindow(9, (10.0, 20.0, 30.0)))(record(MASKS, ONE_OVER_TWO))
     outside = torch.ones(9, 9, dtype=torch.bool)
     outside[:6, :6] = False
@@ -111,7 +111,7 @@ def test_what_is_outside_the_picture_is_ignored_and_has_the_mean_colour(record):
     assert int(mapped["boundary"].sum()) == 11
 
 
-def test_a_window_is_a_part_of_the_picture(record):
+def test_a_window_is_a_part_of_the_image(record):
     written = record(np.zeros((0, 12, 12)), np.zeros((0, 0)))
     whole, part = mapper()(written)["image"], mapper(RandomWindow(5, (0, 0, 0)))(written)["image"]
     assert any(
@@ -136,9 +136,9 @@ def test_ids_above_255_survive_every_transform():
 
 def test_points_move_with_the_pixels_of_a_warp():
     warp = WarpTransform(np.array([[0.0, -1, 9], [1, 0, 0]]), (10, 10), (0, 0, 0))
-    picture = np.zeros((10, 10), np.uint8)
-    picture[2, 7] = 200
-    y, x = np.argwhere(warp.apply_segmentation(picture) == 200)[0]
+    image = np.zeros((10, 10), np.uint8)
+    image[2, 7] = 200
+    y, x = np.argwhere(warp.apply_segmentation(image) == 200)[0]
     assert warp.apply_coords(np.array([[7.5, 2.5]])).tolist() == [[x + 0.5, y + 0.5]]
 
 

@@ -1,4 +1,4 @@
-"""From a picture to maps: sizes, windows, mirrored averaging, composition."""
+"""From an image to maps: sizes, windows, mirrored averaging, composition."""
 
 from __future__ import annotations
 
@@ -72,19 +72,19 @@ def by_pixel(batch: torch.Tensor) -> Maps:
 
 
 @pytest.mark.parametrize("size", [(9, 9), (20, 31), (5, 40)])
-def test_windows_give_what_the_whole_picture_gives(size):
-    picture = torch.rand(3, *size)
-    whole = predict_maps(by_pixel, picture, multiple=8)
-    windows = predict_maps(by_pixel, picture, multiple=8, crop=17, stride=10)
+def test_windows_give_what_the_whole_image_gives(size):
+    image = torch.rand(3, *size)
+    whole = predict_maps(by_pixel, image, multiple=8)
+    windows = predict_maps(by_pixel, image, multiple=8, crop=17, stride=10)
     assert whole.boundary.shape == size
     for one, other in zip(whole[:3], windows[:3], strict=True):
         assert torch.allclose(one, other, atol=1e-6)
 
 
 def test_averaging_with_the_mirror_commutes_with_mirroring():
-    picture = torch.rand(3, 12, 17)
-    maps = predict_maps(by_pixel, picture, flip=True)
-    mirrored = predict_maps(by_pixel, picture.flip(-1), flip=True)
+    image = torch.rand(3, 12, 17)
+    maps = predict_maps(by_pixel, image, flip=True)
+    mirrored = predict_maps(by_pixel, image.flip(-1), flip=True)
     for one, other in zip(maps.mirrored()[:3], mirrored[:3], strict=True):
         assert torch.allclose(one, other, atol=1e-6)
     # by_pixel says "left" more often; averaged with the mirror, left and right are equal.

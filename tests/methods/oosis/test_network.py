@@ -18,7 +18,7 @@ from occ_order.metrics import mask_iou
 
 
 def random_input(height: int, width: int, *, boundary: bool = True) -> dict:
-    """A picture with made-up targets."""
+    """An image with made-up targets."""
     shape = (height, width)
     edge = torch.rand(shape) < 0.1 if boundary else torch.zeros(shape, dtype=torch.bool)
     orientation = torch.softmax(torch.randn(4, *shape), 0) * edge
@@ -74,7 +74,7 @@ def test_an_all_background_batch_trains(tiny_cfg):
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
 
 
-def test_what_pads_the_smaller_picture_of_a_batch_is_ignored(tiny_cfg):
+def test_what_pads_the_smaller_image_of_a_batch_is_ignored(tiny_cfg):
     model = build_model(tiny_cfg)
     targets = model._targets([random_input(30, 41), random_input(33, 33)])
     assert targets["semantic"].shape == (2, 33, 41)
@@ -87,7 +87,7 @@ def test_what_pads_the_smaller_picture_of_a_batch_is_ignored(tiny_cfg):
 
 @pytest.mark.parametrize("size", [(33, 33), (30, 47), (5, 5)])
 @pytest.mark.parametrize("sliding", [False, True])
-def test_output_of_any_size_of_picture(tiny_cfg, size, sliding):
+def test_output_of_any_size_of_image(tiny_cfg, size, sliding):
     tiny_cfg.MODEL.OOSIS.merge_from_list(
         ["SLIDING", sliding, "SLIDING_STRIDE", 12, "FLIP", True, "MIN_AREA", 0]
     )
@@ -148,7 +148,7 @@ def test_windows_of_an_unfit_size_are_refused(tiny_cfg):
 
 
 LAYOUTS = (
-    # (y, x, height, width) from back to front, in a picture of 41 x 41 pixels
+    # (y, x, height, width) from back to front, in an image of 41 x 41 pixels
     [(6, 6, 24, 20), (14, 16, 20, 20)],
     [(4, 20, 22, 16), (18, 4, 18, 24)],
     [(3, 3, 20, 22), (12, 14, 20, 14), (22, 20, 16, 18)],
@@ -157,7 +157,7 @@ LAYOUTS = (
 
 
 def painted(layout: list[tuple[int, int, int, int]], seed: int):
-    """Picture, modal masks and occlusion of rectangles in random colours."""
+    """Image, modal masks and occlusion of rectangles in random colours."""
     rng = np.random.default_rng(seed)
     image = np.full((41, 41, 3), 128, np.uint8)
     ids = np.zeros((41, 41), int)

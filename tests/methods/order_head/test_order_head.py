@@ -54,7 +54,7 @@ def random_masks(count, seed=0, size=SIZE):
 
 
 def answer(head, masks, seed=1, size=SIZE):
-    """Logits of a batch whose pictures are random."""
+    """Logits of a batch whose images are random."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn((len(masks), 3, *size), generator=generator)
     features = torch.randn((len(masks), 5, -(-size[0] // 4), -(-size[1] // 4)), generator=generator)

@@ -48,7 +48,7 @@ def scene(seed, count=4, image_id=1):
     """Discs in front of one another, the lower the nearer; an input with ground truth."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[: SIZE[0], : SIZE[1]]
-    picture = rng.integers(0, 90, (*SIZE, 3)).astype(np.uint8)
+    pixels = rng.integers(0, 90, (*SIZE, 3)).astype(np.uint8)
     centres = rng.uniform((12, 12), (52, 60), (count, 2))
     rows = np.argsort(centres[:, 0])
     masks = np.zeros((count, *SIZE), bool)
@@ -57,7 +57,7 @@ def scene(seed, count=4, image_id=1):
         whole[k] = np.hypot(y - centres[k, 0], x - centres[k, 1]) < rng.uniform(8, 13)
         masks[:, whole[k]] = False
         masks[k] = whole[k]
-        picture[whole[k]] = rng.integers(90, 255, 3)
+        pixels[whole[k]] = rng.integers(90, 255, 3)
     nearer = centres[:, None, 0] > centres[None, :, 0]
     occlusion = nearer & (whole[:, None] & whole[None]).any((2, 3))
     depth = nearer.astype(np.int8)
@@ -70,7 +70,7 @@ def scene(seed, count=4, image_id=1):
     target.gt_occlusion = PairMatrix(torch.from_numpy(occlusion.astype(np.int8)))
     target.gt_depth = PairMatrix(torch.from_numpy(depth))
     target.gt_overlap = PairMatrix(torch.from_numpy(np.where(depth < 0, -1, 0).astype(np.int8)))
-    image = torch.from_numpy(picture.transpose(2, 0, 1).copy())
+    image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
     return {
         "image": image,
         "instances": target,
@@ -233,7 +233,7 @@ def test_detections_without_masks_are_refused():
         found_instances(model, [0], [one])
 
 
-def test_given_masks_come_back_in_their_order_at_the_size_of_the_picture():
+def test_given_masks_come_back_in_their_order_at_the_size_of_the_image():
     model = model_of("scenes/order_head_given_masks.yaml").eval()
     one = {**scene(3, count=5), "height": 128, "width": 144}
     back = {**one, "instances": one["instances"][torch.arange(4, -1, -1)]}

@@ -47,7 +47,7 @@ def test_statistics_of_a_registered_data_set(monkeypatch, tmp_path, capsys):
     }
     monkeypatch.setitem(DatasetCatalog.data, "two", lambda: [record])
     files = [tmp_path / "a.json", tmp_path / "a.png"]
-    done = main(["stats", "two", "--json", str(files[0]), "--picture", str(files[1])])
+    done = main(["stats", "two", "--json", str(files[0]), "--plot", str(files[1])])
     assert done == 0 and "| both | 100.0 % |" in capsys.readouterr().out
     assert json.loads(files[0].read_text())["meeting"]["modal"]["overlapping"] == 1
     assert files[1].read_bytes().startswith(b"\x89PNG")

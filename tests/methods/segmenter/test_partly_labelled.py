@@ -243,7 +243,7 @@ def test_an_object_without_label_is_not_taught_to_be_background():
 # --- the mapper
 
 
-def record(picture=None):
+def record(image=None):
     """Two things, one of 3 pixels, a wall and a crowd in an image of 60 x 80."""
     parts = np.zeros((4, 60, 80), bool)
     parts[0, 10:30, 10:40] = True
@@ -252,7 +252,7 @@ def record(picture=None):
     parts[3, 40:60, :20] = True
     kinds = [{}, {}, {"is_stuff": 1}, {"iscrowd": 1}]
     return {
-        "picture": np.zeros((60, 80, 3), np.uint8) if picture is None else picture,
+        "pixels": np.zeros((60, 80, 3), np.uint8) if image is None else image,
         "image_id": 3,
         "height": 60,
         "width": 80,
@@ -324,7 +324,7 @@ def test_an_annotation_without_a_mask_is_named():
 def test_image_and_masks_move_together(seed):
     """A thing that is the only white in the image stays where the image is white."""
     entry, parts = record()
-    entry["picture"][parts[0]] = 255
+    entry["pixels"][parts[0]] = 255
     np.random.seed(seed)
     result = mapper(scale=(0.5, 2.0), flip="horizontal", COLOR_JITTER=0.0)(entry)
     assert result["image"].shape[1] <= 60 and result["image"].shape[2] <= 80
@@ -340,7 +340,7 @@ def test_colors_change_as_often_as_asked_for_and_the_record_does_not(probability
     np.random.seed(0)
     result = mapper(COLOR_JITTER=probability)(entry)
     changed = not np.array_equal(result["image"].permute(1, 2, 0), noise)
-    assert changed == (probability == 1.0) and np.array_equal(entry["picture"], noise)
+    assert changed == (probability == 1.0) and np.array_equal(entry["pixels"], noise)
     assert np.array_equal(result["instances"].gt_masks.tensor[0], parts[0])
 
 

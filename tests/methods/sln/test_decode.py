@@ -220,7 +220,7 @@ def test_bad_sem_dist_files_are_refused(tmp_path) -> None:
         load_sem_dist(tmp_path / "a.png")
     with pytest.raises(ValueError, match="8 rows do not hold maps of 3 rows"):
         load_sem_dist(tmp_path / "a.png", height=3)
-    (tmp_path / "b.png").write_bytes(b"no picture")
+    (tmp_path / "b.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match="b.png: not a 16-bit grey PNG"):
         load_sem_dist(tmp_path / "b.png", height=4)
     np.savez(tmp_path / "b.npz", other=good)

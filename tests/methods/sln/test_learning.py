@@ -1,4 +1,4 @@
-"""The whole network learns four pictures by heart: whole, visible and hidden parts, levels, order.
+"""The whole network learns four images by heart: whole, visible and hidden parts, levels, order.
 
 What random guesses or one number would hide: levels are counted one by one, the hidden parts for
 themselves, and orders both by what is found and by what is right of it.
@@ -41,7 +41,7 @@ def training_inputs(cfg, first: int) -> list[dict]:
         for annotation in record["annotations"]:
             annotation["category_id"] = 0
         del record["file_name"]
-        inputs.append(mapper({**record, "picture": scene.image}))
+        inputs.append(mapper({**record, "pixels": scene.image}))
     return inputs
 
 
@@ -69,7 +69,7 @@ def given_boxes(truth: Instances) -> Instances:
 
 
 def scores(inputs: list[dict], found: list[dict]) -> dict[str, float]:
-    """Over all pictures, each a fraction: IoU of masks, pixels of the right level, orders."""
+    """Over all images, each a fraction: IoU of masks, pixels of the right level, orders."""
     counts: dict[str, np.ndarray] = {}
 
     def add(name: str, part: np.ndarray, whole: np.ndarray) -> None:

@@ -26,7 +26,7 @@ def record(tmp_path):
     """A record of bars, the first in front; `order=False` leaves the order out."""
 
     def record(amodal: np.ndarray, *, order: bool = True) -> dict:
-        path = tmp_path / "picture.png"
+        path = tmp_path / "image.png"
         cv2.imwrite(str(path), np.full((*amodal.shape[1:], 3), 90, np.uint8))
         front = np.triu(np.ones((len(amodal),) * 2, np.int8), 1)
         levels = visibility_levels(amodal, front)
@@ -88,7 +88,7 @@ class Fixed(T.Augmentation):
         return self.transform
 
 
-def test_a_picture_without_instances_has_every_field(record) -> None:
+def test_a_image_without_instances_has_every_field(record) -> None:
     found = mapper()(record(np.zeros((0, 40, 40), bool)))["instances"]
     assert len(found) == len(found.gt_boxes) == len(found.gt_classes) == len(found.gt_levels) == 0
     assert found.gt_levels.maps.shape == (0, 40, 40)

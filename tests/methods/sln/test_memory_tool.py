@@ -23,7 +23,7 @@ def test_batch_and_learning_rate_follow_from_the_memory(monkeypatch, capsys):
     assert main(["bench", "memory", "--config-file", file, "--size", "96", "96", *options]) == 0
     printed = capsys.readouterr().out
     weights = float(re.search(r"momentum: ([\d.]+) GB", printed)[1])
-    assert weights < 0.1 and "a picture of 96 x 96: 2.00 GB" in printed
+    assert weights < 0.1 and "an image of 96 x 96: 2.00 GB" in printed
     rows = re.findall(r"\| (\d+) GB \| (\d+) \| ([\d.]+) \|", printed)
     assert [(int(gb), int(batch)) for gb, batch, _ in rows] == [(11, 4), (24, 11), (80, 39)]
     assert [float(rate) for _, _, rate in rows] == pytest.approx(
@@ -31,8 +31,8 @@ def test_batch_and_learning_rate_follow_from_the_memory(monkeypatch, capsys):
     )
 
 
-def test_the_picture_goes_in_as_it_is():
+def test_the_image_goes_in_as_it_is():
     cfg = memory.load_cfg(ROOT / "configs/SLN/sln_mini_scenes.yaml")
     cfg.INPUT.MIN_SIZE_TRAIN = [0]
-    inputs = memory.picture(cfg, (96, 128), 4)
+    inputs = memory.random_input(cfg, (96, 128), 4)
     assert inputs["image"].shape == (3, 96, 128) and len(inputs["instances"]) >= 2

@@ -76,7 +76,7 @@ def test_predictions_have_their_fields_and_modal_lies_inside_amodal(
     name, tiny_net, layered_input
 ) -> None:
     net = tiny_net(name, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0).eval()
-    one = {**layered_input(), "height": 48, "width": 80}  # of the original picture
+    one = {**layered_input(), "height": 48, "width": 80}  # of the original image
     with torch.no_grad():
         found = net([one])[0]["instances"]
     assert len(found) > 1

@@ -33,7 +33,7 @@ def make_mini_resnet(
     Args:
         width: channels of the stem and of res2.
         blocks: basic blocks in res2, res3, res4 and res5.
-        in_channels: channels of the picture.
+        in_channels: channels of the image.
         out_features: names out of "stem", "res2" (stride 4) to "res5" (stride 32 undilated).
         norm: Detectron2's name of a normalisation.
         res4_dilation, res5_dilation: dilation of the 3x3 convolutions of these stages.

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 NORMS = ("BN", "FrozenBN")
-PICTURE_CHANNELS = 3  # of the networks whose weights can be had
+IMAGE_CHANNELS = 3  # of the networks whose weights can be had
 
 
 class TimmFeatures(nn.Module):
@@ -54,7 +54,7 @@ class TimmFeatures(nn.Module):
         name: str,
         *,
         out_features: Sequence[str] = ("res2", "res3", "res4", "res5"),
-        in_channels: int = PICTURE_CHANNELS,
+        in_channels: int = IMAGE_CHANNELS,
         output_stride: int = 32,
         freeze_at: int = 0,
         norm: str = "BN",
@@ -75,8 +75,8 @@ class TimmFeatures(nn.Module):
         self._channels_last = getattr(net, "output_fmt", "NCHW") == "NHWC"
         _drop_unused(net, levels[self._returned[-1]]["module"])
         first = _first_convolution(net)
-        if in_channels > PICTURE_CHANNELS:
-            nn.init.zeros_(first.weight[:, PICTURE_CHANNELS:])
+        if in_channels > IMAGE_CHANNELS:
+            nn.init.zeros_(first.weight[:, IMAGE_CHANNELS:])
         if freeze_at:
             _freeze_up_to(net, levels, f"res{freeze_at}", name)
         if norm == "FrozenBN":
@@ -175,7 +175,7 @@ def _create(
     name: str,
     indices: Sequence[int] | None = None,
     *,
-    in_channels: int = PICTURE_CHANNELS,
+    in_channels: int = IMAGE_CHANNELS,
     output_stride: int = 32,
     **more: Any,
 ) -> nn.Module:

@@ -28,7 +28,7 @@ def scene():
 
 @pytest.fixture
 def folder(tmp_path, scene):
-    """Two pictures with label maps, one of them under a name with a space and an umlaut."""
+    """Two images with label maps, one of them under a name with a space and an umlaut."""
     for name in ("a", "ü b"):
         (tmp_path / "in").mkdir(exist_ok=True)
         (tmp_path / "labels").mkdir(exist_ok=True)
@@ -44,7 +44,7 @@ def run(folder, *arguments):
     return main(["predict", *arguments, *AREA, "--output", str(folder / "out")])
 
 
-def test_pictures_with_masks_give_everything(folder, scene, capsys):
+def test_images_with_masks_give_everything(folder, scene, capsys):
     arguments = [str(folder / "in"), "--masks", str(folder / "labels")]
     assert run(folder, *arguments, "--psd", "--graphs") == 0
     images = io.load_results(folder / "out" / "order_results.json")
@@ -55,8 +55,8 @@ def test_pictures_with_masks_give_everything(folder, scene, capsys):
     assert np.array_equal(depth, order.area_order(scene.modal, order="depth", pairs="all"))
     assert [i["id"] for i in images[0]["instances"]] == [10, 20, 30, 40]  # labels of the map
     there = {file.name for file in (folder / "out" / "ü b").iterdir()}
-    pictures = {"overlay", "occlusion", "occlusion_graph", "depth_graph", "relative_depth"}
-    assert {f"{name}.png" for name in pictures} <= there
+    image_files = {"overlay", "occlusion", "occlusion_graph", "depth_graph", "relative_depth"}
+    assert {f"{name}.png" for name in image_files} <= there
     assert {"layers", "layers.psd", "occlusion.graphml", "occlusion.dot", "depth.dot"} <= there
     layers = json.loads((folder / "out" / "a" / "layers" / "layers.json").read_text())
     assert len(layers["layers"]) == 5
@@ -78,7 +78,7 @@ def test_a_network_of_whole_objects_draws_them_and_their_levels(folder):
     assert maps.shape == (len(image["instances"]), 72, 96) and len(maps) > 0
 
 
-def test_one_picture_that_fails_does_not_stop_the_others(folder, capsys):
+def test_one_image_that_fails_does_not_stop_the_others(folder, capsys):
     (folder / "in" / "bad.png").write_bytes(b"<html>")
     arguments = [str(folder / "in"), "--masks", str(folder / "labels")]
     assert run(folder, *arguments) == 1
@@ -87,7 +87,7 @@ def test_one_picture_that_fails_does_not_stop_the_others(folder, capsys):
     assert len(io.load_results(folder / "out" / "order_results.json")) == 2
 
 
-def test_where_every_picture_fails_each_says_why(folder, capsys):
+def test_where_every_image_fails_each_says_why(folder, capsys):
     masks = folder / "masks.json"
     masks.write_text("{}")
     (folder / "list.mp4").write_text("#EXTM3U\nhttp://127.0.0.1:9/a.ts\n")
@@ -127,7 +127,7 @@ def test_results_are_not_written_through_links_or_beside_another_run(folder, cap
     assert "another program is writing there (process " in capsys.readouterr().err
 
 
-def test_pictures_of_the_same_name_do_not_overwrite_each_other(folder):
+def test_images_of_the_same_name_do_not_overwrite_each_other(folder):
     (folder / "more").mkdir()
     (folder / "in" / "a.png").rename(folder / "more" / "a.png")
     Image.fromarray(np.zeros((72, 96, 3), np.uint8)).save(folder / "in" / "a.png")

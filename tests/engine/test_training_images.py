@@ -1,4 +1,4 @@
-"""Pictures of predictions while a network learns, in TensorBoard and in wandb."""
+"""Images of predictions while a network learns, in TensorBoard and in wandb."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from detectron2.utils.events import EventStorage
 import occ_order.methods.build  # noqa: F401
 from occ_order import scenes
 from occ_order.config import load_cfg
-from occ_order.engine.pictures import PredictionPictures
+from occ_order.engine.draw_hook import PredictionImages
 from occ_order.engine.trainer import Trainer
 from occ_order.engine.wandb_writer import WandbWriter
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TINY = [
     *("MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "MODEL.MINI_RESNET.WIDTH", "4"),
-    *("DATASETS.TEST", "('pictured',)", "DATASETS.TRAIN", "('pictured',)", "VIS_PERIOD", "2"),
+    *("DATASETS.TEST", "('drawn_set',)", "DATASETS.TRAIN", "('drawn_set',)", "VIS_PERIOD", "2"),
     *("DATALOADER.NUM_WORKERS", "0", "TEST.EVAL_PERIOD", "0", "MODEL.RPN.POST_NMS_TOPK_TEST"),
     *("10", "INPUT.MIN_SIZE_TEST", "0", "TEST.EXPECTED_RESULTS", "[]"),
 ]
@@ -41,7 +41,7 @@ NETWORKS = {
 
 
 @pytest.fixture
-def pictured(tmp_path):
+def drawn_set(tmp_path):
     """A data set of three scenes."""
     records = []
     for k in range(3):
@@ -52,21 +52,21 @@ def pictured(tmp_path):
         for annotation in record["annotations"]:
             annotation["category_id"] %= len(scenes.CLASSES)
         records.append(record)
-    DatasetCatalog.register("pictured", lambda: records)
-    MetadataCatalog.get("pictured").set(
+    DatasetCatalog.register("drawn_set", lambda: records)
+    MetadataCatalog.get("drawn_set").set(
         thing_classes=[str(k) for k in range(len(scenes.CLASSES))], evaluator_type="instaorder"
     )
     yield
-    DatasetCatalog.remove("pictured")
-    MetadataCatalog.remove("pictured")
+    DatasetCatalog.remove("drawn_set")
+    MetadataCatalog.remove("drawn_set")
 
 
 @pytest.mark.parametrize("config", NETWORKS)
-@pytest.mark.usefixtures("pictured")
+@pytest.mark.usefixtures("drawn_set")
 def test_every_network_is_drawn(config):
     cfg = load_cfg(CONFIGS / config, TINY)
     model = build_model(cfg).train()
-    hook = PredictionPictures(cfg)
+    hook = PredictionImages(cfg)
     with EventStorage() as storage:
         hook.trainer = SimpleNamespace(iter=0, model=model, storage=storage)
         hook.after_step()
@@ -76,11 +76,11 @@ def test_every_network_is_drawn(config):
         hook.after_step()
         assert torch.equal(before, torch.random.get_rng_state())
     assert model.training
-    drawn = dict((name, picture) for name, picture, _ in storage._vis_data)
+    drawn = dict((name, pixels) for name, pixels, _ in storage._vis_data)
     assert NETWORKS[config] <= {name.split("/")[1] for name in drawn if name.startswith("val_0/")}
     assert {name.split("/")[0] for name in drawn} == {"val_0", "val_1"}
-    for picture in drawn.values():
-        assert picture.dtype == np.uint8 and picture.shape[0] == 3
+    for pixels in drawn.values():
+        assert pixels.dtype == np.uint8 and pixels.shape[0] == 3
 
 
 class StandIn:
@@ -104,7 +104,7 @@ class StandIn:
         return np.asarray(array).shape
 
 
-@pytest.mark.usefixtures("pictured")
+@pytest.mark.usefixtures("drawn_set")
 def test_a_training_writes_them_to_tensorboard_and_wandb(tmp_path, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -1,4 +1,4 @@
-"""Pictures of what the network says, while it learns: for TensorBoard, and for wandb."""
+"""Images of what the network says, while it learns: for TensorBoard, and for wandb."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from torch import nn
 
 from occ_order.draw.boundaries import draw_oriented_boundary
 from occ_order.draw.disparity import draw_disparity
-from occ_order.draw.predictions import prediction_pictures
+from occ_order.draw.predictions import prediction_images
 from occ_order.engine.checkpoint import kept_random_state
 from occ_order.methods.build import build_mapper
 from occ_order.methods.common.ordered import from_instances
-from occ_order.methods.common.reading import read_picture
+from occ_order.methods.common.reading import read_image
 
 MOST = 20
 """Instances that are drawn; of more, those with the highest scores."""
@@ -31,10 +31,10 @@ FAINT = 0.1
 """Weight below which an oriented boundary is not drawn."""
 
 
-class PredictionPictures(HookBase):
-    """Puts pictures of predictions into the event storage, every VIS_PERIOD iterations.
+class PredictionImages(HookBase):
+    """Puts images of predictions into the event storage, every VIS_PERIOD iterations.
 
-    The same first pictures of the first data set of DATASETS.TEST each time, as `val_0/overlay`,
+    The same first images of the first data set of DATASETS.TEST each time, as `val_0/overlay`,
     `val_0/occlusion_graph`, `val_0/boundary` and whatever else the network's output has something
     for. It runs in one process, in evaluation mode, and leaves the training as it would be without.
     """
@@ -44,18 +44,18 @@ class PredictionPictures(HookBase):
 
         Args:
             cfg: VIS_PERIOD, DATASETS.TEST and the mapper's settings.
-            number: of pictures, at most.
+            number: of images, at most.
         """
         self._cfg, self._number = cfg, number
 
     @functools.cached_property
     def _samples(self) -> list[tuple[dict[str, Any], np.ndarray]]:
-        """Input of the network and picture, uint8 (H, W, 3) RGB, of each."""
+        """Input of the network and image, uint8 (H, W, 3) RGB, of each."""
         if not self._cfg.DATASETS.TEST:
             return []
         records = DatasetCatalog.get(self._cfg.DATASETS.TEST[0])[: self._number]
         mapper = build_mapper(self._cfg, is_train=False)
-        return [(mapper(copy.deepcopy(record)), read_picture(record, "RGB")) for record in records]
+        return [(mapper(copy.deepcopy(record)), read_image(record, "RGB")) for record in records]
 
     def after_step(self) -> None:
         """Draws after every VIS_PERIOD-th iteration."""
@@ -67,31 +67,31 @@ class PredictionPictures(HookBase):
 
     def _draw(self, model: nn.Module) -> None:
         with inference_context(model), torch.no_grad():
-            for k, (item, picture) in enumerate(self._samples):
+            for k, (item, image) in enumerate(self._samples):
                 output = model([item])[0]
-                for name, drawn in output_pictures(picture, output).items():
+                for name, drawn in output_images(image, output).items():
                     channels_first = np.ascontiguousarray(drawn.transpose(2, 0, 1))
                     self.trainer.storage.put_image(f"val_{k}/{name}", channels_first)
 
 
-def output_pictures(picture: np.ndarray, output: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Every picture that a network's output for one photograph has something for.
+def output_images(image: np.ndarray, output: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Every image that a network's output for one photograph has something for.
 
     Args:
-        picture: uint8 (H, W, 3) RGB, of the size that the output is for.
+        image: uint8 (H, W, 3) RGB, of the size that the output is for.
         output: of any network of this package.
 
     Returns:
-        name -> uint8 (h, w, 3): those of `prediction_pictures`, "boundary", "disparity".
+        name -> uint8 (h, w, 3): those of `prediction_images`, "boundary", "disparity".
     """
     made = {}
     if "instances" in output:
         result = from_instances(_surest(output["instances"].to("cpu"))).to_dict()
-        made.update(prediction_pictures(picture, result))
+        made.update(prediction_images(image, result))
     if "occ_boundary" in output:
         weights = output["occ_boundary"][:4].cpu().numpy()
         weights = np.where(weights >= FAINT, weights, 0)
-        ground = cv2.resize(picture, weights.shape[:0:-1], interpolation=cv2.INTER_AREA)
+        ground = cv2.resize(image, weights.shape[:0:-1], interpolation=cv2.INTER_AREA)
         made["boundary"] = draw_oriented_boundary(weights, ground, legend=True)
     if "disparity" in output:
         made["disparity"] = draw_disparity(output["disparity"].cpu().numpy())
