@@ -111,7 +111,7 @@ class Finished:
     example: Example
     outcomes: dict[tuple[str, str], Outcome]
     boundaries: dict[str, np.ndarray]
-    drawings: dict[str, ReportImage]
+    images: dict[str, ReportImage]
     verdicts: dict[str, int]
     facts: str
     notes: list[str]
@@ -347,7 +347,7 @@ def finish(task: tuple[Example, int, float]) -> Finished:
         example=example,
         outcomes=outcomes,
         boundaries=boundaries,
-        drawings=drawings,
+        images=drawings,
         verdicts=verdict_counts(example, best),
         facts=facts(example, best, published),
         notes=explain(example, best),
@@ -673,7 +673,7 @@ def write_report(
 def set_images(one_set: dict[str, Any]) -> list[ReportImage]:
     """Every image of one data set."""
     drawings = [one_set["curves"], *one_set["damaged"].values()]
-    return drawings + [p for f in one_set["finished"] for p in f.drawings.values()]
+    return drawings + [p for f in one_set["finished"] for p in f.images.values()]
 
 
 # ---------------------------------------------------------------- command

@@ -247,7 +247,7 @@ def test_nothing_to_do_still_gives_a_page(main_job, tmp_path, monkeypatch):
     assert "nothing to do" in "".join(check_page(tmp_path / "index.html").text)
 
 
-def test_a_network_sees_a_image_and_nothing_else(main_job, tmp_path, monkeypatch):
+def test_a_network_sees_an_image_and_nothing_else(main_job, tmp_path, monkeypatch):
     no_photographs(monkeypatch)
     monkeypatch.setattr(main_job, "network_part", main_job.with_network)
     command = ["--output", str(tmp_path), "--scenes", "0", "--no-banner", "--network-scenes", "2"]

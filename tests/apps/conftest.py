@@ -135,7 +135,7 @@ class Page:
         """Types into what has the focus."""
         self.call("Input.insertText", text=text)
 
-    def image(self, path: Path) -> np.ndarray:
+    def screenshot(self, path: Path) -> np.ndarray:
         """What the window shows, saved as a PNG file too; uint8 (H, W, 3)."""
         data = self.call("Page.captureScreenshot", format="png")["data"]
         path.write_bytes(base64.b64decode(data))

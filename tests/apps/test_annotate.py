@@ -873,7 +873,7 @@ def test_only_this_machine_is_listened_to(server):
     assert server.address == f"http://127.0.0.1:{server.server_port}/"
 
 
-def test_the_page_and_a_image(server):
+def test_the_page_and_an_image(server):
     status, body, headers = request(server, "GET", "/")
     assert status == 200 and b"Which is in front?" in body
     assert "default-src 'none'" in headers["Content-Security-Policy"]
@@ -1068,7 +1068,7 @@ def test_whole_images_by_mouse_and_by_keys(page, quick, tmp_path, width, height,
         ready(page, 0)
         page.wait("document.querySelectorAll('#image .badge').length === 2")
         assert page.run("document.documentElement.scrollWidth") <= width
-        shown = page.drawing(tmp_path / "page.png")
+        shown = page.screenshot(tmp_path / "page.png")
         assert (shown[:4].mean() < 70) == dark
         page.drag(thing(page, 1), thing(page, 0))
         page.click("#send")

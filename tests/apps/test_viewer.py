@@ -107,7 +107,7 @@ def test_comparison_without_an_order_or_of_another_size():
         comparison(image, {**truth, "height": 61})
 
 
-def test_a_image_of_another_size_is_refused():
+def test_an_image_of_another_size_is_refused():
     with pytest.raises(ValueError, match=r"image 1: .* the image has \(60, 91\)"):
         viewer_image(squares_image(), np.zeros((60, 91, 3), np.uint8))
 
@@ -256,7 +256,7 @@ def test_it_fits_narrow_windows_and_dark_ones(page, address, tmp_path, width, da
     page.click("#next")
     page.click("#compare")
     assert page.run("document.documentElement.scrollWidth") <= width
-    drawing = page.drawing(tmp_path / "page.png")
+    drawing = page.screenshot(tmp_path / "page.png")
     assert (drawing[:5].mean() < 60) == dark
 
 

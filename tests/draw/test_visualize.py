@@ -70,7 +70,7 @@ def test_an_image_without_instances(drawing):
     assert sheet({}, title="nothing").shape[2] == 3
 
 
-def test_a_image_of_another_size_is_refused(image, drawing):
+def test_an_image_of_another_size_is_refused(image, drawing):
     with pytest.raises(ValueError, match=r"image 1: .* the image has \(64, 79\)"):
         panels(image, drawing[:, :79])
 

@@ -103,9 +103,9 @@ def test_masks_that_do_not_fit(masks, classes, message):
 @pytest.mark.parametrize(
     "image", [IMAGE.astype(float), IMAGE[..., 0], IMAGE[:0], np.zeros((4, 4, 4), np.uint8)]
 )
-def test_what_is_no_image(pixels):
+def test_what_is_no_image(image):
     with pytest.raises(ValueError, match=r"uint8 \(H, W, 3\)"):
-        as_image(pixels)
+        as_image(image)
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -437,7 +437,7 @@ def test_images_outside_the_folder_are_refused(tmp_path, name):
         read_dataset("labelme", folder)
 
 
-def test_a_image_folder_of_its_own_takes_the_last_part_of_the_path(tmp_path):
+def test_an_image_folder_of_its_own_takes_the_last_part_of_the_path(tmp_path):
     for name in ("json", "pics"):
         (tmp_path / name).mkdir()
     page = pair_of_boxes(tmp_path / "pics")

@@ -42,7 +42,7 @@ def test_neither_is_what_stands_at_the_side():
     assert not set_into(table_with(box(20, 50, 1, 8))).any()  # the table is on one side alone
 
 
-def test_a_image_is_set_into_its_wall():
+def test_an_image_is_set_into_its_wall():
     image = box(20, 30, 20, 40)
     wall = box(0, 60, 0, 80) & ~image
     assert set_into(np.stack([image, wall])).tolist() == [[False, True], [False, False]]

@@ -188,7 +188,7 @@ def test_row_01_training_names_the_damaged_image(toy, tmp_path, name):
 # --- row 2: sizes that contradict one another
 
 
-def test_row_02_a_image_of_another_size_than_the_file_says(toy, tmp_path):
+def test_row_02_an_image_of_another_size_than_the_file_says(toy, tmp_path):
     from occ_order.methods.common.reading import read_image
 
     toy.write_images(tmp_path)
@@ -587,7 +587,7 @@ def linked(root, name, target):
     return put(root / "instances.json", data)
 
 
-def test_row_24_a_image_that_is_a_link_out_is_neither_read_nor_copied_nor_served(tmp_path):
+def test_row_24_an_image_that_is_a_link_out_is_neither_read_nor_copied_nor_served(tmp_path):
     from occ_order.apps.annotate.project import Project
     from occ_order.formats.convert import DataSet, copy_images, read_dataset
 
@@ -618,7 +618,7 @@ def test_row_24_a_image_that_is_a_link_out_is_neither_read_nor_copied_nor_served
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_row_24_a_pipe_in_place_of_a_image_does_not_hang(tmp_path):
+def test_row_24_a_pipe_in_place_of_an_image_does_not_hang(tmp_path):
     from occ_order.files import image_size
 
     os.mkfifo(tmp_path / "p.png")

@@ -77,7 +77,7 @@ def test_activations(tiny_cfg, activation):
 
 
 @pytest.mark.parametrize("form", ["RGB", "BGR"])
-def test_a_image_alone_gives_a_map(tiny_cfg, form):
+def test_an_image_alone_gives_a_map(tiny_cfg, form):
     model = build_model(tiny_cfg("INPUT.FORMAT", form)).eval()
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     disparity = predict_disparity(model, image)

@@ -34,7 +34,7 @@ def test_every_annotated_pair(mapper, records):
     assert np.sort(pairs, 1).tolist() == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]
 
 
-def test_a_image_without_occlusion_is_passed_over(mapper, records):
+def test_an_image_without_occlusion_is_passed_over(mapper, records):
     record = records(1)[0]
     record["occlusion"] = np.zeros((4, 4), np.int8)
     assert mapper()(record) is None

@@ -46,7 +46,7 @@ def test_only_annotated_pairs_are_drawn(rng, name):
     assert not (np.sort(pairs, 1) == [1, 3]).all(1).any()
 
 
-def test_a_image_without_occlusion_gives_nothing(rng):
+def test_an_image_without_occlusion_gives_nothing(rng):
     assert sample_occlusion_pairs(np.zeros((3, 3)), rng).shape == (0, 2)
     unknown = np.full((3, 3), -1)
     np.fill_diagonal(unknown, 0)

@@ -72,7 +72,7 @@ def test_the_targets_of_a_turned_image_are_those_of_the_turned_ids(record):
         assert torch.equal(turned[key], expected[key])
 
 
-def test_a_image_without_instances_is_all_background(record):
+def test_an_image_without_instances_is_all_background(record):
     mapped = mapper()(record(np.zeros((0, 5, 7)), np.zeros((0, 0))))
     assert mapped["sem_seg"].shape == (5, 7) and not mapped["sem_seg"].any()
     assert not mapped["boundary"].any() and mapped["orientation"].shape == (4, 5, 7)

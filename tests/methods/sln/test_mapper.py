@@ -88,7 +88,7 @@ class Fixed(T.Augmentation):
         return self.transform
 
 
-def test_a_image_without_instances_has_every_field(record) -> None:
+def test_an_image_without_instances_has_every_field(record) -> None:
     found = mapper()(record(np.zeros((0, 40, 40), bool)))["instances"]
     assert len(found) == len(found.gt_boxes) == len(found.gt_classes) == len(found.gt_levels) == 0
     assert found.gt_levels.maps.shape == (0, 40, 40)
