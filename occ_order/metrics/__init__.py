@@ -9,6 +9,7 @@
 | `coverage` | weighted coverage of instances | fraction |
 | `boundary` | ODS / OIS / AP of oriented boundaries | fractions |
 | `amodal` | AP / AR of masks by class, occlusion band, things / stuff; order by regions | percent |
+| `calibration` | whether scores of detections are probabilities | percent |
 | `matching` | mask overlap, greedy one-to-one matching | |
 | `orders` | occlusion and depth order of instances that stand for one another | percent |
 | `given_masks` | all that orders of given masks are scored by | percent |

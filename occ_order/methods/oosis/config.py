@@ -122,6 +122,8 @@ def _add_detector_order(cfg: CfgNode) -> None:
 def _add_evaluation(cfg: CfgNode) -> None:
     cfg.TEST.OOSIS = CfgNode()
     cfg.TEST.OOSIS.CLASS_AGNOSTIC = False  # OAIR and AP match whatever the classes
+    # InstanceAP: also how well the scores are calibrated; they have to be probabilities.
+    cfg.TEST.OOSIS.CALIBRATION = False
     cfg.TEST.OOSIS.GT_EDGES = "touching"  # or "all" annotated pairs
     cfg.TEST.OOSIS.DECYCLE_SEEDS = 5  # random decyclings that are averaged (Fig. 11)
     cfg.TEST.OOSIS.BOUNDARY_THRESHOLDS = 33  # of POR; 99 in the published protocol

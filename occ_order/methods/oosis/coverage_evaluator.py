@@ -11,6 +11,7 @@ from occ_order import masks
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
 from occ_order.methods.oosis.oair_truth import class_agnostic, ground_truth, prediction
 from occ_order.metrics import class_scores, weighted_coverage
+from occ_order.metrics.calibration import calibration_scores
 from occ_order.metrics.matrices import mean_or_nan
 
 
@@ -50,10 +51,11 @@ class InstanceAP(OrderEvaluator):
     """
 
     def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str) -> None:
-        """TEST.OOSIS.CLASS_AGNOSTIC, INPUT.OOSIS.USE_STUFF and INPUT.OUTPUT_SIZE."""
+        """TEST.OOSIS.CLASS_AGNOSTIC, .CALIBRATION, INPUT.OOSIS.USE_STUFF, INPUT.OUTPUT_SIZE."""
         super().__init__(cfg, dataset_name, output_dir)
         self.size = cfg.INPUT.OUTPUT_SIZE
         self.agnostic, self.use_stuff = cfg.TEST.OOSIS.CLASS_AGNOSTIC, cfg.INPUT.OOSIS.USE_STUFF
+        self.calibration = cfg.TEST.OOSIS.CALIBRATION
 
     def row(self, record: dict[str, Any], output: Mapping[str, Any]) -> tuple[dict, dict]:
         """Annotation and prediction of an image with compressed masks."""
@@ -70,6 +72,9 @@ class InstanceAP(OrderEvaluator):
         )
 
     def scores(self, rows: dict[Any, tuple[dict, dict]]) -> dict[str, dict[str, float]]:
-        """AP and AR over all images."""
+        """AP and AR over all images; `calibration` of scores that are probabilities."""
         gt, found = ([row[side] for row in rows.values()] for side in (0, 1))
-        return {"instances": class_scores(gt, found, min_occlusion=())}
+        scores = {"instances": class_scores(gt, found, min_occlusion=())}
+        if self.calibration:
+            scores["calibration"] = calibration_scores(gt, found)
+        return scores

@@ -1,0 +1,172 @@
+"""Whether scores of detections are the probabilities that they are right.
+
+A detection is right where it is matched one-to-one, best score first, to a ground-truth instance of
+the same image by an IoU above a threshold (`match_greedy`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as mask_utils
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+
+from occ_order.metrics.matching import match_greedy
+
+LIMIT = 1e-6
+"""Scores are kept this far from 0 and 1 where their logits are taken."""
+
+
+def calibration_scores(
+    gt: Sequence[Mapping[str, Any]], pred: Sequence[Mapping[str, Any]]
+) -> dict[str, float]:
+    """Return how well the scores of all detections of a data set are calibrated.
+
+    Args:
+        gt: images with "masks" and "classes" (N,) integers, as `class_scores` takes them.
+        pred: the same images with "masks", "classes" and "scores" in [0, 1].
+
+    Returns:
+        "ece", the expected calibration error, percent; "threshold", the least score of what is kept
+        for the best F1, and that "f1", percent; "platt_scale" and "platt_shift" of `fit_platt`, NaN
+        where it has nothing to fit; "ece_platt", the error that they leave, percent, fitted on
+        every other image and measured on the rest, and the other way round.
+    """
+    scores, right, half = [], [], []
+    for k, (truth, found) in enumerate(zip(gt, pred, strict=True)):
+        iou = _iou(found["masks"], truth["masks"])
+        matched = match_greedy(
+            iou, found["scores"], pred_classes=found["classes"], gt_classes=truth["classes"]
+        )
+        scores.extend(found["scores"])
+        right.extend(matched >= 0)
+        half.extend([k % 2] * len(matched))
+    scores, right, half = np.array(scores, float), np.array(right, bool), np.array(half, int)
+    threshold, f1 = best_f1(scores, right, sum(len(truth["masks"]) for truth in gt))
+    scale, shift = _platt_or_nan(scores, right)
+    crossed = np.full(len(scores), np.nan)
+    for part in (0, 1):
+        fitted = _platt_or_nan(scores[half != part], right[half != part])
+        crossed[half == part] = platt_scaled(scores[half == part], *fitted)
+    left = float("nan") if np.isnan(crossed).any() else expected_calibration_error(crossed, right)
+    return {
+        "ece": 100 * expected_calibration_error(scores, right),
+        "ece_platt": 100 * left,
+        "threshold": threshold,
+        "f1": 100 * f1,
+        "platt_scale": scale,
+        "platt_shift": shift,
+    }
+
+
+def _iou(found: Sequence[dict], truth: Sequence[dict]) -> np.ndarray:
+    if not len(found) or not len(truth):
+        return np.zeros((len(found), len(truth)))
+    return np.asarray(mask_utils.iou(list(found), list(truth), [0] * len(truth)))
+
+
+def _platt_or_nan(scores: np.ndarray, right: np.ndarray) -> tuple[float, float]:
+    if right.all() or not right.any():
+        return float("nan"), float("nan")
+    return fit_platt(scores, right)
+
+
+def expected_calibration_error(scores, right, *, bins: int = 10) -> float:
+    """Return the expected calibration error (Naeini et al., AAAI 2015; Guo et al., ICML 2017).
+
+    The scores are sorted into bins of equal width; the error is the mean, over the detections, of
+    the distance between the mean score of their bin and the share of right ones in it.
+
+    Args:
+        scores: (P,) in [0, 1].
+        right: bool (P,).
+        bins: how many.
+
+    Returns:
+        a fraction; NaN without detections.
+
+    Raises:
+        ValueError: scores outside [0, 1], or shapes that differ.
+    """
+    scores, right = _checked(scores, right)
+    if not len(scores):
+        return float("nan")
+    place = np.minimum((scores * bins).astype(int), bins - 1)
+    sums = [np.bincount(place, weights=values, minlength=bins) for values in (scores, right)]
+    return float(np.abs(sums[0] - sums[1]).sum() / len(scores))
+
+
+def fit_platt(scores, right) -> tuple[float, float]:
+    """Fit the scale and shift of Platt scaling (Platt, 1999) by maximum likelihood.
+
+    The calibrated score is expit(scale * logit(score) + shift). Platt's smoothed targets are taken,
+    so that a perfect separation keeps finite values.
+
+    Args:
+        scores: (P,) in [0, 1].
+        right: bool (P,), of both kinds.
+
+    Returns:
+        scale, shift.
+
+    Raises:
+        ValueError: as `expected_calibration_error`, or all detections are right, or none is.
+    """
+    scores, right = _checked(scores, right)
+    positive = int(right.sum())
+    if not 0 < positive < len(right):
+        raise ValueError(
+            f"calibration needs right and wrong detections, got {positive} right of {len(right)}"
+        )
+    x = logit(np.clip(scores, LIMIT, 1 - LIMIT))
+    high, low = (positive + 1) / (positive + 2), 1 / (len(right) - positive + 2)
+    target = np.where(right, high, low)
+
+    def loss(parameters):
+        z = parameters[0] * x + parameters[1]
+        value = (np.logaddexp(0, z) - target * z).mean()
+        error = expit(z) - target
+        return value, np.array([(error * x).mean(), error.mean()])
+
+    found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS")
+    return float(found.x[0]), float(found.x[1])
+
+
+def platt_scaled(scores, scale: float, shift: float) -> np.ndarray:
+    """Return float (P,) expit(scale * logit(score) + shift)."""
+    x = logit(np.clip(np.asarray(scores, float), LIMIT, 1 - LIMIT))
+    return expit(scale * x + shift)
+
+
+def best_f1(scores, right, num_gt: int) -> tuple[float, float]:
+    """Return the threshold on the score that gives the best F1, and that F1.
+
+    Args:
+        scores: (P,); detections with at least the threshold are kept.
+        right: bool (P,).
+        num_gt: ground-truth instances, found or not.
+
+    Returns:
+        threshold, one of the scores, and F1 as a fraction; NaN and 0 without a right detection.
+    """
+    scores, right = _checked(scores, right)
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(right[order])
+    if not len(hits) or not hits[-1]:
+        return float("nan"), 0.0
+    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + num_gt)
+    last = np.append(scores[order][1:] != scores[order][:-1], True)  # of equal scores all are kept
+    best = int(np.argmax(np.where(last, f1, -1)))
+    return float(scores[order][best]), float(f1[best])
+
+
+def _checked(scores, right) -> tuple[np.ndarray, np.ndarray]:
+    scores, right = np.asarray(scores, float), np.asarray(right, bool)
+    if scores.ndim != 1 or scores.shape != right.shape:
+        raise ValueError(f"scores and right must be (P,), got {scores.shape} and {right.shape}")
+    if not ((scores >= 0) & (scores <= 1)).all():
+        raise ValueError("scores must lie in [0, 1]")
+    return scores, right
