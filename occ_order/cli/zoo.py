@@ -26,6 +26,7 @@ ones.
         --config-file configs/InstaOrder/instaorder_net_o_published.yaml
     occ-order zoo weights output/model_final.pth small.pth --half
     occ-order zoo weights outlines.pth both.pth --half --join image.pth
+    occ-order zoo weights segmenter.pth calibrated.pth --half --calibrate 1.1 -2.2
 
 Of the authors' it knows InstaOrderNet, OrderNet, PCNet-M, InstaDepthNet and MiDaS v2.1. Of
 torchvision's ResNets it widens the first convolution for the masks of a pair, and leaves out the
@@ -35,7 +36,9 @@ With a configuration it also checks that every weight has its place there; witho
 
 With --half the input is a checkpoint of a training here, or any other whose names stay: its weights
 are written without the trainer's state, floating-point ones as float16. Models load them into
-float32."""
+float32. --calibrate puts Platt scaling into the classifier of a detector of one class: scores
+become expit(SCALE * logit(score) + SHIFT); with TEST.OOSIS.CALIBRATION True an evaluation prints
+both."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,14 +80,22 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--join", type=existing_path, help="with --half: more weights of the same network"
     )
+    parser.add_argument(
+        "--calibrate",
+        nargs=2,
+        type=float,
+        metavar=("SCALE", "SHIFT"),
+        help="with --half: of the scores of a detector of one class",
+    )
     add_check(parser, check_weights)
     parser.set_defaults(work="occ_order.commands.weights")
 
 
 def check_weights(options: argparse.Namespace) -> str | None:
     """Return what is wrong with the arguments of `zoo weights` together."""
-    if options.join and not options.half:
-        return "--join is for our checkpoints, with --half"
+    for name in ("join", "calibrate"):
+        if getattr(options, name) and not options.half:
+            return f"--{name} is for our checkpoints, with --half"
     if options.half and options.three_classes:
         return "--three-classes is for the authors' checkpoints, --half for ours"
     return None

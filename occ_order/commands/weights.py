@@ -7,6 +7,7 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from occ_order.engine.checkpoint import as_half, read_checkpoint, write_checkpoint
@@ -82,6 +83,33 @@ def joined(weights: dict[str, Tensor], others: dict[str, Tensor]) -> dict[str, T
     return {**weights, **others}
 
 
+CLASSIFIER = "roi_heads.box_predictor.cls_score"
+"""Name of what gives the logits of a box in Detectron2's Mask R-CNN: classes, background last."""
+
+
+def calibrated(
+    weights: dict[str, Tensor], scale: float, shift: float, name: str = CLASSIFIER
+) -> dict[str, Tensor]:
+    """Put Platt scaling of the scores into the classifier of a detector of one class.
+
+    A score is the softmax of two logits, that is expit of their difference; so both logits are
+    scaled, and that of the class is shifted.
+
+    Raises:
+        ValueError: no such classifier, or one of several classes, or a scale that is not positive
+            (other detections would be kept).
+    """
+    layer = weights.get(f"{name}.weight"), weights.get(f"{name}.bias")
+    if layer[0] is None or layer[1] is None:
+        raise ValueError(f"to calibrate the scores there must be weights {name}.weight and .bias")
+    if len(layer[1]) != 2:
+        raise ValueError(f"{name} has {len(layer[1]) - 1} classes, expected 1")
+    if not scale > 0:
+        raise ValueError(f"the scale must be positive, got {scale}")
+    bias = scale * layer[1] + torch.tensor([shift, 0.0], dtype=layer[1].dtype)
+    return {**weights, f"{name}.weight": scale * layer[0], f"{name}.bias": bias}
+
+
 def join_files(files: Sequence[Path], output: Path) -> None:
     """Write a checkpoint with the weights of all the files.
 
@@ -112,6 +140,8 @@ def run(options: argparse.Namespace) -> int:
         weights = convert(weights, three, channels)
     if options.join:
         weights = joined(weights, read_checkpoint(options.join)["model"])
+    if options.calibrate:
+        weights = calibrated(weights, *options.calibrate)
     wrong = misfits(model, weights) if model is not None else []
     if wrong:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""

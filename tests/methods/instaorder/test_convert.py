@@ -220,6 +220,39 @@ def test_half_refuses_what_float16_cannot_hold(tmp_path, run):
     assert not (tmp_path / "out.pth").exists()
 
 
+def test_calibration_scales_and_shifts_the_logit_of_each_score(tmp_path, run):
+    torch.manual_seed(0)
+    name = "roi_heads.box_predictor.cls_score"
+    weights = {f"{name}.weight": torch.randn(2, 5), f"{name}.bias": torch.randn(2)}
+    files = tmp_path / "a.pth", tmp_path / "b.pth"
+    torch.save({"model": {**weights, "other": torch.ones(1)}}, files[0])
+    status, printed = run(*files, "--half", "--calibrate", "1.5", "-0.75")
+    assert status == 0, printed
+    changed = torch.load(files[1], weights_only=True)["model"]
+    assert set(changed) == {*weights, "other"}
+    x = torch.randn(7, 5)
+
+    def scores(part):
+        logits = x @ part[f"{name}.weight"].float().T + part[f"{name}.bias"].float()
+        return logits.softmax(1)[:, 0]
+
+    expected = torch.sigmoid(1.5 * scores(weights).logit() - 0.75)
+    torch.testing.assert_close(scores(changed), expected, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "scale", "message"),
+    [(3, "1", "has 2 classes, expected 1"), (2, "-1", "must be positive"), (0, "1", "must be")],
+)
+def test_what_cannot_be_calibrated_is_refused(tmp_path, run, rows, scale, message):
+    name = "roi_heads.box_predictor.cls_score"
+    layer = {f"{name}.weight": torch.ones(rows, 5), f"{name}.bias": torch.ones(rows)}
+    torch.save({"model": layer if rows else {"other": torch.ones(1)}}, tmp_path / "a.pth")
+    files = tmp_path / "a.pth", tmp_path / "b.pth"
+    status, printed = run(*files, "--half", "--calibrate", scale, "0")
+    assert status == 2 and message in printed and not files[1].exists()
+
+
 class Harmful:
     """Runs code when it is unpickled."""
 
