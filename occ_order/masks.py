@@ -365,6 +365,33 @@ def overlap_areas(
     return result
 
 
+def exclusive(masks: np.ndarray, scores: np.ndarray, *, least: float = 0.5) -> list[int]:
+    """Take pixels that several detections claim from all but the best of them, in place.
+
+    As panoptic segmentations are made of detections (Kirillov et al., Panoptic Segmentation, CVPR
+    2019, Section 5): best score first, a mask keeps what no better one has; a mask of which too
+    little is left found what was found already, and is left out.
+
+    Args:
+        masks: bool (N, H, W); changed.
+        scores: (N,), larger first; equal scores keep their order.
+        least: share of its pixels that a mask has to keep.
+
+    Returns:
+        the masks that stay, ascending; empty ones do not. Those masks have no pixel in common.
+    """
+    free = np.ones(masks.shape[1:], dtype=bool)
+    kept = []
+    for k in np.argsort(-np.asarray(scores, float), kind="stable"):
+        area = np.count_nonzero(masks[k])
+        masks[k] &= free
+        left = np.count_nonzero(masks[k])
+        if left and left >= least * area:
+            free &= ~masks[k]
+            kept.append(int(k))
+    return sorted(kept)
+
+
 def dilated(mask: np.ndarray, steps: int = 1) -> np.ndarray:
     """Return a mask dilated `steps` times by the 3 x 3 cross, cut off at the border.
 

@@ -488,3 +488,22 @@ def test_the_convex_hull_of_nothing_of_a_pixel_and_of_all(size):
     one = np.zeros(size, bool)
     one[-1:, -1] = True
     assert (masks.convex_hull(one) == one).all()
+
+
+def test_pixels_that_several_claim_go_to_the_best() -> None:
+    stack = np.zeros((5, 4, 10), bool)
+    stack[0, :, :4] = True  # the second best: keeps its left half
+    stack[1, :, 2:8] = True  # the best
+    stack[2, :, 3:9] = True  # one column of six is left: dropped
+    stack[3, :2, 8:] = True  # touches nothing better
+    scores = [0.8, 0.9, 0.7, 0.1, 0.5]  # the last one is empty
+    kept = masks.exclusive(stack, scores)
+    assert kept == [0, 1, 3]
+    assert stack[0].sum() == 8 and stack[1].sum() == 24 and stack[3].sum() == 4
+    assert stack[kept].sum(0).max() == 1
+
+
+def test_of_equal_scores_the_first_keeps_its_pixels() -> None:
+    stack = np.ones((2, 3, 3), bool)
+    assert masks.exclusive(stack, [0.5, 0.5]) == [0]
+    assert masks.exclusive(np.zeros((0, 3, 3), bool), []) == []

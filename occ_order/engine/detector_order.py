@@ -36,6 +36,7 @@ def detector_with_order(cfg: CfgNode) -> nn.Module:
         order.to(torch.device(cfg.MODEL.DEVICE)),
         masks=own.MASKS,
         min_score=own.MIN_SCORE,
+        exclusive=own.EXCLUSIVE,
         reverse_channels=detector_cfg.INPUT.FORMAT != order_cfg.INPUT.FORMAT,
     )
     detector.register_forward_hook(hook)

@@ -12,6 +12,8 @@ import torch
 from detectron2.structures import BitMasks, Instances
 from torch import nn
 
+from occ_order.masks import exclusive
+
 MASKS = ("instances", "panoptic")
 
 
@@ -27,6 +29,7 @@ class AddOrder:
         *,
         masks: str = "instances",
         min_score: float = 0.0,
+        exclusive: float = 0.0,
         reverse_channels: bool = False,
     ) -> None:
         """Keeps the parts.
@@ -36,6 +39,9 @@ class AddOrder:
                 list of {"instances"} in the same order (`occ_order.methods.instaorder`).
             masks: "instances", or "panoptic" for the things of `panoptic_seg`.
             min_score: detections below are dropped.
+            exclusive: pixels that several detections claim go to the best one, and detections that
+                keep less than this share of theirs are dropped (`occ_order.masks.exclusive`); 0 =
+                masks stay as they are.
             reverse_channels: whether the order network wants RGB and gets BGR, or the reverse.
 
         Raises:
@@ -44,7 +50,7 @@ class AddOrder:
         if masks not in MASKS:
             raise ValueError(f"MODEL.DETECTOR_ORDER.MASKS: got {masks!r}, expected one of {MASKS}")
         self.order, self.masks, self.min_score = order.eval(), masks, min_score
-        self.reverse_channels = reverse_channels
+        self.exclusive, self.reverse_channels = exclusive, reverse_channels
 
     @torch.no_grad()
     def __call__(
@@ -59,6 +65,8 @@ class AddOrder:
     def _ordered(self, one: Mapping[str, Any], output: Mapping[str, Any]) -> Instances:
         found = output["instances"] if self.masks == "instances" else things_of(output)
         found = found[found.scores >= self.min_score].to("cpu")
+        if self.exclusive:
+            found = self._exclusive(found)
         height, width = found.image_size
         image = one["image"].float()
         if image.shape[-2:] != (height, width):
@@ -72,6 +80,13 @@ class AddOrder:
         for name in ("occlusion", "occlusion_probability", "depth", "depth_probability"):
             if ordered.has(name):
                 found.set(name, ordered.get(name))
+        return found
+
+    def _exclusive(self, found: Instances) -> Instances:
+        masks = found.pred_masks.numpy().copy()
+        kept = exclusive(masks, found.scores.numpy(), least=self.exclusive)
+        found = found[torch.tensor(kept, dtype=torch.int64)]
+        found.pred_masks = torch.from_numpy(masks[kept])
         return found
 
 
