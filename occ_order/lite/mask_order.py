@@ -223,10 +223,11 @@ def prepared(
         "pairs": pair_geometry(boxes / STRIDE, area, length),
     }
     shown = ((covered(moved, 2), 2), (moved.astype(np.float32), 1))
+    rival = rivals(cover)
     for name, (maps, stride), square, side in zip(
         ("whole", "contact"), shown, squares, settings.view_sizes, strict=True
     ):
-        given[name] = mask_views(maps, stride, near, square, side)
+        given[name] = mask_views(maps, stride, near, square, side, rival)
     return given, order
 
 
@@ -355,8 +356,24 @@ def sampling_weights(start: float, side: float, size: int, length: int) -> spars
     return sparse.csr_array((weights, places), shape=(size, length))
 
 
+def rivals(cover: np.ndarray) -> np.ndarray:
+    """Tell which instances claim the same place, bool (N, N).
+
+    `occ_order.methods.mask_order.views.rivals` says what that is.
+    """
+    filled = (cover > 0.5).reshape(len(cover), -1).astype(np.float32)
+    shared = filled @ filled.T
+    area = shared.diagonal()
+    return (shared > 0.5 * np.minimum(area[:, None], area)) & ~np.eye(len(cover), dtype=bool)
+
+
 def mask_views(
-    maps: np.ndarray, stride: int, near: np.ndarray, squares: np.ndarray, size: int
+    maps: np.ndarray,
+    stride: int,
+    near: np.ndarray,
+    squares: np.ndarray,
+    size: int,
+    rival: np.ndarray,
 ) -> np.ndarray:
     """Return what the views show of masks: first with one instance as the first, then the other.
 
@@ -366,10 +383,11 @@ def mask_views(
         near: int64 (P, 2).
         squares: float32 (P, 4), pixels.
         size: S.
+        rival: bool (N, N) of :func:`rivals`.
 
     Returns:
-        float32 (2 P, 4, S, S): the first instance, the second, all others together, and the
-        image's area; one view of zeros where no pair meets.
+        float32 (2 P, 4, S, S): the first instance, the second, all others together but the rivals
+        of either, and the image's area; one view of zeros where no pair meets.
     """
     if len(near) == 0:
         return np.zeros((1, 4, size, size), np.float32)
@@ -380,9 +398,12 @@ def mask_views(
         x0, y0, x1, y1 = square
         rows = sampling_weights(y0 - 0.5, y1 - y0, size, maps.shape[1])
         columns = sampling_weights(x0 - 0.5, x1 - x0, size, maps.shape[2])
+        left_out = rival[i] | rival[j]
+        left_out[[i, j]] = False
+        covered_here = everything - maps[left_out].sum(axis=0) if left_out.any() else everything
         # Sparse: a dense product this small costs more in threads than in sums.
         first, second, covers, area = (
-            (columns @ (rows @ part).T).T for part in (maps[i], maps[j], everything, ones)
+            (columns @ (rows @ part).T).T for part in (maps[i], maps[j], covered_here, ones)
         )
         others = np.clip(covers - first - second, 0, 1)
         shown[0, k] = first, second, others, area

@@ -84,13 +84,18 @@ def test_views(batch):
     squares = lite.pair_squares(batch.boxes.numpy(), contact, near, SETTINGS)
     expected = views.pair_squares(batch.boxes, theirs, torch.from_numpy(near))
     masks = batch.masks.numpy()
+    rival = lite.rivals(batch.cover.numpy())
+    expected_rivals = views.rivals(batch.cover, batch.layout)
+    assert (rival == expected_rivals.numpy()).all()
     for square, other, size, stride in zip(
         squares, expected, SETTINGS.view_sizes, (2, 1), strict=True
     ):
         assert np.abs(square - other.numpy()).max() < 1e-4
-        shown = lite.mask_views(lite.covered(masks, stride), stride, near, square, size)
+        shown = lite.mask_views(lite.covered(masks, stride), stride, near, square, size, rival)
         maps = pooling.covers(batch.masks, stride)
-        seen = views.mask_views(maps, stride, batch.layout, torch.from_numpy(near), other, size)
+        seen = views.mask_views(
+            maps, stride, batch.layout, torch.from_numpy(near), other, size, expected_rivals
+        )
         assert np.abs(shown - seen.flatten(0, 1).numpy()).max() < 1e-4
 
 

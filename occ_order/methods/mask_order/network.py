@@ -303,11 +303,12 @@ class OutlineBranch(nn.Module):
             squares = [views.jittered_squares(square, *self.jitter) for square in squares]
         # The whole pair is shown from masks of half the resolution: its pixels are larger anyway.
         halves, exact = covers(batch.masks, 2), batch.masks.float()
+        rival = views.rivals(batch.cover, layout)
         step = len(near) if self.training else self.pairs_at_once
         for start in range(0, len(near), step):
             part = slice(start, start + step)
             shown = [
-                views.mask_views(masks, stride, layout, pairs[part], square[part], size)
+                views.mask_views(masks, stride, layout, pairs[part], square[part], size, rival)
                 for masks, stride, square, size in zip(
                     (halves, exact), (2, 1), squares, self.view_sizes, strict=True
                 )

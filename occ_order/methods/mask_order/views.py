@@ -123,6 +123,24 @@ def crop(
     return roi_align(maps, rois, size, 1.0 / stride, sampling_ratio=2, aligned=True)
 
 
+def rivals(cover: torch.Tensor, layout: PairLayout) -> torch.Tensor:
+    """Tell which instances claim the same place, bool (M, M): at most one of them can be right.
+
+    Visible parts share no pixel; detections do. Two are rivals if they share more than half of the
+    cells that the smaller one fills for the most part.
+
+    Args:
+        cover: float32 (M, h, w), how much of a cell each fills.
+        layout: the instances.
+    """
+    filled = (cover > 0.5).flatten(1).float()
+    shared = filled @ filled.T
+    area = shared.diagonal()
+    same = layout.image[:, None] == layout.image
+    same.fill_diagonal_(False)
+    return same & (shared > 0.5 * torch.minimum(area[:, None], area))
+
+
 def mask_views(
     masks: torch.Tensor,
     stride: float,
@@ -130,6 +148,7 @@ def mask_views(
     pairs: torch.Tensor,
     squares: torch.Tensor,
     size: int,
+    rival: torch.Tensor,
 ) -> torch.Tensor:
     """Return what a view shows of masks, once with either instance as the first.
 
@@ -140,10 +159,11 @@ def mask_views(
         pairs: int64 (P, 2).
         squares: float32 (P, 4).
         size: S.
+        rival: bool (M, M) of `rivals`.
 
     Returns:
-        float32 (2, P, 4, S, S): the first instance, the second, all others together, and the
-        image's area; [1] has the first two exchanged.
+        float32 (2, P, 4, S, S): the first instance, the second, all others together but the rivals
+        of either, and the image's area; [1] has the first two exchanged.
     """
     image = layout.image[pairs[:, 0]]
     first, second = (crop(masks[:, None], part, squares, size, stride) for part in pairs.unbind(1))
@@ -151,7 +171,23 @@ def mask_views(
     covered = torch.stack([part.sum(0) for part in masks.split(counts)])
     area = torch.stack([covered, torch.ones_like(covered)], 1)
     covered, area = crop(area, image, squares, size, stride).split(1, 1)
+    pair, left_out = _rivals_of(rival, pairs)
+    covered = covered.index_add(
+        0, pair, crop(masks[:, None], left_out, squares[pair], size, stride), alpha=-1
+    )
     others = (covered - first - second).clamp(0, 1)
     context = torch.cat([others, area], 1)
     forward = torch.cat([first, second, context], 1)
     return torch.stack([forward, torch.cat([second, first, context], 1)])
+
+
+def _rivals_of(rival: torch.Tensor, pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the rivals of either instance of pairs, beside the pair itself.
+
+    Returns:
+        int64 (R,) the pair, a row of `pairs`; int64 (R,) the rival.
+    """
+    either = rival[pairs].any(1)
+    either[torch.arange(len(pairs)), pairs[:, 0]] = False
+    either[torch.arange(len(pairs)), pairs[:, 1]] = False
+    return tuple(either.nonzero().unbind(1))

@@ -175,13 +175,40 @@ def test_contact_boxes_lie_around_the_common_border():
     assert (close[:, 2] - close[:, 0]).item() == 24.0
 
 
+def test_who_claims_a_place_that_another_claims_is_its_rival():
+    masks = torch.zeros(5, 16, 16, dtype=torch.bool)
+    masks[0, :, :8] = True
+    masks[1, 2:14, 2:8] = True  # within the first
+    masks[2, :, 6:16] = True  # shares a quarter of the first's pixels
+    masks[3, :, 8:] = True  # most of the third, beside the first
+    masks[4, :, :8] = True  # the first's pixels, but of another image
+    found = views.rivals(covers(masks, 1), pair_layout([4, 1]))
+    expected = torch.zeros(5, 5, dtype=torch.bool)
+    expected[[0, 1, 2, 3], [1, 0, 3, 2]] = True
+    assert torch.equal(found, expected)
+
+
+def test_rivals_of_either_are_not_among_the_others():
+    masks = torch.zeros(4, 16, 16)
+    masks[0, :, :6], masks[1, :, 6:11], masks[2, :, :11], masks[3, :, 11:] = 1, 1, 1, 1
+    layout, squares = pair_layout([4]), torch.tensor([[0.0, 0.0, 16.0, 16.0]])
+    pairs, rival = torch.tensor([[0, 1]]), views.rivals(masks, layout)
+    assert rival.nonzero().tolist() == [[0, 2], [1, 2], [2, 0], [2, 1]]
+    shown = views.mask_views(masks, 1, layout, pairs, squares, 16, rival)
+    alone = views.mask_views(
+        masks[[0, 1, 3]], 1, pair_layout([3]), pairs, squares, 16, torch.zeros(3, 3).bool()
+    )
+    torch.testing.assert_close(shown, alone)
+
+
 def test_views_exchange_the_two_and_tell_the_image_from_what_lies_beyond():
     masks = torch.zeros(3, 16, 16)
     masks[0, :, :8], masks[1, :, 8:12], masks[2, :, 12:] = 1, 1, 1
     layout = pair_layout([3])
     squares = torch.tensor([[0.0, 0.0, 32.0, 32.0]])
     pairs = torch.tensor([[0, 1]])
-    shown = views.mask_views(masks, 1, layout, pairs, squares, 32)
+    rival = torch.zeros(3, 3, dtype=torch.bool)
+    shown = views.mask_views(masks, 1, layout, pairs, squares, 32, rival)
     assert shown.shape == (2, 1, 4, 32, 32)
     assert torch.equal(shown[0, :, [0, 1]], shown[1, :, [1, 0]])
     assert torch.equal(shown[0, :, 2:], shown[1, :, 2:])
