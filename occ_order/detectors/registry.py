@@ -14,8 +14,8 @@ import numpy as np
 from occ_order import model_zoo
 from occ_order.backends import predictor
 from occ_order.detectors.detector import Detector
+from occ_order.detectors.of_file import build as build_of_file
 from occ_order.detectors.sources import kind_of
-from occ_order.formats.user_masks import load_masks, masks_file
 from occ_order.instances import OrderedInstances
 
 
@@ -86,12 +86,7 @@ def of_lazy(file: str, chosen: Choices) -> Detector:
 
 def of_file(path: str, chosen: Choices) -> Detector:
     """Return what somebody's detector has written to a file or a folder."""
-
-    def find(pixels: np.ndarray, file_name: str | None) -> OrderedInstances:
-        masks = path if file_name is None else masks_file(path, file_name)
-        return load_masks(masks, pixels.shape[:2], image_name=file_name)
-
-    return Detector(find, f"results in {path}", chosen.threshold(0.0))
+    return build_of_file(path, chosen.threshold(0.0))
 
 
 ADAPTERS: dict[str, Callable[[str, Choices], Detector]] = {
@@ -150,9 +145,13 @@ def build_detector(
     return _built(kind, rest, chosen)
 
 
-def _check_weights(weights: object, source: str, *, known: bool) -> None:
-    if weights is not None and not known:
+def _check_weights(weights: str | os.PathLike[str] | None, source: str, *, known: bool) -> None:
+    if weights is None:
+        return
+    if not known:
         raise ValueError(f"weights are for a detector of torchvision or Detectron2, not {source}")
+    if not os.path.isfile(weights):
+        raise FileNotFoundError(f"there is no file of weights {os.fspath(weights)}")
 
 
 @functools.lru_cache(maxsize=2)
