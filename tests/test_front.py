@@ -158,7 +158,7 @@ def test_amodal_masks_are_those_of_the_model_that_completes():
     """By the order of whatever model; the one that completes orders by the same one itself."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("detectron2")
-    found = front.predict(IMAGE, MASKS)
+    found = front.predict(IMAGE, MASKS, backend="torch")
     alone = front.predict(IMAGE, MASKS, model=model_zoo.COMPLETES_MASKS, backend="torch")
     assert (found.occlusion == alone.occlusion).all()
     assert (found.amodal == alone.amodal).all() and (found.amodal & MASKS == MASKS).all()
