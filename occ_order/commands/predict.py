@@ -25,17 +25,12 @@ def build_predict(options: argparse.Namespace) -> Photographs:
     """Return what is done to each image, as the command line says."""
     chosen: dict[str, Any] = {"model": options.model}
     if options.config_file:
-        from occ_order.config import load_cfg
+        from occ_order.config import introduce, load_cfg
         from occ_order.engine.predictor import OrderPredictor
 
         opts = [*options.opts, "MODEL.DEVICE", options.device]
         chosen["model"] = OrderPredictor.from_config(options.config_file, opts)
-        cfg = load_cfg(options.config_file, opts)
-        data = " and ".join(cfg.DATASETS.TRAIN) or "nothing"
-        weights = cfg.MODEL.WEIGHTS or "none"
-        chosen["about"] = (
-            f"{options.config_file} (weights: {weights}; trained on {data}, by its settings)"
-        )
+        chosen["about"] = introduce(options.config_file, load_cfg(options.config_file, opts))
     return photographs(
         **chosen,
         given_masks=options.masks is not None,
