@@ -110,7 +110,7 @@ def test_weights_that_do_not_fit(tmp_path):
     torch.save({"model": {"a": torch.zeros(1)}}, tmp_path / "w.pth")
     tiny = "VERSION: 2\nMODEL: {RESNETS: {DEPTH: 18, RES2_OUT_CHANNELS: 64}}\n"
     (tmp_path / "c.yaml").write_text(tiny)
-    with pytest.raises(ValueError, match="none of its weights fits the model"):
+    with pytest.raises(ValueError, match="does not fit the model; missing: backbone.stem.conv1"):
         build_detector(tmp_path / "c.yaml", weights=tmp_path / "w.pth")
     with pytest.raises(FileNotFoundError, match=r"there is no file of weights .*none\.pth"):
         build_detector(tmp_path / "c.yaml", weights=tmp_path / "none.pth")
