@@ -15,6 +15,7 @@ from occ_order.instances import OrderedInstances, load
 IMAGE = np.full((40, 60, 3), 120, np.uint8)
 MASKS = np.zeros((2, 40, 60), bool)
 MASKS[0, 5:30, 5:30], MASKS[1, 15:38, 25:55] = True, True
+VISIBLE = np.stack([MASKS[0], MASKS[1] & ~MASKS[0]])
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +83,7 @@ def test_a_model_that_only_orders_is_no_detector():
 
 def two_cups(image):
     """A detector: the two masks above, and a third one that is hardly sure."""
-    masks = np.concatenate([MASKS, MASKS[:1]])
+    masks = np.concatenate([MASKS, ~MASKS.any(0, keepdims=True)])
     return {"masks": masks, "labels": [7, 7, 8], "scores": [0.9, 0.8, 0.1]}
 
 
@@ -91,8 +92,8 @@ def test_what_a_detector_finds_is_ordered(tmp_path):
     Image.fromarray(IMAGE).save(tmp_path / "cup.png")
     chosen = {"amodal": False, "score_threshold": 0.5}
     found = front.predict(tmp_path / "cup.png", detector=two_cups, **chosen)
-    given = front.predict(tmp_path / "cup.png", MASKS, amodal=False)
-    assert (found.modal == MASKS).all() and (found.occlusion == given.occlusion).all()
+    given = front.predict(tmp_path / "cup.png", VISIBLE, amodal=False)
+    assert (found.modal == VISIBLE).all() and (found.occlusion == given.occlusion).all()
     assert (found.depth == given.depth).all() and found.amodal is None
     assert found.classes.tolist() == [7, 7] and found.scores.tolist() == [0.9, 0.8]
     assert (found.image_id, found.file_name) == ("cup", "cup.png")
@@ -120,7 +121,7 @@ def test_without_masks_and_without_a_detector_one_is_taken(monkeypatch):
     monkeypatch.setattr(front, "build_detector", build)
     chain = front.photographs(score_threshold=0.25, amodal=False)
     assert asked == [(model_zoo.FINDS_INSTANCES, 0.25)]
-    assert (chain(IMAGE).occlusion == chain(IMAGE, MASKS).occlusion).all()
+    assert (chain(IMAGE).occlusion == chain(IMAGE, VISIBLE).occlusion).all()
     order = model_zoo.introduce(model_zoo.ORDERS_MASKS)
     assert chain.about(masks=False) == f"instances: the one | order: {order}"
     assert chain.about(masks=True) == f"instances: given masks | order: {order}"

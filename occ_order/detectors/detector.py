@@ -13,6 +13,7 @@ import numpy as np
 from occ_order.files import as_image
 from occ_order.formats.given import of_image
 from occ_order.instances import OrderedInstances
+from occ_order.masks import exclusive
 
 Find = Callable[[np.ndarray, "str | None"], Any]
 """uint8 (H, W, 3) RGB, and the file name of the image if it has one -> masks as `given` knows."""
@@ -42,6 +43,11 @@ class Detector:
     ) -> OrderedInstances:
         """Return the instances whose score is high enough and that cover a pixel.
 
+        Orders of visible parts are learned from masks that share no pixel. So a pixel that several
+        claim goes to the best of them, and an instance that keeps less than half of its pixels is
+        left out (`occ_order.masks.exclusive`); not where the detector itself tells visible parts
+        from whole objects.
+
         Args:
             image: uint8 (H, W, 3) RGB, or a file.
             file: where an image that is given as an array comes from; its name tells results in a
@@ -59,7 +65,12 @@ class Detector:
         keep = (found.scores >= self.score_threshold) & found.modal.any((1, 2))
         if self.class_names is not None:
             found = found.replace(names=self._names(found.classes))
-        return found[keep].replace(image=pixels)
+        found = found[keep].replace(image=pixels)
+        if found.amodal is not None:
+            return found
+        modal = found.modal.copy()
+        kept = exclusive(modal, found.scores)
+        return found.replace(modal=modal)[kept]
 
     def _names(self, classes: np.ndarray) -> list[str]:
         known = self.class_names or ()

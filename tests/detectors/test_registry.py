@@ -71,6 +71,17 @@ def test_low_scores_and_masks_without_a_pixel_are_left_out():
     assert build_detector(lambda _: known, score_threshold=0.5)(IMAGE).names == ("a",)
 
 
+def test_a_pixel_that_several_claim_is_of_the_best_one():
+    row = np.zeros((3, *SIZE), bool)
+    row[0, 0, :3] = row[1, 0, 2:5] = row[2, 0, 3:6] = True  # of the third, one of three is left
+    said = {"masks": row, "labels": [1, 2, 3], "scores": [0.8, 0.9, 0.7]}
+    found = build_detector(lambda _: said)(IMAGE)
+    assert found.classes.tolist() == [1, 2]
+    assert np.array_equal(found.modal, [row[0] & ~row[1], row[1]])
+    whole = OrderedInstances(0, SIZE, row, amodal=row)
+    assert np.array_equal(build_detector(lambda _: whole)(IMAGE).modal, row)
+
+
 def test_nothing_found_is_nothing():
     assert build_detector(lambda _: np.zeros((0, *SIZE), bool))(IMAGE).modal.shape == (0, *SIZE)
 

@@ -48,9 +48,9 @@ def test_the_default_at_full_size_finds_what_its_weights_say(file):
     found = detector(IMAGE)
     assert len(found) > 0 and set(found.names) == {"person"} and set(found.classes) == {PERSON}
     assert np.allclose(found.scores, probability(91), atol=1e-4)
-    for mask in found.modal:  # each fills its box
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        assert mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+    rows, columns = (np.flatnonzero(found.modal[0].any(axis)) for axis in (1, 0))
+    box = found.modal[0, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    assert box.all() and found.modal.sum(0).max() == 1
     assert detector.about.startswith("torchvision's maskrcnn_resnet50_fpn_v2 (weights made_up.pth")
     detector.find.network.roi_heads.score_thresh = 1.0
     assert len(detector(IMAGE)) == 0
