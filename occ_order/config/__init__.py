@@ -82,6 +82,7 @@ def load_cfg(
 
 def introduce(file: str | os.PathLike[str], cfg: CfgNode) -> str:
     """Return the name of a configuration, its weights and what it is trained on, as a phrase."""
-    data = " and ".join(cfg.DATASETS.TRAIN) or "nothing"
-    weights = cfg.MODEL.WEIGHTS or "none"
-    return f"{os.fspath(file)} (weights: {weights}; trained on {data}, by its settings)"
+    if not cfg.MODEL.WEIGHTS:
+        return f"{os.fspath(file)} (without weights: nothing in it is learned)"
+    data = " and ".join(cfg.DATASETS.TRAIN) or "what its author says"
+    return f"{os.fspath(file)} (weights {cfg.MODEL.WEIGHTS}; trained on {data}, by its settings)"

@@ -176,8 +176,8 @@ def test_detections_are_ordered_and_the_first_line_says_whose_they_are(folder, s
     arguments = [str(folder / "[12].png"), "--detector", str(path), "--score-threshold", "0.8"]
     assert run(folder, *arguments, "--json-only") == 0
     first = capsys.readouterr().out.splitlines()[0]
-    trained = "(weights: none; trained on nothing, by its settings)"
-    assert first == f"instances: results in {path} | order: {AREA[1]} {trained}"
+    learned = "(without weights: nothing in it is learned)"
+    assert first == f"instances: results in {path} | order: {AREA[1]} {learned}"
     images = io.load_results(folder / "out" / "order_results.json")
     assert [(image["image_id"], len(image["instances"])) for image in images] == [(1, 3), (2, 2)]
     assert images[0]["instances"][1]["score"] == 0.9
