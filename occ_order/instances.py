@@ -210,6 +210,28 @@ class OrderedInstances:
         """
         return order_graph.relative_depth(self._order("occlusion"))
 
+    def cycles(self) -> list[tuple[int | str, ...]]:
+        """Return ids of instances among which the occlusion leads round, one tuple for each group.
+
+        Two that occlude each other are such a group.
+
+        Raises:
+            ValueError: there is no order of occlusion.
+        """
+        groups = order_graph.cycles(self._order("occlusion"))
+        return [tuple(self.ids[k] for k in group) for group in groups]
+
+    def without_cycles(self) -> OrderedInstances:
+        """Return the same without the least probable occlusions of each cycle.
+
+        `occlusion_prob` stays what was predicted (`occ_order.order.resolve_cycles`).
+
+        Raises:
+            ValueError: there is no order of occlusion.
+        """
+        occlusion = self._order("occlusion")
+        return self.replace(occlusion=order_graph.resolve_cycles(occlusion, self.occlusion_prob))
+
     def graph(self, order: str = "occlusion") -> networkx.DiGraph:
         """Return the order as a graph whose nodes are the ids of the instances.
 
@@ -304,7 +326,16 @@ class OrderedInstances:
                 said = self.relations(order)
                 lines.append(f"{order}: {_counted(len(said), 'relation')}")
                 lines += [f"  {sentence}" for sentence in said]
+        if self.occlusion is not None:
+            lines += self._rounds()
         return "\n".join(lines)
+
+    def _rounds(self) -> list[str]:
+        """Lines about the cycles of more than two; that two occlude each other is a relation."""
+        groups = [g for g in order_graph.cycles(self._order("occlusion")) if len(g) > 2]
+        named = [", ".join(map(self.label, group)) for group in groups]
+        lines = [f"  the occlusion leads round among {names}" for names in named]
+        return [f"cycles: {_counted(len(groups), 'group')}", *lines] if groups else []
 
     def _repr_html_(self) -> str:
         """Return the drawing, where there is an image, and the lines of `print`, for notebooks."""

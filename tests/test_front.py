@@ -6,12 +6,16 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from occ_order import front, model_zoo
+from occ_order import backends, front, model_zoo
+from occ_order.detectors.detector import Detector
+from occ_order.instances import OrderedInstances, load
 
 IMAGE = np.full((40, 60, 3), 120, np.uint8)
 MASKS = np.zeros((2, 40, 60), bool)
 MASKS[0, 5:30, 5:30], MASKS[1, 15:38, 25:55] = True, True
+VISIBLE = np.stack([MASKS[0], MASKS[1] & ~MASKS[0]])
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +59,127 @@ def test_bad_choices_are_refused(chosen, message):
         front.predict(IMAGE, MASKS, **chosen)
 
 
-def test_masks_and_a_detector_are_one_too_many():
-    with pytest.raises(ValueError, match="give one of them"):
-        front.predict(IMAGE, MASKS, detector="order_head_scenes")
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"detector": "order_head_scenes"}, "give one of them"),
+        ({"score_threshold": 0.5}, "of instances that are found: masks are all taken"),
+        ({"detector_weights": "w.pth"}, "need the detector that they are of"),
+    ],
+)
+def test_what_is_found_and_what_is_given_are_not_mixed(chosen, message):
+    with pytest.raises(ValueError, match=message):
+        front.predict(IMAGE, MASKS, **chosen)
+
+
+def test_a_model_that_only_orders_is_no_detector():
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(ValueError, match="orders given masks and finds none itself"):
+        front.predict(IMAGE, detector=model_zoo.ORDERS_MASKS)
+
+
+# --- anybody's detector, our order
+
+
+def two_cups(image):
+    """A detector: the two masks above, and a third one that is hardly sure."""
+    masks = np.concatenate([MASKS, ~MASKS.any(0, keepdims=True)])
+    return {"masks": masks, "labels": [7, 7, 8], "scores": [0.9, 0.8, 0.1]}
+
+
+def test_what_a_detector_finds_is_ordered(tmp_path):
+    pytest.importorskip("onnxruntime")
+    Image.fromarray(IMAGE).save(tmp_path / "cup.png")
+    chosen = {"amodal": False, "score_threshold": 0.5}
+    found = front.predict(tmp_path / "cup.png", detector=two_cups, **chosen)
+    given = front.predict(tmp_path / "cup.png", VISIBLE, amodal=False)
+    assert (found.modal == VISIBLE).all() and (found.occlusion == given.occlusion).all()
+    assert (found.depth == given.depth).all() and found.amodal is None
+    assert found.classes.tolist() == [7, 7] and found.scores.tolist() == [0.9, 0.8]
+    assert (found.image_id, found.file_name) == ("cup", "cup.png")
+    assert len(front.predict(IMAGE, detector=two_cups, amodal=False)) == 3
+
+
+def test_names_are_kept_up_to_what_is_printed_and_saved(tmp_path):
+    pytest.importorskip("onnxruntime")
+    cups = OrderedInstances(0, MASKS.shape[1:], MASKS, names=("cup", "plate"))
+    found = front.predict(IMAGE, detector=lambda _: cups, amodal=False)
+    assert "cup 1 (1.00), 625 pixels" in str(found) and "plate 2" in str(found)
+    found.save(tmp_path / "order.json")
+    assert load(tmp_path / "order.json").names == ("cup", "plate")
+
+
+def test_without_masks_and_without_a_detector_one_is_taken(monkeypatch):
+    """Which one is a constant; the model that orders stays the same."""
+    pytest.importorskip("onnxruntime")
+    asked = []
+
+    def build(source, **chosen):
+        asked.append((source, chosen["score_threshold"]))
+        return Detector(lambda pixels, name: MASKS, "the one")
+
+    monkeypatch.setattr(front, "build_detector", build)
+    chain = front.photographs(score_threshold=0.25, amodal=False)
+    assert asked == [(model_zoo.FINDS_INSTANCES, 0.25)]
+    assert (chain(IMAGE).occlusion == chain(IMAGE, VISIBLE).occlusion).all()
+    order = model_zoo.introduce(model_zoo.ORDERS_MASKS)
+    assert chain.about(masks=False) == f"instances: the one | order: {order}"
+    assert chain.about(masks=True) == f"instances: given masks | order: {order}"
+
+
+class Finds:
+    """A model that finds two instances and orders them, three ways round."""
+
+    needs_masks = False
+
+    def __call__(self, image, masks=None):
+        ring = np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]], np.int8)
+        masks = np.concatenate([MASKS, ~MASKS.any(0, keepdims=True)])
+        scores = np.array([0.9, 0.8, 0.7])
+        chance = np.array([[0, 0.9, 0], [0, 0, 0.6], [0.8, 0, 0]])
+        known = {"scores": scores, "occlusion": ring, "occlusion_prob": chance}
+        return OrderedInstances(0, MASKS.shape[1:], masks, **known)
+
+
+def test_a_model_that_finds_instances_itself_needs_no_detector(tmp_path):
+    Image.fromarray(IMAGE).save(tmp_path / "cup.png")
+    chain = front.photographs(model=Finds(), about="it", score_threshold=0.75)
+    assert chain.about(masks=False) == "instances: it"
+    found = chain(tmp_path / "cup.png")
+    assert len(found) == 2 and found.image_id == "cup" and found.amodal is None
+
+
+def test_cycles_are_resolved_where_that_is_asked_for():
+    assert front.photographs(model=Finds())(IMAGE).cycles() == [(1, 2, 3)]
+    straight = front.photographs(model=Finds(), resolve_cycles=True)(IMAGE)
+    assert straight.cycles() == [] and straight.occlusion[1, 2] == 0
+
+
+def test_amodal_masks_are_those_of_the_model_that_completes():
+    """By the order of whatever model; the one that completes orders by the same one itself."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("detectron2")
+    found = front.predict(IMAGE, MASKS, backend="torch")
+    alone = front.predict(IMAGE, MASKS, model=model_zoo.COMPLETES_MASKS, backend="torch")
+    assert (found.occlusion == alone.occlusion).all()
+    assert (found.amodal == alone.amodal).all() and (found.amodal & MASKS == MASKS).all()
+    assert front.predict(IMAGE, MASKS, backend="onnx").amodal is None
+    assert front.predict(IMAGE, MASKS, model=model_zoo.ORDERS_MASKS).amodal is None
+    assert "amodal masks: mask_completion_photos (trained on" in front.photographs().about(
+        masks=False
+    )
+
+
+def test_what_was_left_out_of_a_cycle_hides_nothing():
+    pytest.importorskip("detectron2")
+    lies = np.array([[0, 0.95], [0.9, 0]])
+    both = OrderedInstances(
+        0, MASKS.shape[1:], MASKS, occlusion=(lies > 0).astype(np.int8), occlusion_prob=lies
+    )
+    complete = backends.completer()
+    straight = complete(both.without_cycles())
+    assert (straight.amodal[0] == MASKS[0]).all()  # nothing is in front of it any more
+    only = both.replace(occlusion_prob=np.array([[0, 0.95], [0.0, 0]]))
+    assert (straight.amodal == complete(only).amodal).all()
+    with pytest.raises(ValueError, match="without an order nothing is completed"):
+        complete(both.replace(occlusion=None, occlusion_prob=None))

@@ -76,6 +76,23 @@ def test_printing_tells_every_instance_and_every_relation_in_a_line():
     assert "photo" in repr(three()) and "3 instances" in repr(three())
 
 
+def test_cycles_are_said_and_the_least_probable_occlusion_can_be_left_out():
+    ring = np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]], np.int8)
+    chance = np.array([[0, 0.9, 0], [0, 0, 0.8], [0.6, 0, 0]])
+    round_ = three().replace(occlusion=ring, occlusion_prob=chance)
+    assert round_.cycles() == [round_.ids]
+    named = ", ".join(round_.label(k) for k in range(3))
+    last = str(round_).splitlines()[-2:]
+    assert last == ["cycles: 1 group", f"  the occlusion leads round among {named}"]
+    straight = round_.without_cycles()
+    assert straight.cycles() == [] and "cycles" not in str(straight)
+    assert straight.occlusion.tolist() == [[0, 1, 0], [0, 0, 1], [0, 0, 0]]
+    assert (straight.occlusion_prob == chance).all()
+    # Two that occlude each other are told so among the relations.
+    both = round_.replace(occlusion=ring | ring.T)[[0, 1]]
+    assert both.cycles() == [both.ids] and "cycles" not in str(both)
+
+
 def test_choosing_keeps_rows_and_columns():
     whole = np.ones((3, *SIZE), bool)
     kept = three(amodal=whole)[[2, 0]]

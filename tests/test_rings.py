@@ -48,7 +48,10 @@ PURE = {
 
 ABOVE_METHODS = tuple(
     f"occ_order.{part}"
-    for part in ["config", "engine", "model_zoo", "apps", "cli", "commands", "benchmarks", "lite"]
+    for part in (
+        *("config", "engine", "model_zoo", "lite", "backends", "detectors", "front"),
+        *("apps", "cli", "commands", "benchmarks"),
+    )
 )
 """What puts methods together; no method may need it, nor `occ_order.methods.build`."""
 

@@ -3,7 +3,7 @@
     occ-order predict photo.jpg --output out                              # finds instances
     occ-order predict photo.jpg --masks masks.json --output out           # COCO json
     occ-order predict "photos/*.jpg" --masks labels/ --output out         # masks of each
-    occ-order predict photo.jpg --detector NAME --output out              # finds, then orders
+    occ-order predict photo.jpg --detector torchvision --output out       # finds, then orders
     occ-order predict clip.mp4 --every 10 --output out
     occ-order predict photo.jpg --config-file C --opts MODEL.WEIGHTS w.pth --output out
 
@@ -19,6 +19,27 @@ Results grow image by image: a run that is ended has kept what it had.
 --masks takes a COCO json (annotations are found by the image's file name), a labelme file, a label
 map (PNG, 0 = background), a folder of mask PNGs, or a folder that holds such a thing for each of
 several images, named like the image.
+
+Without --masks a detector finds the instances, and its names of classes and scores are kept.
+--detector takes
+
+    torchvision             its maskrcnn_resnet50_fpn_v2; torchvision:NAME, another Mask R-CNN of it
+    detectron2:CONFIG       of Detectron2's model zoo, such as
+                            detectron2:COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml
+    FILE.yaml               a configuration of Detectron2, or of a project that extends it; it is
+                            never run as code
+    FILE.py                 a LazyConfig of Detectron2: Python code, which IS RUN; name no file that
+                            you do not trust
+    RESULTS                 what a detector has written: COCO results, a panoptic JSON beside its
+                            folder of PNG files, masks of SAM, and all that --masks takes
+    NAME, zoo:NAME          a model of the zoo that finds instances
+
+The first two download their weights once; without a network the command says which file is missing,
+from where it comes and where to put it, or --detector-weights names it. Order and depth are told by
+--model, amodal masks where no model is named and PyTorch is installed (--amodal, --no-amodal). The
+first line says which models these are, what they were trained on, and what to expect. Where the
+occlusion leads round in a cycle the results say so; --acyclic leaves the least probable occlusions
+out of it.
 
 A large collection, on as many workers and machines as there are:
 
@@ -40,6 +61,7 @@ from __future__ import annotations
 
 import argparse
 import glob
+import importlib
 import os
 from pathlib import Path
 
@@ -48,8 +70,8 @@ from occ_order.cli.common import (
     add_model_options,
     add_tolerance_options,
     at_least_one,
+    existing,
     existing_path,
-    zoo_model,
 )
 
 
@@ -61,6 +83,19 @@ def matching(text: str) -> str:
     """
     if not os.path.exists(text) and not glob.glob(text, recursive=True):
         raise argparse.ArgumentTypeError(f"{text}: no such file or folder, and nothing matches it")
+    return text
+
+
+def detector(text: str) -> str:
+    """Return the name or file of a detector.
+
+    Raises:
+        argparse.ArgumentTypeError: there is none of that name.
+    """
+    try:
+        importlib.import_module("occ_order.detectors.sources").kind_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
     return text
 
 
@@ -79,9 +114,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser, required=False)
     parser.add_argument(
         "--detector",
-        type=zoo_model,
-        metavar="NAME",
-        help="model of the zoo that finds the instances which another one orders",
+        type=detector,
+        metavar="WHAT",
+        help="finds the instances: torchvision, detectron2:CONFIG, a file, a name; see above",
+    )
+    parser.add_argument(
+        "--detector-weights",
+        type=existing,
+        metavar="FILE",
+        help="weights of a detector of torchvision or Detectron2, instead of its own",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
     parser.add_argument(
@@ -97,7 +138,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--score-threshold",
         type=float,
         metavar="S",
-        help="leave out found instances with a lower score; default: all that the model gives",
+        help="leave out found instances with a lower score; default: the detector's own, 0.5 for "
+        "torchvision and Detectron2",
+    )
+    parser.add_argument(
+        "--amodal",
+        action=argparse.BooleanOptionalAction,
+        help="complete the instances behind what occludes them; default: where no model is named",
+    )
+    parser.add_argument(
+        "--acyclic",
+        action="store_true",
+        help="leave the least probable occlusions out of cycles",
     )
     parser.add_argument("--psd", action="store_true", help="layers as one PSD file as well")
     parser.add_argument("--graphs", action="store_true", help="orders as GraphML and DOT as well")
@@ -115,8 +167,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(options: argparse.Namespace) -> str | None:
     """Return what is wrong with the arguments together."""
-    if options.detector and (options.masks or options.config_file):
-        return "--detector goes with --model, not with --masks or --config-file"
+    if options.detector and options.masks:
+        return "--detector finds instances and --masks names them: give one of them"
+    if options.detector_weights and not options.detector:
+        return "--detector-weights are of the detector that --detector names"
+    if options.score_threshold is not None and options.masks:
+        return "--score-threshold is of instances that are found: --masks are all taken"
     if options.merge and not options.shard_size:
         return "--merge joins the shards of --shard-size N"
     if options.shard_size:

@@ -5,57 +5,49 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from PIL import Image
 
-from occ_order import model_zoo
 from occ_order.commands.inputs import Input, count_images, find_inputs, images_of
 from occ_order.commands.progress import progress
 from occ_order.files import as_image, atomic_writer, folder_lock, resolve_inside
 from occ_order.formats.layered_image import layers_of, save_layers, save_psd
 from occ_order.formats.sem_dist import save_sem_dist
 from occ_order.formats.user_masks import load_masks, masks_file
-from occ_order.front import predictor
+from occ_order.front import Photographs, photographs
 from occ_order.instances import ORDERS, OrderedInstances
 from occ_order.order import io
 
-Predict = Callable[[np.ndarray, "OrderedInstances | None"], OrderedInstances]
 
-
-def build_predict(options: argparse.Namespace) -> Predict:
-    """Return what orders the instances of an image: the model that the command line names."""
+def build_predict(options: argparse.Namespace) -> Photographs:
+    """Return what is done to each image, as the command line says."""
+    chosen: dict[str, Any] = {"model": options.model}
     if options.config_file:
+        from occ_order.config import introduce, load_cfg
         from occ_order.engine.predictor import OrderPredictor
 
         opts = [*options.opts, "MODEL.DEVICE", options.device]
-        return OrderPredictor.from_config(options.config_file, opts)
-    given = options.masks or options.detector
-    name = options.model or (model_zoo.ORDERS_MASKS if given else model_zoo.FINDS_INSTANCES)
-    chosen = {"device": options.device, "backend": options.backend}
-    orders = predictor(name, **chosen)
-    if not options.detector:
-        return orders
-    finds = predictor(options.detector, **chosen)
-
-    def predict(image: np.ndarray, _: OrderedInstances | None) -> OrderedInstances:
-        found = finds(image)
-        return orders(image, found[kept(found, options)])
-
-    return predict
-
-
-def kept(found: OrderedInstances, options: argparse.Namespace) -> np.ndarray:
-    """bool (N,): instances whose score is high enough."""
-    least = -np.inf if options.score_threshold is None else options.score_threshold
-    return found.scores > least
+        chosen["model"] = OrderPredictor.from_config(options.config_file, opts)
+        chosen["about"] = introduce(options.config_file, load_cfg(options.config_file, opts))
+    return photographs(
+        **chosen,
+        given_masks=options.masks is not None,
+        detector=options.detector,
+        detector_weights=options.detector_weights,
+        score_threshold=options.score_threshold,
+        amodal=options.amodal,
+        resolve_cycles=options.acyclic,
+        device=options.device,
+        backend=options.backend,
+    )
 
 
-def result_of(predict: Predict, one: Input, options: argparse.Namespace) -> OrderedInstances:
-    """Return what a model says of one image, with the user's masks if there are any."""
+def result_of(chain: Photographs, one: Input, options: argparse.Namespace) -> OrderedInstances:
+    """Return what is said of one image, with the user's masks if there are any."""
     image = as_image(one.file) if one.image is None else one.image
+    given = None
     if options.masks:
         given = load_masks(
             masks_file(options.masks, one.file),
@@ -64,11 +56,9 @@ def result_of(predict: Predict, one: Input, options: argparse.Namespace) -> Orde
             keep_crowds=options.keep_crowds,
             skip_damaged=options.skip_damaged,
         )
-        result = predict(image, given)
-        number = given.image_id if one.image is None else one.name
-        return result.replace(image_id=number, file_name=one.file_name)
-    result = predict(image, None)
-    return result[kept(result, options)].replace(image_id=one.name, file_name=one.file_name)
+    result = chain(image, given, file=one.file)
+    number = result.image_id if one.image is None else one.name
+    return result.replace(image_id=number, file_name=one.file_name)
 
 
 def write(folder: Path, result: OrderedInstances, options: argparse.Namespace) -> None:
@@ -123,7 +113,8 @@ def run(options: argparse.Namespace) -> int:
             'images need Matplotlib: pip install "occ_order[report]"; without them: --json-only'
         )
     files = find_inputs(options.input)
-    predict = build_predict(options)
+    chain = build_predict(options)
+    print(chain.about(masks=options.masks is not None), flush=True)
     done, failed, ids = 0, 0, set()
     results = options.output / "order_results.json"
     images = progress(images_of(files, options.every), "predict", total=count_images(files))
@@ -134,7 +125,7 @@ def run(options: argparse.Namespace) -> int:
                     raise ValueError(one.error)
                 one.name.encode("utf-8")  # which results hold
                 folder = resolve_inside(options.output, one.name)
-                result = result_of(predict, one, options)
+                result = result_of(chain, one, options)
                 if result.image_id in ids:  # of one file of masks for several images
                     result = result.replace(image_id=one.name)
             except (ValueError, OSError) as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from occ_order import model_zoo
 from occ_order.commands.progress import progress
-from occ_order.config import load_cfg
+from occ_order.config import introduce, load_cfg
 from occ_order.config.files import leaves
 from occ_order.engine.collection import (
     Predict,
@@ -44,6 +44,13 @@ def build_predict(options: argparse.Namespace) -> Predict:
         opts = [*options.opts, "MODEL.DEVICE", device]
         predictor = OrderPredictor.from_config(options.config_file, opts)
     return lambda file: predictor(file).to_dict()
+
+
+def about(options: argparse.Namespace) -> str:
+    """What predicts, what it was trained on, and what to expect, as a phrase."""
+    if options.model:
+        return model_zoo.introduce(options.model)
+    return introduce(options.config_file, load_cfg(options.config_file, options.opts))
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, object]:
@@ -87,6 +94,7 @@ def run(options: argparse.Namespace) -> int:
         for entry in failed:
             print(f"not read: {entry['file_name']}: {entry['error']}", file=sys.stderr)
         return 0
+    print(f"instances: {about(options)}", flush=True)
     worker, workers = worker_of_environment()
     mine = range(worker, len(shards(names, size)), workers)
     done = predict_shards(

@@ -60,13 +60,15 @@ def save_graph(name: str, config: Path, weights: Path) -> dict[str, str]:
 
 
 def add(options: argparse.Namespace) -> None:
-    """Shrinks, evaluates and lists a model; a row of the same name is replaced."""
+    """Shrinks, evaluates and lists a model; of a row of the same name the words for people stay."""
     run = Path(options.run)
     weights = torch.load(run / "model_final.pth", map_location="cpu", weights_only=True)["model"]
     file = HERE / "checkpoints" / f"{options.name}.pth"
     file.parent.mkdir(exist_ok=True)
     digest = model_zoo.save_checkpoint(weights, file)
     time = json.loads((run / "training_time.json").read_text(encoding="utf-8"))
+    known = {row["name"]: row for row in model_zoo.rows()}.get(options.name, {})
+    kept = {key: known[key] for key in ("trained_on", "expect", "score_threshold") if key in known}
     entry = {
         "name": options.name,
         "config": options.config,
@@ -78,6 +80,7 @@ def add(options: argparse.Namespace) -> None:
         "device": options.device,
         "command": options.command,
         **save_graph(options.name, model_zoo.settings_file(options.config), file),
+        **kept,
         "metrics": evaluate(model_zoo.settings_file(options.config), file),
     }
     listed = [row for row in model_zoo.rows() if row["name"] != options.name]

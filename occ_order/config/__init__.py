@@ -19,7 +19,7 @@ from occ_order.methods.order_head.config import add_order_head_config
 from occ_order.methods.segmenter.config import add_segmenter_config
 from occ_order.methods.sln.config import add_sln_config
 
-__all__ = ["add_occ_order_config", "check_settings", "get_cfg", "load_cfg"]
+__all__ = ["add_occ_order_config", "check_settings", "get_cfg", "introduce", "load_cfg"]
 
 
 def add_occ_order_config(cfg: CfgNode) -> None:
@@ -78,3 +78,11 @@ def load_cfg(
     except ValueError as error:
         raise ValueError(f"{os.fspath(file)}: {error}") from None
     return cfg
+
+
+def introduce(file: str | os.PathLike[str], cfg: CfgNode) -> str:
+    """Return the name of a configuration, its weights and what it is trained on, as a phrase."""
+    if not cfg.MODEL.WEIGHTS:
+        return f"{os.fspath(file)} (without weights: nothing in it is learned)"
+    data = " and ".join(cfg.DATASETS.TRAIN) or "what its author says"
+    return f"{os.fspath(file)} (weights {cfg.MODEL.WEIGHTS}; trained on {data}, by its settings)"

@@ -26,6 +26,8 @@ class LitePredictor:
         orderer: the model.
     """
 
+    needs_masks = takes_masks = True
+
     def __init__(self, orderer: MaskOrderer):
         self.orderer = orderer
 

@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from occ_order.model_zoo.zoo import (
+    COMPLETES_MASKS,
     FINDS_INSTANCES,
     OPTIONAL_KEYS,
     ORDERS_MASKS,
@@ -21,6 +22,7 @@ from occ_order.model_zoo.zoo import (
     checkpoint_file,
     config_file,
     graph_file,
+    introduce,
     names,
     row,
     rows,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from occ_order.model_zoo.models import build, get, get_cfg, save_checkpoint
 
 __all__ = [
+    "COMPLETES_MASKS",
     "FINDS_INSTANCES",
     "OPTIONAL_KEYS",
     "ORDERS_MASKS",
@@ -41,6 +44,7 @@ __all__ = [
     "get",
     "get_cfg",
     "graph_file",
+    "introduce",
     "names",
     "row",
     "rows",

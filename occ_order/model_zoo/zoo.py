@@ -13,7 +13,9 @@ ZOO = HERE / "zoo.json"
 ORDERS_MASKS = "mask_order_photos"
 """The model that orders given masks where none is named."""
 FINDS_INSTANCES = "oosis_mini_scenes"
-"""The model that finds instances, and orders them, where none is named."""
+"""The model that finds instances where neither masks, nor a detector, nor a model are named."""
+COMPLETES_MASKS = "mask_completion_photos"
+"""The model that tells the amodal masks of instances whose order is known."""
 
 ROW_KEYS = (
     "name",
@@ -30,8 +32,10 @@ ROW_KEYS = (
 """Keys of a row: `config` is a path below the folder configs, `checkpoint` one below `checkpoints`
 here, `dataset` the command that makes the data, `command` what trains the model, `metrics`
 {"task/metric": value} as `occ-order eval` gives them with this checkpoint."""
-OPTIONAL_KEYS = ("graph", "graph_sha256")
-"""Of a model that predicts without PyTorch: an ONNX file below `checkpoints`, and its sha256."""
+OPTIONAL_KEYS = ("graph", "graph_sha256", "trained_on", "expect", "score_threshold")
+"""Of a model that predicts without PyTorch `graph`, an ONNX file below `checkpoints`, and its
+sha256. For people `trained_on`, and `expect`: how well it does, where "{task/metric:.0f}" stands
+for that one of its metrics. Of a detector `score_threshold`, the least score of what is kept."""
 
 
 def rows(path: str | os.PathLike[str] = ZOO) -> list[dict[str, Any]]:
@@ -68,6 +72,15 @@ def row(name: str) -> dict[str, Any]:
         if entry["name"] == name:
             return entry
     raise ValueError(f"the model zoo has no {name!r}; it has {', '.join(names()) or 'no model'}")
+
+
+def introduce(name: str) -> str:
+    """Return a model's name, what it was trained on and what to expect of it, as a phrase."""
+    entry = row(name)
+    said = [f"trained on {entry['trained_on']}"] if "trained_on" in entry else []
+    if "expect" in entry:
+        said.append(entry["expect"].format_map(entry["metrics"]))
+    return f"{name} ({'; '.join(said)})" if said else name
 
 
 def config_file(name: str) -> Path:

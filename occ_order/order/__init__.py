@@ -46,6 +46,7 @@ from occ_order.order.graph import (
     layers,
     reachability,
     relative_depth,
+    resolve_cycles,
     simple_cycles,
     to_networkx,
 )
@@ -106,6 +107,7 @@ __all__ = [
     "pairs",
     "reachability",
     "relative_depth",
+    "resolve_cycles",
     "results_image",
     "save_results",
     "select_pairs",

@@ -259,6 +259,41 @@ def break_cycles(occ: np.ndarray, *, rng: np.random.Generator | int) -> np.ndarr
     return occ
 
 
+def resolve_cycles(occ: np.ndarray, probability: np.ndarray | None = None) -> np.ndarray:
+    """Leave the least probable occlusions out of the cycles.
+
+    Occlusions within a group are taken by falling probability, each unless it closes a cycle with
+    those taken before; ties in the order of rows, then columns. So what is left out contradicts
+    more probable ones, and nothing more could be kept. Mutual occlusion is a cycle of two.
+
+    Args:
+        occ: (N, N) occlusion matrix; not changed.
+        probability: float (N, N) that the row occludes the column; None = all the same.
+
+    Returns:
+        int8 (N, N) without cycles: ``occ`` with some 1 turned to 0, each of them on a cycle. -1
+        entries stay.
+
+    Raises:
+        ValueError: ``occ`` is not an occlusion matrix, or ``probability`` has another shape or is
+            not finite where an instance occludes another.
+    """
+    occ = check_occlusion(occ).copy()
+    chance = np.ones(occ.shape) if probability is None else np.asarray(probability, np.float64)
+    if chance.shape != occ.shape or not np.isfinite(chance[occ == 1]).all():
+        raise ValueError(f"probability must be finite and {occ.shape}, got {chance.shape}")
+    labels = group_labels(occ)
+    rows, columns = np.nonzero((occ == 1) & (labels[:, None] == labels))
+    leads = np.eye(len(occ), dtype=bool)  # leads[i, j]: what is taken leads from i to j
+    for k in np.argsort(-chance[rows, columns], kind="stable"):
+        i, j = rows[k], columns[k]
+        if leads[j, i]:
+            occ[i, j] = 0
+        else:
+            leads |= leads[:, i, None] & leads[j]
+    return occ
+
+
 def to_networkx(
     occ: np.ndarray, *, attributes: Sequence[Mapping[str, Any]] | None = None
 ) -> networkx.DiGraph:

@@ -1,5 +1,6 @@
 """`occ-order predict` on images, masks and videos as users have them."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import pytest
 from PIL import Image
 
 import occ_order
-from occ_order import order, scenes
+from occ_order import front, order, scenes
 from occ_order.cli import INTERRUPTED, main
 from occ_order.commands import predict
 from occ_order.files import folder_lock
 from occ_order.formats.sem_dist import load_sem_dist
+from occ_order.masks import encode
 from occ_order.order import io
 
 ROOT = Path(occ_order.__file__).parents[1]
@@ -149,17 +151,70 @@ def test_every_tenth_frame_of_a_video(folder, scene):
     assert [i["image_id"] for i in images] == ["clip_000000", "clip_000010", "clip_000020"]
 
 
+def test_what_is_missing_is_named(folder, monkeypatch, capsys):
+    (folder / "clip.mp4").write_bytes(b"no video")
+    monkeypatch.chdir(folder)
+    assert run(folder, "clip.mp4", "--masks", "labels") == 1
+    assert "not a video that can be read" in capsys.readouterr().err
+
+
+def detections(folder, scene):
+    """COCO results of the two images, as 1.png and 2.png, of which the second has fewer."""
+    entries = []
+    for number, count in ((1, 4), (2, 2)):
+        Image.fromarray(scene.image).save(folder / f"{number}.png")
+        for k in range(count):
+            entry = {"image_id": number, "category_id": 5, "score": 1 - k / 10}
+            entries.append({**entry, "segmentation": encode(scene.modal[k])})
+    path = folder / "results.json"
+    path.write_text(json.dumps(entries))
+    return path
+
+
+def test_detections_are_ordered_and_the_first_line_says_whose_they_are(folder, scene, capsys):
+    path = detections(folder, scene)
+    arguments = [str(folder / "[12].png"), "--detector", str(path), "--score-threshold", "0.8"]
+    assert run(folder, *arguments, "--json-only") == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    learned = "(without weights: nothing in it is learned)"
+    assert first == f"instances: results in {path} | order: {AREA[1]} {learned}"
+    images = io.load_results(folder / "out" / "order_results.json")
+    assert [(image["image_id"], len(image["instances"])) for image in images] == [(1, 3), (2, 2)]
+    assert images[0]["instances"][1]["score"] == 0.9
+    expected = order.area_order(scene.modal[:3], order="occlusion", pairs="bordering")
+    assert np.array_equal(io.matrices(images[0])[0], expected)
+
+
+def test_cycles_are_left_out_where_that_is_asked_for(folder, scene, monkeypatch):
+    """Of a model that says that the first three occlude one another round."""
+    real = front.Photographs.__call__
+    ring = np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]], np.int8)
+
+    def goes_round(self, *arguments, **more):
+        self = dataclasses.replace(self, order=lambda image, found: found.replace(occlusion=ring))
+        return real(self, *arguments, **more)
+
+    monkeypatch.setattr(front.Photographs, "__call__", goes_round)
+    path = detections(folder, scene)
+    arguments = [str(folder / "1.png"), "--detector", str(path), "--score-threshold", "0.8"]
+    for more, cycles in ([[], [[0, 1, 2]]], [["--acyclic"], []]):
+        assert run(folder, *arguments, "--json-only", *more) == 0
+        (image,) = io.load_results(folder / "out" / "order_results.json")
+        assert image["cycles"] == cycles
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["in/a.png"], "orders given masks and finds none itself"),
-        (["clip.mp4", "--masks", "labels"], "not a video that can be read"),
+        (["--masks", "labels", "--detector", "labels"], "--masks names them: give one of them"),
+        (["--detector-weights", "in/a.png"], "of the detector that --detector names"),
+        (["--masks", "labels", "--score-threshold", "0.5"], "--masks are all taken"),
     ],
 )
-def test_what_is_missing_is_named(folder, monkeypatch, capsys, arguments, message):
-    (folder / "clip.mp4").write_bytes(b"no video")
+def test_choices_that_exclude_each_other(folder, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(folder)
-    assert run(folder, *arguments) == 1
+    with pytest.raises(SystemExit, match="2"):
+        main(["predict", "in/a.png", "--output", "o", *arguments])
     assert message in capsys.readouterr().err
 
 

@@ -25,6 +25,15 @@ def test_a_model_that_is_not_there():
         model_zoo.row("x")
 
 
+def test_every_model_says_what_it_was_trained_on_and_what_to_expect():
+    for name in model_zoo.names():
+        row = model_zoo.row(name)
+        said = model_zoo.introduce(name)
+        assert said.startswith(f"{name} (trained on {row['trained_on']}; ") and "{" not in said
+    order = model_zoo.row("mask_order_photos")["metrics"]["cocoa_demo/direction/all"]
+    assert f"; {order:.0f} % of the one-way" in model_zoo.introduce("mask_order_photos")
+
+
 def entry(**changes):
     return {key: 0 for key in model_zoo.ROW_KEYS} | {"name": "a", "checkpoint": "a.pth"} | changes
 

@@ -303,3 +303,38 @@ def test_to_networkx_keeps_isolated_nodes_and_attributes():
     assert list(found.nodes) == list(range(8))
     assert found.nodes[4] == {"name": "n4"}
     assert nx.utils.graphs_equal(graph.to_networkx(TANGLE), as_networkx(TANGLE))
+
+
+# --- cycles resolved by probability
+
+
+def test_the_least_probable_occlusion_of_a_cycle_goes():
+    ring = occlusion_from_edges([(0, 1), (1, 2), (2, 0)], 3)
+    chance = np.array([[0, 0.9, 0], [0, 0, 0.6], [0.8, 0, 0]])
+    assert np.argwhere(graph.resolve_cycles(ring, chance)).tolist() == [[0, 1], [2, 0]]
+    # Without probabilities the last one goes that would close the cycle.
+    assert np.argwhere(graph.resolve_cycles(ring)).tolist() == [[0, 1], [1, 2]]
+
+
+def test_only_what_closes_a_cycle_with_likelier_ones_goes():
+    """The likeliest, 1 -> 2, makes 2 -> 1 impossible; all others of the tangle may stay."""
+    chance = np.full(TANGLE.shape, 0.7)
+    chance[1, 2], chance[2, 1], chance[6, 7] = 0.95, 0.9, 0.55
+    kept = graph.resolve_cycles(TANGLE, chance)
+    assert np.argwhere(kept != TANGLE).tolist() == [[2, 1], [6, 7]]
+
+
+@given(occlusions(), st.integers(0, 2**32 - 1))
+def test_nothing_more_could_be_kept_and_what_is_on_no_cycle_stays(occ, seed):
+    chance = np.random.default_rng(seed).random(occ.shape)
+    kept = graph.resolve_cycles(occ, chance)
+    assert graph.cycles(kept) == [] and ((kept == occ) | ((occ == 1) & (kept == 0))).all()
+    for i, j in np.argwhere(kept != occ):
+        likelier = np.where(chance >= chance[i, j], kept, 0)
+        assert nx.has_path(as_networkx(likelier), j, i)
+
+
+def test_probabilities_that_do_not_fit_are_refused():
+    for chance in (np.ones((2, 2)), np.where(TANGLE == 1, np.nan, 0)):
+        with pytest.raises(ValueError, match=r"must be finite and \(8, 8\)"):
+            graph.resolve_cycles(TANGLE, chance)

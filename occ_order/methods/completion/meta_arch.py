@@ -104,10 +104,7 @@ class MaskCompletionNet(nn.Module):
         modal = given.masks.cpu().numpy()
         said = self._order_of(one, modal)
         fields = _pair_fields(said["instances"], one)
-        chances = _chances(fields)
-        boxes = mask_boxes(given.masks).cpu().numpy()
-        amodal = [self._complete(modal, boxes, k, chances[:, k]) for k in range(len(modal))]
-        amodal = np.stack(amodal) if amodal else modal
+        amodal = self.complete(modal, _chances(fields))
         fields["pred_amodal_masks"] = torch.from_numpy(amodal).to(self.device)
         height, width = modal.shape[1:]
         size = {"height": one.get("height", height), "width": one.get("width", width)}
@@ -119,6 +116,18 @@ class MaskCompletionNet(nn.Module):
             return {"instances": one["instances"]}
         image = np.ascontiguousarray(one["image"].permute(1, 2, 0).cpu().numpy())
         return dict(self.order(image, modal))
+
+    def complete(self, modal: np.ndarray, chances: np.ndarray) -> np.ndarray:
+        """Return bool (N, H, W), the amodal masks of instances, none smaller than its modal mask.
+
+        Args:
+            modal: bool (N, H, W).
+            chances: float (N, N), the probability that the row occludes the column; 0 on the
+                diagonal.
+        """
+        boxes = mask_boxes(torch.from_numpy(np.ascontiguousarray(modal))).numpy()
+        whole = [self._complete(modal, boxes, k, chances[:, k]) for k in range(len(modal))]
+        return np.stack(whole) if whole else modal
 
     def _complete(
         self, modal: np.ndarray, boxes: np.ndarray, index: int, chances: np.ndarray
