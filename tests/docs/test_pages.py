@@ -256,8 +256,12 @@ def test_other_detectors(place, pretend):
     instances.pred_classes = torch.arange(4)
     found = {"instances": instances}
     pretend("detectron2.engine", DefaultPredictor=lambda cfg: lambda image: found)
+    outlines = [
+        max(cv2.findContours(m.astype(np.uint8), 0, 2)[0], key=len)[:, 0].astype(np.float32)
+        for m in masks
+    ]
     results = types.SimpleNamespace(
-        masks=types.SimpleNamespace(data=torch.from_numpy(masks).float()),
+        masks=types.SimpleNamespace(xy=outlines),
         boxes=types.SimpleNamespace(conf=scores, cls=torch.arange(4).float()),
         names={k: name for k, name in enumerate(("cup", "spoon", "saucer", "table"))},
         orig_shape=masks.shape[1:],

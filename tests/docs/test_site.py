@@ -36,6 +36,62 @@ PUBLIC = (
 """Modules whose `__all__` is the API; without PyTorch those of them that do not need it."""
 
 
+@pytest.fixture
+def tool(monkeypatch):
+    """Imports a module of tools/."""
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    return importlib.import_module
+
+
+def test_links_between_files_become_links_of_the_site(tool):
+    change = tool("docs_site").with_links_of_the_site
+    assert change("howto/sam.md", "[a](../../INSTALL.md#x), ![b](../images/coffee_order.jpg)") == (
+        "[a](../INSTALL.md#x), ![b](../images/coffee_order.jpg)"
+    )
+    assert change(
+        "projects/SLN/README.md", "[c](../../occ_order/masks.py) [d](../../datasets)"
+    ) == ("[c](../../source/occ_order/masks.py.md) [d](../../datasets/README.md)")
+    assert change("README.md", "[e](docs/zoo.md) [f](https://a.b/c) `[g](no.md)` [h](#top)") == (
+        "[e](zoo.md) [f](https://a.b/c) `[g](no.md)` [h](#top)"
+    )
+
+
+def test_a_link_to_nothing_is_named(tool):
+    from mkdocs.exceptions import PluginError
+
+    with pytest.raises(
+        PluginError, match=r"links to docs/howto/nothing\.md: there is no such file"
+    ):
+        tool("docs_site").with_links_of_the_site("howto/sam.md", "[a](nothing.md)")
+
+
+def test_roles_and_tables_of_docstrings_become_markdown(tool):
+    docstring = """Some of :class:`Scene`, see :func:`occ_order.load`.
+
+    ====  =========
+    kind  what
+    ====  =========
+    a     one |
+          two
+    b     three
+    ====  =========
+    """
+    assert [
+        line.strip() for line in tool("docs_docstrings").to_markdown(docstring).split("\n")
+    ] == [
+        "Some of `Scene`, see "
+        '<autoref identifier="occ_order.load" optional><code>occ_order.load</code></autoref>.',
+        "",
+        "",
+        "| kind | what |",
+        "| --- | --- |",
+        "| a | one \\| two |",
+        "| b | three |",
+        "",
+        "",
+    ]
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
     """The site, built as `make docs` does."""
