@@ -15,7 +15,7 @@ INSTALL_STAMP := $(VENV)/.installed
 SOLVER_STAMP := $(VENV)/.solver-compiled
 
 # The stamps say what is done already; every other target runs each time.
-.PHONY: help install demo test newest lock lint format clean new-venv
+.PHONY: help install demo test docs newest lock lint format clean new-venv
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -31,6 +31,11 @@ demo: $(SOLVER_STAMP) ## run the main job and write the report output/demo/index
 # One thread per process: several threads in each of several processes slow PyTorch down tenfold.
 test: $(SOLVER_STAMP) ## run the test suite (PYTEST_ARGS="-k crf" runs a part)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+# The project itself is read from its files, not imported; a warning stops it.
+docs: $(INSTALL_STAMP) ## write the documentation site output/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Site: $(CURDIR)/output/site/index.html"
 
 newest: ## the test suite with the newest versions of everything, in .venv-newest
 	$(MAKE) --no-print-directory VENV=.venv-newest LOCK= test
@@ -50,7 +55,7 @@ format: $(INSTALL_STAMP) ## put the format right, and what else ruff can
 	$(BIN)/ruff format .
 
 clean: ## remove what the commands above made, but for .venv and your own output/
-	rm -rf output/demo build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf output/demo output/site build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # A usable .venv that is there already is taken as it is; a half-made one is made anew.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("occ_order", "configs", "projects", "datasets", "demo", "tools", "tests")
+FOLDERS = ("occ_order", "configs", "projects", "datasets", "demo", "docs", "tools", "tests")
 
 
 def numbers(text: str) -> set[str]:
@@ -168,6 +168,27 @@ def test_a_reference_that_does_not_exist_is_found(path, text, expected):
     found = faults_of(path, text)
     assert len(found) == len(expected)
     assert all(part in fault for part, fault in zip(expected, found, strict=True))
+
+
+TABLE = re.compile(r"^## From the paper to the code\n(.*?)^(?!\||\n)", re.MULTILINE | re.DOTALL)
+WITHOUT_CODE = {"OOSIS": {"15"}, "InstaOrder": set(), "SLN": set()}
+"""Equations that nothing computes: OOSIS shows by Eq. 15 that a term is not submodular."""
+
+
+def equations_with_code(paper: str) -> set[str]:
+    """Equations that a row of a table of the paper's documents leads from to a file."""
+    found: set[str] = set()
+    for document in (ROOT / "projects" / paper).glob("*.md"):
+        for table in TABLE.findall(document.read_text(encoding="utf-8")):
+            for row in table.splitlines():
+                named = re.findall(r"Eq\. ([A\d]+(?:-[A\d]+)?)", row)
+                found |= numbers(" ".join(named)) if ".py)" in row else set()
+    return found
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_every_equation_leads_to_code(paper):
+    assert PAPERS[paper]["equation"] - WITHOUT_CODE[paper] == equations_with_code(paper)
 
 
 def test_the_authors_of_the_papers():

@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     make_one = functools.partial(make_scene, parameters, "train", library=library)
     if options.contact_sheet:
         scenes = [make_one(k) for k in range(max(options.sheet_scenes, 1))]
-        with atomic_writer(options.contact_sheet, "wb", make_folder=False) as file:
+        with atomic_writer(options.contact_sheet, "wb") as file:
             Image.fromarray(contact_sheet(scenes)).save(file, format="PNG")
     if options.statistics:
         scenes = (make_one(k) for k in range(options.statistics))

@@ -44,11 +44,20 @@ from occ_order.masks import bordering_pairs, overlap_areas
 UNKNOWN = -1
 """Not annotated, in every matrix."""
 
-CLOSER, FARTHER, EQUAL = 1, 0, 2
-"""Values of the depth matrix, said of the row."""
+CLOSER = 1
+"""Depth: the row is closer than the column."""
 
-OVERLAPPING, DISTINCT = 1, 0
-"""Values of the overlap matrix."""
+FARTHER = 0
+"""Depth: the row is farther than the column."""
+
+EQUAL = 2
+"""Depth: both are equally far."""
+
+OVERLAPPING = 1
+"""Overlap: the two extend over ranges of depth that meet."""
+
+DISTINCT = 0
+"""Overlap: the ranges of depth do not meet."""
 
 DEPTH_REVERSED = np.array([CLOSER, FARTHER, EQUAL, UNKNOWN], dtype=np.int8)
 """``DEPTH_REVERSED[depth[i, j]]`` is what ``depth[j, i]`` must be (index -1 is the last entry)."""

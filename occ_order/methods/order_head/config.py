@@ -6,14 +6,15 @@ from detectron2.config import CfgNode
 
 
 def add_order_head_config(cfg: CfgNode) -> None:
-    """Adds MODEL.ORDER_HEAD, for the ROI heads OrderROIHeads and CascadeOrderROIHeads."""
+    """Add MODEL.ORDER_HEAD, for OrderROIHeads, CascadeOrderROIHeads and Res5OrderROIHeads."""
     cfg.MODEL.ORDER_HEAD = head = CfgNode()
     # What is trained. "all": detector and order. "order": the order head and the backbone, by the
     # orders alone. "head": the order head, on a detector that stays exactly as it is. The last two
     # need META_ARCHITECTURE OrderRCNN.
     head.TRAIN = "all"
-    # Map of the backbone that the head takes beside the image.
-    head.IN_FEATURE = "p2"
+    # Map of the backbone that the head takes beside the image; "" = the finest ("p2" of a feature
+    # pyramid, "res4" of a C4 network, "res5" of a DC5 network).
+    head.IN_FEATURE = ""
     # Pixels a side of a cell of the head's own map; the stride of IN_FEATURE is 1, 2 or 4 times it.
     head.STRIDE = 4
     # Channels of that map; of its coarser levels 2 and 4 times as many.

@@ -47,17 +47,27 @@ class OrderHead(nn.Module):
         self,
         input_shape: dict[str, ShapeSpec],
         *,
-        in_feature: str,
-        stride: int,
-        width: int,
-        hidden: int,
-        rounds: int,
-        contact_radius: int,
-        use_image: bool,
-        map_norm: str,
+        in_feature: str = "",
+        stride: int = 4,
+        width: int = 32,
+        hidden: int = 64,
+        rounds: int = 2,
+        contact_radius: int = 1,
+        use_image: bool = True,
+        map_norm: str = "BN",
     ) -> None:
-        """Builds it; the arguments are the keys of MODEL.ORDER_HEAD."""
+        """Build it; the arguments are the keys of MODEL.ORDER_HEAD, and so are their defaults.
+
+        Raises:
+            ValueError: the backbone has no map `in_feature`, or its stride does not fit `stride`.
+        """
         super().__init__()
+        in_feature = in_feature or min(input_shape, key=lambda name: input_shape[name].stride)
+        if in_feature not in input_shape:
+            raise ValueError(
+                f"MODEL.ORDER_HEAD.IN_FEATURE is {in_feature!r}, the backbone has "
+                f"{sorted(input_shape)}: name one of them, or none to take the finest"
+            )
         shape = input_shape[in_feature]
         self.in_feature, self.contact_radius = in_feature, contact_radius
         self.map = OrderMap(

@@ -16,7 +16,7 @@ TRAINED = ("all", "order", "head")
 
 @META_ARCH_REGISTRY.register()
 class OrderRCNN(GeneralizedRCNN):
-    """A detector whose ROI heads are OrderROIHeads or CascadeOrderROIHeads.
+    """A detector whose ROI heads have an order head (`occ_order.methods.order_head.roi_heads`).
 
     Beside what GeneralizedRCNN does, it orders given masks (`given_masks`: the instances of the
     input come back in their order, with pair fields; nothing is detected), and it trains the order

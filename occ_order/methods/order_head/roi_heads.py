@@ -1,4 +1,4 @@
-"""ROI heads that also order the instances: Mask R-CNN and Cascade Mask R-CNN with an order head.
+"""ROI heads that also order the instances: every Mask R-CNN of Detectron2 with an order head.
 
 The order head looks at a whole image, so it comes after non-maximum suppression and the choice of
 the best detections, and adds pair fields to the instances that are left.
@@ -13,7 +13,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers.mask_ops import paste_masks_in_image
 from detectron2.modeling import ROI_HEADS_REGISTRY
-from detectron2.modeling.roi_heads import CascadeROIHeads, StandardROIHeads
+from detectron2.modeling.roi_heads import CascadeROIHeads, Res5ROIHeads, StandardROIHeads
 from detectron2.structures import BitMasks, ImageList, Instances
 
 from occ_order.methods.common.given import PAIR_FIELDS
@@ -40,7 +40,7 @@ class OrderMixin:
         self,
         *,
         order_head: OrderHead,
-        mask_noise: MaskNoise,
+        mask_noise: MaskNoise | None = None,
         order_loss_weights: tuple[float, float] = (1.0, 1.0),
         depth_loss_weights: tuple[float, float] = (0.9, 0.1),
         order_score_thresh: float = 0.5,
@@ -51,7 +51,7 @@ class OrderMixin:
 
         Args:
             order_head: orders given masks.
-            mask_noise: applied to masks in training.
+            mask_noise: applied to masks in training; None = they stay as they are.
             order_loss_weights: factors of the occlusion and of the depth loss.
             depth_loss_weights: of distinct and of overlapping pairs.
             order_score_thresh: instances with a lower score get no order.
@@ -59,7 +59,7 @@ class OrderMixin:
             detector: arguments of the ROI heads themselves.
         """
         super().__init__(**detector)
-        self.order_head, self.mask_noise = order_head, mask_noise
+        self.order_head, self.mask_noise = order_head, mask_noise or MaskNoise()
         self.order_loss_weights = tuple(order_loss_weights)
         self.depth_loss_weights = tuple(depth_loss_weights)
         self.order_score_thresh = order_score_thresh
@@ -163,12 +163,17 @@ class OrderMixin:
 
 @ROI_HEADS_REGISTRY.register()
 class OrderROIHeads(OrderMixin, StandardROIHeads):
-    """Mask R-CNN's heads with the order of all pairs."""
+    """The heads of a Mask R-CNN on a feature pyramid or on DC5, with the order of all pairs."""
 
 
 @ROI_HEADS_REGISTRY.register()
 class CascadeOrderROIHeads(OrderMixin, CascadeROIHeads):
     """Cascade Mask R-CNN's heads with the order of all pairs."""
+
+
+@ROI_HEADS_REGISTRY.register()
+class Res5OrderROIHeads(OrderMixin, Res5ROIHeads):
+    """The heads of a Mask R-CNN on C4 with the order of all pairs."""
 
 
 def _detector_targets(targets: Instances) -> Instances:
