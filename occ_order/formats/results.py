@@ -16,9 +16,12 @@ from typing import Any
 import numpy as np
 
 from occ_order import masks
-from occ_order.files import DataError, list_images, read_json, relative_name, resolve_inside
+from occ_order.files import DataError, list_images, read_json, relative_name, resolve_inside, show
 from occ_order.formats.checks import Report, field
 from occ_order.formats.coco_nesting import is_cocoa, read_categories, read_images
+from occ_order.formats.coco_order import entries_of
+from occ_order.formats.pages import UNNAMED, Page, Tolerance, gathered
+from occ_order.instances import OrderedInstances
 from occ_order.order import UNKNOWN
 from occ_order.order.io import load_results, matrices, results_image, save_results
 
@@ -82,6 +85,30 @@ def load_results_records(
             pixels = image_of(image, image_root, file_names=file_names, image_files=image_files)
             records.append(_record(image, str(pixels), known, report))
     return records, chosen
+
+
+def results_pages(path: Path, data: dict[str, Any]) -> list[Page]:
+    """Return the images of an ``order_results.json``, with the masks of their instances.
+
+    Raises:
+        ValueError: names the file; an image without a list of instances.
+    """
+    found = []
+    for image in data["images"]:
+        number, items = image.get("image_id"), image.get("instances")
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise DataError(f"{path}: 'instances' must be a list of objects, got {show(items)}")
+
+        def read(
+            size: tuple[int, int], tolerance: Tolerance, items: list[Any] = items
+        ) -> OrderedInstances:
+            return gathered(path, size, entries_of(items, "instance", size), tolerance)
+
+        known = type(number) is int or isinstance(number, str)
+        size = (image["height"], image["width"]) if {"height", "width"} <= image.keys() else None
+        name = str(image.get("file_name", ""))
+        found.append(Page(name, read, number if known else UNNAMED, size))
+    return found
 
 
 def _named_categories(images: Sequence[Mapping[str, Any]]) -> Categories:
@@ -184,6 +211,26 @@ def results_of(
         instance.update({k: annotation[k] for k in ("name", "is_stuff") if k in annotation})
     image["file_name"] = relative_name(record["file_name"], image_root)
     return image
+
+
+def ordered_record(
+    record: Mapping[str, Any],
+    categories: Categories,
+    *,
+    image_root: str | os.PathLike | None = None,
+) -> OrderedInstances:
+    """Return a record as instances that are called as their classes are.
+
+    Args:
+        record, categories, image_root: as of `results_of`.
+
+    Raises:
+        ValueError: as `results_of`.
+    """
+    image = results_of(record, categories, image_root=image_root)
+    for instance in image["instances"]:
+        instance.pop("name", None)
+    return OrderedInstances.from_dict(image)
 
 
 def save_results_records(

@@ -93,6 +93,8 @@ def test_every_format_comes_back(data, format, tmp_path):
         "kins": no_depth | {name},
         "instaorder": {name, "whole masks"},
         "results": {"number of people asked about a pair"},
+        "label_studio": {name, "whole masks", "number of people asked about a pair"},
+        "cvat": {name, "whole masks"} | no_depth,
     }[format]
     files, differences = convert(data, format, tmp_path / "out", allow_changes=True)
     assert set(differences.lost) - {"occlusion of a pair"} == expected
