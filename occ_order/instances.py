@@ -446,7 +446,7 @@ class OrderedInstances:
         """Return the XML ("CVAT for images 1.1") of this image, with the order as z-order.
 
         Raises:
-            ValueError: the image id is no integer, or a mask covers no pixel.
+            ValueError: the image id is no integer.
         """
         return _call("occ_order.formats.cvat", "document_of", [self])
 

@@ -243,11 +243,11 @@ def document_of(results: Iterable[OrderedInstances]) -> str:
 
     Args:
         results: instances of each image; where the occlusion order is known, `z_order` is the
-            relative depth, and what something occludes is `occluded`.
+            relative depth, and what something occludes is `occluded`. Instances without a pixel,
+            which CVAT cannot hold, are left out and told in the log.
 
     Raises:
-        ValueError: names the image and instance of a mask without a pixel, which CVAT cannot hold,
-            or an image id that is no integer.
+        ValueError: an image id is no integer.
     """
     results = list(results)
     root = ElementTree.Element("annotations")
@@ -292,7 +292,8 @@ def _image(result: OrderedInstances) -> Element:
     levels = [0] * len(result) if occlusion is None else result.relative_depth().tolist()
     for k, number in enumerate(result.ids):
         if not result.modal[k].any():
-            raise ValueError(f"image {result.image_id}: instance {number}: its mask is empty")
+            logger.warning("image %s: instance %s has no pixel, left out", result.image_id, number)
+            continue
         hidden = occlusion is not None and bool((occlusion[:, k] == 1).any())
         mask = ElementTree.SubElement(
             image,
@@ -331,17 +332,7 @@ def save_cvat(
     *,
     image_root: str | os.PathLike | None = None,
 ) -> None:
-    """Write records as CVAT's XML.
-
-    Args:
-        records: see `occ_order.formats`.
-        path: file to write.
-        categories: [{"id", "name"}].
-        image_root: file names are written relative to this folder; None writes them as they are.
-
-    Raises:
-        ValueError: names the image that cannot be written.
-    """
+    """Write records as CVAT's XML; arguments and errors as of `save_results_records`."""
     text = document_of(
         ordered_record(record, categories, image_root=image_root) for record in records
     )

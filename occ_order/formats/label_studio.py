@@ -399,17 +399,7 @@ def save_label_studio(
     *,
     image_root: str | os.PathLike | None = None,
 ) -> None:
-    """Write records as annotated tasks.
-
-    Args:
-        records: see `occ_order.formats`.
-        path: file to write.
-        categories: [{"id", "name"}].
-        image_root: file names are written relative to this folder; None writes them as they are.
-
-    Raises:
-        ValueError: names the image that cannot be written.
-    """
+    """Write records as annotated tasks; arguments and errors as of `save_results_records`."""
     tasks = [
         task_of(ordered_record(record, categories, image_root=image_root), prediction=False)
         for record in records

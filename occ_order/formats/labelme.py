@@ -333,9 +333,8 @@ def labelme_page(path: Path, data: dict[str, Any]) -> list[Page]:
     """Return what a labelme file says of its image, without an order."""
 
     def read(size: tuple[int, int], tolerance: Tolerance) -> OrderedInstances:
-        report, problems = Report(path), []
-        with report.at():
-            _check_stated(data, size)
+        problems: list[str] = []
+        with Report(path).at():
             shapes = field(data, "shapes", "a list")
         instances = _instances(shapes, size, False, Report(path, problems))
         settle_problems(path, problems, tolerance.skip_damaged)
@@ -347,7 +346,8 @@ def labelme_page(path: Path, data: dict[str, Any]) -> list[Page]:
         entries = [(f"instance {one.id}", lambda one=one: one) for one in found]
         return gathered(path, size, entries, tolerance)
 
-    return [Page("", read)]
+    size = data.get("imageHeight"), data.get("imageWidth")
+    return [Page("", read, size=None if None in size else size)]
 
 
 def _in_place(path: Path, instance: _Instance, size: tuple[int, int]) -> np.ndarray:

@@ -216,7 +216,7 @@ def records_of(
         for k, number in enumerate(found.classes.tolist()):
             names[number] = (found.names[k] if found.names else "") or f"class {number}"
     kinds = {n: n for n in names} if classes is None else _ids_of(path, names, classes)
-    numbers = _unique([found.image_id for _, found in read])
+    numbers = integer_ids([found.image_id for _, found in read])
     kept = all(_integers(found.ids) for _, found in read)
     every = [number for _, found in read for number in found.ids]
     kept = kept and len(set(every)) == len(every)
@@ -244,8 +244,8 @@ def _integers(values: Sequence[int | str]) -> bool:
     return all(isinstance(value, int | np.integer) for value in values)
 
 
-def _unique(numbers: Sequence[int | str]) -> list[int]:
-    """The ids of the images, or 1, 2, ... where they cannot be those of a data set."""
+def integer_ids(numbers: Sequence[int | str]) -> list[int]:
+    """Return the ids of images, or 1, 2, ... where they cannot be those of a data set."""
     if _integers(numbers) and len(set(numbers)) == len(numbers):
         return [int(number) for number in numbers]
     return list(range(1, len(numbers) + 1))

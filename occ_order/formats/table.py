@@ -7,6 +7,7 @@ A new format is one module with a reader and a writer, and one row of `FORMATS`.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -154,7 +155,11 @@ class Format:
         if path.is_dir():
             files = sorted(f for f in path.rglob("*") if f.suffix.lower() in self.endings)
             files = [file for file in files if not file.name.startswith(".")]
-        found = [page for file in files for page in self.pages_of(file)]
+        found = [
+            page if page.file_name else dataclasses.replace(page, file_name=file.stem)
+            for file in files
+            for page in self.pages_of(file)
+        ]
         if not found and path.is_dir():
             raise FileNotFoundError(f"no {' or '.join(self.endings)} file of {self.name} in {path}")
         return found
@@ -196,6 +201,10 @@ def _is_results(data: dict[str, Any], keys: set[str]) -> bool:
         and all(isinstance(image, dict) for image in images)
         and ("format" in data or any("instances" in image for image in images))
     )
+
+
+def _is_list(data: dict[str, Any], keys: set[str]) -> bool:
+    return not data and "segmentation" in keys
 
 
 def _last_categories(*paths: str | os.PathLike) -> Categories:
@@ -287,7 +296,6 @@ ROWS = (
         save=save_labelme,
         pages=labelme_page,
         tell=lambda data, keys: "shapes" in data,
-        marks="labelme 'shapes'",
     ),
     Format(
         name="instaorder",
@@ -356,13 +364,6 @@ ROWS = (
         evaluators=("OrderResults",),
     ),
     Format(
-        name="panoptic",
-        what="a COCO panoptic JSON file and its folder of PNG files",
-        pages=panoptic_pages,
-        tell=is_panoptic,
-        marks="COCO panoptic 'segments_info'",
-    ),
-    Format(
         name="coco",
         what="instances.json and order.csv; keeps everything",
         files=("instances.json", "order.csv"),
@@ -377,12 +378,6 @@ ROWS = (
         mask_keys=_coco_keys,
     ),
     Format(
-        name="coco_results",
-        what="a list of results as COCO has them, or of Segment Anything, about one image",
-        pages=results_list_page,
-        tell=lambda data, keys: not data and "segmentation" in keys,
-    ),
-    Format(
         name="results",
         what="order_results.json",
         files=("order_results.json",),
@@ -390,7 +385,6 @@ ROWS = (
         save=save_results_records,
         pages=results_pages,
         tell=_is_results,
-        marks="results 'format' and 'images'",
     ),
     Format(
         name="label_studio",
@@ -399,7 +393,6 @@ ROWS = (
         save=save_label_studio,
         pages=label_studio_pages,
         tell=is_label_studio,
-        marks="Label Studio 'data' and 'annotations' of a task",
     ),
     Format(
         name="cvat",
@@ -409,32 +402,27 @@ ROWS = (
         pages=cvat_pages,
         endings=(".xml",),
     ),
-    Format(
-        name="via",
-        what="a JSON file of VGG Image Annotator 1 or 2",
-        pages=via_pages,
-        tell=is_via,
-        marks="VIA 'filename' and 'regions'",
+    *(  # masks alone: JSON files by their keys, others by their endings
+        Format(name, what, pages=pages, tell=tell)
+        for name, what, pages, tell in (
+            ("coco_results", "a list of COCO results about one image", results_list_page, _is_list),
+            (
+                "panoptic",
+                "a COCO panoptic JSON file, its PNG files",
+                panoptic_pages,
+                is_panoptic,
+            ),
+            ("sa_1b", "JSON files of SA-1B (Segment Anything)", sa_1b_pages, is_sa_1b),
+            ("via", "a JSON file of VGG Image Annotator 1 or 2", via_pages, is_via),
+        )
     ),
-    Format(
-        name="yolo",
-        what="text files of YOLO's segments",
-        pages=yolo_page,
-        endings=(".txt",),
-    ),
-    Format(
-        name="sa_1b",
-        what="JSON files of SA-1B (Segment Anything)",
-        pages=sa_1b_pages,
-        tell=is_sa_1b,
-        marks="SA-1B 'image' and 'annotations'",
-    ),
-    Format(name="npy", what="masks.npy: masks or a label map", pages=npy_page, endings=(".npy",)),
-    Format(
-        name="npz",
-        what="masks.npz: masks, with scores, classes, names and ids as far as they are there",
-        pages=npz_page,
-        endings=(".npz",),
+    *(
+        Format(name, what, pages=page, endings=(ending,))
+        for name, what, page, ending in (
+            ("yolo", "text files of YOLO's segments", yolo_page, ".txt"),
+            ("npy", "masks.npy: an array of masks, or a label map", npy_page, ".npy"),
+            ("npz", "masks.npz: the same, with scores, classes, names, ids", npz_page, ".npz"),
+        )
     ),
     Format(
         name="diw",
@@ -492,10 +480,10 @@ def pages_of_json(path: Path, data: Any) -> list[Page]:
         raise DataError(f"{path}: expected a list or an object, got {type(data).__name__}")
     if isinstance(data.get("images"), list):  # COCO without categories, or without annotations
         return coco_pages(path, data)
-    known = ", ".join(row.marks for row in FORMATS.values() if row.pages and row.marks)
+    known = ", ".join(name for name, row in FORMATS.items() if row.pages and row.tell)
     raise DataError(
-        f"{path}: expected COCO instances ('images', 'annotations') or the keys of {known}; got "
-        f"the keys {show(sorted(map(str, data)))}"
+        f"{path}: expected COCO instances ('images', 'annotations') or a JSON file of {known}; "
+        f"got the keys {show(sorted(map(str, data)))}"
     )
 
 
@@ -520,6 +508,11 @@ def standard() -> list[Format]:
 def with_order() -> list[str]:
     """Return the names of formats by which orders of instances are evaluated."""
     return [name for name, row in FORMATS.items() if "OrderResults" in row.evaluators]
+
+
+def scorable() -> list[str]:
+    """Return the names of formats of ground truth: those evaluated by, and others with an order."""
+    return [name for name, row in FORMATS.items() if name in with_order() or row.save]
 
 
 def row_of(name: str, known: Sequence[str]) -> Format:

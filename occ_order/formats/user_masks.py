@@ -85,7 +85,7 @@ def load_masks(
         OSError: the file cannot be read, or there is none.
     """
     path, size = Path(path), (int(image_size[0]), int(image_size[1]))
-    pages = None if path.is_dir() else _pages(path, _stamp(path))
+    pages = None if path.is_dir() else pages_of(path)
     if path.is_dir():
         found = _from_folder(path, size)
     elif pages is None:
@@ -112,13 +112,20 @@ def read_page(
         ValueError: names the file: the page is about an image of another size, or as `Page.read`.
     """
     if page.size not in (None, size):
-        raise DataError(f"{path}: image {page.image_id!r} {size_mismatch(page.size, size)}")
+        where = "" if page.image_id == UNNAMED else f"image {page.image_id!r} "
+        raise DataError(f"{path}: {where}{size_mismatch(page.size, size)}")
     return page.read(size, tolerance).replace(image_id=page.image_id)
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def pages_of(path: Path) -> list[Page] | None:
+    """Return what a file says of each image; None for an image, which may be a label map.
+
+    Raises:
+        ValueError: names the file; it holds masks in no format that is known.
+        OSError: it cannot be read.
+    """
     status = path.stat()
-    return status.st_mtime_ns, status.st_size
+    return _pages(path, (status.st_mtime_ns, status.st_size))
 
 
 @functools.lru_cache(maxsize=1)

@@ -42,7 +42,7 @@ def yolo_page(path: Path, data: None = None) -> list[Page]:
         ]
         return gathered(path, size, entries, tolerance)
 
-    return [Page(path.stem, read)]
+    return [Page("", read)]
 
 
 def _names_beside(path: Path) -> list[str]:
