@@ -163,12 +163,15 @@ def _page(
     image_id = said.get("image_id", number)
     known = type(image_id) is int or (isinstance(image_id, str) and image_id)
     image_id = image_id if known else UNNAMED
-    sizes = {(r.get("original_height"), r.get("original_width")) for r in regions.values()}
+    sizes: list[tuple[Any, Any]] = []
+    for region in regions.values():
+        stated = region.get("original_height"), region.get("original_width")
+        sizes += [] if stated in sizes else [stated]
     with Report(path).at(f"task {show(number)}"):
         name = _file_name(said)
         if len(sizes) > 1:
-            raise ValueError(f"its regions are of images of several sizes, {show(sorted(sizes))}")
-    return Page(name, read, image_id, next(iter(sizes), None))
+            raise ValueError(f"its regions are of images of several sizes, {show(sizes)}")
+    return Page(name, read, image_id, sizes[0] if sizes else None)
 
 
 def _file_name(said: dict[str, Any]) -> str:

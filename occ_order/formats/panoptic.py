@@ -86,11 +86,8 @@ def _things(
     path: Path, number: Any, infos: list[dict[str, Any]], classes: Mapping[int, dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Segments of things; the log says how many of stuff there are."""
-    found = [
-        info
-        for info in infos
-        if info.get("isthing", classes.get(info.get("category_id"), {}).get("isthing", 1))
-    ]
+    stuff = [number for number, known in classes.items() if not known.get("isthing", 1)]
+    found = [info for info in infos if info.get("isthing", info.get("category_id") not in stuff)]
     if len(found) < len(infos):
         left_out = len(infos) - len(found)
         logger.warning("%s: image %s: %d segments of stuff left out", path, number, left_out)

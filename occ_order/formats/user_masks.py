@@ -150,10 +150,11 @@ def masks_file(path: str | os.PathLike, pixels: str | os.PathLike) -> Path:
     """
     path, stem = Path(path), Path(pixels).stem
     if path.is_dir():
-        endings = {end for row in FORMATS.values() if row.pages for end in row.endings}
-        for name in (stem, *(f"{stem}{end}" for end in sorted(endings)), f"{stem}.png"):
-            if (path / name).exists():
-                return path / name
+        others = {end for row in FORMATS.values() if row.pages for end in row.endings}
+        first = ["", ".json", ".png"]  # text and XML beside an image may be something else
+        for ending in [*first, *sorted(others - set(first))]:
+            if (path / f"{stem}{ending}").exists():
+                return path / f"{stem}{ending}"
     return path
 
 
