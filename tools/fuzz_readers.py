@@ -346,7 +346,8 @@ def _tool_targets() -> list[Target]:
     region = {"shape_attributes": ring, "region_attributes": {"label": "cup"}}
     image = {"image_id": 7, "width": 32, "height": 24, "file_name": "a.jpg"}
     pages = [
-        [task_of(made), listed],
+        [task_of(made)],
+        [listed],
         {"a.jpg1": {"filename": "a.jpg", "size": 1, "regions": [region]}},
         {"image": image, "annotations": coco["annotations"]},
     ]

@@ -103,8 +103,8 @@ def label_studio_pages(path: Path, data: dict[str, Any] | list[Any]) -> list[Pag
 
 def _results(task: dict[str, Any]) -> list[dict[str, Any]]:
     """The regions and relations of a task."""
-    done = task.get("annotations", task.get("completions")) or []
-    guesses = task.get("predictions") or []
+    names = ("completions" if "completions" in task else "annotations", "predictions")
+    done, guesses = (field({**task, key: task.get(key) or []}, key, "a list") for key in names)
     for entry in (*done, *guesses):
         if not isinstance(entry, dict) or not isinstance(entry.get("result"), list):
             raise ValueError(
@@ -211,7 +211,9 @@ def _segmentation(value: dict[str, Any], size: tuple[int, int]) -> Any:
         return decode_brush(field(value, "rle", "a list"), size)
     if "points" in value:
         points = [outlines.numbers(p, 2) for p in field(value, "points", "a list")]
-        xs, ys = np.array(points, float).reshape(-1, 2).T * np.array([[width], [height]]) / 100
+        shares = np.array(points, float).reshape(-1, 2).T / 100
+        with np.errstate(over="ignore"):  # beyond floats is refused with what is far outside
+            xs, ys = shares * np.array([[width], [height]])
         return outlines.polygon(xs, ys)
 
     keys = ("x", "y", "radiusX", "radiusY")
@@ -226,37 +228,53 @@ def _orders(
     """The matrices that the relations between instances say."""
     place = {str(number): k for k, number in enumerate(found.ids)}
     occlusion, (depth, overlap, _) = empty_occlusion(len(found)), empty_depth(len(found))
-    known = set(ours.get("orders", ())) if isinstance(ours, dict) else set()
+    known, unknown = _said_beside(ours)
     for entry in results:
         if entry.get("type") != "relation":
             continue
-        labels = entry.get("labels") or []
-        ends = [place.get(str(entry.get(key))) for key in ("from_id", "to_id")]
-        if None in ends or ends[0] == ends[1]:
-            if "from_id" not in entry or "to_id" not in entry:
-                raise ValueError(f"a relation needs 'from_id' and 'to_id', got {show(entry)}")
+        i, j, labels, both = _relation(entry, place)
+        if min(i, j) < 0 or i == j:
             continue  # one of its regions was left out
-        i, j = ends[::-1] if entry.get("direction") == "left" else ends
-        both = entry.get("direction") == "bi"
         if "occludes" in labels:
             known.add("occlusion")
             occlusion[i, j] = 1
             occlusion[j, i] |= both
-        if {"closer", "equal"} & set(labels):
+        if {"closer", "equal"} & labels:
             known.add("depth")
             depth[i, j] = EQUAL if "equal" in labels else CLOSER
             depth[j, i] = DEPTH_REVERSED[depth[i, j]]
-            ranges = [RANGES[label] for label in labels if label in RANGES]
+            ranges = [value for word, value in RANGES.items() if word in labels]
             overlap[i, j] = overlap[j, i] = ranges[0] if ranges else UNKNOWN
-    for pair in ours.get("unknown", ()) if isinstance(ours, dict) else ():
+    for pair in unknown:
         i, j = (place.get(str(number), -1) for number in pair)
-        if min(i, j) >= 0:
+        if min(i, j) >= 0 and i != j:
             occlusion[i, j] = UNKNOWN
     return {
         "occlusion": occlusion if "occlusion" in known else None,
         "depth": depth if "depth" in known else None,
         "overlap": overlap if (overlap != UNKNOWN).any() else None,
     }
+
+
+def _relation(entry: dict[str, Any], place: Mapping[str, int]) -> tuple[int, int, set[str], bool]:
+    """Places of the first and the second region, -1 where one is not there; labels; mutual."""
+    if "from_id" not in entry or "to_id" not in entry:
+        raise ValueError(f"a relation needs 'from_id' and 'to_id', got {show(entry)}")
+    first, second = (place.get(str(entry[key]), -1) for key in ("from_id", "to_id"))
+    if entry.get("direction") == "left":
+        first, second = second, first
+    labels = field({"labels": entry.get("labels") or []}, "labels", "a list")
+    return first, second, set(map(str, labels)), entry.get("direction") == "bi"
+
+
+def _said_beside(ours: Any) -> tuple[set[str], list[Any]]:
+    """What the task's data say of its orders: those that are known, and pairs that are not."""
+    if not isinstance(ours, dict):
+        return set(), []
+    known, unknown = (field(ours, key, "a list", []) for key in ("orders", "unknown"))
+    if not all(isinstance(pair, list) and len(pair) == 2 for pair in unknown):
+        raise ValueError(f"'unknown' of {OURS!r} must be pairs of ids, got {show(unknown)}")
+    return set(map(str, known)), unknown
 
 
 def decode_brush(code: Sequence[Any], size: tuple[int, int]) -> np.ndarray:

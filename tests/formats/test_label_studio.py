@@ -204,6 +204,13 @@ def test_images_are_found_by_their_address(tmp_path, address, name):
             "cannot tell its im",
         ),
         ([{"id": 7, "data": {"image": "a.jpg"}, "annotations": [{"x": 1}]}], "JSON-MIN"),
+        ([{"id": 7, "data": {"image": "a.jpg"}, "annotations": 3}], "'annotations' must be a list"),
+        (export(polygon(), {**relation("a", "b"), "labels": 3}), "task 7: 'labels' must be a list"),
+        (
+            export(polygon(), data={"image": "a.jpg", "occ_order": {"orders": 3}}),
+            "'orders' must be",
+        ),
+        (export(polygon(), data={"image": "a.jpg", "occ_order": {"unknown": [3]}}), "pairs of ids"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, tasks, message):
