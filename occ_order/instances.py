@@ -38,6 +38,7 @@ from occ_order.order.encoding import (
 )
 
 if TYPE_CHECKING:
+    import fiftyone
     import networkx
     import supervision
     from detectron2.structures import Instances
@@ -455,34 +456,7 @@ class OrderedInstances:
         Raises:
             ValueError: an id is no integer, which COCO's have to be.
         """
-        for number in (self.image_id, *self.ids):
-            if not isinstance(number, int | np.integer):
-                raise ValueError(f"ids of COCO are integers, got {number!r}")
-        height, width = self.size
-        name = self.file_name or f"{self.image_id}.png"
-        image = {"id": int(self.image_id), "file_name": name, "height": height, "width": width}
-        annotations = []
-        for k, number in enumerate(self.ids):
-            x0, y0, x1, y1 = map(int, mask_codec.bounding_box(self.modal[k]))
-            entry = {
-                "id": int(number),
-                "image_id": int(self.image_id),
-                "category_id": int(self.classes[k]),
-                "segmentation": mask_codec.encode(self.modal[k]),
-                "area": int(self.modal[k].sum()),
-                "bbox": [x0, y0, x1 - x0, y1 - y0],
-                "iscrowd": 0,
-                "score": float(self.scores[k]),
-            }
-            if self.amodal is not None:
-                entry["amodal_segmentation"] = mask_codec.encode(self.amodal[k])
-            annotations.append(entry)
-        named = dict(zip(self.classes.tolist(), self.names or (), strict=False))
-        categories = [
-            {"id": number, "name": named.get(number) or f"class {number}"}
-            for number in sorted(set(self.classes.tolist()))
-        ]
-        return {"images": [image], "annotations": annotations, "categories": categories}
+        return _call("occ_order.formats.coco_order", "to_coco", self)
 
     def to_supervision(self) -> supervision.Detections:
         """Return the same for supervision; `data["occludes"]` holds what each one occludes.
@@ -490,7 +464,31 @@ class OrderedInstances:
         Raises:
             ImportError: supervision is not installed.
         """
-        return _call("occ_order.formats.supervision_detections", "to_detections", self.to_dict())
+        return _call("occ_order.formats.supervision_detections", "to_detections", self)
+
+    def to_label_studio(self) -> dict[str, Any]:
+        """Return a task for Label Studio to import: a prediction with the order as relations.
+
+        Write a list of tasks as JSON; the image is named by `file_name`.
+        """
+        return _call("occ_order.formats.label_studio", "task_of", self)
+
+    def to_cvat(self) -> str:
+        """Return the XML ("CVAT for images 1.1") of this image, with the order as z-order.
+
+        Raises:
+            ValueError: the image id is no integer.
+        """
+        return _call("occ_order.formats.cvat", "document_of", [self])
+
+    def to_fiftyone(self) -> fiftyone.Sample:
+        """Return a sample for FiftyOne; each of its detections has the attribute "occludes".
+
+        Raises:
+            ImportError: fiftyone is not installed.
+            ValueError: `file_name` is not known.
+        """
+        return _call("occ_order.formats.fiftyone_sample", "to_sample", self)
 
     def to_detectron2(self) -> Instances:
         """Return Detectron2's Instances, with matrices as fields that keep rows and columns.

@@ -68,6 +68,49 @@ def test_predictions_on_masks_of_a_coco_file_are_scored_by_its_ids(place):
     assert report["scalars"]["occlusion/recall"] is not None
 
 
+def test_predictions_are_scored_by_the_file_that_gave_the_masks(place):
+    """The COCO file itself is the ground truth, with order.csv beside it."""
+    folder, data = place
+    results = str(folder / "out" / "order_results.json")
+    words = ["convert", "--from", "instaorder", "--input", str(folder / "order.json")]
+    words += ["--instances", str(folder / "instances.json"), "--images", str(folder / "photos")]
+    assert main([*words, "--to", "coco", "--output", str(folder / "truth")]) == 0
+    truth = ["--gt", str(folder / "truth" / "instances.json"), "--format", "coco"]
+    words = ["score", *truth, "--images", str(folder / "photos"), "--match", "id"]
+    scores = folder / "scores.json"
+    assert main([*words, "--predictions", results, "--json", str(scores)]) == 0
+    counts = json.loads(scores.read_text())["counts"]
+    assert counts["images"] == 2 and counts["unmatched_gt_instances"] == 0
+    assert counts["gt_instances"] == len(data["annotations"])
+
+
+def test_many_images_in_shards_take_masks_too(place, pytestconfig, capsys):
+    """The same results as without shards, by the ids of the file of masks."""
+    folder, data = place
+    masks = folder / "masks.json"
+    words = ["predict", str(folder / "photos"), "--output", str(folder / "shards")]
+    words += ["--config-file", str(pytestconfig.rootpath / CONFIG), "--shard-size", "1"]
+    assert main([*words, "--masks", str(masks)]) == 0
+    assert main([*words, "--masks", str(masks), "--merge"]) == 0
+    found = load_all(folder / "shards" / "order_results.json")
+    for one, other in zip(found, load_all(folder / "out" / "order_results.json"), strict=True):
+        assert one.to_dict() == other.to_dict()
+    capsys.readouterr()
+    data["annotations"][0]["segmentation"] = {"size": [72, 96], "counts": [1]}
+    masks.write_text(json.dumps(data))
+    assert main([*words, "--masks", str(masks)]) == 2
+    assert "holds the results of another run (settings: " in capsys.readouterr().err
+    words[words.index(str(folder / "shards"))] = str(folder / "again")
+    assert main([*words, "--masks", str(masks)]) == 0
+    assert main([*words, "--masks", str(masks), "--merge"]) == 0
+    assert "not read: 41.png" in capsys.readouterr().err
+    assert [one.image_id for one in load_all(folder / "again" / "order_results.json")] == [42]
+    masks.write_text("{}")
+    words[words.index(str(folder / "again"))] = str(folder / "none")
+    assert main([*words, "--masks", str(masks)]) == 2
+    assert "masks.json: expected COCO instances" in capsys.readouterr().err
+
+
 def test_predictions_are_viewed_and_converted_into_data_to_train_on(place):
     folder, data = place
     results, photos = str(folder / "out"), str(folder / "photos")

@@ -64,7 +64,7 @@ WITH_DETECTRON2 = (f"{FORMATS}.builtin", f"{FORMATS}.validate")
 
 ARRAYS = {"numpy", "scipy", "cv2", "networkx"}
 IMAGES = {"PIL", "tqdm"}
-ADAPTERS = {"supervision", "psd_tools"}
+ADAPTERS = {"supervision", "fiftyone", "psd_tools"}
 MAY_IMPORT = {
     0: ARRAYS | IMAGES | ADAPTERS,
     1: ARRAYS | IMAGES | {"torch", "torchvision", "timm"},
@@ -75,6 +75,7 @@ ONLY_IN = {
     "numba": ("occ_order.crf",),
     "timm": (f"{COMMON}.backbone.timm_features",),
     "supervision": (f"{FORMATS}.supervision_detections",),
+    "fiftyone": (f"{FORMATS}.fiftyone_sample",),
     "psd_tools": (f"{FORMATS}.layered_image",),
 }
 """Library -> the only modules of ring 0 and 1 that may import it."""
@@ -275,6 +276,7 @@ def test_imports_are_found_wherever_they_stand(source, module, is_package, expec
         ("import numpy", "occ_order.methods.sln"),
         ("from detectron2.data import DatasetCatalog", "occ_order.formats.kins"),
         ("import supervision", "occ_order.formats.kins"),
+        ("import fiftyone", "occ_order.formats.kins"),
         ("from ..methods.sln.losses import f", "occ_order.crf.solve"),
         ("from occ_order.draw import draw", "occ_order.methods.oosis.layers"),
         ("from occ_order.methods.oosis.maps import f", "occ_order.methods.sln.decode"),

@@ -167,6 +167,7 @@ def make_targets(folder: Path) -> dict[str, Target]:
         Target("edges", io.load_edges, [made["edges"].read_bytes()], ".csv"),
         *_converter_targets(folder, datasets.load_cocoa(paths["cocoa"], image_files)),
         *_mask_targets(content, made["results"].read_bytes()),
+        *_tool_targets(),
         *_user_targets(folder, datasets.load_cocoa(paths["cocoa"], image_files)),
     ]
     return {target.name: target for target in listed}
@@ -319,6 +320,53 @@ def _mask_targets(content: dict[str, bytes], results: bytes) -> list[Target]:
         Target("masks_of_several", named, several),
         Target("masks_of_results", lambda path: load_masks(path, (24, 32)), [results]),
         Target("label_map", lambda path: load_masks(path, (24, 32)), image_files, ".png"),
+    ]
+
+
+def _tool_targets() -> list[Target]:
+    """Masks as labelling tools and NumPy write them."""
+    from io import BytesIO
+
+    import numpy as np
+
+    from occ_order.formats.label_studio import task_of
+    from occ_order.formats.user_masks import load_masks
+    from occ_order.instances import OrderedInstances
+
+    stack = np.zeros((2, 24, 32), bool)
+    stack[0, 3:12, 4:20] = stack[1, 8:20, 10:30] = True
+    order = np.array([[0, 1], [0, 0]])
+    names = {"names": ("cup", "tray"), "file_name": "a.jpg"}
+    made = OrderedInstances(7, (24, 32), stack, occlusion=order, **names)
+    coco = made.to_coco()
+    ring = {"name": "polygon", "all_points_x": [4, 20, 20], "all_points_y": [3, 3, 12]}
+    outlined = {"points": [[10, 10], [60, 10], [60, 80]], "polygonlabels": ["cup"]}
+    drawn = {"id": "x", "original_width": 32, "original_height": 24, "value": outlined}
+    listed = {"data": {"image": "a.jpg"}, "annotations": [{"result": [drawn]}]}
+    region = {"shape_attributes": ring, "region_attributes": {"label": "cup"}}
+    image = {"image_id": 7, "width": 32, "height": 24, "file_name": "a.jpg"}
+    pages = [
+        [task_of(made)],
+        [listed],
+        {"a.jpg1": {"filename": "a.jpg", "size": 1, "regions": [region]}},
+        {"image": image, "annotations": coco["annotations"]},
+    ]
+    arrays = BytesIO()
+    np.savez(arrays, masks=stack, scores=np.ones(2), names=np.array(made.names))
+    lines = "0 0.1 0.1 0.6 0.1 0.6 0.8 0.9\n1 0.3 0.3 0.9 0.3 0.9 0.9\n"
+    polygon = '<polygon label="cup" points="4,3;20,3;20,12" z_order="1" group_id="2"/>'
+    document = made.to_cvat()
+    documents = [document, document.replace("</image>", f"{polygon}</image>")]
+
+    def read(path: str) -> None:
+        for skip in (False, True):
+            load_masks(path, (24, 32), image_name="a.jpg", keep_crowds=skip, skip_damaged=skip)
+
+    return [
+        Target("masks_of_tools", read, [json.dumps(page).encode() for page in pages]),
+        Target("masks_of_cvat", read, [text.encode() for text in documents], ".xml"),
+        Target("masks_of_yolo", read, [lines.encode()], ".txt"),
+        Target("masks_of_numpy", read, [arrays.getvalue()], ".npz"),
     ]
 
 

@@ -119,7 +119,7 @@ def add_format(
         option,
         dest=dest,
         required=required,
-        choices=Choices("occ_order.formats.table", "convertible"),
+        choices=Choices("occ_order.formats.table", "readable"),
         metavar="FORMAT",
         help=f"{what}: %(choices)s",
     )
@@ -141,7 +141,7 @@ def add_input_options(parser: argparse.ArgumentParser, *, required: bool = True)
         "--order", type=existing, metavar="FILE", help="coco: the order table (CSV)"
     )
     parser.add_argument(
-        "--classes", metavar="A,B,...", help="labelme: class names in the order of their ids"
+        "--classes", metavar="A,B,...", help="class names in the order of their ids"
     )
     parser.add_argument(
         "--whole", action="store_true", help="labelme: shapes outline whole objects"
@@ -160,12 +160,12 @@ def add_tolerance_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-crowds",
         action="store_true",
-        help="coco: also annotations with 'iscrowd' 1, which CVAT gives to masks of its brush",
+        help="coco, panoptic: also what has 'iscrowd' 1, which CVAT gives to masks of its brush",
     )
     parser.add_argument(
         "--skip-damaged",
         action="store_true",
-        help="coco, labelme: leave out what cannot be read, and say how much",
+        help="leave out entries that cannot be read, and say how many",
     )
 
 

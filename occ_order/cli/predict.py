@@ -16,9 +16,10 @@ OUTPUT gets `order_results.json` and, for each image, a folder with
 
 Results grow image by image: a run that is ended has kept what it had.
 
---masks takes a COCO json (annotations are found by the image's file name), a labelme file, a label
-map (PNG, 0 = background), a folder of mask PNGs, or a folder that holds such a thing for each of
-several images, named like the image.
+--masks takes a file of masks of any tool: COCO (instances, panoptic, results), COCOA, KINS,
+labelme, Label Studio, CVAT, VIA, YOLO, SA-1B, order_results.json, .npy, .npz; a label map (PNG, 0
+= background), a folder of mask PNGs, or a folder that holds such a thing for each of several
+images, named like the image. In a file about several images those of each are found by its name.
 
 Without --masks a detector finds the instances, and its names of classes and scores are kept.
 --detector takes
@@ -45,6 +46,7 @@ A large collection, on as many workers and machines as there are:
 
     occ-order predict FOLDER --model NAME --output RESULTS --shard-size 64
     occ-order predict FOLDER --model NAME --output RESULTS --shard-size 64 --merge
+    occ-order predict FOLDER --masks masks.json --output RESULTS --shard-size 64
     torchrun --nproc-per-node 8 -m occ_order predict ... --shard-size 64
     srun --ntasks 64 occ-order predict ... --shard-size 64
 
@@ -178,8 +180,8 @@ def check(options: argparse.Namespace) -> str | None:
     if options.shard_size:
         if len(options.input) != 1 or not os.path.isdir(options.input[0]):
             return "--shard-size takes one folder of images"
-        if not (options.model or options.config_file):
-            return "--shard-size needs --model or --config-file"
-        if options.masks or options.detector:
-            return "--shard-size takes neither --masks nor --detector"
+        if not (options.model or options.config_file or options.masks):
+            return "--shard-size needs --model, --config-file or --masks"
+        if options.detector:
+            return "--shard-size takes no --detector"
     return None

@@ -3,9 +3,10 @@ r"""Score an order_results.json against the ground truth of a data set; needs no
     occ-order score --gt COCO_amodal_val2014.json --format cocoa \
         --predictions output/inference/order_results.json
 
-Reads COCOA, KINS (2019 and 2020), InstaOrder (with --instances), COCOA-cls / D2SA files and
-photographs with measured order. Numbers are percent; "-" is undefined for these data, and the notes
-below the table say why.
+Reads COCOA, KINS (2019 and 2020), InstaOrder (with --instances), COCOA-cls / D2SA files,
+photographs with measured order, COCO with order.csv, labelme folders, results, Label Studio and
+CVAT. A prediction belongs to the image with its id, or else to the one with its file name. Numbers
+are percent; "-" is undefined for these data, and the notes below the table say why.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         required=True,
-        choices=Choices("occ_order.formats.table", "with_order"),
+        choices=Choices("occ_order.formats.table", "scorable"),
         metavar="FORMAT",
         help="what kind of file it is: %(choices)s",
     )
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split", choices=("train", "val"), help="of photographs; default: both")
     parser.add_argument(
-        "--images", default=".", metavar="DIR", help="folder of the photographs; not opened"
+        "--images", metavar="DIR", help="folder of the images, for formats that do not tell sizes"
     )
     parser.add_argument(
         "--json",

@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 
 from occ_order import model_zoo
+from occ_order.commands.inputs import Input
+from occ_order.commands.predict import result_of
 from occ_order.commands.progress import progress
 from occ_order.config import introduce, load_cfg
 from occ_order.config.files import leaves
@@ -28,6 +30,7 @@ from occ_order.engine.collection import (
 )
 from occ_order.engine.predictor import OrderPredictor
 from occ_order.files import UnreadableImageError, list_images
+from occ_order.formats.user_masks import pages_of
 
 
 def device_of(wish: str) -> str:
@@ -36,14 +39,21 @@ def device_of(wish: str) -> str:
 
 
 def build_predict(options: argparse.Namespace) -> Predict:
-    """From a file to the dict of one image."""
+    """From a file to the dict of one image; its id is that of the file of masks, else its name."""
     device = device_of(options.device)
     if options.model:
         predictor = OrderPredictor.from_zoo(options.model, device=device)
     else:
         opts = [*options.opts, "MODEL.DEVICE", device]
         predictor = OrderPredictor.from_config(options.config_file, opts)
-    return lambda file: predictor(file).to_dict()
+
+    def predict(file: Path) -> dict[str, object]:
+        name = file.relative_to(options.input[0]).as_posix()
+        result = result_of(predictor, Input(name, file, name), options)
+        numbered = isinstance(result.image_id, int)
+        return result.replace(image_id=result.image_id if numbered else name).to_dict()
+
+    return predict
 
 
 def about(options: argparse.Namespace) -> str:
@@ -64,7 +74,18 @@ def settings_of(options: argparse.Namespace) -> dict[str, object]:
     for key in found:  # the content counts, not where it lies
         cfg.merge_from_list([key, ""])
     name = options.model or Path(options.config_file).name
-    return {"model": name, "config_sha256": digest(cfg.dump()), "files_sha256": found}
+    known = {"model": name, "config_sha256": digest(cfg.dump()), "files_sha256": found}
+    said = ("score_threshold", "keep_crowds", "skip_damaged")
+    known |= {key: getattr(options, key) for key in said if getattr(options, key)}
+    return known | ({"masks_sha256": masks_digest(options.masks)} if options.masks else {})
+
+
+def masks_digest(path: Path) -> str:
+    """Return a digest of a file of masks, or of the names and sizes of the files in a folder."""
+    if path.is_file():
+        return file_digest(str(path))
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return digest([(file.relative_to(path).as_posix(), file.stat().st_size) for file in files])
 
 
 def is_file(value: object) -> bool:
@@ -86,6 +107,13 @@ def run(options: argparse.Namespace) -> int:
     folder = Path(options.input[0])
     names = list_images(folder)
     size = options.shard_size
+    unreadable: tuple[type[Exception], ...] = (UnreadableImageError, OSError)
+    if options.masks:
+        unreadable = (ValueError, OSError)  # masks that are damaged belong to their image
+        if options.masks.is_file():
+            pages_of(options.masks)  # a file that is wrong as a whole ends the run
+        if not options.config_file:
+            options.model = options.model or model_zoo.ORDERS_MASKS
     plan = make_plan(folder, names, shard_size=size, settings=settings_of(options))
     start(options.output, plan)
     if options.merge:
@@ -105,8 +133,9 @@ def run(options: argparse.Namespace) -> int:
         shard_size=size,
         worker=worker,
         workers=workers,
-        unreadable=(UnreadableImageError, OSError),
+        unreadable=unreadable,
         plan=digest(plan),
+        keep_ids=options.masks is not None,
     )
     for _ in progress(done, f"worker {worker}", total=len(mine), unit="shard"):
         pass

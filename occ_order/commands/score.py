@@ -9,7 +9,8 @@ from pathlib import Path
 
 from occ_order.commands.progress import progress
 from occ_order.files import atomic_writer
-from occ_order.formats.table import FORMATS
+from occ_order.formats.convert import read_dataset
+from occ_order.formats.table import FORMATS, with_order
 from occ_order.metrics.report import evaluate_results, format_report, without_nan
 from occ_order.order.io import load_results
 
@@ -26,9 +27,11 @@ def load_ground_truth(options: argparse.Namespace) -> list[dict]:
     Raises:
         ValueError: the file is not of that format, or an entry of it is damaged.
     """
+    if options.format not in with_order():
+        return read_dataset(options.format, options.gt, images=options.images).records
     files = [options.gt] if options.instances is None else [options.gt, options.instances]
     split = {} if options.split is None else {"split": options.split}
-    return FORMATS[options.format].load(*files, options.images, **split)
+    return FORMATS[options.format].load(*files, options.images or ".", **split)
 
 
 def write_report(path: Path, report: dict) -> None:

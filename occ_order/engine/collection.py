@@ -114,6 +114,7 @@ def predict_shards(
     workers: int = 1,
     unreadable: tuple[type[Exception], ...] = (OSError,),
     plan: str = "",
+    keep_ids: bool = False,
 ) -> Iterator[int]:
     """Predicts this worker's shards that are not there yet; yields the index of each.
 
@@ -124,13 +125,14 @@ def predict_shards(
         root: folder of the images.
         names: all images of the collection, relative to it.
         output: folder of the results.
-        predict: from a file to the dict of one image (`occ_order.order.io`); its "image_id" is set
-            to the image's name here.
+        predict: from a file to the dict of one image (`occ_order.order.io`).
         shard_size: as in the plan.
         worker: which worker this is, from 0.
         workers: how many there are.
         unreadable: errors of `predict` that belong to one image; any other ends the run.
         plan: `digest` of the plan, which every shard gets.
+        keep_ids: keep the image ids that `predict` gives, such as those of a file of masks; by
+            default an image's id is its name.
 
     Raises:
         ValueError: `worker` is not one of `workers`, or a shard cannot be written safely.
@@ -143,7 +145,9 @@ def predict_shards(
         images, failed = [], []
         for name in mine:
             try:
-                images.append({**predict(root / name), "image_id": name, "file_name": name})
+                found = predict(root / name)
+                number = found["image_id"] if keep_ids else name
+                images.append({**found, "image_id": number, "file_name": name})
             except unreadable as error:
                 logger.warning("%s: %s", name, error)
                 failed.append({"file_name": name, "error": str(error)})

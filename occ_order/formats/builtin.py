@@ -15,12 +15,11 @@ file's ids to them.
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
@@ -28,7 +27,7 @@ from detectron2.structures import BoxMode
 
 from occ_order.formats.mask_fields import as_rle
 from occ_order.formats.own import find_own
-from occ_order.formats.table import Format, registrable, row_of, standard
+from occ_order.formats.table import registrable, row_of, standard
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +63,20 @@ PHOTO_SOURCES = (
 _registered: dict[str, dict[str, Any]] = {}
 
 
+class BuiltIn(NamedTuple):
+    """A data set that is registered here: the arguments of `register`."""
+
+    name: str
+    format: str
+    paths: tuple[str | os.PathLike, ...]
+    categories: Categories | None = None
+    options: dict[str, Any] | None = None
+
+
+# What follows is `register` with names for the paths of each format: `name`, `categories` and the
+# errors are those of `register`.
+
+
 def register_instaorder(
     name: str,
     order_json: str | os.PathLike,
@@ -72,19 +85,7 @@ def register_instaorder(
     *,
     categories: Categories | None = None,
 ) -> None:
-    """Registers an InstaOrder file with the COCO instances file that it refers to.
-
-    Args:
-        name: name of the data set.
-        order_json: file of the layout of `InstaOrder_val2017.json`.
-        instances_json: file of the layout of `instances_val2017.json`.
-        image_root: folder of the images.
-        categories: [{"id", "name"}] in the order of the contiguous ids; None takes those of the
-            file when it is loaded.
-
-    Raises:
-        ValueError: the name is already registered with other arguments.
-    """
+    """Register `InstaOrder_*2017.json` with the `instances_*2017.json` that it refers to."""
     register(name, "instaorder", order_json, instances_json, image_root, categories=categories)
 
 
@@ -95,18 +96,8 @@ def register_cocoa(
     *,
     max_occlude_rate: float | None = None,
 ) -> None:
-    """Registers a COCOA file; every region is of the one class "object".
-
-    Args:
-        name: name of the data set.
-        json_file: file of the layout of `COCO_amodal_val2014.json`.
-        image_root: folder of the images.
-        max_occlude_rate: see `occ_order.formats.load_cocoa`.
-
-    Raises:
-        ValueError: the name is already registered with other arguments.
-    """
-    options = {"max_occlude_rate": max_occlude_rate}
+    """Register `COCO_amodal_*2014.json`, of one class; `load_cocoa` explains `max_occlude_rate`."""
+    options = {} if max_occlude_rate is None else {"max_occlude_rate": max_occlude_rate}
     register(name, "cocoa", json_file, image_root, options=options)
 
 
@@ -117,17 +108,7 @@ def register_coco_amodal(
     *,
     categories: Categories | None = None,
 ) -> None:
-    """Registers a COCOA-cls or D2SA file (COCO nesting with `visible_mask`).
-
-    Args:
-        name: name of the data set.
-        json_file: file of the layout of `COCO_amodal_val2014_with_classes.json`.
-        image_root: folder of the images.
-        categories: as in `register_instaorder`.
-
-    Raises:
-        ValueError: the name is already registered with other arguments.
-    """
+    """Register a file of COCOA-cls or D2SA (COCO nesting with `visible_mask`)."""
     register(name, "cocoa_cls", json_file, image_root, categories=categories)
 
 
@@ -138,26 +119,12 @@ def register_kins(
     *,
     categories: Categories | None = None,
 ) -> None:
-    """Registers a KINS file of 2019 or 2020.
-
-    Args:
-        name: name of the data set.
-        json_file: file of the layout of `instances_val.json` or `update_test_2020.json`.
-        image_root: folder of the images.
-        categories: as in `register_instaorder`.
-
-    Raises:
-        ValueError: the name is already registered with other arguments.
-    """
+    """Register a KINS file of 2019 (`instances_*.json`) or 2020 (`update_*_2020.json`)."""
     register(name, "kins", json_file, image_root, categories=categories)
 
 
 def register_diw(name: str, csv_file: str | os.PathLike, image_root: str | os.PathLike) -> None:
-    """Registers a Depth-in-the-Wild csv file; records are those of `load_diw` with an image_id.
-
-    Raises:
-        ValueError: the name is already registered with other arguments.
-    """
+    """Register a Depth-in-the-Wild csv file; records are those of `load_diw` with an image_id."""
     register(name, "diw", csv_file, image_root)
 
 
@@ -169,14 +136,11 @@ def register_kitti_depth(
     rgb_dir: str = "rawdata",
     depth_dir: str = "data_depth_annotated",
 ) -> None:
-    """Registers a list of images and depth maps; maps that are not on disk are left out.
+    """Register a list of images and depth maps; maps that are not on disk are left out.
 
-    Records are those of `load_kitti_depth` with an image_id.
-
-    Raises:
-        ValueError: the name is already registered with other arguments.
+    Records are those of `load_kitti_depth`, which explains the arguments, with an image_id.
     """
-    options = {"rgb_dir": rgb_dir, "depth_dir": depth_dir, "skip_missing": True}
+    options = _depth_options(rgb_dir=rgb_dir, depth_dir=depth_dir)
     register(name, "kitti_depth", list_file, root, options=options)
 
 
@@ -187,7 +151,7 @@ def register_photos(
     *,
     split: str | None = None,
 ) -> None:
-    """Registers one source of photographs with measured order.
+    """Register one source of photographs with measured order.
 
     Args:
         name: name of the data set.
@@ -195,11 +159,9 @@ def register_photos(
         image_root: folder that its file names are relative to. Both paths may begin with a variable
             ("$OCC_ORDER_PHOTOS/..."), which is looked up when the data set is asked for.
         split: "train", "val", or None for both.
-
-    Raises:
-        ValueError: the name is already registered with other arguments.
     """
-    register(name, "photos", json_file, image_root, options={"split": split})
+    options = {} if split is None else {"split": split}
+    register(name, "photos", json_file, image_root, options=options)
 
 
 def register(
@@ -365,11 +327,12 @@ def register_all(root: str | os.PathLike) -> None:
 
     A name that another package has registered is left to it, with a warning.
     """
-    for name, register, arguments in _builtin(os.fspath(root)):
-        if name in DatasetCatalog and name not in _registered:
-            logger.warning("data set name %s is taken by another package, left alone", name)
+    for one in _builtin(os.fspath(root)):
+        if one.name in DatasetCatalog and one.name not in _registered:
+            logger.warning("data set name %s is taken by another package, left alone", one.name)
         else:
-            register(name, **arguments)
+            chosen = {"categories": one.categories, "options": one.options}
+            register(one.name, one.format, *one.paths, **chosen)
     register_own(root)
 
 
@@ -383,38 +346,38 @@ def register_own(root: str | os.PathLike) -> None:
         register(name, kind, *paths)
 
 
-def _builtin(root: str) -> list[tuple[str, Callable[..., None], dict[str, Any]]]:
+def _builtin(root: str) -> list[BuiltIn]:
     def under(*parts: str) -> str:
         return os.path.join(root, *parts)
 
-    entries: list[tuple[str, Callable[..., None], dict[str, Any]]] = []
+    notes = under("coco", "annotations")
+    coco_2014 = {split: under("coco", f"{split}2014") for split in ("train", "val", "test")}
+    found = [
+        BuiltIn(
+            f"instaorder_2017_{split}",
+            "instaorder",
+            (
+                os.path.join(notes, f"InstaOrder_{split}2017.json"),
+                os.path.join(notes, f"instances_{split}2017.json"),
+                under("coco", f"{split}2017"),
+            ),
+            COCO_THINGS,
+        )
+        for split in ("train", "val")
+    ]
+    for split, images in coco_2014.items():
+        file = os.path.join(notes, f"COCO_amodal_{split}2014.json")
+        found.append(BuiltIn(f"cocoa_2014_{split}", "cocoa", (file, images)))
     for split in ("train", "val"):
-        arguments = {
-            "order_json": under("coco/annotations", f"InstaOrder_{split}2017.json"),
-            "instances_json": under("coco/annotations", f"instances_{split}2017.json"),
-            "image_root": under("coco", f"{split}2017"),
-            "categories": COCO_THINGS,
-        }
-        entries.append((f"instaorder_2017_{split}", register_instaorder, arguments))
-    for split in ("train", "val", "test"):
-        arguments = {
-            "json_file": under("coco/annotations", f"COCO_amodal_{split}2014.json"),
-            "image_root": under("coco", f"{split}2014"),
-        }
-        entries.append((f"cocoa_2014_{split}", register_cocoa, arguments))
-    for split in ("train", "val"):
-        arguments = {
-            "json_file": under("coco/annotations", f"COCO_amodal_{split}2014_with_classes.json"),
-            "image_root": under("coco", f"{split}2014"),
-            "categories": COCO_THINGS,
-        }
-        entries.append((f"cocoa_cls_{split}", register_coco_amodal, arguments))
+        file = os.path.join(notes, f"COCO_amodal_{split}2014_with_classes.json")
+        paths = (file, coco_2014[split])
+        found.append(BuiltIn(f"cocoa_cls_{split}", "cocoa_cls", paths, COCO_THINGS))
     for more in (_builtin_kins, _builtin_d2sa, _builtin_depth, _scenes, _composed):
-        entries += more(under)
-    return entries + _photos()
+        found += more(under)
+    return found + _photos()
 
 
-def _builtin_kins(under: Callable[..., str]) -> list[tuple[str, Callable[..., None], dict]]:
+def _builtin_kins(under: Callable[..., str]) -> list[BuiltIn]:
     folders = {"train": "training", "val": "testing", "test": "testing"}
     files = [
         ("kins_2019_train", "instances_train.json", "train", KINS_2019_CLASSES),
@@ -423,20 +386,14 @@ def _builtin_kins(under: Callable[..., str]) -> list[tuple[str, Callable[..., No
         ("kins_2020_test", "update_test_2020.json", "test", KINS_2020_CLASSES),
     ]
     return [
-        (
-            name,
-            register_kins,
-            {
-                "json_file": under("kins", file),
-                "image_root": under("kins", folders[split], "image_2"),
-                "categories": classes,
-            },
+        BuiltIn(
+            name, "kins", (under("kins", file), under("kins", folders[split], "image_2")), classes
         )
         for name, file, split, classes in files
     ]
 
 
-def _builtin_d2sa(under: Callable[..., str]) -> list[tuple[str, Callable[..., None], dict]]:
+def _builtin_d2sa(under: Callable[..., str]) -> list[BuiltIn]:
     files = {
         "d2sa_train": "D2S_amodal_training_rot0.json",
         "d2sa_train_aug": "D2S_amodal_augmented.json",
@@ -445,119 +402,95 @@ def _builtin_d2sa(under: Callable[..., str]) -> list[tuple[str, Callable[..., No
     images = under("d2sa", "d2s_amodal_images_v1", "images")
     folder = under("d2sa", "d2s_amodal_annotations_v1")
     return [
-        (
-            name,
-            register_coco_amodal,
-            {"json_file": os.path.join(folder, file), "image_root": images},
-        )
+        BuiltIn(name, "cocoa_cls", (os.path.join(folder, file), images))
         for name, file in files.items()
     ]
 
 
-def _builtin_depth(under: Callable[..., str]) -> list[tuple[str, Callable[..., None], dict]]:
-    diw = {"csv_file": under("diw", "DIW_Annotations", "DIW_test.csv"), "image_root": under("diw")}
-    kitti = {"list_file": under("kitti", "eigen_test_files_with_gt.txt"), "root": under("kitti")}
-    return [("diw_test", register_diw, diw), ("kitti_eigen_test", register_kitti_depth, kitti)]
+def _builtin_depth(under: Callable[..., str]) -> list[BuiltIn]:
+    diw = (under("diw", "DIW_Annotations", "DIW_test.csv"), under("diw"))
+    kitti = (under("kitti", "eigen_test_files_with_gt.txt"), under("kitti"))
+    folders = {"rgb_dir": "rawdata", "depth_dir": "data_depth_annotated"}
+    return [
+        BuiltIn("diw_test", "diw", diw),
+        BuiltIn("kitti_eigen_test", "kitti_depth", kitti, options=_depth_options(**folders)),
+    ]
 
 
-def _photos() -> list[tuple[str, Callable[..., None], dict]]:
+def _photos() -> list[BuiltIn]:
     """The known sources, whether they are there or not, others that are, and COCOA's few."""
     folder, root = f"${PHOTOS}", os.getenv(PHOTOS)
     sources = {*PHOTO_SOURCES}
     if root:
         sources |= {path.parent.name for path in Path(root).glob("*/annotations.json")}
-    demo = {
-        "json_file": f"${COCOA_DEMO}/COCO_amodal_demo5.json",
-        "image_root": f"${COCOA_DEMO}/..",
-    }
-    return [("cocoa_demo", register_cocoa, demo)] + [
-        (
+    demo = (f"${COCOA_DEMO}/COCO_amodal_demo5.json", f"${COCOA_DEMO}/..")
+    return [BuiltIn("cocoa_demo", "cocoa", demo)] + [
+        BuiltIn(
             f"photos_{source}_{split}",
-            register_photos,
-            {
-                "json_file": f"{folder}/{source}/annotations.json",
-                "image_root": f"{folder}/{source}",
-                "split": split,
-            },
+            "photos",
+            (f"{folder}/{source}/annotations.json", f"{folder}/{source}"),
+            options={"split": split},
         )
         for source in sorted(sources)
         for split in ("train", "val")
     ]
 
 
-def _scenes(under: Callable[..., str]) -> list[tuple[str, Callable[..., None], dict]]:
+def _scenes(under: Callable[..., str]) -> list[BuiltIn]:
     """Generated scenes, with patterns and plain, and those of quick schedules."""
     return [
-        entry
+        one
         for name in ("scenes", "scenes_plain", "scenes_quick")
         for split in ("train", "val")
-        for entry in _scenes_split(under(name), name, split)
+        for one in _scenes_split(under(name), name, split)
     ]
 
 
-def _composed(under: Callable[..., str]) -> list[tuple[str, Callable[..., None], dict]]:
+def _composed(under: Callable[..., str]) -> list[BuiltIn]:
     """Composed photographs: the folder `composed`, and `composed_*` where there are any."""
     names = {"composed"} | {path.name for path in Path(under()).glob("composed_*/")}
     return [
-        entry
+        one
         for name in sorted(names)
         for split in ("train", "val")
-        for entry in [*_orders(under(name), name, split), _photos_of(under(name), name, split)]
+        for one in [*_orders(under(name), name, split), _photos_of(under(name), name, split)]
     ]
 
 
-def _photos_of(root: str, name: str, split: str) -> tuple[str, Callable[..., None], dict]:
-    arguments = {
-        "json_file": os.path.join(root, "annotations", f"photos_{split}.json"),
-        "image_root": os.path.join(root, split, "images"),
-        "split": split,
-    }
-    return f"{name}_{split}_photos", register_photos, arguments
+def _photos_of(root: str, name: str, split: str) -> BuiltIn:
+    file = os.path.join(root, "annotations", f"photos_{split}.json")
+    paths = (file, os.path.join(root, split, "images"))
+    return BuiltIn(f"{name}_{split}_photos", "photos", paths, options={"split": split})
 
 
-def _scenes_split(
-    root: str, name: str, split: str
-) -> list[tuple[str, Callable[..., None], dict[str, Any]]]:
-    folder = os.path.join(root, split)
-    diw = {
-        "csv_file": os.path.join(root, "annotations", f"diw_{split}.csv"),
-        "image_root": folder,
-    }
-    kitti = {
-        "list_file": os.path.join(root, "annotations", f"kitti_{split}.txt"),
-        "root": folder,
-        "rgb_dir": "images",
-        "depth_dir": "depth",
-    }
+def _scenes_split(root: str, name: str, split: str) -> list[BuiltIn]:
+    folder, notes = os.path.join(root, split), os.path.join(root, "annotations")
+    diw = (os.path.join(notes, f"diw_{split}.csv"), folder)
+    kitti = (os.path.join(notes, f"kitti_{split}.txt"), folder)
+    options = _depth_options(rgb_dir="images", depth_dir="depth")
     return [
         *_orders(root, name, split),
-        (f"{name}_{split}_diw", register_diw, diw),
-        (f"{name}_{split}_kitti", register_kitti_depth, kitti),
+        BuiltIn(f"{name}_{split}_diw", "diw", diw),
+        BuiltIn(f"{name}_{split}_kitti", "kitti_depth", kitti, options=options),
     ]
 
 
-def _orders(
-    root: str, name: str, split: str
-) -> list[tuple[str, Callable[..., None], dict[str, Any]]]:
+def _orders(root: str, name: str, split: str) -> list[BuiltIn]:
     """The formats with masks that occ-order scenes writes."""
-    images = os.path.join(root, split, "images")
+    images, notes = os.path.join(root, split, "images"), Path(root, "annotations")
     return [
-        (
+        BuiltIn(
             f"{name}_{split}_{row.name}",
-            functools.partial(_register_row, row),
-            {
-                "paths": [
-                    *row.paths_in(Path(root, "annotations"), f"_{split}")[: row.inputs],
-                    images,
-                ]
-            },
+            row.name,
+            (*row.paths_in(notes, f"_{split}")[: row.inputs], images),
         )
         for row in standard()
     ]
 
 
-def _register_row(row: Format, name: str, paths: Sequence[str | os.PathLike]) -> None:
-    register(name, row.name, *paths)
+def _depth_options(**folders: str) -> dict[str, Any]:
+    """The options of `load_kitti_depth`: the folders, and maps that are missing are left out."""
+    return {**folders, "skip_missing": True}
 
 
 register_all(os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets")))

@@ -205,10 +205,13 @@ def without_crowds(path: str | os.PathLike, entries: Sequence[dict]) -> list[dic
     if entries and not single:
         raise DataError(
             f"{os.fspath(path)}: all {len(entries)} annotations have 'iscrowd' 1, as CVAT marks "
-            "masks that are drawn with a brush; if they are single objects, keep crowds"
+            "masks that are drawn with a brush; if they are single objects, keep crowds "
+            "(--keep-crowds, keep_crowds=True)"
         )
     if len(single) < len(entries):
         logger.warning(
-            "%s: %d crowd annotations ('iscrowd' 1) left out", path, len(entries) - len(single)
+            "%s: %d crowd annotations ('iscrowd' 1) left out; --keep-crowds takes them",
+            path,
+            len(entries) - len(single),
         )
     return single

@@ -1,5 +1,8 @@
 """COCO instances with an order table beside them: two files, both easy to write.
 
+Also COCO's instances as masks alone (`coco_pages`; of COCOA-cls, D2SA and KINS, which look like
+COCO, too), COCO's lists of results (`results_list_page`), and a result as a COCO file (`to_coco`).
+
 ``instances.json`` is an ordinary COCO instances file (masks of visible parts). The table
 (:mod:`~occ_order.formats.order_table`) names images by their id and instances by their
 annotation id. Three keys of an annotation go beyond COCO and may be absent: `amodal_segmentation`
@@ -11,11 +14,15 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from occ_order import masks
 from occ_order.files import DataError, read_json, show, write_json
-from occ_order.formats.checks import Report, field, listed, settle_problems
+from occ_order.formats.checks import Report, field, finite, listed, settle_problems
 from occ_order.formats.coco_nesting import (
     category_of,
     new_coco,
@@ -32,6 +39,15 @@ from occ_order.formats.order_table import (
     rows_of,
     write_order_table,
 )
+from occ_order.formats.pages import UNNAMED, Found, Page, Tolerance, gathered
+from occ_order.instances import OrderedInstances
+
+VISIBLE_KEYS = ("visible_mask", "inmodal_seg", "i_segm", "segmentation")
+"""Keys of the visible part, the first that an annotation has: of COCOA-cls and D2SA where something
+is hidden, of KINS 2019 and 2020, and of every other format."""
+
+SCORE_KEYS = ("score", "predicted_iou")
+"""Keys of the score of an annotation, the first that it has; the second is Segment Anything's."""
 
 logger = logging.getLogger(__name__)
 
@@ -192,3 +208,142 @@ def _written(annotation: dict[str, Any], record: dict[str, Any]) -> dict[str, An
         "iscrowd": 0,
         **{key: annotation[key] for key in extra if key in annotation},
     }
+
+
+# --- masks alone -------------------------------------------------------------------------
+
+
+def coco_pages(path: Path, data: dict[str, Any]) -> list[Page]:
+    """Return the images of a COCO instances file, with what is annotated in them.
+
+    Raises:
+        ValueError: names the file; its lists are not lists of objects.
+    """
+    images, categories = _objects(path, data, "images"), _objects(path, data, "categories")
+    names = {c["id"]: str(c.get("name", "")) for c in categories if type(c.get("id")) is int}
+    by_image: dict[Any, list[dict[str, Any]]] = {}
+    for annotation in _objects(path, data, "annotations"):
+        number = annotation.get("image_id")
+        by_image.setdefault(number if _is_id(number) else None, []).append(annotation)
+    return [_coco_page(path, image, by_image, names) for image in images]
+
+
+def _coco_page(
+    path: Path,
+    image: dict[str, Any],
+    by_image: Mapping[Any, list[dict[str, Any]]],
+    names: Mapping[Any, str],
+) -> Page:
+    number = image.get("id") if _is_id(image.get("id")) else None
+    annotations = by_image.get(number, [])
+
+    def read(size: tuple[int, int], tolerance: Tolerance) -> OrderedInstances:
+        kept = annotations if tolerance.keep_crowds else without_crowds(path, annotations)
+        return gathered(path, size, entries_of(kept, "annotation", size, names), tolerance)
+
+    size = (image["height"], image["width"]) if {"height", "width"} <= image.keys() else None
+    name = str(image.get("file_name", ""))
+    return Page(name, read, UNNAMED if number is None else number, size)
+
+
+def results_list_page(path: Path, data: list[Any]) -> list[Page]:
+    """Return what a list of results as COCO has them, or as Segment Anything, says of one image."""
+    numbers = [entry.get("image_id") for entry in data if isinstance(entry, dict)]
+
+    def read(size: tuple[int, int], tolerance: Tolerance) -> OrderedInstances:
+        if any(number != numbers[0] for number in numbers):
+            raise DataError(f"{path}: results of several images; only those of one are wanted")
+        return gathered(path, size, entries_of(data, "entry", size), tolerance)
+
+    number = numbers[0] if numbers and _is_id(numbers[0]) else UNNAMED
+    return [Page("", read, number)]
+
+
+def _is_id(value: object) -> bool:
+    return type(value) is int or (isinstance(value, str) and value != "")
+
+
+def _objects(path: Path, data: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    items = data.get(key, [])
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise DataError(f"{path}: {key!r} must be a list of objects, got {show(items)}")
+    return items
+
+
+def entries_of(
+    entries: Sequence[Any],
+    word: str,
+    size: tuple[int, int],
+    names: Mapping[Any, str] | None = None,
+) -> list[tuple[str, Callable[[], Found]]]:
+    """Return annotations as COCO has them, or results, as `pages.gathered` takes them.
+
+    Args:
+        entries: objects with one of `VISIBLE_KEYS`; numbered from 1 where they have no "id".
+        word: what to call one in messages.
+        size: (H, W) of the image.
+        names: of the classes by category id.
+    """
+    found = []
+    for k, entry in enumerate(entries, start=1):
+        number = entry.get("id", k) if isinstance(entry, dict) else k
+
+        def read(entry: Any = entry, number: Any = number) -> Found:
+            return _found(entry, number, size, names or {})
+
+        found.append((f"{word} {show(number)}", read))
+    return found
+
+
+def _found(entry: Any, number: Any, size: tuple[int, int], names: Mapping[Any, str]) -> Found:
+    if not isinstance(entry, dict) or not any(key in entry for key in VISIBLE_KEYS):
+        raise ValueError(f"must have a 'segmentation', got {show(entry)}")
+    score = next((entry[key] for key in SCORE_KEYS if key in entry), 1.0)
+    category = entry.get("category_id", 1)
+    types = type(number) in (int, str), type(category) is int, type(score) in (int, float)
+    if not all(types) or not finite([score]) or abs(category) >= 2**63:
+        raise ValueError(f"wrong id, category_id or score: {show((number, category, score))}")
+    name = entry.get("name") or entry.get("category") or names.get(category, "")
+    key = next(key for key in VISIBLE_KEYS if key in entry)
+    return Found(number, checked_mask(entry, key, *size), category, str(name), float(score))
+
+
+# --- a result as a COCO file -------------------------------------------------------------
+
+
+def to_coco(result: OrderedInstances) -> dict[str, Any]:
+    """Return {"images", "annotations", "categories"}; see `OrderedInstances.to_coco`.
+
+    Raises:
+        ValueError: an id is no integer, which COCO's have to be.
+    """
+    for number in (result.image_id, *result.ids):
+        if not isinstance(number, int | np.integer):
+            raise ValueError(f"ids of COCO are integers, got {number!r}")
+    number, (height, width) = int(result.image_id), result.size
+    name = result.file_name or f"{number}.png"
+    image = {"id": number, "file_name": name, "height": height, "width": width}
+    named = dict(zip(result.classes.tolist(), result.names or (), strict=False))
+    categories = [
+        {"id": kind, "name": named.get(kind) or f"class {kind}"}
+        for kind in sorted(set(result.classes.tolist()))
+    ]
+    annotations = [_annotation_of(result, k, number) for k in range(len(result))]
+    return {"images": [image], "annotations": annotations, "categories": categories}
+
+
+def _annotation_of(result: OrderedInstances, k: int, image_id: int) -> dict[str, Any]:
+    x0, y0, x1, y1 = map(int, masks.bounding_box(result.modal[k]))
+    entry = {
+        "id": int(result.ids[k]),
+        "image_id": image_id,
+        "category_id": int(result.classes[k]),
+        "segmentation": masks.encode(result.modal[k]),
+        "area": int(result.modal[k].sum()),
+        "bbox": [x0, y0, x1 - x0, y1 - y0],
+        "iscrowd": 0,
+        "score": float(result.scores[k]),
+    }
+    if result.amodal is not None:
+        entry["amodal_segmentation"] = masks.encode(result.amodal[k])
+    return entry

@@ -19,15 +19,17 @@ The file has `images` and `annotations`; one annotation holds all regions of one
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from occ_order import masks
-from occ_order.files import image_size, read_json, write_json
-from occ_order.formats.checks import Report, entries, field
+from occ_order.files import image_size, read_json, show, write_json
+from occ_order.formats.checks import Report, entries, field, listed
 from occ_order.formats.coco_nesting import image_of, read_images, written_images
 from occ_order.formats.mask_fields import (
     as_polygons,
@@ -38,6 +40,8 @@ from occ_order.formats.mask_fields import (
     polygon_from_mask,
     read_rate,
 )
+from occ_order.formats.pages import UNNAMED, Found, Page, Tolerance, gathered
+from occ_order.instances import OrderedInstances
 from occ_order.order import (
     layers,
     occlusion_from_depth_constraint,
@@ -164,6 +168,54 @@ def _read_region(region: dict, annotation_id: int, height: int, width: int) -> d
     if name := field(region, "name", "a string", "").strip():
         result["name"] = name
     return result
+
+
+def cocoa_pages(path: Path, data: dict[str, Any]) -> list[Page]:
+    """Return the images of a COCOA file, or the one of a single annotation, as visible masks.
+
+    Ids are those of `load_cocoa`, and of several annotations for one image the first is taken.
+
+    Raises:
+        ValueError: names the file and the wrong entry of its list of images.
+    """
+    entries_by_image: dict[Any, dict[str, Any]] = {}
+    if "regions" in data:
+        return [_cocoa_page(path, data, "", data.get("image_id"), None)]
+    for entry in listed(data, "annotations"):
+        if type(entry.get("image_id")) is int:
+            entries_by_image.setdefault(entry["image_id"], entry)
+    images = read_images(data, "", Report(path)).values()
+    return [
+        _cocoa_page(
+            path,
+            entries_by_image.get(image["image_id"], {"regions": []}),
+            image["file_name"],
+            image["image_id"],
+            (image["height"], image["width"]),
+        )
+        for image in images
+    ]
+
+
+def _cocoa_page(
+    path: Path, entry: dict[str, Any], name: str, image_id: Any, size: tuple[int, int] | None
+) -> Page:
+    def read(size: tuple[int, int], tolerance: Tolerance) -> OrderedInstances:
+        with Report(path).at(f"image {image_id}"):
+            regions = field(entry, "regions", "a list")
+            number = field(entry, "id", "an integer", 0)
+
+        def region(k: int) -> Found:
+            if not isinstance(regions[k], dict):
+                raise ValueError(f"must be an object, got {show(regions[k])}")
+            found = _read_region({"order": k + 1, **regions[k]}, number, *size)
+            return Found(found["id"], found["segmentation"], 1, found.get("name", ""))
+
+        places = [f"image {image_id}: region {k + 1}" for k in range(len(regions))]
+        entries = [(place, functools.partial(region, k)) for k, place in enumerate(places)]
+        return gathered(path, size, entries, tolerance)
+
+    return Page(name, read, image_id if type(image_id) is int else UNNAMED, size)
 
 
 def _occlusion_from_order(

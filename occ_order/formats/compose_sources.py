@@ -188,7 +188,7 @@ def _read_image(file: Path, number: int, masks: Path) -> dict[str, Any]:
     width, height = image_size(file)
     path = masks_file(masks, file)
     found = load_masks(path, (height, width), image_name=file.name)
-    named = path.suffix.lower() == ".json"  # the names of mask files are no classes
+    named = path.is_file()  # the names of mask files in a folder are no classes
     annotations = [
         {
             "id": key,

@@ -14,7 +14,7 @@ import numpy as np
 from occ_order.files import image_size, relative_name, resolve_inside
 from occ_order.formats.checks import Report, settle_problems, size_mismatch
 from occ_order.formats.differences import Differences, compare
-from occ_order.formats.table import Given, convertible, row_of
+from occ_order.formats.table import Given, convertible, readable, row_of
 from occ_order.order import UNKNOWN
 
 
@@ -49,16 +49,17 @@ def read_dataset(
     """Read a data set.
 
     Args:
-        format: one of `table.convertible()`.
-        path: its file (InstaOrder: the order file), or the folder of labelme files.
+        format: one of `table.readable()`.
+        path: its file (InstaOrder: the order file), or the folder of labelme files; or of the files
+            of a format that has one for each image.
         images: folder of the images; by default the folder of the file.
         instances: InstaOrder: the COCO instances file; by default ``instances.json`` beside it.
         order: COCO: the order table; by default ``order.csv`` beside it if there is one.
-        classes: labelme: names of the classes in the order of their ids.
+        classes: names of the classes in the order of their ids, of formats without ids of classes.
         whole: labelme: shapes outline whole objects.
         names_from: results: a COCO-style file that tells the file names and the categories.
-        keep_crowds: COCO: also annotations with `iscrowd` 1.
-        skip_damaged: COCO and labelme: leave out what cannot be read, and count it in the log.
+        keep_crowds: COCO and panoptic: also annotations with `iscrowd` 1.
+        skip_damaged: leave out what cannot be read, and count it in the log.
 
     Returns:
         The data set.
@@ -67,8 +68,8 @@ def read_dataset(
         ValueError: names file and entry of what is wrong, or an unknown format.
         OSError: a file cannot be read.
     """
-    row, path = row_of(format, convertible()), Path(path)
-    folder = path.parent if row.files else path
+    row, path = row_of(format, readable()), Path(path)
+    folder = path if path.is_dir() else path.parent
     root = os.fspath(images if images is not None else folder)
     given = Given(images, instances, order, classes, whole, names_from, keep_crowds, skip_damaged)
     return DataSet(*row.read_from(path, root, given), root)

@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 
 from occ_order import masks
-from occ_order.files import DataError, opened, resolve_inside, show
+from occ_order.files import DataError, resolve_inside, show
+from occ_order.formats.panoptic import segment_ids
 
 SCORES = ("file", "same")
 """Where scores come from: the file (1 where it has none), or 1 for every instance, as the row
@@ -139,11 +140,7 @@ class DetectionFile:
         if not isinstance(entry.get("file_name"), str) or not isinstance(infos, list):
             raise DataError(f"{place}: a panoptic entry needs 'file_name' and 'segments_info'")
         file = resolve_inside(self.folder, entry["file_name"])
-        with opened(file, formats=("PNG",)) as image:
-            colors = np.asarray(image.convert("RGB"), np.int64)
-        ids = colors @ np.array([1, 256, 65536])
-        if ids.shape != size:
-            raise DataError(f"{file}: is {ids.shape}, expected {size}")
+        ids = segment_ids(file, size)
         found = []
         for info in infos:
             if not isinstance(info, Mapping) or not isinstance(info.get("id"), int):

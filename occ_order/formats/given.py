@@ -1,17 +1,25 @@
 """Masks of one image as other programs hold them in memory, as :class:`OrderedInstances`.
 
 ====================================  =====================================================
-array or tensor                       (N, H, W) or (N, 1, H, W), two-valued or probabilities;
+array, tensor or image                (N, H, W) or (N, 1, H, W), two-valued or probabilities;
                                       bool (H, W) one mask; integers (H, W) a label map
 list                                  of masks (H, W), of COCO run lengths, of polygons, of
-                                      dictionaries with a "segmentation", as SAM gives them
+                                      dictionaries with a "segmentation", as SAM gives them, or a
+                                      "mask", as pipelines of transformers do
 path                                  what :mod:`occ_order.formats.user_masks` reads
-Detectron2                            `Instances`, or the dictionary that holds "instances"
+content of a JSON file                COCO, SA-1B, Label Studio, ..., as `json.load` gives it
+Detectron2                            `Instances` (predictions or annotation), or the dictionary
+                                      that holds "instances" or "panoptic_seg"
 torchvision                           {"masks", "labels", "scores"}
 transformers                          {"segmentation", "segments_info"}, post-processed
 supervision                           `Detections`
 ultralytics                           `Results`
+FiftyOne                              `Detections`
 ====================================  =====================================================
+
+Names of classes are kept where the object has them; a dictionary may bring them along under one of
+`NAME_KEYS`: ``{**found, "id2label": model.config.id2label}``. A list with the output for one image
+stands for that output.
 
 Probabilities are cut at 0.5. Other numbers have to be two-valued, 0 and one more, or they are
 refused. None of these libraries is imported: their objects are known by what they have.
@@ -25,18 +33,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from occ_order import masks as mask_codec
+from occ_order.formats import fiftyone_sample, supervision_detections
+from occ_order.formats.arrays import inside, of_array, stack_of
 from occ_order.formats.checks import size_mismatch
-from occ_order.formats.user_masks import load_masks, masks_file
+from occ_order.formats.pages import UNNAMED, Tolerance, numbered, page_named
+from occ_order.formats.table import pages_of_json
+from occ_order.formats.user_masks import load_masks, masks_file, read_page
 from occ_order.instances import OrderedInstances
 
-CUT = 0.5
-"""Probability above which a pixel is inside."""
+NAME_KEYS = ("id2label", "names", "categories")
+"""Keys of a dictionary for the names of the classes, by class or in their order: what
+`model.config.id2label`, `model.names` and `weights.meta["categories"]` hold."""
 
 _KNOWN = (
-    "an array (N, H, W), a label map (H, W), a list of masks, run lengths or polygons, a file, or "
-    "what Detectron2, torchvision, transformers, supervision, SAM or ultralytics give"
+    "an array (N, H, W), a label map (H, W), a list of masks, run lengths or polygons, a file, its "
+    "parsed JSON, or what Detectron2, torchvision, transformers, supervision, SAM, ultralytics or "
+    "FiftyOne give"
 )
 
 
@@ -63,25 +78,36 @@ def as_instances(
     if isinstance(masks, str | os.PathLike):
         path = masks if image_name is None else masks_file(masks, image_name)
         return load_masks(path, size, image_name=image_name)
+    if isinstance(masks, list | tuple) and len(masks) == 1 and _is_output(masks[0]):
+        return as_instances(masks[0], size, image_name=image_name)  # of a batch of one image
     if isinstance(masks, OrderedInstances):
         found = masks
     elif isinstance(masks, Mapping):
-        found = _from_mapping(masks, size)
+        found = _from_mapping(masks, size, image_name)
     elif hasattr(masks, "get_fields") and hasattr(masks, "image_size"):
         found = _from_detectron2(masks, size)
     elif hasattr(masks, "confidence") and hasattr(masks, "class_id"):
-        found = _from_supervision(masks, size)
+        found = supervision_detections.from_detections(masks, size)
     elif hasattr(masks, "masks") and hasattr(masks, "boxes"):
         found = _from_ultralytics(masks, size)
+    elif isinstance(getattr(masks, "detections", None), list):
+        found = fiftyone_sample.from_detections(masks, size)
     elif isinstance(masks, Sequence) and not isinstance(masks, bytes):
-        found = _from_list(masks, size)
-    elif hasattr(masks, "shape"):
-        found = _from_array(_array(masks), size)
+        found = _from_list(masks, size, image_name)
+    elif hasattr(masks, "shape") or isinstance(masks, Image.Image):
+        found = of_array(_array(masks), size).replace(image_id=0)
     else:
         raise ValueError(f"masks may be {_KNOWN}; got {type(masks).__name__}")
     if found.size != size:
         raise ValueError(f"masks: {size_mismatch(found.size, size)}")
     return found
+
+
+def _is_output(value: Any) -> bool:
+    """Whether a value is all that a library says of one image, not one mask."""
+    if isinstance(value, Mapping):
+        return bool({"instances", "masks", "segments_info"} & value.keys())
+    return hasattr(value, "get_fields") or (hasattr(value, "masks") and hasattr(value, "boxes"))
 
 
 def of_image(
@@ -112,32 +138,6 @@ def of_image(
     return given.replace(**known)
 
 
-def inside(values: np.ndarray, *, name: str = "masks") -> np.ndarray:
-    """Return which pixels are inside: bool of the same shape.
-
-    Args:
-        values: bool; floats in [0, 1], probabilities, cut at `CUT`; or numbers of two values, one
-            of them 0.
-        name: what to call it in errors.
-
-    Raises:
-        ValueError: anything else.
-    """
-    if values.dtype == bool or not values.size:
-        return values.astype(bool)
-    if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
-        raise ValueError(f"{name}: expected finite numbers, got {values.dtype}")
-    low, high = values.min(), values.max()
-    if values.dtype.kind == "f" and low >= 0 and high <= 1:
-        return values > CUT
-    if low < 0 or not ((values == 0) | (values == high)).all():
-        raise ValueError(
-            f"{name}: numbers from {low} to {high} are neither probabilities nor two-valued; a "
-            "label map is (H, W)"
-        )
-    return values > 0
-
-
 def _array(value: Any) -> np.ndarray:
     """An array, from a tensor of whatever device, too."""
     for step in ("detach", "cpu"):
@@ -146,15 +146,9 @@ def _array(value: Any) -> np.ndarray:
 
 
 def _stack(value: Any, size: tuple[int, int], *, name: str = "masks") -> np.ndarray:
-    """bool (N, H, W) from (N, H, W) or (N, 1, H, W)."""
-    stack = _array(value)
-    if stack.ndim == 4 and stack.shape[1] == 1:
-        stack = stack[:, 0]
-    if stack.ndim != 3 or stack.shape[1:] != size:
-        raise ValueError(
-            f"{name} must be (N, {size[0]}, {size[1]}) as the image is, got {stack.shape}"
-        )
-    return inside(stack, name=name)
+    """bool (N, H, W) from a tensor or a list; none of an empty list."""
+    values = _array(value)
+    return stack_of(values if values.size else values.reshape(0, *size), size, name=name)
 
 
 def _column(value: Any, kind: type) -> np.ndarray | None:
@@ -181,50 +175,39 @@ def _made(
     )
 
 
-def _from_array(values: np.ndarray, size: tuple[int, int]) -> OrderedInstances:
-    if values.ndim != 2 or values.dtype == bool:
-        stack = values[None] if values.ndim == 2 else values
-        return _made(size, _stack(stack, size))
-    if values.dtype.kind not in "iu":
-        raise ValueError(f"a label map has whole numbers, got {values.dtype} {values.shape}")
-    if values.shape != size:
-        raise ValueError(f"label map: {size_mismatch(values.shape, size)}")
-    return _from_labels(values, size)
-
-
-def _from_labels(labels: np.ndarray, size: tuple[int, int]) -> OrderedInstances:
-    known = [int(label) for label in np.unique(labels) if label > 0]
-    stack = np.zeros((len(known), *size), bool)
-    for k, label in enumerate(known):
-        stack[k] = labels == label
-    return _made(size, stack, ids=known)
-
-
-def _from_list(items: Sequence[Any], size: tuple[int, int]) -> OrderedInstances:
-    stack = np.zeros((len(items), *size), bool)
+def _from_list(
+    items: Sequence[Any], size: tuple[int, int], image_name: str | None
+) -> OrderedInstances:
+    """Masks one by one, as dictionaries or bare, or the parsed JSON of a list of tasks."""
     entries = [item if isinstance(item, Mapping) else {"segmentation": item} for item in items]
+    if entries and all({"data", "annotations"} <= entry.keys() for entry in entries):
+        return _from_parsed(list(items), size, image_name)
     entries = [{"segmentation": e} if "counts" in e else e for e in entries]
+    stack = np.zeros((len(entries), *size), bool)
     for k, entry in enumerate(entries):
-        if "segmentation" not in entry:
+        mask = entry.get("segmentation", entry.get("mask"))
+        if mask is None:
             raise ValueError(f"mask {k}: has no 'segmentation', its keys are {sorted(entry)}")
-        stack[k] = _one(entry["segmentation"], size, f"mask {k}")
+        stack[k] = _one(mask, size, f"mask {k}")
     scores = [e.get("score", e.get("predicted_iou", 1.0)) for e in entries]
-    numbers = [e.get("id", k + 1) for k, e in enumerate(entries)]
-    classes = [e.get("category_id", 1) for e in entries]
-    names = [e.get("category", e.get("name", "")) for e in entries]
+    labels = [e.get("category", e.get("name", e.get("label", ""))) for e in entries]
+    kinds = numbered(map(str, labels)) if any(labels) else {}
     return _made(
         size,
         stack,
-        scores=scores,
-        ids=numbers,
-        classes=classes,
-        names=names if any(names) else None,
+        scores=[1.0 if score is None else score for score in scores],
+        ids=[e.get("id", k + 1) for k, e in enumerate(entries)],
+        classes=[
+            e.get("category_id", kinds.get(str(label), 1))
+            for e, label in zip(entries, labels, strict=True)
+        ],
+        names=labels if any(labels) else None,
     )
 
 
 def _one(mask: Any, size: tuple[int, int], name: str) -> np.ndarray:
-    """One mask (H, W): an array, run lengths, or polygons."""
-    if hasattr(mask, "shape"):
+    """One mask (H, W): an array, an image, run lengths, or polygons."""
+    if hasattr(mask, "shape") or isinstance(mask, Image.Image):
         values = _array(mask)
         if values.shape != size:
             raise ValueError(f"{name}: {size_mismatch(values.shape, size)}")
@@ -232,69 +215,142 @@ def _one(mask: Any, size: tuple[int, int], name: str) -> np.ndarray:
     return mask_codec.decode(mask, *size, name=name)
 
 
-def _from_mapping(data: Mapping[str, Any], size: tuple[int, int]) -> OrderedInstances:
-    if "instances" in data:
+def _from_mapping(
+    data: Mapping[str, Any], size: tuple[int, int], image_name: str | None
+) -> OrderedInstances:
+    if hasattr(data.get("instances"), "get_fields"):
         return _from_detectron2(data["instances"], size)
     if "masks" in data:
         stack = _stack(data["masks"], size, name="'masks'")
-        return _made(size, stack, classes=data.get("labels"), scores=data.get("scores"))
+        return _named(
+            _made(size, stack, classes=data.get("labels"), scores=data.get("scores")), data
+        )
     if "segments_info" in data:
-        return _from_transformers(data, size)
+        return _named(_from_transformers(data, size), data)
+    if isinstance(data.get("panoptic_seg"), list | tuple):
+        return _named(_from_panoptic(*data["panoptic_seg"], size), data)
+    if {"annotations", "images", "shapes", "regions", "data"} & data.keys():
+        return _from_parsed(dict(data), size, image_name)
     raise ValueError(
-        f"a dictionary of masks has 'instances' (Detectron2), 'masks' (torchvision) or "
-        f"'segments_info' (transformers); got the keys {sorted(map(str, data))}"
+        f"a dictionary of masks has 'instances' or 'panoptic_seg' (Detectron2), 'masks' "
+        f"(torchvision), 'segments_info' (transformers), or is the content of a JSON file; got the "
+        f"keys {sorted(map(str, data))}"
     )
 
 
+def _from_parsed(data: Any, size: tuple[int, int], image_name: str | None) -> OrderedInstances:
+    """The content of a JSON file that the user has parsed."""
+    name = Path("masks")
+    page = page_named(name, pages_of_json(name, data), image_name)
+    found = read_page(name, page, size, Tolerance())
+    return found if found.image_id != UNNAMED else found.replace(image_id=0)
+
+
+def _named(found: OrderedInstances, data: Mapping[str, Any]) -> OrderedInstances:
+    """Instances with the names of their classes, where the dictionary has a table of them."""
+    table = next((data[key] for key in NAME_KEYS if data.get(key) is not None), None)
+    if table is None:
+        return found
+    known = table if isinstance(table, Mapping) else dict(enumerate(table))
+    return found.replace(names=tuple(str(known.get(int(k), "")) for k in found.classes))
+
+
 def _from_transformers(data: Mapping[str, Any], size: tuple[int, int]) -> OrderedInstances:
-    labels, segments = _array(data["segmentation"]), list(data["segments_info"])
-    if labels.shape != size:
-        raise ValueError(f"'segmentation': {size_mismatch(labels.shape, size)}")
-    stack = np.array([labels == segment["id"] for segment in segments]).reshape(-1, *size)
-    numbers = [segment["id"] for segment in segments]
+    """A map of ids, or a map for each segment (`return_binary_maps`)."""
+    segments = list(data["segments_info"])
+    if isinstance(data["segmentation"], list):
+        raise ValueError(
+            "'segmentation' is a list of run lengths of transformers' own kind: ask for maps, with "
+            "return_coco_annotation=False"
+        )
+    labels = _array(data["segmentation"])
+    if labels.shape[-2:] != size:
+        raise ValueError(f"'segmentation': {size_mismatch(labels.shape[-2:], size)}")
+    if labels.ndim == 3:
+        if len(labels) != len(segments):
+            raise ValueError(f"{len(labels)} maps, but {len(segments)} entries of 'segments_info'")
+        stack = inside(labels, name="'segmentation'")
+    else:
+        stack = np.array([labels == segment["id"] for segment in segments]).reshape(-1, *size)
     return _made(
         size,
         stack,
-        ids=numbers,
+        ids=[segment["id"] for segment in segments],
         classes=[segment.get("label_id", 1) for segment in segments],
         scores=[segment.get("score", 1.0) for segment in segments],
     )
 
 
-def _from_detectron2(found: Any, size: tuple[int, int]) -> OrderedInstances:
-    fields = found.get_fields()
-    if "pred_masks" not in fields:
-        raise ValueError(f"Detectron2's instances have no pred_masks, only {sorted(fields)}")
-    whole = fields["pred_masks"]
-    stack = _stack(fields.get("pred_modal_masks", whole), size, name="pred_masks")
-    return _made(size, stack, classes=fields.get("pred_classes"), scores=fields.get("scores"))
-
-
-def _from_supervision(found: Any, size: tuple[int, int]) -> OrderedInstances:
-    if found.mask is None and len(found):
-        raise ValueError("detections without masks have no occlusion order; masks are needed")
-    stack = np.zeros((0, *size), bool) if found.mask is None else _stack(found.mask, size)
-    data = found.data or {}
+def _from_panoptic(
+    segmentation: Any, segments: Sequence[Mapping[str, Any]] | None, size: tuple[int, int]
+) -> OrderedInstances:
+    """Things of Detectron2's panoptic output; stuff, such as sky, is no instance."""
+    if segments is None:
+        raise ValueError("'panoptic_seg' without segments_info does not say what are things")
+    labels = _array(segmentation)
+    if labels.shape != size:
+        raise ValueError(f"'panoptic_seg': {size_mismatch(labels.shape, size)}")
+    things = [segment for segment in segments if segment.get("isthing", True)]
     return _made(
         size,
-        stack,
-        classes=found.class_id,
-        scores=found.confidence,
-        names=data.get("class_name"),
-        ids=None if data.get("id") is None else _array(data["id"]).tolist(),
+        np.array([labels == thing["id"] for thing in things]).reshape(-1, *size),
+        ids=[thing["id"] for thing in things],
+        classes=[thing.get("category_id", 1) for thing in things],
+        scores=[thing.get("score", 1.0) for thing in things],
     )
 
 
+def _from_detectron2(found: Any, size: tuple[int, int]) -> OrderedInstances:
+    """Predictions, or annotation (`gt_masks`: BitMasks or PolygonMasks)."""
+    fields = found.get_fields()
+    kind = next((kind for kind in ("pred", "gt") if f"{kind}_masks" in fields), None)
+    if kind is None:
+        raise ValueError(f"Detectron2's instances have no pred_masks, only {sorted(fields)}")
+    whole = fields[f"{kind}_masks"]
+    stack = _detectron2_stack(fields.get("pred_modal_masks", whole), size, f"{kind}_masks")
+    return _made(
+        size,
+        stack,
+        classes=fields.get(f"{kind}_classes"),
+        scores=fields.get("scores"),
+        ids=None if fields.get("ids") is None else _array(fields["ids"]).tolist(),
+    )
+
+
+def _detectron2_stack(value: Any, size: tuple[int, int], name: str) -> np.ndarray:
+    if hasattr(value, "polygons"):
+        parts = [[_array(part).tolist() for part in polygons] for polygons in value.polygons]
+        return mask_codec.decode_all(parts, *size)
+    return _stack(getattr(value, "tensor", value), size, name=name)
+
+
 def _from_ultralytics(found: Any, size: tuple[int, int]) -> OrderedInstances:
-    """Outlines are in pixels of the image; the masks beside them have the network's size."""
+    """Masks of the image's size (`retina_masks`), else outlines, which are in its pixels.
+
+    The masks beside the outlines have the network's size, with a margin.
+    """
+    stated = tuple(getattr(found, "orig_shape", size))
+    if stated != size:
+        raise ValueError(f"results: {size_mismatch(stated, size)}")
     if found.masks is None:
-        if len(found.boxes):
+        if found.boxes is not None and len(found.boxes):
             raise ValueError("results without masks have no occlusion order; masks are needed")
         return _made(size, np.zeros((0, *size), bool))
-    stack = np.zeros((len(found.masks.xy), *size), bool)
-    for k, outline in enumerate(found.masks.xy):
-        polygon = _array(outline).reshape(-1).tolist()
-        stack[k] = mask_codec.decode([polygon], *size, name=f"mask {k}")
+    data = _array(found.masks.data)
+    if data.shape[1:] == size:
+        stack = inside(data)
+    else:
+        stack = np.zeros((len(found.masks.xy), *size), bool)
+        for k, outline in enumerate(found.masks.xy):
+            if len(outline) > 2:  # fewer points cover no pixel
+                polygon = _array(outline).reshape(-1).tolist()
+                stack[k] = mask_codec.decode([polygon], *size, name=f"mask {k}")
+    if found.boxes is None:
+        return _made(size, stack)
+    tracked = getattr(found.boxes, "id", None)
+    ids = None if tracked is None else _array(tracked).astype(int).tolist()
     classes = _array(found.boxes.cls).astype(int)
-    names = [found.names[int(kind)] for kind in classes] if found.names else None
-    return _made(size, stack, classes=classes, scores=found.boxes.conf, names=names)
+    return _named(
+        _made(size, stack, classes=classes, scores=found.boxes.conf, ids=ids),
+        {"names": found.names or None},
+    )

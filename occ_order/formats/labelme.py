@@ -35,7 +35,6 @@ from occ_order.files import (
     DataError,
     image_size,
     parse_json,
-    read_json,
     relative_name,
     resolve_inside,
     show,
@@ -50,6 +49,8 @@ from occ_order.formats.order_table import (
     rows_of,
     write_order_table,
 )
+from occ_order.formats.pages import PER_IMAGE, Found, Page, Tolerance, gathered, numbered
+from occ_order.instances import OrderedInstances
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,6 @@ ORDER_FILE = "order.csv"
 FAR_APART = 0.1
 """Parts of an instance that are further apart than this share of the longer side get a warning."""
 IGNORED = ("__ignore__", "_background_")
-_PER_IMAGE = 1000  # annotation ids are image id * 1000 + number where the file has none
 
 
 def load_labelme(
@@ -161,7 +161,7 @@ class _Page:
         for k, instance in enumerate(self.instances):
             given = self.image_id is not None and instance.group is not None
             annotation = {
-                "id": instance.group if given else image_id * _PER_IMAGE + k + 1,
+                "id": instance.group if given else image_id * PER_IMAGE + k + 1,
                 "category_id": names[instance.label],
                 "bbox": masks.bounding_box(modal[k]).tolist(),
                 "segmentation": masks.encode(modal[k]),
@@ -329,34 +329,30 @@ def _largest_gap(parts: list[np.ndarray]) -> float:
     return float(distance.min(axis=1).max())
 
 
-def read_shapes(
-    path: str | os.PathLike, size: tuple[int, int], *, skip_damaged: bool = False
-) -> tuple[list[str], np.ndarray]:
-    """Read the instances of one labelme file, without its image and without an order.
+def labelme_page(path: Path, data: dict[str, Any]) -> list[Page]:
+    """Return what a labelme file says of its image, without an order."""
 
-    Args:
-        path: the file.
-        size: (H, W) of the image.
-        skip_damaged: leave out shapes that cannot be read, and count them in the log.
+    def read(size: tuple[int, int], tolerance: Tolerance) -> OrderedInstances:
+        problems: list[str] = []
+        with Report(path).at():
+            shapes = field(data, "shapes", "a list")
+        instances = _instances(shapes, size, False, Report(path, problems))
+        settle_problems(path, problems, tolerance.skip_damaged)
+        kinds = numbered(instance.label for instance in instances)
+        found = [
+            Found(k, _in_place(path, instance, size), kinds[instance.label], instance.label)
+            for k, instance in enumerate(instances, start=1)
+        ]
+        entries = [(f"instance {one.id}", lambda one=one: one) for one in found]
+        return gathered(path, size, entries, tolerance)
 
-    Returns:
-        N labels; bool (N, H, W) visible masks.
+    size = data.get("imageHeight"), data.get("imageWidth")
+    return [Page("", read, size=None if None in size else size)]
 
-    Raises:
-        ValueError: names file and every shape that is wrong; also where the file states another
-            size.
-    """
-    data, report = read_json(path), Report(path)
-    with report.at():
-        _check_stated(data, tuple(size))
-        shapes = field(data, "shapes", "a list")
-    problems: list[str] = []
-    instances = _instances(shapes, size, False, Report(path, problems))
-    settle_problems(path, problems, skip_damaged)
-    with report.at():
-        stack = [instance.mask(instance.visible, size) for instance in instances]
-    names = [instance.label for instance in instances]
-    return names, np.array(stack, bool).reshape(len(stack), *size)
+
+def _in_place(path: Path, instance: _Instance, size: tuple[int, int]) -> np.ndarray:
+    with Report(path).at():
+        return instance.mask(instance.visible, size)
 
 
 def _image(

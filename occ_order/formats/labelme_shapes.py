@@ -12,14 +12,12 @@ from PIL import Image
 
 from occ_order import masks
 from occ_order.files import opened, show
+from occ_order.formats import outlines
 from occ_order.formats.checks import field, finite
 from occ_order.formats.mask_fields import polygon_from_mask
 
 AREAS = ("polygon", "rectangle", "circle", "mask")
 """Types of shapes that have an inside."""
-
-CIRCLE_POINTS = 64
-"""Corners of the polygon that stands for a circle."""
 
 
 def area_of(shape: dict, size: tuple[int, int]) -> Any:
@@ -42,18 +40,15 @@ def area_of(shape: dict, size: tuple[int, int]) -> Any:
             raise ValueError(f"'points' must be pairs of finite numbers, got {show(point)}")
     kind = shape.get("shape_type", "polygon")
     if kind == "polygon":
-        if len(points) < 3:
-            raise ValueError(f"a polygon needs three or more points, got {len(points)}")
-        return [[float(value) for point in points for value in point]]
+        return outlines.polygon(*np.reshape(np.array(points, float), (-1, 2)).T)
     if len(points) != 2:
         raise ValueError(f"a {kind} needs two points, got {len(points)}")
     (xa, ya), (xb, yb) = points
     if kind == "rectangle":
         return [[xa, ya, xb, ya, xb, yb, xa, yb]]
     if kind == "circle":
-        turn = np.linspace(0, 2 * np.pi, CIRCLE_POINTS, endpoint=False)
-        spokes = np.hypot(xb - xa, yb - ya) * np.stack([np.cos(turn), np.sin(turn)], axis=1)
-        return [([xa, ya] + spokes).ravel().tolist()]
+        radius = float(np.hypot(xb - xa, yb - ya))
+        return outlines.ellipse(xa, ya, radius, radius)
     return _mask_shape(shape, (int(round(xa)), int(round(ya))), size)
 
 

@@ -8,6 +8,7 @@ instance. Scores and probabilities of annotation are 1.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,13 +17,25 @@ from typing import Any
 import numpy as np
 
 from occ_order import masks
-from occ_order.files import DataError, list_images, read_json, relative_name, resolve_inside
+from occ_order.files import DataError, list_images, read_json, relative_name, resolve_inside, show
 from occ_order.formats.checks import Report, field
 from occ_order.formats.coco_nesting import is_cocoa, read_categories, read_images
+from occ_order.formats.coco_order import entries_of
+from occ_order.formats.pages import (
+    PER_IMAGE,
+    UNNAMED,
+    Page,
+    Tolerance,
+    gathered,
+    integer_ids,
+)
+from occ_order.instances import OrderedInstances
 from occ_order.order import UNKNOWN
 from occ_order.order.io import load_results, matrices, results_image, save_results
 
 Categories = list[dict[str, Any]]
+
+logger = logging.getLogger(__name__)
 
 
 def read_names(
@@ -56,6 +69,9 @@ def load_results_records(
 ) -> tuple[list[dict[str, Any]], Categories]:
     """Reads ``order_results.json`` as records.
 
+    Image ids that are texts are replaced by 1, 2, ..., and then, or where ids of instances are
+    texts, those by image id * 1000 + 1, ...; the log says so.
+
     Args:
         path: the file.
         image_root: folder of the images; how they are found is told by
@@ -68,8 +84,8 @@ def load_results_records(
         records and categories. Annotations keep "score", which no data set format has.
 
     Raises:
-        ValueError: names the file and image: not the format, an id that is no integer, an image
-            that is not there, a category without a name.
+        ValueError: names the file and image: not the format, an image that is not there, a category
+            without a name.
     """
     images, report = load_results(path), Report(path)
     image_files = list_images(image_root)
@@ -77,11 +93,60 @@ def load_results_records(
         chosen = categories or _named_categories(images)
     known = {category["id"] for category in chosen}
     records = []
-    for image in images:
+    for image, numbered in zip(images, _with_integer_ids(path, images), strict=True):
         with report.at(f"image {image['image_id']}"):
             pixels = image_of(image, image_root, file_names=file_names, image_files=image_files)
-            records.append(_record(image, str(pixels), known, report))
+            records.append(_record(numbered, str(pixels), known, report))
     return records, chosen
+
+
+def results_pages(path: Path, data: dict[str, Any]) -> list[Page]:
+    """Return the images of an ``order_results.json``, with the masks of their instances.
+
+    Raises:
+        ValueError: names the file; an image without a list of instances.
+    """
+    found = []
+    for image in data["images"]:
+        number, items = image.get("image_id"), image.get("instances")
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise DataError(f"{path}: 'instances' must be a list of objects, got {show(items)}")
+
+        def read(
+            size: tuple[int, int], tolerance: Tolerance, items: list[Any] = items
+        ) -> OrderedInstances:
+            return gathered(path, size, entries_of(items, "instance", size), tolerance)
+
+        known = type(number) is int or isinstance(number, str)
+        size = (image["height"], image["width"]) if {"height", "width"} <= image.keys() else None
+        name = str(image.get("file_name", ""))
+        found.append(Page(name, read, number if known else UNNAMED, size))
+    return found
+
+
+def _with_integer_ids(
+    path: str | os.PathLike, images: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Images with ids that a data set may have; those that have them stay as they are."""
+    numbers = integer_ids([image["image_id"] for image in images])
+    ids = [[instance["id"] for instance in image["instances"]] for image in images]
+    kept = numbers == [image["image_id"] for image in images]
+    if kept and all(isinstance(one, int) for row in ids for one in row):
+        return list(images)
+    logger.warning(
+        "%s: ids that are texts are numbered anew, %s", path, "of instances" if kept else "of all"
+    )
+    return [
+        {
+            **image,
+            "image_id": number,
+            "instances": [
+                {**instance, "id": number * PER_IMAGE + k}
+                for k, instance in enumerate(image["instances"], start=1)
+            ],
+        }
+        for image, number in zip(images, numbers, strict=True)
+    ]
 
 
 def _named_categories(images: Sequence[Mapping[str, Any]]) -> Categories:
@@ -102,9 +167,6 @@ def _record(
 ) -> dict[str, Any]:
     size = image["height"], image["width"]
     annotations = []
-    for number in (image["image_id"], *(i["id"] for i in image["instances"])):
-        if not isinstance(number, int):
-            raise ValueError(f"the ids of a data set must be integers, got {number!r}")
     for instance in image["instances"]:
         if instance["category_id"] not in known:
             raise ValueError(f"category_id {instance['category_id']} is not among {sorted(known)}")
@@ -184,6 +246,26 @@ def results_of(
         instance.update({k: annotation[k] for k in ("name", "is_stuff") if k in annotation})
     image["file_name"] = relative_name(record["file_name"], image_root)
     return image
+
+
+def ordered_record(
+    record: Mapping[str, Any],
+    categories: Categories,
+    *,
+    image_root: str | os.PathLike | None = None,
+) -> OrderedInstances:
+    """Return a record as instances that are called as their classes are.
+
+    Args:
+        record, categories, image_root: as of `results_of`.
+
+    Raises:
+        ValueError: as `results_of`.
+    """
+    image = results_of(record, categories, image_root=image_root)
+    for instance in image["instances"]:
+        instance.pop("name", None)
+    return OrderedInstances.from_dict(image)
 
 
 def save_results_records(

@@ -1,4 +1,4 @@
-"""Results as ``supervision.Detections``, and back (https://supervision.roboflow.com).
+"""``supervision.Detections`` (https://supervision.roboflow.com) as instances, and back.
 
 Detections can be filtered, so the order travels with each instance: ``data["occludes"]`` holds the
 ids of what it occludes, not places in a list. supervision is imported at the first call only.
@@ -6,103 +6,95 @@ ids of what it occludes, not places in a list. supervision is imported at the fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from occ_order import masks
-from occ_order.order import results_image
+from occ_order.formats.arrays import stack_of
+from occ_order.instances import OrderedInstances
 from occ_order.order.encoding import empty_occlusion
 
 if TYPE_CHECKING:
     import supervision
 
-_COLUMNS = ("layer", "relative_depth")
 
-
-def to_detections(image: Mapping[str, Any]) -> supervision.Detections:
-    """One image of ``order_results.json`` as Detections.
-
-    Args:
-        image: dict of one image (:mod:`occ_order.order.io`).
+def to_detections(result: OrderedInstances) -> supervision.Detections:
+    """Return instances as Detections.
 
     Returns:
         Detections with "mask" (visible parts), "xyxy" their boxes, "class_id", "confidence", and in
-        "data": "id"; "occludes", lists of ids, if the image has an occlusion order; "layer" and
-        "relative_depth" if all instances have them; "class_name" if all have a "category".
+        "data": "id"; "class_name" where there are names; where there is an occlusion order,
+        "occludes", lists of ids, "layer" and "relative_depth".
 
     Raises:
         ImportError: supervision is not installed.
     """
     detections = _supervision().Detections
-    instances, size = image["instances"], (image["height"], image["width"])
-    stack = masks.decode_all([instance["segmentation"] for instance in instances], *size)
-    if not len(instances):
+    if not len(result):
         return detections.empty()
-    ids = [instance["id"] for instance in instances]
-    data: dict[str, Any] = {"id": np.array(ids)}
-    if "occlusion" in image:
-        behind: list[list[Any]] = [[] for _ in ids]
-        for i, j, _ in image["occlusion"]:
-            behind[i].append(ids[j])
-        data["occludes"] = behind
-    for key, name in (*((key, key) for key in _COLUMNS), ("category", "class_name")):
-        if all(key in instance for instance in instances):
-            data[name] = np.array([instance[key] for instance in instances])
+    data: dict[str, Any] = {"id": np.array(result.ids)}
+    if result.occlusion is not None:
+        data["occludes"] = [
+            [result.ids[j] for j in np.flatnonzero(row == 1)] for row in result.occlusion
+        ]
+        data |= {"layer": result.layers(), "relative_depth": result.relative_depth()}
+    if result.names is not None:
+        data["class_name"] = np.array(result.names)
     return detections(
-        xyxy=np.array([masks.bounding_box(mask) for mask in stack]),
-        mask=stack,
-        class_id=np.array([instance["category_id"] for instance in instances]),
-        confidence=np.array([instance["score"] for instance in instances], float),
+        xyxy=np.array([masks.bounding_box(mask) for mask in result.modal]),
+        mask=result.modal,
+        class_id=result.classes,
+        confidence=result.scores,
         data=data,
     )
 
 
 def from_detections(
-    detections: supervision.Detections,
-    *,
-    image_id: int | str,
-    size: tuple[int, int],
-) -> dict[str, Any]:
-    """Detections as one image of ``order_results.json``.
+    detections: supervision.Detections, size: tuple[int, int], *, image_id: int | str = 0
+) -> OrderedInstances:
+    """Return Detections as instances.
 
     Args:
-        detections: with masks; classes default to 1, scores to 1. The order is taken from
-            ``data["occludes"]`` where that is there; ids that were filtered out are left out.
-        image_id: id of the image.
+        detections: with masks; classes default to 1, scores to 1, ids to 1 .. N. The order is taken
+            from ``data["occludes"]`` where that is there; ids that were filtered out are left out.
         size: (H, W) of the image.
-
-    Returns:
-        Dict of the image.
+        image_id: id of the image.
 
     Raises:
         ValueError: there are instances without masks, or masks of another size.
     """
-    n = len(detections)
-    stack = np.zeros((0, *size), bool) if not n else detections.mask
-    if stack is None:
+    n, data = len(detections), detections.data or {}
+    if n and detections.mask is None:
         raise ValueError("detections without masks have no occlusion order; masks are needed")
-    data = detections.data
+    stack = stack_of(np.asarray(detections.mask), size) if n else np.zeros((0, *size), bool)
     ids = np.asarray(data.get("id", np.arange(1, n + 1))).tolist()
-    occlusion = None
-    if "occludes" in data or not n:
-        place, occlusion = {number: k for k, number in enumerate(ids)}, empty_occlusion(n)
-        for i, behind in enumerate(data.get("occludes", ())):
-            for number in behind:
-                if number in place:
-                    occlusion[i, place[number]] = 1
-    classes, scores = detections.class_id, detections.confidence
-    return results_image(
-        image_id=image_id,
-        height=size[0],
-        width=size[1],
-        modal=np.asarray(stack),
-        classes=[1] * n if classes is None else classes.tolist(),
-        scores=[1.0] * n if scores is None else scores.tolist(),
-        ids=ids,
-        occlusion=occlusion,
+    classes, scores, names = detections.class_id, detections.confidence, data.get("class_name")
+    return OrderedInstances(
+        image_id,
+        size,
+        stack,
+        classes=None if classes is None else np.asarray(classes, np.int64),
+        scores=None if scores is None else np.asarray(scores, np.float64),
+        names=None if names is None else tuple(map(str, names)),
+        ids=tuple(ids),
+        occlusion=occlusion_by_ids(ids, data["occludes"]) if "occludes" in data else None,
     )
+
+
+def occlusion_by_ids(ids: list[Any], occludes: Any) -> np.ndarray:
+    """Return the occlusion matrix of instances that say the ids of what they occlude.
+
+    Args:
+        ids: N ids.
+        occludes: N lists of ids; those that are not among `ids` are left out.
+    """
+    place, occlusion = {number: k for k, number in enumerate(ids)}, empty_occlusion(len(ids))
+    for i, behind in enumerate(occludes):
+        for number in behind:
+            if number in place:
+                occlusion[i, place[number]] = 1
+    return occlusion
 
 
 def _supervision() -> Any:

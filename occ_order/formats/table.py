@@ -7,23 +7,44 @@ A new format is one module with a reader and a writer, and one row of `FORMATS`.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from occ_order.files import DataError, parse_json, show
+from occ_order.formats.arrays import npy_page, npz_page
+from occ_order.formats.checks import listed
 from occ_order.formats.coco_nesting import is_cocoa, read_categories
-from occ_order.formats.coco_order import load_coco_order, save_coco_order
-from occ_order.formats.cocoa import load_cocoa, save_cocoa
+from occ_order.formats.coco_order import (
+    coco_pages,
+    load_coco_order,
+    results_list_page,
+    save_coco_order,
+)
+from occ_order.formats.cocoa import cocoa_pages, load_cocoa, save_cocoa
 from occ_order.formats.cocoa_cls import load_cocoa_cls, save_cocoa_cls
+from occ_order.formats.cvat import cvat_pages, save_cvat
 from occ_order.formats.diw import load_diw
 from occ_order.formats.instaorder import load_instaorder, save_instaorder
 from occ_order.formats.kins import is_2020, load_kins, save_kins
 from occ_order.formats.kitti_depth import load_kitti_depth
-from occ_order.formats.labelme import load_labelme, save_labelme
+from occ_order.formats.label_studio import is_label_studio, label_studio_pages, save_label_studio
+from occ_order.formats.labelme import labelme_page, load_labelme, save_labelme
+from occ_order.formats.pages import Page, Tolerance, records_of
+from occ_order.formats.panoptic import is_panoptic, panoptic_pages
 from occ_order.formats.photos import load_photos, read_photo_categories
-from occ_order.formats.results import load_results_records, read_names, save_results_records
+from occ_order.formats.results import (
+    load_results_records,
+    read_names,
+    results_pages,
+    save_results_records,
+)
+from occ_order.formats.sa_1b import is_sa_1b, sa_1b_pages
+from occ_order.formats.via import is_via, via_pages
+from occ_order.formats.yolo import yolo_page
 
 Records = list[dict[str, Any]]
 Categories = list[dict[str, Any]]
@@ -65,7 +86,11 @@ class Format:
         save: (records, paths of `files`, categories, image_root=) -> None.
         fit: changes a copy of a record so that the format can hold it, given the names of classes;
             raises ValueError where it cannot.
-        tell: whether a parsed JSON file is of the format, by it and the keys of its annotations.
+        pages: (file, its parsed JSON or None) -> what the file says of the masks of each image;
+            such a file may be given as masks, and a file or folder of them is read as a data set.
+        endings: of the files that `pages` reads.
+        tell: whether a parsed JSON file is of the format, by it and the keys of its annotations; of
+            a list, by {} and the keys of its entries.
         marks: the keys that `tell` looks for, in words, for the message of a file that none fits.
         ending: of a text file of the format.
         mask_keys: (parsed file) -> the keys of "modal", "amodal", "hidden" masks and of
@@ -86,6 +111,8 @@ class Format:
     one_class: str | None = None
     save: Callable[..., Any] | None = None
     fit: Callable[[dict[str, Any], Mapping[int, str]], None] | None = None
+    pages: Callable[[Path, Any], list[Page]] | None = None
+    endings: tuple[str, ...] = (".json",)
     tell: Callable[[dict[str, Any], set[str]], bool] | None = None
     marks: str = ""
     ending: str = ""
@@ -109,9 +136,75 @@ class Format:
         """
         if self.read is not None:
             return self.read(path, image_root, given)
+        if self.load is None:
+            tolerance = Tolerance(given.keep_crowds, given.skip_damaged)
+            pages = self.pages_below(path)
+            return records_of(path, pages, image_root, tolerance, classes=given.classes)
         beside = [given.instances or path.parent / name for name in self.files[1 : self.inputs]]
         paths = [path, *beside]
         return self.load(*paths, image_root), self.categories(*paths)
+
+    def pages_below(self, path: Path) -> list[Page]:
+        """Return what a file, or every file of the format in a folder, says of each image.
+
+        Raises:
+            ValueError: names the file that is none of the format.
+            FileNotFoundError: there is no such file in the folder.
+        """
+        files = [path]
+        if path.is_dir():
+            files = sorted(f for f in path.rglob("*") if f.suffix.lower() in self.endings)
+            files = [file for file in files if not file.name.startswith(".")]
+        found = [
+            page if page.file_name else dataclasses.replace(page, file_name=file.stem)
+            for file in files
+            for page in self.pages_of(file)
+        ]
+        if not found and path.is_dir():
+            raise FileNotFoundError(f"no {' or '.join(self.endings)} file of {self.name} in {path}")
+        return found
+
+    def pages_of(self, path: Path) -> list[Page]:
+        """Return what a file says of each image.
+
+        Raises:
+            ValueError: names the file; it is none of the format.
+        """
+        if self.endings != (".json",):
+            return self.pages(path, None)
+        data = parse_json(path)
+        if not self.told(data):
+            raise DataError(f"{path}: is no file of {self.name}: {self.what}")
+        return self.pages(path, data)
+
+    def told(self, data: Any) -> bool:
+        """Return whether parsed JSON is of the format."""
+        parsed = data if isinstance(data, dict) else {}
+        return self.tell is not None and self.tell(parsed, entry_keys(data))
+
+
+def entry_keys(data: Any) -> set[str]:
+    """Return the keys of the annotations of parsed JSON, or of the entries of a list."""
+    if isinstance(data, list):
+        found = [entry for entry in data[:1000] if isinstance(entry, dict)]
+    elif isinstance(data, dict) and not is_cocoa(data):
+        found = listed(data, "annotations")[:1000]
+    else:
+        found = []
+    return set().union(*(entry.keys() for entry in found))
+
+
+def _is_results(data: dict[str, Any], keys: set[str]) -> bool:
+    images = data.get("images")
+    return (
+        isinstance(images, list)
+        and all(isinstance(image, dict) for image in images)
+        and ("format" in data or any("instances" in image for image in images))
+    )
+
+
+def _is_list(data: dict[str, Any], keys: set[str]) -> bool:
+    return not data and "segmentation" in keys
 
 
 def _last_categories(*paths: str | os.PathLike) -> Categories:
@@ -192,12 +285,17 @@ def _coco_keys(data: dict[str, Any]) -> Mapping[str, str]:
     return {"modal": "segmentation", "modal_area": "area"}
 
 
+_ORDERED: dict[str, Any] = {"standard": True, "evaluators": ("OrderResults",)}
+_AMODAL: dict[str, Any] = {**_ORDERED, "needs_whole": True}
+
 ROWS = (
     Format(
         name="labelme",
         what="a folder of labelme files with images, and order.csv",
         read=_read_labelme,
         save=save_labelme,
+        pages=labelme_page,
+        tell=lambda data, keys: "shapes" in data,
     ),
     Format(
         name="instaorder",
@@ -211,8 +309,7 @@ ROWS = (
         tell=lambda data, keys: "instance_ids" in keys,
         marks="InstaOrder 'instance_ids'",
         mask_keys=_coco_keys,
-        standard=True,
-        evaluators=("OrderResults",),
+        **_ORDERED,
     ),
     Format(
         name="cocoa",
@@ -222,13 +319,12 @@ ROWS = (
         one_class="object",
         save=_save_cocoa,
         fit=_name_by_class,
-        tell=lambda data, keys: is_cocoa(data) or "regions" in keys,
+        pages=cocoa_pages,
+        tell=lambda data, keys: bool(data) and (is_cocoa(data) or "regions" in keys),
         marks="COCOA 'regions'",
         mask_keys=_cocoa_keys,
-        needs_whole=True,
-        standard=True,
-        evaluators=("OrderResults",),
         amodal_scores=("regions", "things_stuff", "modal", "invisible", "order"),
+        **_AMODAL,
     ),
     Format(
         name="cocoa_cls",
@@ -236,13 +332,12 @@ ROWS = (
         files=("cocoa_cls.json",),
         load=load_cocoa_cls,
         save=save_cocoa_cls,
+        pages=coco_pages,
         tell=lambda data, keys: bool(keys & _COCOA_CLS_MARKS) and not keys & _KINS_MARKS,
         marks="COCOA-cls and D2SA 'visible_mask'",
         mask_keys=_cocoa_keys,
-        needs_whole=True,
-        standard=True,
-        evaluators=("OrderResults",),
         amodal_scores=("regions", "classes", "modal", "invisible"),
+        **_AMODAL,
     ),
     Format(
         name="kins",
@@ -250,13 +345,12 @@ ROWS = (
         files=("kins2020.json",),
         load=load_kins,
         save=save_kins,
+        pages=coco_pages,
         tell=lambda data, keys: bool(keys & _KINS_MARKS),
         marks="KINS 'inmodal_seg' or 'a_segm'",
         mask_keys=_kins_keys,
-        needs_whole=True,
-        standard=True,
-        evaluators=("OrderResults",),
         amodal_scores=("regions", "classes", "modal", "invisible", "order"),
+        **_AMODAL,
     ),
     Format(
         name="photos",
@@ -276,6 +370,7 @@ ROWS = (
         load=load_coco_order,
         read=_read_coco,
         save=save_coco_order,
+        pages=coco_pages,
         tell=lambda data, keys: (
             "categories" in data and keys >= {"image_id", "category_id", "segmentation"}
         ),
@@ -288,6 +383,46 @@ ROWS = (
         files=("order_results.json",),
         read=_read_results,
         save=save_results_records,
+        pages=results_pages,
+        tell=_is_results,
+    ),
+    Format(
+        name="label_studio",
+        what="label_studio.json, the JSON export of Label Studio; order as relations",
+        files=("label_studio.json",),
+        save=save_label_studio,
+        pages=label_studio_pages,
+        tell=is_label_studio,
+    ),
+    Format(
+        name="cvat",
+        what="annotations.xml, CVAT for images 1.1; order as attributes and z-order",
+        files=("annotations.xml",),
+        save=save_cvat,
+        pages=cvat_pages,
+        endings=(".xml",),
+    ),
+    *(  # masks alone: JSON files by their keys, others by their endings
+        Format(name, what, pages=pages, tell=tell)
+        for name, what, pages, tell in (
+            ("coco_results", "a list of COCO results about one image", results_list_page, _is_list),
+            (
+                "panoptic",
+                "a COCO panoptic JSON file, its PNG files",
+                panoptic_pages,
+                is_panoptic,
+            ),
+            ("sa_1b", "JSON files of SA-1B (Segment Anything)", sa_1b_pages, is_sa_1b),
+            ("via", "a JSON file of VGG Image Annotator 1 or 2", via_pages, is_via),
+        )
+    ),
+    *(
+        Format(name, what, pages=page, endings=(ending,))
+        for name, what, page, ending in (
+            ("yolo", "text files of YOLO's segments", yolo_page, ".txt"),
+            ("npy", "masks.npy: an array of masks, or a label map", npy_page, ".npy"),
+            ("npz", "masks.npz: the same, with scores, classes, names, ids", npz_page, ".npz"),
+        )
     ),
     Format(
         name="diw",
@@ -316,9 +451,48 @@ def convertible() -> list[str]:
     return [name for name, row in FORMATS.items() if row.save is not None]
 
 
+def readable() -> list[str]:
+    """Return the names of formats that the converter reads."""
+    return [name for name, row in FORMATS.items() if row.save or row.pages]
+
+
 def checkable() -> list[str]:
     """Return the names of formats that the validator knows."""
-    return [name for name, row in FORMATS.items() if row.tell or row.ending]
+    return [name for name, row in FORMATS.items() if row.tell or row.ending or row.pages]
+
+
+def pages_of_json(path: Path, data: Any) -> list[Page]:
+    """Return what parsed JSON says of the masks of each image, whatever its format.
+
+    Args:
+        path: the file, for messages.
+        data: its content.
+
+    Raises:
+        ValueError: names the file; it holds masks in none of the formats.
+    """
+    for row in FORMATS.values():
+        if row.pages is not None and row.told(data):
+            return row.pages(path, data)
+    if isinstance(data, list):
+        return results_list_page(path, data)
+    if not isinstance(data, dict):
+        raise DataError(f"{path}: expected a list or an object, got {type(data).__name__}")
+    if isinstance(data.get("images"), list):  # COCO without categories, or without annotations
+        return coco_pages(path, data)
+    known = ", ".join(name for name, row in FORMATS.items() if row.pages and row.tell)
+    raise DataError(
+        f"{path}: expected COCO instances ('images', 'annotations') or a JSON file of {known}; "
+        f"got the keys {show(sorted(map(str, data)))}"
+    )
+
+
+def pages_of_file(path: Path) -> list[Page] | None:
+    """Return what a file that is no JSON says of the masks of each image; None for an image."""
+    for row in FORMATS.values():
+        if row.pages is not None and path.suffix.lower() in row.endings and not row.tell:
+            return row.pages(path, None)
+    return None
 
 
 def registrable() -> list[str]:
@@ -334,6 +508,11 @@ def standard() -> list[Format]:
 def with_order() -> list[str]:
     """Return the names of formats by which orders of instances are evaluated."""
     return [name for name, row in FORMATS.items() if "OrderResults" in row.evaluators]
+
+
+def scorable() -> list[str]:
+    """Return the names of formats of ground truth: those evaluated by, and others with an order."""
+    return [name for name, row in FORMATS.items() if name in with_order() or row.save]
 
 
 def row_of(name: str, known: Sequence[str]) -> Format:

@@ -1,15 +1,19 @@
-"""Masks of one image as users have them: a JSON file, a label map, or a folder of mask images.
+"""Masks of one image as users have them: a file of a labelling tool, a label map, or a folder.
 
 =====================  ==========================================================================
-``masks.json``         COCO instances (of one or several images), a COCO results list,
-                       ``order_results.json``, or a labelme file
+``masks.json``         COCO instances, COCO panoptic, COCOA, COCOA-cls, KINS, Label Studio, VIA or
+                       ``order_results.json`` (of one or several images), a COCO results list,
+                       labelme, or SA-1B
+``masks.xml``          CVAT for images
+``masks.txt``          YOLO's segments
+``masks.npy, .npz``    arrays of NumPy
 ``labels.png``         each value (or colour) but 0 (black) and the void rim is an instance
 ``folder/``            one PNG file for each instance, nonzero (or not transparent) = inside; sorted
                        as people count: ``2.png`` before ``10.png``
 =====================  ==========================================================================
 
-Masks are visible parts. Of the amodal formats that look like COCO (COCOA-cls, D2SA, KINS) the key
-of the visible part is taken: `VISIBLE_KEYS`.
+The formats are those rows of :mod:`occ_order.formats.table` that have `pages`. Masks are visible
+parts. A file without an instance of the image is told in the log.
 
 Void, which belongs to no instance, is the largest value (255, or 65535 of 16 bits) of a label map
 whose other values count 1, 2, 3, ..., and VOC's colour (224, 224, 192). A mask image of several
@@ -24,32 +28,22 @@ import functools
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from occ_order import masks
-from occ_order.files import DataError, opened, parse_json, resolve_inside, show
-from occ_order.formats.checks import Report, finite, settle_problems, size_mismatch
-from occ_order.formats.coco_nesting import without_crowds
-from occ_order.formats.mask_fields import checked_mask
+from occ_order.files import DataError, opened, parse_json, resolve_inside
+from occ_order.formats.checks import settle_problems, size_mismatch
+from occ_order.formats.pages import UNNAMED, Page, Tolerance, page_named
+from occ_order.formats.table import FORMATS, pages_of_file, pages_of_json
 from occ_order.instances import OrderedInstances
 
 MOST_LABELS = 1000
 """Distinct values of a label map; an image with more is taken for a photograph."""
 
-VISIBLE_KEYS = ("visible_mask", "inmodal_seg", "i_segm", "segmentation")
-"""Keys of the visible part, the first that an annotation has: of COCOA-cls and D2SA where something
-is hidden, of KINS 2019 and 2020, and of every other format."""
-
 VOID_COLOUR = (224, 224, 192)
 """Of the rims of objects in images of Pascal VOC."""
-
-UNNAMED = ""
-"""Id of an image that its file of masks does not name."""
 
 _LOSSY = ("JPEG", "WEBP", "MPO")
 
@@ -70,18 +64,19 @@ def load_masks(
     Args:
         path: file or folder; see the head of this module.
         image_size: (H, W) of the image.
-        image_name: file name of the image, to find it in a JSON file about several; matched as a
-            whole, else by its last part, else without its ending.
+        image_name: file name of the image, to find it in a file about several; matched as a whole,
+            else by its last part, else without its ending.
         allow_empty: keep masks that cover no pixel, which are otherwise refused.
         keep_crowds: also take annotations with `iscrowd` 1, which CVAT gives to every mask that is
             drawn with a brush; they are otherwise left out and counted in the log.
-        skip_damaged: leave out entries of a JSON file that cannot be read, and masks that cover no
-            pixel, and count them in the log.
+        skip_damaged: leave out entries that cannot be read, and masks that cover no pixel, and
+            count them in the log.
 
     Returns:
-        The instances, without an order: masks are visible parts; ids are those of the file, values
-        of the label map, or 1 .. N; classes and scores 1 where the file has none. `image_id` is
-        that of the file, else the stem of `image_name`. A JSON file without instances gives none.
+        The instances: masks are visible parts; ids are those of the file, values of the label map,
+        or 1 .. N; classes and scores 1 where the file has none; an order where Label Studio or CVAT
+        says one. `image_id` is that of the file, else the stem of `image_name`. No instances are a
+        warning in the log.
 
     Raises:
         ValueError: names the file and every mask that is wrong: not such a file, another size than
@@ -90,20 +85,58 @@ def load_masks(
         OSError: the file cannot be read, or there is none.
     """
     path, size = Path(path), (int(image_size[0]), int(image_size[1]))
+    pages = None if path.is_dir() else pages_of(path)
     if path.is_dir():
         found = _from_folder(path, size)
-    elif path.suffix.lower() == ".json":
-        found = _from_json(path, size, image_name, keep_crowds, skip_damaged)
-    else:
+    elif pages is None:
         found = _from_label_map(path, size)
+    else:
+        page = page_named(path, pages, image_name)
+        found = read_page(path, page, size, Tolerance(keep_crowds, skip_damaged))
     if found.image_id == UNNAMED:
         found = found.replace(image_id=Path(image_name or path).stem)
-    if allow_empty:
-        return found
-    filled = found.modal.any(axis=(1, 2))
+    filled = np.ones(len(found), bool) if allow_empty else found.modal.any(axis=(1, 2))
     empty = [f"{path}: mask {found.ids[k]} covers no pixel" for k in np.flatnonzero(~filled)]
     settle_problems(path, empty, skip_damaged)
+    if not filled.any():
+        logger.warning("%s: no instances of image %s", path, found.image_id)
     return found[filled]
+
+
+def read_page(
+    path: str | os.PathLike, page: Page, size: tuple[int, int], tolerance: Tolerance
+) -> OrderedInstances:
+    """Return the instances of a page, with the id of its image.
+
+    Raises:
+        ValueError: names the file: the page is about an image of another size, or as `Page.read`.
+    """
+    if page.size not in (None, size):
+        where = "" if page.image_id == UNNAMED else f"image {page.image_id!r} "
+        raise DataError(f"{path}: {where}{size_mismatch(page.size, size)}")
+    return page.read(size, tolerance).replace(image_id=page.image_id)
+
+
+def pages_of(path: Path) -> list[Page] | None:
+    """Return what a file says of each image; None for an image, which may be a label map.
+
+    Raises:
+        ValueError: names the file; it holds masks in no format that is known.
+        OSError: it cannot be read.
+    """
+    status = path.stat()
+    return _pages(path, (status.st_mtime_ns, status.st_size))
+
+
+@functools.lru_cache(maxsize=1)
+def _pages(path: Path, stamp: tuple[int, int]) -> list[Page] | None:
+    """What a file says of each image, parsed once for all of them; None for an image.
+
+    `stamp` tells the states of the file apart.
+    """
+    if path.suffix.lower() == ".json":
+        return pages_of_json(path, parse_json(path))
+    return pages_of_file(path)
 
 
 def masks_file(path: str | os.PathLike, pixels: str | os.PathLike) -> Path:
@@ -111,14 +144,17 @@ def masks_file(path: str | os.PathLike, pixels: str | os.PathLike) -> Path:
 
     Args:
         path: what :func:`load_masks` takes, or a folder that has such a thing for each of several
-            images, named like the image: ``cup/``, ``cup.json`` or ``cup.png``.
+            images, named like the image: ``cup/``, ``cup.json``, ``cup.txt``, ``cup.npy`` or
+            ``cup.png``.
         pixels: the image's file.
     """
     path, stem = Path(path), Path(pixels).stem
     if path.is_dir():
-        for name in (stem, f"{stem}.json", f"{stem}.png"):
-            if (path / name).exists():
-                return path / name
+        others = {end for row in FORMATS.values() if row.pages for end in row.endings}
+        first = ["", ".json", ".png"]  # text and XML beside an image may be something else
+        for ending in [*first, *sorted(others - set(first))]:
+            if (path / f"{stem}{ending}").exists():
+                return path / f"{stem}{ending}"
     return path
 
 
@@ -225,156 +261,3 @@ def _as_counted(name: str) -> list[tuple[int, int, str]]:
     """Sorting key by which "2.png" stands before "10.png"."""
     parts = re.split(r"(\d+)", name)
     return [(1, int(part), part) if part.isdecimal() else (0, 0, part) for part in parts]
-
-
-# --- JSON ----------------------------------------------------------------------------------
-
-
-@functools.lru_cache(maxsize=1)
-def _parsed(path: Path, stamp: tuple[int, int]) -> Any:
-    """A JSON file, parsed once for all images that it is about; `stamp` tells its states apart."""
-    return parse_json(path)
-
-
-def _from_json(
-    path: Path, size: tuple[int, int], image_name: str | None, keep_crowds: bool, skip: bool
-) -> OrderedInstances:
-    status = path.stat()
-    data = _parsed(path, (status.st_mtime_ns, status.st_size))
-    if isinstance(data, list):
-        numbers = {_id_or_none(entry, "image_id") for entry in data}
-        number = numbers.pop() if len(numbers) == 1 else None
-        return _from_entries(path, size, data, {}, "entry", skip, number)
-    if not isinstance(data, dict):
-        raise DataError(f"{path}: expected a list or an object, got {type(data).__name__}")
-    if "shapes" in data:
-        return _from_labelme(path, size, skip)
-    images = data.get("images")
-    if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
-        raise DataError(
-            f"{path}: expected COCO instances ('images', 'annotations'), a COCO results list, "
-            f"order_results.json or labelme ('shapes'), got the keys {show(sorted(data))}"
-        )
-    image = _image_named(path, images, image_name)
-    if "instances" in image:
-        entries, number = _objects(path, image, "instances"), _id_or_none(image, "image_id")
-        return _from_entries(path, size, entries, {}, "instance", skip, number)
-    categories = _objects(path, data, "categories")
-    names = {c["id"]: str(c.get("name", "")) for c in categories if type(c.get("id")) is int}
-    number = image.get("id")
-    entries = [a for a in _objects(path, data, "annotations") if a.get("image_id") == number]
-    stated = (image.get("height", size[0]), image.get("width", size[1]))
-    if stated != size:
-        raise DataError(f"{path}: image {number!r} {size_mismatch(stated, size)}")
-    if not keep_crowds:
-        entries = without_crowds(path, entries)
-    number = _id_or_none(image, "id")
-    return _from_entries(path, size, entries, names, "annotation", skip, number)
-
-
-def _id_or_none(entry: Any, key: str) -> int | str | None:
-    """The id of an image, where it is one."""
-    number = entry.get(key) if isinstance(entry, dict) else None
-    return number if type(number) is int or (isinstance(number, str) and number) else None
-
-
-def _objects(path: Path, data: Mapping[str, Any], key: str) -> list[dict]:
-    items = data.get(key, [])
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise DataError(f"{path}: {key!r} must be a list of objects, got {show(items)}")
-    return items
-
-
-def _image_named(path: Path, images: list[dict], name: str | None) -> dict:
-    """The image that a name stands for; a file about one image needs no name."""
-    if not images:
-        raise DataError(f"{path}: there is no image in it")
-    if name is None:
-        if len(images) > 1:
-            raise DataError(f"{path}: {len(images)} images; name the one that is meant")
-        return images[0]
-    keys = [lambda text: text, os.path.basename, lambda text: Path(text).stem]
-    for key in keys:
-        found = [i for i in images if key(_slashes(_image_name(i))) == key(_slashes(name))]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise DataError(f"{path}: {len(found)} images are called {key(name)!r}")
-    if len(images) == 1 and not _image_name(images[0]):
-        return images[0]
-    known = [_image_name(image) for image in images]
-    raise DataError(f"{path}: no image is called {name!r}; there are {show(known)}")
-
-
-def _slashes(name: str) -> str:
-    """A name that is only compared, never opened, may have been written on Windows."""
-    return name.replace("\\", "/")
-
-
-def _image_name(image: Mapping[str, Any]) -> str:
-    return str(image.get("file_name", image.get("image_id", "")))
-
-
-def _from_entries(
-    path: Path,
-    size: tuple[int, int],
-    entries: Sequence[Any],
-    category_names: Mapping[Any, str],
-    word: str,
-    skip: bool,
-    image_id: int | str | None,
-) -> OrderedInstances:
-    """Annotations, instances of results, or entries of a COCO results list."""
-    images = [entry.get("image_id") for entry in entries if isinstance(entry, dict)]
-    if any(image != images[0] for image in images):
-        raise DataError(f"{path}: results of several images; only those of one are wanted")
-    stack = np.zeros((len(entries), *size), bool)
-    problems: list[str] = []
-    report = Report(path, problems)
-    found: list[tuple[Any, ...]] = []
-    seen: set[int | str] = set()
-    for k, entry in enumerate(entries):
-        number = entry.get("id", k + 1) if isinstance(entry, dict) else k + 1
-        with report.at(f"{word} {show(number)}"):
-            said = _said(entry, number, category_names)
-            if number in seen:
-                raise ValueError("its id stands there twice")
-            seen.add(number)
-            key = next(key for key in VISIBLE_KEYS if key in entry)
-            stack[k] = masks.decode(checked_mask(entry, key, *size), *size)
-            found.append((k, *said))
-    settle_problems(path, problems, skip)
-    columns = zip(*found, strict=True) if found else ((), (), (), (), ())
-    places, ids, categories, names, scores = columns
-    return OrderedInstances(
-        UNNAMED if image_id is None else image_id,
-        size,
-        stack[list(places)],
-        ids=ids,
-        classes=np.array(categories, np.int64),
-        names=names if any(names) else None,
-        scores=np.array(scores, np.float64),
-    )
-
-
-def _said(
-    entry: Any, number: Any, category_names: Mapping[Any, str]
-) -> tuple[int | str, int, str, float]:
-    """Id, category id, name and score of an entry."""
-    if not isinstance(entry, dict) or not any(key in entry for key in VISIBLE_KEYS):
-        raise ValueError(f"must have a 'segmentation', got {show(entry)}")
-    category, score = entry.get("category_id", 1), entry.get("score", 1.0)
-    types = type(number) in (int, str), type(category) is int, type(score) in (int, float)
-    if not all(types) or not finite([score]) or abs(category) >= 2**63:
-        raise ValueError(f"wrong id, category_id or score: {show((number, category, score))}")
-    name = entry.get("name") or entry.get("category") or category_names.get(category, "")
-    return number, category, str(name), float(score)
-
-
-def _from_labelme(path: Path, size: tuple[int, int], skip: bool) -> OrderedInstances:
-    from occ_order.formats.labelme import read_shapes
-
-    names, stack = read_shapes(path, size, skip_damaged=skip)
-    known = sorted(set(names))
-    classes = np.array([known.index(name) + 1 for name in names], np.int64)
-    return OrderedInstances(UNNAMED, size, stack, classes=classes, names=tuple(names))

@@ -10,17 +10,20 @@ import dataclasses
 import os
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from occ_order import masks
-from occ_order.files import DataError, image_size, read_json
+from occ_order.files import DataError, image_size, parse_json, read_json
 from occ_order.formats import read_depth, read_depth_png
 from occ_order.formats.checks import Report, field, listed, size_mismatch
-from occ_order.formats.coco_nesting import is_cocoa, read_images
+from occ_order.formats.coco_nesting import read_images
 from occ_order.formats.mask_fields import checked_mask, read_rate
-from occ_order.formats.table import FORMATS, Format, checkable, row_of
+from occ_order.formats.pages import Tolerance, size_of_image
+from occ_order.formats.table import FORMATS, Format, checkable, entry_keys, row_of
+from occ_order.formats.user_masks import read_page
 from occ_order.order import instances_in_cycles
 
 RATE_TOLERANCE = 0.01
@@ -73,11 +76,16 @@ def validate(
         OSError: the file cannot be opened.
     """
     path = os.fspath(path)
-    data = None if format in FORMATS and FORMATS[format].ending else _parse(path)
+    root = "" if images is None else os.fspath(images)
+    by_ending = _by_ending(path) if format is None else FORMATS.get(format)
+    if by_ending is not None and by_ending.pages and not by_ending.tell:
+        return _validate_pages(path, by_ending, None, root)
+    data = None if by_ending is not None and by_ending.ending else _parse(path)
     if isinstance(data, Validation):
         return data
     row = row_of(format or detect_format(path, data), checkable())
-    root = "" if images is None else os.fspath(images)
+    if row.load is None:
+        return _validate_pages(path, row, data, root)
     if row.ending:
         return _validate_points(path, row, root, limit, options or {})
     result, paths = Validation(), [path]
@@ -102,19 +110,51 @@ def validate(
     return result
 
 
-def _parse(path: str) -> dict | None | Validation:
+def _parse(path: str) -> dict | list | None | Validation:
     """Returns parsed JSON, None for a file that looks like text, or a report that it is neither."""
     with open(path, "rb") as file:
         start = file.read(64).lstrip()
     if not start.startswith((b"{", b"[")) and path.lower().endswith((".csv", ".txt")):
         return None
     try:
-        return read_json(path)
+        data = parse_json(path)
+        return data if any(row.told(data) for row in FORMATS.values()) else read_json(path)
     except ValueError as error:
         return Validation(errors=[str(error)])
 
 
-def detect_format(path: str, data: dict | None) -> str:
+def _by_ending(path: str) -> Format | None:
+    """The format that a file is of by its ending alone; text files are of another."""
+    ending = os.path.splitext(path)[1].lower()
+    found = [row for row in FORMATS.values() if row.pages and not row.tell]
+    return next((row for row in found if ending in row.endings and ending != ".txt"), None)
+
+
+def _validate_pages(path: str, row: Format, data: Any, root: str) -> Validation:
+    """A file of masks: every image of it that states its size, or is found below `root`."""
+    result, images, instances = Validation(), 0, 0
+    try:
+        pages = row.pages(Path(path), data)
+    except DataError as error:
+        result.errors.append(str(error))
+        return result
+    for page in pages:
+        try:
+            size = page.size if not root else size_of_image(page, root)
+            if size is None:
+                result.notes.append(f"{path}: does not say how large its images are; name --images")
+                break
+            found = read_page(path, page, size, Tolerance(keep_crowds=True))
+            empty = [found.ids[k] for k in np.flatnonzero(~found.modal.any(axis=(1, 2)))]
+            result.errors += [f"{path}: mask {number} covers no pixel" for number in empty]
+            images, instances = images + 1, instances + len(found)
+        except (ValueError, OSError) as error:
+            result.errors += str(error).splitlines()
+    result.counts = {"images": images, "instances": instances}
+    return result
+
+
+def detect_format(path: str, data: dict | list | None) -> str:
     """Tells the format of a file by its keys.
 
     Args:
@@ -130,16 +170,14 @@ def detect_format(path: str, data: dict | None) -> str:
     if data is None:
         endings = {row.ending: name for name, row in FORMATS.items() if row.ending}
         return endings.get(os.path.splitext(path)[1].lower(), "kitti_depth")
-    keys: set[str] = set()
-    for entry in [] if is_cocoa(data) else listed(data, "annotations")[:1000]:
-        keys |= entry.keys()
     for name, row in FORMATS.items():
-        if row.tell is not None and row.tell(data, keys):
+        if row.told(data):
             return name
     marks = ", ".join(row.marks for row in FORMATS.values() if row.marks)
     raise ValueError(
         f"{path}: cannot tell the format. Annotations have: {marks}; the keys are {sorted(data)} "
-        f"and, in annotations, {sorted(keys)}. Name one with --format: {', '.join(checkable())}"
+        f"and, in annotations, {sorted(entry_keys(data))}. Name one with --format: "
+        f"{', '.join(checkable())}"
     )
 
 

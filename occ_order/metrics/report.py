@@ -8,6 +8,7 @@ are the same whatever the data; what cannot be computed is NaN and a note says w
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -141,7 +142,7 @@ def _pair_images(records, images, notes) -> list[tuple[dict, dict | None]]:
     repeated = [image_id for image_id, times in known.items() if times > 1]
     if repeated:
         raise ValueError(f"ground truth has image ids twice: {_some(repeated)}")
-    by_id = {image["image_id"]: image for image in images}
+    by_id = _by_record_id(records, images, notes)
     unknown = [image_id for image_id in by_id if image_id not in known]
     if unknown:
         raise ValueError(
@@ -155,6 +156,33 @@ def _pair_images(records, images, notes) -> list[tuple[dict, dict | None]]:
             f"predictions: {_some(missing)}"
         )
     return [(record, by_id.get(record["image_id"])) for record in records]
+
+
+def _by_record_id(records, images, notes) -> dict:
+    """Predictions by the id of their image; where that is unknown, by its file name.
+
+    Predictions on files go by the names of these, data sets by ids of their own.
+    """
+    known = {record["image_id"] for record in records}
+    names = Counter(map(_file, records))
+    by_name = {_file(r): r["image_id"] for r in records if _file(r) and names[_file(r)] == 1}
+    found = {}
+    for image in images:
+        number = image["image_id"]
+        if number not in known:
+            number = by_name.get(_file(image), number)
+        if number in found:
+            raise ValueError(f"two predictions for image {number!r} ({_file(image)})")
+        found[number] = image
+    renamed = sum(image["image_id"] != number for number, image in found.items())
+    if renamed:
+        notes.append(f"{renamed} predictions were found by the file names of their images")
+    return found
+
+
+def _file(entry: dict) -> str:
+    """The last part of the file name of a record or of a prediction; "" where it has none."""
+    return os.path.basename(entry.get("file_name") or "")
 
 
 def _some(ids: list, most: int = 8) -> str:

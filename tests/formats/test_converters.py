@@ -93,6 +93,8 @@ def test_every_format_comes_back(data, format, tmp_path):
         "kins": no_depth | {name},
         "instaorder": {name, "whole masks"},
         "results": {"number of people asked about a pair"},
+        "label_studio": {name, "whole masks", "number of people asked about a pair"},
+        "cvat": {name, "whole masks"} | no_depth,
     }[format]
     files, differences = convert(data, format, tmp_path / "out", allow_changes=True)
     assert set(differences.lost) - {"occlusion of a pair"} == expected
@@ -704,15 +706,27 @@ def test_results_take_names_from_a_coco_file(data, tmp_path):
     assert back.categories == data.categories
 
 
-def test_results_with_text_ids_are_no_data_set(data, tmp_path):
+def test_text_ids_of_results_are_numbered_anew(data, tmp_path, caplog):
+    """As predictions on files have them, which go by the names of the files."""
     (path,) = write_dataset("results", data, tmp_path / "out")
     page = json.loads(path.read_text())
     page["images"][0]["instances"][0]["id"] = "a"
     path.write_text(json.dumps(page))
-    with pytest.raises(
-        ValueError, match="image 1: the ids of a data set must be integers, got 'a'"
-    ):
-        read_dataset("results", path, images=data.image_root)
+    back = read_dataset("results", path, images=data.image_root)
+    assert [record["image_id"] for record in back.records] == [1, 2]
+    assert [a["id"] for a in back.records[1]["annotations"]][:2] == [2001, 2002]
+    assert "ids that are texts are numbered anew, of instances" in caplog.text
+    for image in page["images"]:
+        image["image_id"] = Path(image.pop("file_name")).stem
+    path.write_text(json.dumps(page))
+    back = read_dataset("results", path, images=data.image_root)
+    assert [record["image_id"] for record in back.records] == [1, 2]
+    assert [Path(record["file_name"]).name for record in back.records] == [
+        "image 1.png",
+        "image 2.png",
+    ]
+    for record, before in zip(back.records, data.records, strict=True):
+        assert np.array_equal(record["occlusion"], before["occlusion"])
 
 
 # --- the command

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from occ_order.formats.given import as_instances, inside
+from occ_order.formats.arrays import inside
+from occ_order.formats.given import as_instances
 from occ_order.instances import OrderedInstances
 from occ_order.masks import encode
 
@@ -54,20 +55,23 @@ def detectron2(**more):
 def ultralytics(**changes):
     outlines = [np.array(line, np.float32).reshape(-1, 2) for line in OUTLINES]
     known = {
+        "orig_shape": SIZE,
         "masks": SimpleNamespace(xy=outlines, data=Tensor(np.ones((2, 640, 640)))),
-        "boxes": SimpleNamespace(cls=Tensor([7.0, 8.0]), conf=Tensor([0.9, 0.8])),
+        "boxes": SimpleNamespace(cls=Tensor([7.0, 8.0]), conf=Tensor([0.9, 0.8]), id=None),
         "names": {7: "cup", 8: "tray"},
     }
     return SimpleNamespace(**{**known, **changes})
 
 
-class WithoutMasks:
-    """supervision's Detections of a detector of boxes."""
+class Detections(SimpleNamespace):
+    """supervision's, with the fields that are looked at."""
 
-    mask, class_id, confidence, data = None, np.array([1]), None, {}
+    def __init__(self, **fields):
+        known = {"mask": None, "class_id": np.array([7, 8]), "confidence": None, "data": {}}
+        super().__init__(**{**known, **fields})
 
     def __len__(self):
-        return 1
+        return len(self.class_id)
 
 
 KINDS = {
@@ -79,6 +83,7 @@ KINDS = {
     "a tensor": Tensor(TWO),
     "a label map": LABELS,
     "a label map of bytes": LABELS.astype(np.uint8),
+    "an image of labels": Image.fromarray(LABELS.astype(np.uint8)),
     "a list of masks": list(TWO),
     "a list of soft masks": list(SOFT),
     "run lengths": [encode(mask) for mask in TWO],
@@ -91,12 +96,49 @@ KINDS = {
         "segmentation": Tensor(LABELS),
         "segments_info": [{"id": 4, "label_id": 7, "score": 0.9}, {"id": 9, "label_id": 8}],
     },
+    "transformers, a map for each": {
+        "segmentation": Tensor(TWO.astype(np.float32)),
+        "segments_info": [{"id": 0, "label_id": 7}, {"id": 1, "label_id": 8}],
+    },
+    "transformers, -1 where nothing is": {
+        "segmentation": Tensor(TWO[0] + TWO[1] * 2.0 - 1),
+        "segments_info": [{"id": 0, "label_id": 7}, {"id": 1, "label_id": 8}],
+    },
+    "transformers, pipeline": [
+        {"label": "cup", "score": None, "mask": Image.fromarray(TWO[0].astype(np.uint8) * 255)},
+        {"label": "tray", "score": 0.5, "mask": Image.fromarray(TWO[1].astype(np.uint8) * 255)},
+    ],
+    "transformers, mask generation": {"masks": list(TWO), "scores": Tensor([0.9, 0.8])},
+    "SA-1B": {
+        "image": {"image_id": 1, "width": 16, "height": 12, "file_name": "sa_1.jpg"},
+        "annotations": [{"id": k, "segmentation": encode(mask)} for k, mask in enumerate(TWO)],
+    },
+    "COCO": {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 16, "height": 12}],
+        "annotations": [
+            {"id": k, "image_id": 1, "category_id": 1, "segmentation": encode(mask)}
+            for k, mask in enumerate(TWO)
+        ],
+        "categories": [{"id": 1, "name": "cup"}],
+    },
     "Detectron2": detectron2(),
     "Detectron2, output": {"instances": detectron2(), "sem_seg": None},
-    "ultralytics": ultralytics(),
-    "supervision": SimpleNamespace(
-        mask=TWO, class_id=np.array([7, 8]), confidence=None, data={"id": np.array([4, 9])}
+    "Detectron2, outputs of a batch": [{"instances": detectron2()}],
+    "Detectron2, annotation": Detectron2Instances(gt_masks=SimpleNamespace(tensor=Tensor(TWO))),
+    "Detectron2, annotated polygons": Detectron2Instances(
+        gt_masks=SimpleNamespace(polygons=[[np.array(line, float)] for line in OUTLINES])
     ),
+    "Detectron2, panoptic": {
+        "panoptic_seg": (
+            Tensor(LABELS + 1),
+            [{"id": 1, "isthing": False, "category_id": 0}]
+            + [{"id": k, "isthing": True, "category_id": k, "score": 0.5} for k in (5, 10)],
+        )
+    },
+    "ultralytics": ultralytics(),
+    "ultralytics, results of a batch": [ultralytics()],
+    "ultralytics, retina masks": ultralytics(masks=SimpleNamespace(data=Tensor(TWO), xy=None)),
+    "supervision": Detections(mask=TWO, data={"id": np.array([4, 9])}),
     "instances": OrderedInstances("x", SIZE, TWO),
 }
 
@@ -118,6 +160,20 @@ def test_ids_classes_scores_and_names_come_along():
     for kind in ("torchvision", "Detectron2", "ultralytics", "supervision"):
         assert as_instances(KINDS[kind], SIZE).classes.tolist() == [7, 8], kind
     assert as_instances(ultralytics(), SIZE).names == ("cup", "tray")
+    tracked = SimpleNamespace(
+        cls=Tensor([7.0, 8.0]), conf=Tensor([0.9, 0.8]), id=Tensor([3.0, 5.0])
+    )
+    assert as_instances(ultralytics(boxes=tracked), SIZE).ids == (3, 5)
+    named = {**KINDS["transformers"], "id2label": {7: "cup", 8: "tray"}}
+    assert as_instances(named, SIZE).names == ("cup", "tray")
+    named = {**KINDS["torchvision"], "categories": [*"abcdefg", "cup", "tray"]}
+    assert as_instances(named, SIZE).names == ("cup", "tray")
+    found = as_instances(KINDS["transformers, pipeline"], SIZE)
+    assert found.names == ("cup", "tray") and found.classes.tolist() == [1, 2]
+    assert found.scores.tolist() == [1.0, 0.5]
+    found = as_instances(KINDS["Detectron2, panoptic"], SIZE)
+    assert found.ids == (5, 10) and found.scores.tolist() == [0.5, 0.5]
+    assert as_instances(KINDS["COCO"], SIZE).names == ("cup", "cup")
     entries = [{**entry, "id": f"m{k}", "category": "cup"} for k, entry in enumerate(KINDS["SAM"])]
     assert as_instances(entries, SIZE).ids == ("m0", "m1")
     assert as_instances(entries, SIZE).names == ("cup", "cup")
@@ -158,11 +214,18 @@ def test_no_instances_are_none(nothing):
         (SOFT * np.nan, "finite numbers"),
         ([encode(TWO[0].T)], "mask 0: "),
         ([TWO[0], TWO[0][:3]], "mask 1: "),
-        ([{"mask": 1}], r"mask 0: has no 'segmentation', its keys are \['mask'\]"),
+        ([{"x": 1}], r"mask 0: has no 'segmentation', its keys are \['x'\]"),
         ([[1, 2, 3]], "mask 0: "),
         ({"boxes": 1}, r"got the keys \['boxes'\]"),
+        (LABELS - 1, r"a label map has 0 where nothing is .*, got -1"),
+        ({"segmentation": [[1, 2]], "segments_info": [{}]}, "return_coco_annotation=False"),
+        ({"segmentation": TWO, "segments_info": [{}]}, "2 maps, but 1 entries"),
+        ({"panoptic_seg": (LABELS, None)}, "does not say what are things"),
+        ({"panoptic_seg": (LABELS.T, [])}, "'panoptic_seg': "),
+        ({"annotations": 3, "images": []}, "masks: there is no image in it|'annotations' must be"),
+        (ultralytics(orig_shape=(640, 640)), r"results: has height and width \(640, 640\)"),
         (Detectron2Instances(scores=1), r"no pred_masks, only \['scores'\]"),
-        (WithoutMasks(), "detections without masks"),
+        (Detections(), "detections without masks"),
         (ultralytics(masks=None, boxes=(1,)), "results without masks"),
         (3, "masks may be an array .*; got int"),
         (OrderedInstances(1, (2, 2), np.ones((1, 2, 2), bool)), "masks: "),

@@ -80,6 +80,8 @@ def save_toy(records, json_file, categories, *, image_root=None):
     write_json(json_file, {"images": images, "annotations": entries, "categories": categories})
 
 
+CHECKABLE = set(table.checkable())
+
 # --- its row
 
 TOY = table.Format(
@@ -175,7 +177,7 @@ def test_scenes_are_written_in_it(tmp_path):
 
 def test_the_document_lists_every_format():
     lines = (ROOT / "datasets" / "README.md").read_text(encoding="utf-8").split("\n")
-    rows = [line for line in lines if line.startswith("| `") and line.count("|") == 5]
+    rows = [line for line in lines if line.startswith("| `") and line.count("|") == 6]
     names = [row.name for row in table.ROWS]
     start = next(k for k, line in enumerate(rows) if line.startswith("| `labelme` |"))
     assert rows[start : start + len(names)] == [in_words(row) for row in table.ROWS]
@@ -183,5 +185,6 @@ def test_the_document_lists_every_format():
 
 def in_words(row: table.Format) -> str:
     """The row of a format in datasets/README.md."""
-    converted, checked = ("yes" if name else "" for name in (row.save, row.tell or row.ending))
-    return f"| `{row.name}` | {row.what} | {converted} | {checked} |"
+    converted = "yes" if row.save else "from" if row.pages else ""
+    masks, checked = ("yes" if there else "" for there in (row.pages, row.name in CHECKABLE))
+    return f"| `{row.name}` | {row.what} | {converted} | {masks} | {checked} |"

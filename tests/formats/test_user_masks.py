@@ -1,4 +1,4 @@
-"""Masks as users have them, and Detections of another library."""
+"""Masks as users have them."""
 
 import json
 
@@ -11,9 +11,7 @@ from occ_order.files import list_images, load_image, resolve_inside
 from occ_order.formats import user_masks
 from occ_order.formats.convert import DataSet, write_dataset
 from occ_order.formats.results import image_of
-from occ_order.formats.supervision_detections import from_detections, to_detections
 from occ_order.formats.user_masks import load_masks
-from occ_order.order.io import results_image
 
 SIZE = (6, 8)
 
@@ -391,53 +389,6 @@ def test_images_are_found_by_id(tmp_path):
     assert image_of({"image_id": 7}, tmp_path, file_names={7: "7.png"}).name == "7.png"
     with pytest.raises(ValueError, match="image 7: no such image"):
         image_of({"image_id": 7, "file_name": "8.png"}, tmp_path)
-
-
-# --- supervision
-
-
-@pytest.fixture
-def image():
-    return results_image(
-        image_id=3, height=6, width=8, modal=np.stack([ONE, TWO, mask(4, 6, 0, 2)]),
-        classes=[2, 4, 2], scores=[0.9, 0.8, 0.7], ids=[10, 20, 30],
-        occlusion=np.array([[0, 1, 0], [0, 0, 1], [0, 0, 0]]),
-    )  # fmt: skip
-
-
-def test_detections_there_and_back(image):
-    pytest.importorskip("supervision", reason="pip install supervision")
-    detections = to_detections(image)
-    assert detections.xyxy.tolist()[1] == [5, 2, 8, 6]
-    assert detections.data["occludes"] == [[20], [30], []]
-    assert detections.data["layer"].tolist() == [0, 1, 2]
-    back = from_detections(detections, image_id=3, size=SIZE)
-    assert back == image
-
-
-def test_filtered_detections_keep_their_order(image):
-    pytest.importorskip("supervision", reason="pip install supervision")
-    detections = to_detections(image)
-    back = from_detections(detections[np.array([2, 1])], image_id=3, size=SIZE)
-    assert [instance["id"] for instance in back["instances"]] == [30, 20]
-    assert back["occlusion"] == [[1, 0, 1.0]]
-
-
-def test_no_detections_and_detections_without_masks(image):
-    supervision = pytest.importorskip("supervision", reason="pip install supervision")
-    image["instances"], image["occlusion"] = [], []
-    assert from_detections(to_detections(image), image_id=3, size=SIZE)["instances"] == []
-    boxes = supervision.Detections(xyxy=np.array([[0, 0, 2, 2]]))
-    with pytest.raises(ValueError, match="masks are needed"):
-        from_detections(boxes, image_id=3, size=SIZE)
-
-
-def test_without_supervision_it_says_what_to_install(image, monkeypatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "supervision", None)
-    with pytest.raises(ImportError, match="pip install supervision"):
-        to_detections(image)
 
 
 def test_a_file_about_many_images_is_parsed_once_and_again_when_it_changes(tmp_path, monkeypatch):

@@ -256,6 +256,21 @@ def test_order_of_images_does_not_matter():
     assert found["counts"] == expected["counts"]
 
 
+def test_predictions_on_files_are_found_by_their_names():
+    """`occ-order predict photo.jpg` names the image "photo"; a data set has an id of its own."""
+    gt = [{**record(MASKS, CHAIN, k), "file_name": f"photos/{k}.jpg"} for k in (1, 2)]
+    named = {**results(MASKS, CHAIN), "image_id": "2", "file_name": "elsewhere/2.jpg"}
+    report = evaluate_results(gt, [named])
+    assert report["counts"]["images_without_predictions"] == 1
+    assert report["counts"]["unmatched_gt_instances"] == len(MASKS)
+    assert any("found by the file names" in note for note in report["notes"])
+    with pytest.raises(ValueError, match=r"two predictions for image 2 \(2.jpg\)"):
+        evaluate_results(gt, [named, {**named, "image_id": 2}])
+    same = [{**one, "file_name": "a.jpg"} for one in gt]
+    with pytest.raises(ValueError, match="1 images that the ground truth does not have: 'x'"):
+        evaluate_results(same, [{**named, "image_id": "x", "file_name": "a.jpg"}])
+
+
 def test_bad_input_is_named():
     gt, pred = record(MASKS, CHAIN), results(MASKS, CHAIN)
     with pytest.raises(ValueError, match="2 images that the ground truth does not have: 8, 9"):

@@ -40,7 +40,7 @@ from occ_order.files import (  # noqa: E402
     image_size,
     load_image,
 )
-from occ_order.formats import labelme, read_depth_png  # noqa: E402
+from occ_order.formats import read_depth_png  # noqa: E402
 from occ_order.formats.layered_image import FORMAT, load_layers  # noqa: E402
 from occ_order.formats.sem_dist import load_sem_dist  # noqa: E402
 from occ_order.formats.user_masks import load_masks  # noqa: E402
@@ -324,7 +324,7 @@ def test_row_01_only_known_formats_are_opened_whatever_the_name(tmp_path, kind):
         "depth": lambda: read_depth_png(path),
         "label map": lambda: load_masks(path, (6, 8)),
         "folder of masks": lambda: load_masks(tmp_path, (6, 8)),
-        "shape": lambda: labelme.read_shapes(tmp_path / "page.json", (6, 8)),
+        "shape": lambda: load_masks(tmp_path / "page.json", (6, 8)),
         "layers": lambda: load_layers(tmp_path),
         "detector": lambda: build_mapper(cfg, is_train=False)(record),
     }

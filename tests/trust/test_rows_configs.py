@@ -89,8 +89,8 @@ def scenes(tmp_path_factory):
     root = tmp_path_factory.mktemp("scenes")
     sizes = {"size": (64, 64), "instances": (3, 4), "classes": CLASSES[:7]}
     make(root, scene_parameters(train=4, seed=7, **sizes))
-    for name, register, arguments in builtin._scenes_split(str(root), "row_18", "train"):
-        register(name, **arguments)
+    for one in builtin._scenes_split(str(root), "row_18", "train"):
+        builtin.register(one.name, one.format, *one.paths, options=one.options)
 
 
 def format_of(cfg):

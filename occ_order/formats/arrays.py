@@ -1,0 +1,202 @@
+"""Masks as arrays, in memory and in NumPy's files.
+
+======================  =========================================================================
+``masks.npy``           one array: masks (N, H, W) or (N, 1, H, W), one mask (H, W) of bool, or a
+                        label map (H, W) of whole numbers, 0 = background
+``masks.npz``           such an array called "masks" (or the only one of two or more dimensions),
+                        and as far as they are there "scores", "classes" (or "labels"), "names" and
+                        "ids", of N values each
+======================  =========================================================================
+
+Floats in [0, 1] are probabilities and cut at `CUT`; other numbers have to be two-valued, 0 and one
+more. Files with Python objects in them are refused: to read them would run code.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from occ_order import masks as mask_codec
+from occ_order.files import DataError, show
+from occ_order.formats.checks import Report, size_mismatch
+from occ_order.formats.pages import UNNAMED, Page, Tolerance
+from occ_order.instances import OrderedInstances
+
+CUT = 0.5
+"""Probability above which a pixel is inside."""
+
+COLUMNS = {
+    "scores": "scores",
+    "classes": "classes",
+    "labels": "classes",
+    "names": "names",
+    "ids": "ids",
+}
+"""What an ``.npz`` file may say of each mask -> attribute of `OrderedInstances`."""
+
+
+def inside(values: np.ndarray, *, name: str = "masks") -> np.ndarray:
+    """Return which pixels are inside: bool of the same shape.
+
+    Args:
+        values: bool; floats in [0, 1], probabilities, cut at `CUT`; or numbers of two values, one
+            of them 0.
+        name: what to call it in errors.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if values.dtype == bool or not values.size:
+        return values.astype(bool)
+    if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        raise ValueError(f"{name}: expected finite numbers, got {values.dtype}")
+    low, high = values.min(), values.max()
+    if values.dtype.kind == "f" and low >= 0 and high <= 1:
+        return values > CUT
+    if low < 0 or not ((values == 0) | (values == high)).all():
+        raise ValueError(
+            f"{name}: numbers from {low} to {high} are neither probabilities nor two-valued; a "
+            "label map is (H, W)"
+        )
+    return values > 0
+
+
+def stack_of(values: np.ndarray, size: tuple[int, int], *, name: str = "masks") -> np.ndarray:
+    """Return bool (N, H, W) from (N, H, W) or (N, 1, H, W).
+
+    Raises:
+        ValueError: another shape or size, or values that `inside` refuses.
+    """
+    if values.ndim == 4 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 3 or values.shape[1:] != size:
+        raise ValueError(
+            f"{name} must be (N, {size[0]}, {size[1]}) as the image is, got {values.shape}"
+        )
+    return inside(values, name=name)
+
+
+def of_label_map(values: np.ndarray, size: tuple[int, int]) -> OrderedInstances:
+    """Return the instances of a label map; their ids are its values.
+
+    Args:
+        values: integers (H, W), 0 = background.
+        size: (H, W) of the image.
+
+    Raises:
+        ValueError: another type or size, or negative numbers.
+    """
+    if values.dtype.kind not in "iu":
+        raise ValueError(f"a label map has whole numbers, got {values.dtype} {values.shape}")
+    if values.shape != size:
+        raise ValueError(f"label map: {size_mismatch(values.shape, size)}")
+    known = np.unique(values)
+    if known.size and known[0] < 0:
+        raise ValueError(
+            f"a label map has 0 where nothing is and numbers above it, got {known[0]}; add 1 to it "
+            "if -1 stands for nothing"
+        )
+    known = known[known > 0]
+    stack = np.zeros((len(known), *size), bool)
+    for k, label in enumerate(known):
+        stack[k] = values == label
+    return OrderedInstances(UNNAMED, size, stack, ids=tuple(known.tolist()))
+
+
+def of_array(values: np.ndarray, size: tuple[int, int]) -> OrderedInstances:
+    """Return the instances of an array.
+
+    Args:
+        values: masks (N, H, W) or (N, 1, H, W); bool (H, W) one mask; integers (H, W) a label map.
+        size: (H, W) of the image.
+
+    Raises:
+        ValueError: as `stack_of` and `of_label_map`.
+    """
+    if values.ndim == 2 and values.dtype != bool:
+        return of_label_map(values, size)
+    stack = values[None] if values.ndim == 2 else values
+    return OrderedInstances(UNNAMED, size, stack_of(stack, size))
+
+
+# --- files -------------------------------------------------------------------------------
+
+
+def npy_page(path: Path, data: None = None) -> list[Page]:
+    """Return what a ``.npy`` file says of its image."""
+
+    def read(size: tuple[int, int], tolerance: Tolerance) -> OrderedInstances:
+        with Report(path).at():
+            return of_array(_loaded(path), size)
+
+    return [Page("", read)]
+
+
+def npz_page(path: Path, data: None = None) -> list[Page]:
+    """Return what a ``.npz`` file says of its image."""
+
+    def read(size: tuple[int, int], tolerance: Tolerance) -> OrderedInstances:
+        found = _loaded(path)
+        if not isinstance(found, Mapping):
+            raise DataError(f"{path}: holds one array, as a .npy file does; name it so")
+        with Report(path).at():
+            return _of_arrays(found, size)
+
+    return [Page("", read)]
+
+
+def _of_arrays(found: Mapping[str, np.ndarray], size: tuple[int, int]) -> OrderedInstances:
+    large = [key for key, values in found.items() if values.ndim > 1]
+    key = "masks" if "masks" in found else large[0] if len(large) == 1 else None
+    if key is None:
+        raise ValueError(f"needs an array 'masks', its arrays are {show(sorted(found))}")
+    instances = of_array(found[key], size)
+    columns = {COLUMNS[name]: values for name, values in found.items() if name in COLUMNS}
+    for name, values in columns.items():
+        if values.shape != (len(instances),):
+            raise ValueError(f"{name!r} must be ({len(instances)},), got {values.shape}")
+        if values.dtype.kind not in {"scores": "iuf", "classes": "iu"}.get(name, "iuU"):
+            raise ValueError(f"{name!r} cannot be of the type {values.dtype}")
+    scores = columns.get("scores", np.zeros(0))
+    if not np.isfinite(scores).all():
+        raise ValueError("'scores' must be finite")
+    known = {name: columns[name].tolist() for name in ("names", "ids") if name in columns}
+    numbers = {name: columns[name] for name in ("scores", "classes") if name in columns}
+    return instances.replace(**known, **numbers)
+
+
+def _loaded(path: Path) -> Any:
+    """The array of a file, or its arrays by name.
+
+    Raises:
+        ValueError: names the file: damaged, too large, with Python objects, or no such file.
+        OSError: it cannot be opened.
+    """
+    try:
+        with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                return _checked(np.load(path, mmap_mode="r", allow_pickle=False))
+        with zipfile.ZipFile(path) as archive:
+            total = sum(entry.file_size for entry in archive.infolist())
+        if total > mask_codec.MAX_STACK:
+            raise ValueError(f"its arrays take {total / 2**30:.1f} GiB, more than the limit of 4")
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # damaged archives and headers raise nearly everything
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{path}: not a readable file of NumPy arrays: {reason}") from None
+
+
+def _checked(values: np.ndarray) -> np.ndarray:
+    if values.nbytes > mask_codec.MAX_STACK:
+        raise ValueError(
+            f"its array takes {values.nbytes / 2**30:.1f} GiB, more than the limit of 4"
+        )
+    return np.array(values)

@@ -1,0 +1,340 @@
+"""CVAT's XML ("CVAT for images 1.1"), with the order as z-order and attributes.
+
+    <annotations><image id="0" name="cup.jpg" width="640" height="480">
+      <mask label="cup" source="manual" occluded="0" rle="3, 5, 2" left="10" top="20" width="5"
+            height="2" z_order="1"><attribute name="occludes">2,3</attribute></mask>
+      <polygon label="tray" ... points="10.0,20.5;30.1,20.5;30.0,40.2" z_order="0"/>
+    </image></annotations>
+
+Masks (run lengths inside their box, row by row, outside first), polygons and ellipses are
+instances; shapes of one label and one `group_id` above 0 are one. Boxes, which outline nothing,
+other shapes and tracks of videos are left out with a warning.
+
+CVAT draws a shape of a larger `z_order` on top. Of two that overlap, the visible part of the lower
+one is what the upper leaves, and the upper one occludes it; pairs that do not overlap are then
+unknown. Where the masks have the attribute "occludes", which is written here, it tells the order
+instead: the ids of what a mask occludes, as "unknown" those of which it is not known, and "id" is
+the id of the instance. Attributes survive in CVAT where the labels of the task have them, as the
+written file says.
+
+Documents with a DTD are refused: its entities could fill the memory.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from occ_order import masks
+from occ_order.files import DataError, atomic_writer, read_text, show
+from occ_order.formats import outlines
+from occ_order.formats.checks import Report
+from occ_order.formats.pages import (
+    Found,
+    Page,
+    Tolerance,
+    gathered,
+    number_or_text,
+    numbered,
+)
+from occ_order.formats.results import ordered_record
+from occ_order.instances import OrderedInstances
+from occ_order.order.encoding import UNKNOWN
+
+AREAS = ("mask", "polygon", "ellipse")
+"""Shapes that have an outline."""
+
+_ATTRIBUTES = ("id", "occludes", "unknown")
+
+logger = logging.getLogger(__name__)
+
+Element = ElementTree.Element
+
+
+# --- reading -----------------------------------------------------------------------------
+
+
+def cvat_pages(path: Path, data: None = None) -> list[Page]:
+    """Return the images of an XML file, with their shapes and their order.
+
+    Raises:
+        ValueError: names the file: no XML, with a DTD, no annotations of CVAT, an image without a
+            name or a size.
+        OSError: it cannot be read.
+    """
+    root = _root(path)
+    images = root.findall("image")
+    if tracks := root.findall("track"):
+        logger.warning("%s: %d tracks of a video left out", path, len(tracks))
+    kinds = numbered(s.get("label", "") for image in images for s in image if s.tag in AREAS)
+    return [_page(path, image, kinds) for image in images]
+
+
+def _root(path: Path) -> Element:
+    text = read_text(path)
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise DataError(f"{path}: has a DTD, which files of CVAT do not have")
+    try:
+        root = ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise DataError(f"{path}: not an XML file ({error})") from None
+    if root.tag != "annotations":
+        raise DataError(f"{path}: expected CVAT's <annotations>, got <{show(root.tag)}>")
+    return root
+
+
+def _page(path: Path, image: Element, kinds: dict[str, int]) -> Page:
+    with Report(path).at(f"image {show(image.get('id', image.get('name')))}"):
+        name, number = _text(image, "name"), image.get("id", "")
+        size = _whole(image, "height"), _whole(image, "width")
+
+    def read(size: tuple[int, int], tolerance: Tolerance) -> OrderedInstances:
+        groups = _groups(path, name, image)
+        shapes = [(_id_of(parts, k), parts) for k, parts in enumerate(groups, start=1)]
+        entries = [
+            (f"image {name}: shape {key}", functools.partial(_found, key, parts, size, kinds))
+            for key, parts in shapes
+        ]
+        found = gathered(path, size, entries, tolerance)
+        with Report(path).at(f"image {name}"):
+            return _ordered(found, [dict(reversed(shapes))[key] for key in found.ids])
+
+    return Page(name, read, number_or_text(number), size)
+
+
+def _id_of(shapes: Sequence[Element], place: int) -> int | str:
+    """The id of an instance: that of its attribute, else its place in the image."""
+    text = _attribute(shapes[0], "id")
+    return number_or_text(text) if text else place
+
+
+def _groups(path: Path, name: str, image: Element) -> list[list[Element]]:
+    """The shapes of each instance."""
+    groups: dict[Any, list[Element]] = {}
+    for k, shape in enumerate(image):
+        group = shape.get("group_id", "0")
+        if shape.tag in AREAS:
+            key = k if group in ("", "0") else (shape.get("label"), group)
+            groups.setdefault(key, []).append(shape)
+        else:
+            logger.warning("%s: image %s: a %s, left out", path, name, shape.tag)
+    return list(groups.values())
+
+
+def _found(
+    key: int | str, shapes: Sequence[Element], size: tuple[int, int], kinds: dict[str, int]
+) -> Found:
+    label = _text(shapes[0], "label")
+    parts = [_inside(shape, size) for shape in shapes]
+    return Found(key, np.any(parts, axis=0), kinds[label], label)
+
+
+def _inside(shape: Element, size: tuple[int, int]) -> np.ndarray:
+    """bool (H, W) of a shape."""
+    if shape.tag == "mask":
+        return _mask(shape, size)
+    if shape.tag == "polygon":
+        points = [_numbers(pair, 2) for pair in _text(shape, "points").split(";")]
+        return masks.decode(outlines.polygon(*zip(*points, strict=True)), *size)
+    values = [_number(shape, key) for key in ("cx", "cy", "rx", "ry")]
+    return masks.decode(outlines.ellipse(*values, _number(shape, "rotation", 0.0)), *size)
+
+
+def _mask(shape: Element, size: tuple[int, int]) -> np.ndarray:
+    left, top, width, height = (_integer(shape, k) for k in ("left", "top", "width", "height"))
+    if min(left, top) < 0 or top + height > size[0] or left + width > size[1]:
+        raise ValueError(
+            f"a mask of {height} x {width} at {(left, top)} (left, top) is not inside the image of "
+            f"{size[0]} x {size[1]}"
+        )
+    runs = np.array(_numbers(_text(shape, "rle")))
+    if (runs < 0).any() or (runs % 1).any() or runs.sum() != width * height:
+        raise ValueError(
+            f"its runs must be whole numbers that sum to {height} * {width} = {height * width}, "
+            f"got {runs.sum():g}"
+        )
+    small = np.repeat(np.arange(len(runs)) % 2 == 1, runs.astype(int))
+    result = np.zeros(size, bool)
+    result[top : top + height, left : left + width] = small.reshape(height, width)
+    return result
+
+
+def _ordered(found: OrderedInstances, shapes: Sequence[Sequence[Element]]) -> OrderedInstances:
+    """The instances with the order that attributes say, or else z-order."""
+    said = [_attribute(parts[0], "occludes") for parts in shapes]
+    place = {str(key): k for k, key in enumerate(found.ids)}
+    if any(text is not None for text in said):
+        occlusion = np.zeros((len(found), len(found)), np.int8)
+        for k, parts in enumerate(shapes):
+            for name, value in (("occludes", 1), ("unknown", UNKNOWN)):
+                for word in _words(_attribute(parts[0], name)):
+                    if word in place and place[word] != k:
+                        occlusion[k, place[word]] = value
+        return found.replace(occlusion=occlusion)
+    levels = np.array([max(_integer(s, "z_order", 0) for s in parts) for parts in shapes], int)
+    if len(set(levels.tolist())) < 2:
+        return found
+    above = levels[:, None] > levels
+    upper = above & (masks.overlap_areas(found.modal, found.modal, pairs=above) > 0)
+    occlusion = np.where(upper, 1, np.where(upper.T, 0, UNKNOWN)).astype(np.int8)
+    np.fill_diagonal(occlusion, 0)
+    visible = [mask & ~found.modal[upper[:, k]].any(axis=0) for k, mask in enumerate(found.modal)]
+    return found.replace(modal=np.array(visible), occlusion=occlusion)
+
+
+def _words(text: str | None) -> list[str]:
+    return [word.strip() for word in (text or "").split(",") if word.strip()]
+
+
+def _attribute(shape: Element, name: str) -> str | None:
+    """The text of an attribute that annotators fill in; None where a shape has none."""
+    for element in shape.findall("attribute"):
+        if element.get("name") == name:
+            return element.text or ""
+    return None
+
+
+def _text(element: Element, key: str) -> str:
+    value = element.get(key)
+    if value is None:
+        raise ValueError(f"<{element.tag}> has no {key!r}, only {show(sorted(element.keys()))}")
+    return value
+
+
+def _numbers(text: str, count: int | None = None) -> list[float]:
+    try:
+        values = [float(word) for word in text.split(",")]
+    except ValueError:
+        raise ValueError(f"expected numbers, got {show(text)}") from None
+    return outlines.numbers(values, count)
+
+
+def _number(element: Element, key: str, default: float | None = None) -> float:
+    if default is not None and element.get(key) is None:
+        return default
+    return _numbers(_text(element, key), 1)[0]
+
+
+def _integer(element: Element, key: str, default: int | None = None) -> int:
+    value = _number(element, key, default)
+    if value % 1 or abs(value) >= 2**31:
+        raise ValueError(f"{key!r} must be a whole number, got {show(element.get(key))}")
+    return int(value)
+
+
+def _whole(element: Element, key: str) -> int:
+    if (value := _integer(element, key)) < 1:
+        raise ValueError(f"{key!r} must be a positive integer, got {value}")
+    return value
+
+
+# --- writing -----------------------------------------------------------------------------
+
+
+def document_of(results: Iterable[OrderedInstances]) -> str:
+    """Return the XML of images, with visible masks, z-order and the order as attributes.
+
+    Args:
+        results: instances of each image; where the occlusion order is known, `z_order` is the
+            relative depth, and what something occludes is `occluded`. Instances without a pixel,
+            which CVAT cannot hold, are left out and told in the log.
+
+    Raises:
+        ValueError: an image id is no integer.
+    """
+    results = list(results)
+    root = ElementTree.Element("annotations")
+    ElementTree.SubElement(root, "version").text = "1.1"
+    root.append(_meta({_label(result, k) for result in results for k in range(len(result))}))
+    for result in results:
+        if not isinstance(result.image_id, int | np.integer):
+            raise ValueError(f"image ids of CVAT are integers, got {result.image_id!r}")
+        root.append(_image(result))
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, "unicode") + "\n"
+
+
+def _meta(labels: set[str]) -> Element:
+    """The labels, with the attributes that CVAT has to know to keep them."""
+    meta = ElementTree.Element("meta")
+    listed = ElementTree.SubElement(ElementTree.SubElement(meta, "task"), "labels")
+    for name in sorted(labels):
+        label = ElementTree.SubElement(listed, "label")
+        ElementTree.SubElement(label, "name").text = name
+        ElementTree.SubElement(label, "type").text = "mask"
+        attributes = ElementTree.SubElement(label, "attributes")
+        for key in _ATTRIBUTES:
+            attribute = ElementTree.SubElement(attributes, "attribute")
+            texts = {"name": key, "mutable": "False", "input_type": "text", "default_value": ""}
+            for tag, text in {**texts, "values": ""}.items():
+                ElementTree.SubElement(attribute, tag).text = text
+    return meta
+
+
+def _label(result: OrderedInstances, k: int) -> str:
+    return (result.names[k] if result.names else "") or "instance"
+
+
+def _image(result: OrderedInstances) -> Element:
+    height, width = result.size
+    name = result.file_name or f"{result.image_id}.png"
+    image = ElementTree.Element(
+        "image", id=str(result.image_id), name=name, width=str(width), height=str(height)
+    )
+    occlusion = result.occlusion
+    levels = [0] * len(result) if occlusion is None else result.relative_depth().tolist()
+    for k, number in enumerate(result.ids):
+        if not result.modal[k].any():
+            logger.warning("image %s: instance %s has no pixel, left out", result.image_id, number)
+            continue
+        hidden = occlusion is not None and bool((occlusion[:, k] == 1).any())
+        mask = ElementTree.SubElement(
+            image,
+            "mask",
+            label=_label(result, k),
+            source="semi-auto",
+            occluded=str(int(hidden)),
+            **_written(result.modal[k]),
+            z_order=str(levels[k]),
+        )
+        texts = {"id": str(number)}
+        if occlusion is not None:
+            for key, value in (("occludes", 1), ("unknown", UNKNOWN)):
+                others = np.flatnonzero(occlusion[k] == value)
+                texts[key] = ",".join(str(result.ids[other]) for other in others)
+        for key, text in texts.items():
+            ElementTree.SubElement(mask, "attribute", name=key).text = text
+    return image
+
+
+def _written(mask: np.ndarray) -> dict[str, str]:
+    """Run lengths of a mask in its box, and the box."""
+    x0, y0, x1, y1 = masks.bounding_box(mask).astype(int).tolist()
+    flat = mask[y0:y1, x0:x1].ravel()
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    runs = np.diff(np.r_[0, edges, flat.size]).tolist()
+    runs = [0, *runs] if flat[0] else runs
+    box = {"left": x0, "top": y0, "width": x1 - x0, "height": y1 - y0}
+    return {"rle": ", ".join(map(str, runs)), **{key: str(side) for key, side in box.items()}}
+
+
+def save_cvat(
+    records: list[dict[str, Any]],
+    path: str | os.PathLike,
+    categories: list[dict[str, Any]],
+    *,
+    image_root: str | os.PathLike | None = None,
+) -> None:
+    """Write records as CVAT's XML; arguments and errors as of `save_results_records`."""
+    text = document_of(
+        ordered_record(record, categories, image_root=image_root) for record in records
+    )
+    with atomic_writer(path) as file:
+        file.write(text)

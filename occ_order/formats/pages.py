@@ -1,0 +1,303 @@
+"""What a file says of the masks of one image, and what it has in common in all formats.
+
+A labelling tool writes one file about many images, or one for each. Either way the module of its
+format gives a list of :class:`Page`, one for each image, and decodes masks when a page is read:
+
+    pages(path, data) -> list[Page]     # data: the parsed JSON; None for a file that is no JSON
+
+:func:`gathered` turns the entries of a page into :class:`OrderedInstances`, and collects what is
+wrong with them. :func:`records_of` makes a data set of pages.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from occ_order import masks
+from occ_order.files import DataError, image_size, list_images, resolve_inside, show
+from occ_order.formats.checks import Report, settle_problems, size_mismatch
+from occ_order.instances import OrderedInstances
+
+UNNAMED = ""
+"""Id of an image that its file of masks does not name."""
+
+PER_IMAGE = 1000
+"""Ids of annotations are image id * 1000 + place, where a file has none that are unique in it."""
+
+
+class Tolerance(NamedTuple):
+    """What is kept, or left out, that is otherwise not; see `user_masks.load_masks`."""
+
+    keep_crowds: bool = False
+    skip_damaged: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """One instance as a file has it.
+
+    Attributes:
+        id: integer or text.
+        segmentation: bool (H, W), or what `occ_order.masks.decode` takes.
+        category_id: integer.
+        name: of its class, or its own; "" = without.
+        score: finite number.
+    """
+
+    id: int | str
+    segmentation: Any
+    category_id: int = 1
+    name: str = ""
+    score: float = 1.0
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a file says of one image.
+
+    Attributes:
+        file_name: of the image, as the file has it; "" where the file does not name it.
+        read: (size (H, W) of the image, Tolerance) -> the instances, with an order where the file
+            has one. Raises ValueError that names the file and every entry that is wrong.
+        image_id: of the image; `UNNAMED` where the file does not say.
+        size: (H, W) of the image as the file states it; None where it does not.
+    """
+
+    file_name: str
+    read: Callable[[tuple[int, int], Tolerance], OrderedInstances]
+    image_id: int | str = UNNAMED
+    size: tuple[Any, Any] | None = None
+
+
+def gathered(
+    path: str | os.PathLike,
+    size: tuple[int, int],
+    entries: Iterable[tuple[str, Callable[[], Found]]],
+    tolerance: Tolerance,
+) -> OrderedInstances:
+    """Return the instances of a page, without an order.
+
+    Args:
+        path: the file, for messages.
+        size: (H, W) of the image.
+        entries: of each instance its place in the file, such as "annotation 3", and what reads it.
+        tolerance: whether damaged entries are left out and counted in the log.
+
+    Raises:
+        ValueError: names the file and every entry that is wrong.
+    """
+    problems: list[str] = []
+    report, found = Report(path, problems), []
+    seen: set[int | str] = set()
+    for place, read in entries:
+        with report.at(place):
+            one = read()
+            if one.id in seen:
+                raise ValueError("its id stands there twice")
+            seen.add(one.id)
+            found.append((one, _mask(one.segmentation, size)))
+    settle_problems(path, problems, tolerance.skip_damaged)
+    names = tuple(one.name for one, _ in found)
+    return OrderedInstances(
+        UNNAMED,
+        size,
+        np.array([mask for _, mask in found], bool).reshape(-1, *size),
+        ids=tuple(one.id for one, _ in found),
+        classes=np.array([one.category_id for one, _ in found], np.int64),
+        names=names if any(names) else None,
+        scores=np.array([one.score for one, _ in found], np.float64),
+    )
+
+
+def _mask(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
+    if not isinstance(segmentation, np.ndarray):
+        return masks.decode(segmentation, *size)
+    if segmentation.shape != size:
+        raise ValueError(size_mismatch(segmentation.shape, size))
+    return segmentation
+
+
+def numbered(labels: Iterable[str]) -> dict[str, int]:
+    """Return the category id of each label, from 1 in alphabetical order."""
+    return {label: k for k, label in enumerate(sorted(set(labels)), start=1)}
+
+
+def number_or_text(word: str) -> int | str:
+    """Return an id that was written as text: an integer where it reads as one."""
+    return int(word) if re.fullmatch(r"-?(0|[1-9]\d{0,17})", word) else word
+
+
+# --- one page of several -----------------------------------------------------------------
+
+
+def page_named(path: str | os.PathLike, pages: Sequence[Page], name: str | None) -> Page:
+    """Return the page about an image; a file about one image needs no name.
+
+    Args:
+        path: the file, for messages.
+        pages: of the file.
+        name: file name of the image; matched as a whole, else by its last part, else without its
+            ending.
+
+    Raises:
+        ValueError: none fits, or several.
+    """
+    path = os.fspath(path)
+    if not pages:
+        raise DataError(f"{path}: there is no image in it")
+    if name is None:
+        if len(pages) > 1:
+            raise DataError(f"{path}: {len(pages)} images; name the one that is meant")
+        return pages[0]
+    for key in (str, os.path.basename, lambda text: Path(text).stem):
+        found = [p for p in pages if key(_slashes(_called(p))) == key(_slashes(name))]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise DataError(f"{path}: {len(found)} images are called {key(name)!r}")
+    if len(pages) == 1 and not pages[0].file_name:
+        return pages[0]
+    known = [_called(page) for page in pages]
+    raise DataError(f"{path}: no image is called {name!r}; there are {show(known)}")
+
+
+def _slashes(name: str) -> str:
+    """A name that is only compared, never opened, may have been written on Windows."""
+    return name.replace("\\", "/")
+
+
+def _called(page: Page) -> str:
+    return page.file_name or str(page.image_id)
+
+
+# --- data sets ---------------------------------------------------------------------------
+
+
+def records_of(
+    path: str | os.PathLike,
+    pages: Sequence[Page],
+    image_root: str | os.PathLike,
+    tolerance: Tolerance,
+    *,
+    classes: Sequence[str] | None = None,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return pages as a data set: records and categories, see `occ_order.formats`.
+
+    Image ids that are no integers, or not unique, are replaced by 1, 2, ..., ids of instances by
+    image id * 1000 + 1, ... Classes without a name are called "class 3".
+
+    Args:
+        path: the file or folder, for messages.
+        pages: of it.
+        image_root: folder of the images, which are found by their names, wherever in it.
+        tolerance: as of a page.
+        classes: names of the classes in the order of their ids, from 1; None keeps the ids.
+
+    Raises:
+        ValueError: names file and entry of what is wrong, or an image that is not there.
+    """
+    listed, names = list_images(image_root), {}
+    read: list[tuple[Path, OrderedInstances]] = []
+    for page in pages:
+        with Report(path).at(f"image {_called(page)}"):
+            file = _image_file(page, image_root, listed)
+            width, height = image_size(file)
+            if page.size not in (None, (height, width)):
+                raise ValueError(size_mismatch(page.size, (height, width)))
+            found = page.read((height, width), tolerance)
+        read.append((file, found.replace(image_id=page.image_id)))
+        for k, number in enumerate(found.classes.tolist()):
+            names[number] = (found.names[k] if found.names else "") or f"class {number}"
+    kinds = {n: n for n in names} if classes is None else _ids_of(path, names, classes)
+    numbers = integer_ids([found.image_id for _, found in read])
+    kept = all(_integers(found.ids) for _, found in read)
+    every = [number for _, found in read for number in found.ids]
+    kept = kept and len(set(every)) == len(every)
+    records = [
+        _record(str(file), found, number, kinds, kept)
+        for number, (file, found) in zip(numbers, read, strict=True)
+    ]
+    if classes is None:
+        return records, [{"id": number, "name": names[number]} for number in sorted(names)]
+    return records, [{"id": k, "name": name} for k, name in enumerate(classes, start=1)]
+
+
+def _ids_of(
+    path: str | os.PathLike, names: Mapping[int, str], classes: Sequence[str]
+) -> dict[int, int]:
+    """The id of each class of the file among the classes that were named."""
+    wanted = {name: k for k, name in enumerate(classes, start=1)}
+    for name in names.values():
+        if name not in wanted:
+            raise DataError(f"{os.fspath(path)}: label {name!r} is not among {list(classes)}")
+    return {number: wanted[name] for number, name in names.items()}
+
+
+def _integers(values: Sequence[int | str]) -> bool:
+    return all(isinstance(value, int | np.integer) for value in values)
+
+
+def integer_ids(numbers: Sequence[int | str]) -> list[int]:
+    """Return the ids of images, or 1, 2, ... where they cannot be those of a data set."""
+    if _integers(numbers) and len(set(numbers)) == len(numbers):
+        return [int(number) for number in numbers]
+    return list(range(1, len(numbers) + 1))
+
+
+def _image_file(page: Page, root: str | os.PathLike, listed: Sequence[str]) -> Path:
+    """The image of a page: as it is named, else the only one whose last part is the same."""
+    name = _slashes(_called(page))
+    last, stem = os.path.basename(name), Path(name).stem
+    for wanted in (
+        [entry for entry in listed if entry == name],
+        [entry for entry in listed if os.path.basename(entry) == last],
+        [entry for entry in listed if Path(entry).stem in (last, stem)],
+    ):
+        if len(wanted) == 1:
+            return resolve_inside(root, wanted[0])
+        if wanted:
+            raise ValueError(f"several images in {os.fspath(root)} may be meant: {show(wanted)}")
+    raise ValueError(f"there is no such image in {os.fspath(root)}")
+
+
+def size_of_image(page: Page, image_root: str | os.PathLike) -> tuple[int, int]:
+    """Return (H, W) of the image of a page.
+
+    Raises:
+        ValueError: names the image; it is not in the folder, or damaged.
+    """
+    with Report(image_root).at(f"image {_called(page)}"):
+        width, height = image_size(_image_file(page, image_root, list_images(image_root)))
+    return height, width
+
+
+def _record(
+    file: str, found: OrderedInstances, number: int, kinds: Mapping[int, int], kept: bool
+) -> dict[str, Any]:
+    annotations = [
+        {
+            "id": int(found.ids[k]) if kept else number * PER_IMAGE + k + 1,
+            "category_id": kinds[int(found.classes[k])],
+            "bbox": masks.bounding_box(mask).tolist(),
+            "segmentation": masks.encode(mask),
+            "iscrowd": 0,
+            "score": float(found.scores[k]),
+        }
+        for k, mask in enumerate(found.modal)
+    ]
+    orders = {key: getattr(found, key) for key in ("occlusion", "depth", "overlap", "count")}
+    return {
+        "file_name": file,
+        "image_id": number,
+        "height": found.size[0],
+        "width": found.size[1],
+        "annotations": annotations,
+        **{key: matrix for key, matrix in orders.items() if matrix is not None},
+    }

@@ -1,0 +1,124 @@
+"""VGG Image Annotator (VIA), versions 1 and 2: its project file, or its annotations as JSON.
+
+    {"cup.jpg31415": {"filename": "cup.jpg", "size": 31415, "regions": [
+        {"shape_attributes": {"name": "polygon", "all_points_x": [...], "all_points_y": [...]},
+         "region_attributes": {"class": "cup"}}]}}
+
+In a project file this stands below "_via_img_metadata"; version 1 has an object of regions by
+number in place of the list. Polygons, circles and ellipses are instances; boxes ("rect"), which
+outline nothing, points and lines are left out with a warning. The class of a region is the
+attribute called as one of `LABELS`, else its first one; of boxes to tick, all that are ticked. VIA
+does not say how large images are.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+from occ_order.files import DataError, show
+from occ_order.formats import outlines
+from occ_order.formats.checks import Report, field
+from occ_order.formats.pages import Found, Page, Tolerance, gathered, numbered
+from occ_order.instances import OrderedInstances
+
+LABELS = ("label", "class", "category", "name", "object", "type")
+"""Names of the attribute that is taken for the class, the first that a region has."""
+
+NO_OUTLINE = ("point", "polyline", "line", "rect")
+"""Shapes that outline nothing."""
+
+METADATA = "_via_img_metadata"
+
+logger = logging.getLogger(__name__)
+
+
+def is_via(data: dict[str, Any], keys: set[str]) -> bool:
+    """Return whether parsed JSON is of the layout."""
+    images = data.get(METADATA, data)
+    return METADATA in data or (
+        isinstance(images, dict)
+        and len(images) > 0
+        and all(
+            isinstance(i, dict) and {"filename", "regions"} <= i.keys() for i in images.values()
+        )
+    )
+
+
+def via_pages(path: Path, data: dict[str, Any]) -> list[Page]:
+    """Return the images of a file, with their regions.
+
+    Raises:
+        ValueError: names the file; an image is no object, or has no name or no regions.
+    """
+    images, report, found = data.get(METADATA, data), Report(path), []
+    if not isinstance(images, dict):
+        raise DataError(f"{path}: {METADATA!r} must be an object, got {show(images)}")
+    for key, image in images.items():
+        with report.at(f"image {show(key)}"):
+            if not isinstance(image, dict):
+                raise ValueError(f"must be an object, got {show(image)}")
+            name, regions = field(image, "filename", "a string"), image.get("regions")
+            regions = list(regions.values()) if isinstance(regions, dict) else regions
+            if not isinstance(regions, list):
+                raise ValueError(f"'regions' must be a list or an object, got {show(regions)}")
+        found.append((name, regions))
+    kinds = numbered(_label(region) for _, regions in found for region in regions)
+    return [_page(path, name, regions, kinds) for name, regions in found]
+
+
+def _page(path: Path, name: str, regions: list[Any], kinds: dict[str, int]) -> Page:
+    def read(size: tuple[int, int], tolerance: Tolerance) -> OrderedInstances:
+        entries = []
+        for k, region in enumerate(regions, start=1):
+            shape = region.get("shape_attributes") if isinstance(region, dict) else None
+            place = f"image {name}: region {k}"
+            if isinstance(shape, dict) and shape.get("name") in NO_OUTLINE:
+                logger.warning("%s: %s: is a %s, left out", path, place, shape["name"])
+                continue
+            entries.append((place, lambda k=k, region=region: _found(k, region, kinds)))
+        return gathered(path, size, entries, tolerance)
+
+    return Page(name, read)
+
+
+def _label(region: Any) -> str:
+    """The class of a region; "" where it has none."""
+    said = region.get("region_attributes") if isinstance(region, dict) else None
+    if not isinstance(said, dict) or not said:
+        return ""
+    key = next((key for key in LABELS if key in said), next(iter(said)))
+    value = said[key]
+    if isinstance(value, dict):  # boxes to tick
+        return ", ".join(sorted(str(word) for word, ticked in value.items() if ticked))
+    return str(value).strip()
+
+
+def _found(number: int, region: Any, kinds: dict[str, int]) -> Found:
+    if not isinstance(region, dict):
+        raise ValueError(f"must be an object, got {show(region)}")
+    label = _label(region)
+    return Found(
+        number, _outline(field(region, "shape_attributes", "an object")), kinds[label], label
+    )
+
+
+def _outline(shape: dict[str, Any]) -> list[list[float]]:
+    """The polygon of a shape, by the corner (0, 0) of the top left pixel."""
+    kind = field(shape, "name", "a string")
+
+    def read(*keys: str) -> list[float]:
+        return [float(field(shape, key, "a finite number")) for key in keys]
+
+    if kind == "polygon":
+        xs, ys = (outlines.numbers(shape.get(f"all_points_{axis}")) for axis in "xy")
+        return outlines.polygon(xs, ys)
+    if kind == "circle":
+        x, y, radius = read("cx", "cy", "r")
+        return outlines.ellipse(x, y, radius, radius)
+    if kind == "ellipse":
+        angle = float(field(shape, "theta", "a finite number", 0.0))  # radians
+        return outlines.ellipse(*read("cx", "cy", "rx", "ry"), math.degrees(angle))
+    raise ValueError(f"has the unknown shape {show(kind)}")
