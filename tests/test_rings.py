@@ -23,6 +23,7 @@ RING_0 = ("order", "metrics", "crf", "targets", "masks", "scenes", "files", "for
 METHODS = "occ_order.methods"
 COMMON = f"{METHODS}.common"
 PURE = {
+    f"{METHODS}.completion.amodal": 0,
     f"{METHODS}.completion.occluders": 0,
     f"{METHODS}.completion.views": 0,
     f"{METHODS}.instaorder.erasers": 0,

@@ -13,8 +13,8 @@ from detectron2.structures import Instances
 from torch import nn
 
 from occ_order.methods.common.given import PAIR_FIELDS, given_instances, with_orders
-from occ_order.methods.common.pair_crops import mask_boxes
 from occ_order.methods.completion import views
+from occ_order.methods.completion.amodal import Settings, complete
 from occ_order.methods.completion.losses import hidden_part_loss
 from occ_order.methods.completion.network import CompletionUNet
 
@@ -37,11 +37,7 @@ class MaskCompletionNet(nn.Module):
         self,
         *,
         network: CompletionUNet,
-        size: int = 64,
-        reach: float = 3.0,
-        margin: float = 1.1,
-        occluder_threshold: float = 0.5,
-        threshold: float = 0.4,
+        settings: Settings = Settings(),  # noqa: B008  (cannot be changed)
         overlap_weight: float = 0.5,
         order: Callable[[np.ndarray, np.ndarray], dict[str, Any]] | None = None,
     ):
@@ -49,17 +45,13 @@ class MaskCompletionNet(nn.Module):
 
         Args:
             network: says where an instance is in a view.
-            size: S of the views.
-            reach, margin: of `views.view_square`.
-            occluder_threshold: probability of an occlusion behind which something is completed.
-            threshold: probability above which a hidden pixel belongs to the instance.
+            settings: of the views, and of what the answer means.
             overlap_weight: of the loss of overlaps.
             order: (uint8 (H, W, 3) image, bool (N, H, W) masks) -> {"instances"} with their order;
                 None = the input's instances have it.
         """
         super().__init__()
-        self.network, self.size, self.reach, self.margin = network, size, reach, margin
-        self.occluder_threshold, self.threshold = occluder_threshold, threshold
+        self.network, self.settings = network, settings
         self.overlap_weight, self.order = overlap_weight, order
 
     @classmethod
@@ -68,11 +60,13 @@ class MaskCompletionNet(nn.Module):
         own = cfg.MODEL.COMPLETION
         return {
             "network": CompletionUNet(own.WIDTHS),
-            "size": own.VIEW_SIZE,
-            "reach": own.REACH,
-            "margin": own.MARGIN,
-            "occluder_threshold": own.OCCLUDER_THRESHOLD,
-            "threshold": own.THRESHOLD,
+            "settings": Settings(
+                size=own.VIEW_SIZE,
+                reach=own.REACH,
+                margin=own.MARGIN,
+                occluder_threshold=own.OCCLUDER_THRESHOLD,
+                threshold=own.THRESHOLD,
+            ),
             "overlap_weight": own.OVERLAP_LOSS_WEIGHT,
         }
 
@@ -104,7 +98,7 @@ class MaskCompletionNet(nn.Module):
         modal = given.masks.cpu().numpy()
         said = self._order_of(one, modal)
         fields = _pair_fields(said["instances"], one)
-        amodal = self.complete(modal, _chances(fields))
+        amodal = complete(modal, _chances(fields), self._look, self.settings)
         fields["pred_amodal_masks"] = torch.from_numpy(amodal).to(self.device)
         height, width = modal.shape[1:]
         size = {"height": one.get("height", height), "width": one.get("width", width)}
@@ -117,38 +111,9 @@ class MaskCompletionNet(nn.Module):
         image = np.ascontiguousarray(one["image"].permute(1, 2, 0).cpu().numpy())
         return dict(self.order(image, modal))
 
-    def complete(self, modal: np.ndarray, chances: np.ndarray) -> np.ndarray:
-        """Return bool (N, H, W), the amodal masks of instances, none smaller than its modal mask.
-
-        Args:
-            modal: bool (N, H, W).
-            chances: float (N, N), the probability that the row occludes the column; 0 on the
-                diagonal.
-        """
-        boxes = mask_boxes(torch.from_numpy(np.ascontiguousarray(modal))).numpy()
-        whole = [self._complete(modal, boxes, k, chances[:, k]) for k in range(len(modal))]
-        return np.stack(whole) if whole else modal
-
-    def _complete(
-        self, modal: np.ndarray, boxes: np.ndarray, index: int, chances: np.ndarray
-    ) -> np.ndarray:
-        """Return bool (H, W), the whole of one instance.
-
-        Each goes through the network alone: its answer depends in no bit on the place it has
-        among the others.
-        """
-        own = modal[index]
-        weights = np.where(chances >= views.LEAST_WEIGHT, chances, 0.0)
-        hiding = modal[chances > self.occluder_threshold].any(0) & ~own
-        if not own.any() or not hiding.any():
-            return own.copy()
-        square = views.view_square(
-            boxes[index], boxes[weights > 0], reach=self.reach, margin=self.margin
-        )
-        view = views.mask_view(modal, boxes, index, weights, square, self.size)
-        logits = self.network(torch.from_numpy(view)[None].to(self.device))[0]
-        inside = views.paste(logits.sigmoid().cpu().numpy(), square, own.shape) > self.threshold
-        return own | (inside & hiding)
+    def _look(self, view: np.ndarray) -> np.ndarray:
+        """Return the logits of one view."""
+        return self.network(torch.from_numpy(view)[None].to(self.device))[0].cpu().numpy()
 
 
 def _pair_fields(found: Instances, one: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -171,8 +136,6 @@ def _pair_fields(found: Instances, one: dict[str, Any]) -> dict[str, torch.Tenso
 
 
 def _chances(fields: dict[str, torch.Tensor]) -> np.ndarray:
-    """Return float (N, N), the probability of each occlusion, 0 on the diagonal."""
+    """Return float (N, N), the probability of each occlusion."""
     chances = fields.get("occlusion_probability", fields["occlusion"] == 1)
-    chances = chances.cpu().numpy().astype(float)
-    np.fill_diagonal(chances, 0)
-    return chances
+    return chances.cpu().numpy().astype(float)

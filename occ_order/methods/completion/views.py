@@ -50,6 +50,23 @@ def view_square(
     return np.array([*corner, side], dtype=np.int64)
 
 
+def shown(square: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Return the rows and the columns of an image of H x W pixels that a square shows."""
+    x, y, side = (int(value) for value in square)
+    height, width = shape
+    return (
+        slice(min(max(y, 0), height), min(max(y + side, 0), height)),
+        slice(min(max(x, 0), width), min(max(x + side, 0), width)),
+    )
+
+
+def _places(square: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Return the rows and the columns of a square that lie in an image of H x W pixels."""
+    rows, columns = shown(square, shape)
+    x, y, _ = (int(value) for value in square)
+    return slice(rows.start - y, rows.stop - y), slice(columns.start - x, columns.stop - x)
+
+
 def crop(mask: np.ndarray, square: np.ndarray, size: int) -> np.ndarray:
     """Return how much of each cell of a view a mask fills.
 
@@ -61,14 +78,17 @@ def crop(mask: np.ndarray, square: np.ndarray, size: int) -> np.ndarray:
     Returns:
         float32 (S, S) in [0, 1].
     """
-    x, y, side = (int(value) for value in square)
-    shown = np.zeros((side, side), np.float32)
-    rows, columns = slice(max(y, 0), max(y + side, 0)), slice(max(x, 0), max(x + side, 0))
-    part = mask[rows, columns]
-    top, left = max(-y, 0), max(-x, 0)
-    shown[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return _cells(mask[shown(square, mask.shape)], square, mask.shape, size)
+
+
+def _cells(part: np.ndarray, square: np.ndarray, shape: tuple[int, ...], size: int) -> np.ndarray:
+    """Return `crop` of a mask whose values where the square shows the image are `part`."""
+    side = int(square[2])
+    whole = np.zeros((side, side), np.float32)
+    if part.size:
+        whole[_places(square, shape)] = part
     way = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
-    return np.minimum(cv2.resize(shown, (size, size), interpolation=way), 1)  # not by rounding
+    return np.minimum(cv2.resize(whole, (size, size), interpolation=way), 1)  # not by rounding
 
 
 def paste(values: np.ndarray, square: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -80,16 +100,14 @@ def paste(values: np.ndarray, square: np.ndarray, shape: tuple[int, int]) -> np.
         shape: H, W.
 
     Returns:
-        float32 (H, W); 0 outside the square.
+        float32, of the rows and columns of the image that the square shows (`shown`).
     """
-    x, y, side = (int(value) for value in square)
-    result = np.zeros(shape, np.float32)
+    side = int(square[2])
+    rows, columns = shown(square, shape)
+    if rows.start == rows.stop or columns.start == columns.stop:
+        return np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.float32)
     large = cv2.resize(values, (side, side), interpolation=cv2.INTER_LINEAR)
-    rows, columns = slice(max(y, 0), max(y + side, 0)), slice(max(x, 0), max(x + side, 0))
-    part = result[rows, columns]
-    top, left = max(-y, 0), max(-x, 0)
-    part[...] = large[top : top + part.shape[0], left : left + part.shape[1]]
-    return result
+    return large[_places(square, shape)]
 
 
 def mask_view(
@@ -114,19 +132,21 @@ def mask_view(
         float32 (`CHANNELS`, S, S) in [0, 1]: the instance; the largest weight of what is there of
         those that may hide it; the other instances; the image; the instance's convex hull.
     """
-    own = modal[index]
+    own, shape = modal[index], modal.shape[1:]
     hiding = np.zeros((size, size), np.float32)
-    others = np.zeros(own.shape, bool)
+    where = shown(square, shape)
+    others = np.zeros(own[where].shape, bool)
     for k in np.flatnonzero(meets(boxes, [*square[:2], *(square[:2] + square[2])])):
         if k == index:
             continue
         if weights[k] > 0:
             np.maximum(hiding, float(weights[k]) * crop(modal[k], square, size), out=hiding)
         else:
-            others |= modal[k]
-    image = np.ones(own.shape, bool)
-    shown = (crop(mask, square, size) for mask in (others, image, mask_tools.convex_hull(own)))
-    return np.stack([crop(own, square, size), hiding, *shown])
+            others |= modal[k][where]
+    image = np.ones(others.shape, bool)
+    hull = mask_tools.convex_hull(own)[where]
+    seen = (_cells(part, square, shape, size) for part in (others, image, hull))
+    return np.stack([crop(own, square, size), hiding, *seen])
 
 
 def meets(boxes: np.ndarray, box: np.ndarray, *, gap: float = 0.0) -> np.ndarray:

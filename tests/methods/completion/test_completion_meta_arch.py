@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -64,7 +66,8 @@ def test_an_amodal_mask_is_the_modal_mask_and_something_behind_its_occluders(mod
 def test_the_threshold_decides_how_much(model):
     modal, _, occlusion = discs()
     areas = []
-    for model.threshold in (0.0, 0.5, 1.0):
+    for threshold in (0.0, 0.5, 1.0):
+        model.settings = dataclasses.replace(model.settings, threshold=threshold)
         areas.append((completed(model, modal, occlusion)[1] & ~modal[1]).sum())
     assert areas[0] > areas[1] > areas[2] == 0
 

@@ -37,7 +37,10 @@ def test_a_cell_is_the_mean_of_its_pixels_and_nothing_beyond_the_image():
 @pytest.mark.parametrize("square", [(0, 0, 8), (-3, 2, 8), (4, -5, 8), (-20, 0, 8), (3, 30, 8)])
 def test_what_is_pasted_is_what_was_cropped(square):
     mask = np.random.default_rng(0).random((11, 9)) < 0.5
-    pasted = views.paste(views.crop(mask, square, 8), square, mask.shape)
+    pasted = np.zeros(mask.shape)
+    pasted[views.shown(square, mask.shape)] = views.paste(
+        views.crop(mask, square, 8), square, mask.shape
+    )
     x, y, side = square
     inside = np.zeros_like(mask)
     inside[max(y, 0) : max(y + side, 0), max(x, 0) : max(x + side, 0)] = True
@@ -47,8 +50,7 @@ def test_what_is_pasted_is_what_was_cropped(square):
 def test_a_constant_stays_one_at_any_size():
     for side in (5, 16, 37):
         pasted = views.paste(np.full((16, 16), 0.25, np.float32), (2, 3, side), (60, 60))
-        assert (pasted[3 : 3 + side, 2 : 2 + side] == 0.25).all()
-        assert pasted.sum() == pytest.approx(0.25 * side**2)
+        assert pasted.shape == (side, side) and (pasted == 0.25).all()
 
 
 def test_the_maps_of_a_view():

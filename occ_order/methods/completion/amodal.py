@@ -1,0 +1,76 @@
+"""Amodal masks of given masks by any network that completes one view at a time.
+
+PyTorch (`occ_order.methods.completion.meta_arch`) and ONNX Runtime (`occ_order.lite`) differ in the
+network alone. Shapes: N instances, H x W pixels, S the side of a view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+from occ_order import masks as mask_tools
+from occ_order.methods.completion import views
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How instances are shown to the network, and what its answer means.
+
+    Attributes:
+        size: S.
+        reach, margin: of `views.view_square`.
+        occluder_threshold: probability of an occlusion behind which something is completed.
+        threshold: probability above which a hidden pixel belongs to the instance.
+    """
+
+    size: int = 64
+    reach: float = 3.0
+    margin: float = 1.1
+    occluder_threshold: float = 0.5
+    threshold: float = 0.4
+
+
+def complete(
+    modal: np.ndarray,
+    chances: np.ndarray,
+    network: Callable[[np.ndarray], np.ndarray],
+    settings: Settings,
+) -> np.ndarray:
+    """Return the amodal masks of the instances of one image.
+
+    Each goes through the network alone: its answer depends in no bit on the place it has among the
+    others.
+
+    Args:
+        modal: bool (N, H, W).
+        chances: float (N, N), probability that the row occludes the column; the diagonal is not
+            looked at.
+        network: float32 (`views.CHANNELS`, S, S), a view, to float32 (S, S), logits.
+        settings: of the network.
+
+    Returns:
+        bool (N, H, W): the modal mask, and what lies behind its occluders.
+    """
+    boxes = np.array([mask_tools.bounding_box(mask) for mask in modal]).reshape(-1, 4)
+    result = modal.copy()
+    for index in range(len(modal)):
+        weights = np.where(chances[:, index] >= views.LEAST_WEIGHT, chances[:, index], 0.0)
+        weights[index] = 0
+        front = np.flatnonzero(chances[:, index] > settings.occluder_threshold)
+        front = front[front != index]
+        if not len(front) or not (boxes[index] != 0).any():
+            continue
+        square = views.view_square(
+            boxes[index], boxes[weights > 0], reach=settings.reach, margin=settings.margin
+        )
+        rows, columns = views.shown(square, modal.shape[1:])
+        hiding = modal[front, rows, columns].any(0) & ~modal[index, rows, columns]
+        if hiding.any():
+            view = views.mask_view(modal, boxes, index, weights, square, settings.size)
+            inside = views.paste(expit(network(view)), square, modal.shape[1:])
+            result[index, rows, columns] |= (inside > settings.threshold) & hiding
+    return result
