@@ -42,9 +42,9 @@ def predictor(
         raise ValueError(f"the backend 'onnx' runs on the CPU, got the device {device!r}")
     able = "graph" in model_zoo.row(name) and device == "cpu"
     if backend == "onnx" or (backend == "auto" and able and installed("onnxruntime")):
-        from occ_order.lite import LitePredictor  # noqa: PLC0415
+        from occ_order.lite import from_zoo  # noqa: PLC0415
 
-        return LitePredictor.from_zoo(name)
+        return from_zoo(name)
     try:
         from occ_order.engine.predictor import OrderPredictor  # noqa: PLC0415
     except ModuleNotFoundError as error:

@@ -31,8 +31,9 @@ def test_both_backends_say_the_same():
     lite = front.predict(IMAGE, MASKS, backend="onnx")
     full = front.predict(IMAGE, MASKS, backend="torch")
     assert type(front.predictor(backend="auto")).__name__ == "LitePredictor"
-    for name in ("occlusion", "depth"):
+    for name in ("occlusion", "depth", "amodal"):
         assert (getattr(lite, name) == getattr(full, name)).all()
+    assert (lite.amodal & MASKS == MASKS).all()
     assert np.abs(lite.occlusion_prob - full.occlusion_prob).max() < 1e-4
 
 
@@ -40,7 +41,8 @@ def test_the_graph_answers_without_pytorch(monkeypatch):
     pytest.importorskip("onnxruntime")
     for name in ("torch", "detectron2", "occ_order.engine.predictor"):
         monkeypatch.setitem(sys.modules, name, None)
-    assert front.predict(IMAGE, MASKS).occlusion.shape == (2, 2)
+    found = front.predict(IMAGE, MASKS)
+    assert found.occlusion.shape == (2, 2) and found.amodal.shape == MASKS.shape
     with pytest.raises(ImportError, match=r"needs .*: see INSTALL\.md; .*occ_order\[lite\]"):
         front.predict(IMAGE)
 

@@ -1,9 +1,10 @@
-r"""List the trained models, evaluate them again, add one, or write MODEL_ZOO.md from the list.
+r"""List the trained models, evaluate them again, add one, or write what stands beside the list.
 
     occ-order zoo list
     occ-order zoo check NAME     # evaluates it again and compares
     occ-order zoo add --name NAME --config InstaOrder/x.yaml --run OUTPUT_DIR --scene-seed 1 \
         --data "occ-order scenes ..." --command "occ-order ..."
+    occ-order zoo graph NAME     # its ONNX file, with which it predicts without PyTorch
     occ-order zoo write          # MODEL_ZOO.md
     occ-order zoo weights InstaOrder_InstaOrderNet_o.pth.tar instaorder_net_o.pth
 
@@ -57,6 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     new.add_argument("--scene-seed", type=int, required=True)
     new.add_argument("--command", required=True, help="command that trained it")
     new.add_argument("--device", default="one thread of a CPU")
+    graph = kinds.add_parser("graph", help="write the ONNX file that predicts without PyTorch")
+    graph.add_argument("names", nargs="+", type=zoo_model, metavar="NAME")
     written = kinds.add_parser("write", help="write MODEL_ZOO.md")
     written.add_argument("--output", type=Path, default=Path("MODEL_ZOO.md"), metavar="FILE")
     _add_weights(

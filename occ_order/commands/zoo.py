@@ -1,4 +1,4 @@
-"""`occ-order zoo add`, `check` and `write`."""
+"""`occ-order zoo add`, `check`, `graph` and `write`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from occ_order import model_zoo
 from occ_order.config import load_cfg
 from occ_order.engine import export as networks
 from occ_order.engine.trainer import Trainer
-from occ_order.methods.mask_order.meta_arch import MaskOrderNet
 from occ_order.model_zoo.zoo import HERE, ZOO
 
 TOLERANCE = 0.05  # percent points that the same weights may differ by on another machine
@@ -49,7 +48,7 @@ def save_graph(name: str, config: Path, weights: Path) -> dict[str, str]:
     """
     cfg = load_cfg(config, ["MODEL.WEIGHTS", str(weights), "MODEL.DEVICE", "cpu"])
     model = model_zoo.build(cfg)
-    if not isinstance(model, MaskOrderNet):
+    if type(model) not in networks.LITE:
         return {}
     path = HERE / "checkpoints" / f"{name}.onnx"
     networks.save_onnx(networks.graph_of(model, cfg=cfg), path, half=True)
@@ -84,9 +83,38 @@ def add(options: argparse.Namespace) -> None:
         "metrics": evaluate(model_zoo.settings_file(options.config), file),
     }
     listed = [row for row in model_zoo.rows() if row["name"] != options.name]
-    listed = sorted([*listed, entry], key=lambda row: row["name"])
-    ZOO.write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
+    save_rows([*listed, entry])
     print(json.dumps(entry, indent=2))
+
+
+def save_rows(rows: list[dict[str, Any]]) -> None:
+    """Write the list of the models, sorted by name."""
+    text = json.dumps(sorted(rows, key=lambda row: row["name"]), indent=2)
+    ZOO.write_text(text + "\n", encoding="utf-8")
+
+
+def graph(options: argparse.Namespace) -> None:
+    """Write the ONNX files of models that are listed, and their hashes to the list.
+
+    Raises:
+        ValueError: a model is none that predicts without PyTorch.
+    """
+    for name in options.names:
+        made = save_graph(name, model_zoo.config_file(name), model_zoo.checkpoint_file(name))
+        if not made:
+            able = ", ".join(kind.__name__ for kind in networks.LITE)
+            raise ValueError(f"{name}: only {able} predict without PyTorch")
+        save_rows(
+            [_with_graph(row, made) if row["name"] == name else row for row in model_zoo.rows()]
+        )
+        size = (HERE / "checkpoints" / made["graph"]).stat().st_size / 1e6
+        print(f"{name}: {made['graph']}, {size:.1f} MB, sha256 {made['graph_sha256']}")
+
+
+def _with_graph(row: dict[str, Any], made: dict[str, str]) -> dict[str, Any]:
+    """Return a row with what it says of its graph, which stands before the scores."""
+    rest = {key: value for key, value in row.items() if key not in ("metrics", *made)}
+    return {**rest, **made, "metrics": row["metrics"]}
 
 
 def check(options: argparse.Namespace) -> None:
@@ -139,6 +167,8 @@ def run(options: argparse.Namespace) -> int:
         add(options)
     elif options.what == "check":
         check(options)
+    elif options.what == "graph":
+        graph(options)
     else:
         options.output.write_text(document(model_zoo.rows()), encoding="utf-8")
     return 0

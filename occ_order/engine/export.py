@@ -5,8 +5,8 @@ network, logits or a disparity map go out. `Graph.inputs` and `Graph.outputs` sa
 is, and which of its sides is free; the same stands in the JSON file beside the exported one.
 
 What has no such form: **the CRF of OOSIS is not exported** (it is a loop of minimum cuts, not a
-network), nor is the finding of instances (Detectron2's own export does that), nor the cropping of
-pairs, which is `occ_order.methods.instaorder.inputs.PairInputs`.
+network), nor is the finding of instances of several classes (Detectron2's own export does that),
+nor the cropping of pairs, which is `occ_order.methods.instaorder.inputs.PairInputs`.
 
 Shapes: P pairs, N instances, B images, C channels, H x W pixels.
 """
@@ -24,10 +24,17 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.modeling import GeneralizedRCNN
 from torch import nn
 
-from occ_order.engine import export_mask_order
+from occ_order.engine import export_completion, export_mask_order, export_segmenter
 from occ_order.engine.export_order_head import DenseOrderHead
+from occ_order.lite import completion as lite_completion
+from occ_order.lite import mask_order as lite_mask_order
+from occ_order.lite import segmenter as lite_segmenter
+from occ_order.lite.graph import metadata_of
+from occ_order.methods.completion import views
+from occ_order.methods.completion.meta_arch import MaskCompletionNet
 from occ_order.methods.instadepth.disparity_net import STAGES
 from occ_order.methods.instadepth.meta_arch import STRIDE, InstaDepthNet
 from occ_order.methods.instaorder.order_net import PairwiseOrderNet
@@ -50,6 +57,10 @@ LOGITS = {
 """Meaning of the answers about an ordered pair (`occ_order.methods.common.pair_labels`)."""
 
 
+LITE = (MaskOrderNet, MaskCompletionNet, GeneralizedRCNN)
+"""Models whose graphs `occ_order.lite` runs."""
+
+
 @dataclass(frozen=True)
 class Tensor:
     """What goes in or comes out.
@@ -67,7 +78,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Graph:
-    """A network with tensors as arguments and a tuple of tensors as result, float32 throughout.
+    """A network with tensors as arguments and a tuple of tensors as result.
 
     Attributes:
         module: in evaluation mode.
@@ -104,12 +115,14 @@ def graph_of(
 
     Args:
         model: `MaskOrderNet` (what `occ_order.lite` prepares of an image and masks, to the logits
-            of all pairs), `PairwiseOrderNet` (pair inputs to logits), `OrderRCNN` (an image and
+            of all pairs), `MaskCompletionNet` (views of instances to logits of their cells),
+            Detectron2's `GeneralizedRCNN` with masks and one class (an image to boxes, scores and
+            small masks), `PairwiseOrderNet` (pair inputs to logits), `OrderRCNN` (an image and
             masks to the logits of all pairs; its detector is left out), or `InstaDepthNet` (a
             image and the masks of pairs to a disparity map and logits).
         size: height and width of the images, where the model leaves them open: multiples of 32.
         part: of an InstaDepthNet: "orders", or "disparity" for the map alone, of B images.
-        cfg: of a MaskOrderNet: how images are prepared for it (INPUT).
+        cfg: of those that `occ_order.lite` runs (the first three): how images are prepared.
 
     Raises:
         ValueError: another model, a size that does not fit, or an unknown part.
@@ -117,10 +130,10 @@ def graph_of(
     if part not in PARTS:
         raise ValueError(f"part must be one of {PARTS}, got {part!r}")
     model = model.eval()
-    if isinstance(model, MaskOrderNet):
+    if type(model) in LITE:  # a GeneralizedRCNN's subclasses do more
         if cfg is None:
-            raise ValueError("a MaskOrderNet is exported with its settings: give cfg")
-        return _mask_order_graph(model, cfg)
+            raise ValueError(f"a {type(model).__name__} is exported with its settings: give cfg")
+        return _lite_graph(model, cfg)
     if isinstance(model, PairwiseOrderNet):
         return _pair_graph(model)
     if isinstance(model, OrderRCNN):
@@ -129,9 +142,18 @@ def graph_of(
         size = _checked(size or model.input_size)
         return _disparity_graph(model, size) if part == "disparity" else _depth_graph(model, size)
     raise ValueError(
-        f"{type(model).__name__} cannot be exported; MaskOrderNet, PairwiseOrderNet, OrderRCNN and "
-        "InstaDepthNet can (the CRF of OOSIS is no network)"
+        f"{type(model).__name__} cannot be exported; MaskOrderNet, MaskCompletionNet, "
+        "GeneralizedRCNN, PairwiseOrderNet, OrderRCNN and InstaDepthNet can (the CRF of OOSIS is "
+        "no network)"
     )
+
+
+def _lite_graph(model: nn.Module, cfg: CfgNode) -> Graph:
+    if isinstance(model, MaskOrderNet):
+        return _mask_order_graph(model, cfg)
+    if isinstance(model, MaskCompletionNet):
+        return _completion_graph(model, cfg)
+    return _segmenter_graph(model, cfg)
 
 
 def save_torchscript(graph: Graph, path: str | os.PathLike[str]) -> None:
@@ -162,6 +184,8 @@ def save_onnx(graph: Graph, path: str | os.PathLike[str], *, half: bool = False)
     with warnings.catch_warnings():
         # PyTorch recommends its exporter from torch.export, which takes twenty times as long here.
         warnings.simplefilter("ignore", DeprecationWarning)
+        # Detectron2 checks shapes with "if", which a trace takes for constants.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
         torch.onnx.export(
             graph.module,
             graph.example(3),
@@ -272,8 +296,48 @@ def _mask_order_graph(model: MaskOrderNet, cfg: CfgNode) -> Graph:
         export_mask_order.MaskOrderGraph(model).eval(),
         tuple(inputs),
         outputs,
-        settings.to_metadata(),
+        metadata_of(settings, lite_mask_order.SETTINGS),
         lambda number: export_mask_order.example(settings, number),
+    )
+
+
+# --- amodal masks of given masks
+
+
+def _completion_graph(model: MaskCompletionNet, cfg: CfgNode) -> Graph:
+    settings = export_completion.settings_of(model, cfg)
+    side = settings.size
+    shown = "0 .. 1: the instance, what may hide it, other masks, the image, the convex hull"
+    return Graph(
+        export_completion.CompletionGraph(model.network).eval(),
+        (Tensor("views", (FREE, views.CHANNELS, side, side), shown),),
+        (Tensor("logits", (FREE, side, side), "the instance is here, too (sigmoid)"),),
+        metadata_of(settings, lite_completion.SETTINGS),
+        lambda number: (torch.rand((number, views.CHANNELS, side, side)),),
+    )
+
+
+# --- instances of any class
+
+
+def _segmenter_graph(model: GeneralizedRCNN, cfg: CfgNode) -> Graph:
+    settings = export_segmenter.settings_of(model, cfg)
+    sides = f"0 .. 255, {settings.channels}; sides are multiples of {settings.divisibility}"
+    inputs = (
+        Tensor("image", (1, 3, "height", "width"), sides),
+        Tensor("size", (2,), "int64: rows and columns that are image, not added to fill it up"),
+    )
+    outputs = (
+        Tensor("boxes", (FREE, 4), "x0, y0, x1, y1 in pixels of the input"),
+        Tensor("scores", (FREE,), "0 .. 1, falling"),
+        Tensor("masks", (FREE, "rows", "columns"), "probabilities inside the box"),
+    )
+    return Graph(
+        export_segmenter.SegmenterGraph(model).eval(),
+        inputs,
+        outputs,
+        metadata_of(settings, lite_segmenter.SETTINGS),
+        lambda _: export_segmenter.example(settings),
     )
 
 

@@ -1,6 +1,17 @@
 """Prediction without PyTorch and Detectron2: NumPy prepares, ONNX Runtime computes."""
 
+from occ_order.lite.completion import MaskCompleter
+from occ_order.lite.graph import Graph
 from occ_order.lite.mask_order import MaskOrderer
-from occ_order.lite.predictor import LitePredictor
+from occ_order.lite.predictor import LitePredictor, LiteSegmenter, from_zoo
+from occ_order.lite.segmenter import Segmenter
 
-__all__ = ["LitePredictor", "MaskOrderer"]
+__all__ = [
+    "Graph",
+    "LitePredictor",
+    "LiteSegmenter",
+    "MaskCompleter",
+    "MaskOrderer",
+    "Segmenter",
+    "from_zoo",
+]

@@ -12,9 +12,6 @@ Boxes are ``x0, y0, x1, y1``, ends exclusive.
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +19,8 @@ from PIL import Image
 from scipy import ndimage, sparse
 
 from occ_order import masks as mask_tools
+from occ_order.lite.graph import Graph
+from occ_order.lite.image import check_image, network_image, resized_shape
 
 STRIDE = 4
 COARSE = 16
@@ -33,7 +32,7 @@ SAMPLES = 2
 """Samples of a side of an element of a view, as torchvision's roi_align takes them."""
 
 SETTINGS = "occ_order"
-"""Key of the graph's metadata under which its settings stand, as JSON."""
+"""Key of the graph's metadata under which its settings stand."""
 
 
 @dataclass(frozen=True)
@@ -61,50 +60,20 @@ class Settings:
     contact_share: float
     threshold: float
 
-    @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str], name: str) -> Settings:
-        """Read them.
-
-        Raises:
-            ValueError: the graph is none of these; names the file.
-        """
-        try:
-            values = json.loads(metadata[SETTINGS])
-            lists = {key: tuple(values[key]) for key in ("mean", "view_sizes")}
-            return cls(**{**values, **lists})
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{name}: not a graph that orders masks ({error})") from error
-
-    def to_metadata(self) -> dict[str, str]:
-        """Return the same as the metadata holds it."""
-        return {SETTINGS: json.dumps(vars(self))}
-
 
 class MaskOrderer:
     """Orders given masks of images of any size with one graph.
 
     Args:
-        path: an ONNX file that `occ_order.engine.export_mask_order` wrote.
-        threads: of ONNX Runtime; 0 = as many as there are cores.
+        graph: one that `occ_order.engine.export` wrote of a MaskOrderNet.
 
     Raises:
-        ImportError: ONNX Runtime is not installed.
         ValueError: another graph.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, threads: int = 0):
-        try:
-            import onnxruntime  # noqa: PLC0415
-        except ImportError as error:
-            raise ImportError('this needs ONNX Runtime: pip install "occ_order[lite]"') from error
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            os.fspath(path), options, providers=["CPUExecutionProvider"]
-        )
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        self.settings = Settings.from_metadata(metadata, os.fspath(path))
+    def __init__(self, graph: Graph):
+        self.settings = graph.settings(Settings, SETTINGS, "orders masks")
+        self._graph = graph
 
     def __call__(self, image: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
         """Order the instances of one image.
@@ -124,7 +93,7 @@ class MaskOrderer:
         if len(masks) == 0:
             return matrices(np.zeros((0, 0), np.float32), np.zeros((0, 0, 3), np.float32), 0.5)
         given, order = prepared(image, masks, self.settings)
-        occlusion, depth = self._session.run(("occlusion", "depth"), given)
+        occlusion, depth = self._graph.run(("occlusion", "depth"), given)
         rank = np.argsort(order)
         both = np.ix_(rank, rank)
         return matrices(occlusion[both], depth[both], self.settings.threshold)
@@ -159,9 +128,7 @@ def _sigmoid(values: np.ndarray) -> np.ndarray:
 
 
 def _checked(image: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    image = np.asarray(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError(f"an image must be uint8 (H, W, 3), got {image.dtype} {image.shape}")
+    image = check_image(image)
     masks = mask_tools.as_bool(masks, 3)
     if masks.shape[1:] != image.shape[:2]:
         size = f"(N, {image.shape[0]}, {image.shape[1]})"
@@ -189,9 +156,6 @@ def prepared(
         Name -> array; int64 (N,), which instance stands at each place.
     """
     size = resized_shape(image.shape[:2], settings.min_size, settings.max_size)
-    pixels = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
-    if settings.channels == "BGR":
-        pixels = pixels[..., ::-1]
     moved = np.stack(
         [
             np.asarray(Image.fromarray(mask.view(np.uint8)).resize(size[::-1], 0)) > 0
@@ -209,11 +173,11 @@ def prepared(
     near = np.argwhere(np.triu(length + length.T > 0, 1))
     squares = pair_squares(boxes, contact_boxes(cells, offsets, near, cover.shape), near, settings)
     both_ways = np.concatenate([near, near[:, ::-1]]) if len(near) else np.zeros((1, 2), int)
-    padded = np.empty((1, 3, *moved.shape[1:]), np.float32)
-    padded[:] = np.array(settings.mean, np.float32)[:, None, None]
-    padded[0, :, : size[0], : size[1]] = pixels.transpose(2, 0, 1)
+    shown = network_image(
+        image, size, channels=settings.channels, mean=settings.mean, divisibility=DIVISIBILITY
+    )
     given = {
-        "image": padded,
+        "image": shown,
         "cues": mask_cues(moved),
         "cover": cover,
         "lowest": lowest_cells(cover),
@@ -222,24 +186,13 @@ def prepared(
         "instances": instance_geometry(boxes, area * STRIDE**2, size),
         "pairs": pair_geometry(boxes / STRIDE, area, length),
     }
-    shown = ((covered(moved, 2), 2), (moved.astype(np.float32), 1))
     rival = rivals(cover)
+    fills = ((covered(moved, 2), 2), (moved.astype(np.float32), 1))
     for name, (maps, stride), square, side in zip(
-        ("whole", "contact"), shown, squares, settings.view_sizes, strict=True
+        ("whole", "contact"), fills, squares, settings.view_sizes, strict=True
     ):
         given[name] = mask_views(maps, stride, near, square, side, rival)
     return given, order
-
-
-def resized_shape(shape: tuple[int, int], shortest: int, longest: int) -> tuple[int, int]:
-    """Return height and width as Detectron2's ResizeShortestEdge computes them."""
-    height, width = shape
-    scale = shortest / min(height, width)
-    sides = (shortest, scale * width) if height < width else (scale * height, shortest)
-    if max(sides) > longest:
-        scale = longest / max(sides)
-        sides = (sides[0] * scale, sides[1] * scale)
-    return int(sides[0] + 0.5), int(sides[1] + 0.5)
 
 
 def covered(masks: np.ndarray, stride: int) -> np.ndarray:

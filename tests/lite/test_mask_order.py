@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from occ_order.lite import LitePredictor
+from occ_order.lite import Graph, LitePredictor
 from occ_order.lite import mask_order as lite
+from occ_order.lite.graph import metadata_of
+from occ_order.lite.image import resized_shape
 from occ_order.methods.common import contact_pooling as pooling
 from occ_order.methods.common.instance_pairs import canonical_order, pair_layout
 from occ_order.methods.common.order_map import mask_cues
@@ -126,14 +128,17 @@ def test_images_are_resized_as_detectron2_does(shape):
     from detectron2.data.transforms import ResizeShortestEdge
 
     expected = ResizeShortestEdge.get_output_shape(*shape, 288, 384)
-    assert lite.resized_shape(shape, 288, 384) == expected
+    assert resized_shape(shape, 288, 384) == expected
 
 
 def test_settings_survive_the_metadata():
-    assert lite.Settings.from_metadata(SETTINGS.to_metadata(), "x.onnx") == SETTINGS
+    graph = Graph.__new__(Graph)
+    graph.name, graph.metadata = "x.onnx", metadata_of(SETTINGS, lite.SETTINGS)
+    assert graph.settings(lite.Settings, lite.SETTINGS, "orders masks") == SETTINGS
     for wrong in ({}, {lite.SETTINGS: "{"}, {lite.SETTINGS: json.dumps({"radius": 2})}):
+        graph.metadata = wrong
         with pytest.raises(ValueError, match=r"x\.onnx: not a graph that orders masks"):
-            lite.Settings.from_metadata(wrong, "x.onnx")
+            lite.MaskOrderer(graph)
 
 
 # --- the whole way
@@ -152,7 +157,7 @@ def both(tmp_path_factory):
     path = tmp_path_factory.mktemp("graph") / "network.onnx"
     networks.save_onnx(networks.graph_of(model, cfg=cfg), path, half=True)
     assert path.stat().st_size < 10e6
-    return OrderPredictor(model, cfg), lite.MaskOrderer(path, threads=1)
+    return OrderPredictor(model, cfg), lite.MaskOrderer(Graph(path, threads=1))
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 7])
@@ -203,4 +208,4 @@ def test_another_graph_is_refused(tmp_path):
     path = tmp_path / "other.onnx"
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), path)
     with pytest.raises(ValueError, match=r"other\.onnx: not a graph that orders masks"):
-        lite.MaskOrderer(path)
+        lite.MaskOrderer(Graph(path))

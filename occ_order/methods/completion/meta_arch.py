@@ -13,8 +13,7 @@ from detectron2.structures import Instances
 from torch import nn
 
 from occ_order.methods.common.given import PAIR_FIELDS, given_instances, with_orders
-from occ_order.methods.completion import views
-from occ_order.methods.completion.amodal import Settings, complete
+from occ_order.methods.completion import amodal, views
 from occ_order.methods.completion.losses import hidden_part_loss
 from occ_order.methods.completion.network import CompletionUNet
 
@@ -37,7 +36,7 @@ class MaskCompletionNet(nn.Module):
         self,
         *,
         network: CompletionUNet,
-        settings: Settings = Settings(),  # noqa: B008  (cannot be changed)
+        settings: amodal.Settings = amodal.Settings(),  # noqa: B008  (cannot be changed)
         overlap_weight: float = 0.5,
         order: Callable[[np.ndarray, np.ndarray], dict[str, Any]] | None = None,
     ):
@@ -60,7 +59,7 @@ class MaskCompletionNet(nn.Module):
         own = cfg.MODEL.COMPLETION
         return {
             "network": CompletionUNet(own.WIDTHS),
-            "settings": Settings(
+            "settings": amodal.Settings(
                 size=own.VIEW_SIZE,
                 reach=own.REACH,
                 margin=own.MARGIN,
@@ -98,8 +97,8 @@ class MaskCompletionNet(nn.Module):
         modal = given.masks.cpu().numpy()
         said = self._order_of(one, modal)
         fields = _pair_fields(said["instances"], one)
-        amodal = complete(modal, _chances(fields), self._look, self.settings)
-        fields["pred_amodal_masks"] = torch.from_numpy(amodal).to(self.device)
+        whole = self.complete(modal, _chances(fields))
+        fields["pred_amodal_masks"] = torch.from_numpy(whole).to(self.device)
         height, width = modal.shape[1:]
         size = {"height": one.get("height", height), "width": one.get("width", width)}
         return {**said, "instances": with_orders(given, fields, **size)}
@@ -111,8 +110,12 @@ class MaskCompletionNet(nn.Module):
         image = np.ascontiguousarray(one["image"].permute(1, 2, 0).cpu().numpy())
         return dict(self.order(image, modal))
 
-    def _look(self, view: np.ndarray) -> np.ndarray:
-        """Return the logits of one view."""
+    def complete(self, modal: np.ndarray, chances: np.ndarray) -> np.ndarray:
+        """Return the amodal masks of one image, bool (N, H, W); see `amodal.complete`."""
+        return amodal.complete(modal, chances, self.logits, self.settings)
+
+    def logits(self, view: np.ndarray) -> np.ndarray:
+        """Return float32 (S, S) of one view, float32 (channels, S, S)."""
         return self.network(torch.from_numpy(view)[None].to(self.device))[0].cpu().numpy()
 
 
