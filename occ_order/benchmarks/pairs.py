@@ -17,6 +17,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 
 import occ_order.methods.build  # noqa: F401
@@ -39,10 +40,10 @@ def rows(arguments) -> Iterator[dict]:
         SystemExit: the batched answers differ from those of single calls.
     """
     for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
-        network = _model(
+        network = build_network(
             arguments.network or settings_file(NETWORK), arguments.network_weights, device
         )
-        head = _model(arguments.head or settings_file(HEAD), arguments.head_weights, device)
+        head = build_network(arguments.head or settings_file(HEAD), arguments.head_weights, device)
         for number in arguments.instances:
             one = scene_input(number, arguments.size)
             yield from _rows_of(one, network, head, device, arguments)
@@ -66,7 +67,14 @@ def scene_input(number: int, size: int) -> dict:
     return {"image": image, "instances": given, "height": size, "width": size, "image_id": number}
 
 
-def _model(config: str | os.PathLike[str], weights: str, device: str):
+def build_network(config: str | os.PathLike[str], weights: str, device: str) -> torch.nn.Module:
+    """Return a network by its settings, in evaluation mode.
+
+    Args:
+        config: the YAML file.
+        weights: a checkpoint; "" = random ones.
+        device: "cpu" or "cuda".
+    """
     from detectron2.modeling import build_model
 
     from occ_order.engine.checkpoint import OrderCheckpointer
@@ -81,8 +89,7 @@ def _model(config: str | os.PathLike[str], weights: str, device: str):
 def _rows_of(one: dict, network, head, device: str, arguments) -> Iterator[dict]:
     number = len(one["instances"])
     pairs = all_pairs(number)
-    asked = pairs[:: max(1, -(-2 * len(pairs) // arguments.calls))]
-    share = len(asked) / max(len(pairs), 1)
+    asked, share = some_pairs(pairs, arguments.calls)
     functions = (
         lambda: pair_by_pair(network, one, asked),
         lambda: network([one])[0]["instances"],
@@ -96,6 +103,17 @@ def _rows_of(one: dict, network, head, device: str, arguments) -> Iterator[dict]
     for name, ours in zip(("batched", "head"), seconds[1:], strict=True):
         more = {"calls": 2 * len(asked), "pairs_per_s": len(pairs) / ours}
         yield make_row(f"{device}/{name}/{number}", ours, loop, **more)
+
+
+def some_pairs(pairs: np.ndarray, calls: int) -> tuple[np.ndarray, float]:
+    """Return pairs for which so many calls are enough, and their share of all pairs.
+
+    Args:
+        pairs: (P, 2), each of which takes two calls.
+        calls: most of them.
+    """
+    asked = pairs[:: max(1, -(-2 * len(pairs) // calls))]
+    return asked, len(asked) / max(len(pairs), 1)
 
 
 def pair_by_pair(network, one: dict, pairs) -> dict[str, torch.Tensor]:

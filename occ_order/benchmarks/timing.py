@@ -1,11 +1,15 @@
-"""What the benchmarks share: times of functions run in turns, rows, geometric means."""
+"""What the benchmarks share: times of functions run in turns, rows, tables, geometric means."""
 
 from __future__ import annotations
 
 import math
+import os
+import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from importlib import metadata
+from pathlib import Path
 
 
 def in_turns(functions: Iterable[Callable], repeats: int) -> tuple[list, list[float]]:
@@ -37,14 +41,58 @@ def make_row(case: str, ours_s: float, baseline_s: float, **extra) -> dict:
 
 def format_row(row: dict) -> str:
     """A row as one line of the printed table; extra keys follow as ``key value``."""
-    line = (
-        f"{row['case']:40s} {1e3 * row['ours_s']:10.1f} ms {1e3 * row['baseline_s']:10.1f} ms "
-        f"x{row['ratio']:.1f}"
-    )
+    line = f"{row['case']:40s} {1e3 * row['ours_s']:10.1f} ms"
+    if "ratio" in row:
+        line += f" {1e3 * row['baseline_s']:10.1f} ms x{row['ratio']:.1f}"
     for key, value in row.items():
         if key not in ("case", "ours_s", "baseline_s", "ratio"):
-            line += f"  {key} {value:.4g}" if isinstance(value, float) else f"  {key} {value}"
+            line += f"  {key} {format_value(value)}"
     return line
+
+
+def format_value(value: object) -> str:
+    """A cell of a table."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def markdown(result: dict) -> str:
+    """The rows of a benchmark as a table, below what it ran on.
+
+    Args:
+        result: as `occ_order.commands.bench.run_rows` gives it.
+    """
+    columns = list(dict.fromkeys(key for row in result["rows"] for key in row))
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[format_value(row.get(key, "")) for key in columns] for row in result["rows"]]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    machine = ", ".join(f"{key} {value}" for key, value in result["machine"].items())
+    parts = [f"# occ-order bench {result['name']}", f"{result['date']}: {machine}.", table]
+    return "\n\n".join([*parts, *([result["summary"]] if result["summary"] else [])]) + "\n"
+
+
+def machine() -> dict[str, str]:
+    """What a benchmark runs on: processor, cores, system, and versions of what computes."""
+    found = {
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "system": f"{platform.system()} {platform.machine()}",
+        "Python": platform.python_version(),
+    }
+    for package in ("occ_order", "numpy", "scipy", "onnxruntime", "torch"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown"
 
 
 def geomean(rows: list[dict]) -> float:

@@ -1,12 +1,13 @@
 """Measure speed and memory, or train models side by side.
 
-    occ-order bench crf --json crf.json
+    occ-order bench crf --json crf.json --markdown crf.md
+    occ-order bench predict --instances 10 30 --calls 20
     occ-order bench table --table configs/tables/pairs.yaml --output output/tables/pairs
     occ-order bench memory --config-file configs/SLN/sln_R50_encoder_cocoa.yaml
 
 A row of a timing is our code and a stated baseline in turns in one process on one thread, the
 median of the CPU times of either, and baseline / ours. The figures depend on the machine; the
-ratios much less.
+ratios much less. The files name the machine and the versions.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ def _add_timings(kinds) -> None:
     def timing(name: str, what: str) -> argparse.ArgumentParser:
         parser = kinds.add_parser(name, help=what, description=what)
         parser.add_argument("--json", type=Path, metavar="OUT", help="write the rows there")
+        parser.add_argument("--markdown", type=Path, metavar="OUT", help="the same as a table")
         parser.add_argument(
             "--repeats", type=at_least_one, default=3, help="interleaved runs of each"
         )
@@ -125,6 +127,17 @@ def _add_timings(kinds) -> None:
     pairs.add_argument("--network-weights", default="", help="its checkpoint; else random")
     pairs.add_argument("--head", type=existing, help="configuration of the order head")
     pairs.add_argument("--head-weights", default="", help="its checkpoint; else random")
+    predict = timing("predict", "given masks to their order: our default beside the published way")
+    predict.add_argument("--instances", type=at_least_one, nargs="+", default=[5, 10, 30, 100])
+    predict.add_argument(
+        "--calls", type=at_least_one, default=40, help="most calls timed of the published way"
+    )
+    growth = timing("growth", "time and memory by numbers of instances, pixels and nodes")
+    growth.add_argument(
+        "--instances", type=at_least_one, nargs="*", default=[1, 10, 50, 100, 200, 500]
+    )
+    growth.add_argument("--megapixels", type=float, nargs="*", default=[0.3, 1, 3, 12, 50])
+    growth.add_argument("--nodes", type=at_least_one, nargs="*", default=[500, 5000])
     load = timing("load", "reading annotations and results beside straightforward readers")
     load.add_argument("--images", type=at_least_one, default=10_000, help="of the large files")
     load.add_argument("--instances", type=at_least_one, nargs="+", default=[100, 300])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import importlib
 import json
 from types import ModuleType
 
 import cv2
 
-from occ_order.benchmarks.timing import format_row, geomean
+from occ_order.benchmarks.timing import format_row, geomean, machine, markdown
 
 
 def run(options: argparse.Namespace) -> int:
@@ -19,6 +20,8 @@ def run(options: argparse.Namespace) -> int:
     result = run_rows(options.name, module, options)
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")
+    if options.markdown:
+        options.markdown.write_text(markdown(result), encoding="utf-8")
     return 0
 
 
@@ -27,19 +30,28 @@ def run_rows(name: str, module: ModuleType, options: argparse.Namespace) -> dict
 
     Args:
         name: of the benchmark.
-        module: has a function `rows(options)`, which gives dictionaries {"case", "ours_s",
-            "baseline_s", "ratio"}, and perhaps `summary(rows)`, a text to print below the table.
+        module: as :mod:`occ_order.benchmarks` says.
         options: of the command line.
 
     Returns:
-        {"name", "rows", "geomean"}, ready for JSON.
+        {"name", "date", "machine", "rows", "summary"}, ready for JSON, and "geomean" where rows
+        have a ratio.
     """
     rows = []
     for row in module.rows(options):
         print(format_row(row), flush=True)
         rows.append(row)
-    if hasattr(module, "summary"):
-        print(module.summary(rows))
-    mean = geomean(rows)
-    print(f"geometric mean of {len(rows)} ratios: x{mean:.1f}")
-    return {"name": name, "rows": rows, "geomean": mean}
+    text = module.summary(rows) if hasattr(module, "summary") else ""
+    if text:
+        print(text)
+    result = {
+        "name": name,
+        "date": datetime.date.today().isoformat(),
+        "machine": machine(),
+        "rows": rows,
+        "summary": text,
+    }
+    if all("ratio" in row for row in rows):
+        result["geomean"] = geomean(rows)
+        print(f"geometric mean of {len(rows)} ratios: x{result['geomean']:.1f}")
+    return result
