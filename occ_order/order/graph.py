@@ -376,12 +376,15 @@ def chain_lengths(graph: csr_array) -> np.ndarray:
 
 
 def _graph(occ: np.ndarray) -> csr_array:
-    """Sparse bool (N, N), an entry where the row occludes the column."""
+    """Sparse float64 (N, N), 1 where the row occludes the column."""
     edges = _edges(occ)
-    # csr_array(edges) gives the same, in twice the time.
+    # csr_array(edges) gives the same in several times the time, most of it for indices of 64 bits
+    # that csgraph turns to 32, and values that it turns to float64.
     span = np.concatenate([[0], np.cumsum(np.count_nonzero(edges, axis=1))])
-    heads = np.nonzero(edges)[1]
-    return csr_array((np.ones(len(heads), dtype=bool), heads, span), shape=edges.shape)
+    number = np.int32 if span[-1] < 2**31 else np.int64
+    columns = np.broadcast_to(np.arange(len(edges), dtype=number), edges.shape)
+    heads = columns[edges]
+    return csr_array((np.ones(len(heads)), heads, span.astype(number)), shape=edges.shape)
 
 
 def _component_labels(graph: csr_array, connection: str) -> np.ndarray:
