@@ -282,31 +282,36 @@ def _corners(centre: np.ndarray, side: np.ndarray) -> np.ndarray:
     return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
 
 
-def sampling_weights(start: float, side: float, size: int, length: int) -> sparse.csr_array:
-    """Return what each element of a view takes of a row of a map, float32 (size, length).
+def sampling_weights(
+    start: np.ndarray, side: np.ndarray, size: int, length: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what each element of views takes of a row of a map.
 
     Means of `SAMPLES` points of bilinear interpolation, as torchvision's roi_align with
     ``aligned=True`` takes them: 0 beyond the map by more than one element.
 
     Args:
-        start: of the view, in elements of the map.
-        side: of the view, likewise.
-        size: elements of the view.
+        start: float32 (P,), of the views, in elements of the map.
+        side: float32 (P,), of the views, likewise.
+        size: elements of a view.
         length: elements of the map.
+
+    Returns:
+        int32 (P, size, 2 `SAMPLES`) elements of the map, and float32 of the same shape, the weight
+        of each.
     """
-    step = np.float32(side) / np.float32(size)
+    step = (side / np.float32(size))[:, None]
     points = np.arange(size * SAMPLES, dtype=np.float32)
     element, sample = np.divmod(points, SAMPLES)
-    at = np.float32(start) + element * step + (sample + np.float32(0.5)) * step / SAMPLES
+    at = start[:, None] + element * step + (sample + np.float32(0.5)) * step / SAMPLES
     inside = (at >= -1) & (at <= length)
     at = np.clip(at, 0, None)
-    low = np.minimum(at.astype(np.int64), length - 1)
+    low = np.minimum(at.astype(np.int32), length - 1)
     high = np.minimum(low + 1, length - 1)
     part = np.where(low >= length - 1, 0, at - low).astype(np.float32)
-    row = element.astype(np.int64)
-    weights = np.concatenate([(1 - part) * inside, part * inside]).astype(np.float32) / SAMPLES
-    places = np.concatenate([row, row]), np.concatenate([low, high])
-    return sparse.csr_array((weights, places), shape=(size, length))
+    weights = np.stack([(1 - part) * inside, part * inside], axis=2).astype(np.float32) / SAMPLES
+    shape = (len(start), size, 2 * SAMPLES)
+    return np.stack([low, high], axis=2).reshape(shape), weights.reshape(shape)
 
 
 def rivals(cover: np.ndarray) -> np.ndarray:
@@ -345,23 +350,37 @@ def mask_views(
     if len(near) == 0:
         return np.zeros((1, 4, size, size), np.float32)
     everything = maps.sum(axis=0)
-    ones = np.ones(maps.shape[1:], np.float32)
+    x0, y0, x1, y1 = (squares / np.float32(stride)).T
+    rows, row_weights = sampling_weights(y0 - np.float32(0.5), y1 - y0, size, maps.shape[1])
+    columns, column_weights = sampling_weights(x0 - np.float32(0.5), x1 - x0, size, maps.shape[2])
     shown = np.empty((2, len(near), 4, size, size), np.float32)
-    for k, ((i, j), square) in enumerate(zip(near, squares / np.float32(stride), strict=True)):
-        x0, y0, x1, y1 = square
-        rows = sampling_weights(y0 - 0.5, y1 - y0, size, maps.shape[1])
-        columns = sampling_weights(x0 - 0.5, x1 - x0, size, maps.shape[2])
+    shown[:, :, 3] = row_weights.sum(axis=2)[:, :, None] * column_weights.sum(axis=2)[:, None]
+    for k, (i, j) in enumerate(near):
+        # Only what the view shows is looked at. Sparse: a dense product this small costs more in
+        # threads than in sums.
+        top, left = rows[k].min(), columns[k].min()
+        window = slice(top, rows[k].max() + 1), slice(left, columns[k].max() + 1)
         left_out = rival[i] | rival[j]
         left_out[[i, j]] = False
-        covered_here = everything - maps[left_out].sum(axis=0) if left_out.any() else everything
-        # Sparse: a dense product this small costs more in threads than in sums.
-        first, second, covers, area = (
-            (columns @ (rows @ part).T).T for part in (maps[i], maps[j], covered_here, ones)
-        )
+        every = everything[window]
+        if left_out.any():
+            every = every - maps[left_out, *window].sum(axis=0)
+        seen = np.stack([maps[i][window], maps[j][window], every], axis=2)
+        seen = _sparse(rows[k] - top, row_weights[k]) @ seen.reshape(len(seen), -1)
+        seen = seen.reshape(size, -1, 3).swapaxes(0, 1).reshape(-1, size * 3)
+        seen = _sparse(columns[k] - left, column_weights[k]) @ seen
+        first, second, covers = seen.reshape(size, size, 3).T
         others = np.clip(covers - first - second, 0, 1)
-        shown[0, k] = first, second, others, area
-        shown[1, k] = second, first, others, area
+        shown[0, k, :3] = first, second, others
+        shown[1, k, :3] = second, first, others
     return shown.reshape(-1, 4, size, size)
+
+
+def _sparse(places: np.ndarray, weights: np.ndarray) -> sparse.csr_array:
+    """Return weights (S, 2 `SAMPLES`) at their places in rows of a matrix, float32."""
+    ends = np.arange(0, places.size + 1, places.shape[1], dtype=np.int32)
+    shape = (len(places), int(places.max()) + 1)
+    return sparse.csr_array((weights.ravel(), places.ravel(), ends), shape=shape)
 
 
 def mask_cues(masks: np.ndarray) -> np.ndarray:
