@@ -79,13 +79,15 @@ def _grown(
     """
     noun, _, case = what.partition("/")
     last: tuple[float, float] | None = None
+    taken: list[float]
     for size in sorted(sizes):
-        function = made(size)
-        _, (seconds,) = in_turns([function], repeats)
+        function, taken = made(size), []
+        peak = peak_growth(lambda run=function, to=taken: to.extend(in_turns([run], repeats)[1]))
+        (seconds,) = taken
         row = {"case": f"{case or 'predict'}/{size:g} {noun}", "ours_s": seconds}
         if last is not None and last[0] < size:
             row["power"] = math.log(seconds / last[1]) / math.log(size / last[0])
-        yield {**row, "peak_mb": peak_growth(function)}
+        yield {**row, "peak_mb": peak}
         last = size, seconds
 
 

@@ -58,10 +58,8 @@ def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         for models in (onnx, eager):
             functions += [partial(models[what], image, masks) for what in MODELS]
         with torch.no_grad():
-            for first in functions[1:]:
-                first()  # which prepares
+            peaks = [peak_growth(function) for function in functions]  # the first calls prepare
             _, seconds = in_turns(functions, arguments.repeats)
-            peaks = [peak_growth(function) for function in functions]
         counted = {"calls": 2 * len(asked), "of_calls": number * (number - 1)}
         for k, what in enumerate(MODELS, start=1):
             same = k + len(MODELS)

@@ -5,11 +5,12 @@
     occ-order export --model NAME --part disparity --formats onnx --output OUT
 
 OUT gets `network.pt`, `network.onnx` and `network.json`. What can be exported: MaskOrderNet (what
-`occ_order.lite` prepares of an image and masks to the logits of all pairs), InstaOrderNet and
-OrderNet (inputs of pairs to logits), the order head (an image and masks to the logits of all
-pairs), InstaDepthNet (an image, and the masks of pairs, to a disparity map and logits). The CRF of
-OOSIS is not exported, nor is the detector under the order head. Each file is run once and compared
-with the network. ONNX needs the extra `export`.
+`occ_order.lite` prepares of an image and masks to the logits of all pairs), MaskCompletionNet
+(views of instances to logits of their cells), Mask R-CNN of one class (an image to boxes, scores
+and small masks), InstaOrderNet and OrderNet (inputs of pairs to logits), the order head (an image
+and masks to the logits of all pairs), InstaDepthNet (an image, and the masks of pairs, to a
+disparity map and logits). The CRF of OOSIS is not exported, nor is the detector under the order
+head. Each file is run once and compared with the network. ONNX needs the extra `export`.
 """
 
 from __future__ import annotations
