@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from occ_order import model_zoo
 
 if TYPE_CHECKING:
-    from occ_order.engine.completer import AmodalCompleter
+    from collections.abc import Callable
+
     from occ_order.engine.predictor import OrderPredictor
-    from occ_order.lite import LitePredictor
+    from occ_order.instances import OrderedInstances
+    from occ_order.lite import LitePredictor, LiteSegmenter
 
 BACKENDS = ("auto", "onnx", "torch")
 
@@ -22,7 +24,7 @@ BACKENDS = ("auto", "onnx", "torch")
 @functools.lru_cache(maxsize=4)
 def predictor(
     name: str = model_zoo.ORDERS_MASKS, *, device: str = "cpu", backend: str = "auto"
-) -> OrderPredictor | LitePredictor:
+) -> OrderPredictor | LitePredictor | LiteSegmenter:
     """Return what predicts with a model of the zoo, the same one when asked again.
 
     Args:
@@ -36,12 +38,7 @@ def predictor(
         ValueError: no such backend or model; a model without a graph, or another device, and
             "onnx".
     """
-    if backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
-    if backend == "onnx" and device != "cpu":
-        raise ValueError(f"the backend 'onnx' runs on the CPU, got the device {device!r}")
-    able = "graph" in model_zoo.row(name) and device == "cpu"
-    if backend == "onnx" or (backend == "auto" and able and installed("onnxruntime")):
+    if _by_onnx(name, device, backend):
         from occ_order.lite import from_zoo  # noqa: PLC0415
 
         return from_zoo(name)
@@ -55,21 +52,46 @@ def predictor(
     return OrderPredictor.from_zoo(name, device=device)
 
 
-@functools.lru_cache(maxsize=1)
-def completer(*, device: str = "cpu") -> AmodalCompleter:
+@functools.lru_cache(maxsize=2)
+def completer(
+    *, device: str = "cpu", backend: str = "auto"
+) -> Callable[[OrderedInstances], OrderedInstances]:
     """Return what completes instances whose order is known, the same one when asked again.
 
     Args:
-        device: "cpu" or "cuda".
+        device, backend: as of `predictor`.
 
     Raises:
-        ImportError: PyTorch or Detectron2 is not installed.
+        ImportError: what the backend needs is not installed.
+        ValueError: no such backend; another device than the CPU, and "onnx".
     """
+    from occ_order.methods.completion.amodal import completed  # noqa: PLC0415
+
+    name = model_zoo.COMPLETES_MASKS
+    if _by_onnx(name, device, backend):
+        from occ_order.lite import Graph, MaskCompleter  # noqa: PLC0415
+
+        return functools.partial(
+            completed, completer=MaskCompleter(Graph(model_zoo.graph_file(name)))
+        )
     try:
-        from occ_order.engine.completer import AmodalCompleter  # noqa: PLC0415
+        return functools.partial(completed, completer=model_zoo.get(name, device=device))
     except ModuleNotFoundError as error:
         raise ImportError(f"amodal masks need {error.name}: see INSTALL.md") from error
-    return AmodalCompleter.from_zoo(device=device)
+
+
+def _by_onnx(name: str, device: str, backend: str) -> bool:
+    """Return whether ONNX Runtime runs a model of the zoo.
+
+    Raises:
+        ValueError: as `predictor`.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
+    if backend == "onnx" and device != "cpu":
+        raise ValueError(f"the backend 'onnx' runs on the CPU, got the device {device!r}")
+    able = "graph" in model_zoo.row(name) and device == "cpu"
+    return backend == "onnx" or (backend == "auto" and able and installed("onnxruntime"))
 
 
 def installed(*names: str) -> bool:

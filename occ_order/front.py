@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from occ_order import model_zoo
-from occ_order.backends import completer, installed, predictor
+from occ_order.backends import completer, predictor
 from occ_order.detectors.detector import Detector
 from occ_order.detectors.registry import build_detector
 from occ_order.files import as_image
@@ -23,7 +23,7 @@ from occ_order.instances import OrderedInstances
 
 if TYPE_CHECKING:
     from occ_order.engine.predictor import OrderPredictor
-    from occ_order.lite import LitePredictor
+    from occ_order.lite import LitePredictor, LiteSegmenter
 
 __all__ = ["Photographs", "photographs", "predict", "predictor"]
 
@@ -41,7 +41,7 @@ class Photographs:
         resolve_cycles: leave the least probable occlusions out of cycles.
     """
 
-    order: OrderPredictor | LitePredictor
+    order: OrderPredictor | LitePredictor | LiteSegmenter
     order_about: str
     detector: Detector | None = None
     complete: Callable[[OrderedInstances], OrderedInstances] | None = None
@@ -107,7 +107,7 @@ class Photographs:
 
 def photographs(
     *,
-    model: str | OrderPredictor | LitePredictor | None = None,
+    model: str | OrderPredictor | LitePredictor | LiteSegmenter | None = None,
     about: str = "",
     given_masks: bool = False,
     detector: Any = None,
@@ -148,12 +148,12 @@ def photographs(
             detector, weights=detector_weights, score_threshold=score_threshold, **chosen
         )
     if amodal is None:
-        amodal = model is None and backend != "onnx" and installed("torch", "detectron2")
+        amodal = model is None
     return Photographs(
         order=order,
         order_about=model_zoo.introduce(name) if isinstance(name, str) else about,
         detector=detector,
-        complete=completer(device=device) if amodal else None,
+        complete=completer(**chosen) if amodal else None,
         score_threshold=score_threshold,
         resolve_cycles=resolve_cycles,
     )
@@ -188,7 +188,7 @@ def predict(
         score_threshold: leave out found instances with a lower score; default: the detector's own.
         amodal: complete the instances behind what occludes them, by `model_zoo.COMPLETES_MASKS`,
             unless the model itself or the masks tell the amodal masks. Default: where no `model` is
-            named, PyTorch is installed and `backend` is not "onnx".
+            named.
         resolve_cycles: leave the least probable occlusions out of cycles
             (`OrderedInstances.without_cycles`).
         device: "cpu" or "cuda".

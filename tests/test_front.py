@@ -165,7 +165,8 @@ def test_amodal_masks_are_those_of_the_model_that_completes():
     alone = front.predict(IMAGE, MASKS, model=model_zoo.COMPLETES_MASKS, backend="torch")
     assert (found.occlusion == alone.occlusion).all()
     assert (found.amodal == alone.amodal).all() and (found.amodal & MASKS == MASKS).all()
-    assert front.predict(IMAGE, MASKS, backend="onnx").amodal is None
+    for backend in ("onnx", "auto"):
+        assert (front.predict(IMAGE, MASKS, backend=backend).amodal == found.amodal).all()
     assert front.predict(IMAGE, MASKS, model=model_zoo.ORDERS_MASKS).amodal is None
     assert "amodal masks: mask_completion_photos (trained on" in front.photographs().about(
         masks=False

@@ -37,7 +37,7 @@ Without --masks a detector finds the instances, and its names of classes and sco
 
 The first two download their weights once; without a network the command says which file is missing,
 from where it comes and where to put it, or --detector-weights names it. Order and depth are told by
---model, amodal masks where no model is named and PyTorch is installed (--amodal, --no-amodal). The
+--model, amodal masks where no model is named (--amodal, --no-amodal). The
 first line says which models these are, what they were trained on, and what to expect. Where the
 occlusion leads round in a cycle the results say so; --acyclic leaves the least probable occlusions
 out of it.

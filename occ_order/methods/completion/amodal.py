@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.special import expit
 
 from occ_order import masks as mask_tools
+from occ_order.instances import OrderedInstances
 from occ_order.methods.completion import views
 
 
@@ -74,3 +76,31 @@ def complete(
             inside = views.paste(expit(network(view)), square, modal.shape[1:])
             result[index, rows, columns] |= (inside > settings.threshold) & hiding
     return result
+
+
+class Completer(Protocol):
+    """What PyTorch and ONNX Runtime have alike."""
+
+    settings: Settings
+
+    def complete(self, modal: np.ndarray, chances: np.ndarray) -> np.ndarray:
+        """Return `complete` with the network of its own."""
+
+
+def completed(ordered: OrderedInstances, completer: Completer) -> OrderedInstances:
+    """Return instances with amodal masks behind those that occlude them, whoever told the order.
+
+    Args:
+        ordered: with an order of occlusion.
+        completer: tells the masks.
+
+    Raises:
+        ValueError: the instances have no order of occlusion; names the image.
+    """
+    if ordered.occlusion is None:
+        raise ValueError(f"image {ordered.image_id!r}: without an order nothing is completed")
+    said = ordered.occlusion == 1
+    chances = said.astype(float) if ordered.occlusion_prob is None else ordered.occlusion_prob
+    # An occlusion that was left out to resolve a cycle hides nothing, however likely it is.
+    never = (chances > completer.settings.occluder_threshold) & ~said
+    return ordered.replace(amodal=completer.complete(ordered.modal, np.where(never, 0.0, chances)))

@@ -114,6 +114,7 @@ class MaskCompletionNet(nn.Module):
         """Return the amodal masks of one image, bool (N, H, W); see `amodal.complete`."""
         return amodal.complete(modal, chances, self.logits, self.settings)
 
+    @torch.no_grad()
     def logits(self, view: np.ndarray) -> np.ndarray:
         """Return float32 (S, S) of one view, float32 (channels, S, S)."""
         return self.network(torch.from_numpy(view)[None].to(self.device))[0].cpu().numpy()
