@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import random
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,6 +24,8 @@ import pytest
 from PIL import Image
 
 from occ_order import scenes
+
+ROOT = Path(__file__).resolve().parents[1]
 
 hypothesis.settings.register_profile("occ_order", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("occ_order")
@@ -129,3 +134,172 @@ def make_records():
 def categories():
     """Categories of generated scenes."""
     return [{"id": k + 1, "name": name} for k, name in enumerate(scenes.CLASSES)]
+
+
+# --- what several folders of tests start from
+
+
+@pytest.fixture(scope="session")
+def load_script():
+    """Function that loads a script beside the package as a module: its path from the root."""
+
+    def load_script(path: str):
+        name = f"tests_{Path(path).stem}"
+        spec = importlib.util.spec_from_file_location(name, ROOT / path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # dataclasses look their module up
+        spec.loader.exec_module(module)
+        return module
+
+    return load_script
+
+
+@pytest.fixture(scope="session")
+def run_python():
+    """Function that runs Python in a new process, from the root; a status but 0 is a failure."""
+
+    def run_python(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        done = subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": path, **environment},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    return run_python
+
+
+@pytest.fixture(scope="session")
+def run_bare(run_python):
+    """Function that runs code where PyTorch, Detectron2 and Matplotlib cannot be imported."""
+    heavy = ("torch", "torchvision", "detectron2", "fvcore", "matplotlib")
+
+    def run_bare(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        missing = f"import sys\nsys.modules.update(dict.fromkeys({heavy}))\n"
+        return run_python("-c", missing + code, *arguments)
+
+    return run_bare
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Function that writes parsed JSON (or text) to a file below tmp_path; returns its path."""
+
+    def write(data, name="data.json"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(data if isinstance(data, str) else json.dumps(data), encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+def _needs_fork() -> None:
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork")
+
+
+@pytest.fixture(scope="session")
+def toy(load_script):
+    """The module toy.py: a network that trains in a second. Loaded once: it registers itself."""
+    _needs_fork()
+    return load_script("tests/toy.py")
+
+
+@pytest.fixture(scope="session")
+def ask(tmp_path_factory):
+    """ask(function, *args): calls a function of toy.py in a process that may fork and be killed."""
+    _needs_fork()
+    errors = tmp_path_factory.mktemp("toy") / "stderr"
+    with open(errors, "w", encoding="utf-8") as stderr:
+        server = subprocess.Popen(
+            [sys.executable, str(ROOT / "tests" / "toy.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+
+        def call(name, *args):
+            server.stdin.write(json.dumps([name, args]) + "\n")
+            server.stdin.flush()
+            line = server.stdout.readline()
+            assert line, errors.read_text(encoding="utf-8")
+            answer = json.loads(line)
+            assert "value" in answer, answer["error"] + errors.read_text(encoding="utf-8")
+            return answer["value"]
+
+        yield call
+        server.kill()  # it keeps nothing that an orderly end would save, and that takes seconds
+        server.wait()
+        server.stdin.close(), server.stdout.close()
+
+
+# --- files that must run nothing
+
+FORBIDDEN = {
+    *("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.startfile"),
+    *("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "urllib.Request"),
+    *("ftplib.connect", "http.client.connect", "webbrowser.open"),
+}
+DATA = ("numpy", "collections", "_codecs", "torch")
+"""Modules whose globals a pickle of plain arrays names; Detectron2 packs its records this way."""
+
+
+class Watch:
+    """Python's own audit events of what must not happen; no ``except`` can swallow them."""
+
+    def __init__(self) -> None:
+        self.on: bool = False
+        self.seen: list[tuple[str, str]] = []
+
+    def hook(self, event: str, args: tuple) -> None:
+        """Note an import of a pickled global, a program, a connection or a look-up of a host."""
+        if not self.on:
+            return
+        pickled = event == "pickle.find_class" and args[0].split(".")[0] not in DATA
+        if pickled or event in FORBIDDEN:
+            self.seen.append((event, str(args)[:200]))
+
+
+@pytest.fixture(scope="session")
+def _watch():
+    watch = Watch()
+    sys.addaudithook(watch.hook)  # for good: a hook cannot be taken away
+    return watch
+
+
+@pytest.fixture
+def nothing_runs(_watch):
+    """Fails the test if anything that it reads runs code, starts a program or opens a connection.
+
+    The value is the list of such events.
+    """
+    _watch.seen, _watch.on = [], True
+    yield _watch.seen
+    _watch.on = False
+    assert _watch.seen == []
+
+
+class Harmful:
+    """Its pickle makes a folder when it is loaded."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+@pytest.fixture
+def harmful(tmp_path, nothing_runs):
+    """An object whose pickle makes a folder when it is loaded; the test fails if it was."""
+    folder = tmp_path / "made_by_a_pickle"
+    yield Harmful(folder)
+    assert not folder.exists(), "a file ran code"

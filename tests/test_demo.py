@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -20,18 +19,13 @@ SCRIPT = Path(__file__).resolve().parents[1] / "demo" / "main_job.py"
 
 
 @pytest.fixture(scope="module")
-def main_job():
+def main_job(load_script):
     """demo/main_job.py as a module, on tiny scenes."""
-    spec = importlib.util.spec_from_file_location("main_job", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    patch = pytest.MonkeyPatch()
-    patch.setitem(sys.modules, "main_job", module)
-    spec.loader.exec_module(module)
+    module = load_script("demo/main_job.py")
     module.SCENE_SIZES = ((64, 80), (96, 72))
     module.with_network = module.network_part
     module.network_part = lambda options: None  # most tests are about the second stage
-    yield module
-    patch.undo()
+    return module
 
 
 class Page(HTMLParser):

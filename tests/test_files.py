@@ -17,8 +17,10 @@ from occ_order.files import (
     folder_lock,
     image_size,
     join_path,
+    list_images,
     read_json,
     relative_name,
+    resolve_inside,
     write_json,
 )
 from occ_order.order.io import save_results
@@ -50,11 +52,15 @@ def test_failed_write_leaves_the_old_file(tmp_path):
     assert [child.name for child in path.parent.iterdir()] == ["x.json"]
 
 
-@pytest.mark.parametrize("call", ["os.replace(", "cv2.imread(", "cv2.imwrite(", "mkstemp("])
+@pytest.mark.parametrize(
+    "call", ["os.replace(", "cv2.imread(", "cv2.imwrite(", "mkstemp(", "Image.open("]
+)
 def test_one_file_writes_atomically_and_opens_images(call):
-    """Elsewhere a crash would leave half a file, and a photograph lie on its side."""
+    """Elsewhere a crash leaves half a file, a photograph lies on its side, EPS starts a program."""
     root = Path(occ_order.__file__).parent
-    found = [file for file in root.rglob("*.py") if call in file.read_text(encoding="utf-8")]
+    folders = [root, *(root.parent / name for name in ("demo", "datasets"))]
+    files = [file for folder in folders for file in folder.rglob("*.py")]
+    found = [file for file in files if call in file.read_text(encoding="utf-8")]
     assert [file.name for file in found if file != root / "files.py"] == []
 
 
@@ -127,3 +133,15 @@ def test_a_full_disk_names_the_file(tmp_path, write):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_that_leads_out_is_not_followed(tmp_path):
+    outside, root = tmp_path / "outside", tmp_path / "root"
+    outside.mkdir(), root.mkdir()
+    Image.new("L", (8, 6)).save(outside / "secret.png")
+    (root / "link").symlink_to(outside)
+    (root / "l.png").symlink_to(outside / "secret.png")
+    for name in ("link/secret.png", "l.png", "../outside/secret.png"):
+        with pytest.raises(ValueError):
+            resolve_inside(root, name)
+    assert list_images(root) == []

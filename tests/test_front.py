@@ -1,17 +1,21 @@
-"""The front door: which backend predicts."""
+"""What `import occ_order` offers: its names, and a prediction by the backend that is there."""
 
 from __future__ import annotations
 
+import ast
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import occ_order
 from occ_order import backends, front, model_zoo
 from occ_order.detectors.detector import Detector
 from occ_order.instances import OrderedInstances, load
 
+ROOT = Path(occ_order.__file__).parents[1]
 IMAGE = np.full((40, 60, 3), 120, np.uint8)
 MASKS = np.zeros((2, 40, 60), bool)
 MASKS[0, 5:30, 5:30], MASKS[1, 15:38, 25:55] = True, True
@@ -186,3 +190,21 @@ def test_what_was_left_out_of_a_cycle_hides_nothing():
     assert (straight.amodal == complete(only).amodal).all()
     with pytest.raises(ValueError, match="without an order nothing is completed"):
         complete(both.replace(occlusion=None, occlusion_prob=None))
+
+
+# --- what the package offers
+
+
+def test_names_of_the_package_are_there_when_they_are_asked_for():
+    assert occ_order.crf.solve and occ_order.masks.decode
+    assert set(occ_order.__all__) <= set(dir(occ_order))
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        occ_order.nothing  # noqa: B018
+
+
+def test_static_names_are_the_ones_that_are_looked_up():
+    """What a type checker sees behind TYPE_CHECKING is what `__getattr__` finds."""
+    tree = ast.parse((ROOT / "occ_order" / "__init__.py").read_text(encoding="utf-8"))
+    (guarded,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.name for node in guarded.body for alias in node.names}
+    assert seen == set(occ_order.__all__) - {"__version__"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import functools
 import os
+import pickle
 import random
 import re
 import shutil
@@ -29,6 +30,9 @@ GENERATED = {"build", "dist", "output", "__pycache__"}
 LARGE = 1_000_000
 CHECKPOINTS = "occ_order/model_zoo/checkpoints/"
 """Folder of the weights of the model zoo, the only large files."""
+
+LOADS_CHECKPOINTS = "occ_order/engine/checkpoint/files.py"
+"""The one module that can load files that run code, where its user allows it."""
 
 NAMES_THE_PHOTOGRAPHS = ".ci/run"
 """The one file that says where the photographs of the tests may lie, beside the checkout."""
@@ -107,33 +111,20 @@ def last_name(node: ast.AST) -> str | None:
 
 
 def discarded_comparisons(tree: ast.AST) -> list[int]:
-    """Comparisons whose result nobody looks at."""
+    """Calls that compare and whose result nobody looks at; ruff finds ``a == b``."""
     return [
         node.lineno
         for node in ast.walk(tree)
         if isinstance(node, ast.Expr)
-        and (
-            isinstance(node.value, (ast.Compare, ast.BoolOp))
-            or (isinstance(node.value, ast.Call) and last_name(node.value.func) in COMPARES)
-        )
+        and isinstance(node.value, ast.Call)
+        and last_name(node.value.func) in COMPARES
     ]
 
 
 def always_true_asserts(tree: ast.AST) -> list[int]:
-    """``assert (a, b)``, ``assert True``, ``assert "text"``."""
+    """``assert True`` and ``assert "text"``; ruff finds ``assert (a, b)``."""
     asserts = [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]
-    return [
-        node.lineno
-        for node in asserts
-        if (isinstance(node.test, ast.Tuple) and node.test.elts)
-        or (isinstance(node.test, ast.Constant) and node.test.value)
-    ]
-
-
-def bare_excepts(tree: ast.AST) -> list[int]:
-    """``except:``, which also swallows an interrupt from the keyboard."""
-    handlers = (node for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler))
-    return [node.lineno for node in handlers if node.type is None]
+    return [n.lineno for n in asserts if isinstance(n.test, ast.Constant) and n.test.value]
 
 
 def cuda_calls(tree: ast.AST) -> list[int]:
@@ -145,21 +136,6 @@ def cuda_calls(tree: ast.AST) -> list[int]:
         and isinstance(node.func, ast.Attribute)
         and node.func.attr == "cuda"
     ]
-
-
-def debuggers(tree: ast.AST) -> list[int]:
-    """Breakpoints left behind."""
-    names = {"pdb", "ipdb", "pudb"}
-
-    def stops(node: ast.AST) -> bool:
-        if isinstance(node, ast.Import):
-            return bool(names & {alias.name for alias in node.names})
-        if isinstance(node, ast.ImportFrom):
-            return node.module in names
-        calls = ("breakpoint", "set_trace")
-        return isinstance(node, ast.Call) and last_name(node.func) in calls
-
-    return [node.lineno for node in ast.walk(tree) if stops(node)]
 
 
 def collected_tests(tree: ast.AST) -> list[ast.FunctionDef]:
@@ -182,49 +158,52 @@ def cannot_fail(tree: ast.AST) -> list[int]:
     return [f.lineno for f in collected_tests(tree) if not any(map(checks, ast.walk(f)))]
 
 
-def undocumented(tree: ast.Module) -> list[int]:
-    """The module, its public functions and classes, and the public methods of those."""
-    found = [] if ast.get_docstring(tree) else [1]
-    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    pending = list(tree.body)
-    while pending:
-        node = pending.pop()
-        if not isinstance(node, definitions) or node.name.startswith("_"):
-            continue
-        decorators = {last_name(d) for d in node.decorator_list}
-        if not ast.get_docstring(node) and not decorators & {"overload", "setter", "override"}:
-            found.append(node.lineno)
-        if isinstance(node, ast.ClassDef):
-            pending += node.body
-    return sorted(found)
+UNSAFE = {
+    ("pickle", "load"), ("pickle", "loads"), ("torch", "load"), ("yaml", "load"),
+    ("yaml", "unsafe_load"), ("os", "system"), ("os", "popen"), ("marshal", "loads"),
+}  # fmt: skip
 
 
-EVERYWHERE = [bare_excepts, cuda_calls, debuggers]
+def unsafe_calls(tree: ast.AST) -> list[int]:
+    """Calls that can run what a file holds."""
+
+    def unsafe(node: ast.Call) -> bool:
+        options = {k.arg: getattr(k.value, "value", None) for k in node.keywords}
+        name = getattr(node.func, "id", "")
+        owner = getattr(getattr(node.func, "value", None), "id", "")
+        called = (owner, getattr(node.func, "attr", ""))
+        if called == ("torch", "load") and options.get("weights_only") is True:
+            return False
+        return bool(
+            called in UNSAFE
+            or name in ("eval", "exec", "DetectionCheckpointer")
+            or options.get("shell")
+            or options.get("allow_pickle")
+            or (called[1] == "merge_from_file" and options.get("allow_unsafe", True))
+        )
+
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [node.lineno for node in calls if unsafe(node)]
+
+
+EVERYWHERE = [cuda_calls]
 IN_TESTS = [discarded_comparisons, always_true_asserts, cannot_fail]
 
 
 @pytest.mark.parametrize(
     ("check", "bad", "good"),
     [
-        (discarded_comparisons, "a == b", "assert a == b"),
         (discarded_comparisons, "np.allclose(a, b)", "assert np.allclose(a, b)"),
         (discarded_comparisons, "torch.equal(a, b)", "same = torch.equal(a, b)"),
-        (discarded_comparisons, "a and b", "np.testing.assert_allclose(a, b)"),
-        (always_true_asserts, "assert (a == 1, 'one')", "assert a == 1, 'one'"),
         (always_true_asserts, "assert True", "assert not a"),
-        (bare_excepts, "try: a\nexcept: b", "try: a\nexcept ValueError: b"),
         (cuda_calls, "x.cuda()", "torch.cuda.is_available()"),
-        (debuggers, "import pdb", "import pdbfile"),
-        (debuggers, "breakpoint()", "breakpoints = 2"),
-        (debuggers, "from ipdb import set_trace", "from pathlib import Path"),
         (cannot_fail, "def test_a(): f(1)", "def test_a(): assert f(1)"),
         (cannot_fail, "def test_a(): run(x, check=False)", "def test_a(): run(x, check=True)"),
         (cannot_fail, "def test_a():\n '''assert'''", "def test_a():\n with raises(E): f()"),
         (cannot_fail, "class TestA:\n def test_a(self): f()", "def helper(): f()"),
-        (undocumented, "", "'''m'''"),
-        (undocumented, "'''m'''\ndef f(): pass", "'''m'''\ndef _f(): pass"),
-        (undocumented, "'''m'''\nclass A: pass", "'''m'''\nclass A:\n '''a'''"),
-        (undocumented, "'''m'''\nclass A:\n '''a'''\n def f(self): pass", "'''m'''\nf = 1"),
+        (unsafe_calls, "pickle.load(f)", "torch.load(f, weights_only=True)"),
+        (unsafe_calls, "np.load(f, allow_pickle=True)", "np.load(f)"),
+        (unsafe_calls, "cfg.merge_from_file(f)", "cfg.merge_from_file(f, allow_unsafe=False)"),
     ],
 )
 def test_each_check_finds_its_fault_and_no_other(check, bad, good):
@@ -276,11 +255,16 @@ def test_tests_hold_no(check):
     assert not faults, "\n" + "\n".join(faults)
 
 
-def test_everything_public_is_documented():
-    names = python_files("occ_order", "tools", "datasets", "demo", "projects")
-    public = [name for name in names if not re.search(r"/_[a-z]", name)]
-    faults = [f"{name}:{line}" for name in public for line in undocumented(tree_of(name))]
-    assert not faults, "\n" + "\n".join(faults)
+def test_only_one_module_can_load_what_runs_code():
+    names = python_files("occ_order", "tools", "demo", "datasets", "projects")
+    assert [name for name in names if unsafe_calls(tree_of(name))] == [LOADS_CHECKPOINTS]
+
+
+@pytest.mark.parametrize("tool", ["tarfile", "zipfile", "shutil.unpack_archive"])
+def test_no_archive_is_unpacked(tool):
+    """Archives stay with the user: nothing here writes where a member's name says."""
+    names = python_files("occ_order", "datasets", "demo")
+    assert len(names) > 50 and [name for name in names if tool in text_of(name)] == []
 
 
 @pytest.mark.parametrize("what", FORBIDDEN_TEXT)
@@ -311,11 +295,6 @@ def test_scripts_can_be_run():
     scripts = [name for name in text_files() if text_of(name).startswith("#!")]
     assert NAMES_THE_PHOTOGRAPHS in scripts
     assert [name for name in scripts if not os.access(ROOT / name, os.X_OK)] == []
-
-
-def test_every_folder_of_the_package_is_a_package():
-    folders = {Path(name).parent for name in python_files("occ_order")}
-    assert [f for f in sorted(folders) if f"{f.as_posix()}/__init__.py" not in all_files()] == []
 
 
 def test_every_other_file_of_the_package_is_installed_with_it():
@@ -357,6 +336,33 @@ def test_every_test_starts_from_the_same_random_state(again):
         random.Random(0).random(),
         np.random.RandomState(0).rand(),
     )
+
+
+def test_what_must_not_run_is_seen(tmp_path, harmful, nothing_runs):
+    pickle.loads(pickle.dumps(harmful))
+    os.system("true")
+    made = Path(harmful.folder)
+    assert made.parent == tmp_path and made.is_dir()
+    assert [event for event, _ in nothing_runs] == ["pickle.find_class", "os.system"]
+    nothing_runs.clear()
+    made.rmdir()
+
+
+def test_a_test_that_hangs_is_stopped(pytestconfig, tmp_path):
+    limit = float(pytestconfig.getini("timeout") or 0)
+    assert pytestconfig.pluginmanager.hasplugin("timeout") and 0 < limit <= 300
+    (tmp_path / "test_hangs.py").write_text(
+        "import time\ndef test_hangs():\n    time.sleep(20)\n", encoding="utf-8"
+    )
+    settings = ["-c", str(ROOT / "pyproject.toml"), f"--rootdir={tmp_path}", "-o", "timeout=0.2"]
+    child = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "pytest_timeout", *settings, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # the others take seconds
+    )
+    assert child.returncode == 1 and "Timeout (>0.2s)" in child.stdout, child.stdout + child.stderr
 
 
 # --- the Makefile, in a folder of its own
@@ -511,3 +517,27 @@ def test_make_targets_named_in_documents_exist():
 
 def test_the_two_commands_stand_in_the_readme():
     assert {"demo", "test"} <= make_targets_named(text_of("README.md"))
+
+
+LINKED_TEST = re.compile(r"\[`(test_\w+)`\]\((tests/[\w/]+\.py)\)")
+"""A test that a document names, and the file that holds it."""
+
+
+def test_every_test_that_a_document_links_is_in_its_file():
+    linked = {
+        (name, *found) for name in markdown_files() for found in LINKED_TEST.findall(text_of(name))
+    }
+    wrong = [
+        f"{document}: {path} has no {test}"
+        for document, test, path in sorted(linked)
+        if not any(getattr(node, "name", "") == test for node in tree_of(path).body)
+    ]
+    assert len(linked) > 40 and not wrong, "\n" + "\n".join(wrong)
+
+
+def test_every_row_about_bad_input_links_a_test():
+    section = text_of("SECURITY.md").split("## What bad input gets")[1].split("\n## ")[0]
+    rows = re.findall(r"^\|(?! input |---)(.*)\|$", section, re.MULTILINE)
+    assert len(rows) > 30
+    assert [row for row in rows if not LINKED_TEST.search(row.rsplit("|", 1)[1])] == []
+    assert not re.search(r"(?<!\[)`test_\w+`", section)  # none without its file

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import functools
-import subprocess
+import re
 import sys
 from pathlib import Path
 
@@ -380,21 +380,18 @@ def test_ring_0_is_there():
     assert set(RING_0) <= names
 
 
-@pytest.mark.parametrize("part", RING_0)
-def test_ring_0_loads_nothing_heavy(part):
+def test_ring_0_loads_nothing_heavy(run_python):
     """In a process of its own; numba and PyMaxflow load at the first solve."""
     code = (
-        f"import sys, occ_order.{part}\n"
-        f"print(' '.join(name for name in {HEAVY!r} if name in sys.modules))"
+        "import importlib, sys\n"
+        f"for part in {RING_0!r}:\n"
+        "    importlib.import_module(f'occ_order.{part}')\n"
+        f"    print(part, *(name for name in {HEAVY!r} if name in sys.modules))"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == []
+    assert run_python("-W", "error", "-c", code).stdout.split() == list(RING_0)
 
 
-def test_ring_0_works_where_the_heavy_libraries_are_missing(package):
+def test_ring_0_works_where_the_heavy_libraries_are_missing(run_python, package):
     """Even an attempt to import one fails the process."""
     late = [name for library in SINGLE for name in users(package, library)]
     modules = [name for name in package if ring(name) in (0, None) and name not in late]
@@ -402,6 +399,56 @@ def test_ring_0_works_where_the_heavy_libraries_are_missing(package):
         "import importlib, sys\n"
         f"sys.modules.update(dict.fromkeys({HEAVY!r}))\n"
         f"for name in {modules!r}: importlib.import_module(name)\n"
+        "print('imported')"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
+    assert run_python("-c", code).stdout == "imported\n"
+
+
+WITHOUT_PYTORCH = """
+sys.modules["maxflow"] = None
+import numpy as np
+from occ_order import crf, masks, metrics, order, scenes, targets
+scene = scenes.generate(0, size=(32, 40))
+ids = masks.paint(scene.modal, occlusion=scene.occlusion)
+occludes = crf.occludes_from_target(*targets.oriented_boundary(ids, scene.occlusion))
+print(metrics.occlusion_scores([scene.occlusion], [scene.occlusion])["f1"])
+print(order.layers(scene.occlusion).shape == (len(scene.modal),))
+try:
+    crf.solve((ids == 0).astype(float), occludes, backend="pymaxflow")
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_masks_and_orders_need_neither_pytorch_nor_detectron2_nor_pymaxflow(run_bare):
+    f1, layers, message = run_bare(WITHOUT_PYTORCH).stdout.splitlines()
+    assert (f1, layers) == ("100.0", "True")
+    assert "needs PyMaxflow: pip install PyMaxflow" in message
+
+
+OPTIONAL = {"wandb", "gradio", "onnx", "onnxruntime", "psd_tools", "supervision", "safetensors"}
+
+
+def test_extras_are_imported_only_where_they_are_used():
+    """Nowhere at the top of a module: importing the package never needs them."""
+    early = []
+    for path in ROOT.glob("occ_order/**/*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            early += [f"{path}: {name}" for name in names if name.split(".")[0] in OPTIONAL]
+    assert early == []
+
+
+def test_every_extra_that_is_missing_says_what_to_install():
+    lacking = []
+    for path in ROOT.glob("occ_order/**/*.py"):
+        text = path.read_text(encoding="utf-8")
+        text = re.sub(r"^if TYPE_CHECKING:\n(?:    .*\n)+", "", text, flags=re.MULTILINE)
+        for name in re.findall(r"^\s+(?:import|from) (\w+)", text, re.MULTILINE):
+            if name in OPTIONAL and "pip install" not in text:
+                lacking.append(f"{path}: {name}")
+    assert lacking == []

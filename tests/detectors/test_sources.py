@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 
 import pytest
+from tests.test_front_door import BY_A_VERB, imported
 
 from occ_order import model_zoo
 from occ_order.cli import main
 from occ_order.detectors.sources import kind_of
-from tests.test_front_door import BY_A_VERB, imported
 
 
 @pytest.mark.parametrize(

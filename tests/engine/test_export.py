@@ -119,7 +119,7 @@ def difference(graph, run):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_row_29_torchscript_and_onnx_agree_with_the_network(name, tmp_path, monkeypatch):
+def test_torchscript_and_onnx_agree_with_the_network(name, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)  # PyTorch's other exporter needs it
     onnxruntime = pytest.importorskip("onnxruntime")
     graph = networks.graph_of(model_of(name), cfg=cfg_of(name), **NETWORKS[name][2])

@@ -185,19 +185,6 @@ def tiny():
 
 
 @pytest.fixture
-def write(tmp_path):
-    """Writes parsed JSON (or text) to a file; returns its path."""
-
-    def write(data, name="data.json"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(data if isinstance(data, str) else json.dumps(data), encoding="utf-8")
-        return str(path)
-
-    return write
-
-
-@pytest.fixture
 def assert_records():
     """Asserts that two lists of records are equal, arrays with their dtypes."""
 

@@ -4,8 +4,6 @@ import base64
 import io
 import json
 import logging
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from occ_order.formats.convert import (
     write_dataset,
 )
 from occ_order.formats.differences import compare
+from occ_order.formats.labelme_shapes import area_of
 from occ_order.formats.order_table import (
     Row,
     matrices_of,
@@ -755,12 +754,15 @@ def test_the_command_tells_what_is_lost(data, tmp_path, capsys):
     assert "lost: whole masks:" in capsys.readouterr().err
 
 
-def test_converters_load_neither_pytorch_nor_detectron2():
+def test_converters_load_neither_pytorch_nor_detectron2(run_python):
     code = (
         "import sys, occ_order.formats.convert, occ_order.formats.layered_image\n"
         "print([m for m in ('torch', 'detectron2', 'matplotlib') if m in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    assert run_python("-c", code).stdout.strip() == "[]"
+
+
+def test_coordinates_beyond_floats_in_a_labelme_file_are_refused():
+    shape = {"points": [[0, 0], [10**400, 1], [3, 3]], "shape_type": "polygon"}
+    with pytest.raises(ValueError, match="'points' must be pairs of finite numbers"):
+        area_of(shape, (6, 8))

@@ -117,3 +117,54 @@ def test_writer_refuses_ids_used_twice(records, tiny, tmp_path):
     records[0]["annotations"][0]["id"] = 12
     with pytest.raises(ValueError, match="annotation 12: .*used twice"):
         save_instaorder(records, tmp_path / "o.json", tmp_path / "i.json", tiny.categories)
+
+
+@pytest.fixture
+def files_of(tiny, write):
+    """Files whose one image, 7, has an entry."""
+
+    def files_of(entry, data=None):
+        order = write({"annotations": [{"image_id": 7, **entry}]}, "order.json")
+        return order, write(data or tiny.cocoa_cls(), "instances.json")
+
+    return files_of
+
+
+BOTH = {"instance_ids": [1, 2], "occlusion": [{"order": "0<1 & 1<0", "count": 2}]}
+
+
+def test_mutual_occlusion_is_kept(files_of):
+    (record,) = load_instaorder(*files_of(BOTH), "")
+    assert record["occlusion"].tolist() == [[0, 1], [1, 0]]
+
+
+ORDERS = {
+    "out of range": "0<2",
+    "with itself": "1<1",
+    "another separator": "0>1",
+    "no numbers": "a<b",
+    "negative": "-1<0",
+    "half": "0<",
+    "twice": "0<1 & 0<1",
+    "comma": "0<1,1<0",
+}
+
+
+@pytest.mark.parametrize("case", ORDERS)
+@pytest.mark.parametrize("kind", ["occlusion", "depth"])
+def test_a_wrong_order_is_named(files_of, case, kind):
+    item = {"order": ORDERS[case], "count": 2, "overlap": False}
+    entry = {"instance_ids": [1, 2], kind: [item]}
+    with pytest.raises(ValueError) as error:
+        load_instaorder(*files_of(entry), "")
+    text = str(error.value)
+    assert "order.json" in text and "image 7" in text and repr(ORDERS[case]) in text
+
+
+def test_an_annotation_without_segmentation_or_an_image_without_order_is_refused(tiny, files_of):
+    data = tiny.cocoa_cls()
+    del data["annotations"][0]["segmentation"]
+    with pytest.raises(ValueError, match="annotation 1: key 'segmentation' is missing"):
+        load_instaorder(*files_of(BOTH, data), "")
+    with pytest.raises(ValueError, match="image 7: .*neither 'occlusion' nor 'depth'"):
+        load_instaorder(*files_of({"instance_ids": [1, 2]}), "")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -252,16 +250,13 @@ def test_damaged_photograph_annotations(cocoa_demo, tmp_path):
     assert not any("image 200752" in error for error in errors)
 
 
-def test_command_line_needs_neither_torch_nor_detectron2(file_of):
+def test_command_line_needs_neither_torch_nor_detectron2(file_of, run_bare):
     code = (
-        "import sys; sys.modules['torch'] = sys.modules['detectron2'] = None\n"
         "from occ_order.cli import main\n"
         "print(main(['validate', sys.argv[1]])); main(['validate', 'some_name'])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, file_of("cocoa")], capture_output=True, text=True, timeout=60
-    )
-    assert done.stdout.splitlines()[-1] == "0", done.stderr
+    done = run_bare(code, file_of("cocoa"))
+    assert done.stdout.splitlines()[-1] == "0"
     assert "names of data sets need Detectron2" in done.stderr
 
 
@@ -288,3 +283,22 @@ def test_plain_coco_is_a_format(tmp_path):
     path.write_text(json.dumps(data))
     found = validate(path)
     assert found.errors == [] and found.counts == {"images": 1, "instances": 1}
+
+
+def test_sizes_of_images_are_compared_with_the_file(file_of, tmp_path):
+    path = file_of("cocoa_cls")
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.png")
+    assert not validate(path, images=tmp_path).errors
+    Image.new("RGB", (8, 5)).save(tmp_path / "a.png")
+    (error,) = validate(path, images=tmp_path).errors
+    assert "image 7: " in error and "has height and width (6, 8), but the image has" in error
+    assert "the image has (5, 8)" in error
+
+
+def test_an_area_at_the_edge_of_64_bits_is_an_error_and_no_overflow(file_of):
+    def change(data):
+        for annotation in data["annotations"]:
+            annotation.update(a_area=-(2**63), i_area=6)
+
+    errors = validate(file_of("kins_2020", change)).errors
+    assert sum("'a_area' is -9.22337e+18" in error for error in errors) == 3

@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
+from occ_order import metrics
 from occ_order.metrics import mean_weighted_coverage, weighted_coverage
 
 
@@ -66,3 +70,13 @@ def test_refuses():
         weighted_coverage(GT, PRED, normalizer="area")
     with pytest.raises(ValueError, match="predictions end after 0"):
         mean_weighted_coverage([GT], [])
+
+
+@settings(max_examples=40)
+@given(hnp.arrays(bool, st.tuples(st.integers(1, 4), st.just(5), st.just(6))), st.randoms())
+def test_the_order_of_instances_does_not_matter(stack, random):
+    o = list(range(len(stack)))
+    random.shuffle(o)
+    assert metrics.weighted_coverage(stack, stack[o]) == pytest.approx(
+        metrics.weighted_coverage(stack, stack), nan_ok=True
+    )

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from sklearn.metrics import f1_score, precision_score, recall_score
 
+from occ_order import metrics
 from occ_order.metrics import occlusion_scores, pair_accuracy
 from occ_order.metrics.occlusion import occlusion_counts, occlusion_scores_from_counts
 
@@ -181,3 +188,82 @@ def test_pair_accuracy_of_unknowns():
     assert np.isnan(list(pair_accuracy([unknown], [np.zeros((2, 2))]).values())).all()
     undecided = pair_accuracy([np.zeros((2, 2))], [unknown])
     assert undecided["all"] == 0 and np.isnan(undecided["occluding"])
+
+
+def test_metrics_of_nothing_have_all_their_keys():
+    none = np.zeros((0, 0), np.int8)
+    unknown = np.array([[0, -1], [-1, 0]], np.int8)
+    full = metrics.occlusion_scores([np.array([[0, 1], [0, 0]])], [np.array([[0, 1], [0, 0]])])
+    for gt in ([], [none], [unknown], [np.zeros((1, 1), np.int8)], [np.zeros((2, 2), np.int8)]):
+        pred = [np.zeros_like(matrix) for matrix in gt]
+        for average in ("global", "image"):
+            scores = metrics.occlusion_scores(gt, pred, average=average)
+            assert scores.keys() == full.keys()
+            assert all(math.isnan(v) or v in (0, 100) for v in scores.values())
+            depth = [np.full(matrix.shape, -1, np.int8) for matrix in gt]
+            counts = [np.full(matrix.shape, -1, np.int16) for matrix in gt]
+            errors = metrics.whdr(depth, depth, counts, depth, average=average)
+            assert all(math.isnan(v) for v in errors.values()) and "distinct" in errors
+    assert math.isnan(metrics.occlusion_scores([], [])["f1"])
+
+
+def test_wrong_and_missing_positives_score_0():
+    none, one = np.zeros((2, 2), np.int8), np.array([[0, 1], [0, 0]], np.int8)
+    no_positives = metrics.occlusion_scores([none], [one])
+    assert no_positives["precision"] == 0 and no_positives["recall"] == 100  # zero_division = 1
+    no_predictions = metrics.occlusion_scores([one], [none])
+    assert no_predictions["recall"] == 0 and no_predictions["precision"] == 100
+
+
+def test_one_found_one_missed_and_one_wrong_pair():
+    # Pairs (0,1), (0,2), (1,2) of three instances: found, missed, and one that is wrong.
+    gt = np.array([[0, 1, 1], [0, 0, 0], [0, 0, 0]])
+    pred = np.array([[0, 1, 0], [0, 0, 1], [0, 0, 0]])
+    scores = metrics.occlusion_scores([gt], [pred])
+    assert scores["recall"] == 50 and scores["precision"] == 50 and scores["f1"] == 50
+
+
+MATRICES = st.integers(0, 5).flatmap(
+    lambda n: st.tuples(
+        *[hnp.arrays(np.int8, (n, n), elements=st.integers(low, 1)) for low in (-1, 0)]
+    )
+)
+
+
+def cleaned(pair):
+    gt, pred = (matrix.copy() for matrix in pair)
+    for matrix in (gt, pred):
+        np.fill_diagonal(matrix, 0)
+    gt[(gt < 0) | (gt.T < 0)] = -1
+    np.fill_diagonal(gt, 0)
+    return gt, pred
+
+
+@settings(max_examples=60)
+@given(st.lists(MATRICES.map(cleaned), min_size=1, max_size=4))
+def test_scores_are_those_of_scikit_learn_in_any_order_of_images(images):
+    gts, preds = ([image[k] for image in images] for k in (0, 1))
+    scores = metrics.occlusion_scores(gts, preds)
+    truth, said = [], []
+    for gt, pred in images:
+        for i, j in itertools.permutations(range(len(gt)), 2):
+            if gt[i, j] >= 0:
+                truth.append(gt[i, j]), said.append(pred[i, j])
+    if truth:
+        for name, function in (
+            ("recall", recall_score), ("precision", precision_score), ("f1", f1_score),
+        ):  # fmt: skip
+            assert scores[name] == pytest.approx(100 * function(truth, said, zero_division=1))
+    backwards = metrics.occlusion_scores(gts[::-1], preds[::-1])
+    assert list(backwards.values()) == pytest.approx(list(scores.values()), nan_ok=True)
+
+
+def test_perfect_is_100_and_reversed_is_0():
+    gt = [np.triu(np.ones((n, n), np.int8), 1) for n in (2, 3, 5)]
+    assert set(metrics.occlusion_scores(gt, gt).values()) == {100}
+    assert set(metrics.occlusion_scores(gt, [m.T for m in gt]).values()) == {0}
+    depth = [np.where(m == 1, 1, 0) - np.eye(len(m), dtype=int) for m in gt]
+    other = [np.where(np.eye(len(m)) == 1, -1, 1 - np.abs(m)) for m in depth]
+    zero, two = [np.zeros_like(m) for m in depth], [np.full_like(m, 2) for m in depth]
+    assert metrics.whdr(depth, zero, two, depth)["distinct"] == 0
+    assert metrics.whdr(depth, zero, two, other)["distinct"] == 100

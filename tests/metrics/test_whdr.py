@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from occ_order import metrics
 from occ_order.metrics import WHDR_CELLS, whdr
 from occ_order.metrics.whdr import whdr_from_weights, whdr_weights
 
@@ -175,3 +176,16 @@ def test_bad_matrices_are_named(name, value, message):
 def test_unknown_average():
     with pytest.raises(ValueError, match="'mean'"):
         whdr([], [], [], [], average="mean")
+
+
+def test_right_and_wrong_pairs_are_weighted_by_their_workers():
+    # Distinct pairs (0,1) right with 2 workers and (0,2) wrong with 3; overlapping (1,2) right.
+    depth = np.array([[-1, 1, 1], [0, -1, 2], [0, 2, -1]])
+    overlap = np.array([[-1, 0, 0], [0, -1, 1], [0, 1, -1]])
+    count = np.array([[-1, 2, 3], [2, -1, 2], [3, 2, -1]])
+    pred = np.array([[-1, 1, 0], [0, -1, 2], [1, 2, -1]])
+    errors = metrics.whdr([depth], [overlap], [count], [pred])
+    weight = {2: 2 / 2, 3: 2 / 3}
+    assert errors["distinct"] == pytest.approx(100 * weight[3] / (weight[2] + weight[3]))
+    assert errors["overlap"] == 0
+    assert errors["all"] == pytest.approx(100 * weight[3] / (2 * weight[2] + weight[3]))

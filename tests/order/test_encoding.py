@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from occ_order.order import encoding, kins
+from occ_order.order.graph import layers
 
 SIZES = st.integers(0, 7)
 
@@ -477,3 +478,52 @@ def test_no_instances():
     assert [a.shape for a in kins.occlusion_to_kins(np.zeros((0, 0)))] == [(0,), (0,)]
     empty = np.zeros((0, 4, 4))
     assert encoding.occlusion_from_masks(empty, empty).shape == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("read", "items"),
+    [
+        (encoding.occlusion_from_instaorder, ["0<1", "0<1"]),
+        (encoding.occlusion_from_instaorder, ["0<1", "1<0"]),
+        (encoding.depth_from_instaorder, ["0<1", "1<0"]),
+        (encoding.depth_from_instaorder, ["0<1", "0=1"]),
+    ],
+)
+def test_pairs_said_twice_are_reported(read, items):
+    entries = [{"order": order, "count": 2, "overlap": False} for order in items]
+    with pytest.raises(ValueError, match=items[1]):
+        read(entries, 2)
+
+
+# --- every notation
+
+
+ORDERS = (
+    st.integers(0, 6)
+    .flatmap(lambda n: hnp.arrays(np.int8, (n, n), elements=st.integers(0, 1)))
+    .map(lambda m: np.where(np.eye(len(m), dtype=bool), 0, m).astype(np.int8))
+)
+
+
+@given(ORDERS)
+def test_every_notation_of_an_order_reads_back(occ):
+    n = len(occ)
+    np.testing.assert_array_equal(
+        encoding.occlusion_from_instaorder(encoding.occlusion_to_instaorder(occ), n), occ
+    )
+    text = encoding.occlusion_to_depth_constraint(occ)
+    np.testing.assert_array_equal(encoding.occlusion_from_depth_constraint(text, n), occ)
+    np.testing.assert_array_equal(
+        encoding.occlusion_from_edges(encoding.edges_from_occlusion(occ), n), occ
+    )
+
+
+@given(ORDERS, st.randoms())
+def test_notations_move_with_the_instances(occ, random):
+    n = len(occ)
+    o = list(range(n))
+    random.shuffle(o)
+    moved = occ[np.ix_(o, o)]
+    edges = {(o.index(i), o.index(j)) for i, j in encoding.edges_from_occlusion(occ)}
+    assert edges == set(map(tuple, encoding.edges_from_occlusion(moved)))
+    np.testing.assert_array_equal(layers(moved), layers(occ)[o])

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.sparse import csr_array
 
-from occ_order.order import graph
+from occ_order import order
+from occ_order.order import graph, io
 from occ_order.order.encoding import occlusion_from_edges
 
 
@@ -303,6 +304,56 @@ def test_to_networkx_keeps_isolated_nodes_and_attributes():
     assert list(found.nodes) == list(range(8))
     assert found.nodes[4] == {"name": "n4"}
     assert nx.utils.graphs_equal(graph.to_networkx(TANGLE), as_networkx(TANGLE))
+
+
+RING = np.array([[0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 1], [0, 0, 0, 0]], np.int8)
+
+
+def test_cycles_share_a_layer_and_are_listed():
+    before = RING.copy()
+    assert order.layers(RING).tolist() == [0, 0, 0, 1]
+    assert order.cycles(RING) == [[0, 1, 2]]
+    assert order.instances_in_cycles(RING).tolist() == [True, True, True, False]
+    two = np.array([[0, 1], [1, 0]], np.int8)
+    assert order.layers(two).tolist() == [0, 0] and order.cycles(two) == [[0, 1]]
+    np.testing.assert_array_equal(RING, before)
+
+
+def test_isolated_nodes_are_in_layer_0_and_no_nodes_have_no_layer():
+    assert order.layers(np.zeros((3, 3), np.int8)).tolist() == [0, 0, 0]
+    assert order.layers(np.zeros((0, 0), np.int8)).shape == (0,)
+    assert order.cycles(np.zeros((0, 0), np.int8)) == []
+
+
+@pytest.mark.parametrize(
+    "function", [order.layers, order.cycles, order.relative_depth, order.instances_in_cycles]
+)
+def test_an_instance_in_front_of_itself_is_refused(function):
+    with pytest.raises(ValueError, match="diagonal"):
+        function(np.eye(3, dtype=np.int8))
+
+
+@pytest.mark.parametrize("n", [53, 120])
+def test_more_instances_than_letters_have_different_names(n, tmp_path):
+    rng = np.random.default_rng(n)
+    occ = (rng.random((n, n)) < 1.5 / n).astype(np.int8)
+    np.fill_diagonal(occ, 0)
+    before = occ.copy()
+    graph = order.to_networkx(occ)
+    groups = {frozenset(g) for g in nx.strongly_connected_components(graph) if len(g) > 1}
+    assert {frozenset(g) for g in order.cycles(occ)} == groups
+    cut = order.break_cycles(occ, rng=0)
+    assert nx.is_directed_acyclic_graph(order.to_networkx(cut))
+    np.testing.assert_array_equal(occ, before)
+    image = io.results_image(
+        image_id=1, height=1, width=n, modal=np.eye(n, dtype=bool)[:, None], classes=[1] * n,
+        scores=[1.0] * n, occlusion=occ,
+    )  # fmt: skip
+    io.save_dot(tmp_path / "g.dot", image)
+    names = [
+        line for line in (tmp_path / "g.dot").read_text("utf-8").splitlines() if "label=" in line
+    ]
+    assert len(set(names)) == len(names) >= n
 
 
 # --- cycles resolved by probability

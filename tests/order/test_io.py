@@ -519,3 +519,18 @@ def test_a_wrong_image_does_not_take_the_others_with_it(tmp_path):
 
 def image_of(number):
     return {"image_id": number, "height": 4, "width": 5, "instances": []}
+
+
+RELATIONS = {
+    "a relation that is a list": [0, 1, ["closer"], 1.0],
+    "a range that is an object": [0, 1, "closer", {}, 1.0],
+}
+
+
+@pytest.mark.parametrize("case", RELATIONS)
+def test_a_relation_or_range_that_is_no_text_is_refused(tmp_path, case):
+    image = {**build(2), "depth": [RELATIONS[case]]}
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps({"format": "occ_order/1", "images": [image]}), encoding="utf-8")
+    with pytest.raises(ValueError, match="must be '(closer|distinct)'"):
+        io.load_results(path)

@@ -1,16 +1,11 @@
 """Scenes are reproducible and everything in them is consistent."""
 
 import hashlib
-import os
-import subprocess
-import sys
 from dataclasses import fields
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-import occ_order
 from occ_order.order import layers
 from occ_order.scenes import (
     CLASSES,
@@ -54,7 +49,7 @@ def test_same_seed_same_bytes_and_other_seed_other_bytes(scenes):
     assert len({digest(scene) for scene in scenes}) == len(scenes)
 
 
-def test_same_bytes_in_another_process():
+def test_same_bytes_in_another_process(run_python):
     code = (
         "import hashlib, numpy as np, sys\n"
         "from dataclasses import fields\n"
@@ -68,12 +63,7 @@ def test_same_bytes_in_another_process():
         "    whole.update(value.tobytes() if array else repr(value).encode())\n"
         "sys.stdout.write(whole.hexdigest())\n"
     )
-    root = Path(occ_order.__file__).parents[1]
-    environment = dict(os.environ, PYTHONHASHSEED="123", OPENCV_IPP="disabled")
-    environment["PYTHONPATH"] = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
-    )
+    run = run_python("-c", code, PYTHONHASHSEED="123", OPENCV_IPP="disabled")
     assert run.stdout == digest(generate(11, size=(96, 80), num_instances=6))
 
 

@@ -3,16 +3,11 @@
 import copy
 import dataclasses
 import hashlib
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-import occ_order
 from occ_order import masks
 from occ_order.formats.compose_sources import read_sources
 from occ_order.order import layers as order_layers
@@ -106,7 +101,7 @@ def test_same_seed_same_bytes_and_other_seed_other_bytes(everything):
     assert len(set(first)) == 4
 
 
-def test_a_saved_library_and_another_process_give_the_same_bytes(everything, tmp_path):
+def test_a_saved_library_and_another_process_give_the_same_bytes(everything, tmp_path, run_python):
     everything.save(tmp_path)
     code = (
         "import sys, numpy as np\n"
@@ -116,12 +111,7 @@ def test_a_saved_library_and_another_process_give_the_same_bytes(everything, tmp
         f"scene = compose(Library.load(Path({str(tmp_path)!r})), 5, size={SIZE})\n"
         "sys.stdout.write(scene.image.tobytes().hex() + scene.levels.tobytes().hex())\n"
     )
-    environment = dict(os.environ, PYTHONHASHSEED="7")
-    root = str(Path(occ_order.__file__).parents[1])
-    environment["PYTHONPATH"] = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
-    )
+    run = run_python("-c", code, PYTHONHASHSEED="7")
     scene = compose(everything, 5, size=SIZE)
     assert run.stdout == scene.image.tobytes().hex() + scene.levels.tobytes().hex()
 

@@ -30,14 +30,9 @@ APACHE = "Apache License\n   Copyright [yyyy] [name of copyright owner]\n"
 
 
 @pytest.fixture(scope="module")
-def tool():
+def tool(load_script):
     """The script as a module."""
-    spec = importlib.util.spec_from_file_location("install_detectron2", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    return load_script("tools/install_detectron2.py")
 
 
 @pytest.fixture

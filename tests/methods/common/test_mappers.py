@@ -11,6 +11,7 @@ from occ_order import masks
 from occ_order.methods.build import build_mapper
 from occ_order.methods.common.instance_mapper import InstanceOrderMapper
 from occ_order.methods.common.reading import read_image
+from occ_order.scenes import generate, to_record
 
 from occ_order.config import get_cfg  # isort: skip
 
@@ -164,3 +165,43 @@ def test_by_configuration(record):
     cfg.INPUT.MAPPER = "NoSuchMapper"
     with pytest.raises(KeyError, match="NoSuchMapper"):
         build_mapper(cfg, is_train=True)
+
+
+# --- order and masks together
+
+
+def scene_record(seed=0):
+    return to_record(generate(seed, size=(40, 56), num_instances=(4, 4)), image_id=1, file_name="")
+
+
+def mapped(flip, crop=False, boxes="modal"):
+    cfg = get_cfg()
+    cfg.INPUT.MAPPER, cfg.INPUT.BOXES = "InstanceOrderMapper", boxes
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.RANDOM_FLIP = (40,), "none"
+    cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE = crop, "absolute", [12, 12]
+    mapper = build_mapper(cfg, is_train=True)
+    if flip:
+        mapper.augmentations.augs.append(T.RandomFlip(prob=1.0))
+    np.random.seed(0)
+    record = scene_record()
+    record["pixels"] = np.zeros((40, 56, 3), np.uint8)
+    for number, annotation in enumerate(record["annotations"]):
+        annotation["category_id"] = number
+    return mapper({key: value for key, value in record.items() if key != "file_name"})["instances"]
+
+
+def test_a_flip_moves_masks_and_leaves_the_order():
+    plain, flipped = mapped(False), mapped(True)
+    assert torch.equal(flipped.gt_masks.tensor, plain.gt_masks.tensor.flip(2))
+    assert torch.equal(flipped.gt_amodal_masks.tensor, plain.gt_amodal_masks.tensor.flip(2))
+    for key in ("gt_occlusion", "gt_depth", "gt_overlap", "gt_count"):
+        assert torch.equal(flipped.get(key).tensor, plain.get(key).tensor)
+
+
+def test_a_crop_drops_rows_and_columns_together():
+    whole, part = mapped(False), mapped(False, crop=True)
+    assert 0 < len(part) < len(whole)
+    # The class is the instance's number here, so it says which ones were kept.
+    kept = part.gt_classes
+    for key in ("gt_occlusion", "gt_depth", "gt_overlap", "gt_count"):
+        assert torch.equal(part.get(key).tensor, whole.get(key).tensor[kept][:, kept])

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
@@ -82,3 +83,51 @@ def test_matrices_that_do_not_fit_are_not_joined():
 def test_dtype_and_device_keep_the_fill():
     moved = PairMatrix(torch.zeros(1, 1), fill=7).to(torch.int16)
     assert moved.tensor.dtype == torch.int16 and moved.fill == 7
+
+
+def matrix(n=4):
+    return PairMatrix(torch.arange(n * n).reshape(n, n))
+
+
+ITEMS = [
+    slice(1, 3), slice(None, None, 2), [2, 0], torch.tensor([3, 3, 1]),
+    torch.tensor([True, False, True, True]), [], slice(0, 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("item", ITEMS, ids=str)
+def test_rows_and_columns_move_together(item):
+    chosen = np.arange(4)[item.numpy() if isinstance(item, torch.Tensor) else item].astype(int)
+    expected = matrix().tensor.numpy()[np.ix_(chosen, chosen)]
+    np.testing.assert_array_equal(matrix()[item].tensor.numpy(), expected)
+
+
+@pytest.mark.parametrize("item", ITEMS, ids=str)
+def test_rows_and_columns_move_together_in_instances(item):
+    instances = Instances((5, 5))
+    instances.gt_boxes, instances.order = Boxes(torch.zeros(4, 4)), matrix()
+    if isinstance(item, list):
+        item = torch.tensor(item, dtype=torch.long)
+    part = instances[item]
+    assert part.order.tensor.shape == (len(part), len(part))
+    assert torch.equal(part.order.tensor, matrix()[item].tensor)
+
+
+def test_integers_choose_copies_are_deep_and_joined_matrices_keep_their_blocks():
+    assert matrix()[2].tensor.tolist() == [[10]] and matrix()[-1].tensor.tolist() == [[15]]
+    with pytest.raises(IndexError):
+        matrix()[4]
+    copied = copy.deepcopy(matrix())
+    copied.tensor[0, 0] = 77
+    assert matrix().tensor[0, 0] == 0
+    moved = matrix().to("cpu", torch.float32)
+    assert moved.tensor.dtype == torch.float32 and moved.device.type == "cpu"
+    joined = PairMatrix.cat([matrix(2), PairMatrix.empty(dtype=torch.int64), matrix(1)])
+    assert joined.tensor.tolist() == [[0, 1, -1], [2, 3, -1], [-1, -1, 0]]
+    both = [Instances((5, 5)), Instances((5, 5))]
+    for part in both:
+        part.order = matrix(2)
+    assert Instances.cat(both).order.tensor.shape == (4, 4)
+    assert (Instances.cat(both).order.tensor[:2, 2:] == -1).all()
+    with pytest.raises(ValueError, match=r"\(N, N, ...\), got \(2, 3\)"):
+        PairMatrix(torch.zeros(2, 3))

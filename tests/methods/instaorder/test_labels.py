@@ -107,3 +107,35 @@ def test_no_pairs():
     assert labels.depth_matrices(torch.zeros(0, 3), none, 1)[0].tolist() == [[-1]]
     assert labels.occlusion_matrices(torch.zeros(0, 2), none, 0)[0].shape == (0, 0)
     assert labels.relation_matrices(torch.zeros(0, 4), none, 2)[0].tolist() == [[0, 0], [0, 0]]
+
+
+# --- a pair and its mirror
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_both_directions_give_transposed_matrices(seed):
+    """Swapping which instance is asked first, for every pair, changes nothing at all."""
+    torch.manual_seed(seed)
+    pairs = torch.tensor([[0, 1], [0, 2], [1, 2]])
+    back = torch.cat([torch.arange(3, 6), torch.arange(3)])
+    for channels, average, matrices in (
+        (2, labels.average_occlusion, labels.occlusion_matrices),
+        (3, labels.average_depth, labels.depth_matrices),
+        (3, labels.average_relation, labels.relation_matrices),
+        (4, labels.average_relation, labels.relation_matrices),
+    ):
+        logits = torch.randn(6, channels)
+        one = matrices(average(logits), pairs, 3)
+        other = matrices(average(logits[back]), pairs.flip(1), 3)
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_equal_depth_is_symmetric_and_closer_is_not():
+    logits = torch.randn(6, 3)
+    pairs = torch.tensor([[0, 1], [0, 2], [1, 2]])
+    depth, probability = labels.depth_matrices(labels.average_depth(logits), pairs, 3)
+    off = ~torch.eye(3, dtype=torch.bool)
+    assert torch.equal((depth == 2), (depth == 2).T)
+    assert torch.equal((depth == 1) & off, ((depth == 0) & off).T)
+    assert torch.equal(probability[..., 0], probability[..., 1].T)
+    assert torch.equal(probability[..., 2], probability[..., 2].T)

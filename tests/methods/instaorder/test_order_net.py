@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from detectron2.structures import Instances, PolygonMasks
 
 import occ_order.methods.build  # noqa: F401  (fills the registries)
+from occ_order.config import get_cfg
 from occ_order.methods.build import build_mapper
 from occ_order.methods.common.given import given_instances
 from occ_order.methods.common.given_masks_evaluator import GivenMaskOrder
@@ -292,3 +293,73 @@ def test_polygons_are_drawn(cfg):
     found.gt_masks, found.gt_classes = PolygonMasks([[outline], [outline + 9]]), torch.zeros(2)
     result = build(cfg).eval()([{"image": torch.zeros(3, 40, 50), "instances": found}])[0]
     assert result["instances"].pred_boxes.tensor.tolist() == [[4, 5, 20, 30], [13, 14, 29, 39]]
+
+
+# --- many instances, and as a graph
+
+
+def small_pair_net(pairs_per_batch):
+    cfg = get_cfg()
+    cfg.MODEL.DEVICE, cfg.MODEL.META_ARCHITECTURE = "cpu", "PairwiseOrderNet"
+    cfg.MODEL.BACKBONE.NAME, cfg.MODEL.RESNETS.NORM = "build_mini_resnet_backbone", "BN"
+    cfg.MODEL.RESNETS.OUT_FEATURES = ["res5"]
+    cfg.MODEL.MINI_RESNET.WIDTH, cfg.MODEL.MINI_RESNET.BLOCKS = 2, [1, 1, 1, 1]
+    cfg.MODEL.PAIRWISE.INPUT_SIZE = 32
+    cfg.MODEL.PAIRWISE.PAIRS_PER_BATCH = pairs_per_batch
+    return build_model(cfg).eval()
+
+
+def crowd(count, size):
+    instances = Instances((size, size))
+    masks = torch.zeros(count, size, size, dtype=torch.bool)
+    for k in range(count):
+        y, x = k * 7 % (size - 6), k * 13 % (size - 6)
+        masks[k, y : y + 5, x : x + 5] = True
+    instances.pred_masks, instances.pred_classes = masks, torch.zeros(count, dtype=torch.long)
+    instances.scores = torch.ones(count)
+    return {"image": torch.zeros(3, size, size), "height": size, "width": size,
+            "instances": instances}  # fmt: skip
+
+
+def test_pairs_go_through_the_network_in_batches():
+    model = small_pair_net(pairs_per_batch=150)
+    calls = []
+    model.classifier.register_forward_hook(
+        lambda module, inputs, output: calls.append(len(inputs[0]))
+    )
+    (answer,) = model([crowd(25, 64)])
+    assert answer["instances"].occlusion.tensor.shape == (25, 25)
+    assert sum(calls) in (300, 600)  # one direction or both
+    assert len(calls) == 2 and max(calls) <= 300  # not one call per pair, and not all at once
+
+
+def test_batches_do_not_change_the_answer():
+    torch.manual_seed(0)
+    one, other = small_pair_net(7), small_pair_net(64)
+    other.load_state_dict(one.state_dict())
+    (a,), (b,) = one([crowd(9, 64)]), other([crowd(9, 64)])
+    first, second = (x["instances"].occlusion_probability.tensor for x in (a, b))
+    torch.testing.assert_close(first, second)
+
+
+class Plain(torch.nn.Module):
+    """A classifier whose answer is a tuple, which every format can hold."""
+
+    def __init__(self, classifier):
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, x):
+        answers = self.classifier(x)
+        return tuple(answers[key] for key in sorted(answers))
+
+
+def test_the_traced_network_is_the_network_at_other_sizes():
+    model = Plain(small_pair_net(32).classifier).eval()
+    channels = next(model.parameters()).shape[1]
+    with torch.no_grad():
+        traced = torch.jit.trace(model, torch.rand(2, channels, 32, 32))
+        for shape in ((1, channels, 32, 32), (7, channels, 32, 32), (3, channels, 48, 64)):
+            x = torch.rand(shape)
+            for ours, theirs in zip(model(x), traced(x), strict=True):
+                torch.testing.assert_close(ours, theirs)

@@ -122,3 +122,22 @@ def test_four_scenes_are_learnt_by_heart(tiny_cfg) -> None:
     }
     assert {name: got[name] for name, bound in bounds.items() if got[name] < bound} == {}
     assert sum(len(one["instances"]) for one in inputs) == 16
+
+
+STAGES = {
+    "glm": {"backbone", "global_layering"},
+    "rpn": {"layer_fusion", "proposal_generator"},
+    "ilm": {"roi_heads"},
+}
+
+
+def test_stages_freeze_and_thaw_in_two_processes(ask, tmp_path):
+    """One stage after the other under DistributedDataParallel: only its parts learn, in step."""
+    first, second = ask("staged_together", str(tmp_path), 2)
+    assert first == second  # stages, what changed, and every weight after every step
+    every = set().union(*STAGES.values())
+    assert [step["stage"] for step in first] == ["glm"] * 2 + ["rpn"] + ["ilm"] * 2 + ["joint"] * 5
+    for step in first:
+        parts = STAGES.get(step["stage"], every)
+        assert set(step["changed"]) == parts
+        assert set(step["still"]) == every - parts

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import random
 
+import numpy as np
 import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
 
+from occ_order import masks
 from occ_order.formats import load_cocoa, load_cocoa_cls, load_instaorder, load_kins
+from occ_order.formats.convert import DataSet, read_dataset, write_dataset
+from occ_order.formats.layered_image import cut_layers, load_layers, save_layers
+from occ_order.formats.user_masks import load_masks
 from occ_order.formats.validate import validate
 
 DELETE = object()
@@ -25,6 +34,7 @@ SHARED = [  # what all files nested like COCO's have in common
     (("images",), DELETE, "key 'images' is missing"),
     (("images",), {}, "'images' must be a list"),
     (("annotations",), None, "'annotations' must be a list"),
+    (("annotations",), {}, "'annotations' must be a list"),
     (("images", 0, "file_name"), "../a.png", "image 7: file name must stay inside"),
     (("images", 0, "file_name"), "x/../../a.png", "file name must stay inside"),
     (("images", 0, "file_name"), "/etc/a.png", "file name must stay inside"),
@@ -40,6 +50,7 @@ SHARED = [  # what all files nested like COCO's have in common
     (FIRST, "text", "annotations[0]: must be an object, got 'text'"),
 ]
 FLAT = [  # those with one object per annotation
+    ((*FIRST, "id"), "1", "annotation 1: 'id' must be an integer, got '1'"),
     ((*SECOND, "id"), 1, "image 7: annotation 1: the annotation id is used twice"),
     ((*SECOND, "category_id"), 77, "annotation 2: category_id 77 is not among the 2 categories"),
     ((*SECOND, "category_id"), DELETE, "annotation 2: key 'category_id' is missing"),
@@ -100,7 +111,7 @@ KINS_2020 = [
 LOADERS = {
     "cocoa": (load_cocoa, SHARED + COCOA),
     "cocoa_cls": (load_cocoa_cls, SHARED + FLAT + COCOA_CLS),
-    "kins_2019": (load_kins, FLAT + KINS_2019),
+    "kins_2019": (load_kins, SHARED + FLAT + KINS_2019),
     "kins_2020": (load_kins, FLAT + KINS_2020),
 }
 ROWS = [(kind, *row) for kind, (_, rows) in LOADERS.items() for row in rows]
@@ -198,11 +209,12 @@ def test_entry_without_any_order(tiny, write):
         load_instaorder(write(data, "o.json"), write(tiny.instances(), "i.json"), "")
 
 
-def test_an_image_id_used_twice(tiny, write):
-    data = tiny.cocoa()
-    data["images"][1]["id"] = 7
+@pytest.mark.parametrize("kind", LOADERS)
+def test_an_image_id_used_twice(tiny, write, kind):
+    data = getattr(tiny, kind)()
+    data["images"].append(dict(data["images"][0]))
     with pytest.raises(ValueError, match="image 7: the image id is used twice"):
-        load_cocoa(write(data), "")
+        LOADERS[kind][0](write(data), "")
 
 
 @pytest.mark.parametrize(
@@ -226,6 +238,17 @@ def test_extra_keys_are_ignored(tiny, write, assert_records):
     plain = load_cocoa(write(data), "")
     data["info"] = data["annotations"][0]["regions"][0]["colour"] = {"x": [None]}
     assert_records(load_cocoa(write(data), ""), plain)
+
+
+def test_ids_are_kept_as_they_are(tiny, write):
+    data = tiny.cocoa_cls()
+    data["info"] = {"x": [None]}
+    data["categories"].insert(0, {"id": 900, "name": "far"})
+    data["annotations"][0].update(id=123456789, category_id=900, more={})
+    (record,) = load_cocoa_cls(write(data), "")
+    assert [a["id"] for a in record["annotations"]] == [123456789, 2, 4]
+    assert [a["category_id"] for a in record["annotations"]] == [900, 5, 3]
+    assert record["image_id"] == 7
 
 
 def test_polygon_parts_without_area_are_dropped_beside_good_ones(tiny, write):
@@ -253,12 +276,15 @@ JUNK = [
 ]  # fmt: skip
 
 
-def paths_of(data, path=()):
-    items = data.items() if isinstance(data, dict) else enumerate(data)
-    for key, value in items:
-        yield (*path, key)
-        if isinstance(value, (dict, list)):
-            yield from paths_of(value, (*path, key))
+def places(value, path=()):
+    """Paths to every value inside a parsed JSON file."""
+    if path:
+        yield path
+    if not isinstance(value, (dict, list)):
+        return
+    items = list(value.items() if isinstance(value, dict) else enumerate(value))
+    for key, inner in items if len(items) < 12 else items[:3]:
+        yield from places(inner, (*path, key))
 
 
 @pytest.mark.parametrize("kind", LOADERS)
@@ -268,7 +294,7 @@ def test_any_damage_is_read_or_refused_with_its_place(tiny, write, kind):
     refused = 0
     for _ in range(80):
         data = getattr(tiny, kind)()
-        path = draw.choice(list(paths_of(data)))
+        path = draw.choice(list(places(data)))
         file = write(damage(data, path, draw.choice([DELETE, *JUNK])))
         try:
             LOADERS[kind][0](file, "")
@@ -277,3 +303,113 @@ def test_any_damage_is_read_or_refused_with_its_place(tiny, write, kind):
             assert validate(file, format=kind.split("_20")[0]).errors, path
             refused += 1
     assert refused > 20
+
+
+# --- runs that do not fill their image
+
+
+RUNS = {
+    "another size": {"size": [7, 8], "counts": [48]},
+    "short": {"size": [6, 8], "counts": [4, 3]},
+    "long": {"size": [6, 8], "counts": [40, 9]},
+    "garbage": {"size": [6, 8], "counts": "not runs"},
+    "empty text": {"size": [6, 8], "counts": ""},
+    "empty list": {"size": [6, 8], "counts": []},
+    "text that is short": {"size": [6, 8], "counts": "123"},
+    "negative": {"size": [6, 8], "counts": [50, -2]},
+}
+
+
+@pytest.mark.parametrize("case", RUNS)
+def test_runs_that_do_not_fill_the_image_never_reach_memory(case, monkeypatch):
+    def unreachable(*args):
+        raise AssertionError("pycocotools was called with damaged runs")
+
+    for name in ("decode", "frPyObjects", "merge"):
+        monkeypatch.setattr(coco_mask, name, unreachable)
+    with pytest.raises(ValueError, match="annotation 9"):
+        masks.decode(RUNS[case], 6, 8, name="annotation 9")
+
+
+@pytest.mark.parametrize("case", RUNS)
+def test_readers_say_where_such_runs_are(tiny, write, case):
+    data = tiny.cocoa_cls()
+    data["annotations"][1]["visible_mask"] = RUNS[case]
+    with pytest.raises(ValueError, match="f.json: image 7: annotation 2: .*visible_mask"):
+        load_cocoa_cls(write(data, "f.json"), "")
+
+
+# --- every place of a file replaced by every kind of nonsense
+
+NONSENSE = (None, True, -1, 0.5, 2**70, 1e308, "", "x", [], [[]], {}, {"a": 1}, [1, "2"])
+
+
+def damaged(page):
+    """The page with one place replaced, or its key missing."""
+    for path in places(page):
+        for nonsense in (*NONSENSE, DELETE):
+            yield damage(copy.deepcopy(page), path, nonsense)
+
+
+def check_refusals(path, page, read):
+    """Reads every damaged page; gives how many were read and how many refused."""
+    read_well = refused = 0
+    for wrong in damaged(page):
+        path.write_text(json.dumps(wrong))
+        try:
+            read()
+            read_well += 1
+        except (ValueError, FileNotFoundError) as error:
+            assert str(error)
+            refused += 1
+    return read_well, refused
+
+
+@pytest.fixture
+def box():
+    mask = np.zeros((10, 12), bool)
+    mask[2:6, 3:9] = True
+    return mask
+
+
+def test_nonsense_anywhere_in_a_labelme_file_is_read_or_refused(tmp_path, box):
+    Image.new("RGB", (12, 10)).save(tmp_path / "a.png")
+    ring = box.copy()
+    ring[3:5, 5:7] = False
+    annotations = [
+        {"id": k + 1, "category_id": 1, "segmentation": masks.encode(mask), "iscrowd": 0,
+         "bbox": [3.0, 2.0, 9.0, 6.0]}
+        for k, mask in enumerate((box, ring))
+    ]  # fmt: skip
+    record = {"file_name": str(tmp_path / "a.png"), "image_id": 1, "height": 10, "width": 12,
+              "annotations": annotations}  # fmt: skip
+    data = DataSet([record], [{"id": 1, "name": "cup"}], str(tmp_path))
+    (path,) = write_dataset("labelme", data, tmp_path)
+    read_well, refused = check_refusals(
+        path, json.loads(path.read_text()), lambda: read_dataset("labelme", tmp_path)
+    )
+    assert read_well > 50 and refused > 100
+
+
+def test_nonsense_anywhere_in_a_file_of_masks_is_read_or_refused(tmp_path, box):
+    page = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 10, "width": 12}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "segmentation": masks.encode(box)},
+            {"id": 2, "image_id": 1, "category_id": 1, "segmentation": [[1, 1, 8, 1, 8, 8]]},
+        ],
+        "categories": [{"id": 1, "name": "cup"}],
+    }
+    path = tmp_path / "m.json"
+    read_well, refused = check_refusals(path, page, lambda: load_masks(path, (10, 12)))
+    assert read_well > 50 and refused > 100
+
+
+def test_nonsense_anywhere_in_a_file_of_layers_is_read_or_refused(tmp_path, box):
+    image = np.zeros((10, 12, 3), np.uint8)
+    layers = cut_layers(image, box[None], occlusion=np.zeros((1, 1), np.int8), amodal=box[None])
+    *_, path = save_layers(tmp_path, layers)
+    read_well, refused = check_refusals(
+        path, json.loads(path.read_text()), lambda: load_layers(tmp_path)
+    )
+    assert read_well > 50 and refused > 50

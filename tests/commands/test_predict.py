@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import occ_order
-from occ_order import front, order, scenes
+from occ_order import front, masks, order, scenes
 from occ_order.cli import INTERRUPTED, main
 from occ_order.commands import predict
 from occ_order.files import folder_lock
@@ -231,3 +231,31 @@ def test_commands_that_make_no_sense(folder, monkeypatch, arguments):
     monkeypatch.chdir(folder)
     with pytest.raises(SystemExit, match="2"):
         main(["predict", *arguments])
+
+
+def test_given_masks_are_ordered_without_a_window(tmp_path, monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "my photo.png")
+    stack = np.zeros((2, 40, 50), bool)
+    stack[0, 5:20, 5:20] = stack[1, 15:35, 12:40] = True
+    stack[1] &= ~stack[0]
+    data = {
+        "images": [{"id": 1, "file_name": "my photo.png", "height": 40, "width": 50}],
+        "categories": [{"id": 1, "name": "thing"}],
+        "annotations": [
+            {"id": k + 1, "image_id": 1, "category_id": 1, "segmentation": masks.encode(mask),
+             "bbox": [0, 0, 1, 1], "area": int(mask.sum()), "iscrowd": 0}
+            for k, mask in enumerate(stack)
+        ],
+    }  # fmt: skip
+    (tmp_path / "masks.json").write_text(json.dumps(data), encoding="utf-8")
+    arguments = [
+        "predict", str(tmp_path / "my photo.png"),
+        "--config-file", str(ROOT / "configs/InstaOrder/area.yaml"),
+        "--masks", str(tmp_path / "masks.json"), "--output", str(tmp_path / "out"),
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    (image,) = io.load_results(tmp_path / "out" / "order_results.json")
+    assert image["occlusion"] == [[1, 0, 1.0]]  # the larger one is in front
+    assert (tmp_path / "out" / "my photo" / "overlay.png").is_file()

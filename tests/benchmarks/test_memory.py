@@ -12,7 +12,7 @@ pytest.importorskip("detectron2")
 from occ_order.benchmarks import memory  # noqa: E402
 from occ_order.cli import main  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_batch_and_learning_rate_follow_from_the_memory(monkeypatch, capsys):

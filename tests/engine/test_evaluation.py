@@ -1,4 +1,4 @@
-"""Evaluators: rows 6, 9 and 17 of the table of bad input."""
+"""Every evaluator: in several processes, of nothing, and of data that lack a field."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ import math
 
 import numpy as np
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("detectron2")
-
-from detectron2.data import DatasetCatalog  # noqa: E402
-
-from occ_order import metrics  # noqa: E402
-from occ_order.engine.evaluation import EVALUATOR_REGISTRY  # noqa: E402
-from occ_order.order.io import load_results  # noqa: E402
+from occ_order import metrics
+from occ_order.engine.evaluation import EVALUATOR_REGISTRY, build_evaluator
+from occ_order.order.io import load_results
 
 NAMES = sorted(EVALUATOR_REGISTRY._obj_map)
 WITHOUT_SCORES = {"OrderResults"}
@@ -28,7 +24,7 @@ def everywhere(ask, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_row_17_one_two_and_three_processes_give_the_same(everywhere, name):
+def test_one_two_and_three_processes_give_the_same(everywhere, name):
     """Uneven shards out of order, an image that two processes saw, a process without any image."""
     (alone,) = everywhere[1]
     results, files = alone[name]["results"], alone[name]["files"]
@@ -41,13 +37,13 @@ def test_row_17_one_two_and_three_processes_give_the_same(everywhere, name):
         assert all(other[name]["results"][0] in ("None", "{}", "OrderedDict()") for other in others)
 
 
-def test_row_17_some_results_are_written(everywhere):
+def test_evaluators_write_their_files(everywhere):
     (alone,) = everywhere[1]
     assert "order_results.json" in alone["OrderResults"]["files"]
     assert len([name for name in NAMES if alone[name]["files"]]) >= 3
 
 
-def test_row_17_the_results_file_gives_the_same_numbers(toy, tmp_path):
+def test_the_results_file_gives_the_same_numbers(toy, tmp_path):
     records = toy.rich_records(tmp_path)
     for name in ("OrderResults", "GivenMaskOrder"):
         evaluator = toy.evaluator_of(name, tmp_path, tmp_path / "out")
@@ -65,7 +61,7 @@ def test_row_17_the_results_file_gives_the_same_numbers(toy, tmp_path):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("name", NAMES)
-def test_row_17_a_score_that_is_not_finite_is_refused(toy, tmp_path, name, value):
+def test_a_score_that_is_not_finite_is_refused(toy, tmp_path, name, value):
     record = toy.rich_records(tmp_path)[3]
     answer = toy.rich_answer(record)
     answer["instances"] = answer["instances"][: len(record["annotations"])]
@@ -77,7 +73,7 @@ def test_row_17_a_score_that_is_not_finite_is_refused(toy, tmp_path, name, value
         evaluator.evaluate()
 
 
-def test_row_17_the_same_file_name_in_two_folders(toy, tmp_path):
+def test_images_of_the_same_name_in_two_folders_stay_apart(toy, tmp_path):
     records = toy.rich_records(tmp_path)[:3]
     for k, record in enumerate(records):
         record["file_name"] = str(tmp_path / f"folder{k}" / "same.png")
@@ -88,7 +84,7 @@ def test_row_17_the_same_file_name_in_two_folders(toy, tmp_path):
     assert [image["image_id"] for image in images] == [0, 1, 2]
 
 
-def test_row_17_an_image_of_another_data_set_and_ids_used_twice(toy, tmp_path):
+def test_an_image_of_another_data_set_and_ids_used_twice_are_refused(toy, tmp_path):
     record = toy.rich_records(tmp_path)[3]
     evaluator = toy.evaluator_of("OrderResults", tmp_path, tmp_path / "out")
     evaluator.reset()
@@ -103,7 +99,7 @@ def test_row_17_an_image_of_another_data_set_and_ids_used_twice(toy, tmp_path):
         evaluator.process([record], [toy.rich_answer(record)])
 
 
-# --- row 6: the same keys whatever the data
+# --- the same keys whatever the data
 
 
 def keys(results):
@@ -111,7 +107,7 @@ def keys(results):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_row_06_no_images_no_instances_no_pairs_have_all_keys(toy, tmp_path, name):
+def test_no_images_no_instances_no_pairs_have_all_keys(toy, tmp_path, name):
     records = toy.rich_records(tmp_path)
     found = {}
     for case, those in {
@@ -134,7 +130,7 @@ def test_row_06_no_images_no_instances_no_pairs_have_all_keys(toy, tmp_path, nam
     assert all(math.isnan(v) or v == 0 for v in nothing)
 
 
-# --- row 9: fields that the data do not have
+# --- fields that the data do not have
 
 
 LACKING = {
@@ -148,7 +144,7 @@ LACKING = {
 
 
 @pytest.mark.parametrize("name", LACKING)
-def test_row_09_without_the_field_it_refuses_or_says_nan_but_never_0(toy, tmp_path, name):
+def test_without_the_field_it_refuses_or_says_nan_but_never_0(toy, tmp_path, name):
     records = toy.rich_records(tmp_path)
     for record in records:
         for part in (record, *record["annotations"]):
@@ -172,7 +168,7 @@ def test_row_09_without_the_field_it_refuses_or_says_nan_but_never_0(toy, tmp_pa
 
 
 @pytest.mark.parametrize("lacking", ["amodal_segmentation", "is_stuff", "occlusion"])
-def test_row_09_amodal_scores_name_what_is_missing(toy, tmp_path, lacking):
+def test_amodal_scores_name_what_is_missing(toy, tmp_path, lacking):
     records = toy.rich_records(tmp_path)
     for record in records:
         for part in (record, *record["annotations"]):
@@ -184,7 +180,7 @@ def test_row_09_amodal_scores_name_what_is_missing(toy, tmp_path, lacking):
         toy.feed(evaluator, "AmodalEvaluator", records)
 
 
-def test_row_09_files_of_results_hold_no_nan(toy, tmp_path):
+def test_files_of_results_hold_no_nan(toy, tmp_path):
     for name in NAMES:
         evaluator = toy.evaluator_of(name, tmp_path, tmp_path / name)
         toy.feed(evaluator, name, [])
@@ -194,3 +190,15 @@ def test_row_09_files_of_results_hold_no_nan(toy, tmp_path):
             assert "NaN" not in text
             json.loads(text)
     assert np.isnan(metrics.occlusion_scores([], [])["f1"])
+
+
+def test_ids_are_kept_in_results(toy, tmp_path):
+    cfg = toy.config(tmp_path, tmp_path / "out", "TEST.EVALUATORS", ["OrderResults"])
+    MetadataCatalog.get("toy").set(thing_dataset_id_to_contiguous_id={900: 0})
+    evaluator = build_evaluator(cfg, "toy")
+    evaluator.reset()
+    toy.answer_all(evaluator, tmp_path)
+    evaluator.evaluate()
+    images = load_results(tmp_path / "out" / "inference" / "order_results.json")
+    assert [image["image_id"] for image in images] == list(range(10))
+    assert {i["category_id"] for image in images for i in image["instances"]} == {900}

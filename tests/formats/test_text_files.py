@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from occ_order.formats import load_cocoa_cls, load_diw, load_kitti_depth
+from occ_order.formats.labelme import load_labelme
 from occ_order.formats.order_table import read_order_table
+from occ_order.formats.results import load_results_records
 from occ_order.formats.user_masks import load_masks
 from occ_order.order.io import load_edges, load_results
 
@@ -26,8 +28,6 @@ def coco(**more):
 
 
 def read_labelme(path):
-    from occ_order.formats.labelme import load_labelme
-
     return load_labelme(path.parent)[0]
 
 
@@ -58,7 +58,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("name", [*JSON, *LISTS])
-def test_row_08_a_byte_order_mark_is_not_part_of_the_file(folder, name):
+def test_a_byte_order_mark_is_not_part_of_the_file(folder, name):
     text, read = {**JSON, **LISTS}[name]
     path = folder / "page.json"
     path.write_text(text, encoding="utf-8")
@@ -69,7 +69,7 @@ def test_row_08_a_byte_order_mark_is_not_part_of_the_file(folder, name):
 
 
 @pytest.mark.parametrize("name", ["cocoa_cls", "masks", "labelme", "diw", "kitti"])
-def test_row_08_utf16_is_read_and_another_encoding_says_how_to_convert_it(folder, name):
+def test_utf16_is_read_and_another_encoding_says_how_to_convert_it(folder, name):
     text, read = {**JSON, **LISTS}[name]
     path = folder / "page.json"
     path.write_text(text, encoding="utf-8")
@@ -100,7 +100,7 @@ TABLES = {
 
 @pytest.mark.parametrize("case", TABLES)
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_row_08_a_table_of_orders_as_spreadsheets_save_it(tmp_path, case, end):
+def test_a_table_of_orders_as_spreadsheets_save_it(tmp_path, case, end):
     delimiter, header, lines, encoding = TABLES[case]
     text = end.join(delimiter.join(words) for words in [header, *lines, []])
     path = tmp_path / "order.csv"
@@ -111,7 +111,7 @@ def test_row_08_a_table_of_orders_as_spreadsheets_save_it(tmp_path, case, end):
     assert second.place.endswith("line 3")
 
 
-def test_row_08_a_table_with_too_many_words_is_still_refused(tmp_path):
+def test_a_table_with_too_many_words_is_still_refused(tmp_path):
     path = tmp_path / "order.csv"
     path.write_text("image,first,relation,second\na.png,cup,occludes,plate,more\n")
     with pytest.raises(ValueError, match=r"order\.csv, line 2: expected 4 columns, got 5"):
@@ -131,7 +131,7 @@ HUGE = 10**400
         ({"layer": HUGE}, "instance 0: layer must be an integer"),
     ],
 )
-def test_row_08_numbers_that_no_array_holds_are_refused(tmp_path, change, message):
+def test_numbers_that_no_array_holds_are_refused(tmp_path, change, message):
     instance = {"id": 1, "category_id": 1, "score": 0.5, "segmentation": POLYGON, **change}
     write_results(tmp_path / "r.json", {"instances": [instance]})
     with pytest.raises(ValueError, match=f"r.json: image 7: {message}"):
@@ -139,7 +139,7 @@ def test_row_08_numbers_that_no_array_holds_are_refused(tmp_path, change, messag
 
 
 @pytest.mark.parametrize("change", [{"height": 0}, {"width": "8"}, {"height": HUGE}])
-def test_row_08_sizes_of_images_without_instances_are_checked(tmp_path, change):
+def test_sizes_of_images_without_instances_are_checked(tmp_path, change):
     write_results(tmp_path / "r.json", change)
     with pytest.raises(ValueError, match="image 7: (height|width) must be a positive integer"):
         load_results(tmp_path / "r.json")
@@ -153,9 +153,7 @@ def test_row_08_sizes_of_images_without_instances_are_checked(tmp_path, change):
         ({"category": ["x"]}, "'category' must be a string"),
     ],
 )
-def test_row_08_what_converters_add_to_results_is_checked(folder, change, message):
-    from occ_order.formats.results import load_results_records
-
+def test_what_converters_add_to_results_is_checked(folder, change, message):
     instance = {"id": 1, "category_id": 1, "score": 0.5, "segmentation": POLYGON, **change}
     write_results(folder / "r.json", {"instances": [instance], "file_name": "a.png"})
     with pytest.raises(ValueError, match=f"r.json: {message}"):

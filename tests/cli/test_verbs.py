@@ -1,22 +1,19 @@
-"""What a user types first: the package imports at once, and the command answers at once."""
+"""`occ-order` answers at once: what its help and wrong arguments import, and what they say."""
 
 from __future__ import annotations
 
 import argparse
 import ast
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
 import pytest
 
-import occ_order
 from occ_order import cli, model_zoo
 from occ_order.cli import VERBS, build_parser, main
-from occ_order.commands import progress as progress_module
-from occ_order.commands.progress import progress
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 BY_IMPORT = {"occ_order"}
 """Modules of ours, and of nobody else but Python, that `import occ_order` may import."""
@@ -26,7 +23,8 @@ BY_A_VERB = BY_HELP | {"occ_order.cli.common", "occ_order.model_zoo", "occ_order
 """The same of `occ-order --help`, and of wrong arguments, beside the module of the verb."""
 
 
-def imported(code: str) -> set[str]:
+@pytest.fixture(scope="module")
+def imported(run_python):
     """Modules outside of the standard library that a new process imports for some code."""
     last = """
 import sys, sysconfig
@@ -38,17 +36,18 @@ except SystemExit:
 names = set(sys.modules) - before
 print(*(n for n in names if n.split(".")[0] not in sys.stdlib_module_names), file=sys.__stdout__)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", last, code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return set(done.stdout.splitlines()[-1].split())
+
+    def imported(code: str) -> set[str]:
+        return set(run_python("-c", last, code).stdout.splitlines()[-1].split())
+
+    return imported
 
 
-def test_importing_the_package_imports_nothing_else():
+def test_importing_the_package_imports_nothing_else(imported):
     assert imported("import occ_order") == BY_IMPORT
 
 
-def test_help_imports_no_verb():
+def test_help_imports_no_verb(imported):
     assert imported("from occ_order.cli import main; main(['--help'])") == BY_HELP
 
 
@@ -66,7 +65,7 @@ def test_help_imports_no_verb():
         (["nothing"], None),
     ],
 )
-def test_wrong_arguments_import_their_verb_alone(arguments, also):
+def test_wrong_arguments_import_their_verb_alone(imported, arguments, also):
     verb = set() if also is None else {arguments[0], *also}
     expected = {f"occ_order.cli.{name}" for name in verb}
     assert imported(f"from occ_order.cli import main; main({arguments})") <= BY_A_VERB | expected
@@ -107,13 +106,11 @@ def test_what_cannot_be_read_is_status_2(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("occ-order score: error: ")
 
 
-def test_the_module_is_the_command():
-    done = subprocess.run(
-        [sys.executable, "-m", "occ_order", "zoo", "list"], cwd=ROOT, capture_output=True, text=True
-    )
+def test_the_module_is_the_command(run_python):
+    done = run_python("-m", "occ_order", "zoo", "list")
     names = [line.split()[0] for line in done.stdout.splitlines()]
     assert names == model_zoo.names() and len(names) > 3
-    assert done.returncode == 0 and done.stderr == ""
+    assert done.stderr == ""
 
 
 def leaves(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()):
@@ -148,21 +145,6 @@ def test_completion_knows_the_verbs_and_their_options(shell, capsys):
     assert shell == "tcsh" or "--class-agnostic" in script
 
 
-def test_names_of_the_package_are_there_when_they_are_asked_for():
-    assert occ_order.crf.solve and occ_order.masks.decode
-    assert set(occ_order.__all__) <= set(dir(occ_order))
-    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
-        occ_order.nothing  # noqa: B018
-
-
-def test_static_names_are_the_ones_that_are_looked_up():
-    """What a type checker sees behind TYPE_CHECKING is what `__getattr__` finds."""
-    tree = ast.parse((ROOT / "occ_order" / "__init__.py").read_text(encoding="utf-8"))
-    (guarded,) = (node for node in tree.body if isinstance(node, ast.If))
-    seen = {alias.name for node in guarded.body for alias in node.names}
-    assert seen == set(occ_order.__all__) - {"__version__"}
-
-
 def test_training_takes_the_arguments_of_detectron2():
     pytest.importorskip("detectron2")
     from occ_order.engine.launch import argument_parser
@@ -187,30 +169,30 @@ def test_constants_that_the_parser_repeats_are_those_of_the_package():
     assert set(colors.choices) == set(DIRECTION_PALETTES)
 
 
-# --- progress
+# --- help
 
 
-@pytest.fixture
-def clock(monkeypatch):
-    """A clock that each look moves on by three seconds."""
-    now = iter(range(0, 10_000, 3))
-    monkeypatch.setattr(progress_module.time, "monotonic", lambda: float(next(now)))
+SCRIPTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in ("tools", "demo", "datasets")
+    for path in ROOT.glob(f"{folder}/*.py")
+    if "__main__" in path.read_text(encoding="utf-8")
+)
 
 
-def test_progress_in_a_file_is_a_line_now_and_then(clock, capsys):
-    assert list(progress(range(12), "view")) == list(range(12))
-    assert capsys.readouterr().err.splitlines() == [
-        "view: 1 of 12 images in 00:06, 01:06 left",
-        "view: 5 of 12 images in 00:18, 00:25 left",
-        "view: 9 of 12 images in 00:30, 00:10 left",
-    ]
+@pytest.mark.parametrize("command", SCRIPTS)
+def test_every_script_has_help(command, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [command, "--help"])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / command), run_name="__main__")
+    assert end.value.code in (0, None)
+    assert "usage:" in capsys.readouterr().out
 
 
-def test_progress_without_a_number_tells_no_rest(clock, capsys):
-    assert len(list(progress(iter("abc"), "predict", unit="frame"))) == 3
-    assert capsys.readouterr().err == "predict: 1 frames in 00:06\n"
-
-
-def test_what_is_quick_tells_nothing(capsys):
-    assert len(list(progress([1, 2, 3], "view"))) == 3
-    assert capsys.readouterr().err == ""
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([verb, "--help"])
+    assert end.value.code == 0
+    assert f"usage: occ-order {verb}" in capsys.readouterr().out

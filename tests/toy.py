@@ -506,7 +506,7 @@ def staged_together(folder, number):
     made = scene_parameters(train=4, seed=5, size=(64, 64), instances=(3, 4))
     make(folder, made)
     register_cocoa("staged", f"{folder}/annotations/cocoa_train.json", f"{folder}/train/images")
-    cfg = load_cfg(Path(__file__).resolve().parents[2] / STAGED, NARROW)
+    cfg = load_cfg(Path(__file__).resolve().parents[1] / STAGED, NARROW)
     cfg.OUTPUT_DIR = str(Path(folder, "out"))
 
     class Watching(QuietTrainer):
