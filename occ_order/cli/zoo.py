@@ -58,6 +58,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     new.add_argument("--scene-seed", type=int, required=True)
     new.add_argument("--command", required=True, help="command that trained it")
     new.add_argument("--device", default="one thread of a CPU")
+    new.add_argument("--trained-on", help="the data in a few words; default: as listed before")
+    new.add_argument(
+        "--expect",
+        help='how well it does, in a few words with scores as "{task/metric:.0f}"; likewise',
+    )
+    new.add_argument(
+        "--score-threshold", type=float, help="of a detector: the least score to keep; likewise"
+    )
     graph = kinds.add_parser("graph", help="write the ONNX file that predicts without PyTorch")
     graph.add_argument("names", nargs="+", type=zoo_model, metavar="NAME")
     written = kinds.add_parser("write", help="write MODEL_ZOO.md")

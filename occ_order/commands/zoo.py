@@ -58,6 +58,18 @@ def save_graph(name: str, config: Path, weights: Path) -> dict[str, str]:
     }
 
 
+def words_for_people(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what the command line says of a model, else what its row has said before."""
+    before = {row["name"]: row for row in model_zoo.rows()}.get(options.name, {})
+    found = {}
+    for key in ("trained_on", "expect", "score_threshold"):
+        said = getattr(options, key)
+        value = before.get(key) if said is None else said
+        if value is not None:
+            found[key] = value
+    return found
+
+
 def add(options: argparse.Namespace) -> None:
     """Shrinks, evaluates and lists a model; of a row of the same name the words for people stay."""
     run = Path(options.run)
@@ -66,8 +78,6 @@ def add(options: argparse.Namespace) -> None:
     file.parent.mkdir(exist_ok=True)
     digest = model_zoo.save_checkpoint(weights, file)
     time = json.loads((run / "training_time.json").read_text(encoding="utf-8"))
-    known = {row["name"]: row for row in model_zoo.rows()}.get(options.name, {})
-    kept = {key: known[key] for key in ("trained_on", "expect", "score_threshold") if key in known}
     entry = {
         "name": options.name,
         "config": options.config,
@@ -79,7 +89,7 @@ def add(options: argparse.Namespace) -> None:
         "device": options.device,
         "command": options.command,
         **save_graph(options.name, model_zoo.settings_file(options.config), file),
-        **kept,
+        **words_for_people(options),
         "metrics": evaluate(model_zoo.settings_file(options.config), file),
     }
     listed = [row for row in model_zoo.rows() if row["name"] != options.name]

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from occ_order import model_zoo
+from occ_order.commands import zoo as zoo_commands
 from occ_order.model_zoo import zoo
 
 
@@ -50,6 +52,16 @@ def test_a_damaged_list_is_refused(tmp_path, rows, message):
     (tmp_path / "zoo.json").write_text(json.dumps(rows))
     with pytest.raises(ValueError, match=message):
         model_zoo.rows(tmp_path / "zoo.json")
+
+
+def test_words_for_people_stay_unless_others_are_given(monkeypatch):
+    listed = entry(name="a", trained_on="scenes", expect="little")
+    monkeypatch.setattr(model_zoo, "rows", lambda: [listed])
+    words = {"trained_on": None, "expect": "much", "score_threshold": 0.4}
+    said = zoo_commands.words_for_people(SimpleNamespace(name="a", **words))
+    assert said == {"trained_on": "scenes", "expect": "much", "score_threshold": 0.4}
+    new = SimpleNamespace(name="b", **dict.fromkeys(words))
+    assert zoo_commands.words_for_people(new) == {}
 
 
 def test_other_weights_than_the_listed_ones_are_refused(tmp_path, monkeypatch):
