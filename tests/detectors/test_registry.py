@@ -172,6 +172,37 @@ def test_a_results_list_of_one_image_and_masks_in_a_folder_need_no_ids(tmp_path)
     assert np.array_equal(found.modal, [A]) and found.ids == (4,)
 
 
+def test_a_panoptic_file_is_read_with_the_names_of_its_classes(tmp_path):
+    """A segment's id is R + 256 G + 65536 B; stuff is no instance."""
+    ids = np.zeros((*SIZE, 3), np.uint8)
+    ids[A] = (3, 1, 0)
+    ids[B] = (9, 0, 0)
+    (tmp_path / "panoptic").mkdir()
+    Image.fromarray(ids).save(tmp_path / "panoptic" / "cup.png")
+    segments = [
+        {"id": 259, "category_id": 4, "score": 0.75, "iscrowd": 0},
+        {"id": 9, "category_id": 5, "iscrowd": 0},
+    ]
+    annotation = {"image_id": 7, "file_name": "cup.png", "segments_info": segments}
+    kinds = [{"id": 4, "name": "cup", "isthing": 1}, {"id": 5, "name": "sky", "isthing": 0}]
+    file = tmp_path / "panoptic.json"
+    file.write_text(json.dumps({"annotations": [annotation], "categories": kinds}))
+    found = build_detector(file)(IMAGE, file="cup.jpg")
+    assert np.array_equal(found.modal, [A]) and found.names == ("cup",)
+    assert found.scores.tolist() == [0.75] and found.image_id == 7
+
+
+def test_masks_of_sam_in_a_file_have_its_scores(tmp_path):
+    masks = [
+        {"segmentation": encode(mask), "predicted_iou": score, "stability_score": 0.9, "area": 4}
+        for mask, score in ((A, 0.75), (B, 0.5))
+    ]
+    file = tmp_path / "cup.json"
+    file.write_text(json.dumps(masks))
+    found = build_detector(file, score_threshold=0.6)(IMAGE, file="cup.jpg")
+    assert np.array_equal(found.modal, [A]) and found.scores.tolist() == [0.75]
+
+
 def test_a_damaged_file_is_named(tmp_path):
     file = tmp_path / "bad.json"
     file.write_text("[")
