@@ -63,7 +63,8 @@ class Photographs:
             file: where a photograph that is given as an array comes from.
 
         Raises:
-            ValueError: what is given is no photograph, or no masks of it.
+            ValueError: what is given is no photograph, or no masks of it; amodal masks or an order
+                without cycles are wanted of a model that tells no order of occlusion.
             FileNotFoundError: there is no such file.
         """
         pixels = as_image(photo)
@@ -75,8 +76,6 @@ class Photographs:
         elif self.detector is not None:
             masks = self.detector(pixels, file=file)
         result = self.order(pixels, masks) if masks is not None else self._found(pixels, file)
-        if result.occlusion is None:
-            return result
         if self.resolve_cycles:
             result = result.without_cycles()
         return self.complete(result) if self.complete and result.amodal is None else result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -159,6 +160,16 @@ def test_cycles_are_resolved_where_that_is_asked_for():
     assert front.photographs(model=Finds())(IMAGE).cycles() == [(1, 2, 3)]
     straight = front.photographs(model=Finds(), resolve_cycles=True)(IMAGE)
     assert straight.cycles() == [] and straight.occlusion[1, 2] == 0
+
+
+def test_what_needs_an_order_of_occlusion_is_refused_where_there_is_none():
+    def depth_alone(image, masks):
+        return masks.replace(depth=np.array([[-1, 1], [0, -1]], np.int8))
+
+    chain = front.Photographs(depth_alone, "it")
+    assert chain(IMAGE, MASKS).depth[0, 1] == 1
+    with pytest.raises(ValueError, match="has no occlusion order"):
+        dataclasses.replace(chain, resolve_cycles=True)(IMAGE, MASKS)
 
 
 def test_amodal_masks_are_those_of_the_model_that_completes():
