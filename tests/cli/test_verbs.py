@@ -71,6 +71,13 @@ def test_wrong_arguments_import_their_verb_alone(imported, arguments, also):
     assert imported(f"from occ_order.cli import main; main({arguments})") <= BY_A_VERB | expected
 
 
+def test_a_wrong_detector_imports_what_names_detectors_alone(imported):
+    arguments = ["predict", "setup.py", "--output", "o", "--detector", "nobody"]
+    names = {"cli.predict", "detectors", "detectors.sources"}
+    expected = {f"occ_order.{name}" for name in names}
+    assert imported(f"from occ_order.cli import main; main({arguments})") <= BY_A_VERB | expected
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -80,6 +87,7 @@ def test_wrong_arguments_import_their_verb_alone(imported, arguments, also):
         (["predict", "none.jpg", "--output", "o"], "none.jpg: no such file or folder"),
         (["predict", "setup.py", "--output", "o", "--every", "0"], "of at least 1, got 0"),
         (["predict", "setup.py", "--output", "o", "--model", "x"], "no model 'x' in the zoo; it"),
+        (["predict", "setup.py", "--output", "o", "--detector", "x"], "no detector 'x': there is"),
         (
             ["score", "--gt", "setup.py", "--predictions", "setup.py", "--format", "x"],
             "invalid choice: 'x' (choose from 'instaorder'",

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
-from tests.test_front_door import BY_A_VERB, imported
 
 from occ_order import model_zoo
-from occ_order.cli import main
 from occ_order.detectors.sources import kind_of
 
 
@@ -49,19 +45,10 @@ def test_what_is_no_detector(source, message):
         kind_of(source)
 
 
-def test_a_wrong_detector_is_one_line_at_once(capsys):
-    arguments = ["predict", __file__, "--output", "o", "--detector", "nobody"]
-    with pytest.raises(SystemExit, match="2"):
-        main(arguments)
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "argument --detector: no detector 'nobody'" in line
-    light = BY_A_VERB | {f"occ_order.{name}" for name in ("cli.predict", "detectors")}
-    light |= {"occ_order.detectors.sources"}
-    assert imported(f"from occ_order.cli import main; main({arguments})") <= light
-
-
-def test_python_code_is_run_only_where_a_py_file_is_named(tmp_path):
-    """Neither another ending nor a prefix makes a LazyConfig of a file."""
-    (tmp_path / "c.txt").write_text("raise SystemExit")
-    assert kind_of(str(tmp_path / "c.txt"))[0] == "file"
-    assert "c" not in sys.modules
+def test_no_other_ending_than_py_makes_a_lazy_config(tmp_path, monkeypatch):
+    """Which is Python code and is run."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("c", "c.txt", "c.py.json", "zoo.py"):
+        (tmp_path / name).write_text("raise SystemExit")
+    kinds = [kind_of(name)[0] for name in ("c", "c.txt", "c.py.json", "zoo.py")]
+    assert kinds == ["file", "file", "file", "lazy"]
