@@ -167,6 +167,11 @@ def encode(mask: np.ndarray) -> dict[str, Any]:
 
     Raises:
         ValueError: the mask is not 2-D, has no pixels, or is soft.
+
+    Examples:
+        >>> mask = np.array([[False, True], [False, True]])
+        >>> bool((decode(encode(mask), 2, 2) == mask).all())
+        True
     """
     from pycocotools import mask as coco_mask
 

@@ -9,7 +9,7 @@ brings.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,9 +119,11 @@ IMAGES: dict[str, Callable[[], np.ndarray]] = {
 """File in this folder -> what draws it."""
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
     """Write some of them, or all."""
-    for name in names or IMAGES:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(IMAGES))
+    for name in parser.parse_args().names or IMAGES:
         drawn = IMAGES[name]()
         jpeg = name.endswith(".jpg")
         data = draw.jpeg_bytes(drawn, quality=82) if jpeg else draw.png_bytes(drawn, colors=256)
@@ -130,4 +132,4 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -79,6 +79,13 @@ def solve(
         ValueError: a wrong shape, dtype or value (see :func:`occ_order.crf.energy.make_problem`),
             an unknown bound or backend, a negative ``max_jumps``.
         ImportError: the backend's library is missing; the message says which to install.
+
+    Examples:
+        >>> background = np.array([[0.9, 0.1, 0.1, 0.1, 0.9]])
+        >>> occludes = np.zeros((4, 1, 5), bool)
+        >>> occludes[1, 0, 1] = True  # the second pixel occludes its neighbour to the right
+        >>> solve(background, occludes, smoothness=0.1, occlusion=1.0).labels
+        array([[0, 2, 1, 1, 0]], dtype=int32)
     """
     if bound not in BOUNDS:
         raise ValueError(f"bound: got {bound!r}, expected one of {BOUNDS}")

@@ -27,6 +27,12 @@ def weighted_coverage(gt_masks, pred_masks, *, normalizer: str = "instances") ->
     Raises:
         ValueError: unknown normalizer, stacks that are not (N, H, W), different image sizes (both
             shapes are printed), values other than 0 and 1.
+
+    Examples:
+        >>> truth = np.array([[[1, 1, 1, 0]], [[0, 0, 0, 1]]], bool)
+        >>> found = np.array([[[1, 1, 0, 0]]], bool)
+        >>> round(weighted_coverage(truth, found), 3)  # 3 of 4 pixels, covered by two thirds
+        0.5
     """
     shared, pred_area, gt_area = overlap_counts(pred_masks, gt_masks)
     num_pixels = int(np.prod(np.shape(gt_masks)[1:]))

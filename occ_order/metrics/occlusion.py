@@ -66,6 +66,12 @@ def occlusion_scores(
 
     Raises:
         ValueError: unknown average, or matrices that `occlusion_counts` refuses.
+
+    Examples:
+        >>> truth, said = np.array([[0, 1], [0, 0]]), np.array([[0, 1], [1, 0]])
+        >>> scores = occlusion_scores([truth], [said])
+        >>> scores["recall"], scores["precision"]
+        (100.0, 50.0)
     """
     counts = occlusion_counts(gt, pred, bidirectional=bidirectional)
     return occlusion_scores_from_counts(counts, average=average, zero_division=zero_division)

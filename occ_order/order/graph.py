@@ -174,6 +174,10 @@ def instances_in_cycles(occ: np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: ``occ`` is not an occlusion matrix.
+
+    Examples:
+        >>> instances_in_cycles(np.array([[0, 1, 1], [1, 0, 1], [0, 0, 0]]))  # 0 and 1 are interlocked
+        array([ True,  True, False])
     """
     labels = group_labels(occ)
     return np.bincount(labels)[labels] > 1
@@ -193,6 +197,10 @@ def layers(occ: np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: ``occ`` is not an occlusion matrix.
+
+    Examples:
+        >>> layers(np.array([[0, 1, 1], [0, 0, 1], [0, 0, 0]]))  # a cup, a saucer, a table
+        array([0, 1, 2])
     """
     return _levels(_graph(occ))
 
@@ -212,6 +220,10 @@ def relative_depth(occ: np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: ``occ`` is not an occlusion matrix.
+
+    Examples:
+        >>> relative_depth(np.array([[0, 1, 1], [0, 0, 1], [0, 0, 0]]))  # a cup, a saucer, a table
+        array([3, 2, 1])
     """
     return _levels(_graph(occ).T.tocsr()) + 1
 

@@ -144,6 +144,14 @@ def oriented_boundary(
 
     Raises:
         ValueError: as `occluded_neighbours`.
+
+    Examples:
+        >>> ids = np.array([[1, 1, 2, 2]])
+        >>> boundary, orientation = oriented_boundary(ids, np.array([[0, 1], [0, 0]]))
+        >>> boundary  # on the occluder's side
+        array([[False,  True, False, False]])
+        >>> orientation[:, 0, 1]  # left, right, top, bottom
+        array([0., 1., 0., 0.], dtype=float32)
     """
     occludes = occluded_neighbours(instance_ids, occ, over_background=over_background)
     return boundary_and_orientation(occludes)

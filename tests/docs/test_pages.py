@@ -351,9 +351,9 @@ def test_the_order_head(place, make_records):
         "MODEL: {DEVICE: cpu, ROI_HEADS: {NUM_CLASSES: 12}}\n"
         "DATASETS: {TRAIN: [own_boxes_train_instaorder], TEST: [own_boxes_val_instaorder]}\n"
     )
-    Path("my_mask_rcnn.yaml").write_text(small, encoding="utf-8")
-    Path("with_order.yaml").write_text(first, encoding="utf-8")
-    save_detector("my_mask_rcnn.yaml", "my_mask_rcnn.pth")
+    Path("MY_MASK_RCNN.yaml").write_text(small, encoding="utf-8")
+    Path("WITH_ORDER.yaml").write_text(first, encoding="utf-8")
+    save_detector("MY_MASK_RCNN.yaml", "MY_MASK_RCNN.pth")
     run_command(train)
     run_command(predict)
     results = json.loads(Path("output/found/order_results.json").read_text())
@@ -362,7 +362,7 @@ def test_the_order_head(place, make_records):
     from occ_order.config import load_cfg
     from occ_order.model_zoo.models import build
 
-    Path("frozen.yaml").write_text("_BASE_: with_order.yaml\n" + frozen, encoding="utf-8")
+    Path("frozen.yaml").write_text("_BASE_: WITH_ORDER.yaml\n" + frozen, encoding="utf-8")
     model = build(load_cfg("frozen.yaml"))
     trained = {name.split(".")[1] for name, p in model.named_parameters() if p.requires_grad}
     assert trained == {"order_head"}
