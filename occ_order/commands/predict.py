@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from occ_order.commands.inputs import Input, count_images, find_inputs, images_of
@@ -47,18 +48,21 @@ def build_predict(options: argparse.Namespace) -> Photographs:
 def result_of(chain: Photographs, one: Input, options: argparse.Namespace) -> OrderedInstances:
     """Return what is said of one image, with the user's masks if there are any."""
     image = as_image(one.file) if one.image is None else one.image
-    given = None
-    if options.masks:
-        given = load_masks(
-            masks_file(options.masks, one.file),
-            image.shape[:2],
-            image_name=one.file_name,
-            keep_crowds=options.keep_crowds,
-            skip_damaged=options.skip_damaged,
-        )
+    given = masks_of(one, image, options) if options.masks else None
     result = chain(image, given, file=one.file)
     number = result.image_id if one.image is None else one.name
     return result.replace(image_id=number, file_name=one.file_name)
+
+
+def masks_of(one: Input, image: np.ndarray, options: argparse.Namespace) -> OrderedInstances:
+    """Return the user's masks of one image."""
+    return load_masks(
+        masks_file(options.masks, one.file),
+        image.shape[:2],
+        image_name=one.file_name,
+        keep_crowds=options.keep_crowds,
+        skip_damaged=options.skip_damaged,
+    )
 
 
 def write(folder: Path, result: OrderedInstances, options: argparse.Namespace) -> None:

@@ -10,17 +10,8 @@ from occ_order.formats.cvat import document_of
 from occ_order.formats.user_masks import load_masks
 from occ_order.formats.validate import validate
 from occ_order.instances import OrderedInstances
+from tests.formats.boxes import CUP, SIZE, TRAY, box
 
-SIZE = (10, 20)
-
-
-def box(y0, y1, x0, x1):
-    mask = np.zeros(SIZE, bool)
-    mask[y0:y1, x0:x1] = True
-    return mask
-
-
-CUP, TRAY = box(2, 6, 2, 10), box(4, 9, 8, 16)
 POLYGON = '<polygon label="cup" points="2.0,2.0;10.0,2.0;10.0,6.0;2.0,6.0" z_order="{}"/>'
 # The box of TRAY, 5 rows of 8, all inside: no pixel outside first, then 40 inside.
 MASK = '<mask label="tray" rle="0, 40" left="8" top="4" width="8" height="5" z_order="{}"/>'

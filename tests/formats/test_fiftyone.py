@@ -11,17 +11,7 @@ import pytest
 from occ_order.formats.fiftyone_sample import from_detections, to_sample
 from occ_order.formats.given import as_instances
 from occ_order.instances import OrderedInstances
-
-SIZE = (10, 20)
-
-
-def box(y0, y1, x0, x1):
-    mask = np.zeros(SIZE, bool)
-    mask[y0:y1, x0:x1] = True
-    return mask
-
-
-CUP, TRAY = box(2, 6, 2, 10), box(4, 9, 8, 16)
+from tests.formats.boxes import CUP, SIZE, TRAY, box
 
 
 class Detection(SimpleNamespace):

@@ -13,17 +13,7 @@ from occ_order.formats.table import FORMATS
 from occ_order.formats.user_masks import load_masks
 from occ_order.formats.validate import validate
 from occ_order.instances import OrderedInstances
-
-SIZE = (10, 20)
-
-
-def box(y0, y1, x0, x1):
-    mask = np.zeros(SIZE, bool)
-    mask[y0:y1, x0:x1] = True
-    return mask
-
-
-CUP, TRAY = box(2, 6, 2, 10), box(4, 9, 8, 16)
+from tests.formats.boxes import CUP, SIZE, TRAY, box
 
 
 def region(key, kind, value, label):

@@ -15,17 +15,7 @@ from occ_order.formats.convert import read_dataset
 from occ_order.formats.table import FORMATS
 from occ_order.formats.user_masks import load_masks, masks_file
 from occ_order.formats.validate import validate
-
-SIZE = (10, 20)
-
-
-def box(y0, y1, x0, x1):
-    mask = np.zeros(SIZE, bool)
-    mask[y0:y1, x0:x1] = True
-    return mask
-
-
-CUP, TRAY = box(2, 6, 2, 10), box(4, 9, 8, 16)
+from tests.formats.boxes import CUP, SIZE, TRAY
 
 
 def written(folder, data, name="m.json"):
