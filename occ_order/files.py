@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -240,11 +241,49 @@ def _sync_folder(folder: str) -> None:
             os.close(handle)
 
 
-def write_json(path: str | os.PathLike, data: dict | list) -> None:
-    """Writes JSON atomically; NaN and infinity are refused with a ValueError."""
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write text atomically, in UTF-8."""
     with atomic_writer(path) as file:
-        # json.dumps is several times faster than json.dump, which never uses the C encoder.
-        file.write(json.dumps(data, allow_nan=False, ensure_ascii=False))
+        file.write(text)
+
+
+def write_bytes(path: str | os.PathLike, data: bytes) -> None:
+    """Write bytes atomically."""
+    with atomic_writer(path, "wb") as file:
+        file.write(data)
+
+
+def write_json(path: str | os.PathLike, data: dict | list, *, indent: int | None = None) -> None:
+    """Write JSON atomically; NaN and infinity are refused with a ValueError.
+
+    Args:
+        path: the file.
+        data: what it is to hold.
+        indent: spaces of each level, for files that people read; None: everything in one line.
+    """
+    # json.dumps is several times faster than json.dump, which never uses the C encoder.
+    text = json.dumps(data, allow_nan=False, ensure_ascii=False, indent=indent)
+    write_text(path, text if indent is None else text + "\n")
+
+
+def read_bytes(path: str | os.PathLike, most: int = -1) -> bytes:
+    """Read a file, or its first bytes.
+
+    Args:
+        path: the file.
+        most: how many bytes at most; -1: all.
+    """
+    with open(path, "rb") as file:
+        return file.read(most)
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """Return the SHA-256 of a file of any size, as hexadecimal digits."""
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(2**20):
+            found.update(part)
+    return found.hexdigest()
 
 
 def join_path(image_root: str | os.PathLike, file_name: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 import re
 import shlex
@@ -17,6 +16,8 @@ from typing import Any
 
 import yaml
 
+from occ_order.files import read_json, read_text, write_text
+
 TRIAL = 30  # iterations to measure speed with
 ROW_KEYS = {"name", "config", "opts", "train", "weights_from", "iterations", "minutes", "seeds"}
 
@@ -27,7 +28,7 @@ def read_table(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: a key is missing or unknown, or a name is used twice or refers to no row.
     """
-    table = yaml.safe_load(path.read_text(encoding="utf-8"))
+    table = yaml.safe_load(read_text(path))
     missing = {"rows", "columns"} - set(table)
     if missing:
         raise ValueError(f"{path}: no {sorted(missing)}")
@@ -129,7 +130,7 @@ def iterations_for(row: dict[str, Any], table: dict[str, Any], output: Path) -> 
 
 def training_time(folder: Path) -> dict[str, float]:
     """What the trainer wrote about its time."""
-    return json.loads((folder / "training_time.json").read_text(encoding="utf-8"))
+    return read_json(folder / "training_time.json")
 
 
 def run_row(row: dict[str, Any], table: dict[str, Any], output: Path) -> None:
@@ -214,7 +215,7 @@ def cells_of(row: dict[str, Any], table: dict[str, Any], output: Path) -> list[s
     folders = [folder_of(output, name) for name in run_names(row, table).values()]
     files = {folder: folder / "inference" / "scores.json" for folder in folders}
     done = [folder for folder in folders if files[folder].is_file()]
-    scores = [json.loads(files[folder].read_text(encoding="utf-8")) for folder in done]
+    scores = [read_json(files[folder]) for folder in done]
     cells = [row["name"]]
     for key in table["columns"].values():
         values = [score_of(run, key) for run in scores]
@@ -253,7 +254,6 @@ def run(options: argparse.Namespace) -> int:
     except RuntimeError as error:
         raise ValueError(str(error)) from error
     text = markdown(table, options.output)
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "table.md").write_text(text, encoding="utf-8")
+    write_text(options.output / "table.md", text)
     print(text)
     return 0

@@ -13,13 +13,11 @@ Shapes: P pairs, N instances, B images, C channels, H x W pixels.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +27,7 @@ from torch import nn
 
 from occ_order.engine import export_completion, export_mask_order, export_segmenter
 from occ_order.engine.export_order_head import DenseOrderHead
+from occ_order.files import write_json
 from occ_order.lite import completion as lite_completion
 from occ_order.lite import mask_order as lite_mask_order
 from occ_order.lite import segmenter as lite_segmenter
@@ -229,7 +228,7 @@ def save_description(graph: Graph, path: str | os.PathLike[str]) -> None:
     sides = {"inputs": graph.inputs, "outputs": graph.outputs}
     text = {key: [vars(tensor) for tensor in tensors] for key, tensors in sides.items()}
     text[FREE] = "any length from 1 on; where there is nothing to order, no network is run"
-    Path(path).write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
+    write_json(path, text, indent=2)
 
 
 def _checked(size: Sequence[int]) -> tuple[int, int]:
