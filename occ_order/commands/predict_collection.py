@@ -34,7 +34,7 @@ from occ_order.formats.user_masks import pages_of
 
 def device_of(wish: str) -> str:
     """`cuda` becomes this worker's own GPU."""
-    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if wish == "cuda" else wish
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if wish == "cuda" else wish
 
 
 def build_predict(options: argparse.Namespace) -> Predict:

@@ -176,12 +176,12 @@ def draw_labels(
         return drawing.copy()
     draw = ImageDraw.Draw(canvas)
     sizes = np.broadcast_to(size, len(texts)).tolist()
-    for text, point, color, size in zip(texts, points, colors, sizes, strict=True):
+    for text, point, color, high in zip(texts, points, colors, sizes, strict=True):
         if not text or not np.isfinite(point).all():
             continue
-        face = font(size)
+        face = font(high)
         left, top, right, bottom = draw.textbbox((0, 0), text, font=face)
-        half = np.array([(right - left) / 2 + size * 0.4, (bottom - top) / 2 + size * 0.3])
+        half = np.array([(right - left) / 2 + high * 0.4, (bottom - top) / 2 + high * 0.3])
         half[0] = max(half[0], half[1])
         limit = np.array([canvas.width - 1, canvas.height - 1])
         centre = np.clip(

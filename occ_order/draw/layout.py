@@ -9,6 +9,7 @@ Shape shorthand: ``N`` instances. Coordinates are (x, y) in node pitches, y grow
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import networkx as nx
@@ -109,7 +110,7 @@ def _with_waypoints(
             rows[point[2]].append(point)
         path = [i, *chain, j]
         if row_of[i] != row_of[j]:
-            segments.extend(zip(path[:-1], path[1:], strict=True))
+            segments.extend(itertools.pairwise(path))
         chains[i, j] = chain
     return rows, segments, chains
 

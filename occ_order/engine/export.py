@@ -172,7 +172,7 @@ def save_onnx(graph: Graph, path: str | os.PathLike[str], *, half: bool = False)
         ImportError: onnx is not installed.
     """
     try:
-        import onnx  # noqa: PLC0415
+        import onnx
     except ImportError as error:
         raise ImportError('ONNX needs onnx: pip install ".[export]"') from error
     tensors = (*graph.inputs, *graph.outputs)
@@ -208,7 +208,7 @@ def save_onnx(graph: Graph, path: str | os.PathLike[str], *, half: bool = False)
 
 def _halve(graph: Any) -> None:
     """Store the large weights of an ONNX graph as float16, each with a cast to float32."""
-    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415
+    from onnx import TensorProto, helper, numpy_helper
 
     casts = []
     for weight in graph.initializer:
@@ -254,7 +254,7 @@ def _image(number: int | str, size: Sequence[int], channels: str) -> Tensor:
 
 
 class _Pairs(nn.Module):
-    def __init__(self, model: PairwiseOrderNet):
+    def __init__(self, model: PairwiseOrderNet) -> None:
         super().__init__()
         self.classifier = model.classifier
 
@@ -357,7 +357,7 @@ def _order_head_graph(model: OrderRCNN, size: tuple[int, int]) -> Graph:
 
 
 class _Disparity(nn.Module):
-    def __init__(self, model: InstaDepthNet):
+    def __init__(self, model: InstaDepthNet) -> None:
         super().__init__()
         self.net = model.disparity_net
         self.register_buffer("mean", model.pixel_mean.clone())
@@ -368,7 +368,7 @@ class _Disparity(nn.Module):
 
 
 class _Depth(_Disparity):
-    def __init__(self, model: InstaDepthNet):
+    def __init__(self, model: InstaDepthNet) -> None:
         super().__init__(model)
         self.heads = model.heads
 

@@ -21,7 +21,7 @@ class TrainingTime(HookBase):
     Evaluation before the last iteration counts as well, the one after it does not.
     """
 
-    def __init__(self, output_dir: str | os.PathLike[str]):
+    def __init__(self, output_dir: str | os.PathLike[str]) -> None:
         """Keeps the folder."""
         self.path = Path(output_dir, TRAINING_TIME)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -106,7 +108,9 @@ def mean_or_nan(values: np.ndarray) -> float:
     return float(defined.mean()) if defined.size else float("nan")
 
 
-def image_pairs(gt_images, pred_images):
+def image_pairs(
+    gt_images: Iterable[Any], pred_images: Iterable[Any]
+) -> Iterator[tuple[int, tuple[Any, Any]]]:
     """Walks two iterables of images in step.
 
     Args:

@@ -329,7 +329,7 @@ class OAIRScorer:
         *,
         gt_edges: str = "touching",
         class_agnostic: bool = False,
-    ):
+    ) -> None:
         self.matches = list(matches)
         self._options = {"gt_edges": gt_edges, "class_agnostic": class_agnostic}
 

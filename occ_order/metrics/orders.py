@@ -68,7 +68,7 @@ class OrderScorer:
         images: of :func:`order_pairs`, images that were seen already.
     """
 
-    def __init__(self, images: Iterable[Pairs] = ()):
+    def __init__(self, images: Iterable[Pairs] = ()) -> None:
         self.images = list(images)
 
     def update(

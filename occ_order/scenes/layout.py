@@ -149,7 +149,7 @@ class Board:
         self._lift_off_floor(group)
         for item in group.items:
             rasterise(item, height, width, margin=int(0.5 * self.world.base))
-            seen, inside = window(item.box, height, width)
+            _, inside = window(item.box, height, width)
             share = int((item.alpha[inside] >= 128).sum())
             whole = max(int((item.alpha >= 128).sum()), 1)
             if share < 1.2 * self.min_visible or share < 0.3 * whole:

@@ -35,7 +35,7 @@ class OrderEvaluator(DatasetEvaluator):
 
     needs: tuple[str, ...] = ()
 
-    def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str):
+    def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str) -> None:
         """Keeps the names; `cfg` is for subclasses."""
         self.dataset_name = dataset_name
         self.metadata = MetadataCatalog.get(dataset_name)

@@ -79,7 +79,7 @@ class PairInputs(nn.Module):
         pixel_std: Sequence[float],
         double_expansion: bool = False,
         cubic_resize: bool = False,
-    ):
+    ) -> None:
         """Keeps the arguments.
 
         Args:

@@ -46,7 +46,7 @@ class OrderMixin:
         order_score_thresh: float = 0.5,
         occlusion_threshold: float = 0.5,
         **detector: Any,
-    ):
+    ) -> None:
         """Builds both.
 
         Args:
@@ -79,7 +79,13 @@ class OrderMixin:
             "occlusion_threshold": own.OCCLUSION_THRESHOLD,
         }
 
-    def forward(self, images: ImageList, features, proposals, targets=None):
+    def forward(
+        self,
+        images: ImageList,
+        features: dict[str, torch.Tensor],
+        proposals: list[Instances],
+        targets: list[Instances] | None = None,
+    ) -> tuple[list[Instances], dict[str, torch.Tensor]]:
         """As the ROI heads, with the order of all pairs."""
         if self.training:
             plain = [_detector_targets(one) for one in targets]

@@ -42,7 +42,7 @@ class LayerHead(nn.Module):
         num_levels: K.
     """
 
-    def __init__(self, num_levels: int):
+    def __init__(self, num_levels: int) -> None:
         super().__init__()
         self.num_levels = num_levels
 
@@ -150,7 +150,7 @@ class InstanceLayeringHead(LayerHead):
         refine_weight: float = 1.0,
         threshold: float = 0.5,
         sharpness: float = 8.0,
-    ):
+    ) -> None:
         super().__init__(num_levels)
         if refine not in ("", "masks", "map"):
             raise ValueError(f"refine must be '', 'masks' or 'map', got {refine!r}")
@@ -256,7 +256,7 @@ class AmodalMaskHead(LayerHead):
     """
 
     @configurable
-    def __init__(self, *, amodal: nn.Module, visible: nn.Module | None = None):
+    def __init__(self, *, amodal: nn.Module, visible: nn.Module | None = None) -> None:
         super().__init__(num_levels=1 if visible is None else 2)
         self.amodal, self.visible = amodal, visible
 

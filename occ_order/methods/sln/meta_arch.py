@@ -55,7 +55,7 @@ class SemanticsLayeringNetwork(GeneralizedRCNN):
         vote: str = "component",
         nms: float = 1.0,
         **kwargs: Any,
-    ):
+    ) -> None:
         """Keeps the parts.
 
         Args:
