@@ -19,11 +19,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+fcntl: ModuleType | None
 try:
     import fcntl
 except ImportError:  # Windows
@@ -158,7 +160,7 @@ def naming(path: str) -> Iterator[None]:
 def _written(handle: int, temporary: str, path: str, mode: str, sync: bool) -> Iterator[Any]:
     try:
         # Ends of lines stay as they are written, also on Windows.
-        text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+        text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
         with os.fdopen(handle, mode, **text) as file:
             yield file
             if sync:
@@ -422,11 +424,12 @@ def opened(
             file cannot hold them; a folder or a device.
         FileNotFoundError: there is no such file.
     """
-    name = os.fspath(source) if name is None else name
-    if not hasattr(source, "read") and not os.path.isfile(source):
-        if not os.path.lexists(source):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-        raise ValueError(f"{name}: not a readable image: no file, but a folder or device")
+    if isinstance(source, str | os.PathLike):
+        name = os.fspath(source) if name is None else name
+        if not os.path.isfile(source):
+            if not os.path.lexists(source):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+            raise ValueError(f"{name}: not a readable image: no file, but a folder or device")
     try:
         with Image.open(source, formats=formats) as image:
             _check_size(image, source)
@@ -439,12 +442,12 @@ def opened(
 
 
 def _check_size(image: Image.Image, source: str | os.PathLike | BinaryIO) -> None:
-    if hasattr(source, "read"):
+    if isinstance(source, str | os.PathLike):
+        size = os.path.getsize(source)
+    else:
         place = source.tell()
         size = source.seek(0, os.SEEK_END)
         source.seek(place)
-    else:
-        size = os.path.getsize(source)
     pixels = image.width * image.height
     if pixels > LARGE and pixels > MAX_PER_BYTE * size:
         raise ValueError(f"it claims {image.width} x {image.height} pixels in {size} bytes")

@@ -228,7 +228,8 @@ def write(
     """
     canvas = Image.fromarray(drawing)
     draw = ImageDraw.Draw(canvas)
-    draw.text(tuple(point), text, font=font(size, bold), fill=tuple(color), anchor=anchor)
+    x, y = point
+    draw.text((x, y), text, font=font(size, bold), fill=tuple(color), anchor=anchor)
     drawing[...] = np.asarray(canvas)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray, undefined: float) -> n
     return np.where(denominator > 0, numerator / safe, undefined)
 
 
-def mean_or_nan(values: np.ndarray) -> float:
+def mean_or_nan(values: ArrayLike) -> float:
     """Mean of the entries that are not NaN; NaN where there are none."""
     defined = np.asarray(values, float)
     defined = defined[~np.isnan(defined)]

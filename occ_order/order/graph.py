@@ -255,7 +255,7 @@ def break_cycles(occ: np.ndarray, *, rng: np.random.Generator | int) -> np.ndarr
                 place[j] = len(path)
                 path.append(j)
             else:
-                _cut(occ, ahead, path, place, rng.integers(place[j], len(path)))
+                _cut(occ, ahead, path, place, int(rng.integers(place[j], len(path))))
     return occ
 
 

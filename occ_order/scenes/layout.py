@@ -229,7 +229,7 @@ def _touches_seam(group: Group) -> bool:
     cross = np.ones((3, 3), dtype=np.uint8)
     front = cv2.dilate((mask & outer.front).astype(np.uint8), cross)
     back = cv2.dilate((mask & ~outer.front).astype(np.uint8), cross)
-    seam = (front & back) > 0
+    seam = (front > 0) & (back > 0)
     y0, x0, _, _ = outer.box
     by0, bx0, by1, bx1 = partner.box
     rows = slice(max(by0 - y0, 0), max(by1 - y0, 0))
