@@ -179,14 +179,14 @@ def match_greedy_sweep(
     candidates = wanted >= 0
     if candidates.sum(0).max() <= 1 and candidates.sum(1).max() <= 1:
         best = wanted.argmax(1)
-        hit = np.greater(wanted.max(1)[None, :], thresholds[:, None])
+        hit = wanted.max(1)[None, :] > thresholds[:, None]
         return np.where(hit, best[None, :], -1)
     free = np.ones((len(thresholds), wanted.shape[1]), bool)
     rows = np.arange(len(thresholds))
-    for pred in order[candidates.any(1)[order]]:
+    for pred in order[np.any(candidates, axis=1)[order]]:
         offers = np.where(free, wanted[pred], -1.0)
         best = offers.argmax(1)
-        hit = np.greater(offers[rows, best], thresholds)
+        hit = offers[rows, best] > thresholds
         matches[hit, pred] = best[hit]
         free[rows[hit], best[hit]] = False
     return matches
