@@ -18,6 +18,7 @@ from occ_order.engine.trainer import Trainer, build_optimizer
 from occ_order.formats import builtin
 from occ_order.formats.write_scenes import make, scene_parameters
 from occ_order.methods.build import MAPPER_REGISTRY
+from occ_order.model_zoo import zoo
 from occ_order.scenes import CLASSES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -145,7 +146,8 @@ def test_every_config_loads_and_names_what_exists(name):
     if node and classes:
         assert {cfg.MODEL[node].NUM_CLASSES} == classes
     order = cfg.MODEL.DETECTOR_ORDER.ORDER_CONFIG
-    assert order == "" or order.removeprefix("configs/") in CONFIGS
+    known = ["", *(f"configs/{name}" for name in CONFIGS), *(f"zoo:{name}" for name in zoo.names())]
+    assert order in known
     with pytest.raises(AssertionError, match="NO_SUCH_SETTING"):
         cfg.merge_from_list(["MODEL.NO_SUCH_SETTING", 1])
 

@@ -270,9 +270,7 @@ def join(
 
 def new_figure(width: float, height: float) -> Figure:
     """A matplotlib figure of width x height pixels that needs no display and no global state."""
-    figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
 
 
 def figure_image(figure: Figure, *, sharpness: float = 1.0) -> np.ndarray:
@@ -285,9 +283,10 @@ def figure_image(figure: Figure, *, sharpness: float = 1.0) -> np.ndarray:
     Returns:
         image (about height * sharpness, width * sharpness, 3).
     """
+    canvas = FigureCanvasAgg(figure)
     figure.set_dpi(100 * sharpness)
-    figure.canvas.draw()
-    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def png_bytes(drawing: np.ndarray, *, colors: int | None = None) -> bytes:

@@ -68,13 +68,12 @@ def boundary_counts(
     value = prob[pred_at]
     descending = np.argsort(-value, kind="stable")
     value, pred_at = value[descending], tuple(index[descending] for index in pred_at)
-    gt_everywhere, pred_everywhere = (slice(None), *gt_at), (slice(None), *pred_at)
     # Every threshold takes the first few of these points, so distances are computed once.
     candidates = candidate_pairs(
         np.stack(gt_at, axis=1),
         np.stack(pred_at, axis=1),
-        occluder_theta(orientation[gt_everywhere]),
-        occluder_theta(pred_orientation[pred_everywhere]),
+        occluder_theta(orientation[:, gt_at[0], gt_at[1]]),
+        occluder_theta(pred_orientation[:, pred_at[0], pred_at[1]]),
         max_distance * float(np.hypot(*boundary.shape)),
     )
     num_pred = np.searchsorted(-value.astype(np.float64), -thresholds, side="right")
