@@ -55,7 +55,10 @@ class FeatureFusion(nn.Module):
         Returns:
             float (B, C, H', W').
         """
-        merged = skip if coarser is None else coarser + self.skip_unit(skip)
+        merged = skip
+        if coarser is not None:
+            assert self.skip_unit is not None  # the coarsest level has nothing to be added to
+            merged = coarser + self.skip_unit(skip)
         return F.interpolate(self.unit(merged), tuple(size), mode="bilinear", align_corners=True)
 
 

@@ -300,7 +300,11 @@ class OutlineBranch(nn.Module):
         )
         squares = views.pair_squares(batch.boxes, contact, pairs)
         if self.training:
-            squares = [views.jittered_squares(square, *self.jitter) for square in squares]
+            first, second = squares
+            squares = (
+                views.jittered_squares(first, *self.jitter),
+                views.jittered_squares(second, *self.jitter),
+            )
         # The whole pair is shown from masks of half the resolution: its pixels are larger anyway.
         halves, exact = covers(batch.masks, 2), batch.masks.float()
         rival = views.rivals(batch.cover, layout)
