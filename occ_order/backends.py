@@ -43,7 +43,7 @@ def predictor(
 
         return from_zoo(name)
     try:
-        from occ_order.engine.predictor import OrderPredictor  # noqa: PLC0415
+        from occ_order.engine.predictor import OrderPredictor
     except ModuleNotFoundError as error:
         raise ImportError(
             f"{name!r} needs {error.name}: see INSTALL.md; the order of given masks needs "

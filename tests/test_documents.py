@@ -28,10 +28,10 @@ else:
 
 pytest.importorskip("detectron2")
 
-from occ_order import model_zoo  # noqa: E402
-from occ_order.cli import build_parser  # noqa: E402
-from occ_order.commands.table import read_table  # noqa: E402
-from occ_order.config import load_cfg  # noqa: E402
+from occ_order import model_zoo
+from occ_order.cli import build_parser
+from occ_order.commands.table import read_table
+from occ_order.config import load_cfg
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACES = ("*.md", "datasets/*.md", "projects/*/*.md", "docs/*.md", "docs/*/*.md")
@@ -46,7 +46,7 @@ NAMED = ("config_file", "config", "table", "model")
 SEPARATORS = {";", "&&", "||", "|", "&", "do", "done", "then", "fi", "(", ")"}
 
 
-class Parsed(Exception):  # noqa: N818
+class Parsed(Exception):
     """Carries what a parser made of a command line, instead of the command running."""
 
 

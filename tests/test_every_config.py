@@ -143,7 +143,8 @@ def test_every_config_loads_and_names_what_exists(name):
     assert not set(sets) - set(DatasetCatalog.list())
     node = NUM_CLASSES.get(cfg.MODEL.META_ARCHITECTURE)
     classes = {len(MetadataCatalog.get(s).get("thing_classes", [])) for s in sets} - {0}
-    elsewhere = name in ROWS and not trained(ROWS[name])  # evaluated on other data than learned from
+    # What is evaluated on other data than it has learned from keeps its classes.
+    elsewhere = name in ROWS and not trained(ROWS[name])
     if node and classes and not elsewhere:
         assert {cfg.MODEL[node].NUM_CLASSES} == classes
     order = cfg.MODEL.DETECTOR_ORDER.ORDER_CONFIG

@@ -82,7 +82,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, object]:
 def masks_digest(path: Path) -> str:
     """Return a digest of a file of masks, or of the names and sizes of the files in a folder."""
     if path.is_file():
-        return file_digest(str(path))
+        return sha256_of(str(path))
     files = sorted(file for file in path.rglob("*") if file.is_file())
     return digest([(file.relative_to(path).as_posix(), file.stat().st_size) for file in files])
 

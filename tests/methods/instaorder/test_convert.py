@@ -10,7 +10,7 @@ import torchvision
 from detectron2.modeling import build_model
 from torch import nn
 
-from occ_order.cli import main  # noqa: E402
+from occ_order.cli import main
 from occ_order.config import load_cfg
 from occ_order.engine.checkpoint import OrderCheckpointer, read_checkpoint
 from occ_order.engine.checkpoint.convert_pairwise import convert_pairwise
