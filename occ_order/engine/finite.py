@@ -27,8 +27,10 @@ class _Remembering:
         return self.last
 
 
-_StepRunner = SimpleTrainer if TYPE_CHECKING else object
-"""What type checkers take the class below for; it stands in front of one of Detectron2's."""
+if TYPE_CHECKING:
+    _StepRunner = SimpleTrainer  # what stands behind the mixin among the base classes
+else:
+    _StepRunner = object
 
 
 class _StopsInTime(_StepRunner):
