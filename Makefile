@@ -46,16 +46,17 @@ lock: ## write requirements.lock anew from pyproject.toml, by uv
 	  --extra all --extra test --universal --python-version 3.10 --generate-hashes \
 	  --no-header --no-annotate --quiet $(UPGRADE) --output-file requirements.lock
 
-lint: $(INSTALL_STAMP) ## check style and format
+lint: $(INSTALL_STAMP) ## check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(INSTALL_STAMP) ## put the format right, and what else ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean: ## remove what the commands above made, but for .venv and your own output/
-	rm -rf output/demo output/site build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf output/demo output/site build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # A usable .venv that is there already is taken as it is; a half-made one is made anew.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from occ_order.front import predict, predictor
     from occ_order.instances import OrderedInstances, load, load_all
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _MODULES = ("crf", "instances", "masks", "metrics", "model_zoo", "order", "scenes", "targets")
 _MEMBERS = {

@@ -39,11 +39,11 @@ def predictor(
             "onnx".
     """
     if _by_onnx(name, device, backend):
-        from occ_order.lite import from_zoo  # noqa: PLC0415
+        from occ_order.lite import from_zoo
 
         return from_zoo(name)
     try:
-        from occ_order.engine.predictor import OrderPredictor  # noqa: PLC0415
+        from occ_order.engine.predictor import OrderPredictor
     except ModuleNotFoundError as error:
         raise ImportError(
             f"{name!r} needs {error.name}: see INSTALL.md; the order of given masks needs "
@@ -65,11 +65,11 @@ def completer(
         ImportError: what the backend needs is not installed.
         ValueError: no such backend; another device than the CPU, and "onnx".
     """
-    from occ_order.methods.completion.amodal import completed  # noqa: PLC0415
+    from occ_order.methods.completion.amodal import completed
 
     name = model_zoo.COMPLETES_MASKS
     if _by_onnx(name, device, backend):
-        from occ_order.lite import Graph, MaskCompleter  # noqa: PLC0415
+        from occ_order.lite import Graph, MaskCompleter
 
         return functools.partial(
             completed, completer=MaskCompleter(Graph(model_zoo.graph_file(name)))

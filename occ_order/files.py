@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -18,11 +19,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+fcntl: ModuleType | None
 try:
     import fcntl
 except ImportError:  # Windows
@@ -157,7 +160,7 @@ def naming(path: str) -> Iterator[None]:
 def _written(handle: int, temporary: str, path: str, mode: str, sync: bool) -> Iterator[Any]:
     try:
         # Ends of lines stay as they are written, also on Windows.
-        text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+        text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
         with os.fdopen(handle, mode, **text) as file:
             yield file
             if sync:
@@ -240,11 +243,49 @@ def _sync_folder(folder: str) -> None:
             os.close(handle)
 
 
-def write_json(path: str | os.PathLike, data: dict | list) -> None:
-    """Writes JSON atomically; NaN and infinity are refused with a ValueError."""
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write text atomically, in UTF-8."""
     with atomic_writer(path) as file:
-        # json.dumps is several times faster than json.dump, which never uses the C encoder.
-        file.write(json.dumps(data, allow_nan=False, ensure_ascii=False))
+        file.write(text)
+
+
+def write_bytes(path: str | os.PathLike, data: bytes) -> None:
+    """Write bytes atomically."""
+    with atomic_writer(path, "wb") as file:
+        file.write(data)
+
+
+def write_json(path: str | os.PathLike, data: dict | list, *, indent: int | None = None) -> None:
+    """Write JSON atomically; NaN and infinity are refused with a ValueError.
+
+    Args:
+        path: the file.
+        data: what it is to hold.
+        indent: spaces of each level, for files that people read; None: everything in one line.
+    """
+    # json.dumps is several times faster than json.dump, which never uses the C encoder.
+    text = json.dumps(data, allow_nan=False, ensure_ascii=False, indent=indent)
+    write_text(path, text if indent is None else text + "\n")
+
+
+def read_bytes(path: str | os.PathLike, most: int = -1) -> bytes:
+    """Read a file, or its first bytes.
+
+    Args:
+        path: the file.
+        most: how many bytes at most; -1: all.
+    """
+    with open(path, "rb") as file:
+        return file.read(most)
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """Return the SHA-256 of a file of any size, as hexadecimal digits."""
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(2**20):
+            found.update(part)
+    return found.hexdigest()
 
 
 def join_path(image_root: str | os.PathLike, file_name: str) -> str:
@@ -383,11 +424,12 @@ def opened(
             file cannot hold them; a folder or a device.
         FileNotFoundError: there is no such file.
     """
-    name = os.fspath(source) if name is None else name
-    if not hasattr(source, "read") and not os.path.isfile(source):
-        if not os.path.lexists(source):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-        raise ValueError(f"{name}: not a readable image: no file, but a folder or device")
+    if isinstance(source, str | os.PathLike):
+        name = os.fspath(source) if name is None else name
+        if not os.path.isfile(source):
+            if not os.path.lexists(source):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+            raise ValueError(f"{name}: not a readable image: no file, but a folder or device")
     try:
         with Image.open(source, formats=formats) as image:
             _check_size(image, source)
@@ -400,12 +442,12 @@ def opened(
 
 
 def _check_size(image: Image.Image, source: str | os.PathLike | BinaryIO) -> None:
-    if hasattr(source, "read"):
+    if isinstance(source, str | os.PathLike):
+        size = os.path.getsize(source)
+    else:
         place = source.tell()
         size = source.seek(0, os.SEEK_END)
         source.seek(place)
-    else:
-        size = os.path.getsize(source)
     pixels = image.width * image.height
     if pixels > LARGE and pixels > MAX_PER_BYTE * size:
         raise ValueError(f"it claims {image.width} x {image.height} pixels in {size} bytes")

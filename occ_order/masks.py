@@ -176,9 +176,10 @@ def encode(mask: np.ndarray) -> dict[str, Any]:
     from pycocotools import mask as coco_mask
 
     mask = as_bool(mask, 2)
-    _check_size(*mask.shape, "")
+    height, width = mask.shape
+    _check_size(height, width, "")
     rle = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
-    return {"size": [int(s) for s in mask.shape], "counts": rle["counts"].decode("ascii")}
+    return {"size": [int(height), int(width)], "counts": rle["counts"].decode("ascii")}
 
 
 def as_bool(mask: np.ndarray, ndim: int) -> np.ndarray:
@@ -317,7 +318,8 @@ def _bordering_overlapping(masks: np.ndarray, boxes: np.ndarray, steps: int) -> 
     result = np.zeros((len(masks), len(masks)), dtype=bool)
     filled = boxes[:, 2] > boxes[:, 0]
     for i in np.flatnonzero(filled):
-        around = _grown_box(*boxes[i], steps)
+        x0, y0, x1, y1 = boxes[i]
+        around = _grown_box(x0, y0, x1, y1, steps)
         grown = dilated(masks[i][around], steps)
         top, left = around[0].start, around[1].start
         low = np.maximum(boxes[:, :2], (left, top))
@@ -557,7 +559,7 @@ def _check_counts(counts: Any, where: str) -> np.ndarray:
         raise ValueError(f"{where}RLE counts hold a number beyond 64 bits") from None
 
 
-def _parse_counts(counts: str | bytes, num_pixels: int, where: str) -> np.ndarray:
+def _parse_counts(counts: str | bytes | bytearray, num_pixels: int, where: str) -> np.ndarray:
     """Run lengths of a compressed RLE as int64.
 
     A number is written in groups of five bits, least significant first, one character (48 + group)

@@ -131,6 +131,22 @@ def make_records():
 
 
 @pytest.fixture(scope="session")
+def row_cfg():
+    """Settings of a row of configs/tables: name of the file, of the row, and KEY, VALUE, ..."""
+    from occ_order.commands.table import read_table, settings_of
+    from occ_order.config import load_cfg
+
+    root = Path(__file__).resolve().parents[1]
+
+    def row_cfg(table: str, name: str, *opts):
+        rows = read_table(root / f"configs/tables/{table}.yaml")["rows"]
+        row = next(row for row in rows if row["name"] == name)
+        return load_cfg(root / row["config"], [*settings_of(row, Path("output")), *opts])
+
+    return row_cfg
+
+
+@pytest.fixture(scope="session")
 def categories():
     """Categories of generated scenes."""
     return [{"id": k + 1, "name": name} for k, name in enumerate(scenes.CLASSES)]

@@ -10,11 +10,11 @@ from PIL import Image
 
 pytest.importorskip("detectron2")
 
-from occ_order import load_all  # noqa: E402
-from occ_order.cli import main  # noqa: E402
-from occ_order.formats import save_instaorder  # noqa: E402
-from occ_order.formats.convert import read_dataset  # noqa: E402
-from occ_order.scenes import CLASSES, generate, to_record  # noqa: E402
+from occ_order import load_all
+from occ_order.cli import main
+from occ_order.formats import save_instaorder
+from occ_order.formats.convert import read_dataset
+from occ_order.scenes import CLASSES, generate, to_record
 
 CONFIG = "configs/InstaOrder/scenes/area.yaml"
 

@@ -28,9 +28,10 @@ else:
 
 pytest.importorskip("detectron2")
 
-from occ_order import model_zoo  # noqa: E402
-from occ_order.cli import build_parser  # noqa: E402
-from occ_order.config import load_cfg  # noqa: E402
+from occ_order import model_zoo
+from occ_order.cli import build_parser
+from occ_order.commands.table import read_table
+from occ_order.config import load_cfg
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACES = ("*.md", "datasets/*.md", "projects/*/*.md", "docs/*.md", "docs/*/*.md")
@@ -45,7 +46,7 @@ NAMED = ("config_file", "config", "table", "model")
 SEPARATORS = {";", "&&", "||", "|", "&", "do", "done", "then", "fi", "(", ")"}
 
 
-class Parsed(Exception):  # noqa: N818
+class Parsed(Exception):
     """Carries what a parser made of a command line, instead of the command running."""
 
 
@@ -201,8 +202,12 @@ def check_options(options: argparse.Namespace) -> None:
         load_cfg(ROOT / given["config_file"], opts_of(options))
     if "config" in given and not (ROOT / "configs" / given["config"]).is_file():
         raise ValueError(f"there is no configs/{given['config']}")
-    if "table" in given and not (ROOT / given["table"]).is_file():
-        raise ValueError(f"there is no {given['table']}")
+    if "table" in given:
+        if not (ROOT / given["table"]).is_file():
+            raise ValueError(f"there is no {given['table']}")
+        rows = {row["name"] for row in read_table(ROOT / given["table"])["rows"]}
+        if set(options.only or []) - rows:
+            raise ValueError(f"{given['table']} has no row {set(options.only) - rows}")
     if "model" in given and given["model"] not in model_zoo.names():
         raise ValueError(f"the zoo has no model {given['model']!r}")
 
@@ -321,6 +326,10 @@ def test_python_code_compiles(name):
             "SOLVER.NO",
         ),
         ("occ-order bench table --table configs/none.yaml --output o", "there is no configs"),
+        (
+            "occ-order bench table --table configs/tables/sln.yaml --output o --only Nobody",
+            "has no row {'Nobody'}",
+        ),
         ("python tools/train_net.py --config-file configs/Nothing/NAME.yaml", "no configs/Nothing"),
         ("occ-order predict a --model nobody --output b", "no model 'nobody'"),
         ("python -m occ_order.nothing", "no module"),

@@ -24,7 +24,7 @@ else:
 
 pytest.importorskip("detectron2")
 
-from occ_order import __version__  # noqa: E402
+from occ_order import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILT_BY = ("setup.py", "MANIFEST.in", "pyproject.toml", "LICENSE")

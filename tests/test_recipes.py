@@ -1,15 +1,13 @@
-"""Every training command of the recipe books builds its network and finds its weights.
+"""Every row of the tables for the papers' own data builds its network and finds its weights.
 
 Networks are built at full size, without memory for their weights (PyTorch's meta device); the
-weights come from made-up files that have the names and shapes of the real ones. Commands that
-evaluate load as strictly as `tools/train_net.py --eval-only` does.
+weights come from made-up files that have the names and shapes of the real ones. Rows that evaluate
+load as strictly as `occ-order eval` does.
 """
 
 from __future__ import annotations
 
-import itertools
 import pickle
-import re
 from pathlib import Path
 
 import numpy as np
@@ -22,83 +20,23 @@ import torchvision  # noqa: E402
 from detectron2 import model_zoo  # noqa: E402
 from detectron2.modeling import build_model  # noqa: E402
 
+from occ_order.commands.table import read_table, settings_of, sources_of, trained  # noqa: E402
 from occ_order.config import load_cfg  # noqa: E402
 from occ_order.engine.checkpoint import OrderCheckpointer  # noqa: E402
 from occ_order.engine.checkpoint.convert_resnet import PREFIX, convert_resnet  # noqa: E402
-from occ_order.engine.launch import argument_parser  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted((ROOT / "projects").glob("*/*.md"))
+TABLES = sorted((ROOT / "configs/tables").glob("*_paper.yaml"))
+"""Tables of the papers' own data; those of generated scenes are run as they are."""
 MASK_RCNN = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x"
 
-
-# --- from a document to its commands
-
-
-def braces(word: str) -> list[str]:
-    """What a shell makes of a word: a{b,c} is ab and ac."""
-    parts = re.split(r"\{([^{}]*,[^{}]*)\}", word)
-    choices = [part.split(",") if k % 2 else [part] for k, part in enumerate(parts)]
-    return ["".join(choice) for choice in itertools.product(*choices)]
+ROWS = {(path.stem, row["name"]): row for path in TABLES for row in read_table(path)["rows"]}
 
 
-def named_configs(text: str) -> list[tuple[str, bool]]:
-    """(path below configs/, whether it is only evaluated) of every command of a document.
-
-    Commands name a config whole, below the folder that the document calls `C`, or by a NAME in a
-    column of a table that stands for a part of a path such as configs/InstaOrder/NAME.yaml.
-    """
-    folders = re.findall(r"`C` is `configs/(\w+)`", text)
-    folder = folders[0] if folders else ""
-    patterns = re.findall(r"configs/(\S*)NAME\.yaml", text)
-    found, column = [], None
-    text = re.sub(r'"\[\[.*?\]\]"', "", text)  # values of options, not what a command runs
-    for line in re.sub(r"\\\n\s*", " ", text).splitlines():
-        cells = line.split("|")
-        if "`NAME`" in line and len(cells) > 2:
-            column = next(k for k, cell in enumerate(cells) if "`NAME`" in cell)
-            continue
-        column = column if len(cells) > 2 else None
-        evaluates = "eval" in line
-        names = re.findall(r"`([\w.]+)`", cells[column]) if column and column < len(cells) else []
-        for name in names:
-            found += [(f"{patterns[0]}{name}.yaml", evaluates)]
-        for word in re.findall(r"[\w/.{},]+\.yaml|configs/[\w/]+/\{[\w,]+\}/[\w{},]+\.yaml", line):
-            for path in braces(word):
-                if path.startswith("C/"):
-                    found.append((f"{folder}/{path[2:]}", evaluates))
-                elif path.startswith("configs/") and "/tables/" not in path and "NAME" not in path:
-                    found.append((path.removeprefix("configs/"), evaluates))
-    return sorted(set(found))
-
-
-RECIPES = sorted(
-    {
-        (path, evaluates)
-        for document in DOCUMENTS
-        for path, evaluates in named_configs(document.read_text(encoding="utf-8"))
-    }
-)
-
-
-def test_commands_are_found():
-    text = (
-        "`C` is `configs/A`.\n| a | `NAME` |\n|---|---|\n| b | `x` |\n"
-        "| c | `y`, `--eval-only` |\n\n`configs/B/NAME.yaml` or `z`\n"
-        "`train_net.py --config-file C/k/{u,v}.yaml`, *eval*\npython configs/D/w.yaml\n"
-        "`configs/{E,F}/w.yaml`, configs/tables/t.yaml"
-    )
-    assert named_configs(text) == [
-        *(("A/k/u.yaml", True), ("A/k/v.yaml", True), ("B/x.yaml", False), ("B/y.yaml", True)),
-        *(("D/w.yaml", False), ("E/w.yaml", False), ("F/w.yaml", False)),
-    ]
-    names = {path for path, _ in RECIPES}
-    assert {
-        *("InstaOrder/instaorder_net_o_m.yaml", "InstaDepthNet/midas_diw.yaml"),
-        *("OOSIS/kins/table6_lambda_40.yaml", "SLN/sln_R50_encoder_cocoa.yaml"),
-        *("KINS/pcnet_m.yaml", "OOSIS/kins/table3b_combo.yaml"),
-    } <= names
-    assert len(names) > 55
+def test_documents_name_every_row_of_the_papers():
+    text = "\n".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)
+    assert len(ROWS) > 90 and not [row for _, row in ROWS if f"`{row}`" not in text]
 
 
 # --- made-up files
@@ -211,39 +149,36 @@ def pretrained(model: torch.nn.Module) -> tuple[str, ...]:
     return (*(inner or ["backbone."]), "disparity_net.", PREFIX)
 
 
-def trained_by(file: Path) -> Path:
-    """The config whose checkpoint a row takes, as the first lines of its file say."""
-    lines = itertools.takewhile(lambda line: line.startswith("#"), file.read_text().splitlines())
-    named = re.findall(r"checkpoint of ([\w/]+\.yaml)", " ".join(lines).replace("# ", ""))
-    return file.parent / named[0] if named else file
+def cfg_of(row: dict, output: Path):
+    """A row's settings; the weights of an order network beside a detector are not looked for."""
+    words = settings_of(row, output)
+    pairs = zip(words[::2], words[1::2], strict=True)
+    kept = [word for pair in pairs if not pair[0].endswith(".ORDER_WEIGHTS") for word in pair]
+    return load_cfg(ROOT / row["config"], kept)
 
 
 @pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter")
-@pytest.mark.parametrize(
-    ("name", "evaluates"), RECIPES, ids=lambda value: value if isinstance(value, str) else ""
-)
-def test_a_command_of_a_recipe_starts(name, evaluates, downloads, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("table", "name"), ROWS)
+def test_a_row_of_the_papers_starts(table, name, downloads, tmp_path, monkeypatch):
     monkeypatch.setenv("FVCORE_CACHE", str(downloads))
     monkeypatch.chdir(tmp_path)
     stored(tmp_path, "midas_v21.pth", midas_shapes())
     stored(tmp_path, "resnet50_pairs.pth", resnet_shapes())
-    file = ROOT / "configs" / name
-    cfg = load_cfg(file, argument_parser().parse_args([]).opts)
+    row = ROWS[table, name]
+    cfg = cfg_of(row, tmp_path)
     model = network(cfg)
-    if evaluates and trained_by(file) != file:
-        shapes = shapes_of(network(load_cfg(trained_by(file))))
+    weights = cfg.MODEL.WEIGHTS
+    for source in sources_of(row):
+        shapes = shapes_of(network(cfg_of(ROWS[table, source], tmp_path)))
         weights = stored(tmp_path, "model_final.pth", shapes)
-    else:
-        weights = cfg.MODEL.WEIGHTS
     if not weights:
         return
-    checkpointer = Recording(model, strict=evaluates)
+    checkpointer = Recording(model, strict=not trained(row))
     checkpointer.load(weights)
     assert not [name for name in checkpointer.missing if name.startswith(pretrained(model))]
 
 
 def test_a_row_of_midas_takes_the_weights_of_midas_whole():
-    """`--eval-only` is strict: a network with order heads would lack their weights."""
-    for name in ("midas_instaorder", "midas_diw", "midas_kitti"):
-        cfg = load_cfg(ROOT / f"configs/InstaDepthNet/{name}.yaml")
-        assert shapes_of(network(cfg)) == midas_shapes()
+    """Evaluation is strict: a network with order heads would lack their weights."""
+    for name in ("MiDaS", "MiDaS, DIW", "MiDaS, KITTI"):
+        assert shapes_of(network(cfg_of(ROWS["instadepthnet_paper", name], ROOT))) == midas_shapes()

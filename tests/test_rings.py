@@ -452,3 +452,75 @@ def test_every_extra_that_is_missing_says_what_to_install():
             if name in OPTIONAL and "pip install" not in text:
                 lacking.append(f"{path}: {name}")
     assert lacking == []
+
+
+# --- who touches the disk
+
+DISK = ("occ_order.files", FORMATS, "occ_order.engine.checkpoint")
+"""What opens files: helpers for text, JSON and images; data sets and results; checkpoints."""
+
+ALLOWED_DISK = {
+    "occ_order.apps.annotate.answers": "a log that several programs append to, under a lock",
+    "occ_order.benchmarks.load": "times the readers on files that it makes, and reads /proc",
+    "occ_order.commands.table": "the log of another process, written while it runs",
+    "occ_order.crf._compile": "the folder in which numba keeps compiled code",
+    "occ_order.order.io": "reads and writes order_results.json, the project's own format",
+    "occ_order.scenes.photographs.library": "arrays that processes share by mapping them",
+}
+"""Module -> why it opens files itself."""
+
+OPENING = {"open", "imread", "imwrite", "VideoWriter", "savefig", "savez", "savez_compressed"}
+OPENING |= {f"{verb}_{kind}" for verb in ("read", "write") for kind in ("text", "bytes")}
+OPENING_OF = {
+    "numpy": {"load", "save", "loadtxt", "savetxt", "fromfile"},
+    "torch": {"load", "save"},
+}
+"""Names of functions and methods that open a file, whoever's; those of two libraries alone."""
+
+
+def opened(source: str, module: str = "m") -> list[int]:
+    """Lines of a module's text that open a file, other than through `occ_order.files`."""
+    tree = ast.parse(source)
+    ours = {
+        name.rpartition(".")[2]
+        for name in imported(source, module, False)
+        if below(name, ("occ_order.files",))
+    }
+    short = {"np": "numpy", "numpy": "numpy", "torch": "torch"}
+    lines = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name, of = last_name(node.func), last_name(getattr(node.func, "value", None))
+        helper = (name if isinstance(node.func, ast.Name) else of) in ours
+        if (name in OPENING and not helper) or name in OPENING_OF.get(short.get(of), ()):
+            lines.append(node.lineno)
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("open('a')", [1]),
+        ("with path.open() as f: pass", [1]),
+        ("x = 1\nPath('a').read_text()", [2]),
+        ("cv2.imread('a')", [1]),
+        ("np.load('a'); json.load(f); pool.map(f)", [1]),
+        ("torch.save(x, 'a')", [1]),
+        ("from occ_order.files import read_text\nread_text('a')", []),
+        ("from occ_order import files\nfiles.read_bytes('a')", []),
+        ("read_text('a')", [1]),
+        (
+            "from occ_order.files import atomic_writer\nwith atomic_writer('a') as f: f.write('b')",
+            [],
+        ),
+        ("# open('a')\n'read_text()'", []),
+    ],
+)
+def test_what_opens_a_file_is_found(source, expected):
+    assert opened(source) == expected
+
+
+def test_only_files_formats_and_checkpoints_open_files(package):
+    found = {name for name, (text, _) in package.items() if opened(text) and not below(name, DISK)}
+    assert found == set(ALLOWED_DISK)

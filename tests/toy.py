@@ -17,6 +17,7 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -510,7 +511,7 @@ def staged_together(folder, number):
     cfg.OUTPUT_DIR = str(Path(folder, "out"))
 
     class Watching(QuietTrainer):
-        steps = []
+        steps: ClassVar[list] = []
 
         def network(self):
             return getattr(self.model, "module", self.model)

@@ -155,7 +155,7 @@ def make_targets(folder: Path) -> dict[str, Target]:
         Target("instances", instances, [content["instances"]]),
         Target(
             "validate",
-            lambda path: validate(path),
+            validate,
             [content["kins"], content["cocoa"], _photos(content["cocoa_cls"])],
         ),
         Target("diw", lambda path: datasets.load_diw(path, ""), [content["diw"]], ".csv"),

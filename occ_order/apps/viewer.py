@@ -13,7 +13,6 @@ import base64
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -30,7 +29,7 @@ from occ_order.draw.colors import instance_colors
 from occ_order.draw.outlines import mask_path
 from occ_order.draw.predictions import instance_label
 from occ_order.draw.verdicts import edge_verdicts, match_instances
-from occ_order.files import atomic_writer, resolve_inside
+from occ_order.files import atomic_writer, read_text, resolve_inside
 from occ_order.formats.checks import size_mismatch
 from occ_order.order import io
 
@@ -235,8 +234,7 @@ def _page(
         lstrip_blocks=True,
     )
     # The script is no template: its braces are its own.
-    templates = resources.files("occ_order.apps") / "templates"
-    script = (templates / "viewer.js").read_text(encoding="utf-8")
+    script = read_text(Path(__file__).parent / "templates" / "viewer.js")
     return environment.get_template("viewer.html.j2").render(
         title=title,
         data=_embedded({"names": list(names), "folder": quote(folder)}),

@@ -9,7 +9,8 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from importlib import metadata
-from pathlib import Path
+
+from occ_order.files import read_text
 
 
 def in_turns(functions: Iterable[Callable], repeats: int) -> tuple[list, list[float]]:
@@ -88,7 +89,7 @@ def machine() -> dict[str, str]:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = read_text("/proc/cpuinfo").splitlines()
     except OSError:
         return platform.processor() or "unknown"
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -24,7 +24,7 @@ The YAML file holds
     minutes: 4            # CPU minutes of training for each row that does not say its own
     seeds: [1, 2, 3]      # every row is run with each; printed are mean ± standard deviation
     rows:
-      - {name: InstaOrderNet^o, config: configs/InstaOrder/x.yaml, opts: [SEED, 2]}
+      - {name: InstaOrderNet^o, config: configs/InstaOrder/x.yaml, opts: {SOLVER.BASE_LR: 0.002}}
       - {name: area, config: configs/InstaOrder/area.yaml, train: false}
       - {name: Mask R-CNN + area, config: y.yaml, weights_from: Mask R-CNN}  # trained in that row
       - {name: both, config: z.yaml, weights_from: [one branch, the other]}  # of the same seed
@@ -35,7 +35,9 @@ The YAML file holds
 
 "{output}" in opts is the output folder: {output}/instaordernet_o/model_final.pth is what the first
 row has trained. A row is trained with one thread; how many iterations fit into the time is measured
-first, once for all seeds, and the learning rate is scheduled to end there. Without seeds a row runs
+first, once for all seeds, and the learning rate is scheduled to end there. Without minutes and
+iterations a row has the schedule of its configuration: so do the tables of the papers, whose rows
+--dry-run prints as the commands that train them on any number of GPUs. Without seeds a row runs
 once, with its configuration's; the folder of another seed than the first one ends in it. What is in
 the output folder already is not run again, so that an interrupted table goes on; --only NAME runs
 some of the rows. The time that training really took is printed beside the scores."""
@@ -69,6 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     table.add_argument("--only", nargs="+", metavar="NAME", help="rows to run; default: all")
     table.add_argument(
         "--minutes", type=float, help="instead of the file's, for rows without their own"
+    )
+    table.add_argument(
+        "--dry-run", action="store_true", help="print the commands of the rows and run nothing"
     )
     table.set_defaults(work="occ_order.commands.table")
     memory = kinds.add_parser(

@@ -21,7 +21,7 @@ class Choices:
         name: of the list, tuple or dictionary in it, or of a function that returns one.
     """
 
-    def __init__(self, module: str, name: str):
+    def __init__(self, module: str, name: str) -> None:
         self._place = (module, name)
 
     def _values(self) -> Any:

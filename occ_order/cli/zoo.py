@@ -24,7 +24,7 @@ WEIGHTS = """Turn the authors' checkpoints, or torchvision's ResNets, into ours,
 ones.
 
     occ-order zoo weights InstaOrder_InstaOrderNet_o.pth.tar instaorder_net_o.pth \\
-        --config-file configs/InstaOrder/instaorder_net_o_published.yaml
+        --config-file configs/InstaOrder/instaorder_net_o.yaml
     occ-order zoo weights output/model_final.pth small.pth --half
     occ-order zoo weights outlines.pth both.pth --half --join image.pth
     occ-order zoo weights segmenter.pth calibrated.pth --half --calibrate 1.1 -2.2

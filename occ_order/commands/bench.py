@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import datetime
 import importlib
-import json
 from types import ModuleType
 
 import cv2
 
 from occ_order.benchmarks.timing import format_row, geomean, machine, markdown
+from occ_order.files import write_json, write_text
+from occ_order.metrics.report import without_nan
 
 
 def run(options: argparse.Namespace) -> int:
@@ -19,9 +20,9 @@ def run(options: argparse.Namespace) -> int:
     module = importlib.import_module(f"occ_order.benchmarks.{options.name}")
     result = run_rows(options.name, module, options)
     if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+        write_json(options.json, without_nan(result), indent=1)
     if options.markdown:
-        options.markdown.write_text(markdown(result), encoding="utf-8")
+        write_text(options.markdown, markdown(result))
     return 0
 
 

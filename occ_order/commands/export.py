@@ -26,13 +26,15 @@ def graph_of(options: argparse.Namespace) -> networks.Graph:
     return networks.graph_of(model, size=options.size, part=options.part, cfg=cfg)
 
 
-def outputs_of(kind: str, path: Path, graph: networks.Graph, given: tuple[torch.Tensor, ...]):
+def outputs_of(
+    kind: str, path: Path, graph: networks.Graph, given: tuple[torch.Tensor, ...]
+) -> list[np.ndarray] | None:
     """What a written file makes of an input, as arrays; None for ONNX without onnxruntime."""
     if kind == "torchscript":
         with torch.no_grad():
             return [one.numpy() for one in torch.jit.load(str(path))(*given)]
     try:
-        import onnxruntime  # noqa: PLC0415
+        import onnxruntime
     except ImportError:
         return None
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from occ_order.draw import draw_accuracy_recall, draw_relative_depth, png_bytes
 from occ_order.draw.sheets import sheet
-from occ_order.files import load_image
+from occ_order.files import load_image, read_json, write_bytes
 from occ_order.masks import decode_all
 from occ_order.order import io, relative_depth
 
@@ -22,8 +21,8 @@ def curves_of(path: Path, kind: str) -> dict[str, Mapping[str, list[float]]]:
     Raises:
         ValueError: another file.
     """
-    data = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(data, dict) or kind not in data.get("curves", {}):
+    data = read_json(path)
+    if kind not in data.get("curves", {}):
         raise ValueError(f"{path}: expected an oair.json with the curve {kind!r}")
     found = {"": data["curves"][kind]}
     decycled = data.get("decycled") or []
@@ -81,5 +80,5 @@ def draw_methods(options: argparse.Namespace) -> np.ndarray:
 def run(options: argparse.Namespace) -> int:
     """Draw, and write one PNG file; return the exit status."""
     draw = {"curves": draw_curves, "methods": draw_methods}[options.kind]
-    options.output.write_bytes(png_bytes(draw(options)))
+    write_bytes(options.output, png_bytes(draw(options)))
     return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from occ_order.files import list_images
+from occ_order.files import list_images, read_bytes
 
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
 
@@ -107,6 +107,5 @@ def is_video(file: Path) -> bool:
 
     OpenCV goes by the content, and takes lists of other files and addresses (HLS) for videos, too.
     """
-    with open(file, "rb") as opened:
-        start = opened.read(12)
+    start = read_bytes(file, 12)
     return start.startswith((b"RIFF", b"\x1a\x45\xdf\xa3")) or start[4:8] == b"ftyp"

@@ -7,7 +7,6 @@ it.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import sys
 from pathlib import Path
@@ -29,13 +28,13 @@ from occ_order.engine.collection import (
     worker_of_environment,
 )
 from occ_order.engine.predictor import OrderPredictor
-from occ_order.files import UnreadableImageError, as_image, list_images
+from occ_order.files import UnreadableImageError, as_image, list_images, sha256_of
 from occ_order.formats.user_masks import pages_of
 
 
 def device_of(wish: str) -> str:
     """`cuda` becomes this worker's own GPU."""
-    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if wish == "cuda" else wish
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if wish == "cuda" else wish
 
 
 def build_predict(options: argparse.Namespace) -> Predict:
@@ -75,7 +74,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, object]:
     else:
         cfg = load_cfg(options.config_file, options.opts)
     cfg.MODEL.DEVICE = cfg.OUTPUT_DIR = ""  # which may differ from worker to worker
-    found = {key: file_digest(value) for key, value in leaves(cfg) if is_file(value)}
+    found = {key: sha256_of(value) for key, value in leaves(cfg) if is_file(value)}
     for key in found:  # the content counts, not where it lies
         cfg.merge_from_list([key, ""])
     name = options.model or Path(options.config_file).name
@@ -88,7 +87,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, object]:
 def masks_digest(path: Path) -> str:
     """Return a digest of a file of masks, or of the names and sizes of the files in a folder."""
     if path.is_file():
-        return file_digest(str(path))
+        return sha256_of(str(path))
     files = sorted(file for file in path.rglob("*") if file.is_file())
     return digest([(file.relative_to(path).as_posix(), file.stat().st_size) for file in files])
 
@@ -96,15 +95,6 @@ def masks_digest(path: Path) -> str:
 def is_file(value: object) -> bool:
     """Whether a setting names a file."""
     return isinstance(value, str) and value != "" and os.path.isfile(value)
-
-
-def file_digest(path: str) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    found = hashlib.sha256()
-    with open(path, "rb") as file:
-        while part := file.read(2**20):
-            found.update(part)
-    return found.hexdigest()
 
 
 def run(options: argparse.Namespace) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from detectron2.data import DatasetCatalog
 
 import occ_order.formats.builtin  # noqa: F401  (registers the names)
 from occ_order.commands.progress import progress
+from occ_order.files import write_bytes, write_json
 from occ_order.formats.statistics import format_statistics, order_statistics
 
 
@@ -20,10 +20,10 @@ def run(options: argparse.Namespace) -> int:
     found = order_statistics(progress(records, "stats"), look_at_masks=not options.no_masks)
     print(format_statistics(found, title=options.dataset), end="")
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
+        write_json(options.json, found, indent=1)
     if options.plot:
         from occ_order.draw import png_bytes
         from occ_order.draw.order_statistics import draw_statistics
 
-        options.plot.write_bytes(png_bytes(draw_statistics(found, title=options.dataset)))
+        write_bytes(options.plot, png_bytes(draw_statistics(found, title=options.dataset)))
     return 0

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
+import itertools
 import os
 import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from occ_order.files import read_json, read_text, write_text
 
 TRIAL = 30  # iterations to measure speed with
 ROW_KEYS = {"name", "config", "opts", "train", "weights_from", "iterations", "minutes", "seeds"}
@@ -25,7 +28,7 @@ def read_table(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: a key is missing or unknown, or a name is used twice or refers to no row.
     """
-    table = yaml.safe_load(path.read_text(encoding="utf-8"))
+    table = yaml.safe_load(read_text(path))
     missing = {"rows", "columns"} - set(table)
     if missing:
         raise ValueError(f"{path}: no {sorted(missing)}")
@@ -39,9 +42,9 @@ def read_table(path: Path) -> dict[str, Any]:
         wrong = set(row) - ROW_KEYS
         if wrong or "config" not in row or set(sources_of(row)) - set(names):
             raise ValueError(f"{path}: row {row}: needs name and config, may have {ROW_KEYS}")
-        if trained(row) and not {"iterations", "minutes"} & (set(row) | set(table)):
+        if not isinstance(row.get("opts", {}), dict | list):
             raise ValueError(
-                f"{path}: row {row['name']!r} has no iterations and there are no minutes"
+                f"{path}: row {row['name']!r}: opts must map keys to values, got {row['opts']!r}"
             )
     return table
 
@@ -73,30 +76,54 @@ def folder_of(output: Path, name: str) -> Path:
     return output / re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").lower()
 
 
+def settings_of(row: dict[str, Any], output: Path) -> list[str]:
+    """A row's own settings as words, KEY VALUE KEY VALUE ..., as `load_cfg` takes them.
+
+    Args:
+        row: its `opts` map keys to values, or are such words already.
+        output: what "{output}" in them stands for.
+    """
+    opts = row.get("opts", {})
+    words = itertools.chain(*opts.items()) if isinstance(opts, dict) else opts
+    return [str(word).replace("{output}", str(output)) for word in words]
+
+
+def arguments_of(row: dict[str, Any], folder: Path, *more: str) -> list[str]:
+    """What `occ-order` is given to train or evaluate a row; `folder` takes what comes out."""
+    verb = "train" if trained(row) else "eval"
+    opts = [*settings_of(row, folder.parent), *more, "OUTPUT_DIR", str(folder)]
+    return [verb, "--config-file", row["config"], *opts]
+
+
 def train_net(row: dict[str, Any], folder: Path, *more: str) -> None:
     """Train or evaluate a row in a process of its own, one thread; its log lies in `folder`.
 
     Raises:
         RuntimeError: it failed.
     """
-    chosen = [str(opt).replace("{output}", str(folder.parent)) for opt in row.get("opts", [])]
-    opts = [*chosen, *more, "OUTPUT_DIR", str(folder)]
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "occ_order", "train" if trained(row) else "eval"]
-    command += ["--config-file", row["config"], *opts]
+    command = [sys.executable, "-m", "occ_order", *arguments_of(row, folder, *more)]
     log = folder / "output.txt"
     with log.open("w", encoding="utf-8") as out:
         done = subprocess.run(
-            command, stdout=out, stderr=out, env={**os.environ, "OMP_NUM_THREADS": "1"}
+            command,
+            stdout=out,
+            stderr=out,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            check=False,
         )
     if done.returncode:
         raise RuntimeError(f"row {row['name']!r} failed: see {log}")
 
 
-def iterations_for(row: dict[str, Any], minutes: float, output: Path) -> int:
-    """How many iterations of a row fit into `minutes` of CPU time, by a short trial."""
-    if "iterations" in row:
-        return row["iterations"]
+def iterations_for(row: dict[str, Any], table: dict[str, Any], output: Path) -> int | None:
+    """How many iterations a row is trained; None = as many as its configuration says.
+
+    Its own number, or what fits into its or the table's minutes of CPU time, by a short trial.
+    """
+    minutes = row.get("minutes", table.get("minutes"))
+    if "iterations" in row or minutes is None:
+        return row.get("iterations")
     folder = folder_of(output, row["name"] + " trial")
     trial = ["SOLVER.MAX_ITER", str(TRIAL), "DATASETS.TEST", "[]", "TEST.EXPECTED_RESULTS", "[]"]
     train_net(row, folder, *trial)
@@ -107,11 +134,11 @@ def iterations_for(row: dict[str, Any], minutes: float, output: Path) -> int:
 
 def training_time(folder: Path) -> dict[str, float]:
     """What the trainer wrote about its time."""
-    return json.loads((folder / "training_time.json").read_text(encoding="utf-8"))
+    return read_json(folder / "training_time.json")
 
 
 def run_row(row: dict[str, Any], table: dict[str, Any], output: Path) -> None:
-    """Trains and evaluates a row with each of its seeds, unless the scores are there."""
+    """Train and evaluate a row with each of its seeds, unless the scores are there."""
     count = None
     for seed, name in run_names(row, table).items():
         folder = folder_of(output, name)
@@ -122,29 +149,53 @@ def run_row(row: dict[str, Any], table: dict[str, Any], output: Path) -> None:
         print(f"{name} ...", file=sys.stderr, flush=True)
         opts = [] if seed is None else ["SEED", str(seed)]
         if trained(row):
-            if count is None:
-                count = iterations_for(row, row.get("minutes", table.get("minutes", 0)), output)
-            opts += ["SOLVER.MAX_ITER", str(count)]
+            count = iterations_for(row, table, output) if count is None else count
+            opts += [] if count is None else ["SOLVER.MAX_ITER", str(count)]
         elif "weights_from" in row:
             opts += ["MODEL.WEIGHTS", str(weights_for(row, seed, table, output))]
         train_net(row, folder, *opts)
 
 
+def command_of(row: dict[str, Any], table: dict[str, Any], output: Path) -> str:
+    """The command line that a row stands for, with its first seed; minutes are not in it."""
+    seed, name = next(iter(run_names(row, table).items()))
+    opts = [] if seed is None else ["SEED", str(seed)]
+    if trained(row):
+        opts += ["SOLVER.MAX_ITER", str(row["iterations"])] if "iterations" in row else []
+    elif "weights_from" in row:
+        files = weight_files(row, seed, table, output)
+        opts += ["MODEL.WEIGHTS", str(files[0] if len(files) == 1 else joined_file(name, output))]
+    return shlex.join(["occ-order", *arguments_of(row, folder_of(output, name), *opts)])
+
+
 def weights_for(row: dict[str, Any], seed: int | None, table: dict[str, Any], output: Path) -> Path:
     """The file that a row is evaluated with: another row's of the same seed, or several joined."""
+    files = weight_files(row, seed, table, output)
+    if len(files) == 1:
+        return files[0]
+    from occ_order.commands.weights import join_files  # needs PyTorch
+
+    joined = joined_file(run_names(row, table)[seed], output)
+    joined.parent.mkdir(parents=True, exist_ok=True)
+    join_files(files, joined)
+    return joined
+
+
+def weight_files(
+    row: dict[str, Any], seed: int | None, table: dict[str, Any], output: Path
+) -> list[Path]:
+    """Checkpoints of the rows whose weights a row is evaluated with, of the same seed."""
     files = []
     for name in sources_of(row):
         source = next(other for other in table["rows"] if other["name"] == name)
         chosen = run_names(source, table).get(seed, name)
         files.append(folder_of(output, chosen) / "model_final.pth")
-    if len(files) == 1:
-        return files[0]
-    from occ_order.commands.weights import join_files  # needs PyTorch
+    return files
 
-    joined = folder_of(output, run_names(row, table)[seed]) / "joined.pth"
-    joined.parent.mkdir(parents=True, exist_ok=True)
-    join_files(files, joined)
-    return joined
+
+def joined_file(name: str, output: Path) -> Path:
+    """Where the joined weights of a run lie."""
+    return folder_of(output, name) / "joined.pth"
 
 
 def score_of(scores: dict[str, Any], key: str) -> float | None:
@@ -168,7 +219,7 @@ def cells_of(row: dict[str, Any], table: dict[str, Any], output: Path) -> list[s
     folders = [folder_of(output, name) for name in run_names(row, table).values()]
     files = {folder: folder / "inference" / "scores.json" for folder in folders}
     done = [folder for folder in folders if files[folder].is_file()]
-    scores = [json.loads(files[folder].read_text(encoding="utf-8")) for folder in done]
+    scores = [read_json(files[folder]) for folder in done]
     cells = [row["name"]]
     for key in table["columns"].values():
         values = [score_of(run, key) for run in scores]
@@ -196,14 +247,17 @@ def run(options: argparse.Namespace) -> int:
     unknown = set(options.only or []) - {row["name"] for row in table["rows"]}
     if unknown:
         raise ValueError(f"{options.table}: no rows {sorted(unknown)}")
+    chosen = [row for row in table["rows"] if options.only is None or row["name"] in options.only]
+    if options.dry_run:
+        for row in chosen:
+            print(f"# {row['name']}\n{command_of(row, table, options.output)}")
+        return 0
     try:
-        for row in table["rows"]:
-            if options.only is None or row["name"] in options.only:
-                run_row(row, table, options.output)
+        for row in chosen:
+            run_row(row, table, options.output)
     except RuntimeError as error:
         raise ValueError(str(error)) from error
     text = markdown(table, options.output)
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "table.md").write_text(text, encoding="utf-8")
+    write_text(options.output / "table.md", text)
     print(text)
     return 0

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from occ_order import model_zoo
 from occ_order.config import load_cfg
 from occ_order.engine import export as networks
+from occ_order.engine.checkpoint import read_checkpoint
 from occ_order.engine.trainer import Trainer
+from occ_order.files import read_json, read_text, sha256_of, write_json, write_text
 from occ_order.model_zoo.zoo import HERE, ZOO
 
 TOLERANCE = 0.05  # percent points that the same weights may differ by on another machine
@@ -54,7 +53,7 @@ def save_graph(name: str, config: Path, weights: Path) -> dict[str, str]:
     networks.save_onnx(networks.graph_of(model, cfg=cfg), path, half=True)
     return {
         "graph": path.name,
-        "graph_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "graph_sha256": sha256_of(path),
     }
 
 
@@ -73,11 +72,11 @@ def words_for_people(options: argparse.Namespace) -> dict[str, Any]:
 def add(options: argparse.Namespace) -> None:
     """Shrinks, evaluates and lists a model; of a row of the same name the words for people stay."""
     run = Path(options.run)
-    weights = torch.load(run / "model_final.pth", map_location="cpu", weights_only=True)["model"]
+    weights = read_checkpoint(run / "model_final.pth")["model"]
     file = HERE / "checkpoints" / f"{options.name}.pth"
     file.parent.mkdir(exist_ok=True)
     digest = model_zoo.save_checkpoint(weights, file)
-    time = json.loads((run / "training_time.json").read_text(encoding="utf-8"))
+    time = read_json(run / "training_time.json")
     entry = {
         "name": options.name,
         "config": options.config,
@@ -99,8 +98,7 @@ def add(options: argparse.Namespace) -> None:
 
 def save_rows(rows: list[dict[str, Any]]) -> None:
     """Write the list of the models, sorted by name."""
-    text = json.dumps(sorted(rows, key=lambda row: row["name"]), indent=2)
-    ZOO.write_text(text + "\n", encoding="utf-8")
+    write_json(ZOO, sorted(rows, key=lambda row: row["name"]), indent=2)
 
 
 def graph(options: argparse.Namespace) -> None:
@@ -145,7 +143,7 @@ def check(options: argparse.Namespace) -> None:
 
 def document(rows: list[dict[str, Any]]) -> str:
     """The text of MODEL_ZOO.md."""
-    text = (Path(__file__).parent / "zoo_head.txt").read_text(encoding="utf-8")
+    text = read_text(Path(__file__).parent / "zoo_head.txt")
     for row in rows:
         size = (HERE / "checkpoints" / row["checkpoint"]).stat().st_size / 1e6
         graph = f"* without PyTorch: `{row['graph']}`\n" if "graph" in row else ""
@@ -167,7 +165,7 @@ def document(rows: list[dict[str, Any]]) -> str:
 |---|---|
 {scores}
 """
-    tail = (Path(__file__).parent / "zoo_tail.txt").read_text(encoding="utf-8")
+    tail = read_text(Path(__file__).parent / "zoo_tail.txt")
     return text + "\n" + tail
 
 
@@ -180,5 +178,5 @@ def run(options: argparse.Namespace) -> int:
     elif options.what == "graph":
         graph(options)
     else:
-        options.output.write_text(document(model_zoo.rows()), encoding="utf-8")
+        write_text(options.output, document(model_zoo.rows()))
     return 0

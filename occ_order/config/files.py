@@ -9,6 +9,8 @@ from urllib.parse import unquote
 
 import yaml
 
+from occ_order.files import read_bytes
+
 BASE = "_BASE_"
 """Key of a config file that names the file (or files) it starts from."""
 
@@ -61,8 +63,7 @@ def _read(path: str, above: Sequence[str]) -> dict[str, Any]:
         named = f"{above[-1]}: {BASE} names a file that does not exist" if above else "no such file"
         raise ValueError(f"{named}: {path}")
     try:
-        with open(path, encoding="utf-8") as file:
-            data = yaml.safe_load(file)
+        data = yaml.safe_load(read_bytes(path).decode("utf-8"))
     except yaml.constructor.ConstructorError as error:
         raise ValueError(f"{path}: YAML tags could run code and are refused ({error})") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

@@ -92,6 +92,12 @@ class GridJumps:
         self._ahead: _Ahead | None = None
 
     @property
+    def _in_use(self) -> Flow:
+        """The flow that ``node`` and the roots belong to, while there is one."""
+        assert self._active is not None
+        return self._active
+
+    @property
     def labels(self) -> np.ndarray:
         """int32 (H, W), a copy of the current labelling."""
         return self._workspace.image.copy()
@@ -130,7 +136,7 @@ class GridJumps:
         """
         work = self._workspace
         first, second = work.flows
-        ahead = None
+        ahead: _Ahead | None = None
         for taken in range(limit):
             if not self._solve("constant"):
                 self._widen()
@@ -138,12 +144,12 @@ class GridJumps:
                 return self.published(limit)
             if taken == 0:
                 ahead = self._look_ahead()
-            elif taken == 1:
+            elif taken == 1 and ahead is not None:
                 for source, copy in zip(first.arrays, second.arrays, strict=True):
                     copy[...] = source
                 ahead.flow = True
             change = self._take_cut()
-            if taken == 0:
+            if taken == 0 and ahead is not None:
                 ahead.smallest = work.image > 0
                 if ahead.largest is None:
                     ahead.change = change
@@ -202,7 +208,7 @@ class GridJumps:
         """Mark what the largest cut has besides the tree; returns the number of these pixels."""
         work = self._workspace
         return self._flow.add_ties(
-            work.shape, work.stride, self._active.arcs, work.node, *work.marked, work.queue
+            work.shape, work.stride, self._in_use.arcs, work.node, *work.marked, work.queue
         )
 
     def _energy_change(self, runs: np.ndarray, rim: np.ndarray) -> int:
@@ -221,14 +227,14 @@ class GridJumps:
         runs, rim = self._list_moved()
         change = self._energy_change(runs, rim)
         if change >= 0:
-            k.free_nodes(runs, rim, self._active.excess, work.node)
+            k.free_nodes(runs, rim, self._in_use.excess, work.node)
             return 0
         for flow in work.flows:
             if flow.bound:
                 modular = flow.bound == "modular"
                 k.rewrite(runs, rim, work.stride, *state, modular, *flow.arrays, work.node)
         self._num_growing = self._num_roots = k.raise_labels(
-            runs, rim, work.stride, work.labels, self._active.excess, work.node, work.queue
+            runs, rim, work.stride, work.labels, self._in_use.excess, work.node, work.queue
         )
         return change
 
@@ -331,7 +337,7 @@ class GridJumps:
         self._num_growing, self._num_roots = self._arcs.find_roots(
             work.shape,
             work.stride,
-            self._active.excess,
+            self._in_use.excess,
             work.node,
             *work.marked,
             work.queue,
@@ -340,7 +346,7 @@ class GridJumps:
 
     def _maximise_flow(self, way: int, budget: int = NO_LIMIT) -> bool:
         work = self._workspace
-        arrays = (*self._active.arrays, work.node, work.chain, work.heads, work.lost, work.waiting)
+        arrays = (*self._in_use.arrays, work.node, work.chain, work.heads, work.lost, work.waiting)
         self._outcome = self._flow.maximise_flow(
             work.queue,
             self._num_growing,

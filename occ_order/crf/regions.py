@@ -49,7 +49,10 @@ def region_graph(problem: Problem, ids: np.ndarray) -> RegionGraph:
 
     num = int(ids.max(initial=-1)) + 1
     start, columns = region_contacts(ids, np.ascontiguousarray(problem.occludes), num, 0)
-    return RegionGraph(start, *columns, unary=sum_by_region(ids, problem.unary, num))
+    neighbour, length, front, behind = columns
+    return RegionGraph(
+        start, neighbour, length, front, behind, sum_by_region(ids, problem.unary, num)
+    )
 
 
 def closed_region_layers(problem: Problem) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -220,13 +220,13 @@ def solve_many(
         raise ValueError(f"workers: got {workers}, expected at least 1")
     run = partial(_solve_pair, options=options)
     # A forked process inherits OpenCV's thread pool without its threads, and waits for ever.
-    pool = (
+    pool: Executor = (
         ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
         if processes
         else ThreadPoolExecutor(workers)
     )
     with pool as executor:
-        pending = deque()
+        pending: deque[Future] = deque()
         for pair in problems:
             pending.append(executor.submit(run, pair))
             # Reading far ahead would hold every map of a data set in memory.

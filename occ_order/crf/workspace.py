@@ -19,9 +19,9 @@ class Flow:
     """
 
     def __init__(self, size: int, dtype: type) -> None:
-        self.inc = np.zeros((4, size), dtype)
+        self.inc: np.ndarray = np.zeros((4, size), dtype)
         self.arcs = np.zeros(size, np.uint8)
-        self.excess = np.zeros(size, dtype)
+        self.excess: np.ndarray = np.zeros(size, dtype)
         self.bound: str | None = None
 
     @property

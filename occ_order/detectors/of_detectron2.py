@@ -42,7 +42,7 @@ class Finder:
 
     def __init__(
         self, model: nn.Module, augmentations: list[T.Augmentation], image_format: str, name: str
-    ):
+    ) -> None:
         self.model, self.name = model.eval(), name
         self.augmentations, self.image_format = T.AugmentationList(augmentations), image_format
 

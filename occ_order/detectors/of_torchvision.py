@@ -28,7 +28,7 @@ class Finder:
             "scores" of each.
     """
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: nn.Module) -> None:
         self.network = network.eval()
 
     @torch.inference_mode()

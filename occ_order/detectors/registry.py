@@ -58,28 +58,28 @@ def of_zoo(name: str, chosen: Choices) -> Detector:
 
 def of_torchvision(name: str, chosen: Choices) -> Detector:
     """Return a Mask R-CNN of torchvision."""
-    from occ_order.detectors.of_torchvision import build  # noqa: PLC0415
+    from occ_order.detectors.of_torchvision import build
 
     return build(name, chosen.weights, chosen.threshold(0.5), chosen.device)
 
 
 def of_detectron2(config: str, chosen: Choices) -> Detector:
     """Return a model of Detectron2's model zoo."""
-    from occ_order.detectors.of_detectron2 import build_of_zoo  # noqa: PLC0415
+    from occ_order.detectors.of_detectron2 import build_of_zoo
 
     return build_of_zoo(config, chosen.weights, chosen.threshold(0.5), chosen.device)
 
 
 def of_yaml(file: str, chosen: Choices) -> Detector:
     """Return the model of a YAML file of Detectron2, or of a project that extends it."""
-    from occ_order.detectors.of_detectron2 import build_of_yaml  # noqa: PLC0415
+    from occ_order.detectors.of_detectron2 import build_of_yaml
 
     return build_of_yaml(file, chosen.weights, chosen.threshold(0.5), chosen.device)
 
 
 def of_lazy(file: str, chosen: Choices) -> Detector:
     """Return the model of a LazyConfig, which is Python code and is run."""
-    from occ_order.detectors.of_detectron2 import build_of_lazy  # noqa: PLC0415
+    from occ_order.detectors.of_detectron2 import build_of_lazy
 
     return build_of_lazy(file, chosen.weights, chosen.threshold(0.5), chosen.device)
 

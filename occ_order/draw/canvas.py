@@ -176,12 +176,12 @@ def draw_labels(
         return drawing.copy()
     draw = ImageDraw.Draw(canvas)
     sizes = np.broadcast_to(size, len(texts)).tolist()
-    for text, point, color, size in zip(texts, points, colors, sizes, strict=True):
+    for text, point, color, high in zip(texts, points, colors, sizes, strict=True):
         if not text or not np.isfinite(point).all():
             continue
-        face = font(size)
+        face = font(high)
         left, top, right, bottom = draw.textbbox((0, 0), text, font=face)
-        half = np.array([(right - left) / 2 + size * 0.4, (bottom - top) / 2 + size * 0.3])
+        half = np.array([(right - left) / 2 + high * 0.4, (bottom - top) / 2 + high * 0.3])
         half[0] = max(half[0], half[1])
         limit = np.array([canvas.width - 1, canvas.height - 1])
         centre = np.clip(
@@ -228,7 +228,8 @@ def write(
     """
     canvas = Image.fromarray(drawing)
     draw = ImageDraw.Draw(canvas)
-    draw.text(tuple(point), text, font=font(size, bold), fill=tuple(color), anchor=anchor)
+    x, y = point
+    draw.text((x, y), text, font=font(size, bold), fill=tuple(color), anchor=anchor)
     drawing[...] = np.asarray(canvas)
 
 
@@ -269,9 +270,7 @@ def join(
 
 def new_figure(width: float, height: float) -> Figure:
     """A matplotlib figure of width x height pixels that needs no display and no global state."""
-    figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
 
 
 def figure_image(figure: Figure, *, sharpness: float = 1.0) -> np.ndarray:
@@ -284,9 +283,10 @@ def figure_image(figure: Figure, *, sharpness: float = 1.0) -> np.ndarray:
     Returns:
         image (about height * sharpness, width * sharpness, 3).
     """
+    canvas = FigureCanvasAgg(figure)
     figure.set_dpi(100 * sharpness)
-    figure.canvas.draw()
-    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def png_bytes(drawing: np.ndarray, *, colors: int | None = None) -> bytes:

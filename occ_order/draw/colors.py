@@ -7,6 +7,7 @@ palette of Okabe and Ito, and edge verdicts differ in line style as well.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,7 +30,7 @@ DIRECTION_PALETTES = {"default": DIRECTION_COLORS, "oosis": OOSIS_DIRECTION_COLO
 
 assert all(len(colors) == len(DIRECTIONS) for colors in DIRECTION_PALETTES.values())
 
-EDGE_STYLES = {
+EDGE_STYLES: dict[str, dict[str, Any]] = {
     "correct": {"color": "#0062c8", "linestyle": "-", "text": "right"},
     "wrong": {"color": "#e25800", "linestyle": (0, (4, 2)), "text": "wrong"},
     "missed": {"color": "#6e7680", "linestyle": (0, (1, 1.6)), "text": "missed"},

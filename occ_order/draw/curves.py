@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.ticker import PercentFormatter
@@ -17,7 +18,7 @@ _LINES = ("-", "--", "-.", ":")
 
 
 def draw_accuracy_recall(
-    curves: Mapping[str, Mapping[str, Sequence[float]]],
+    curves: Mapping[str, Mapping[str, Any]],
     *,
     title: str = "",
     xlabel: str = "recall: annotated orders whose two instances were both found",

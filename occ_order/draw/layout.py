@@ -9,7 +9,9 @@ Shape shorthand: ``N`` instances. Coordinates are (x, y) in node pitches, y grow
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -102,14 +104,15 @@ def _with_waypoints(
     rows: list[list] = [[] for _ in range(max(row_of.values(), default=-1) + 1)]
     for instance in sorted(row_of):
         rows[row_of[instance]].append(instance)
-    segments, chains = [], {}
+    segments: list[tuple] = []
+    chains: dict[tuple[int, int], list] = {}
     for i, j in edges:
         chain = [(i, j, row) for row in range(row_of[i] + 1, row_of[j])]
         for point in chain:
             rows[point[2]].append(point)
         path = [i, *chain, j]
         if row_of[i] != row_of[j]:
-            segments.extend(zip(path[:-1], path[1:], strict=True))
+            segments.extend(itertools.pairwise(path))
         chains[i, j] = chain
     return rows, segments, chains
 
@@ -146,12 +149,11 @@ def _sort_rows(
         linked = above if sweep % 2 == 0 else below
         for row in rows if sweep % 2 == 0 else rows[::-1]:
             wish = {
-                node: np.mean([place[n] for n in linked[node]]) if node in linked else place[node]
-                for node in row
+                node: float(np.mean([place[n] for n in linked.get(node, [node])])) for node in row
             }
             for group in groups:
                 if group[0] in wish:
-                    wish.update(dict.fromkeys(group, np.mean([wish[n] for n in group])))
+                    wish.update(dict.fromkeys(group, float(np.mean([wish[n] for n in group]))))
             keys = {n: (component(n), wish[n], group_of.get(n, ()), place[n]) for n in row}
             row.sort(key=keys.__getitem__)
             place.update({node: k for k, node in enumerate(row)})
@@ -161,7 +163,8 @@ def _columns(rows: list[list], segments: list[tuple], groups: list[tuple[int, ..
     """x of every node and way point: near its neighbours, with room between them."""
     above, below = _neighbours(segments)
     beside = {node: [n for n in group if n != node] for group in groups for node in group}
-    x, gaps = {}, []
+    x: dict[Any, float] = {}
+    gaps = []
     for row in rows:
         dense = sum(isinstance(node, int) for node in row) > STAGGER_FROM
         room = np.array(

@@ -39,7 +39,7 @@ class PredictionImages(HookBase):
     for. It runs in one process, in evaluation mode, and leaves the training as it would be without.
     """
 
-    def __init__(self, cfg: CfgNode, *, number: int = 2):
+    def __init__(self, cfg: CfgNode, *, number: int = 2) -> None:
         """Reads nothing yet.
 
         Args:

@@ -13,13 +13,11 @@ Shapes: P pairs, N instances, B images, C channels, H x W pixels.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +27,7 @@ from torch import nn
 
 from occ_order.engine import export_completion, export_mask_order, export_segmenter
 from occ_order.engine.export_order_head import DenseOrderHead
+from occ_order.files import write_json
 from occ_order.lite import completion as lite_completion
 from occ_order.lite import mask_order as lite_mask_order
 from occ_order.lite import segmenter as lite_segmenter
@@ -173,7 +172,7 @@ def save_onnx(graph: Graph, path: str | os.PathLike[str], *, half: bool = False)
         ImportError: onnx is not installed.
     """
     try:
-        import onnx  # noqa: PLC0415
+        import onnx
     except ImportError as error:
         raise ImportError('ONNX needs onnx: pip install ".[export]"') from error
     tensors = (*graph.inputs, *graph.outputs)
@@ -209,7 +208,7 @@ def save_onnx(graph: Graph, path: str | os.PathLike[str], *, half: bool = False)
 
 def _halve(graph: Any) -> None:
     """Store the large weights of an ONNX graph as float16, each with a cast to float32."""
-    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415
+    from onnx import TensorProto, helper, numpy_helper
 
     casts = []
     for weight in graph.initializer:
@@ -229,7 +228,7 @@ def save_description(graph: Graph, path: str | os.PathLike[str]) -> None:
     sides = {"inputs": graph.inputs, "outputs": graph.outputs}
     text = {key: [vars(tensor) for tensor in tensors] for key, tensors in sides.items()}
     text[FREE] = "any length from 1 on; where there is nothing to order, no network is run"
-    Path(path).write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
+    write_json(path, text, indent=2)
 
 
 def _checked(size: Sequence[int]) -> tuple[int, int]:
@@ -255,7 +254,7 @@ def _image(number: int | str, size: Sequence[int], channels: str) -> Tensor:
 
 
 class _Pairs(nn.Module):
-    def __init__(self, model: PairwiseOrderNet):
+    def __init__(self, model: PairwiseOrderNet) -> None:
         super().__init__()
         self.classifier = model.classifier
 
@@ -358,7 +357,7 @@ def _order_head_graph(model: OrderRCNN, size: tuple[int, int]) -> Graph:
 
 
 class _Disparity(nn.Module):
-    def __init__(self, model: InstaDepthNet):
+    def __init__(self, model: InstaDepthNet) -> None:
         super().__init__()
         self.net = model.disparity_net
         self.register_buffer("mean", model.pixel_mean.clone())
@@ -369,7 +368,7 @@ class _Disparity(nn.Module):
 
 
 class _Depth(_Disparity):
-    def __init__(self, model: InstaDepthNet):
+    def __init__(self, model: InstaDepthNet) -> None:
         super().__init__(model)
         self.heads = model.heads
 

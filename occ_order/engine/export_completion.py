@@ -14,7 +14,7 @@ from occ_order.methods.completion.network import CompletionUNet
 class CompletionGraph(nn.Module):
     """The network of a `MaskCompletionNet`."""
 
-    def __init__(self, network: CompletionUNet):
+    def __init__(self, network: CompletionUNet) -> None:
         """Share its weights."""
         super().__init__()
         self.network = network

@@ -42,7 +42,7 @@ def inputs(settings: lite.Settings) -> dict[str, tuple[tuple[int | str, ...], st
 class MaskOrderGraph(nn.Module):
     """Both branches of a `MaskOrderNet`, for one image whose masks are prepared."""
 
-    def __init__(self, model: MaskOrderNet):
+    def __init__(self, model: MaskOrderNet) -> None:
         """Share the weights of the model.
 
         Raises:

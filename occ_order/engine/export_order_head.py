@@ -25,7 +25,7 @@ from occ_order.methods.order_head.meta_arch import OrderRCNN
 class DenseOrderHead(nn.Module):
     """Backbone and order head of an `OrderRCNN`, for one image with given masks."""
 
-    def __init__(self, model: OrderRCNN, size: Sequence[int]):
+    def __init__(self, model: OrderRCNN, size: Sequence[int]) -> None:
         """Shares the weights of the model.
 
         Args:

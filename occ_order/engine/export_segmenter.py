@@ -25,7 +25,7 @@ from occ_order.lite import segmenter as lite
 class SegmenterGraph(nn.Module):
     """A `GeneralizedRCNN` with masks and one class, for one image."""
 
-    def __init__(self, model: GeneralizedRCNN):
+    def __init__(self, model: GeneralizedRCNN) -> None:
         """Share the weights of the model.
 
         Raises:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from detectron2.engine.train_loop import AMPTrainer, SimpleTrainer
@@ -27,7 +27,13 @@ class _Remembering:
         return self.last
 
 
-class _StopsInTime:
+if TYPE_CHECKING:
+    _StepRunner = SimpleTrainer  # what stands behind the mixin among the base classes
+else:
+    _StepRunner = object
+
+
+class _StopsInTime(_StepRunner):
     """Mixin for Detectron2's step runners: checks between the backward pass and the optimizer."""
 
     checks_gradients = True

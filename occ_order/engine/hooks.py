@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
 
 from detectron2.engine import HookBase
 from detectron2.utils import comm
+
+from occ_order.files import write_json
 
 TRAINING_TIME = "training_time.json"
 
@@ -20,7 +21,7 @@ class TrainingTime(HookBase):
     Evaluation before the last iteration counts as well, the one after it does not.
     """
 
-    def __init__(self, output_dir: str | os.PathLike[str]):
+    def __init__(self, output_dir: str | os.PathLike[str]) -> None:
         """Keeps the folder."""
         self.path = Path(output_dir, TRAINING_TIME)
 
@@ -35,5 +36,4 @@ class TrainingTime(HookBase):
         cpu, wall = time.process_time() - self._start[0], time.monotonic() - self._start[1]
         iterations = self.trainer.iter - self.trainer.start_iter
         measured = {"iterations": iterations, "cpu_seconds": cpu, "wall_seconds": wall}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+        write_json(self.path, measured, indent=2)

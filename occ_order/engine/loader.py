@@ -64,7 +64,7 @@ class Samples(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
         position, index = key
-        skipped = []
+        skipped: list[Any] = []
         with seeded(*self._seed, position):
             for _ in range(MAX_SKIPPED):
                 sample = self._make(self._records[index], skipped)

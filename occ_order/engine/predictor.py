@@ -34,7 +34,7 @@ class OrderPredictor:
     `disparity`, and instances only if masks are given; SLN `amodal`, `levels` and `sem_dist`.
     """
 
-    def __init__(self, model: nn.Module, cfg: CfgNode):
+    def __init__(self, model: nn.Module, cfg: CfgNode) -> None:
         """Takes a model with its weights and its settings.
 
         Args:

@@ -20,6 +20,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from detectron2.utils.logger import setup_logger
 from torch import nn
+from torch.utils.data import DataLoader
 
 import occ_order.engine.detector_order
 import occ_order.formats.builtin
@@ -92,7 +93,7 @@ class Trainer(DefaultTrainer):
         ValueError: a setting would run code (`occ_order.config.check_settings`).
     """
 
-    def __init__(self, cfg: CfgNode, *, allow_unsafe_pickle: bool = False):
+    def __init__(self, cfg: CfgNode, *, allow_unsafe_pickle: bool = False) -> None:
         check_settings(cfg)
         super(DefaultTrainer, self).__init__()  # its own __init__ makes its own checkpointer
         logger = logging.getLogger("detectron2")
@@ -141,7 +142,7 @@ class Trainer(DefaultTrainer):
         return build_train_loader(cfg, build_mapper(cfg, is_train=True))
 
     @classmethod
-    def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
         """Images of one data set through the mapper; never Detectron2's pickled proposals."""
         check_settings(cfg)
         return build_detection_test_loader(

@@ -17,7 +17,7 @@ class WandbWriter(EventWriter):
     It must come before Detectron2's TensorBoard writer, which empties the storage of images.
     """
 
-    def __init__(self, cfg: CfgNode, *, window_size: int = 20):
+    def __init__(self, cfg: CfgNode, *, window_size: int = 20) -> None:
         """Starts the run, with all settings.
 
         Args:
@@ -28,7 +28,7 @@ class WandbWriter(EventWriter):
             ImportError: wandb is not installed.
         """
         try:
-            import wandb  # noqa: PLC0415
+            import wandb
         except ImportError as error:
             raise ImportError(
                 f"LOGGING.WANDB_PROJECT is {cfg.LOGGING.WANDB_PROJECT!r}, but wandb is not "

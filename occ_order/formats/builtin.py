@@ -252,7 +252,7 @@ def _expanded(name: str, places: tuple[str, ...]) -> tuple[str, ...]:
 
 def _variable(path: str) -> str | None:
     """The variable that a path begins with."""
-    return path[1:].split("/")[0] if path.startswith("$") else None
+    return path[1:].split("/", maxsplit=1)[0] if path.startswith("$") else None
 
 
 def _described(arguments: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from occ_order.files import DataError, show
 
@@ -104,7 +104,7 @@ def size_mismatch(stated: tuple[Any, Any], found: tuple[int, int]) -> str:
     return text
 
 
-def _is_int(value: object) -> bool:
+def _is_int(value: object) -> TypeGuard[int]:
     # Larger numbers do not fit into the arrays that are made of them.
     return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 

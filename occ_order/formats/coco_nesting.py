@@ -61,7 +61,8 @@ def read_categories(json_file: str | os.PathLike) -> list[dict[str, Any]]:
     if "categories" not in data and is_cocoa(data):
         return [{"id": 1, "name": "object"}]
     with report.at("categories"):
-        return parse_categories(data, report)
+        categories = parse_categories(data, report)
+    return categories
 
 
 def is_cocoa(data: dict) -> bool:

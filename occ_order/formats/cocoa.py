@@ -20,6 +20,7 @@ The file has `images` and `annotations`; one annotation holds all regions of one
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import os
 from pathlib import Path
@@ -325,7 +326,7 @@ def _numbers(ids: list[int], image_id: int) -> tuple[int, list[int]]:
     number = ids[0] // REGIONS_PER_ANNOTATION if ids else image_id
     orders = [region_id - number * REGIONS_PER_ANNOTATION for region_id in ids]
     limits = [0, *orders, REGIONS_PER_ANNOTATION]
-    if all(a < b for a, b in zip(limits, limits[1:], strict=False)):
+    if all(a < b for a, b in itertools.pairwise(limits)):
         return int(number), [int(order) for order in orders]
     return int(image_id), list(range(1, len(ids) + 1))
 

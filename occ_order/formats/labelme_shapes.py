@@ -49,7 +49,7 @@ def area_of(shape: dict, size: tuple[int, int]) -> Any:
     if kind == "circle":
         radius = float(np.hypot(xb - xa, yb - ya))
         return outlines.ellipse(xa, ya, radius, radius)
-    return _mask_shape(shape, (int(round(xa)), int(round(ya))), size)
+    return _mask_shape(shape, (round(xa), round(ya)), size)
 
 
 def _mask_shape(shape: dict, corner: tuple[int, int], size: tuple[int, int]) -> dict[str, Any]:

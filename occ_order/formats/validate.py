@@ -110,7 +110,7 @@ def validate(
     return result
 
 
-def _parse(path: str) -> dict | list | None | Validation:
+def _parse(path: str) -> dict | list | Validation | None:
     """Returns parsed JSON, None for a file that looks like text, or a report that it is neither."""
     with open(path, "rb") as file:
         start = file.read(64).lstrip()

@@ -38,7 +38,7 @@ class MaskCompleter:
         ValueError: another graph.
     """
 
-    def __init__(self, graph: Graph):
+    def __init__(self, graph: Graph) -> None:
         self.settings = graph.settings(Settings, SETTINGS, "completes masks")
         self._graph = graph
 

@@ -24,9 +24,9 @@ class Graph:
         ImportError: ONNX Runtime is not installed.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, threads: int = 0):
+    def __init__(self, path: str | os.PathLike[str], *, threads: int = 0) -> None:
         try:
-            import onnxruntime  # noqa: PLC0415
+            import onnxruntime
         except ImportError as error:
             raise ImportError('this needs ONNX Runtime: pip install "occ_order[lite]"') from error
         options = onnxruntime.SessionOptions()

@@ -22,6 +22,7 @@ def resized_shape(shape: tuple[int, int], shortest: int, longest: int) -> tuple[
     """Return height and width as Detectron2's ResizeShortestEdge computes them."""
     height, width = shape
     scale = shortest / min(height, width)
+    sides: tuple[float, float]
     sides = (shortest, scale * width) if height < width else (scale * height, shortest)
     if max(sides) > longest:
         scale = longest / max(sides)

@@ -71,7 +71,7 @@ class MaskOrderer:
         ValueError: another graph.
     """
 
-    def __init__(self, graph: Graph):
+    def __init__(self, graph: Graph) -> None:
         self.settings = graph.settings(Settings, SETTINGS, "orders masks")
         self._graph = graph
 

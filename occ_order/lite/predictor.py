@@ -57,7 +57,7 @@ class LitePredictor:
 
     needs_masks = takes_masks = True
 
-    def __init__(self, orderer: MaskOrderer, completer: MaskCompleter | None = None):
+    def __init__(self, orderer: MaskOrderer, completer: MaskCompleter | None = None) -> None:
         self.orderer, self.completer = orderer, completer
 
     def __call__(
@@ -112,7 +112,7 @@ class LiteSegmenter:
 
     needs_masks = takes_masks = False
 
-    def __init__(self, segmenter: Segmenter):
+    def __init__(self, segmenter: Segmenter) -> None:
         self.segmenter = segmenter
 
     def __call__(

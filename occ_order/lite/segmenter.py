@@ -65,7 +65,7 @@ class Segmenter:
         ValueError: another graph.
     """
 
-    def __init__(self, graph: Graph):
+    def __init__(self, graph: Graph) -> None:
         self.settings = graph.settings(Settings, SETTINGS, "finds instances")
         self._graph = graph
 

@@ -67,8 +67,8 @@ class CheckedMapper(DatasetMapper):
 
 
 __all__ = [
-    "CheckedMapper",
     "MAPPER_REGISTRY",
+    "CheckedMapper",
     "Mapper",
     "baseline",
     "build_mapper",

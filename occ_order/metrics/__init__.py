@@ -53,9 +53,9 @@ from occ_order.metrics.whdr import WHDR_CELLS, whdr
 __all__ = [
     "DEPTH_ERRORS",
     "IOU_THRESHOLDS",
+    "WHDR_CELLS",
     "OAIRScorer",
     "OrderScorer",
-    "WHDR_CELLS",
     "align_scale_shift",
     "aligned_depth",
     "amodal_scores",

@@ -227,7 +227,7 @@ def _make_evaluator() -> type:
         def _prepare(self) -> None:
             self.evalImgs, self.eval, self._matched = [], {}, {}
 
-        def computeIoU(self, image_id: int, class_id: int) -> None:  # noqa: N802
+        def computeIoU(self, image_id: int, class_id: int) -> None:
             image = self.images[image_id]
             gt, pred = _of_class(image.gt, class_id), _of_class(image.pred, class_id)
             if len(gt) + len(pred) == 0:
@@ -238,7 +238,7 @@ def _make_evaluator() -> type:
                 image, gt, pred, np.asarray(self.params.iouThrs)
             )
 
-        def evaluateImg(  # noqa: N802
+        def evaluateImg(
             self, image_id: int, class_id: int, subset: list[int], max_detections: int
         ) -> dict | None:
             matched = self._matched.get((image_id, class_id))

@@ -72,8 +72,8 @@ def boundary_counts(
     candidates = candidate_pairs(
         np.stack(gt_at, axis=1),
         np.stack(pred_at, axis=1),
-        occluder_theta(orientation[(slice(None), *gt_at)]),
-        occluder_theta(pred_orientation[(slice(None), *pred_at)]),
+        occluder_theta(orientation[:, gt_at[0], gt_at[1]]),
+        occluder_theta(pred_orientation[:, pred_at[0], pred_at[1]]),
         max_distance * float(np.hypot(*boundary.shape)),
     )
     num_pred = np.searchsorted(-value.astype(np.float64), -thresholds, side="right")

@@ -35,16 +35,19 @@ def calibration_scores(
         where it has nothing to fit; "ece_platt", the error that they leave, percent, fitted on
         every other image and measured on the rest, and the other way round.
     """
-    scores, right, half = [], [], []
+    found_scores: list[float] = []
+    matches: list[bool] = []
+    halves: list[int] = []
     for k, (truth, found) in enumerate(zip(gt, pred, strict=True)):
         iou = _iou(found["masks"], truth["masks"])
         matched = match_greedy(
             iou, found["scores"], pred_classes=found["classes"], gt_classes=truth["classes"]
         )
-        scores.extend(found["scores"])
-        right.extend(matched >= 0)
-        half.extend([k % 2] * len(matched))
-    scores, right, half = np.array(scores, float), np.array(right, bool), np.array(half, int)
+        found_scores.extend(found["scores"])
+        matches.extend(matched >= 0)
+        halves.extend([k % 2] * len(matched))
+    scores, right = np.array(found_scores, float), np.array(matches, bool)
+    half = np.array(halves, int)
     threshold, f1 = best_f1(scores, right, sum(len(truth["masks"]) for truth in gt))
     scale, shift = _platt_or_nan(scores, right)
     crossed = np.full(len(scores), np.nan)

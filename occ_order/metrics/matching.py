@@ -183,7 +183,7 @@ def match_greedy_sweep(
         return np.where(hit, best[None, :], -1)
     free = np.ones((len(thresholds), wanted.shape[1]), bool)
     rows = np.arange(len(thresholds))
-    for pred in order[candidates.any(1)[order]]:
+    for pred in order[np.any(candidates, axis=1)[order]]:
         offers = np.where(free, wanted[pred], -1.0)
         best = offers.argmax(1)
         hit = offers[rows, best] > thresholds

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
@@ -99,14 +102,16 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray, undefined: float) -> n
     return np.where(denominator > 0, numerator / safe, undefined)
 
 
-def mean_or_nan(values: np.ndarray) -> float:
+def mean_or_nan(values: ArrayLike) -> float:
     """Mean of the entries that are not NaN; NaN where there are none."""
     defined = np.asarray(values, float)
     defined = defined[~np.isnan(defined)]
     return float(defined.mean()) if defined.size else float("nan")
 
 
-def image_pairs(gt_images, pred_images):
+def image_pairs(
+    gt_images: Iterable[Any], pred_images: Iterable[Any]
+) -> Iterator[tuple[int, tuple[Any, Any]]]:
     """Walks two iterables of images in step.
 
     Args:

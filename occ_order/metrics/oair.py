@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ class EdgeMatches:
 
     def counts(self) -> np.ndarray:
         """int64 (T, 3): edges, recovered edges, recovered and correct edges."""
-        recovered = (self.ends >= 0).all(-1)
+        recovered: np.ndarray = np.all(self.ends >= 0, axis=-1)
         correct = recovered
         if recovered.any():
             reach = _reachable(self.occlusion)
@@ -72,6 +73,7 @@ class EdgeMatches:
 
     def edge_scores(self) -> np.ndarray:
         """(R,) lowest score of the two ends of every edge recovered at the first threshold."""
+        assert self.scores is not None
         ends = self.ends[0]
         return self.scores[ends[(ends >= 0).all(-1)]].min(-1)
 
@@ -308,7 +310,7 @@ def confidence_curve(images: list[EdgeMatches], *, num_points: int = 6) -> dict[
     thresholds = [float(scores[-count]) if count else float("nan") for count in wanted]
     counts = np.zeros((num_points, 3), np.int64)
     for image in images:
-        counts += image.counts_above(thresholds)
+        counts += image.counts_above(np.array(thresholds))
     curve = oair_from_counts(counts, thresholds)
     curve["score_threshold"] = curve.pop("iou_threshold")
     return curve
@@ -329,9 +331,9 @@ class OAIRScorer:
         *,
         gt_edges: str = "touching",
         class_agnostic: bool = False,
-    ):
+    ) -> None:
         self.matches = list(matches)
-        self._options = {"gt_edges": gt_edges, "class_agnostic": class_agnostic}
+        self._options: dict[str, Any] = {"gt_edges": gt_edges, "class_agnostic": class_agnostic}
 
     def update(self, truth: dict, prediction: dict, *, iou: np.ndarray | None = None) -> None:
         """Add an image; the arguments are those of :func:`edge_matches`."""

@@ -32,8 +32,8 @@ def occlusion_counts(gt, pred, *, bidirectional: bool = True) -> np.ndarray:
     counted = (truth >= 0) & (pairs.row != pairs.col)
     if not bidirectional:
         counted &= ~((truth == 1) & (truth[pairs.transposed] == 1))
-    kinds = (counted & (truth == 1) & said, counted & (truth == 1) & ~said)
-    kinds += (counted & (truth == 0) & said,)
+    occludes, not_occludes = counted & (truth == 1), counted & (truth == 0)
+    kinds = (occludes & said, occludes & ~said, not_occludes & said)
     per_image = [np.bincount(pairs.image[kind], minlength=pairs.num_images) for kind in kinds]
     return np.stack(per_image, 1).astype(np.int64)
 

@@ -68,7 +68,7 @@ class OrderScorer:
         images: of :func:`order_pairs`, images that were seen already.
     """
 
-    def __init__(self, images: Iterable[Pairs] = ()):
+    def __init__(self, images: Iterable[Pairs] = ()) -> None:
         self.images = list(images)
 
     def update(
@@ -90,7 +90,7 @@ class OrderScorer:
         return {**occlusion_scalars(occlusion), **depth_scalars(depth)}
 
 
-def occlusion_scalars(pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+def occlusion_scalars(pairs: list[tuple[np.ndarray, ...]]) -> dict[str, float]:
     """Recall, precision and F1 in the ways that tables print them, and pair accuracy.
 
     Args:
@@ -101,7 +101,7 @@ def occlusion_scalars(pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, f
         over images as published (Table 2), "unidirectional" leaves bidirectional pairs out (A1).
     """
     gt, pred = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    ways = {
+    ways: dict[str, dict[str, Any]] = {
         "occlusion": {"zero_division": math.nan},
         "occlusion_unidirectional": {"zero_division": math.nan, "bidirectional": False},
         "occlusion_per_image": {"average": "image"},

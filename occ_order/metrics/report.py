@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -475,7 +476,7 @@ def _number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.2f}"
 
 
-def without_nan(value):
+def without_nan(value: Any) -> Any:
     """The same structure with None for every NaN, for JSON, which has none.
 
     Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch import nn
 import occ_order.methods.build  # noqa: F401  (fills Detectron2's registries)
 from occ_order.config import check_settings, load_cfg
 from occ_order.engine.checkpoint import OrderCheckpointer, as_half, write_checkpoint
+from occ_order.files import sha256_of
 from occ_order.methods.completion.meta_arch import MaskCompletionNet
 from occ_order.model_zoo.order_of_masks import OrderOfMasks
 from occ_order.model_zoo.zoo import checkpoint_file, config_file
@@ -74,4 +74,4 @@ def save_checkpoint(weights: dict[str, torch.Tensor], path: str | os.PathLike[st
     """
     path = Path(path)
     write_checkpoint(path, {"model": as_half(weights)})
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return sha256_of(path)

@@ -21,7 +21,9 @@ class OrderOfMasks:
         build: makes the model of them.
     """
 
-    def __init__(self, settings: Callable[[], CfgNode], build: Callable[[CfgNode], nn.Module]):
+    def __init__(
+        self, settings: Callable[[], CfgNode], build: Callable[[CfgNode], nn.Module]
+    ) -> None:
         self._settings, self._build = settings, build
 
     @functools.cached_property

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any
+
+from occ_order.files import parse_json, sha256_of
 
 HERE = Path(__file__).resolve().parent
 ZOO = HERE / "zoo.json"
@@ -44,7 +44,7 @@ def rows(path: str | os.PathLike[str] = ZOO) -> list[dict[str, Any]]:
     Raises:
         ValueError: a row lacks a key or has an unknown one, or two rows share a name.
     """
-    found = json.loads(Path(path).read_text(encoding="utf-8"))
+    found = parse_json(path)
     for entry in found:
         if set(entry) - set(OPTIONAL_KEYS) != set(ROW_KEYS):
             raise ValueError(
@@ -137,7 +137,7 @@ def _checked(name: str, file: str, digest: str) -> Path:
     path = HERE / "checkpoints" / file
     if not path.is_file():
         raise FileNotFoundError(f"{path} of model {name!r} is not installed")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = sha256_of(path)
     if found != digest:
         raise ValueError(
             f"{path}: sha256 is {found}, zoo.json says {digest}: the file is damaged or of another "

@@ -276,17 +276,18 @@ def depth_to_instaorder(
         ValueError: the matrices contradict the definition, or overlap or count is known for a pair
             without depth.
     """
-    depth, overlap, count = check_depth(depth, overlap, count)
-    lost = (depth == UNKNOWN) & ((overlap != UNKNOWN) | (count != UNKNOWN))
+    depth, ranges, counts = check_depth(depth, overlap, count)
+    assert ranges is not None and counts is not None
+    lost = (depth == UNKNOWN) & ((ranges != UNKNOWN) | (counts != UNKNOWN))
     _refuse_first(lost, "an overlap or count is given without a depth order:", depth)
     items = []
     for i, j in np.argwhere(np.triu(depth != UNKNOWN)):
         orders = {CLOSER: f"{i}<{j}", FARTHER: f"{j}<{i}", EQUAL: f"{i}={j}"}
         item: dict[str, Any] = {"order": orders[int(depth[i, j])]}
-        if count[i, j] != UNKNOWN:
-            item["count"] = int(count[i, j])
-        if overlap[i, j] != UNKNOWN:
-            item["overlap"] = bool(overlap[i, j])
+        if counts[i, j] != UNKNOWN:
+            item["count"] = int(counts[i, j])
+        if ranges[i, j] != UNKNOWN:
+            item["overlap"] = bool(ranges[i, j])
         items.append(item)
     return items
 
@@ -609,7 +610,7 @@ def _read_count(item: Mapping[str, Any], name: str) -> int:
     if "count" not in item:
         return UNKNOWN
     count = item["count"]
-    if isinstance(count, bool) or not isinstance(count, Integral) or not 1 <= count <= 32767:
+    if isinstance(count, bool) or not isinstance(count, Integral) or not 1 <= int(count) <= 32767:
         where = f"{name}: " if name else ""
         raise ValueError(
             f"{where}order {item['order']!r}: count must be an integer in 1 .. 32767, got {count!r}"

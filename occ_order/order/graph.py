@@ -176,7 +176,7 @@ def instances_in_cycles(occ: np.ndarray) -> np.ndarray:
         ValueError: ``occ`` is not an occlusion matrix.
 
     Examples:
-        >>> instances_in_cycles(np.array([[0, 1, 1], [1, 0, 1], [0, 0, 0]]))  # 0 and 1 are interlocked
+        >>> instances_in_cycles(np.array([[0, 1, 1], [1, 0, 1], [0, 0, 0]]))  # 0 and 1: a cycle
         array([ True,  True, False])
     """
     labels = group_labels(occ)
@@ -267,7 +267,7 @@ def break_cycles(occ: np.ndarray, *, rng: np.random.Generator | int) -> np.ndarr
                 place[j] = len(path)
                 path.append(j)
             else:
-                _cut(occ, ahead, path, place, rng.integers(place[j], len(path)))
+                _cut(occ, ahead, path, place, int(rng.integers(place[j], len(path))))
     return occ
 
 

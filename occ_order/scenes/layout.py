@@ -149,7 +149,7 @@ class Board:
         self._lift_off_floor(group)
         for item in group.items:
             rasterise(item, height, width, margin=int(0.5 * self.world.base))
-            seen, inside = window(item.box, height, width)
+            _, inside = window(item.box, height, width)
             share = int((item.alpha[inside] >= 128).sum())
             whole = max(int((item.alpha >= 128).sum()), 1)
             if share < 1.2 * self.min_visible or share < 0.3 * whole:
@@ -229,7 +229,7 @@ def _touches_seam(group: Group) -> bool:
     cross = np.ones((3, 3), dtype=np.uint8)
     front = cv2.dilate((mask & outer.front).astype(np.uint8), cross)
     back = cv2.dilate((mask & ~outer.front).astype(np.uint8), cross)
-    seam = (front & back) > 0
+    seam = (front > 0) & (back > 0)
     y0, x0, _, _ = outer.box
     by0, bx0, by1, bx1 = partner.box
     rows = slice(max(by0 - y0, 0), max(by1 - y0, 0))

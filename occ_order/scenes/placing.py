@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -90,7 +91,7 @@ class Placer:
         half = max(rng.uniform(0.03, 0.05), 1.3 / length)
         bars = [
             self._bar(a, b, depth, length, half, split=k == 0)
-            for k, (a, b) in enumerate(zip(corners[:3], corners[1:], strict=True))
+            for k, (a, b) in enumerate(itertools.pairwise(corners))
         ]
         return Group(bars, [(0, BACK), (2, WHOLE), (1, WHOLE), (0, FRONT)], self._key(bars))
 

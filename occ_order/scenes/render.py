@@ -163,9 +163,9 @@ class Painter:
         """
         world = self.world
         gap_limit = np.float32(0.35)
-        spread = max(2, int(round(0.035 * world.base * min(1.5, 3 * item.px / world.base))))
-        dx = int(round(-float(world.light[0]) * spread))
-        dy = int(round(-float(world.light[1]) * spread * 0.8))
+        spread = max(2, round(0.035 * world.base * min(1.5, 3 * item.px / world.base)))
+        dx = round(-float(world.light[0]) * spread)
+        dy = round(-float(world.light[1]) * spread * 0.8)
         box = item.box
         pad = 2 * spread + max(abs(dx), abs(dy)) + 1
         mask = item.layer_mask(part).astype(np.uint8) * 255

@@ -218,7 +218,7 @@ def draw_size(seed: int, size_range: tuple[int, int]) -> tuple[int, int]:
         raise ValueError(f"size range must be (smallest, largest), got {size_range!r}")
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 1])))
     sides = low * (high / low) ** rng.random(2)
-    return int(round(float(sides[0]))), int(round(float(sides[1])))
+    return round(float(sides[0])), round(float(sides[1]))
 
 
 def to_record(

@@ -114,7 +114,7 @@ def blob(rng: np.random.Generator, cx: float, cy: float, r: float, *, wobble=0.1
 def _ball(rng: np.random.Generator, px: float) -> Shape:
     ry = 0.5
     rx = ry * rng.uniform(0.92, 1.08)
-    details = ()
+    details: tuple[Detail, ...] = ()
     if rng.random() < 0.4:  # a band around it
         y = rng.uniform(-0.65, -0.35)
         band = np.concatenate(

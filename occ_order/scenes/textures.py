@@ -17,7 +17,9 @@ KINDS = (
 )  # fmt: skip
 
 
-def value_noise(rng: np.random.Generator, height: int, width: int, cell: float, octaves: int = 3):
+def value_noise(
+    rng: np.random.Generator, height: int, width: int, cell: float, octaves: int = 3
+) -> np.ndarray:
     """Smooth noise: random grids, each finer and weaker than the last.
 
     Args:
@@ -78,7 +80,9 @@ def _wood(rng: np.random.Generator, u, v, period: np.float32) -> np.ndarray:
     return np.float32(0.75) * rings + np.float32(0.25) * fine
 
 
-def pattern(kind: str, rng: np.random.Generator, height: int, width: int, period: float):
+def pattern(
+    kind: str, rng: np.random.Generator, height: int, width: int, period: float
+) -> np.ndarray:
     """One grey pattern.
 
     Args:
@@ -188,7 +192,9 @@ def relief(mask: np.ndarray, radius: float) -> np.ndarray:
     return cv2.blur(smooth, (size, size)).astype(np.float32) / np.float32(65535.0)
 
 
-def shade(height: np.ndarray, radius: float, light: np.ndarray, gloss: float):
+def shade(
+    height: np.ndarray, radius: float, light: np.ndarray, gloss: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Diffuse shading and highlight of a relief.
 
     Args:

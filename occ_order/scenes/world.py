@@ -162,6 +162,7 @@ def _hills(rng: np.random.Generator, world: World, sky: np.ndarray) -> np.ndarra
 def paint_world(rng: np.random.Generator, world: World) -> np.ndarray:
     """Image of the background: float32 (height, width, 3), RGB in [0, 255]."""
     height = world.height
+    kinds: tuple[str, ...]
     if world.kind == "table":
         kinds = ("plain", "wood", "noise", "cloth", "speckle", "checks", "stripes", "gradient")
         return _plane(rng, world, kinds)

@@ -441,7 +441,7 @@ def mask_boxes(masks: np.ndarray) -> np.ndarray:
     if 0 in masks.shape:
         return boxes
     for axis, columns in ((2, slice(0, 2)), (1, slice(2, 4))):
-        hit = masks.any(axis=axis)
+        hit = np.any(masks, axis=axis)
         boxes[:, columns.start] = hit.argmax(axis=1)
         boxes[:, columns.stop - 1] = hit.shape[1] - hit[:, ::-1].argmax(axis=1)
         boxes[~hit.any(axis=1), columns] = 0

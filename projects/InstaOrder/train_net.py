@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from occ_order.engine.launch import run  # noqa: E402
+from occ_order.engine.launch import run
 
 if __name__ == "__main__":
     run()

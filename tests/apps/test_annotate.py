@@ -1026,7 +1026,7 @@ def test_the_page_says_when_the_program_has_ended(page, project):
 def test_guess_skip_unclear_and_undo_by_single_keys(page, quick):
     """The first pair is skipped, so that it comes last; the guess is right but for one."""
     one, two = quick.pairs
-    quick.guesses = dict.fromkeys(quick.pairs, {"occlusion": "first", "depth": "second"})
+    quick.guesses = {key: {"occlusion": "first", "depth": "second"} for key in quick.pairs}
     with serving(quick) as server:
         page.open(f"{server.address}?annotator=Ada")
         ready(page, 0)
@@ -1091,7 +1091,7 @@ def test_whole_images_by_mouse_and_by_keys(page, quick, tmp_path, width, height,
 
 
 def test_a_whole_image_is_mended_and_taken_back(page, quick):
-    quick.guesses = dict.fromkeys(quick.pairs, {"occlusion": "both", "depth": "equal"})
+    quick.guesses = {key: {"occlusion": "both", "depth": "equal"} for key in quick.pairs}
     with serving(quick) as server:
         page.open(f"{server.address}?annotator=Ada")
         ready(page, 0)

@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("detectron2")
 
-from occ_order.benchmarks import memory  # noqa: E402
-from occ_order.cli import main  # noqa: E402
+from occ_order.benchmarks import memory
+from occ_order.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 

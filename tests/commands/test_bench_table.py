@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 
 import pytest
 
@@ -14,7 +15,7 @@ TABLE = """
 minutes: 2
 seeds: [4, 7]
 rows:
-  - {name: A net, config: a.yaml, opts: [X, "{output}/start.pth"]}
+  - {name: A net, config: a.yaml, opts: {X: "{output}/start.pth"}}
   - {name: Once, config: b.yaml, seeds: [1], iterations: 50}
   - {name: A net again, config: c.yaml, weights_from: A net}
 columns: {score: task/metric, other: task/missing}
@@ -98,7 +99,7 @@ def test_without_seeds_a_row_runs_once_as_its_configuration_says(tool, calls, tm
         (("weights_from: A net", "weights_from: B"), "needs name and config"),
         (("weights_from: A net", "weights_from: [A net, B]"), "needs name and config"),
         (("seeds: [1]", "seed: 1"), "needs name and config"),
-        (("minutes: 2\n", ""), "'A net' has no iterations and there are no minutes"),
+        (('opts: {X: "{output}/start.pth"}', "opts: X"), "'A net': opts must map keys to values"),
         (("columns:", "colums:"), r"no \['columns'\]"),
         (("seeds: [4, 7]", "seeds: 4"), "seeds must be a list of different integers"),
         (("seeds: [4, 7]", "seeds: [4, 4]"), "seeds must be a list of different integers"),
@@ -111,6 +112,36 @@ def test_a_table_that_cannot_be_meant_is_refused(change, message, tool, calls, t
     error = capsys.readouterr().err
     assert str(tmp_path / "table.yaml") in error
     assert re.search(message, error)
+
+
+def test_without_minutes_a_row_has_the_schedule_of_its_configuration(tool, calls, tmp_path) -> None:
+    text = TABLE.replace("minutes: 2\n", "").replace("seeds: [4, 7]\n", "")
+    assert run(tool, tmp_path, text, "--only", "A net") == 0
+    assert calls == {"a_net": []}
+
+
+def test_settings_are_a_mapping_or_words(tool, tmp_path) -> None:
+    row = {"opts": {"A": [1, "b"], "C.D": True, "E": "", "F": [["x", "{output}/y"]]}}
+    words = ["A", "[1, 'b']", "C.D", "True", "E", "", "F", f"[['x', '{tmp_path}/y']]"]
+    assert tool.settings_of(row, tmp_path) == words
+    assert tool.settings_of({"opts": words}, tmp_path) == words
+    assert tool.settings_of({}, tmp_path) == []
+
+
+def test_a_dry_run_prints_the_commands_and_runs_nothing(tool, calls, tmp_path, capsys) -> None:
+    assert run(tool, tmp_path, TABLE, "--dry-run", "--only", "A net", "A net again") == 0
+    out = tmp_path / "out"
+    assert not calls and not out.exists()
+    first, command, second, again = capsys.readouterr().out.splitlines()
+    assert (first, second) == ("# A net", "# A net again")
+    assert shlex.split(command) == [
+        *("occ-order", "train", "--config-file", "a.yaml", "X", f"{out}/start.pth"),
+        *("SEED", "4", "OUTPUT_DIR", f"{out}/a_net"),
+    ]
+    assert shlex.split(again) == [
+        *("occ-order", "eval", "--config-file", "c.yaml", "SEED", "4"),
+        *("MODEL.WEIGHTS", f"{out}/a_net/model_final.pth", "OUTPUT_DIR", f"{out}/a_net_again"),
+    ]
 
 
 def test_weights_of_two_rows_are_joined_seed_by_seed(tool, calls, tmp_path, monkeypatch) -> None:

@@ -9,11 +9,11 @@ import pytest
 
 pytest.importorskip("detectron2")
 
-from detectron2.data import DatasetCatalog, MetadataCatalog  # noqa: E402
-from detectron2.structures import BoxMode  # noqa: E402
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
 
-from occ_order.cli import main  # noqa: E402
-from occ_order.formats import builtin  # noqa: E402
+from occ_order.cli import main
+from occ_order.formats import builtin
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -66,7 +67,7 @@ def test_contacts(batch):
     expected = batch.contacts
     assert length.ravel() == pytest.approx(expected.length.numpy(), abs=1e-4)
     assert offsets[:-1].tolist() == expected.offsets.tolist()
-    for start, end in zip(offsets, offsets[1:], strict=False):  # within a pair in any sequence
+    for start, end in itertools.pairwise(offsets):  # within a pair in any sequence
         part = slice(start, end)
         assert sorted(zip(cells[part], weight[part], strict=True)) == sorted(
             zip(expected.cell[part].tolist(), expected.weight[part].tolist(), strict=True)

@@ -133,7 +133,7 @@ def test_perfect_reversed_and_undecided(average):
 
 
 def test_unknown_overlap_and_count():
-    depth, overlap, count, pred = example()
+    depth, overlap, _count, pred = example()
     plain = whdr([depth], None, None, [pred])
     assert plain["all"] == pytest.approx(200 / 3) and np.isnan(plain["distinct"])
     unknown = np.full_like(overlap, -1)

@@ -22,8 +22,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO
 
+fcntl: ModuleType | None
 try:
     import fcntl
 except ImportError:  # Windows

@@ -33,7 +33,7 @@ from occ_order.apps.annotate.protocol import Protocol
 from occ_order.apps.annotate.selection import asked_pairs, chosen, pairs_of, shuffled, stack
 from occ_order.draw.canvas import label_points
 from occ_order.draw.outlines import mask_path
-from occ_order.files import load_image, resolve_inside, write_json
+from occ_order.files import load_image, read_bytes, resolve_inside, write_json
 from occ_order.formats import save_instaorder
 from occ_order.formats.coco_order import save_coco_order
 from occ_order.formats.convert import DataSet
@@ -110,8 +110,8 @@ class Project:
                 a right answer is missing, unclear, or not the only one.
             OSError: there is no such file.
         """
-        with open(path, "rb"):
-            log = AnswerLog(path)
+        read_bytes(path, 0)  # an OSError where it cannot be read; a new log would begin empty
+        log = AnswerLog(path)
         quiz = {}
         for pair in log.pairs():
             self._check_known(pair, path)

@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib import resources
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from occ_order.apps.annotate.answers import Pair, checked_answer, checked_name
 from occ_order.apps.annotate.project import Project
-from occ_order.files import check_writable
+from occ_order.files import check_writable, read_bytes
 
 ADDRESS = "127.0.0.1"
 LONGEST_REQUEST = 1_000_000
@@ -66,9 +66,9 @@ class Server(ThreadingHTTPServer):
     def __init__(self, project: Project, port: int = 0) -> None:
         check_writable(project.folder)
         self.project, self.lock = project, threading.Lock()
-        folder = resources.files("occ_order.apps.annotate")
+        folder = Path(__file__).parent
         self.page = {
-            path: (kind, (folder / name).read_bytes()) for path, (name, kind) in _PAGE.items()
+            path: (kind, read_bytes(folder / name)) for path, (name, kind) in _PAGE.items()
         }
         super().__init__((ADDRESS, port), _Handler)
 

@@ -204,7 +204,7 @@ class OrderCheckpointer(DetectionCheckpointer):
                 check_address(path, "checkpoint")
             except ValueError as error:
                 raise CheckpointError(str(error)) from None
-        elif path and not os.path.isfile(path.split("?")[0]):
+        elif path and not os.path.isfile(path.split("?", maxsplit=1)[0]):
             raise FileNotFoundError(f"checkpoint not found: {path}")
         self._path = path
         try:

@@ -14,7 +14,7 @@ import math
 import pickle
 import pickletools
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -55,7 +55,7 @@ class _Type:
             raise pickle.UnpicklingError(f"a type of state {state!r}; expected one of numbers")
         self._dtype = self._dtype.newbyteorder(order)
 
-    def array(self, data: Any, shape: Any, order: str) -> np.ndarray:
+    def array(self, data: Any, shape: Any, order: Literal["C", "F"]) -> np.ndarray:
         """Numbers of this type from their bytes.
 
         Raises:
@@ -178,7 +178,8 @@ def _check_sizes(data: bytes) -> None:
         ValueError: the bytes end before a value does.
     """
     for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
+        puts = opcode.name in ("PUT", "BINPUT", "LONG_BINPUT")
+        if puts and isinstance(argument, int) and argument > count:
             raise pickle.UnpicklingError(f"number {argument} for the value that comes {count}th")
 
 

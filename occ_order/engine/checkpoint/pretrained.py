@@ -62,7 +62,7 @@ def read_pretrained(name: str, model: nn.Module) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{name}: holds weights of {network or 'a backbone'}, the model's backbone is {has}"
         )
-    found = {}
+    found: dict[str, Tensor] = {}
     for path, part in fitting.items():
         try:
             fitted = part.pretrained(weights)

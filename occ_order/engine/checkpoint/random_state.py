@@ -18,7 +18,8 @@ def random_state() -> dict[str, Any]:
         {"python", "numpy", "torch", "cuda"}: tuples, lists, numbers and uint8 tensors on the CPU;
         "cuda" has one tensor for each GPU that is in use by this process's PyTorch.
     """
-    kind, keys, position, has_gauss, gauss = np.random.get_state()
+    numpy: Any = np.random.get_state()  # annotated as if it could be a dictionary
+    kind, keys, position, has_gauss, gauss = numpy
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     return {
         "python": random.getstate(),

@@ -42,7 +42,7 @@ class OrderBaseline(nn.Module):
         gap: int = 0,
         compat: str | None = None,
         disparity_net: nn.Module | None = None,
-    ):
+    ) -> None:
         """Keeps the arguments.
 
         Args:

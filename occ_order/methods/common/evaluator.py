@@ -35,7 +35,7 @@ class OrderEvaluator(DatasetEvaluator):
 
     needs: tuple[str, ...] = ()
 
-    def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str):
+    def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str) -> None:
         """Keeps the names; `cfg` is for subclasses."""
         self.dataset_name = dataset_name
         self.metadata = MetadataCatalog.get(dataset_name)
@@ -67,7 +67,7 @@ class OrderEvaluator(DatasetEvaluator):
         """
         raise NotImplementedError(f"{type(self).__name__} has no row()")
 
-    def scores(self, rows: dict[Any, Any]) -> dict[str, Mapping[str, float]]:
+    def scores(self, rows: dict[Any, Any]) -> Mapping[str, Mapping[str, float]]:
         """Scores from the rows of all images, in the order of image ids.
 
         Returns:

@@ -39,7 +39,7 @@ class InstanceOrderMapper:
         boxes: str = "modal",
         keep_ground_truth: bool = False,
         output_size: Sequence[int] = (),
-    ):
+    ) -> None:
         """Keeps the arguments.
 
         Args:

@@ -101,7 +101,9 @@ class PairRelation(nn.Module):
     instances that do not touch can follow from others between them.
     """
 
-    def __init__(self, instance_channels: int, pair_channels: int, hidden: int, rounds: int):
+    def __init__(
+        self, instance_channels: int, pair_channels: int, hidden: int, rounds: int
+    ) -> None:
         """Builds it.
 
         Args:
@@ -160,7 +162,7 @@ class PairRelation(nn.Module):
 class _Again(nn.Module):
     """A second look at each pair, with what its two instances have gathered."""
 
-    def __init__(self, hidden: int):
+    def __init__(self, hidden: int) -> None:
         super().__init__()
         self.ends = nn.Linear(hidden, 2 * hidden, bias=False)
         self.pair = nn.Linear(hidden, hidden)

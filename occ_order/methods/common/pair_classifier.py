@@ -19,7 +19,7 @@ DEPTHS = (18, 34, 50, 101, 152)
 class TorchvisionResNet(Backbone):
     """torchvision's ResNet without its last layer; modules are named as there."""
 
-    def __init__(self, depth: int = 50, in_channels: int = 3):
+    def __init__(self, depth: int = 50, in_channels: int = 3) -> None:
         """Builds it with random weights.
 
         Args:
@@ -63,7 +63,7 @@ def build_torchvision_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> T
 class PairClassifier(nn.Module):
     """Logits of every task for a batch of pair inputs."""
 
-    def __init__(self, backbone: Backbone, outputs: dict[str, int]):
+    def __init__(self, backbone: Backbone, outputs: dict[str, int]) -> None:
         """Puts linear layers behind the backbone.
 
         Args:

@@ -40,7 +40,7 @@ class PairMapper(InstanceOrderMapper):
         scale: tuple[float, float] = (0.8, 1.2),
         bidirectional: bool = True,
         **options,
-    ):
+    ) -> None:
         """Keeps the arguments.
 
         Args:

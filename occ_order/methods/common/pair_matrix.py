@@ -25,7 +25,7 @@ class PairMatrix:
         fill: the value of a pair that nothing is known about.
     """
 
-    def __init__(self, tensor: torch.Tensor, *, fill: float = -1):
+    def __init__(self, tensor: torch.Tensor, *, fill: float = -1) -> None:
         """Wraps a tensor without copying it.
 
         Raises:

@@ -86,7 +86,7 @@ class MaskCompletionMapper(InstanceOrderMapper):
         shift: float = 0.1,
         scale: float = 1.25,
         **options,
-    ):
+    ) -> None:
         """Keep the arguments.
 
         Args:

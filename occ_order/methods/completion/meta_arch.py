@@ -39,7 +39,7 @@ class MaskCompletionNet(nn.Module):
         settings: amodal.Settings = amodal.Settings(),  # noqa: B008  (cannot be changed)
         overlap_weight: float = 0.5,
         order: Callable[[np.ndarray, np.ndarray], dict[str, Any]] | None = None,
-    ):
+    ) -> None:
         """Keep the parts.
 
         Args:
@@ -74,7 +74,9 @@ class MaskCompletionNet(nn.Module):
         """Where the weights are."""
         return self.network.last.weight.device
 
-    def forward(self, batched_inputs: list[dict[str, Any]]):
+    def forward(
+        self, batched_inputs: list[dict[str, Any]]
+    ) -> dict[str, torch.Tensor] | list[dict[str, Any]]:
         """Losses in training, else a dictionary for each input; see the class.
 
         Raises:

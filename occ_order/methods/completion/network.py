@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -28,11 +29,11 @@ class CompletionUNet(nn.Module):
         widths: channels of each level.
     """
 
-    def __init__(self, widths: Sequence[int] = (24, 48, 96, 128, 160)):
+    def __init__(self, widths: Sequence[int] = (24, 48, 96, 128, 160)) -> None:
         super().__init__()
         self.widths = tuple(widths)
         self.first = nn.Sequential(conv(CHANNELS, widths[0], 2), conv(widths[0], widths[0]))
-        steps = list(zip(widths[:-1], widths[1:], strict=True))
+        steps = list(itertools.pairwise(widths))
         self.down = nn.ModuleList(
             nn.Sequential(conv(above, below, 2), conv(below, below)) for above, below in steps
         )

@@ -22,7 +22,7 @@ ACTIVATIONS = {"relu": nn.ReLU, "softplus": nn.Softplus, "none": nn.Identity}
 class ResidualConvUnit(nn.Module):
     """Two convolutions beside an identity, all on the positive part of the input."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
@@ -38,7 +38,7 @@ class ResidualConvUnit(nn.Module):
 class FeatureFusion(nn.Module):
     """Adds a finer level to the coarser ones and refines the sum."""
 
-    def __init__(self, channels: int, *, is_coarsest: bool = False):
+    def __init__(self, channels: int, *, is_coarsest: bool = False) -> None:
         """Makes the units; the coarsest level has nothing to be added to, hence one unit less."""
         super().__init__()
         self.skip_unit = None if is_coarsest else ResidualConvUnit(channels)
@@ -55,7 +55,10 @@ class FeatureFusion(nn.Module):
         Returns:
             float (B, C, H', W').
         """
-        merged = skip if coarser is None else coarser + self.skip_unit(skip)
+        merged = skip
+        if coarser is not None:
+            assert self.skip_unit is not None  # the coarsest level has nothing to be added to
+            merged = coarser + self.skip_unit(skip)
         return F.interpolate(self.unit(merged), tuple(size), mode="bilinear", align_corners=True)
 
 
@@ -73,7 +76,7 @@ class DisparityNet(nn.Module):
         features: int = 256,
         output_channels: Sequence[int] = (128, 32),
         activation: str = "relu",
-    ):
+    ) -> None:
         """Builds the decoder for an encoder.
 
         Args:

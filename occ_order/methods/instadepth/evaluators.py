@@ -38,7 +38,7 @@ COLUMNS = ("distinct", "overlap", "all")
 class _DisparityEvaluator(OrderEvaluator):
     """Reads the disparity map of an output and, where wanted, writes it."""
 
-    def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str):
+    def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str) -> None:
         super().__init__(cfg, dataset_name, output_dir)
         self.save = cfg.TEST.DISPARITY.SAVE
         self.max_depth = cfg.TEST.DISPARITY.MAX_DEPTH

@@ -21,7 +21,7 @@ class DisparityMapper(PairMapper):
     """
 
     @configurable
-    def __init__(self, is_train: bool, *, crop: bool = False, **options):
+    def __init__(self, is_train: bool, *, crop: bool = False, **options) -> None:
         """Keeps the arguments.
 
         Args:

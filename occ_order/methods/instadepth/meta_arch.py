@@ -105,7 +105,7 @@ class InstaDepthNet(nn.Module):
         all_pairs: bool = False,
         erode_masks: bool = True,
         double_softmax: bool = False,
-    ):
+    ) -> None:
         """Keeps the arguments; each is a setting of MODEL.DISPARITY, which has a sentence on it.
 
         Raises:

@@ -24,7 +24,7 @@ class MaskOrderHead(nn.Module):
     m4 = res4(m3 + e3), m5 = res5(m4 + e4), then the mean over the image and one linear layer.
     """
 
-    def __init__(self, resnet: ResNet, num_outputs: int, encoder_shapes: dict):
+    def __init__(self, resnet: ResNet, num_outputs: int, encoder_shapes: dict) -> None:
         """Wraps a ResNet of two input channels.
 
         Args:

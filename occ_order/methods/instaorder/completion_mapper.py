@@ -48,7 +48,7 @@ class PartialCompletionMapper(InstanceOrderMapper):
         shift: float = 0.2,
         scale: tuple[float, float] = (0.8, 1.2),
         **options,
-    ):
+    ) -> None:
         """Keeps the arguments.
 
         Args:

@@ -79,7 +79,7 @@ class PairInputs(nn.Module):
         pixel_std: Sequence[float],
         double_expansion: bool = False,
         cubic_resize: bool = False,
-    ):
+    ) -> None:
         """Keeps the arguments.
 
         Args:
@@ -155,7 +155,11 @@ class PairInputs(nn.Module):
             ValueError: a class that has no category id.
         """
         masks, maps = given.masks.to(torch.uint8), given.maps
-        image = image.to(masks.device).float() if "image" in self.planes else None
+        if "image" in self.planes:
+            assert image is not None
+            image = image.to(masks.device).float()
+        else:
+            image = None
         boxes = mask_boxes(masks)
         if self.mode == "resize":
             size = (self.size, self.size)
@@ -235,11 +239,13 @@ class PairInputs(nn.Module):
         if scene.embedding.shape[1]:
             planes.append(inside * scene.embedding[index][:, :, None, None])
         if "maps" in self.planes:
+            assert maps is not None
             planes.append(maps[:, None])
         return torch.cat(planes, dim=1)
 
     def _image(self, scene: Scene, squares: torch.Tensor | None, count: int) -> torch.Tensor:
         """float32 (P, 3, S, S), normalised."""
+        assert scene.image is not None
         if squares is None:
             pixels = scene.image[None].expand(count, -1, -1, -1)
         else:

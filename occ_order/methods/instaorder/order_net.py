@@ -53,7 +53,7 @@ class PairwiseOrderNet(nn.Module):
         both_directions: bool = True,
         depth_loss_weights: tuple[float, float] = (0.9, 0.1),
         double_softmax: bool = False,
-    ):
+    ) -> None:
         """Keeps the parts.
 
         Args:
@@ -116,7 +116,9 @@ class PairwiseOrderNet(nn.Module):
         """Where the weights are."""
         return self.inputs.pixel_mean.device
 
-    def forward(self, batched_inputs: list[dict[str, Any]]):
+    def forward(
+        self, batched_inputs: list[dict[str, Any]]
+    ) -> dict[str, torch.Tensor] | list[dict[str, Any]]:
         """Losses in training, else one {"instances"} for each input; see the class."""
         if self.training:
             return self._losses(batched_inputs)

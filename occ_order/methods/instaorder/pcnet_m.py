@@ -59,7 +59,7 @@ class PCNetM(nn.Module):
         complete: bool = True,
         crops_per_batch: int = 32,
         category_ids: list[int] | None = None,
-    ):
+    ) -> None:
         """Keeps the arguments.
 
         Args:
@@ -113,7 +113,9 @@ class PCNetM(nn.Module):
         """Where the weights are."""
         return self.category_values.device
 
-    def forward(self, batched_inputs: list[dict[str, Any]]):
+    def forward(
+        self, batched_inputs: list[dict[str, Any]]
+    ) -> dict[str, torch.Tensor] | list[dict[str, Any]]:
         """Losses in training, else one {"instances"} for each input; see the class."""
         if self.training:
             return self._losses(batched_inputs)

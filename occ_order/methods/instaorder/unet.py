@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -10,7 +12,7 @@ from torch.nn import functional as F
 class DoubleConv(nn.Sequential):
     """Twice: 3x3 convolution, normalisation, ReLU."""
 
-    def __init__(self, in_channels: int, out_channels: int):
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         """Sizes stay as they are."""
         layers: list[nn.Module] = []
         for channels in (in_channels, out_channels):
@@ -25,7 +27,7 @@ class DoubleConv(nn.Sequential):
 class UNet(nn.Module):
     """Five levels of `width` x (1, 2, 4, 8, 8) channels; 3,352,002 parameters for width 32."""
 
-    def __init__(self, in_channels: int = 2, *, width: int = 32, num_classes: int = 2):
+    def __init__(self, in_channels: int = 2, *, width: int = 32, num_classes: int = 2) -> None:
         """Builds the levels down and up again.
 
         Args:
@@ -37,7 +39,7 @@ class UNet(nn.Module):
         down = [width, 2 * width, 4 * width, 8 * width, 8 * width]
         up = [4 * width, 2 * width, width, width]
         self.first = DoubleConv(in_channels, width)
-        pairs = zip(down[:-1], down[1:], strict=True)
+        pairs = itertools.pairwise(down)
         self.down = nn.ModuleList(DoubleConv(before, after) for before, after in pairs)
         below = [down[-1], *up[:-1]]
         triples = zip(below, down[-2::-1], up, strict=True)

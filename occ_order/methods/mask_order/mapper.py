@@ -45,7 +45,7 @@ class MaskOrderMapper(InstanceOrderMapper):
         grey: float = 0.0,
         blur: float = 0.0,
         **options,
-    ):
+    ) -> None:
         """Keep the arguments.
 
         Args:

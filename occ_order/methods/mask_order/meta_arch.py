@@ -53,7 +53,7 @@ class MaskOrderNet(nn.Module):
         flip: bool = False,
         loss_weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
         depth_loss_weights: tuple[float, float] = (0.7, 0.3),
-    ):
+    ) -> None:
         """Keep the parts.
 
         Args:
@@ -118,7 +118,9 @@ class MaskOrderNet(nn.Module):
         """Where the weights are."""
         return self.pixel_mean.device
 
-    def forward(self, batched_inputs: list[dict[str, Any]]):
+    def forward(
+        self, batched_inputs: list[dict[str, Any]]
+    ) -> dict[str, torch.Tensor] | list[dict[str, Any]]:
         """Losses in training, else a dictionary for each input; see the class.
 
         Raises:

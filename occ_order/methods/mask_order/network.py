@@ -64,7 +64,7 @@ class ImageMaps(nn.Module):
     in as well.
     """
 
-    def __init__(self, backbone: nn.Module, channels: dict[str, int], width: int):
+    def __init__(self, backbone: nn.Module, channels: dict[str, int], width: int) -> None:
         """Build it.
 
         Args:
@@ -114,7 +114,7 @@ class ViewNet(nn.Module):
         out_channels: channels of the answer.
     """
 
-    def __init__(self, widths: Sequence[int], out_channels: int):
+    def __init__(self, widths: Sequence[int], out_channels: int) -> None:
         super().__init__()
         stages, channels = [], widths[0]
         for number, width in enumerate(widths):
@@ -145,7 +145,7 @@ class ViewNet(nn.Module):
 class _Stage(nn.Module):
     """Two convolutions, with a residual of the second one."""
 
-    def __init__(self, in_channels: int, channels: int, stride: int):
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
         self.first = conv(in_channels, channels, stride=stride)
         self.second = nn.Sequential(
@@ -275,7 +275,7 @@ class OutlineBranch(nn.Module):
         rounds: int = 2,
         pairs_at_once: int = 64,
         jitter: tuple[float, float] = (0.1, 1.25),
-    ):
+    ) -> None:
         super().__init__()
         self.view_sizes, self.view_channels = tuple(view_sizes), view_channels
         self.pairs_at_once, self.jitter = pairs_at_once, tuple(jitter)
@@ -300,7 +300,11 @@ class OutlineBranch(nn.Module):
         )
         squares = views.pair_squares(batch.boxes, contact, pairs)
         if self.training:
-            squares = [views.jittered_squares(square, *self.jitter) for square in squares]
+            first, second = squares
+            squares = (
+                views.jittered_squares(first, *self.jitter),
+                views.jittered_squares(second, *self.jitter),
+            )
         # The whole pair is shown from masks of half the resolution: its pixels are larger anyway.
         halves, exact = covers(batch.masks, 2), batch.masks.float()
         rival = views.rivals(batch.cover, layout)
@@ -329,7 +333,7 @@ class ImageBranch(nn.Module):
         rounds: of `PairRelation`.
     """
 
-    def __init__(self, maps: ImageMaps, width: int, *, hidden: int = 128, rounds: int = 2):
+    def __init__(self, maps: ImageMaps, width: int, *, hidden: int = 128, rounds: int = 2) -> None:
         super().__init__()
         self.maps = maps
         self.relation = PairRelation(
@@ -408,7 +412,7 @@ class MaskOrderNetwork(nn.Module):
         *,
         contact_radius: int = 2,
         image_weights: tuple[float, float] = (1.0, 1.0),
-    ):
+    ) -> None:
         super().__init__()
         if outlines is None and image is None:
             raise ValueError("a network that sees neither outlines nor the image has no input")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from detectron2.config import CfgNode
 
 from occ_order.draw import draw_accuracy_recall, png_bytes
+from occ_order.files import write_bytes, write_json
 from occ_order.masks import resize_nearest
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
 from occ_order.methods.oosis.instance_map import instance_map
@@ -62,10 +62,9 @@ class OrientedBoundary(OrderEvaluator):
 
     def _write(self, curves: dict[str, np.ndarray]) -> None:
         folder = Path(self.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
         values = {"threshold": self.thresholds, **curves}
-        text = json.dumps(without_nan({k: v.tolist() for k, v in values.items()}), indent=1)
-        (folder / "boundary.json").write_text(text + "\n", encoding="utf-8")
+        listed = without_nan({k: v.tolist() for k, v in values.items()})
+        write_json(folder / "boundary.json", listed, indent=1)
         shown = {
             "with orientation": {"recall": curves["recall"], "accuracy": curves["precision"]},
             "boundary only": {
@@ -79,4 +78,4 @@ class OrientedBoundary(OrderEvaluator):
             xlabel="recall: annotated boundary pixels found",
             ylabel="precision: predicted boundary pixels right",
         )
-        (folder / "boundary.png").write_bytes(png_bytes(image))
+        write_bytes(folder / "boundary.png", png_bytes(image))

@@ -7,6 +7,7 @@ instances off its labels. Also the paper's two alternatives to it. Nothing here 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import maximum_filter
@@ -106,7 +107,7 @@ class Decoder:
 
     def labels(self, background: np.ndarray, occludes: np.ndarray) -> CRFResult:
         """Order labels of low energy, by jumps or by one cycle of expansions."""
-        weights = {"smoothness": self.smoothness, "occlusion": self.occlusion}
+        weights: dict[str, Any] = {"smoothness": self.smoothness, "occlusion": self.occlusion}
         background = np.clip(background, 0, 1)
         if self.decoder == "expansion":
             return expand(background, occludes, max_label=self.max_label, **weights)

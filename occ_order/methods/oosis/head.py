@@ -207,7 +207,7 @@ class OOSISHead(nn.Module):
         x = self.dropout(x)
         maps = [self.semantic_up(self.semantic(x))]
         maps.append(self.joint_up(torch.cat([self.orientation(x), self.boundary(x)], 1)))
-        if self.order is not None:
+        if self.order is not None and self.order_up is not None:
             maps.append(self.order_up(self.order(x)))
         sizes = [self.num_logits[0], 4, 1, *(part.shape[1] for part in maps[2:])]
         stack = torch.cat(maps, 1)
@@ -265,6 +265,7 @@ class OOSISHead(nn.Module):
 
     def _auxiliary(self, feature: torch.Tensor, size: tuple[int, int]) -> Logits:
         """Logits of the auxiliary head at full resolution; None for the tasks it does not have."""
+        assert self.aux is not None
         x = F.interpolate(self.aux(feature), size=size, mode="bilinear", align_corners=True)
         numbers = [
             n if task in self.aux_tasks else 0

@@ -34,11 +34,13 @@ class Maps(NamedTuple):
 
     def mirrored(self) -> Maps:
         """Left and right exchanged: in the image, and in the orientation's channels."""
-        semantic, orientation, boundary, order = (
-            None if part is None else part.flip(-1) for part in self
-        )
         swap = [*OPPOSITE[:2], 2, 3]
-        return Maps(semantic, orientation[..., swap, :, :], boundary, order)
+        return Maps(
+            semantic=self.semantic.flip(-1),
+            orientation=self.orientation.flip(-1)[..., swap, :, :],
+            boundary=self.boundary.flip(-1),
+            order=None if self.order is None else self.order.flip(-1),
+        )
 
 
 def probabilities(logits: Logits) -> Maps:
@@ -111,7 +113,8 @@ def predict_maps(
         Maps of exactly (H, W).
     """
     height, width = image.shape[-2:]
-    total, count = None, image.new_zeros(height, width)
+    total: Maps | None = None
+    count = image.new_zeros(height, width)
     for rows, cols in windows(height, width, crop, stride):
         part = image[:, rows, cols]
         batch = torch.stack([part, part.flip(-1)]) if flip else part[None]
@@ -131,6 +134,7 @@ def predict_maps(
             if sums is not None:
                 sums[..., rows, cols] += value
         count[rows, cols] += 1
+    assert total is not None  # an image has a window at least
     return Maps(*(None if sums is None else sums / count for sums in total))
 
 

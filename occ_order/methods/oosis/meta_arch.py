@@ -134,6 +134,7 @@ class OOSIS(nn.Module):
     ) -> dict[str, torch.Tensor] | list[Mapping[str, Any]]:
         """Losses in training, results otherwise."""
         if self.training:
+            assert self.backbone is not None and self.head is not None
             batch = torch.stack(_same_size([self._normalised(x) for x in inputs], 0.0))
             features = self.backbone(pad_to_grid(batch, self.multiple))
             return self.head.losses(features, self._targets(inputs))
@@ -151,9 +152,11 @@ class OOSIS(nn.Module):
             return maps_from_targets(
                 one["sem_seg"], one["boundary"], one["orientation"], self.num_classes + 1
             )
+        backbone, head = self.backbone, self.head
+        assert backbone is not None and head is not None
         crop, stride = self.sliding
         return predict_maps(
-            lambda batch: probabilities(self.head(self.backbone(batch))),
+            lambda batch: probabilities(head(backbone(batch))),
             self._normalised(one),
             multiple=self.multiple,
             crop=crop,

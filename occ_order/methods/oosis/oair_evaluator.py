@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from detectron2.config import CfgNode
 
 from occ_order.draw import draw_accuracy_recall, png_bytes
+from occ_order.files import write_bytes, write_json
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
 from occ_order.methods.oosis.oair_truth import ground_truth, prediction
 from occ_order.metrics import percent_in_cycles
@@ -73,15 +73,14 @@ class OAIR(OrderEvaluator):
 
     def _write(self, plain: dict[str, dict], decycled: Sequence[dict[str, dict]]) -> None:
         folder = Path(self.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(without_nan({"curves": plain, "decycled": list(decycled)}), indent=1)
-        (folder / "oair.json").write_text(text + "\n", encoding="utf-8")
+        listed = without_nan({"curves": plain, "decycled": list(decycled)})
+        write_json(folder / "oair.json", listed, indent=1)
         shown = {"by IoU": plain["by_iou"], "by confidence": plain["by_confidence"]}
         if decycled:
             shown["by IoU, decycled"] = decycled[0]["by_iou"]
             shown["by confidence, decycled"] = decycled[0]["by_confidence"]
         image = draw_accuracy_recall(shown, title=self.dataset_name)
-        (folder / "oair.png").write_bytes(png_bytes(image))
+        write_bytes(folder / "oair.png", png_bytes(image))
 
 
 def curves_of(images: Sequence[EdgeMatches]) -> dict[str, dict[str, list]]:

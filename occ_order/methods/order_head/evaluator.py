@@ -47,7 +47,7 @@ class HolisticOrder(OrderEvaluator):
     * holistic_counts: `COUNTS`, and recall and precision of the instances.
     """
 
-    def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str):
+    def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str) -> None:
         """TEST.HOLISTIC.*."""
         super().__init__(cfg, dataset_name, output_dir)
         own = cfg.TEST.HOLISTIC

@@ -11,7 +11,7 @@ from occ_order.methods.common.contact_pooling import dilate
 class MaskNoise:
     """Outlines that are off by a pixel, and instances that were not found."""
 
-    def __init__(self, move: float = 0.0, drop: float = 0.0):
+    def __init__(self, move: float = 0.0, drop: float = 0.0) -> None:
         """Keeps the probabilities.
 
         Args:

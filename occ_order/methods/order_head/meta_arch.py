@@ -8,6 +8,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import FPN, META_ARCH_REGISTRY
 from detectron2.modeling.meta_arch import GeneralizedRCNN
+from detectron2.structures import Instances
 
 from occ_order.methods.common.given import given_instances, with_orders
 
@@ -26,7 +27,7 @@ class OrderRCNN(GeneralizedRCNN):
     accepts_masks = True  # of `OrderPredictor`
 
     @configurable
-    def __init__(self, *, trained: str = "all", given_masks: bool = False, **detector: Any):
+    def __init__(self, *, trained: str = "all", given_masks: bool = False, **detector: Any) -> None:
         """Builds it.
 
         Args:
@@ -81,7 +82,9 @@ class OrderRCNN(GeneralizedRCNN):
             self.roi_heads.order_head.train()
         return self
 
-    def forward(self, batched_inputs: list[dict[str, Any]]):
+    def forward(
+        self, batched_inputs: list[dict[str, Any]]
+    ) -> dict[str, torch.Tensor] | list[dict[str, Any]]:
         """Losses in training, else one {"instances"} for each input."""
         if not self.training:
             return self.inference(batched_inputs)
@@ -93,7 +96,12 @@ class OrderRCNN(GeneralizedRCNN):
         targets = [one["instances"].to(self.device) for one in batched_inputs]
         return self.roi_heads.order_losses(images, features, targets)
 
-    def inference(self, batched_inputs, detected_instances=None, do_postprocess=True):
+    def inference(
+        self,
+        batched_inputs: list[dict[str, Any]],
+        detected_instances: list[Instances] | None = None,
+        do_postprocess: bool = True,
+    ) -> list[dict[str, Any]] | list[Instances]:
         """Detections with their orders, or the given instances with theirs."""
         if self.given_masks and detected_instances is None:
             return self.order_given(batched_inputs)

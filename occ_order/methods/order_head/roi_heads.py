@@ -7,7 +7,7 @@ the best detections, and adds pair fields to the instances that are left.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -26,7 +26,13 @@ DETECTOR_FIELDS = ("gt_boxes", "gt_classes", "gt_masks", "gt_keypoints")
 """Fields of ground truth that the detector's own heads look at."""
 
 
-class OrderMixin:
+if TYPE_CHECKING:
+    _Heads = StandardROIHeads  # what stands behind the mixin among the base classes
+else:
+    _Heads = object
+
+
+class OrderMixin(_Heads):
     """Adds an order head to ROI heads that come after it in the order of base classes.
 
     In training there are two more losses, `loss_order_occlusion` and `loss_order_depth`, from the
@@ -46,7 +52,7 @@ class OrderMixin:
         order_score_thresh: float = 0.5,
         occlusion_threshold: float = 0.5,
         **detector: Any,
-    ):
+    ) -> None:
         """Builds both.
 
         Args:
@@ -61,7 +67,8 @@ class OrderMixin:
         super().__init__(**detector)
         self.order_head, self.mask_noise = order_head, mask_noise or MaskNoise()
         self.order_loss_weights = tuple(order_loss_weights)
-        self.depth_loss_weights = tuple(depth_loss_weights)
+        distinct, overlapping = depth_loss_weights
+        self.depth_loss_weights = (distinct, overlapping)
         self.order_score_thresh = order_score_thresh
         self.occlusion_threshold = occlusion_threshold
 
@@ -79,9 +86,16 @@ class OrderMixin:
             "occlusion_threshold": own.OCCLUSION_THRESHOLD,
         }
 
-    def forward(self, images: ImageList, features, proposals, targets=None):
+    def forward(
+        self,
+        images: ImageList,
+        features: dict[str, torch.Tensor],
+        proposals: list[Instances],
+        targets: list[Instances] | None = None,
+    ) -> tuple[list[Instances], dict[str, torch.Tensor]]:
         """As the ROI heads, with the order of all pairs."""
         if self.training:
+            assert targets is not None
             plain = [_detector_targets(one) for one in targets]
             proposals, losses = super().forward(images, features, proposals, plain)
             return proposals, {**losses, **self.order_losses(images, features, targets)}
@@ -101,8 +115,12 @@ class OrderMixin:
         """
         targets = [self.mask_noise.drop(one) for one in targets]
         masks = [self.mask_noise(_bit_masks(one)) for one in targets]
-        logits = self.order_head(images.tensor, images.image_sizes, features, masks)
-        occlusion, depth = order_losses(*logits, targets, depth_weights=self.depth_loss_weights)
+        occludes, closer, layout = self.order_head(
+            images.tensor, images.image_sizes, features, masks
+        )
+        occlusion, depth = order_losses(
+            occludes, closer, layout, targets, depth_weights=self.depth_loss_weights
+        )
         return {
             "loss_order_occlusion": occlusion * self.order_loss_weights[0],
             "loss_order_depth": depth * self.order_loss_weights[1],

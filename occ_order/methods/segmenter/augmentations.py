@@ -76,7 +76,7 @@ class LargeScaleJitter(T.Augmentation):
     def get_transform(self, image: np.ndarray) -> ResizedWindow:
         """Draw a factor and a window."""
         whole = np.array(image.shape[:2])
-        factor = np.random.uniform(*self.scale) * min(np.array(self.size) / whole)
+        factor = np.random.uniform(self.scale[0], self.scale[1]) * min(np.array(self.size) / whole)
         size = np.clip(np.round(whole * factor), 1, self.size).astype(int)
         window = np.clip(np.round(size / factor), 1, whole).astype(int)
         y0, x0 = (np.random.randint(rest + 1) for rest in whole - window)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import fvcore.nn.weight_init as weight_init
 import torch
 from detectron2.layers import Conv2d, get_norm
+from fvcore.nn import weight_init
 from torch import nn
 
 
@@ -29,7 +29,7 @@ class ConvBlock(nn.Sequential):
         num_convs: int = 2,
         norm: str = "BN",
         upsample: bool = False,
-    ):
+    ) -> None:
         layers: list[nn.Module] = []
         for _ in range(num_convs):
             conv = Conv2d(

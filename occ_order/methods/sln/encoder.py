@@ -62,7 +62,7 @@ class ConcatenatedStages(Backbone):
         stride: int,
         norm: str = "",
         recompute: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         counting = [name for name, m in bottom_up.named_modules() if isinstance(m, _BatchNorm)]
         if recompute and counting:

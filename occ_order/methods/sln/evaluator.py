@@ -68,7 +68,7 @@ class AmodalEvaluator(OrderEvaluator):
         dataset_name: str,
         output_dir: str,
         order_nets: Mapping[str, OrderNetOnFound] | None = None,
-    ):
+    ) -> None:
         """Reads TEST.AMODAL; its ORDER_NETS come built, by their names."""
         super().__init__(cfg, dataset_name, output_dir)
         own = cfg.TEST.AMODAL

@@ -42,7 +42,7 @@ class GlobalLayering(nn.Module):
         num_levels: int,
         channels: int,
         norm: str = "BN",
-    ):
+    ) -> None:
         super().__init__()
         self.in_features = list(in_features)
         self.finest = min(self.in_features, key=lambda name: input_shape[name].stride)
@@ -104,7 +104,7 @@ class LayerFusion(nn.Module):
         num_levels: K, channels of M_G.
     """
 
-    def __init__(self, channels: int, num_levels: int):
+    def __init__(self, channels: int, num_levels: int) -> None:
         super().__init__()
         self.mix = identity_mix(channels, num_levels)
 

@@ -21,7 +21,7 @@ class LevelMaps:
         index: int64 (N,), which map belongs to each object.
     """
 
-    def __init__(self, maps: torch.Tensor, index: torch.Tensor | None = None):
+    def __init__(self, maps: torch.Tensor, index: torch.Tensor | None = None) -> None:
         """Wraps maps without copying them; `index` None means each map once, in order.
 
         Raises:

@@ -42,7 +42,7 @@ class LayerHead(nn.Module):
         num_levels: K.
     """
 
-    def __init__(self, num_levels: int):
+    def __init__(self, num_levels: int) -> None:
         super().__init__()
         self.num_levels = num_levels
 
@@ -150,7 +150,7 @@ class InstanceLayeringHead(LayerHead):
         refine_weight: float = 1.0,
         threshold: float = 0.5,
         sharpness: float = 8.0,
-    ):
+    ) -> None:
         super().__init__(num_levels)
         if refine not in ("", "masks", "map"):
             raise ValueError(f"refine must be '', 'masks' or 'map', got {refine!r}")
@@ -163,10 +163,11 @@ class InstanceLayeringHead(LayerHead):
             upsample=upsample and not refine,
         )
         channels_in = input_shape.channels
-        self.context = nn.Linear(channels_in, channels_in) if context else None
-        if context:
-            nn.init.zeros_(self.context.weight)
-            nn.init.zeros_(self.context.bias)
+        projection = nn.Linear(channels_in, channels_in) if context else None
+        if projection is not None:
+            nn.init.zeros_(projection.weight)
+            nn.init.zeros_(projection.bias)
+        self.context = projection
         self.refine, self.refines = None, refine
         if refine:
             out_channels = 1 if refine == "map" else num_levels
@@ -210,6 +211,7 @@ class InstanceLayeringHead(LayerHead):
         return {"nested": nested, "levels": logits}
 
     def _refined(self, x: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        assert self.refine is not None
         sem_dist = soft_level_set(logits)
         correction = self.refine(torch.cat([x, sem_dist.to(x.dtype)], dim=1))
         if self.refines == "masks":
@@ -256,7 +258,7 @@ class AmodalMaskHead(LayerHead):
     """
 
     @configurable
-    def __init__(self, *, amodal: nn.Module, visible: nn.Module | None = None):
+    def __init__(self, *, amodal: nn.Module, visible: nn.Module | None = None) -> None:
         super().__init__(num_levels=1 if visible is None else 2)
         self.amodal, self.visible = amodal, visible
 

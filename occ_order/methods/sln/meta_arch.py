@@ -55,7 +55,7 @@ class SemanticsLayeringNetwork(GeneralizedRCNN):
         vote: str = "component",
         nms: float = 1.0,
         **kwargs: Any,
-    ):
+    ) -> None:
         """Keeps the parts.
 
         Args:
@@ -208,4 +208,5 @@ class SemanticsLayeringNetwork(GeneralizedRCNN):
             loss = global_layering_loss(counts, layers)
             losses["loss_global_layering"] = self.global_weight * loss
         maps = self.global_layering.layer_maps(counts)
+        assert self.layer_fusion is not None  # they are made together
         return losses, {**features, LAYER_MAPS: maps}, self.layer_fusion(features, maps)

@@ -22,7 +22,9 @@ class OrderNetOnFound:
         cfg: its settings.
     """
 
-    def __init__(self, net: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], cfg: CfgNode):
+    def __init__(
+        self, net: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], cfg: CfgNode
+    ) -> None:
         self.net = net
         self.image_format = cfg.INPUT.FORMAT
         self.wants_maps = "maps" in cfg.MODEL.PAIRWISE.INPUTS

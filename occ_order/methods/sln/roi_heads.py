@@ -31,7 +31,9 @@ class LayeredPooler(nn.Module):
         mix: applied to the result, to bring it back to the channels of the features; optional.
     """
 
-    def __init__(self, features: ROIPooler, layer_maps: ROIPooler, mix: nn.Conv2d | None = None):
+    def __init__(
+        self, features: ROIPooler, layer_maps: ROIPooler, mix: nn.Conv2d | None = None
+    ) -> None:
         super().__init__()
         self.features, self.layer_maps, self.mix = features, layer_maps, mix
 

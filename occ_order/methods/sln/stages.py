@@ -27,7 +27,7 @@ class Stages:
         ValueError: an unknown stage, another number of shares, or shares that do not add up to 1.
     """
 
-    def __init__(self, names: Sequence[str], shares: Sequence[float], max_iter: int):
+    def __init__(self, names: Sequence[str], shares: Sequence[float], max_iter: int) -> None:
         unknown = [name for name in names if name not in PARTS]
         if unknown or not names:
             raise ValueError(f"stages must be some of {sorted(PARTS)}, got {list(names)}")
@@ -57,7 +57,7 @@ class Freezer:
         model: network whose children `PARTS` names; some may be None.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._learning = {name for name, p in model.named_parameters() if p.requires_grad}
         self.stage: str | None = None

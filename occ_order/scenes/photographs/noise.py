@@ -56,7 +56,7 @@ def _one(mask: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndar
             kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
             changed = operation(changed, kernel)
     if kind > 0.6:
-        shift = np.float32([[1, 0, round(dx * largest)], [0, 1, round(dy * largest)]])
+        shift = np.array([[1, 0, round(dx * largest)], [0, 1, round(dy * largest)]], np.float32)
         changed = cv2.warpAffine(changed, shift, changed.shape[::-1], flags=cv2.INTER_NEAREST)
     return changed if changed.any() else mask
 

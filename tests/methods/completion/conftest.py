@@ -30,7 +30,7 @@ def cfg() -> CfgNode:
 def discs() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return modal and amodal bool (3, H, W) of discs in a row, each in front of the next, and
     occlusion int8 (3, 3).
-    """  # noqa: D205
+    """
     rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
     amodal = np.stack([(rows - 30) ** 2 + (columns - x) ** 2 < 196 for x in (20, 38, 56)])
     modal = amodal.copy()

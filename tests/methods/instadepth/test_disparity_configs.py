@@ -32,7 +32,7 @@ def test_published_settings(kind):
     assert cfg.MODEL.PAIRWISE.SAMPLER.PAIRS_PER_IMAGE == 1
 
 
-def test_losses_of_the_paper_and_of_the_published_code():
+def test_losses_of_the_paper_and_of_the_published_code(row_cfg):
     """Section 4.1 trains depth by cross-entropy, without weights, and Section 4.2 writes L_s with D
     and the norm of the image gradient; the published code differs in both."""
     for kind in ("d", "od"):
@@ -40,7 +40,7 @@ def test_losses_of_the_paper_and_of_the_published_code():
         loss = cfg.MODEL.DISPARITY.LOSS
         assert not loss.BY_OVERLAP and loss.SMOOTHNESS_FORM == "paper" and not loss.DOUBLE_SOFTMAX
         assert cfg.TEST.DISPARITY.COMPAT == ""
-    cfg = load_cfg(ROOT / "configs/InstaDepthNet/instadepthnet_od_published.yaml")
+    cfg = row_cfg("instadepthnet_paper", "InstaDepthNet^{o,d}, as published")
     loss = cfg.MODEL.DISPARITY.LOSS
     assert loss.BY_OVERLAP and (loss.DISTINCT, loss.OVERLAP) == (0.9, 0.1)
     assert loss.SMOOTHNESS_FORM == "published" and cfg.TEST.DISPARITY.COMPAT == "instaorder"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -196,8 +198,8 @@ def test_loss_falls_with_the_count(temperature, sign):
         loss = instance_disparity_loss(disparity, A, B, sign, margin=0.1, temperature=temperature)
         losses.append(loss.item())
     assert counts[0] == 0.5 and counts[-1] == losses[-1] == 0
-    assert all(after <= before for before, after in zip(counts, counts[1:], strict=False))
-    assert all(after <= before for before, after in zip(losses, losses[1:], strict=False))
+    assert all(after <= before for before, after in itertools.pairwise(counts))
+    assert all(after <= before for before, after in itertools.pairwise(losses))
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.1])

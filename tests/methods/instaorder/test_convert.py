@@ -10,7 +10,7 @@ import torchvision
 from detectron2.modeling import build_model
 from torch import nn
 
-from occ_order.cli import main  # noqa: E402
+from occ_order.cli import main
 from occ_order.config import load_cfg
 from occ_order.engine.checkpoint import OrderCheckpointer, read_checkpoint
 from occ_order.engine.checkpoint.convert_pairwise import convert_pairwise
@@ -309,7 +309,7 @@ def test_only_a_resnet_of_torchvision_is_taken_for_one():
 
 def test_the_command_widens_a_resnet(tmp_path, run):
     torch.save(torchvision.models.resnet50(weights=None).state_dict(), tmp_path / "r50.pth")
-    file = "configs/InstaOrder/instaorder_net_o_pretrained.yaml"
+    file = "configs/InstaOrder/instaorder_net_o.yaml"
     status, _ = run(tmp_path / "r50.pth", tmp_path / "pairs.pth", "--config-file", ROOT / file)
     assert status == 0
     weights = read_checkpoint(tmp_path / "pairs.pth")["model"]

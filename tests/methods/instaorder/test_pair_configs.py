@@ -12,8 +12,7 @@ from occ_order.config import load_cfg
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 FILES = sorted(
     file
-    for folder in ("InstaOrder", "COCOA", "KINS")
-    for file in (CONFIGS / folder).rglob("*.yaml")
+    for file in (CONFIGS / "InstaOrder").rglob("*.yaml")
     if load_cfg(file).MODEL.META_ARCHITECTURE in ("PairwiseOrderNet", "PCNetM", "OrderBaseline")
 )
 
@@ -38,28 +37,29 @@ def test_it_is_small_and_says_what_it_is(file):
 
 
 @pytest.mark.parametrize(
-    ("file", "expected"),
+    ("row", "expected"),
     [
-        ("InstaOrder/instaorder_net_o.yaml", (["occlusion"], "crop", 256, 0.001, 58000)),
-        ("InstaOrder/instaorder_net_d.yaml", (["depth"], "resize", 384, 0.001, 58000)),
-        (
-            "InstaOrder/instaorder_net_od.yaml",
-            (["occlusion", "depth"], "resize", 384, 0.001, 58000),
-        ),
-        ("InstaOrder/instaorder_net_o_published.yaml", (["occlusion"], "crop", 256, 0.001, 86000)),
-        ("InstaOrder/instaorder_net_d_published.yaml", (["depth"], "resize", 384, 0.0001, 60000)),
-        ("COCOA/order_net.yaml", (["relation"], "crop", 256, 0.001, 56000)),
-        ("KINS/instaorder_net_o.yaml", (["occlusion"], "crop", 256, 0.001, 32000)),
+        ("InstaOrderNet^o", (["occlusion"], "crop", 256, 0.001, 58000)),
+        ("InstaOrderNet^d", (["depth"], "resize", 384, 0.001, 58000)),
+        ("InstaOrderNet^{o,d}", (["occlusion", "depth"], "resize", 384, 0.001, 58000)),
+        ("InstaOrderNet^o, as published", (["occlusion"], "crop", 256, 0.001, 86000)),
+        ("InstaOrderNet^d, as published", (["depth"], "resize", 384, 0.0001, 60000)),
+        ("OrderNet, COCOA", (["relation"], "crop", 256, 0.001, 56000)),
+        ("InstaOrderNet^o, KINS", (["occlusion"], "crop", 256, 0.001, 32000)),
     ],
 )
-def test_settings_of_the_paper(file, expected):
-    cfg = load_cfg(CONFIGS / file)
+def test_settings_of_the_paper(row, expected, row_cfg):
+    cfg = row_cfg("instaorder_paper", row)
     own, solver = cfg.MODEL.PAIRWISE, cfg.SOLVER
     found = (list(own.TASKS), own.MODE, own.INPUT_SIZE, solver.BASE_LR, solver.MAX_ITER)
     assert found == expected
 
 
-def test_every_row_of_the_table_is_a_configuration():
-    table = yaml.safe_load((CONFIGS / "tables/pairs.yaml").read_text(encoding="utf-8"))
-    assert len({row["name"] for row in table["rows"]}) == len(table["rows"])
-    assert all((CONFIGS.parent / row["config"]).is_file() for row in table["rows"])
+@pytest.mark.parametrize("kind", "od")
+def test_categories_are_the_80_of_coco_by_their_ids(kind, row_cfg):
+    """Supplement A4.1: masks have the value of the category id, 1 to 90 with gaps."""
+    for inputs, image in (("MC", False), ("MIC", True)):
+        own = row_cfg("instaorder_paper", f"InstaOrderNet^{kind} ({inputs})").MODEL.PAIRWISE
+        assert own.CATEGORY_ENCODING == "raw" and ("image" in own.INPUTS) == image
+        assert len(set(own.CATEGORY_IDS)) == 80 and sorted(own.CATEGORY_IDS) == own.CATEGORY_IDS
+        assert not {12, 26, 29, 30, 45, 66, 68, 69, 71, 83} & set(own.CATEGORY_IDS)

@@ -1,4 +1,4 @@
-"""The configurations of OOSIS: the published network, and one for each row of the tables."""
+"""The configurations of OOSIS: the published network, and the rows of the tables."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
+from occ_order.commands.table import read_table
 from occ_order.config import load_cfg
 from occ_order.engine.trainer import build_optimizer
 
@@ -59,52 +60,52 @@ def test_heads_learn_ten_times_as_fast():
     assert {rate[id(p)] for p in model.backbone.parameters()} == {0.01}
 
 
-def test_there_is_a_leaf_for_every_row_of_the_tables():
-    names = {path.stem for path in (CONFIGS / "OOSIS/kins").glob("*.yaml")}
-    lambdas = {
-        load_cfg(CONFIGS / f"OOSIS/kins/table6_lambda_{value}.yaml").MODEL.OOSIS.LAMBDA
-        for value in (5, 10, 20, 40, 50)
-    }
-    assert lambdas == {5, 10, 20, 40, 50}
-    assert {
-        *("oosis_R50", "table3b_dice_pp", "table3b_tversky_pp", "table3b_combo"),
-        *("table3b_weighted_ce", "table4_ground_truth", "table4_network", "table5_separate"),
-        *("table5_joint", "section51_order_classes", "supplement2_expansion"),
-    } <= names
-
-
+TABLE = read_table(CONFIGS / "tables/oosis_paper.yaml")
 NAMED = [
-    path
-    for path in LEAVES
-    if path.parent.name in ("kins", "cocoa") and not path.stem.startswith("maskrcnn")
+    row["name"]
+    for row in TABLE["rows"]
+    if row["config"].endswith("oosis_R50.yaml") and not row["name"].startswith("region moves")
 ]
-OWN = {"region_moves", "classes", "expansion"}  # rows that say that they have another minimiser
 
 
-@pytest.mark.parametrize("path", NAMED, ids=lambda p: f"{p.parent.name}/{p.stem}")
-def test_ours_is_one_algorithm(path):
+def test_table_6_changes_lambda(row_cfg):
+    for value in (5, 10, 20, 40, 50):
+        own = row_cfg("oosis_paper", f"Table 6, lambda {value}").MODEL.OOSIS
+        assert value == own.LAMBDA
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_ours_is_one_algorithm(name, row_cfg):
     """Sections 3.2 and 3.3: jump moves with the constant upper bound, lambda 20 and mu 100, and
-    every connected component of one label an instance. Table 6 alone changes lambda."""
-    own = load_cfg(path).MODEL.OOSIS
-    if any(path.stem.endswith(name) for name in OWN):
-        assert (own.BOUND, own.DECODER) != ("constant", "crf")
-        return
-    assert (own.DECODER, own.BOUND, own.MIN_AREA, own.MU) == ("crf", "constant", 0, 100)
-    lambdas = path.stem.rpartition("lambda_")[2]
-    assert float(lambdas if "lambda" in path.stem else 20) == own.LAMBDA
+    every connected component of one label an instance. Table 6 alone changes lambda; Section 5.1
+    and supplement 2 have another decoder."""
+    own = row_cfg("oosis_paper", name).MODEL.OOSIS
+    decoder = {"Section": "classes", "Supplement": "expansion"}.get(name.split(" ")[0], "crf")
+    assert (decoder, "constant", 0, 100) == (own.DECODER, own.BOUND, own.MIN_AREA, own.MU)
+    assert float(name.split("lambda ")[1] if "lambda" in name else 20) == own.LAMBDA
 
 
-def test_rows_of_table_3b_have_the_values_of_section_5_6():
+def test_the_minimiser_of_the_paper_is_said_once():
+    """In the file that every network of the paper starts from, and in no row."""
+    keys = {"MODEL.OOSIS.BOUND", "MODEL.OOSIS.MIN_AREA"}
+    for row in TABLE["rows"]:
+        assert bool(keys & set(row.get("opts", {}))) == row["name"].startswith("region moves")
+    for folder in ("cocoa", "kins"):
+        text = (CONFIGS / "OOSIS" / folder / "oosis_R50.yaml").read_text(encoding="utf-8")
+        assert "BOUND:" not in text and "MIN_AREA" not in text
+
+
+def test_rows_of_table_3b_have_the_values_of_section_5_6(row_cfg):
     def losses(name):
-        own = load_cfg(CONFIGS / f"OOSIS/kins/table3b_{name}.yaml").MODEL.OOSIS
+        own = row_cfg("oosis_paper", f"Table 3, {name}").MODEL.OOSIS
         return own.BOUNDARY_LOSS, own
 
-    assert losses("dice_pp")[0] == "dice_pp" and losses("dice_pp")[1].FOCUS == 2
-    name, own = losses("tversky_pp")
+    assert losses("Dice++")[0] == "dice_pp" and losses("Dice++")[1].FOCUS == 2
+    name, own = losses("Tversky++")
     assert (name, own.FOCUS, own.TVERSKY_ALPHA, own.TVERSKY_BETA) == ("tversky_pp", 2, 0.8, 0.2)
-    name, own = losses("combo")
+    name, own = losses("Combo")
     assert (name, own.COMBO_ALPHA) == ("combo", 0.1)
-    name, own = losses("weighted_ce")
+    name, own = losses("weighted cross-entropy")
     assert (name, own.BOUNDARY_WEIGHT) == ("weighted_ce", 0.9)
 
 
@@ -133,9 +134,9 @@ def test_the_settings_of_a_loss_reach_it():
         assert loss_of(*name) != loss_of(*name, f"MODEL.OOSIS.{setting}", 0.15)
 
 
-def test_separate_upsampling_has_a_kernel_for_each_map():
+def test_separate_upsampling_has_a_kernel_for_each_map(row_cfg):
     """Table 5: "separate b & e" shares nothing between the maps, "joint" shares one 3-D kernel."""
-    cfg = load_cfg(CONFIGS / "OOSIS/kins/table5_separate.yaml", [*ALWAYS, *NARROW])
+    cfg = row_cfg("oosis_paper", "Table 5, separate", *ALWAYS, *NARROW)
     separate = build_model(cfg).head.joint_up
     assert separate.weight.shape == (5, 1, 15, 15)
     maps = torch.zeros(1, 5, 3, 3)

@@ -59,7 +59,7 @@ def test_one_cycle_of_expansions_ends_above_the_jumps():
 
 
 def test_a_blurred_boundary_is_thinned_before_the_crf():
-    ids, semantic, orientation, boundary = two_rectangles()
+    _ids, _semantic, orientation, boundary = two_rectangles()
     blurred = boundary * 0.8
     for shift in (-1, 1):
         for axis in (0, 1):

@@ -36,10 +36,11 @@ TINY = {
 }
 
 
-def model_of(name="scenes/order_head.yaml", **changes):
+def model_of(name="scenes/order_head.yaml", heads="OrderROIHeads", **changes):
     """A tiny model; a change is a key of MODEL.ORDER_HEAD."""
     torch.manual_seed(0)
     settings = {**TINY, **{f"MODEL.ORDER_HEAD.{key}": value for key, value in changes.items()}}
+    settings["MODEL.ROI_HEADS.NAME"] = heads
     opts = [str(part) for setting in settings.items() for part in setting]
     return build_model(load_cfg(CONFIGS / name, opts))
 
@@ -98,9 +99,9 @@ def state(model, *, but):
     return {k: v.clone() for k, v in model.state_dict().items() if not k.startswith(but)}
 
 
-@pytest.mark.parametrize("name", ["scenes/order_head.yaml", "scenes/order_head_cascade.yaml"])
-def test_joint_training_gives_the_losses_of_both_and_every_parameter_a_gradient(name):
-    model = model_of(name).train()
+@pytest.mark.parametrize("heads", ["OrderROIHeads", "CascadeOrderROIHeads"])
+def test_joint_training_gives_the_losses_of_both_and_every_parameter_a_gradient(heads):
+    model = model_of(heads=heads).train()
     losses = losses_of(model, [scene(0), scene(1)])
     assert {"loss_order_occlusion", "loss_order_depth", "loss_mask", "loss_rpn_cls"} <= set(losses)
     sum(losses.values()).backward()
@@ -117,7 +118,7 @@ def test_a_batch_without_instances_trains(name):
 
 
 def test_a_frozen_detector_does_not_change_in_a_single_bit():
-    model = model_of("scenes/order_head_frozen.yaml").train()
+    model = model_of(TRAIN="head").train()
     head = "roi_heads.order_head."
     before = state(model, but=head)
     assert {n for n, p in model.named_parameters() if p.requires_grad} == {

@@ -21,7 +21,7 @@ from occ_order.masks import encode
 
 def make_record(image_id=1, size=3):
     """a over b (a closer, distinct, 2 workers), b and c each other (equal, overlapping, 3 workers),
-    a and c not related (nobody has said the depth); masks in columns 0-1, 2-3 and 5."""  # noqa: D205, D209
+    a and c not related (nobody has said the depth); masks in columns 0-1, 2-3 and 5."""
     masks = np.zeros((size, 4, 6), bool)
     for mask, columns in zip(masks, ((0, 2), (2, 4), (5, 6)), strict=False):
         mask[:, slice(*columns)] = True

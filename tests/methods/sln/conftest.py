@@ -35,11 +35,19 @@ TINY = [
 
 
 @pytest.fixture(scope="session")
-def tiny_cfg():
-    """Settings of one of the project's mini networks, narrowed: name, KEY, VALUE, ..."""
+def tiny_cfg(row_cfg):
+    """Settings of one of the project's mini networks, narrowed: name, KEY, VALUE, ...
+
+    The name is a file's, or a row's of configs/tables/sln.yaml; weights and order networks that
+    the row takes from others are left out.
+    """
+    alone = ("MODEL.WEIGHTS", "", "TEST.AMODAL.ORDER_NETS", [])
 
     def tiny_cfg(name: str, *opts):
-        return load_cfg(CONFIGS / f"{name}.yaml", [*TINY, *opts])
+        file = CONFIGS / f"{name}.yaml"
+        if file.is_file():
+            return load_cfg(file, [*TINY, *opts])
+        return row_cfg("sln", name, *alone, *TINY, *opts)
 
     return tiny_cfg
 

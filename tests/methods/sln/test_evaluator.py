@@ -78,9 +78,7 @@ def test_the_annotation_as_a_prediction_scores_all(tiny_cfg, scenes, tmp_path) -
 def test_a_network_without_levels_has_no_modal_scores_and_no_order(
     tiny_cfg, scenes, tmp_path
 ) -> None:
-    _, found = evaluate(
-        tiny_cfg("arcnn_mini_scenes"), scenes, tmp_path, lambda r: perfect(r, num_levels=1)
-    )
+    _, found = evaluate(tiny_cfg("ARCNN"), scenes, tmp_path, lambda r: perfect(r, num_levels=1))
     assert found["amodal"]["AP"] == pytest.approx(100)
     for task in ("modal", "invisible", "order"):
         assert found[task]

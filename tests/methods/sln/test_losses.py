@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from occ_order.methods.sln import losses as losses
+from occ_order.methods.sln import losses
 from occ_order.targets import (
     decode_level_set,
     decode_ordinal,

@@ -29,15 +29,15 @@ NETWORKS = {
         "loss_instance_layering",
         "loss_refinement",
     },
-    "sln_no_glm_mini_scenes": {"loss_instance_layering", "loss_refinement"},
-    "sln_no_refinement_mini_scenes": {"loss_global_layering", "loss_instance_layering"},
+    "SLN without GLM": {"loss_instance_layering", "loss_refinement"},
+    "SLN without refinement": {"loss_global_layering", "loss_instance_layering"},
     "sln_encoder_mini_scenes": {
         "loss_global_layering",
         "loss_instance_layering",
         "loss_refinement",
     },
-    "arcnn_mini_scenes": {"loss_mask_amodal"},
-    "arcnn_visible_mini_scenes": {"loss_mask_amodal", "loss_mask_visible"},
+    "ARCNN": {"loss_mask_amodal"},
+    "ARCNN + visible": {"loss_mask_amodal", "loss_mask_visible"},
 }
 DETECTOR = {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg"}
 
@@ -84,7 +84,7 @@ def test_predictions_have_their_fields_and_modal_lies_inside_amodal(
     assert found.pred_masks.dtype == torch.bool
     prob = found.pred_level_prob
     assert (prob[:, 1:] >= prob[:, :-1] - 1e-6).all()
-    knows_levels = name != "arcnn_mini_scenes"
+    knows_levels = name != "ARCNN"
     assert found.has("pred_modal_masks") == found.has("occlusion") == knows_levels
     if knows_levels:
         assert not (found.pred_modal_masks & ~found.pred_masks).any()
@@ -205,7 +205,7 @@ def test_bad_stages_are_refused(names, shares, message) -> None:
 
 def test_a_stage_for_a_missing_module_is_refused(tiny_net) -> None:
     with pytest.raises(ValueError, match="train a GLM, but the network has none"):
-        tiny_net("sln_no_glm_mini_scenes", *STAGED)
+        tiny_net("SLN without GLM", *STAGED)
 
 
 # ---------------------------------------------------------------------------------------- parts
@@ -274,7 +274,7 @@ def test_an_unknown_refinement_is_refused(tiny_net) -> None:
         tiny_net("sln_mini_scenes", "MODEL.SLN.REFINEMENT.OF", "mask")
 
 
-@pytest.mark.parametrize("name", ["sln_mini_scenes", "sln_no_refinement_mini_scenes"])
+@pytest.mark.parametrize("name", ["sln_mini_scenes", "SLN without refinement"])
 @pytest.mark.parametrize("upsample, side", [(True, 28), (False, 14)])
 def test_the_last_block_doubles_the_resolution_if_asked(name, upsample, side, tiny_net) -> None:
     head = tiny_net(name, "MODEL.SLN.UPSAMPLE", upsample).roi_heads.mask_head
@@ -304,11 +304,11 @@ def test_every_configuration_of_sln_has_amodal_boxes(path) -> None:
     assert load_cfg(path).INPUT.BOXES == "amodal"
 
 
-def test_the_encoder_config_is_as_the_paper_describes_it() -> None:
+def test_the_encoder_config_is_as_the_paper_describes_it(row_cfg) -> None:
     """Sections 4.2 to 4.6: ENC from COCO instance segmentation, the refined sem-dist map, blocks
     of conv-bn-relu-conv-bn-relu-conv that keep the resolution, one module after another."""
-    for name, dilation in (("cocoa", 1), ("d2sa", 1), ("dilated_cocoa", 2)):
-        cfg = load_cfg(ROOT / "configs" / "SLN" / f"sln_R50_encoder_{name}.yaml")
+    for name, dilation in (("SLN", 1), ("SLN, D2SA", 1), ("SLN, dilated", 2)):
+        cfg = row_cfg("sln_paper", name)
         sln = cfg.MODEL.SLN
         assert cfg.MODEL.WEIGHTS.startswith("detectron2://COCO-InstanceSegmentation/mask_rcnn_R_50")
         assert not sln.UPSAMPLE and not sln.INSTANCE_LAYERING.CONTEXT
@@ -319,11 +319,10 @@ def test_the_encoder_config_is_as_the_paper_describes_it() -> None:
         assert dilation == cfg.MODEL.RESNETS.RES5_DILATION
 
 
-@pytest.mark.parametrize("name", ["arcnn_R101_FPN_cocoa", "arcnn_visible_R101_FPN_cocoa",
-                                  "arcnn_R101_FPN_d2sa"])  # fmt: skip
-def test_arcnn_has_a_resnet_101(name) -> None:
+@pytest.mark.parametrize("name", ["ARCNN", "ARCNN + visible mask", "ARCNN, D2SA"])
+def test_arcnn_has_a_resnet_101(name, row_cfg) -> None:
     """Section 5.2: "ARCNN is actually the standard Mask R-CNN with a ResNet-101 backbone"."""
-    cfg = load_cfg(ROOT / "configs" / "SLN" / f"{name}.yaml")
+    cfg = row_cfg("sln_paper", name)
     assert cfg.MODEL.RESNETS.DEPTH == 101 and cfg.MODEL.WEIGHTS.endswith("MSRA/R-101.pkl")
     assert cfg.MODEL.ROI_MASK_HEAD.NAME == "AmodalMaskHead"
 
