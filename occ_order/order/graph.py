@@ -225,7 +225,7 @@ def relative_depth(occ: np.ndarray) -> np.ndarray:
         >>> relative_depth(np.array([[0, 1, 1], [0, 0, 1], [0, 0, 0]]))  # a cup, a saucer, a table
         array([3, 2, 1])
     """
-    return _levels(_graph(occ).T.tocsr()) + 1
+    return _levels(_graph(occ, backwards=True)) + 1
 
 
 def break_cycles(occ: np.ndarray, *, rng: np.random.Generator | int) -> np.ndarray:
@@ -387,9 +387,11 @@ def chain_lengths(graph: csr_array) -> np.ndarray:
     return lengths
 
 
-def _graph(occ: np.ndarray) -> csr_array:
-    """Sparse float64 (N, N), 1 where the row occludes the column."""
+def _graph(occ: np.ndarray, *, backwards: bool = False) -> csr_array:
+    """Sparse float64 (N, N), 1 where the row occludes the column; backwards, the reverse."""
     edges = _edges(occ)
+    if backwards:
+        edges = np.ascontiguousarray(edges.T)
     # csr_array(edges) gives the same in several times the time, most of it for indices of 64 bits
     # that csgraph turns to 32, and values that it turns to float64.
     span = np.concatenate([[0], np.cumsum(np.count_nonzero(edges, axis=1))])

@@ -12,6 +12,7 @@ from occ_order import order
 from occ_order.benchmarks import growth
 from occ_order.benchmarks.crowds import crowd
 from occ_order.benchmarks.timing import format_row, markdown
+from occ_order.cli import build_parser
 from occ_order.commands import bench
 from occ_order.order.pairs import bordering_pairs
 
@@ -56,6 +57,26 @@ def test_pairs_are_sampled_all_over():
     asked, share = some_pairs(pairs, 20)
     assert 2 * len(asked) <= 20 and share == len(asked) / 45 and asked[-1][0] > 5
     assert some_pairs(pairs, 1000)[1] == 1.0
+
+
+def test_the_published_way_is_scaled_and_said_to_be():
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("detectron2")
+    from occ_order.benchmarks import predict
+
+    words = ["bench", "predict", "--repeats", "1", "--instances", "3", "--calls", "2"]
+    found = list(predict.rows(build_parser(["bench"])[0].parse_args(words)))
+    assert [row["case"] for row in found] == [
+        f"{what}/{backend}/3 instances"
+        for what in ("order", "order, amodal")
+        for backend in ("onnx", "torch")
+    ]
+    for row in found:
+        assert (row["calls"], row["of_calls"]) == (2, 6)
+        assert row["ratio"] == pytest.approx(row["baseline_s"] / row["ours_s"])
+    assert "6 calls: the time of 2 of them was measured and scaled" in predict.summary(found)
+    with pytest.raises(SystemExit, match="at least 2"):
+        next(predict.rows(argparse.Namespace(instances=[1])))
 
 
 def test_tables_have_the_columns_of_all_rows(capsys, tmp_path):

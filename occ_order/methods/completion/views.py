@@ -84,9 +84,12 @@ def crop(mask: np.ndarray, square: np.ndarray, size: int) -> np.ndarray:
 def _cells(part: np.ndarray, square: np.ndarray, shape: tuple[int, ...], size: int) -> np.ndarray:
     """Return `crop` of a mask whose values where the square shows the image are `part`."""
     side = int(square[2])
+    if not part.any():  # in large images these two are most of what a view takes
+        return np.zeros((size, size), np.float32)
+    if part.shape == (side, side) and part.all():
+        return np.ones((size, size), np.float32)
     whole = np.zeros((side, side), np.float32)
-    if part.size:
-        whole[_places(square, shape)] = part
+    whole[_places(square, shape)] = part
     way = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
     return np.minimum(cv2.resize(whole, (size, size), interpolation=way), 1)  # not by rounding
 
