@@ -26,7 +26,10 @@ from occ_order.draw.colors import CYCLE_COLOR, EDGE_STYLES, instance_colors
 from occ_order.draw.layout import Layout, layered_layout, order_edges
 
 _ARROW = "#39424e"
-_LINES = {False: "-", True: (0, (4, 2))}  # distinct and overlapping depth ranges
+_LINES: dict[bool, str | tuple] = {
+    False: "-",
+    True: (0, (4, 2)),
+}  # distinct and overlapping depth ranges
 
 
 def thumbnails(image: np.ndarray, masks: np.ndarray, *, size: int = 96) -> list[np.ndarray]:
@@ -161,7 +164,7 @@ def _graph_axes(
     axes.set_axis_off()
     axes.set(xlim=(0, width), ylim=(height, 0))
     places = layout.positions * pitch - low + (left + radius + slack, above)
-    if not compact:
+    if apart is not None:
         _draw_direction(axes, layout, places, radius, apart)
     return axes, places
 
@@ -273,8 +276,8 @@ def _unit(vector: np.ndarray) -> np.ndarray:
 
 
 def _arrow(
-    start: Sequence[float],
-    end: Sequence[float],
+    start: Sequence[float] | np.ndarray,
+    end: Sequence[float] | np.ndarray,
     color: str,
     width: float,
     *,
@@ -393,7 +396,7 @@ def draw_graph_on_image(
     for label, point, color in zip(labels, points, colors, strict=True):
         if np.isfinite(point).all():
             _draw_badge(axes, point, label, tuple(color))
-    if legend:
+    if legend and verdicts is not None:
         _draw_verdict_legend(axes, ground.shape[1], ground.shape[0], list(verdicts.values()))
     return figure_image(axes.figure, sharpness=sharpness)
 

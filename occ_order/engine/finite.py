@@ -27,8 +27,8 @@ class _Remembering:
         return self.last
 
 
-if TYPE_CHECKING:
-    _StepRunner = SimpleTrainer  # what stands behind the mixin among the base classes
+if TYPE_CHECKING:  # what stands behind the mixin among the base classes
+    from detectron2.engine.train_loop import SimpleTrainer as _StepRunner
 else:
     _StepRunner = object
 

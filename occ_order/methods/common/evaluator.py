@@ -109,7 +109,7 @@ class OrderEvaluator(DatasetEvaluator):
                     f"{scores[~scores.isfinite()].tolist()[:3]}"
                 )
 
-    def evaluate(self) -> dict[str, Mapping[str, float]] | None:
+    def evaluate(self) -> Mapping[str, Mapping[str, float]] | None:
         """Scores over the images of all processes; None in processes other than the first."""
         parts = comm.gather(self._rows) if comm.get_world_size() > 1 else [self._rows]
         if not comm.is_main_process():

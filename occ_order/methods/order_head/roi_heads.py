@@ -26,8 +26,8 @@ DETECTOR_FIELDS = ("gt_boxes", "gt_classes", "gt_masks", "gt_keypoints")
 """Fields of ground truth that the detector's own heads look at."""
 
 
-if TYPE_CHECKING:
-    _Heads = StandardROIHeads  # what stands behind the mixin among the base classes
+if TYPE_CHECKING:  # what stands behind the mixin among the base classes
+    from detectron2.modeling.roi_heads import StandardROIHeads as _Heads
 else:
     _Heads = object
 
