@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import os
 import random
@@ -319,3 +320,20 @@ def harmful(tmp_path, nothing_runs):
     folder = tmp_path / "made_by_a_pickle"
     yield Harmful(folder)
     assert not folder.exists(), "a file ran code"
+
+
+EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
+%%BoundingBox: 0 0 8 6
+%%EndComments
+newpath 0 0 moveto 8 6 lineto stroke
+showpage
+%%EOF
+"""
+
+
+@pytest.fixture(scope="session")
+def unwanted_images():
+    """Images of 6 x 8 whose readers in Pillow start a program, or that nobody asked for."""
+    dds = io.BytesIO()
+    Image.new("RGB", (8, 6)).save(dds, "DDS")
+    return {"EPS": EPS, "DDS": dds.getvalue()}

@@ -197,28 +197,18 @@ def ghostscript(monkeypatch, write):
     monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", str(program))
 
 
-EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
-%%BoundingBox: 0 0 8 6
-%%EndComments
-newpath 0 0 moveto 8 6 lineto stroke
-showpage
-%%EOF
-"""
-UNWANTED = {"EPS": EPS, "DDS": as_format("DDS")}
-
-
-@pytest.mark.parametrize("kind", UNWANTED)
+@pytest.mark.parametrize("kind", ["EPS", "DDS"])
 @pytest.mark.usefixtures("ghostscript", "nothing_runs")
-def test_only_known_formats_are_opened_whatever_the_name(tmp_path, kind, write):
+def test_only_known_formats_are_opened_whatever_the_name(tmp_path, kind, write, unwanted_images):
     path = tmp_path / "a.png"
-    path.write_bytes(UNWANTED[kind])
+    path.write_bytes(unwanted_images[kind])
     layers = {"format": FORMAT, "height": 6, "width": 8, "layers": [{"file": "a.png"}]}
     write(layers, "layers.json")
     cfg = get_cfg()
     cfg.INPUT.MAPPER = ""
     record = {"file_name": str(path), "image_id": 1, "height": 6, "width": 8, "annotations": []}
     shape = {"points": [[0, 0], [7, 5]], "shape_type": "mask", "label": "a"}
-    shape["mask"] = base64.b64encode(UNWANTED[kind]).decode()
+    shape["mask"] = base64.b64encode(unwanted_images[kind]).decode()
     page = {"imagePath": "a.png", "imageHeight": 6, "imageWidth": 8, "shapes": [shape]}
     write(page, "page.json")
     readers = {
@@ -239,14 +229,14 @@ def test_only_known_formats_are_opened_whatever_the_name(tmp_path, kind, write):
         readers["detector"]()
 
 
-def test_sem_dist_files_hold_no_objects(tmp_path, harmful):
+def test_sem_dist_files_hold_no_objects(tmp_path, harmful, unwanted_images):
     array = np.empty((1, 1, 1), object)
     array[0, 0, 0] = harmful
     np.savez(tmp_path / "objects.npz", sem_dist=array)
     (tmp_path / "pickle.npz").write_bytes(pickle.dumps(harmful))
     with zipfile.ZipFile(tmp_path / "member.npz", "w") as archive:
         archive.writestr("sem_dist.npy", pickle.dumps(harmful))
-    (tmp_path / "eps.png").write_bytes(EPS)
+    (tmp_path / "eps.png").write_bytes(unwanted_images["EPS"])
     for path in sorted(tmp_path.glob("*.npz")) + [tmp_path / "eps.png"]:
         with pytest.raises(ValueError, match=path.name):
             load_sem_dist(path, height=1)

@@ -260,7 +260,7 @@ def test_only_one_module_can_load_what_runs_code():
     assert [name for name in names if unsafe_calls(tree_of(name))] == [LOADS_CHECKPOINTS]
 
 
-@pytest.mark.parametrize("tool", ["tarfile", "zipfile", "shutil.unpack_archive"])
+@pytest.mark.parametrize("tool", ["tarfile", ".extract(", ".extractall(", "unpack_archive"])
 def test_no_archive_is_unpacked(tool):
     """Archives stay with the user: nothing here writes where a member's name says."""
     names = python_files("occ_order", "datasets", "demo")
