@@ -31,6 +31,7 @@ from occ_order.engine.collection import (
 from occ_order.engine.predictor import OrderPredictor
 from occ_order.files import UnreadableImageError, list_images
 from occ_order.formats.user_masks import pages_of
+from occ_order.front import Photographs
 
 
 def device_of(wish: str) -> str:
@@ -47,9 +48,11 @@ def build_predict(options: argparse.Namespace) -> Predict:
         opts = [*options.opts, "MODEL.DEVICE", device]
         predictor = OrderPredictor.from_config(options.config_file, opts)
 
+    chain = Photographs(predictor, about(options), score_threshold=options.score_threshold)
+
     def predict(file: Path) -> dict[str, object]:
         name = file.relative_to(options.input[0]).as_posix()
-        result = result_of(predictor, Input(name, file, name), options)
+        result = result_of(chain, Input(name, file, name), options)
         numbered = isinstance(result.image_id, int)
         return result.replace(image_id=result.image_id if numbered else name).to_dict()
 
