@@ -13,6 +13,7 @@ from pathlib import Path
 
 from occ_order import model_zoo
 from occ_order.commands.inputs import Input
+from occ_order.commands.predict import masks_of
 from occ_order.commands.progress import progress
 from occ_order.config import introduce, load_cfg
 from occ_order.config.files import leaves
@@ -27,9 +28,8 @@ from occ_order.engine.collection import (
     worker_of_environment,
 )
 from occ_order.engine.predictor import OrderPredictor
-from occ_order.files import UnreadableImageError, list_images, sha256_of
+from occ_order.files import UnreadableImageError, as_image, list_images, sha256_of
 from occ_order.formats.user_masks import pages_of
-from occ_order.front import Photographs
 
 
 def device_of(wish: str) -> str:
@@ -46,13 +46,16 @@ def build_predict(options: argparse.Namespace) -> Predict:
         opts = [*options.opts, "MODEL.DEVICE", device]
         predictor = OrderPredictor.from_config(options.config_file, opts)
 
-    chain = Photographs(predictor, about(options), score_threshold=options.score_threshold)
-
     def predict(file: Path) -> dict[str, object]:
-        name = file.relative_to(options.input[0]).as_posix()
-        result = result_of(chain, Input(name, file, name), options)
-        numbered = isinstance(result.image_id, int)
-        return result.replace(image_id=result.image_id if numbered else name).to_dict()
+        name, image = file.relative_to(options.input[0]).as_posix(), as_image(file)
+        if options.masks:
+            given = masks_of(Input(name, file, name), image, options)
+            number = given.image_id if isinstance(given.image_id, int) else name
+            return predictor(image, given).replace(image_id=number).to_dict()
+        found = predictor(image)
+        least = options.score_threshold
+        found = found if least is None else found[found.scores > least]
+        return found.replace(image_id=name).to_dict()
 
     return predict
 
