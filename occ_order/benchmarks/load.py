@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import json
 import tempfile
 import time
@@ -70,7 +69,6 @@ def peak_growth(function: Callable[[], Any]) -> float:
     What was freed before is given back to the system first, so that it counts when it is used
     again; arenas of ONNX Runtime and PyTorch keep theirs.
     """
-    gc.collect()
     with contextlib.suppress(AttributeError, OSError):  # of another C library than glibc
         ctypes.CDLL(None).malloc_trim(0)
     try:
