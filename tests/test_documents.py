@@ -151,7 +151,7 @@ def parse_command(arguments: list[str]) -> argparse.Namespace | None:
     a_model = model_zoo.names()[0]
     words = ["1" if re.fullmatch("[A-Z]", word) else word for word in arguments]
     for k, word in enumerate(words[:-1]):
-        if word in ("--model", "check") and PLACEHOLDER.fullmatch(words[k + 1]):
+        if word in ("--model", "check", "graph") and PLACEHOLDER.fullmatch(words[k + 1]):
             words[k + 1] = a_model
     said = io.StringIO()
     patch = pytest.MonkeyPatch()
