@@ -17,7 +17,6 @@ import argparse
 import functools
 import math
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,7 +82,7 @@ def _grown(
     taken: list[float]
     for size in sorted(sizes):
         function, taken = made(size), []
-        peak = peak_growth(partial(_time_into, taken, function, repeats))
+        peak = peak_growth(functools.partial(_time_into, taken, function, repeats))
         (seconds,) = taken
         row = {"case": f"{case or 'predict'}/{size:g} {noun}", "ours_s": seconds}
         if last is not None and last[0] < size:
