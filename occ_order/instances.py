@@ -86,10 +86,10 @@ class OrderedInstances:
     size: tuple[int, int]
     modal: np.ndarray
     amodal: np.ndarray | None = None
-    classes: np.ndarray | None = None  # type: ignore[assignment]  # an array after __post_init__
+    classes: np.ndarray | None = None  # an array after __post_init__
     names: tuple[str, ...] | None = None
-    scores: np.ndarray | None = None  # type: ignore[assignment]
-    ids: tuple[int | str, ...] | None = None  # type: ignore[assignment]
+    scores: np.ndarray | None = None
+    ids: tuple[int | str, ...] | None = None
     occlusion: np.ndarray | None = None
     occlusion_prob: np.ndarray | None = None
     depth: np.ndarray | None = None

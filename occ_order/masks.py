@@ -420,7 +420,7 @@ def dilated(mask: np.ndarray, steps: int = 1) -> np.ndarray:
     return out
 
 
-def resize_nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize_nearest(values: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """Resize a map of labels by the nearest pixel, measured between pixel centres.
 
     The rule of Pillow's NEAREST, with which Detectron2 resizes maps. OpenCV's INTER_NEAREST

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -156,11 +157,15 @@ def rows(arguments) -> Iterator[dict]:
     elif arguments.naive:
         yield from bench_build("naive", _solve_naively, arguments.repeats, 1, NAIVE_CASES)
     elif arguments.plain:
-        options = (arguments.repeats, arguments.seeds, (arguments.cases or CRF_CLASSES))
-        yield from bench_build("plain", _solve_plainly, *options)
+        cases = arguments.cases or list(CRF_CLASSES)
+        repeats, seeds = arguments.repeats, arguments.seeds
+        yield from bench_build("plain", _solve_plainly, repeats, seeds, cases)
     else:
         yield from bench_solve(
-            arguments.repeats, arguments.seeds, (arguments.cases or CRF_CLASSES), arguments.bounds
+            arguments.repeats,
+            arguments.seeds,
+            arguments.cases or list(CRF_CLASSES),
+            arguments.bounds,
         )
 
 
@@ -186,7 +191,7 @@ def bench_solve(repeats: int, seeds: int, cases: list[str], bounds: list[str]) -
             scene = make_scene(kind, seed)
             keep_arrays(scene)
             for bound in bounds:
-                options = {"smoothness": kind.smoothness, "bound": bound}
+                options: dict[str, Any] = {"smoothness": kind.smoothness, "bound": bound}
                 functions = [
                     partial(crf.solve, *scene, backend=backend, **options)
                     for backend in ("grid", "pymaxflow")
@@ -239,7 +244,7 @@ def bench_build(
         for seed in range(seeds):
             scene = make_scene(kind, seed)
             keep_arrays(scene)
-            options = {"smoothness": kind.smoothness, "occlusion": 100}
+            options: dict[str, Any] = {"smoothness": kind.smoothness, "occlusion": 100}
             fast = partial(crf.solve, *scene, bound="constant", backend="grid", **options)
             (result, labels), seconds = in_turns((fast, partial(solve, *scene, **options)), repeats)
             if not np.array_equal(result.labels, labels):

@@ -82,13 +82,18 @@ def _grown(
     taken: list[float]
     for size in sorted(sizes):
         function, taken = made(size), []
-        peak = peak_growth(lambda run=function, to=taken: to.extend(in_turns([run], repeats)[1]))
+        peak = peak_growth(functools.partial(_time_into, taken, function, repeats))
         (seconds,) = taken
         row = {"case": f"{case or 'predict'}/{size:g} {noun}", "ours_s": seconds}
         if last is not None and last[0] < size:
             row["power"] = math.log(seconds / last[1]) / math.log(size / last[0])
         yield {**row, "peak_mb": peak}
         last = size, seconds
+
+
+def _time_into(taken: list[float], function: Callable[[], Any], repeats: int) -> None:
+    """Add the seconds of a function."""
+    taken.extend(in_turns([function], repeats)[1])
 
 
 def _size(megapixels: float) -> tuple[int, int]:

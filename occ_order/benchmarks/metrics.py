@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from itertools import combinations, permutations
 from statistics import median
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -120,11 +121,11 @@ def _cases() -> dict:
         "whdr per image": (lambda d: metrics.whdr(*_depths(d), average="image"), _loop_whdr),
         "oair by iou, 10 points": (
             lambda d: metrics.oair(_get(d, "gt"), _get(d, "pred"), iou_thresholds=thresholds),
-            lambda d: [_loop_oair(image, thresholds) for image in d],
+            lambda d: _loop_oair_of(d, thresholds),
         ),
         "oair by confidence, 6 points": (
             lambda d: metrics.oair_by_confidence(_get(d, "gt"), _get(d, "pred")),
-            lambda d: [_loop_oair(image, (0.5,) * 6) for image in d],
+            lambda d: _loop_oair_of(d, (0.5,) * 6),
         ),
         "weighted coverage": (
             lambda d: metrics.mean_weighted_coverage(
@@ -140,6 +141,11 @@ def _cases() -> dict:
     }
 
 
+def _loop_oair_of(data, thresholds) -> None:
+    for image in data:
+        _loop_oair(image, thresholds)
+
+
 def _ours_shared(data) -> None:
     """As the evaluators do it: the overlaps of an image are computed once for all metrics."""
     matched, covered = [], []
@@ -149,7 +155,7 @@ def _ours_shared(data) -> None:
         iou = iou_from_counts(*counts)
         covered.append(weighted_coverage_from_iou(iou, counts[2], num_pixels=SIDE * SIDE))
         matched.append(edge_matches(gt, pred, iou=iou))
-    oair_from_counts(sum(one.counts() for one in matched), metrics.IOU_THRESHOLDS)
+    oair_from_counts(np.sum([one.counts() for one in matched], axis=0), metrics.IOU_THRESHOLDS)
     confidence_curve(matched)
 
 
@@ -195,7 +201,7 @@ def _sklearn_occlusion(data) -> None:
 def _loop_whdr(data) -> None:
     for image in data:
         gt, pred = image["gt"], image["pred"]["depth"]
-        sums = {}
+        sums: dict[Any, Any] = {}
         for i, j in combinations(range(len(pred)), 2):
             if gt["depth"][i, j] < 0:
                 continue

@@ -82,7 +82,7 @@ def build_parser(
         help="print the completion of these commands for a shell, and stop",
     )
     places = parser.add_subparsers(metavar="VERB", dest="verb", title="verbs")
-    found = {}
+    found: dict[str, argparse.ArgumentParser] = {}
     for verb, what in VERBS.items():
         found[verb] = places.add_parser(
             verb, help=what, formatter_class=argparse.RawDescriptionHelpFormatter

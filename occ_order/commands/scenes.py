@@ -95,7 +95,7 @@ def colour_masks(masks: np.ndarray, background: np.ndarray | None = None) -> np.
     """
     pixels = np.zeros((*masks.shape[1:], 3), np.uint8) if background is None else background.copy()
     for k, mask in enumerate(masks):
-        hsv = np.uint8([[[(k * 67) % 180, 150 + 50 * (k % 3), 255 - 60 * (k % 2)]]])
+        hsv = np.array([[[(k * 67) % 180, 150 + 50 * (k % 3), 255 - 60 * (k % 2)]]], np.uint8)
         pixels[mask] = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
     return pixels
 
@@ -149,8 +149,8 @@ def order_overlay(scene: Scene, masks: np.ndarray) -> np.ndarray:
         colour = (255, 255, 255) if scene.amodal_known[j] else (255, 230, 0)
         if scene.occlusion[j, i] == 1:
             colour = (255, 40, 40)
-        ends = [tuple(int(v) for v in middles[k]) for k in (i, j)]
-        cv2.arrowedLine(pixels, *ends, colour, 1, cv2.LINE_AA, tipLength=0.12)
+        start, end = (tuple(int(v) for v in middles[k]) for k in (i, j))
+        cv2.arrowedLine(pixels, start, end, colour, 1, cv2.LINE_AA, tipLength=0.12)
     return pixels
 
 

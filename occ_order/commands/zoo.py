@@ -77,7 +77,7 @@ def add(options: argparse.Namespace) -> None:
     file.parent.mkdir(exist_ok=True)
     digest = model_zoo.save_checkpoint(weights, file)
     time = read_json(run / "training_time.json")
-    entry = {
+    entry: dict[str, Any] = {
         "name": options.name,
         "config": options.config,
         "checkpoint": file.name,

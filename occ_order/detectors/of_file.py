@@ -92,7 +92,7 @@ def image_id_of(file_name: str, known: Sequence[Any], path: str) -> int | str:
     """
     stem = Path(file_name).stem
     number = re.search(r"\d+$", stem)
-    told = [file_name, stem, *([int(number[0])] if number else [])]
+    told: list[int | str] = [file_name, stem, *([int(number[0])] if number else [])]
     for one in told:
         if one in known:
             return one

@@ -98,7 +98,7 @@ class Graph:
             return self.prepare(number)
         made = []
         for tensor in self.inputs:
-            shape = [number if side == FREE else side for side in tensor.shape]
+            shape = [number if side == FREE else int(side) for side in tensor.shape]
             made.append(_rectangles(shape) if tensor.name == "masks" else torch.rand(shape) * 255)
         return tuple(made)
 
@@ -226,7 +226,9 @@ def _halve(graph: Any) -> None:
 def save_description(graph: Graph, path: str | os.PathLike[str]) -> None:
     """Write JSON: name, shape and meaning of everything that goes in and comes out."""
     sides = {"inputs": graph.inputs, "outputs": graph.outputs}
-    text = {key: [vars(tensor) for tensor in tensors] for key, tensors in sides.items()}
+    text: dict[str, Any] = {
+        key: [vars(tensor) for tensor in tensors] for key, tensors in sides.items()
+    }
     text[FREE] = "any length from 1 on; where there is nothing to order, no network is run"
     write_json(path, text, indent=2)
 
@@ -372,7 +374,9 @@ class _Depth(_Disparity):
         super().__init__(model)
         self.heads = model.heads
 
-    def forward(self, image: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(  # type: ignore[override]  # its graph takes masks as well
+        self, image: torch.Tensor, masks: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
         disparity, features = self.net((image - self.mean) / self.std)
         # One image: its features are added to those of every pair.
         fed = {name: features[name] for name in STAGES}

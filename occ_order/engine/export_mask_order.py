@@ -106,13 +106,15 @@ def _table(values: torch.Tensor, place: torch.Tensor, pairs: torch.Tensor) -> to
 
 def settings_of(model: MaskOrderNet, cfg: CfgNode) -> lite.Settings:
     """Return what the metadata of the graph says."""
+    red, green, blue = (float(value) for value in model.pixel_mean.flatten())
+    small, large = model.network.outlines.view_sizes
     return lite.Settings(
         min_size=cfg.INPUT.MIN_SIZE_TEST,
         max_size=cfg.INPUT.MAX_SIZE_TEST,
         channels=cfg.INPUT.FORMAT,
-        mean=tuple(float(value) for value in model.pixel_mean.flatten()),
+        mean=(red, green, blue),
         radius=model.network.contact_radius,
-        view_sizes=model.network.outlines.view_sizes,
+        view_sizes=(small, large),
         contact_margin=views.CONTACT_MARGIN,
         contact_share=views.CONTACT_SHARE,
         threshold=model.threshold,

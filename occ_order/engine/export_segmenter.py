@@ -133,11 +133,12 @@ def _pooled(
 
 def settings_of(model: GeneralizedRCNN, cfg: CfgNode) -> lite.Settings:
     """Return what the metadata of the graph says."""
+    red, green, blue = (float(value) for value in model.pixel_mean.flatten())
     return lite.Settings(
         min_size=cfg.INPUT.MIN_SIZE_TEST,
         max_size=cfg.INPUT.MAX_SIZE_TEST,
         channels=cfg.INPUT.FORMAT,
-        mean=tuple(float(value) for value in model.pixel_mean.flatten()),
+        mean=(red, green, blue),
         divisibility=model.backbone.size_divisibility,
     )
 

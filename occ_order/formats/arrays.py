@@ -132,7 +132,8 @@ def npy_page(path: Path, data: None = None) -> list[Page]:
 
     def read(size: tuple[int, int], tolerance: Tolerance) -> OrderedInstances:
         with Report(path).at():
-            return of_array(_loaded(path), size)
+            result = of_array(_loaded(path), size)
+        return result
 
     return [Page("", read)]
 

@@ -284,7 +284,7 @@ def entries_of(
         size: (H, W) of the image.
         names: of the classes by category id.
     """
-    found = []
+    found: list[tuple[str, Callable[[], Found]]] = []
     for k, entry in enumerate(entries, start=1):
         number = entry.get("id", k) if isinstance(entry, dict) else k
 

@@ -219,7 +219,8 @@ def copy_images(data: DataSet, folder: str | os.PathLike) -> DataSet:
         ValueError: names the image: no such image, two would have one name, or a link in the
             folder leads out of it.
     """
-    root, records, seen = Path(folder) / "images", [], {}
+    root, records = Path(folder) / "images", []
+    seen: dict[str, Any] = {}
     for record in data.records:
         with Report(root).at(f"image {record['image_id']}"):
             name = os.path.basename(record["file_name"])

@@ -104,7 +104,8 @@ def _page(path: Path, image: Element, kinds: dict[str, int]) -> Page:
         ]
         found = gathered(path, size, entries, tolerance)
         with Report(path).at(f"image {name}"):
-            return _ordered(found, [dict(reversed(shapes))[key] for key in found.ids])
+            found = _ordered(found, [dict(reversed(shapes))[key] for key in found.ids])
+        return found
 
     return Page(name, read, number_or_text(number), size)
 
@@ -143,8 +144,9 @@ def _inside(shape: Element, size: tuple[int, int]) -> np.ndarray:
     if shape.tag == "polygon":
         points = [_numbers(pair, 2) for pair in _text(shape, "points").split(";")]
         return masks.decode(outlines.polygon(*zip(*points, strict=True)), *size)
-    values = [_number(shape, key) for key in ("cx", "cy", "rx", "ry")]
-    return masks.decode(outlines.ellipse(*values, _number(shape, "rotation", 0.0)), *size)
+    x, y, radius_x, radius_y = (_number(shape, key) for key in ("cx", "cy", "rx", "ry"))
+    turned = outlines.ellipse(x, y, radius_x, radius_y, _number(shape, "rotation", 0.0))
+    return masks.decode(turned, *size)
 
 
 def _mask(shape: Element, size: tuple[int, int]) -> np.ndarray:
@@ -298,11 +300,13 @@ def _image(result: OrderedInstances) -> Element:
         mask = ElementTree.SubElement(
             image,
             "mask",
-            label=_label(result, k),
-            source="semi-auto",
-            occluded=str(int(hidden)),
-            **_written(result.modal[k]),
-            z_order=str(levels[k]),
+            {
+                "label": _label(result, k),
+                "source": "semi-auto",
+                "occluded": str(int(hidden)),
+                **_written(result.modal[k]),
+                "z_order": str(levels[k]),
+            },
         )
         texts = {"id": str(number)}
         if occlusion is not None:

@@ -228,7 +228,8 @@ def _from_mapping(
     if "segments_info" in data:
         return _named(_from_transformers(data, size), data)
     if isinstance(data.get("panoptic_seg"), list | tuple):
-        return _named(_from_panoptic(*data["panoptic_seg"], size), data)
+        labels, segments = data["panoptic_seg"]
+        return _named(_from_panoptic(labels, segments, size), data)
     if {"annotations", "images", "shapes", "regions", "data"} & data.keys():
         return _from_parsed(dict(data), size, image_name)
     raise ValueError(

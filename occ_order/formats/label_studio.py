@@ -158,7 +158,8 @@ def _page(
             entries.append((place, lambda key=key, region=region: _found(key, region, size, kinds)))
         found = gathered(path, size, entries, tolerance)
         with Report(path).at(f"task {show(number)}"):
-            return found.replace(**_orders(found, results, said.get(OURS)))
+            found = found.replace(**_orders(found, results, said.get(OURS)))
+        return found
 
     image_id = said.get("image_id", number)
     known = type(image_id) is int or (isinstance(image_id, str) and image_id)

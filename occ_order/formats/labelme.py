@@ -87,7 +87,8 @@ def load_labelme(
         ValueError: names every file and shape that is wrong, or the line of the table.
         FileNotFoundError: no such folder, or no labelme file in it.
     """
-    root, problems = Path(folder), []
+    root = Path(folder)
+    problems: list[str] = []
     found = [_read_page(path, root, image_root, whole, problems) for path in _json_files(root)]
     settle_problems(root, problems, skip_damaged)
     pages = [page for page in found if page is not None]
@@ -139,7 +140,7 @@ class _Instance:
 
     def mask(self, shapes: list[Any], size: tuple[int, int]) -> np.ndarray:
         parts = masks.decode_all(shapes, *size, names=[f"a shape {self.label!r}"] * len(shapes))
-        return parts.any(axis=0)
+        return np.any(parts, axis=0)
 
 
 class _Page:
@@ -352,7 +353,8 @@ def labelme_page(path: Path, data: dict[str, Any]) -> list[Page]:
 
 def _in_place(path: Path, instance: _Instance, size: tuple[int, int]) -> np.ndarray:
     with Report(path).at():
-        return instance.mask(instance.visible, size)
+        mask = instance.mask(instance.visible, size)
+    return mask
 
 
 def _image(

@@ -134,7 +134,7 @@ def cut_layers(
         info["box"] = mask_functions.bounding_box(modal[k]).astype(int).tolist()
         whole = None if amodal is None else np.asarray(amodal[k]) != 0
         layers.append(Layer(_rgba(image, modal[k]), info, whole))
-    rest = ~modal.any(axis=0)
+    rest = ~np.any(modal, axis=0)
     return [*layers, Layer(_rgba(image, rest), {"kind": "background"})]
 
 

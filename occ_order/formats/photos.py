@@ -165,9 +165,10 @@ class _Content:
     def __init__(
         self, data: dict, report: Report, image_root: str | os.PathLike, split: str | None
     ) -> None:
-        self.report, self.bad = report, set()
+        self.report = report
+        self.bad: set[Any] = set()
         unit = _depth_unit(data, report)
-        known = {}
+        known: dict[int, Any] = {}
         for index, image in entries(data, "images", report):
             with self._at_image(image.get("id", f"number {index}")):
                 number = field(image, "id", "an integer")
@@ -224,7 +225,7 @@ class _Content:
                 with self._at_image(place), self.report.at(f"{key}[{index}]"):
                     raise error
             else:
-                if not pair[2].startswith(_WEAK):
+                if not str(pair[2]).startswith(_WEAK):
                     found.setdefault(image_id, []).append(pair)
         return found
 

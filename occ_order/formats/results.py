@@ -204,7 +204,7 @@ def _record(
 
 def results_of(
     record: Mapping[str, Any],
-    categories: Categories = (),
+    categories: Categories | tuple[()] = (),
     *,
     image_root: str | os.PathLike | None = None,
 ) -> dict[str, Any]:

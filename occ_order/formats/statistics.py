@@ -279,7 +279,7 @@ def format_statistics(statistics: dict[str, Any], *, title: str = "") -> str:
         columns = [c for c in columns if any(row[c] for row in given.values())]
         rows = [[k, *(_percent(row[c]) for c in columns)] for k, row in given.items()]
         lines += _table([name.replace("_", " "), *columns], rows)
-    columns = ("intersecting", "overlapping", "bordering", "occluding_bordering")
+    columns = ["intersecting", "overlapping", "bordering", "occluding_bordering"]
     rows = [
         [name, *(_percent(shares[c]) for c in columns)]
         for name, shares in statistics.get("meeting", {}).items()

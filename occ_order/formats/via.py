@@ -120,5 +120,6 @@ def _outline(shape: dict[str, Any]) -> list[list[float]]:
         return outlines.ellipse(x, y, radius, radius)
     if kind == "ellipse":
         angle = float(field(shape, "theta", "a finite number", 0.0))  # radians
-        return outlines.ellipse(*read("cx", "cy", "rx", "ry"), math.degrees(angle))
+        x, y, radius_x, radius_y = read("cx", "cy", "rx", "ry")
+        return outlines.ellipse(x, y, radius_x, radius_y, math.degrees(angle))
     raise ValueError(f"has the unknown shape {show(kind)}")

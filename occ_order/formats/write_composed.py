@@ -141,8 +141,8 @@ def write_composed_annotations(
 ) -> None:
     """Write the annotation files of a split."""
     images = output / split / "images"
-    names = composed_annotation_files(split, parameters["formats"])
-    files = {key: output / "annotations" / name for key, name in names.items()}
+    named = composed_annotation_files(split, parameters["formats"])
+    files = {key: output / "annotations" / name for key, name in named.items()}
     records = [_with_arrays(result["record"], images) for result in results]
     names = (*_names(parameters), REGION_NAME)
     categories = [{"id": k + 1, "name": name} for k, name in enumerate(names)]
@@ -180,9 +180,8 @@ def subset(record: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
 
 def known_whole(record: dict[str, Any]) -> dict[str, Any]:
     """The record with the instances whose whole masks are known."""
-    return subset(
-        record, [k for k, a in enumerate(record["annotations"]) if "amodal_segmentation" in a]
-    )
+    known = ["amodal_segmentation" in annotation for annotation in record["annotations"]]
+    return subset(record, np.flatnonzero(known))
 
 
 def with_known_order(record: dict[str, Any]) -> dict[str, Any]:

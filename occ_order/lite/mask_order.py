@@ -364,7 +364,7 @@ def mask_views(
         left_out[[i, j]] = False
         every = everything[window]
         if left_out.any():
-            every = every - maps[(left_out, *window)].sum(axis=0)
+            every = every - maps[left_out, window[0], window[1]].sum(axis=0)
         seen = np.stack([maps[i][window], maps[j][window], every], axis=2)
         seen = _sparse(rows[k] - top, row_weights[k]) @ seen.reshape(len(seen), -1)
         seen = seen.reshape(size, -1, 3).swapaxes(0, 1).reshape(-1, size * 3)

@@ -225,7 +225,9 @@ def _make_evaluator() -> type:
         images: list[_Image]
 
         def _prepare(self) -> None:
-            self.evalImgs, self.eval, self._matched = [], {}, {}
+            self.evalImgs: list[Any] = []
+            self.eval: dict[str, Any] = {}
+            self._matched: dict[Any, Any] = {}
 
         def computeIoU(self, image_id: int, class_id: int) -> None:
             image = self.images[image_id]

@@ -101,7 +101,8 @@ def evaluate_results(
     notes: list[str] = []
     pairs = _pair_images(records, images, notes)
     given = _available(records, images, notes)
-    options = {"match": match, "iou_threshold": iou_threshold, "class_agnostic": class_agnostic}
+    options: dict[str, Any] = {"match": match, "iou_threshold": iou_threshold}
+    options["class_agnostic"] = class_agnostic
     orders, oair = OrderScorer(), OAIRScorer(gt_edges=gt_edges, class_agnostic=class_agnostic)
     parts = []
     for record, image in watch(pairs):
@@ -226,7 +227,7 @@ def _without_stuff(record: dict) -> dict:
     """The record without its "is_stuff" annotations, rows and columns."""
     keep = [not annotation.get("is_stuff", 0) for annotation in record["annotations"]]
     rows = np.flatnonzero(keep)
-    kept = {"annotations": [record["annotations"][row] for row in rows]}
+    kept: dict[str, Any] = {"annotations": [record["annotations"][row] for row in rows]}
     for key in ("occlusion", "depth", "overlap", "count"):
         if key in record:
             kept[key] = np.asarray(record[key])[np.ix_(rows, rows)]
@@ -258,13 +259,13 @@ def _score_image(
     iou = iou_from_counts(shared, pred_area, gt_area)
     partner = _partners(gt, pred, iou, match, iou_threshold, class_agnostic)
     part = _Image(graph=matrices(image)[0])
-    part.coverage = tuple(
+    by_instances, by_pixels = (
         weighted_coverage_from_iou(iou, gt_area, num_pixels=height * width, normalizer=normalizer)
         for normalizer in ("instances", "pixels")
     )
-    part.modal = tuple(
-        {**_masks_of(side, record), "is_crowd": side["is_crowd"]} for side in (gt, pred)
-    )
+    part.coverage = by_instances, by_pixels
+    true, found = ({**_masks_of(side, record), "is_crowd": side["is_crowd"]} for side in (gt, pred))
+    part.modal = true, found
     part.counts.update(_instance_counts(partner, len(iou)))
     pairs = _add_orders(orders, record, image, given, partner)
     part.counts.update(pair_counts(pairs, partner >= 0))
@@ -457,8 +458,8 @@ def format_report(report: dict) -> str:
         curve = report["curves"][key]
         lines += ["", f"{title} (percent)"]
         for name, scale in ((axis, 1.0), ("recall", 100.0), ("accuracy", 100.0)):
-            values = "".join(f"{_number(scale * value):>8}" for value in curve[name])
-            lines.append(f"  {name:<16}{values}")
+            row = "".join(f"{_number(scale * value):>8}" for value in curve[name])
+            lines.append(f"  {name:<16}{row}")
     lines += ["", "counts"]
     lines += _aligned([(name, str(value)) for name, value in report["counts"].items()])
     if report["notes"]:

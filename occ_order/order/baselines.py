@@ -78,7 +78,7 @@ def bottom_edge_order(
     masks = as_bool(masks, 3)
     filled = masks.any(axis=2)
     rows = np.where(filled, np.arange(masks.shape[1], dtype=np.float64), -1).max(axis=1, initial=-1)
-    rows[~filled.any(axis=1)] = np.nan
+    rows[~np.any(filled, axis=1)] = np.nan
     return _compare(rows, masks, order, pairs, gap, tie="equal")
 
 
@@ -167,10 +167,10 @@ def disparity_order(
         raise ValueError(f"trim must be in [0, 0.5), got {trim}")
     if compat == "instaorder":
         depth = 1 / (values + 1e-6)
-        nearness = [-_published_average(depth[mask], statistic, trim) for mask in masks]
+        means = [-_published_average(depth[mask], statistic, trim) for mask in masks]
     else:
-        nearness = [_average(values[mask], statistic, trim) for mask in masks]
-    nearness = np.array(nearness, dtype=np.float64)
+        means = [_average(values[mask], statistic, trim) for mask in masks]
+    nearness = np.array(means, dtype=np.float64)
     return _compare(nearness, masks, order, pairs, gap, tie="equal")
 
 

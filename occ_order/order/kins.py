@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from occ_order.order.encoding import UNKNOWN, check_annotated, integers
 from occ_order.order.graph import connected_labels, layers
 
 
 def occlusion_from_kins(
-    oco_ids: Sequence[int], ico_ids: Sequence[int], *, related: np.ndarray | None = None
+    oco_ids: ArrayLike, ico_ids: ArrayLike, *, related: np.ndarray | None = None
 ) -> np.ndarray:
     """Occlusion matrix from the layers of KINS' 2020 files.
 

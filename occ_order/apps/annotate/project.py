@@ -339,7 +339,7 @@ class Project:
         annotations = [a for a in record["annotations"] if a["id"] in named]
         index = {annotation["id"]: k for k, annotation in enumerate(annotations)}
         done = self.log.answered_by(annotator, self.protocol.tasks)
-        asked = [
+        asked: list[Mapping[str, Any]] = [
             {
                 "first": index[pair[1]],
                 "second": index[pair[2]],

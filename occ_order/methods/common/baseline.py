@@ -111,7 +111,7 @@ class OrderBaseline(nn.Module):
     def _order(
         self, masks: np.ndarray, disparity: np.ndarray | None, order: str, pairs: str
     ) -> np.ndarray:
-        options = {"order": order, "pairs": pairs, "gap": self.gap}
+        options: dict[str, Any] = {"order": order, "pairs": pairs, "gap": self.gap}
         if self.name == "bottom_edge":
             return bottom_edge_order(masks, **options)
         options["compat"] = self.compat

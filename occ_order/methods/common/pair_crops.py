@@ -7,6 +7,8 @@ side``, its upper left pixel and its side, and may reach beyond the image, where
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch.nn import functional as F
 
@@ -198,7 +200,7 @@ def crop_images(
     return F.grid_sample(source, grid, mode=mode, padding_mode="zeros", align_corners=False)
 
 
-def resize_masks(masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def resize_masks(masks: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Whole masks stretched by the nearest pixel ("resize" input).
 
     Args:
@@ -218,7 +220,7 @@ def resize_masks(masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def resize_images(
-    image: torch.Tensor, size: tuple[int, int], *, mode: str = "bilinear"
+    image: torch.Tensor, size: Sequence[int], *, mode: str = "bilinear"
 ) -> torch.Tensor:
     """A whole image or several maps stretched, without smoothing (as OpenCV does).
 

@@ -81,8 +81,8 @@ class PairMapper(InstanceOrderMapper):
             record = {**record, "occlusion": without_bidirectional(record["occlusion"])}
         rng = generator()
         # Asked before the image is decoded; cropping may still take every pair away below.
-        matrices = [order_matrix(record, key) for key in ("occlusion", "depth")]
-        if len(self._sample(*matrices, rng)) == 0:
+        occlusion, depth = (order_matrix(record, key) for key in ("occlusion", "depth"))
+        if len(self._sample(occlusion, depth, rng)) == 0:
             return None
         result = super().__call__(record)
         found = result["instances"]

@@ -6,6 +6,8 @@ are ever sampled. A sampler returns int64 (P, 2); (0, 2) where the image has not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 NAMES = ("occlusion", "depth", "all")
@@ -115,7 +117,7 @@ def sample_pairs(
 
 
 def draw_jitter(
-    num_pairs: int, rng: np.random.Generator, *, shift: float, scale: tuple[float, float]
+    num_pairs: int, rng: np.random.Generator, *, shift: float, scale: Sequence[float]
 ) -> np.ndarray:
     """Random shift and scale of crops, for `occ_order.methods.common.pair_crops.pair_squares`.
 

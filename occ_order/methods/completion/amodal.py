@@ -81,7 +81,9 @@ def complete(
 class Completer(Protocol):
     """What PyTorch and ONNX Runtime have alike."""
 
-    settings: Settings
+    @property
+    def settings(self) -> Settings:
+        """How instances are shown to the network."""
 
     def complete(self, modal: np.ndarray, chances: np.ndarray) -> np.ndarray:
         """Return `complete` with the network of its own."""

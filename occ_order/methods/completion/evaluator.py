@@ -41,11 +41,10 @@ class GivenMaskAmodal(OrderEvaluator):
         size = record["height"], record["width"]
         asked = [k for k, one in enumerate(annotations) if "amodal_segmentation" in one]
         modal = mask_tools.decode_all([one["segmentation"] for one in annotations], *size)
-        truth = [annotations[k]["amodal_segmentation"] for k in asked]
-        truth = mask_tools.decode_all(truth, *size)
+        truth = mask_tools.decode_all([annotations[k]["amodal_segmentation"] for k in asked], *size)
         occludes = found.occlusion.tensor.cpu().numpy() == 1
-        behind = [modal[occludes[:, k]].any(0) for k in asked]
-        behind = np.array(behind, bool).reshape(truth.shape)
+        covered = [modal[occludes[:, k]].any(0) for k in asked]
+        behind = np.array(covered, bool).reshape(truth.shape)
         modal = modal[asked]
         hulls = np.array([mask_tools.convex_hull(mask) for mask in modal], bool)
         hulls = hulls.reshape(truth.shape)

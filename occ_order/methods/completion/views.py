@@ -139,7 +139,7 @@ def mask_view(
     hiding = np.zeros((size, size), np.float32)
     where = shown(square, shape)
     others = np.zeros(own[where].shape, bool)
-    for k in np.flatnonzero(meets(boxes, [*square[:2], *(square[:2] + square[2])])):
+    for k in np.flatnonzero(meets(boxes, np.array([*square[:2], *(square[:2] + square[2])]))):
         if k == index:
             continue
         if weights[k] > 0:
@@ -159,4 +159,5 @@ def meets(boxes: np.ndarray, box: np.ndarray, *, gap: float = 0.0) -> np.ndarray
         bool (N,).
     """
     boxes, box = np.asarray(boxes, float).reshape(-1, 4), np.asarray(box, float)
-    return (boxes[:, :2] < box[2:] + gap).all(1) & (boxes[:, 2:] > box[:2] - gap).all(1)
+    near = np.all(boxes[:, :2] < box[2:] + gap, axis=1)
+    return near & np.all(boxes[:, 2:] > box[:2] - gap, axis=1)

@@ -84,14 +84,17 @@ class DisparityOrderEvaluator(_DisparityEvaluator):
         disparity = self.disparity(record, output)
         segmentations = [annotation["segmentation"] for annotation in record["annotations"]]
         masks = decode_all(segmentations, record["height"], record["width"])
-        truth = [[record[key]] for key in ("depth", "overlap", "count")]
+        depth, overlap, count = ([record[key]] for key in ("depth", "overlap", "count"))
         row = {
             name: whdr_weights(
-                *truth, [disparity_order(disparity, masks, statistic=name, compat=self.compat)]
+                depth,
+                overlap,
+                count,
+                [disparity_order(disparity, masks, statistic=name, compat=self.compat)],
             )
             for name in STATISTICS
         }
-        return {**row, "violation": pair_violations(disparity, masks, *truth[0], *truth[1])}
+        return {**row, "violation": pair_violations(disparity, masks, *depth, *overlap)}
 
     def scores(self, rows: dict[Any, Any]) -> dict[str, dict[str, float]]:
         """Means over images; over pairs for the violation."""

@@ -52,6 +52,8 @@ class DisparityMapper(PairMapper):
                 image = kb_crop(image)
             except ValueError as error:
                 raise ValueError(f"{record['file_name']}: {error}") from error
-        result = {key: record[key] for key in ("image_id", "file_name") if key in record}
+        result: dict[str, Any] = {
+            key: record[key] for key in ("image_id", "file_name") if key in record
+        }
         height, width = image.shape[:2]
         return {**result, "image": to_tensor(image), "height": height, "width": width}

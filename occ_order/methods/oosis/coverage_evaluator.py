@@ -31,10 +31,11 @@ class WeightedCoverage(OrderEvaluator):
         """The two coverages of an image; NaN without instances."""
         found = prediction(record["image_id"], output)["masks"]
         gt = ground_truth(record, size=self.size, use_stuff=self.use_stuff)["masks"]
-        return tuple(
+        by_instances, by_pixels = (
             weighted_coverage(gt, found, normalizer=normalizer)
             for normalizer in ("instances", "pixels")
         )
+        return by_instances, by_pixels
 
     def scores(self, rows: dict[Any, tuple[float, float]]) -> dict[str, dict[str, float]]:
         """Means over the images."""

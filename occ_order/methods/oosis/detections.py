@@ -99,5 +99,5 @@ class DetectionsFromFile(nn.Module):
                 f"{self.file.path}: image {image_id!r}: category {missing[0]} is none of the data "
                 f"set's {sorted(table or ())}"
             )
-        classes = np.array(classes, np.int64)
-        return np.minimum(classes, 0) if self.one_class else classes
+        found = np.array(classes, np.int64)
+        return np.minimum(found, 0) if self.one_class else found

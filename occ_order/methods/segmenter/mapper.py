@@ -83,7 +83,7 @@ class PartlyLabelledMapper(InstanceOrderMapper):
             modal = modal[large]
         found = ground_truth_instances(self._with(record, chosen), modal, None)
         found.gt_classes.zero_()
-        return found, modal.any(axis=0)
+        return found, np.any(modal, axis=0)
 
     @staticmethod
     def _masks(record, transforms, size) -> np.ndarray:

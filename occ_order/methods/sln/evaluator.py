@@ -84,7 +84,7 @@ class AmodalEvaluator(OrderEvaluator):
         instances: Instances = output["instances"].to("cpu")
         truth = ground_truth(record, self.wanted, self.dataset_name)
         guess = prediction(instances, record["image_id"])
-        row = {"truth": _packed(truth), "guess": _packed(guess)}
+        row: dict[str, Any] = {"truth": _packed(truth), "guess": _packed(guess)}
         if "modal_masks" in guess and "invisible" in self.wanted:
             row["invisible"] = invisible_counts(truth, guess)
         if "order" in self.wanted:
@@ -148,9 +148,9 @@ class AmodalEvaluator(OrderEvaluator):
         if not all("modal_masks" in image for image in guess):
             truth, guess = [], []
         truth, guess = ([_visible(image) for image in side] for side in (truth, guess))
-        options = {"max_detections": self.max_detections}
+        options: dict[str, Any] = {"max_detections": self.max_detections}
         regions = amodal_scores(truth, guess, bands={}, things_and_stuff=False, **options)
-        result = {"modal": regions}
+        result: dict[str, Mapping[str, float]] = {"modal": regions}
         if "classes" in self.wanted:
             result["modal_classes"] = class_scores(truth, guess, **options)
         return result

@@ -230,7 +230,7 @@ class Library:
 
     def digest(self) -> str:
         """Hash of everything that composed photographs depend on but the background pixels."""
-        done = hashlib.sha256(np.ascontiguousarray(self._pixels))
+        done = hashlib.sha256(memoryview(np.ascontiguousarray(self._pixels)))
         done.update(self._table.tobytes())
         for photo in self.photos:
             done.update(json.dumps({**vars(photo), "file": Path(photo.file).name}).encode())
@@ -261,7 +261,7 @@ def label_map(stack: np.ndarray) -> np.ndarray:
         uint16 (H, W): 0 = none, k + 1 = mask k.
     """
     labels = np.zeros(stack.shape[1:], np.uint16)
-    areas = [-cv2.countNonZero(mask.view(np.uint8)) for mask in stack]
+    areas = np.array([-cv2.countNonZero(mask.view(np.uint8)) for mask in stack], np.int64)
     for k in np.lexsort((-np.arange(len(stack)), areas)):
         x, y, w, h = cv2.boundingRect(stack[k].view(np.uint8))
         view = np.s_[y : y + h, x : x + w]

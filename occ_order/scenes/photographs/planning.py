@@ -8,6 +8,7 @@ smaller in three of five pairs, and the lower bottom edge is about as often behi
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -185,7 +186,7 @@ class Planner:
         """A random object of about the size wanted."""
         rng, library = self.rng, self.library
         kind, number = rng.random(), rng.random()
-        pool = library.draw_pool(rng, whole=kind < 0.6)
+        pool: Sequence[int] | np.ndarray = library.draw_pool(rng, whole=kind < 0.6)
         if category is not None and category in library.by_category:
             pool = library.by_category[category]
         cutout = library.cutout(int(pool[int(number * len(pool))]))
