@@ -20,10 +20,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+# A wrong argument of a command is answered from the list of models alone; so what opens images
+# imports NumPy and Pillow itself.
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
 
 fcntl: ModuleType | None
 try:
@@ -424,6 +427,8 @@ def opened(
             file cannot hold them; a folder or a device.
         FileNotFoundError: there is no such file.
     """
+    from PIL import Image, UnidentifiedImageError
+
     if isinstance(source, str | os.PathLike):
         name = os.fspath(source) if name is None else name
         if not os.path.isfile(source):
@@ -470,6 +475,9 @@ def load_image(path: str | os.PathLike) -> np.ndarray:
         ValueError: names the file: missing, no image, or damaged; pixels that are floats or
             beyond 16 bits, or 16-bit pixels that use 12 bits or fewer, which would become black.
     """
+    import numpy as np
+    from PIL import ImageOps
+
     try:
         with opened(path) as file:
             pixels = ImageOps.exif_transpose(file)
@@ -496,6 +504,8 @@ def as_image(image: np.ndarray | str | os.PathLike[str]) -> np.ndarray:
         ValueError: other values than those of an image.
         FileNotFoundError: there is no such file.
     """
+    import numpy as np
+
     if isinstance(image, str | os.PathLike):
         if not os.path.isfile(image):
             raise FileNotFoundError(f"there is no image {os.fspath(image)}")
@@ -552,6 +562,8 @@ def read_grey_png(path: str | os.PathLike, *, bits: tuple[int, ...]) -> np.ndarr
     Raises:
         ValueError: names the file; it is missing, damaged, or another kind of image.
     """
+    import numpy as np
+
     try:
         with opened(path, formats=("PNG",)) as image:
             mode = image.mode

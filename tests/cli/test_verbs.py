@@ -19,7 +19,12 @@ BY_IMPORT = {"occ_order"}
 """Modules of ours, and of nobody else but Python, that `import occ_order` may import."""
 
 BY_HELP = BY_IMPORT | {"occ_order.cli"}
-BY_A_VERB = BY_HELP | {"occ_order.cli.common", "occ_order.model_zoo", "occ_order.model_zoo.zoo"}
+BY_A_VERB = BY_HELP | {
+    "occ_order.cli.common",
+    "occ_order.files",
+    "occ_order.model_zoo",
+    "occ_order.model_zoo.zoo",
+}
 """The same of `occ-order --help`, and of wrong arguments, beside the module of the verb."""
 
 
@@ -90,7 +95,7 @@ def test_a_wrong_detector_imports_what_names_detectors_alone(imported):
         (["predict", "setup.py", "--output", "o", "--detector", "x"], "no detector 'x': there is"),
         (
             ["score", "--gt", "setup.py", "--predictions", "setup.py", "--format", "x"],
-            "invalid choice: 'x' (choose from 'instaorder'",
+            "invalid choice: 'x' (choose from 'labelme', 'instaorder'",
         ),
         (["report", "curves", "--run", "a", "--output", "o"], "expected NAME=FILE, got 'a'"),
         (["view", "--results", ".", "--images", ".", "--gt", "."], "--gt and --gt-format belong"),
