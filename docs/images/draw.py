@@ -3,8 +3,8 @@
 
 python docs/images/draw.py
 
-The photograph is demo/coffee (CC0), all else are generated scenes. Needs what `make install`
-brings.
+The photographs are demo/coffee (CC0) and demo/astronaut (public domain), all else are generated
+scenes. Needs what `make install` brings.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from occ_order.formats.layered_image import layers_of
 
 FOLDER = Path(__file__).resolve().parent
 COFFEE = FOLDER.parents[1] / "demo" / "coffee"
+ASTRONAUT = FOLDER.parents[1] / "demo" / "astronaut"
 SCENE = scenes.generate(10, size=(200, 260), num_instances=5)
 PLAIN = scenes.generate(5, size=(160, 160), **{**scenes.PLAIN, "num_instances": 5})
 
@@ -79,6 +80,13 @@ def coffee_layers() -> np.ndarray:
     return draw.join(shown)
 
 
+def astronaut_order() -> np.ndarray:
+    """Occlusion on the photograph, and the amodal masks."""
+    result = occ_order.predict(ASTRONAUT / "astronaut.jpg", ASTRONAUT / "astronaut.json")
+    drawn = panels(result, load_image(ASTRONAUT / "astronaut.jpg"))
+    return draw.join([drawn["occlusion"], drawn["amodal"]])
+
+
 def scene_boundary() -> np.ndarray:
     """A scene, its oriented boundary, and the order as labels."""
     ids = occ_order.masks.paint(SCENE.modal, occlusion=SCENE.occlusion)
@@ -107,6 +115,7 @@ def found(model: str) -> np.ndarray:
 
 
 IMAGES: dict[str, Callable[[], np.ndarray]] = {
+    "astronaut_order.jpg": astronaut_order,
     "coffee_order.jpg": coffee_order,
     "coffee_whole.jpg": coffee_whole,
     "coffee_layers.jpg": coffee_layers,

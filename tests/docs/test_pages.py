@@ -141,8 +141,9 @@ def register_anew() -> None:
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """An empty folder with demo/coffee and photo.jpg, where a page's commands run."""
-    shutil.copytree(COFFEE, tmp_path / "demo" / "coffee")
+    """A folder with demo/astronaut, demo/coffee and photo.jpg, where a page's commands run."""
+    for name in ("astronaut", "coffee"):
+        shutil.copytree(ROOT / "demo" / name, tmp_path / "demo" / name)
     shutil.copy(COFFEE / "coffee.jpg", tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "datasets"))
@@ -194,6 +195,10 @@ def test_a_first_photograph(place):
     assert Path("order.png").stat().st_size > 0
     assert len(list(Path("output/coffee").glob("*/layers/layer_*.png"))) == 4
     assert names["hidden"][2].sum() > 1000 and not names["hidden"][0].any()
+
+
+def test_the_photographs_of_the_zoo(place):
+    run_page("zoo.md")
 
 
 def test_sam(place, pretend):
