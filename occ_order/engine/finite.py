@@ -37,6 +37,7 @@ class _StopsInTime(_StepRunner):
     """Mixin for Detectron2's step runners: checks between the backward pass and the optimizer."""
 
     checks_gradients = True
+    _data_loader_iter_obj: Any  # of Detectron2's runner
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -131,7 +131,9 @@ def draw_jitter(
         float32 (P, 3): shift of x, shift of y, scale.
     """
     shifts = rng.uniform(-shift, shift, (num_pairs, 2))
-    return np.column_stack([shifts, rng.uniform(*scale, num_pairs)]).astype(np.float32)
+    least, greatest = scale
+    scales = rng.uniform(least, greatest, num_pairs)
+    return np.column_stack([shifts, scales]).astype(np.float32)
 
 
 def _turned(pairs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
