@@ -25,6 +25,7 @@ VERBS = {
     "convert": "convert a data set from one annotation format to another",
     "validate": "say what is wrong with a data file, entry by entry",
     "annotate": "ask people for the order of two instances, on a page of this machine",
+    "app": "serve a page to drop a photograph on",
     "view": "write a page to look through results in a browser",
     "report": "draw results, data sets and curves as images",
     "export": "write a network as TorchScript and ONNX",

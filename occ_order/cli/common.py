@@ -87,6 +87,19 @@ def zoo_model(text: str) -> str:
     return text
 
 
+def detector(text: str) -> str:
+    """Return the name or file of a detector.
+
+    Raises:
+        argparse.ArgumentTypeError: there is none of that name.
+    """
+    try:
+        importlib.import_module("occ_order.detectors.sources").kind_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
 def add_model_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Add the options that name a model: of the zoo, or by its settings."""
     which = parser.add_mutually_exclusive_group(required=required)
@@ -96,6 +109,17 @@ def add_model_options(parser: argparse.ArgumentParser, *, required: bool = True)
     )
     parser.add_argument(
         "--opts", nargs="+", default=[], metavar="KEY VALUE", help="settings, for --config-file"
+    )
+
+
+def add_backend_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what the models run on."""
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
+    parser.add_argument(
+        "--backend",
+        choices=("auto", "onnx", "torch"),
+        default="auto",
+        help="onnx needs no PyTorch; auto: onnx where the model has a graph and it is installed",
     )
 
 

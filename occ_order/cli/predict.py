@@ -63,15 +63,16 @@ from __future__ import annotations
 
 import argparse
 import glob
-import importlib
 import os
 from pathlib import Path
 
 from occ_order.cli.common import (
+    add_backend_options,
     add_check,
     add_model_options,
     add_tolerance_options,
     at_least_one,
+    detector,
     existing,
     existing_path,
 )
@@ -85,19 +86,6 @@ def matching(text: str) -> str:
     """
     if not os.path.exists(text) and not glob.glob(text, recursive=True):
         raise argparse.ArgumentTypeError(f"{text}: no such file or folder, and nothing matches it")
-    return text
-
-
-def detector(text: str) -> str:
-    """Return the name or file of a detector.
-
-    Raises:
-        argparse.ArgumentTypeError: there is none of that name.
-    """
-    try:
-        importlib.import_module("occ_order.detectors.sources").kind_of(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
     return text
 
 
@@ -126,13 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="weights of a detector of torchvision or Detectron2, instead of its own",
     )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
-    parser.add_argument(
-        "--backend",
-        choices=("auto", "onnx", "torch"),
-        default="auto",
-        help="onnx needs no PyTorch; auto: onnx where the model has a graph and it is installed",
-    )
+    add_backend_options(parser)
     parser.add_argument(
         "--every", type=at_least_one, default=1, metavar="N", help="of a video, each N-th frame"
     )

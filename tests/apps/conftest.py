@@ -107,6 +107,12 @@ class Page:
         ):  # fmt: skip
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1)
 
+    def upload(self, selector: str, *files: Path) -> None:
+        """Chooses files of this machine in an input of a form, as its dialog would."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        found = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=found, files=list(map(str, files)))
+
     def accessible(self) -> list[tuple[str, str]]:
         """Role and name of everything that a screen reader is told of."""
         nodes = self.call("Accessibility.getFullAXTree")["nodes"]

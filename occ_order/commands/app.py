@@ -1,0 +1,44 @@
+"""`occ-order app`: a page to drop a photograph on."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import tempfile
+import threading
+import webbrowser
+from pathlib import Path
+
+from occ_order.apps.drop.answer import Settings
+from occ_order.apps.drop.server import Server
+from occ_order.backends import installed
+from occ_order.commands.predict import write
+from occ_order.instances import OrderedInstances
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve the page until it is interrupted; return the exit status.
+
+    Raises:
+        ImportError: Gradio or Matplotlib is not installed.
+        OSError: the port is taken.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the folder is removed then, too
+    settings = Settings(write_everything, options.detector, options.device, options.backend)
+    with tempfile.TemporaryDirectory(prefix="occ_order_app_") as folder:
+        try:
+            server = Server(Path(folder), settings, options.port)
+            print(f"the page: {server.address} (Ctrl+C ends it)")
+            sys.stdout.flush()
+            if options.open:
+                threading.Timer(1.0, webbrowser.open, (server.address,)).start()
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print()
+    return 0
+
+
+def write_everything(folder: Path, result: OrderedInstances) -> None:
+    """Write all that `occ-order predict` writes of an image: images, layers, PSD, graphs."""
+    write(folder, result, argparse.Namespace(psd=installed("psd_tools"), graphs=True))
