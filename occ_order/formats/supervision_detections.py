@@ -33,7 +33,8 @@ def to_detections(result: OrderedInstances) -> supervision.Detections:
     detections = _supervision().Detections
     if not len(result):
         return detections.empty()
-    data: dict[str, Any] = {"id": np.array(result.ids)}
+    kinds = {type(number) for number in result.ids}  # a mixed array would turn numbers into texts
+    data: dict[str, Any] = {"id": np.array(result.ids, object if len(kinds) > 1 else None)}
     if result.occlusion is not None:
         data["occludes"] = [
             [result.ids[j] for j in np.flatnonzero(row == 1)] for row in result.occlusion

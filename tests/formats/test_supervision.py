@@ -43,6 +43,13 @@ def test_detections_there_and_back(result):
     assert back.to_dict() == result.to_dict()
 
 
+def test_numbers_and_texts_as_ids_stay_what_they_are(result):
+    pytest.importorskip("supervision", reason="pip install supervision")
+    mixed = result.replace(ids=(10, "b", 30))
+    back = from_detections(to_detections(mixed), SIZE)
+    assert back.ids == (10, "b", 30) and np.array_equal(back.occlusion, mixed.occlusion)
+
+
 def test_filtered_detections_keep_their_order(result):
     pytest.importorskip("supervision", reason="pip install supervision")
     detections = to_detections(result)
