@@ -1,6 +1,5 @@
 """The notebook runs from the first cell to the last, and holds what it prints and shows."""
 
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -17,12 +16,10 @@ def notebook():
     return json.loads(NOTEBOOK.read_text(encoding="utf-8"))
 
 
-def runner():
+@pytest.fixture
+def runner(load_script):
     """tools/run_notebook.py as a module."""
-    spec = importlib.util.spec_from_file_location("run_notebook", ROOT / "tools/run_notebook.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/run_notebook.py")
 
 
 def printed(outputs):
@@ -36,13 +33,12 @@ def axes(outputs):
     return ["".join(one["data"]["text/plain"]) for one in figures]
 
 
-def test_every_cell_runs_and_its_stored_output_is_what_it_gives(tmp_path, monkeypatch):
+def test_every_cell_runs_and_its_stored_output_is_what_it_gives(runner, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     import matplotlib.pyplot as plt
 
-    tool = runner()
-    stored = [cell["outputs"] for cell in tool.code_cells(notebook())]
-    found = tool.run(notebook(), NOTEBOOK.name)
+    stored = [cell["outputs"] for cell in runner.code_cells(notebook())]
+    found = runner.run(notebook(), NOTEBOOK.name)
     assert list(map(printed, found)) == list(map(printed, stored))
     assert list(map(axes, found)) == list(map(axes, stored))
     assert sum(len(axes(outputs)) for outputs in stored) == 4
@@ -69,13 +65,13 @@ def test_links_of_its_text_lead_somewhere():
         assert (NOTEBOOK.parent / link).exists(), link
 
 
-def test_the_command_stores_what_a_notebook_gives(tmp_path, capsys):
+def test_the_command_stores_what_a_notebook_gives(runner, tmp_path, capsys):
     source = ["import matplotlib.pyplot as plt\n", "print('hello')\n", "plt.subplots(1, 2)\n"]
     source += ["plt.show()\n", "plt.close()"]
     cell = {"cell_type": "code", "id": "a", "metadata": {}, "source": source}
     page = {"cells": [{**cell, "execution_count": None, "outputs": []}], "metadata": {}}
     (tmp_path / "n.ipynb").write_text(json.dumps(page))
-    assert runner().main([str(tmp_path / "n.ipynb")]) == 0
+    assert runner.main([str(tmp_path / "n.ipynb")]) == 0
     (stored,) = json.loads((tmp_path / "n.ipynb").read_text())["cells"]
     assert stored["execution_count"] == 1 and printed(stored["outputs"]) == "hello\n"
     assert axes(stored["outputs"]) == ["<Figure with 2 Axes>"]
