@@ -75,7 +75,7 @@ def _draw_hidden(
     drawn: np.ndarray, hidden: np.ndarray, color: np.ndarray, k: int, stripes: tuple[int, int]
 ) -> None:
     """Stripes in place; those of different instances stand at two angles, so that several show."""
-    rows, columns = np.indices(drawn.shape[:2], sparse=True)
+    rows, columns = np.arange(drawn.shape[0])[:, None], np.arange(drawn.shape[1])
     along = rows + columns if k % 2 else rows - columns
     wide, period = stripes
     drawn[hidden & (along % period < wide)] = color

@@ -33,20 +33,18 @@ def nearness(
     Raises:
         ValueError: neither order is given, they are not of one size, or one is no such matrix.
     """
-    if occlusion is None and depth is None:
-        raise ValueError("nearness needs an occlusion order or a depth order; there is neither")
     if occlusion is not None and depth is not None and len(occlusion) != len(depth):
         raise ValueError(f"occlusion has {len(occlusion)} instances, depth {len(depth)}")
-    if depth is None:
-        occlusion = check_occlusion(occlusion)
-        place, known = relative_depth(occlusion), _related(occlusion == 1)
-    else:
+    front = None if occlusion is None else check_occlusion(occlusion)
+    if depth is not None:
         depth, _, _ = check_depth(depth)
         place, known = _depth_ranks(depth), _related(depth != UNKNOWN)
-        if occlusion is not None:
-            occlusion = check_occlusion(occlusion)
-            place = _raised(place, occlusion)
-            known |= _related(occlusion == 1)
+        if front is not None:
+            place, known = _raised(place, front), known | _related(front == 1)
+    elif front is not None:
+        place, known = relative_depth(front), _related(front == 1)
+    else:
+        raise ValueError("nearness needs an occlusion order or a depth order; there is neither")
     ranks = np.zeros(len(place), np.int64)
     ranks[known] = np.unique(place[known], return_inverse=True)[1]
     return ranks, known
@@ -55,7 +53,7 @@ def nearness(
 def _related(pairs: np.ndarray) -> np.ndarray:
     """bool (N,): instances of which a pair of two different ones is True, in either direction."""
     pairs = pairs & ~np.eye(len(pairs), dtype=bool)
-    return pairs.any(0) | pairs.any(1)
+    return np.logical_or(pairs.any(0), pairs.any(1))
 
 
 def _depth_ranks(depth: np.ndarray) -> np.ndarray:
