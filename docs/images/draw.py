@@ -78,8 +78,9 @@ def coffee_layers() -> np.ndarray:
 def astronaut_order() -> np.ndarray:
     """Occlusion on the photograph, and the amodal masks."""
     result = occ_order.predict(ASTRONAUT / "astronaut.jpg", ASTRONAUT / "astronaut.json")
-    drawn = panels(result, load_image(ASTRONAUT / "astronaut.jpg"))
-    return draw.join([drawn["occlusion"], drawn["amodal"]])
+    kinds = ("occlusion", "amodal")
+    drawn = draw.panels(result, load_image(ASTRONAUT / "astronaut.jpg"), kinds=kinds)
+    return draw.join([drawn[kind].image for kind in kinds])
 
 
 def scene_boundary() -> np.ndarray:
