@@ -343,9 +343,9 @@ class OrderedInstances:
         lines = f"<pre>{html.escape(str(self))}</pre>"
         if self.image is None:
             return lines
-        drawn = _call("occ_order.draw.results", "overview", self)
-        png = b64encode(_call("occ_order.draw", "png_bytes", drawn)).decode("ascii")
-        return f'<img alt="order of the instances" src="data:image/png;base64,{png}">{lines}'
+        panel = _call("occ_order.draw.results", "overview", self)
+        png = b64encode(_call("occ_order.draw", "png_bytes", panel.image)).decode("ascii")
+        return f'<img alt="{html.escape(panel.alt)}" src="data:image/png;base64,{png}">{lines}'
 
     def plot(self, image: np.ndarray | str | os.PathLike[str] | None = None) -> Figure:
         """Draw the instances, their order and the graph side by side.
@@ -401,11 +401,19 @@ class OrderedInstances:
         ]
 
     @classmethod
-    def from_dict(cls, image: Mapping[str, Any], **more: Any) -> OrderedInstances:
+    def from_dict(
+        cls,
+        image: Mapping[str, Any],
+        /,
+        *,
+        class_names: Mapping[int, str] | None = None,
+        **more: Any,
+    ) -> OrderedInstances:
         """Return the instances of one image of an `order_results.json`.
 
         Args:
             image: dict of the image (`occ_order.order.io`).
+            class_names: name by category id, for instances that have none in the dict.
             more: further attributes, such as `image`.
 
         Raises:
@@ -418,7 +426,11 @@ class OrderedInstances:
         occlusion_prob, depth_prob = (
             None if matrix is None else np.nan_to_num(matrix) for matrix in io.probabilities(image)
         )
-        names = tuple(str(i.get("name") or i.get("category") or "") for i in instances)
+        known = class_names or {}
+        names = tuple(
+            str(i.get("name") or i.get("category") or known.get(i["category_id"], ""))
+            for i in instances
+        )
         values: dict[str, Any] = {
             "amodal": None if None in whole or not whole else mask_codec.decode_all(whole, *size),
             "classes": np.array([i["category_id"] for i in instances], np.int64),

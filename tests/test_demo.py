@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -12,20 +13,24 @@ import cv2
 import numpy as np
 import pytest
 
+from occ_order.apps.main_job import examples, job, network, photographs, scores, second_stage
+from occ_order.instances import OrderedInstances
 from occ_order.masks import encode
 from occ_order.order.io import load_results
 
 SCRIPT = Path(__file__).resolve().parents[1] / "demo" / "main_job.py"
 
 
-@pytest.fixture(scope="module")
-def main_job(load_script):
-    """demo/main_job.py as a module, on tiny scenes."""
-    module = load_script("demo/main_job.py")
-    module.SCENE_SIZES = ((64, 80), (96, 72))
-    module.with_network = module.network_part
-    module.network_part = lambda options: None  # most tests are about the second stage
-    return module
+@pytest.fixture
+def main_job(load_script, monkeypatch):
+    """demo/main_job.py as a module, on tiny scenes, without further photographs by itself."""
+    monkeypatch.delenv("OCC_ORDER_COCOA_DEMO", raising=False)
+    monkeypatch.setattr(examples, "SCENE_SIZES", ((64, 80), (96, 72)))
+    return load_script("demo/main_job.py")
+
+
+QUICK = ("--no-photograph", "--no-banner", "--network-scenes", "0", "--jobs", "1")
+"""Arguments that leave out everything but the second stage."""
 
 
 class Page(HTMLParser):
@@ -67,26 +72,22 @@ def check_page(path: Path) -> Page:
     return page
 
 
-def no_photographs(monkeypatch):
-    monkeypatch.delenv("OCC_ORDER_COCOA_DEMO", raising=False)
-
-
-def test_two_tiny_scenes_end_to_end_and_again(main_job, tmp_path, monkeypatch, capsys):
-    no_photographs(monkeypatch)
-    command = ["--output", str(tmp_path / "new" / "demo"), "--scenes", "2", "--jobs", "1"]
+def test_two_tiny_scenes_end_to_end_and_again(main_job, tmp_path, capsys):
+    quick = ("--no-photograph", "--network-scenes", "0", "--jobs", "1")
+    command = ["--output", str(tmp_path / "new" / "demo"), "--scenes", "2", *quick]
     assert main_job.main(command) == 0
     printed = capsys.readouterr().out
     assert "OCC_ORDER_COCOA_DEMO is not set" in printed and "--cocoa" in printed
     output = tmp_path / "new" / "demo"
     page = check_page(output / "index.html")
-    assert len(page.images) >= 2 * 6 + 8
-    assert "2 generated scenes" in " ".join("".join(page.text).split())
+    assert len(page.images) == 6 + 3 + 1 + 2 * 3 + 3
+    assert "Generated scenes (2)" in " ".join("".join(page.text).split())
     numbers = json.loads((output / "metrics.json").read_text())
     rows = numbers["sets"]["scenes"]["rows"]
     assert len(rows) == 9 and list(numbers["sets"]) == ["scenes"]
     read_off = numbers["sets"]["scenes"]["orders_from_levels"]
     assert read_off["right"] == read_off["all"] > 4
-    assert {f"scene_{k}_{name}" for k in (1, 2) for name in ("whole.jpg", "levels.jpg")} <= {
+    assert {f"scene_{k}_{name}" for k in (1, 2) for name in ("amodal.jpg", "levels.jpg")} <= {
         file.name for file in (output / "images").iterdir()
     }
     images = load_results(output / "scenes" / "order_results.json")
@@ -98,42 +99,49 @@ def test_two_tiny_scenes_end_to_end_and_again(main_job, tmp_path, monkeypatch, c
     assert json.loads((output / "metrics.json").read_text())["sets"] == {}
 
 
-def test_exact_maps_give_back_what_went_in(main_job):
+def example_of(masks, names, occlusion):
+    truth = OrderedInstances(
+        1,
+        masks.shape[1:],
+        masks,
+        names=names,
+        occlusion=np.array(occlusion, np.int8),
+        image=np.zeros((*masks.shape[1:], 3), np.uint8),
+    )
+    return examples.Example("e", "E", truth)
+
+
+def test_exact_maps_give_back_what_went_in():
     """Two squares, one over the other: both found whole, in the right order, by either bound."""
     masks = np.zeros((2, 40, 60), bool)
     masks[0, 10:30, 10:30] = True
     masks[1, 14:34, 30:50] = True
-    example = main_job.Example(
-        "e", "E", 1, np.zeros((40, 60, 3), np.uint8), masks, ["a", "b"], np.ones(2, int),
-        np.array([[0, 1], [0, 0]], np.int8),
-    )  # fmt: skip
-    maps = main_job.input_maps(example)
+    example = example_of(masks, ("a", "b"), [[0, 1], [0, 0]])
+    maps = second_stage.input_maps(example)
     assert set(np.unique(maps[0])) == {0.05, 0.95}
-    for bound in main_job.BOUNDS:
-        outcome = main_job.run_crf(*maps, bound, 40.0)
-        row = main_job.score(
-            [main_job.ground_truth(example)], [main_job.prediction(example, outcome.found)]
-        )
+    for bound in second_stage.BOUNDS:
+        outcome = second_stage.run_crf(*maps, bound, 40.0)
+        row = scores.score([(example, outcome.found)])
         assert (row["things_found"], row["orders_right"], row["orders"]) == (2, 1, 1)
         assert row["weighted_coverage"] == pytest.approx(100.0)
         assert row["cycles"] == 0.0
 
 
-def test_gaps_remove_a_tenth_and_only_that(main_job):
+def test_gaps_remove_a_tenth_and_only_that():
     occludes = np.zeros((4, 100, 200), bool)
     occludes[2, 50] = occludes[3, 20] = True
     rng = np.random.default_rng(1)
-    damaged = main_job.cut_gaps(occludes, share=0.1, block=12, rng=rng)
+    damaged = second_stage.cut_gaps(occludes, share=0.1, block=12, rng=rng)
     left = damaged.any(0).sum() / occludes.any(0).sum()
     assert 0.9 - 12 / 400 <= left <= 0.9
     assert not (damaged & ~occludes).any()
-    again = main_job.cut_gaps(occludes, share=0.1, block=12, rng=np.random.default_rng(1))
+    again = second_stage.cut_gaps(occludes, share=0.1, block=12, rng=np.random.default_rng(1))
     assert (again == damaged).all()
 
 
-def test_false_boundary_leaves_no_contradiction_and_no_pair_outside(main_job):
+def test_false_boundary_leaves_no_contradiction_and_no_pair_outside():
     occludes = np.zeros((4, 12, 12), bool)
-    main_job.add_false_boundary(occludes, 60, length=6, rng=np.random.default_rng(0))
+    second_stage.add_false_boundary(occludes, 60, length=6, rng=np.random.default_rng(0))
     assert occludes.sum() > 60
     assert not (occludes[0, :, 1:] & occludes[1, :, :-1]).any()
     assert not (occludes[2, 1:] & occludes[3, :-1]).any()
@@ -141,15 +149,16 @@ def test_false_boundary_leaves_no_contradiction_and_no_pair_outside(main_job):
     assert not occludes[2, 0].any() and not occludes[3, -1].any()
 
 
-def test_damage_is_seeded_and_leaves_empty_maps_alone(main_job):
+def test_damage_is_seeded_and_leaves_empty_maps_alone():
     background, nothing = np.full((8, 8), 0.95), np.zeros((4, 8, 8), bool)
-    for condition in main_job.CONDITIONS:
-        maps = main_job.damage(background, nothing, condition, np.random.default_rng(0))
+    for condition in second_stage.CONDITIONS:
+        maps = second_stage.damage(background, nothing, condition, np.random.default_rng(0))
         assert maps[0] is background and maps[1] is nothing
     occludes = nothing.copy()
     occludes[2, 4] = True
     first, second = (
-        main_job.damage(background, occludes, "noisy", np.random.default_rng(3)) for _ in range(2)
+        second_stage.damage(background, occludes, "noisy", np.random.default_rng(3))
+        for _ in range(2)
     )
     assert (first[0] == second[0]).all() and (first[1] == second[1]).all()
     assert first[0].min() >= 0 and first[0].max() <= 1 and np.ptp(first[0]) > 0.1
@@ -185,15 +194,26 @@ def cocoa_folder(folder: Path, *, size=(48, 64)) -> Path:
     return folder / "own.json"
 
 
-def test_own_cocoa_files(main_job, tmp_path, monkeypatch):
-    no_photographs(monkeypatch)
+@pytest.fixture
+def no_model(monkeypatch):
+    """As where the model that orders photographs is not installed."""
+
+    def missing(name):
+        raise ImportError(f"{name!r} needs torch")
+
+    monkeypatch.setattr(photographs, "predictor", missing)
+
+
+@pytest.mark.usefixtures("no_model")
+def test_own_cocoa_files(main_job, tmp_path, capsys):
     source = cocoa_folder(tmp_path)
-    command = ["--output", str(tmp_path / "out"), "--scenes", "0", "--jobs", "1", "--no-banner"]
+    command = ["--output", str(tmp_path / "out"), "--scenes", "0", *QUICK]
     command += ["--cocoa", str(source), "--images", str(tmp_path / "images")]
     assert main_job.main(command) == 0
     page = check_page(tmp_path / "out" / "index.html")
     text = " ".join("".join(page.text).split())
-    assert "became background: wall" in text
+    assert "became background: wall" in text and "their terms are their owners'" in text
+    assert "no model: 'mask_completion_photos' needs torch" in capsys.readouterr().out
     rows = json.loads((tmp_path / "out" / "metrics.json").read_text())["sets"]["photographs"][
         "rows"
     ]
@@ -206,14 +226,17 @@ def test_own_cocoa_files(main_job, tmp_path, monkeypatch):
         (lambda path: path.write_text("{not json"), "own.json"),
         (lambda path: path.write_text('{"images": []}'), "annotations"),
         (lambda path: path.unlink(), "own.json"),
-        (lambda path: (path.parent / "images/one.png").unlink(), "no such photograph"),
-        (lambda path: (path.parent / "images/one.png").write_bytes(b""), "not an image"),
-        (lambda path: (path.parent / "images/one.png").write_bytes(b"<html>"), "not an image"),
+        (lambda path: (path.parent / "images/one.png").unlink(), "no such image"),
+        (lambda path: (path.parent / "images/one.png").write_bytes(b""), "not a readable image"),
+        (
+            lambda path: (path.parent / "images/one.png").write_bytes(b"<html>"),
+            "not a readable image",
+        ),
         (
             lambda path: cv2.imwrite(
                 str(path.parent / "images/one.png"), np.zeros((40, 64, 3), np.uint8)
             ),
-            "annotated as (48, 64)",
+            "height and width (48, 64)",
         ),
         (
             lambda path: path.write_text(path.read_text().replace('"1-2"', '"1-9"')),
@@ -222,45 +245,55 @@ def test_own_cocoa_files(main_job, tmp_path, monkeypatch):
     ],
     ids=["json", "keys", "no json", "no photo", "empty", "html", "size", "order"],
 )
-def test_damaged_input_is_an_error_with_a_name(
-    main_job, tmp_path, monkeypatch, capsys, damage, message
-):
-    no_photographs(monkeypatch)
+def test_damaged_input_is_an_error_with_a_name(main_job, tmp_path, capsys, damage, message):
     source = cocoa_folder(tmp_path)
     damage(source)
-    command = ["--output", str(tmp_path / "out"), "--scenes", "0", "--jobs", "1", "--no-banner"]
+    command = ["--output", str(tmp_path / "out"), "--scenes", "0", *QUICK]
     assert main_job.main([*command, "--cocoa", str(source), "--images", str(tmp_path / "images")])
     errors = capsys.readouterr().err
     assert errors.startswith("error: ") and message in errors
     assert "Traceback" not in errors
 
 
-def test_nothing_to_do_still_gives_a_page(main_job, tmp_path, monkeypatch):
-    no_photographs(monkeypatch)
-    assert main_job.main(["--output", str(tmp_path), "--scenes", "0", "--no-banner"]) == 0
+def test_nothing_to_do_still_gives_a_page(main_job, tmp_path):
+    assert main_job.main(["--output", str(tmp_path), "--scenes", "0", *QUICK]) == 0
     assert "nothing to do" in "".join(check_page(tmp_path / "index.html").text)
 
 
-def test_a_network_sees_an_image_and_nothing_else(main_job, tmp_path, monkeypatch):
-    no_photographs(monkeypatch)
-    monkeypatch.setattr(main_job, "network_part", main_job.with_network)
-    command = ["--output", str(tmp_path), "--scenes", "0", "--no-banner", "--network-scenes", "2"]
+def test_the_photograph_comes_first_with_its_order(main_job, tmp_path):
+    """The shipped one: six orders, and the model gets all of them from the masks alone."""
+    pytest.importorskip("detectron2")
+    command = ["--output", str(tmp_path), "--scenes", "0", *QUICK[1:]]
     assert main_job.main(command) == 0
     page = check_page(tmp_path / "index.html")
-    assert len(page.images) == 2 * 8
-    network = json.loads((tmp_path / "metrics.json").read_text())["network"]
-    assert network["name"] == main_job.NETWORK and network["images"] == 2
-    alone, exact = network["rows"]
+    text = " ".join("".join(page.text).split())
+    assert "coffee.jpg: 6 of 6 annotated orders right" in text
+    assert re.search(r"cup 1 occludes saucer 3 \(0\.9\d\)", text) and "Rachel Michetti" in text
+    assert len(page.images) == 6
+    (image,) = load_results(tmp_path / "order" / "order_results.json")
+    assert len(image["instances"]) == 4 and "amodal_segmentation" in image["instances"][2]
+    assert json.loads((tmp_path / "metrics.json").read_text())["ordered"] == [
+        {"title": "coffee.jpg", "correct": 6, "wrong": 0, "missed": 0}
+    ]
+
+
+def test_a_network_sees_an_image_and_nothing_else(main_job, tmp_path):
+    command = ["--output", str(tmp_path), "--scenes", "0", "--no-banner", "--no-photograph"]
+    assert main_job.main([*command, "--network-scenes", "2"]) == 0
+    page = check_page(tmp_path / "index.html")
+    assert len(page.images) == 2 * 6
+    found = json.loads((tmp_path / "metrics.json").read_text())["network"]
+    assert found["name"] == network.NAME and found["images"] == 2
+    alone, exact = found["rows"]
     assert alone["things"] == exact["things"] > 4 and alone["cycles"] == 0
     assert exact["weighted_coverage"] > alone["weighted_coverage"] > 25
     assert 0 < alone["things_found"] <= exact["things_found"]
 
 
 def test_without_the_network_the_page_is_as_before(main_job, tmp_path, monkeypatch, capsys):
-    no_photographs(monkeypatch)
-    monkeypatch.setattr(main_job, "network_part", main_job.with_network)
-    monkeypatch.setattr(main_job, "NETWORK", "not in the zoo")
-    assert main_job.main(["--output", str(tmp_path), "--scenes", "0", "--no-banner"]) == 0
+    monkeypatch.setattr(network, "NAME", "not in the zoo")
+    command = ["--output", str(tmp_path), "--scenes", "0", "--no-banner", "--no-photograph"]
+    assert main_job.main(command) == 0
     assert "no network: the model zoo has no 'not in the zoo'" in capsys.readouterr().out
     assert json.loads((tmp_path / "metrics.json").read_text())["network"] is None
 
@@ -289,7 +322,7 @@ def test_as_a_command_in_two_processes(tmp_path):
     data["annotations"].append(data["annotations"][0] | {"id": 2, "image_id": 6})
     source.write_text(json.dumps(data))
     command = [sys.executable, str(SCRIPT), "--output", str(tmp_path / "out"), "--scenes", "0"]
-    command += ["--network-scenes", "0", "--jobs", "2", "--no-banner", "--cocoa", str(source)]
+    command += [*QUICK[:-1], "2", "--cocoa", str(source)]
     command += ["--images", str(tmp_path / "images")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -297,39 +330,35 @@ def test_as_a_command_in_two_processes(tmp_path):
     assert (rows[0]["things_found"], rows[0]["orders_right"], rows[0]["orders"]) == (4, 2, 2)
 
 
+@pytest.mark.usefixtures("no_model")
 def test_photographs_of_the_environment_variable(main_job, cocoa_demo, tmp_path, monkeypatch):
     """One of the five: all things found, orders at least as good as the published algorithm's."""
     monkeypatch.setenv("OCC_ORDER_COCOA_DEMO", str(cocoa_demo))
-    read = main_job.cocoa_examples
-    monkeypatch.setattr(main_job, "cocoa_examples", lambda *source: read(*source)[3:4])
-    monkeypatch.setattr(main_job, "CONDITIONS", {"exact": "exact maps", "gaps": "gaps"})
-    assert (
-        main_job.main(["--output", str(tmp_path), "--scenes", "0", "--jobs", "1", "--no-banner"])
-        == 0
-    )
+    read = job.cocoa_examples
+    monkeypatch.setattr(job, "cocoa_examples", lambda *source: read(*source)[3:4])
+    conditions = {"exact": "exact maps", "gaps": "gaps"}
+    for module in (job, scores, second_stage):
+        monkeypatch.setattr(module, "CONDITIONS", conditions)
+    assert main_job.main(["--output", str(tmp_path), "--scenes", "0", *QUICK]) == 0
     page = check_page(tmp_path / "index.html")
-    assert len(page.images) >= 6 + 8
-    rows = json.loads((tmp_path / "metrics.json").read_text())["sets"]["photographs"]["rows"]
+    assert len(page.images) == 6 + 3 + 1 + 3 + 3
     sets = json.loads((tmp_path / "metrics.json").read_text())["sets"]
     assert sets["photographs"]["orders_from_levels"] == {"right": 8, "all": 8}
-    default, published = rows[0], rows[1]
+    default, published = sets["photographs"]["rows"][:2]
     assert default["things_found"] == default["things"] == 10
     assert default["orders"] == 8 and default["orders_right"] >= published["orders_right"]
     assert default["energy"] <= published["energy"]
 
 
-def test_the_annotation_in_pieces_is_what_labels_can_say(main_job):
+def test_the_annotation_in_pieces_is_what_labels_can_say():
     """A bar cut in two by a post is two pieces, and the CRF finds exactly these."""
     masks = np.zeros((2, 20, 60), bool)
     masks[0, :, 40:44] = True
     masks[1, 8:12, 2:58] = True
     masks[1] &= ~masks[0]
-    example = main_job.Example(
-        "e", "E", 1, np.zeros((20, 60, 3), np.uint8), masks, ["post", "bar"], np.ones(2, int),
-        np.array([[0, 1], [0, 0]], np.int8),
-    )  # fmt: skip
-    pieces = main_job.annotated_pieces(example, smoothness=40.0)
+    example = example_of(masks, ("post", "bar"), [[0, 1], [0, 0]])
+    pieces = second_stage.annotated_pieces(example, smoothness=40.0)
     assert len(pieces.found) == 3
-    assert pieces.found.occlusion.sum() == 2 and pieces.found.relative_depth.max() == 2
-    found = main_job.run_crf(*main_job.input_maps(example), "alternate", 40.0)
+    assert pieces.found.occlusion.sum() == 2 and pieces.labels.max() == 2
+    found = second_stage.run_crf(*second_stage.input_maps(example), "alternate", 40.0)
     assert found.energy == pytest.approx(pieces.energy, abs=20 * 60 / 1024)

@@ -232,6 +232,14 @@ def test_detectron2_gets_fields_that_keep_rows_and_columns():
     assert np.allclose(back.occlusion_prob, CERTAINTY)
 
 
+def test_a_dict_gets_its_image_and_names_of_classes():
+    page = three(names=None).to_dict()
+    image = np.zeros((*SIZE, 3), np.uint8)
+    back = OrderedInstances.from_dict(page, image=image, class_names={5: "cup"})
+    assert back.image is image and back.names == ("cup", "", "cup")
+    assert OrderedInstances.from_dict(page).names is None
+
+
 def test_supervision_gets_detections():
     pytest.importorskip("supervision")
     found = three().to_supervision()
@@ -242,11 +250,11 @@ def test_it_is_drawn_on_its_image_or_on_white(tmp_path):
     pytest.importorskip("matplotlib")
     image = np.zeros((*SIZE, 3), np.uint8)
     figure = three(image=image).plot()
-    assert [axis.get_title() for axis in figure.axes[:2]] == ["instances", "who occludes whom"]
+    assert [axis.get_title() for axis in figure.axes[:2]] == ["image", "instances"]
     figure.savefig(tmp_path / "order.png")
     assert (tmp_path / "order.png").stat().st_size > 1000
     assert len(three(occlusion=None, depth=None).plot().axes) == 1
-    with pytest.raises(ValueError, match="the image is"):
+    with pytest.raises(ValueError, match="but the image has"):
         three().plot(np.zeros((5, 5, 3), np.uint8))
 
 
@@ -255,7 +263,7 @@ def test_a_notebook_shows_a_drawing_and_escaped_lines():
     shown = three(names=("<b>", "plate", "cup"))._repr_html_()
     assert shown.startswith("<pre>") and "&lt;b&gt; 3 occludes plate 7" in shown
     drawn = three(image=np.zeros((*SIZE, 3), np.uint8))._repr_html_()
-    assert drawn.startswith('<img alt="order of the instances" src="data:image/png;base64,iVBOR')
+    assert drawn.startswith('<img alt="3 arrows on the image') and "png;base64,iVBOR" in drawn
 
 
 def test_it_needs_neither_pytorch_nor_matplotlib(run_bare):

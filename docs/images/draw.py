@@ -18,7 +18,6 @@ import numpy as np
 import occ_order
 from occ_order import draw, scenes, targets
 from occ_order.draw.levels import draw_levels
-from occ_order.draw.predictions import prediction_images
 from occ_order.files import load_image
 from occ_order.formats.layered_image import layers_of
 
@@ -32,12 +31,6 @@ PLAIN = scenes.generate(5, size=(160, 160), **{**scenes.PLAIN, "num_instances": 
 def coffee(model: str) -> occ_order.OrderedInstances:
     """Predict the photograph's order by a model of the zoo."""
     return occ_order.predict(COFFEE / "coffee.jpg", COFFEE / "coffee.json", model=model)
-
-
-def panels(result: occ_order.OrderedInstances, image: np.ndarray) -> dict[str, np.ndarray]:
-    """Return every drawing of a result, by name."""
-    labels = [result.label(k) for k in range(len(result))]
-    return prediction_images(image, result.to_dict(), class_names=labels)
 
 
 def scene_instances(scene: scenes.Scene) -> occ_order.OrderedInstances:
@@ -54,8 +47,10 @@ def scene_instances(scene: scenes.Scene) -> occ_order.OrderedInstances:
 
 def coffee_order() -> np.ndarray:
     """Occlusion on the photograph, and the graph of depth."""
-    drawn = panels(coffee("mask_order_photos"), load_image(COFFEE / "coffee.jpg"))
-    return draw.join([drawn["occlusion"], drawn["depth_graph"]])
+    image = load_image(COFFEE / "coffee.jpg")
+    kinds = ("occlusion", "depth_graph")
+    drawn = draw.panels(coffee("mask_order_photos"), image, kinds=kinds)
+    return draw.join([drawn[kind].image for kind in kinds])
 
 
 def coffee_whole() -> np.ndarray:
@@ -83,8 +78,9 @@ def coffee_layers() -> np.ndarray:
 def astronaut_order() -> np.ndarray:
     """Occlusion on the photograph, and the amodal masks."""
     result = occ_order.predict(ASTRONAUT / "astronaut.jpg", ASTRONAUT / "astronaut.json")
-    drawn = panels(result, load_image(ASTRONAUT / "astronaut.jpg"))
-    return draw.join([drawn["occlusion"], drawn["amodal"]])
+    kinds = ("occlusion", "amodal")
+    drawn = draw.panels(result, load_image(ASTRONAUT / "astronaut.jpg"), kinds=kinds)
+    return draw.join([drawn[kind].image for kind in kinds])
 
 
 def scene_boundary() -> np.ndarray:
@@ -110,8 +106,9 @@ def found(model: str) -> np.ndarray:
     """What a model that finds instances says of a plain scene, beside the truth."""
     result = occ_order.predict(PLAIN.image, model=model)
     result = result[result.scores >= 0.5]
-    drawn, truth = panels(result, PLAIN.image), panels(scene_instances(PLAIN), PLAIN.image)
-    return draw.join([drawn["occlusion"], truth["occlusion"]])
+    sides = result, scene_instances(PLAIN)
+    drawn = [draw.panels(side, PLAIN.image, kinds=["occlusion"]) for side in sides]
+    return draw.join([panels["occlusion"].image for panels in drawn])
 
 
 IMAGES: dict[str, Callable[[], np.ndarray]] = {

@@ -27,7 +27,6 @@ from occ_order.apps.report import css_color
 from occ_order.draw.canvas import check_image, jpeg_bytes, label_points, text_color
 from occ_order.draw.colors import instance_colors
 from occ_order.draw.outlines import mask_path
-from occ_order.draw.predictions import instance_label
 from occ_order.draw.verdicts import edge_verdicts, match_instances
 from occ_order.files import atomic_writer, read_text, resolve_inside
 from occ_order.formats.checks import size_mismatch
@@ -61,7 +60,7 @@ def instance_set(
         at = (points[k] + 0.5).round(1).tolist() if modal[k].any() else None
         listed.append(
             {
-                "label": instance_label(instance, class_names),
+                "label": _label(instance, class_names),
                 "color": css_color(colors[k]),
                 "ink": css_color(np.array(text_color(colors[k]))),
                 "score": instance["score"],
@@ -78,6 +77,13 @@ def instance_set(
         "depth": image.get("depth"),
         "cycles": image.get("cycles", []),
     }
+
+
+def _label(instance: Mapping[str, Any], class_names: Mapping[int, str] | None) -> str:
+    """What to call an instance: its own name, its class, or the number of its class."""
+    number = instance["category_id"]
+    named = instance.get("name") or instance.get("category")
+    return str(named or (class_names or {}).get(number) or f"class {number}")
 
 
 def comparison(image: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-PANELS = ("image", "instances", "whole", "boundary", "graph", "nearness", "depth", "check")
-"""Panels of a sheet, `occ_order.draw.sheets.KINDS`."""
+PANELS = (
+    "image",
+    "overlay",
+    "occlusion",
+    "occlusion_graph",
+    "depth_graph",
+    "relative_depth",
+    "amodal",
+    "layers",
+    "levels",
+    "boundary",
+    "check",
+)
+"""Panels of a sheet, `occ_order.draw.image_panels.KINDS`."""
 
 
 class Choices:

@@ -9,8 +9,8 @@
 
 OUTPUT gets `order_results.json` and, for each image, a folder with
 
-    overlay.png occlusion.png occlusion_graph.png depth_graph.png relative_depth.png amodal.png
-    levels.png sem_dist.npz disparity.png disparity_color.png    (as far as the model says these)
+    overlay.png occlusion.png occlusion_graph.png depth_graph.png relative_depth.png layers.png
+    amodal.png levels.png sem_dist.npz disparity.png disparity_color.png    (as far as known)
     layers/layer_000.png ... layers.json    RGBA layers, front to back; --psd: one file as well
     occlusion.graphml occlusion.dot ...      with --graphs
 

@@ -6,11 +6,13 @@ import argparse
 from pathlib import Path
 
 from occ_order.commands.progress import progress
-from occ_order.draw.sheets import panels, safe_stem, save_panels
+from occ_order.draw.image_panels import panels
+from occ_order.draw.sheets import safe_stem, save_panels
 from occ_order.files import load_image
 from occ_order.formats.command_line import read_input
 from occ_order.formats.convert import DataSet
 from occ_order.formats.results import results_of
+from occ_order.instances import OrderedInstances
 
 
 def registered(name: str) -> DataSet:
@@ -40,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
         if "annotations" not in record:
             raise ValueError("this data set has no instances, only images and depth")
         parts = panels(
-            results_of(record, data.categories),
+            OrderedInstances.from_dict(results_of(record, data.categories)),
             load_image(record["file_name"]),
             kinds=options.panels,
             palette=options.boundary_colors,

@@ -6,10 +6,12 @@ import argparse
 from pathlib import Path
 
 from occ_order.commands.progress import progress
-from occ_order.draw.sheets import panels, safe_stem, save_panels
+from occ_order.draw.image_panels import panels
+from occ_order.draw.sheets import safe_stem, save_panels
 from occ_order.files import load_image
 from occ_order.formats.command_line import found_results
 from occ_order.formats.layered_image import export_image
+from occ_order.instances import OrderedInstances
 
 
 def run(options: argparse.Namespace) -> int:
@@ -19,10 +21,9 @@ def run(options: argparse.Namespace) -> int:
         drawing = load_image(found.path)
         stem = Path(options.output) / safe_stem(number, found.path.name)
         parts = panels(
-            found.image,
+            OrderedInstances.from_dict(found.image, class_names=found.class_names),
             drawing,
-            truth=found.truth,
-            class_names=found.class_names,
+            None if found.truth is None else OrderedInstances.from_dict(found.truth),
             kinds=options.panels,
             palette=options.boundary_colors,
         )

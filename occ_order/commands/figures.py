@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from occ_order.draw import draw_accuracy_recall, draw_relative_depth, png_bytes
+from occ_order.draw.image_panels import Panel
 from occ_order.draw.sheets import sheet
 from occ_order.files import load_image, read_json, write_bytes
 from occ_order.masks import decode_all
@@ -67,13 +68,13 @@ def draw_methods(options: argparse.Namespace) -> np.ndarray:
     """The photograph, then each method in the order of the command line."""
     photograph = load_image(options.image)
     size = photograph.shape[:2]
-    parts = {"photograph": ("photograph", photograph)}
+    parts = {"photograph": Panel("photograph", photograph, "The photograph.")}
     for k, (name, path) in enumerate(options.result):
         is_map = path.suffix.lower() == ".png"
         drawn = load_image(path) if is_map else relative_depth_map(path, options.image_id, size)
         if drawn.shape[:2] != size:
             raise ValueError(f"{path}: is {drawn.shape[:2]}, the photograph {size}")
-        parts[str(k)] = (name, drawn)
+        parts[str(k)] = Panel(name, drawn, name)
     return sheet(parts, title=options.title, columns=options.columns)
 
 

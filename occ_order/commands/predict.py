@@ -68,8 +68,7 @@ def masks_of(one: Input, image: np.ndarray, options: argparse.Namespace) -> Orde
 def write(folder: Path, result: OrderedInstances, options: argparse.Namespace) -> None:
     """Write everything that belongs to one image."""
     from occ_order.draw.disparity import save_disparity
-    from occ_order.draw.levels import draw_sem_dist
-    from occ_order.draw.predictions import prediction_images
+    from occ_order.draw.image_panels import PREDICTED, panels
 
     folder.mkdir(parents=True, exist_ok=True)
     if result.disparity is not None:
@@ -78,13 +77,11 @@ def write(folder: Path, result: OrderedInstances, options: argparse.Namespace) -
         return
     entry = result.to_dict()
     names = [result.label(k) for k in range(len(result))] if result.names else None
-    drawn = prediction_images(result.image, entry, class_names=names)
     if result.sem_dist is not None:
         save_sem_dist(folder / "sem_dist.npz", result.sem_dist)
-        drawn["levels"] = draw_sem_dist(result.image, result.sem_dist)
-    for name, panel in drawn.items():
-        with atomic_writer(folder / f"{name}.png", "wb", sync=False) as file:
-            Image.fromarray(panel).save(file, format="PNG")
+    for kind, panel in panels(result, result.image, kinds=PREDICTED).items():
+        with atomic_writer(folder / f"{kind}.png", "wb", sync=False) as file:
+            Image.fromarray(panel.image).save(file, format="PNG")
     orders = [order for order in ORDERS if getattr(result, order) is not None]
     if orders:
         layers = layers_of(entry, result.image)

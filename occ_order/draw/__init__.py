@@ -1,7 +1,7 @@
 """Images of masks, oriented boundaries, order graphs and curves.
 
-Plain functions: arrays in, uint8 RGB images out. Needs neither PyTorch nor Detectron2, and no
-display.
+Plain functions: arrays in, uint8 RGB images out; :func:`panels` draws everything that is known of
+the instances of one image. Needs neither PyTorch nor Detectron2, and no display.
 """
 
 from __future__ import annotations
@@ -25,22 +25,27 @@ from occ_order.draw.colors import (
 )
 from occ_order.draw.curves import draw_accuracy_recall
 from occ_order.draw.graphs import draw_graph_on_image, draw_order_graph, thumbnails
+from occ_order.draw.image_panels import Panel, panels
 from occ_order.draw.layout import Layout, layered_layout
 from occ_order.draw.maps import depth_legend, draw_instances, draw_relative_depth, draw_semantic
 from occ_order.draw.verdicts import edge_verdicts, match_instances
+from occ_order.draw.whole import draw_amodal, draw_layers
 
 __all__ = [
     "DIRECTION_COLORS",
     "EDGE_STYLES",
     "Layout",
+    "Panel",
     "blend_directions",
     "boundary_legend",
     "depth_colors",
     "depth_legend",
     "display_scale",
     "draw_accuracy_recall",
+    "draw_amodal",
     "draw_graph_on_image",
     "draw_instances",
+    "draw_layers",
     "draw_order_graph",
     "draw_oriented_boundary",
     "draw_relative_depth",
@@ -54,6 +59,7 @@ __all__ = [
     "label_points",
     "layered_layout",
     "match_instances",
+    "panels",
     "png_bytes",
     "thumbnails",
 ]

@@ -43,6 +43,9 @@ CYCLE_COLOR = "#e25800"
 BACKGROUND_COLOR = (226, 229, 233)
 """Pixels that belong to no instance, in maps that are drawn without the photograph."""
 
+UNKNOWN_COLOR = (150, 154, 160)
+"""Instances of which no order is known, in maps of relative depth."""
+
 
 @lru_cache(maxsize=8)
 def _palette(count: int) -> np.ndarray:

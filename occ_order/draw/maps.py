@@ -20,7 +20,12 @@ from occ_order.draw.canvas import (
     text_width,
     write,
 )
-from occ_order.draw.colors import BACKGROUND_COLOR, depth_colors, instance_colors
+from occ_order.draw.colors import (
+    BACKGROUND_COLOR,
+    UNKNOWN_COLOR,
+    depth_colors,
+    instance_colors,
+)
 
 
 def draw_instances(
@@ -52,7 +57,7 @@ def draw_instances(
     """
     image = check_image(image)
     masks = check_masks(masks, image.shape[:2])
-    labels, colors = _labels_and_colors(len(masks), labels, colors)
+    labels, colors = labels_and_colors(len(masks), labels, colors)
     drawing = enlarge(image, scale)
     if not drawing.size:
         return drawing
@@ -143,6 +148,7 @@ def draw_relative_depth(
     labels: Sequence[str] | None = None,
     legend: bool = True,
     label_size: int | Sequence[int] = 15,
+    known: np.ndarray | None = None,
 ) -> np.ndarray:
     """Every instance in the colour of its place in the order, nearest bright, farthest dark.
 
@@ -157,6 +163,8 @@ def draw_relative_depth(
         labels: N texts written on the instances; None writes nothing.
         legend: add the row of colours from near to far below.
         label_size: font size in pixels, one for all or N.
+        known: bool (N,), False for instances that no order says anything of, which are grey; None:
+            all are known.
 
     Returns:
         image (H * scale, W * scale, 3); with the legend taller.
@@ -167,38 +175,45 @@ def draw_relative_depth(
     masks, depth = check_masks(masks, size), np.asarray(relative_depth)
     if depth.shape != (len(masks),):
         raise ValueError(f"relative_depth must have shape ({len(masks)},), got {depth.shape}")
-    levels = np.unique(depth)[::-1]
-    colors = depth_colors(len(levels))
-    step = np.searchsorted(-levels, -depth)
+    known = np.ones(len(masks), bool) if known is None else np.asarray(known, bool)
+    if known.shape != depth.shape:
+        raise ValueError(f"known must have shape {depth.shape}, got {known.shape}")
+    levels = np.unique(depth[known])[::-1]
+    colors = np.full((len(masks), 3), UNKNOWN_COLOR, np.uint8)
+    colors[known] = depth_colors(len(levels))[np.searchsorted(-levels, -depth[known])]
     height, width = masks.shape[1:]
     drawing = np.full((height * scale, width * scale, 3), BACKGROUND_COLOR, np.uint8)
-    for k in np.argsort(depth, kind="stable"):
+    for k in np.lexsort((depth, known)):
         large = enlarge_mask(masks[k], scale)
-        drawing[large] = colors[step[k]]
+        drawing[large] = colors[k]
         outline, _ = cv2.findContours(large.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(drawing, outline, -1, PAPER, 1, cv2.LINE_AA)
     if labels is not None:
         points = label_points(masks) * scale + (scale - 1) / 2
-        drawing = draw_labels(drawing, labels, points, colors[step], size=label_size)
+        drawing = draw_labels(drawing, labels, points, colors, size=label_size)
     if not legend:
         return drawing
-    return join([drawing, depth_legend(len(levels), drawing.shape[1])], axis=0, gap=6)
+    row = depth_legend(len(levels), drawing.shape[1], unknown=not known.all())
+    return join([drawing, row], axis=0, gap=6)
 
 
-def depth_legend(levels: int, width: int = 420) -> np.ndarray:
+def depth_legend(levels: int, width: int = 420, *, unknown: bool = False) -> np.ndarray:
     """Row of the depth colours with "near" and "far" at its ends and "background" beside.
 
     Args:
         levels: number of steps that occur.
         width: width in pixels to aim at.
+        unknown: whether to name the grey of instances of which nothing is known, too.
 
     Returns:
         image (26, width, 3), wider where it would not fit.
     """
     size = 14
     words = {"near": text_width("near", size), "far": text_width("far", size)}
-    rest = text_width("background", size) + 34
-    fixed = words["near"] + words["far"] + rest + 48
+    patches = [("background", BACKGROUND_COLOR)]
+    patches += [("no order known", UNKNOWN_COLOR)] if unknown else []
+    rest = sum(text_width(name, size) + 40 for name, _ in patches)
+    fixed = words["near"] + words["far"] + rest + 44
     width = max(width, fixed + 8 * max(levels, 1))
     drawing = np.full((26, width, 3), PAPER, np.uint8)
     at = words["near"] + 10
@@ -209,8 +224,10 @@ def depth_legend(levels: int, width: int = 420) -> np.ndarray:
         drawing[5:21, start : max(stop - 1, start + 1)] = color
     write(drawing, "far", (at + bar + 8, 13), size=size, color=INK)
     at += bar + words["far"] + 26
-    drawing[5:21, at : at + 18] = BACKGROUND_COLOR
-    write(drawing, "background", (at + 24, 13), size=size, color=INK)
+    for name, color in patches:
+        drawing[5:21, at : at + 18] = color
+        write(drawing, name, (at + 24, 13), size=size, color=INK)
+        at += text_width(name, size) + 40
     return drawing
 
 
@@ -241,9 +258,14 @@ def swatches(entries: Sequence[tuple[str, Sequence[int]]], width: int) -> np.nda
     return drawing
 
 
-def _labels_and_colors(
+def labels_and_colors(
     count: int, labels: Sequence[str] | None, colors: np.ndarray | None
 ) -> tuple[list[str], np.ndarray]:
+    """Return what to write on each of `count` instances and its colour, by default 1, 2, ...
+
+    Raises:
+        ValueError: another number of labels or colours.
+    """
     labels = [str(k + 1) for k in range(count)] if labels is None else [str(t) for t in labels]
     colors = instance_colors(count) if colors is None else np.asarray(colors, np.uint8)
     if len(labels) != count or colors.shape != (count, 3):

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
+from occ_order.draw.colors import instance_colors
 from occ_order.draw.layout import order_edges
 from occ_order.masks import bordering_pairs
 from occ_order.metrics.matching import mask_iou, match_greedy
 from occ_order.order.graph import reachability
+
+NOTHING_COLOR = (120, 120, 120)
+"""Instances that lie where nothing is annotated."""
 
 
 def edge_verdicts(
@@ -75,3 +82,59 @@ def match_instances(
     matched = np.full(len(gt_masks), -1, np.int64)
     matched[matches[matches >= 0]] = np.flatnonzero(matches >= 0)
     return matched
+
+
+@dataclass(frozen=True)
+class MatchedLabels:
+    """How instances are called that were compared with annotated ones.
+
+    Attributes:
+        labels: of P instances: "4" for the one that matches the annotated instance 4, "4b", "4c"
+            for further pieces of it, "?" where nothing annotated lies.
+        colors: uint8 (P, 3), the colours of the annotated instances.
+        names: P names of the annotated instances; None where they have none.
+    """
+
+    labels: list[str]
+    colors: np.ndarray
+    names: list[str] | None
+
+
+def name_after(
+    labels: Sequence[str],
+    names: Sequence[str] | None,
+    gt_masks: np.ndarray,
+    pred_masks: np.ndarray,
+    scores: np.ndarray | None = None,
+) -> MatchedLabels:
+    """Name instances after the annotated ones that they match or lie in.
+
+    Args:
+        labels: G labels of the annotated instances.
+        names: their G names, or None.
+        gt_masks: bool (G, H, W).
+        pred_masks: bool (P, H, W).
+        scores: (P,), higher is matched first; None = in the order given.
+    """
+    matched = match_instances(gt_masks, pred_masks, scores=scores)
+    match_of = {int(p): g for g, p in enumerate(matched) if p >= 0}
+    palette, pieces = instance_colors(len(labels)), [0] * len(labels)
+    texts, colors, called = [], [], []
+    for p, mask in enumerate(pred_masks):
+        overlap = gt_masks[:, mask].sum(1)
+        owner = match_of.get(p, int(overlap.argmax()) if overlap.any() else -1)
+        if owner < 0:
+            texts.append("?")
+            colors.append(NOTHING_COLOR)
+            called.append("nothing")
+            continue
+        pieces[owner] += p not in match_of
+        texts.append(labels[owner] + ("" if p in match_of else _letter(pieces[owner])))
+        colors.append(palette[owner])
+        called.append(names[owner] if names else "")
+    table = np.array(colors, np.uint8).reshape(-1, 3)
+    return MatchedLabels(texts, table, called if names else None)
+
+
+def _letter(count: int) -> str:
+    return "abcdefghijklmnopqrstuvwxyz"[count] if count < 26 else f"#{count + 1}"

@@ -19,7 +19,7 @@ from torch import nn
 
 from occ_order.draw.boundaries import draw_oriented_boundary
 from occ_order.draw.disparity import draw_disparity
-from occ_order.draw.predictions import prediction_images
+from occ_order.draw.image_panels import PREDICTED, panels
 from occ_order.engine.checkpoint import kept_random_state
 from occ_order.methods.build import build_mapper
 from occ_order.methods.common.ordered import from_instances
@@ -82,12 +82,13 @@ def output_images(image: np.ndarray, output: Mapping[str, Any]) -> dict[str, np.
         output: of any network of this package.
 
     Returns:
-        name -> uint8 (h, w, 3): those of `prediction_images`, "boundary", "disparity".
+        name -> uint8 (h, w, 3): those of `PREDICTED`, "boundary", "disparity".
     """
     made = {}
     if "instances" in output:
-        result = from_instances(_surest(output["instances"].to("cpu"))).to_dict()
-        made.update(prediction_images(image, result))
+        result = from_instances(_surest(output["instances"].to("cpu")))
+        drawn = panels(result, image, kinds=PREDICTED)
+        made.update({kind: panel.image for kind, panel in drawn.items()})
     if "occ_boundary" in output:
         weights = output["occ_boundary"][:4].cpu().numpy()
         weights = np.where(weights >= FAINT, weights, 0)

@@ -13,20 +13,31 @@
 | `matching` | mask overlap, greedy one-to-one matching | |
 | `orders` | occlusion and depth order of instances that stand for one another | percent |
 | `given_masks` | all that orders of given masks are scored by | percent |
+| `given_amodal` | amodal masks of given visible masks | percent |
+| `scorer` | what the scorers of all these have in common | |
 | `report` | all that a data set and a file of results can give | percent |
+
+Each metric has one scorer, `update(truth, prediction)` image by image and then `compute()`, which
+evaluators, `occ-order score` and reports use; and a function of lists that gives the same.
 """
 
 from occ_order.metrics.amodal import (
+    AmodalAPScorer,
+    ClassAPScorer,
+    InvisibleScorer,
+    PairOrderScorer,
     amodal_scores,
     class_scores,
     invisible_scores,
     occlude_rate,
     region_order_accuracy,
 )
-from occ_order.metrics.boundary import boundary_scores
-from occ_order.metrics.coverage import mean_weighted_coverage, weighted_coverage
+from occ_order.metrics.boundary import BoundaryScorer, boundary_scores
+from occ_order.metrics.coverage import CoverageScorer, mean_weighted_coverage, weighted_coverage
 from occ_order.metrics.depth import (
     DEPTH_ERRORS,
+    DepthMapScorer,
+    DIWScorer,
     align_scale_shift,
     aligned_depth,
     depth_errors,
@@ -36,10 +47,12 @@ from occ_order.metrics.depth import (
     diw_whdr,
     mean_depth_errors,
 )
-from occ_order.metrics.given_masks import given_mask_row, given_mask_scores
+from occ_order.metrics.given_amodal import GivenAmodalScorer
+from occ_order.metrics.given_masks import GivenMaskScorer, given_mask_row, given_mask_scores
 from occ_order.metrics.matching import mask_iou, match_greedy, match_greedy_sweep
 from occ_order.metrics.oair import (
     IOU_THRESHOLDS,
+    CycleScorer,
     OAIRScorer,
     oair,
     oair_by_confidence,
@@ -48,14 +61,28 @@ from occ_order.metrics.oair import (
 from occ_order.metrics.occlusion import direction_accuracy, occlusion_scores, pair_accuracy
 from occ_order.metrics.orders import OrderScorer, order_pairs, pair_counts
 from occ_order.metrics.report import evaluate_results
-from occ_order.metrics.whdr import WHDR_CELLS, whdr
+from occ_order.metrics.scorer import Scorer
+from occ_order.metrics.whdr import WHDR_CELLS, DisparityOrderScorer, whdr
 
 __all__ = [
     "DEPTH_ERRORS",
     "IOU_THRESHOLDS",
     "WHDR_CELLS",
+    "AmodalAPScorer",
+    "BoundaryScorer",
+    "ClassAPScorer",
+    "CoverageScorer",
+    "CycleScorer",
+    "DIWScorer",
+    "DepthMapScorer",
+    "DisparityOrderScorer",
+    "GivenAmodalScorer",
+    "GivenMaskScorer",
+    "InvisibleScorer",
     "OAIRScorer",
     "OrderScorer",
+    "PairOrderScorer",
+    "Scorer",
     "align_scale_shift",
     "aligned_depth",
     "amodal_scores",

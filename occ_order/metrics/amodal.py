@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ import numpy as np
 
 from occ_order import masks as mask_tools
 from occ_order.metrics.matching import mask_iou, mask_stack, match_greedy, overlap_counts
+from occ_order.metrics.scorer import Scorer
 from occ_order.targets.layering import order_from_levels
 
 OCCLUSION_BANDS = {"none": (0.0, 1e-5), "partial": (1e-5, 0.25), "heavy": (0.25, 1.0)}
@@ -670,6 +671,136 @@ def _best_partner(
     iou = mask_iou(np.asarray(pred_masks)[order], gt_masks)
     best = iou.max(axis=0)
     return np.where((best > 0) & (best >= min_iou), order[iou.argmax(axis=0)], -1)
+
+
+# ------------------------------------------------------------------------- scorers of a data set
+
+
+def compressed(image: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an image with run lengths for masks, without its order: small enough to keep.
+
+    Args:
+        image: as the scores of this module take it; "masks" and "modal_masks" that are lists of
+            run lengths stay.
+    """
+    kept = {key: value for key, value in image.items() if key not in ("occlusion", "levels")}
+    for key in {"masks", "modal_masks"} & kept.keys():
+        if isinstance(kept[key], np.ndarray):
+            kept[key] = [mask_tools.encode(mask) for mask in kept[key]]
+    return kept
+
+
+class _MaskScorer(Scorer[tuple[dict[str, Any], dict[str, Any]]]):
+    """Scores that are made of the masks of all images at once."""
+
+    def __init__(
+        self, rows: Iterable[tuple[dict[str, Any], dict[str, Any]]] = (), **options: Any
+    ) -> None:
+        super().__init__(rows)
+        self._options = options
+
+    def row(
+        self, truth: Mapping[str, Any], prediction: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return both sides of one image with compressed masks.
+
+        Args:
+            truth: "image_id", "masks" and what the scores need beside.
+            prediction: likewise, with "scores".
+        """
+        return compressed(truth), compressed(prediction)
+
+    def sides(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Return annotation and prediction of all images, with compressed masks."""
+        return [row[0] for row in self.rows], [row[1] for row in self.rows]
+
+
+class ClassAPScorer(_MaskScorer):
+    """AP and AR of masks averaged over classes, of a data set, image by image.
+
+    Args:
+        rows: images that were seen already.
+        class_agnostic: True takes all instances for one class.
+        options: of :func:`class_scores`.
+    """
+
+    def __init__(
+        self,
+        rows: Iterable[tuple[dict[str, Any], dict[str, Any]]] = (),
+        *,
+        class_agnostic: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(rows, **options)
+        self._agnostic = class_agnostic
+
+    def sides(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Return annotation and prediction of all images, of one class where so asked."""
+        truth, guess = super().sides()
+        if not self._agnostic:
+            return truth, guess
+        first, second = (
+            [{**image, "classes": np.zeros(len(image["masks"]), np.int64)} for image in side]
+            for side in (truth, guess)
+        )
+        return first, second
+
+    def compute(self) -> dict[str, float]:
+        """Return the :func:`class_scores` of all images."""
+        return class_scores(*self.sides(), **self._options)
+
+
+class AmodalAPScorer(_MaskScorer):
+    """AP and AR of masks whatever their class, by occlusion and by things / stuff.
+
+    Args:
+        rows: images that were seen already.
+        options: of :func:`amodal_scores`.
+    """
+
+    def compute(self) -> dict[str, float]:
+        """Return the :func:`amodal_scores` of all images."""
+        return amodal_scores(*self.sides(), **self._options)
+
+
+class InvisibleScorer(Scorer[np.ndarray]):
+    """IoU of the invisible parts over a data set, image by image."""
+
+    def row(self, truth: Mapping[str, Any], prediction: Mapping[str, Any]) -> np.ndarray:
+        """Return the :func:`invisible_counts` of one image."""
+        return invisible_counts(truth, prediction)
+
+    def compute(self) -> dict[str, float]:
+        """Return :func:`invisible_summary` of all images."""
+        return invisible_summary(self.rows)
+
+
+class PairOrderScorer(Scorer[np.ndarray]):
+    """Order of the annotated pairs of amodal masks over a data set, image by image.
+
+    Args:
+        rows: images that were seen already.
+        min_iou: an object whose best IoU is smaller has no prediction.
+    """
+
+    def __init__(self, rows: Iterable[np.ndarray] = (), *, min_iou: float = 0.0) -> None:
+        super().__init__(rows)
+        self._min_iou = min_iou
+
+    def row(self, truth: Mapping[str, Any], prediction: Mapping[str, Any]) -> np.ndarray:
+        """Return the counts of one image.
+
+        Args:
+            truth: as :func:`region_order_counts` takes it.
+            prediction: with "levels", from which the order is read as there, or with "occlusion",
+                which :func:`matched_order_counts` takes.
+        """
+        counts = region_order_counts if "levels" in prediction else matched_order_counts
+        return counts(truth, prediction, min_iou=self._min_iou)
+
+    def compute(self) -> dict[str, float]:
+        """Return :func:`region_order_summary` of all images."""
+        return region_order_summary(np.array(self.rows).reshape(-1, 3))
 
 
 # --------------------------------------------------------------------------------------- checking

@@ -14,9 +14,13 @@ an image and threshold (`boundary_counts`); they are pooled and turned into scor
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 
 from occ_order.metrics.boundary_matching import assign, candidate_pairs, occluder_theta
+from occ_order.metrics.scorer import Scorer
 from occ_order.targets.edge_nms import check_prob, edge_nms
 
 MAX_DISTANCE = 0.0075
@@ -116,21 +120,48 @@ def boundary_scores(
     """
     if len(gt) != len(pred):
         raise ValueError(f"{len(gt)} ground-truth images but {len(pred)} predictions")
-    values = threshold_values(thresholds)
-    counts = np.zeros((len(gt), len(values), 4), dtype=np.int64)
+    scorer = BoundaryScorer(
+        thresholds=thresholds, max_distance=max_distance, thin=thin, border=border
+    )
     for index, (truth, guess) in enumerate(zip(gt, pred, strict=True)):
         try:
-            counts[index] = boundary_counts(
-                truth,
-                guess,
-                thresholds=values,
-                max_distance=max_distance,
-                thin=thin,
-                border=border,
-            )
+            scorer.update(truth, guess)
         except ValueError as error:
             raise ValueError(f"image {index}: {error}") from error
-    return boundary_summary(counts, thresholds=values)
+    return scorer.compute()
+
+
+class BoundaryScorer(Scorer[np.ndarray]):
+    """POR and boundary scores of a data set, image by image.
+
+    Args:
+        rows: of :func:`boundary_counts`, images that were seen already.
+        thresholds: see :func:`boundary_counts`.
+        options: of :func:`boundary_counts`: max_distance, thin, border.
+    """
+
+    def __init__(
+        self,
+        rows: Iterable[np.ndarray] = (),
+        *,
+        thresholds: int | np.ndarray = 99,
+        **options: Any,
+    ) -> None:
+        super().__init__(rows)
+        self.thresholds, self._options = threshold_values(thresholds), options
+
+    def row(self, truth: BoundaryMaps, prediction: BoundaryMaps) -> np.ndarray:
+        """Return the :func:`boundary_counts` of one image."""
+        return boundary_counts(truth, prediction, thresholds=self.thresholds, **self._options)
+
+    def counts(self) -> np.ndarray:
+        """int64 (I, T, 4): the counts of all images."""
+        shape = (0, len(self.thresholds), len(COUNT_COLUMNS))
+        return np.stack(self.rows) if self.rows else np.zeros(shape, np.int64)
+
+    def compute(self) -> dict[str, float]:
+        """Return the fractions of :func:`boundary_summary`."""
+        return boundary_summary(self.counts(), thresholds=self.thresholds)
 
 
 def boundary_curves(counts: np.ndarray) -> dict[str, np.ndarray]:

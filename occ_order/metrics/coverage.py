@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from occ_order.metrics.matching import iou_from_counts, overlap_counts
 from occ_order.metrics.matrices import image_pairs, mean_or_nan
+from occ_order.metrics.scorer import Scorer
 
 
 def weighted_coverage(gt_masks, pred_masks, *, normalizer: str = "instances") -> float:
@@ -86,3 +90,58 @@ def mean_weighted_coverage(gt_images, pred_images, *, normalizer: str = "instanc
         for _, (gt, pred) in image_pairs(gt_images, pred_images)
     ]
     return mean_or_nan(values)
+
+
+class CoverageScorer(Scorer[tuple[float, float]]):
+    """Weighted coverage of a data set, image by image."""
+
+    def row(
+        self,
+        truth: Mapping[str, Any],
+        prediction: Mapping[str, Any],
+        *,
+        iou: np.ndarray | None = None,
+    ) -> tuple[float, float]:
+        """Return the coverage of one image, by the pixels of the instances and by all pixels.
+
+        Args:
+            truth: "masks", (G, H, W).
+            prediction: "masks", (P, H, W).
+            iou: (P, G), their overlap, where it is known already.
+
+        Raises:
+            ValueError: as `weighted_coverage`.
+        """
+        gt_masks = np.asarray(truth["masks"])
+        if iou is None:
+            overlap = overlap_counts(prediction["masks"], gt_masks)
+            iou, gt_area = iou_from_counts(*overlap), overlap[2]
+        else:
+            gt_area = gt_masks.sum((1, 2))
+        options = {"num_pixels": int(np.prod(gt_masks.shape[1:]))}
+        by_instances, by_pixels = (
+            weighted_coverage_from_iou(iou, gt_area, normalizer=normalizer, **options)
+            for normalizer in ("instances", "pixels")
+        )
+        return by_instances, by_pixels
+
+    def update(
+        self,
+        truth: Mapping[str, Any],
+        prediction: Mapping[str, Any],
+        *,
+        iou: np.ndarray | None = None,
+    ) -> tuple[float, float]:
+        """Add an image; the arguments are those of `row`."""
+        self.rows.append(self.row(truth, prediction, iou=iou))
+        return self.rows[-1]
+
+    def compute(self) -> dict[str, float]:
+        """Return {"weighted", "weighted_all_pixels"}: percent, means over the images.
+
+        Images without ground truth are left out, NaN where none is left.
+        """
+        names = ("weighted", "weighted_all_pixels")
+        return {
+            name: 100.0 * mean_or_nan([row[k] for row in self.rows]) for k, name in enumerate(names)
+        }

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import cv2
 import numpy as np
 
 from occ_order.metrics.matrices import mean_or_nan
+from occ_order.metrics.scorer import Scorer
 
 DEPTH_ERRORS = ("abs_rel", "sq_rel", "rmse", "rmse_log", "d1", "d2", "d3", "silog")
 
@@ -258,3 +262,72 @@ def diw_whdr(gt, pred) -> float:
     if unknown:
         raise ValueError(f"relations must be '<' or '>', got {sorted(map(str, unknown))}")
     return 100.0 * mean_or_nan([a != b for a, b in zip(gt, pred, strict=True)])
+
+
+class DepthMapScorer(Scorer[dict[str, Any]]):
+    """Disparity maps against measured depth over a data set, image by image.
+
+    Args:
+        rows: images that were seen already.
+        max_depth: metres; see :func:`depth_errors`.
+    """
+
+    def __init__(self, rows: Iterable[dict[str, Any]] = (), *, max_depth: float = 80.0) -> None:
+        super().__init__(rows)
+        self._limit: dict[str, Any] = {"max_depth": max_depth}
+
+    def row(self, truth: np.ndarray, prediction: np.ndarray) -> dict[str, Any]:
+        """Return the errors of one image.
+
+        Args:
+            truth: (H, W) metres, 0 = no measurement.
+            prediction: (H, W) disparity, larger = nearer, of any scale.
+
+        Raises:
+            ValueError: as :func:`depth_errors` and :func:`aligned_depth`.
+        """
+        truth, disparity = np.asarray(truth, float), np.asarray(prediction, float)
+        # A map of zeros has no depth; every pixel then is equally far.
+        flat = disparity.size and disparity.max() <= 0
+        relative = np.ones_like(truth) if flat else disparity_to_depth(disparity)
+        aligned = aligned_depth(disparity, truth, **self._limit)
+        return {
+            "median": depth_errors(truth, relative, **self._limit),
+            "aligned": depth_errors(truth, aligned, scale="none", **self._limit),
+            "correlation": disparity_correlation(disparity, truth, **self._limit),
+        }
+
+    def compute(self) -> dict[str, Any]:
+        """Return means over the images that have a valid pixel.
+
+        Returns:
+            {"median": errors after scaling to the median of the truth, as published for KITTI,
+            "aligned": errors after the best scale and shift of the disparity, "correlation": with
+            1 / depth}; the errors are those of `DEPTH_ERRORS`.
+        """
+        return {
+            "median": mean_depth_errors(row["median"] for row in self.rows),
+            "aligned": mean_depth_errors(row["aligned"] for row in self.rows),
+            "correlation": mean_or_nan([row["correlation"] for row in self.rows]),
+        }
+
+
+class DIWScorer(Scorer[tuple[str, str]]):
+    """The two points of each image of Depth in the Wild, image by image."""
+
+    def row(self, truth: Mapping[str, Any], prediction: np.ndarray) -> tuple[str, str]:
+        """Return the annotated and the predicted relation of one image.
+
+        Args:
+            truth: "relation", and "point_a" and "point_b", (y, x).
+            prediction: (H, W) disparity, larger = nearer.
+        """
+        points = truth["point_a"], truth["point_b"]
+        return truth["relation"], diw_relation(prediction, *points)
+
+    def compute(self) -> dict[str, float]:
+        """Return {"correct", "wrong"}: images, and "whdr": percent of the wrong ones."""
+        gt, pred = zip(*self.rows, strict=True) if self.rows else ((), ())
+        wrong = sum(true != said for true, said in zip(gt, pred, strict=True))
+        counts = {"correct": float(len(gt) - wrong), "wrong": float(wrong)}
+        return {**counts, "whdr": diw_whdr(gt, pred)}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from occ_order.metrics.amodal import invisible_iou
+from occ_order.metrics.scorer import Scorer
 
 SCORES = ("iou", "occluded_iou", "hidden_iou")
 
@@ -47,3 +48,22 @@ def given_amodal_scores(rows: Iterable[np.ndarray]) -> dict[str, float]:
         name: 100 * float(part.mean()) if len(part) else float("nan")
         for name, part in zip(SCORES, parts, strict=True)
     }
+
+
+class GivenAmodalScorer(Scorer[np.ndarray]):
+    """Scores of whole masks of given visible masks over a data set, image by image."""
+
+    def row(
+        self, truth: Mapping[str, np.ndarray], prediction: Mapping[str, np.ndarray]
+    ) -> np.ndarray:
+        """Return the `given_amodal_row` of one image.
+
+        Args:
+            truth: "amodal" and "modal", bool (N, H, W) each; the modal masks are those given.
+            prediction: "amodal", bool (N, H, W).
+        """
+        return given_amodal_row(truth["amodal"], truth["modal"], prediction["amodal"])
+
+    def compute(self) -> dict[str, float]:
+        """Return `given_amodal_scores` of all images."""
+        return given_amodal_scores(self.rows)

@@ -9,6 +9,7 @@ import numpy as np
 
 from occ_order.metrics.occlusion import direction_accuracy
 from occ_order.metrics.orders import OrderScorer, order_pairs
+from occ_order.metrics.scorer import Scorer
 
 
 def given_mask_row(
@@ -57,3 +58,23 @@ def given_mask_scores(rows: Iterable[Mapping[str, tuple]]) -> dict[str, float]:
         "direction/all": direction_accuracy(truth, prob),
         "direction/objects": direction_accuracy(truth, prob, among=objects),
     }
+
+
+class GivenMaskScorer(Scorer[Mapping[str, tuple]]):
+    """All scores of the orders of given masks over a data set, image by image."""
+
+    def row(
+        self, truth: Mapping[str, Any], prediction: Mapping[str, np.ndarray | None]
+    ) -> dict[str, tuple]:
+        """Return the `given_mask_row` of one image.
+
+        Args:
+            truth: ground truth (`occ_order.formats`).
+            prediction: those of "occlusion", "occlusion_prob" and "depth" that are predicted.
+        """
+        keys = ("occlusion", "occlusion_prob", "depth")
+        return given_mask_row(truth, **{key: prediction.get(key) for key in keys})
+
+    def compute(self) -> dict[str, float]:
+        """Return `given_mask_scores` of all images."""
+        return given_mask_scores(self.rows)

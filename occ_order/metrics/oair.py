@@ -18,7 +18,8 @@ import numpy as np
 
 from occ_order.masks import bordering_pairs
 from occ_order.metrics.matching import mask_iou, mask_stack, match_greedy_sweep
-from occ_order.metrics.matrices import image_pairs, mean_or_nan
+from occ_order.metrics.matrices import image_pairs
+from occ_order.metrics.scorer import Scorer
 from occ_order.order.encoding import check_occlusion
 from occ_order.order.graph import instances_in_cycles
 
@@ -316,28 +317,35 @@ def confidence_curve(images: list[EdgeMatches], *, num_points: int = 6) -> dict[
     return curve
 
 
-class OAIRScorer:
+class OAIRScorer(Scorer[EdgeMatches]):
     """The OAIR curves of a data set, image by image.
 
     Args:
-        matches: of :func:`edge_matches`, images that were seen already.
+        rows: of :func:`edge_matches`, images that were seen already.
         gt_edges: see :func:`edge_matches`.
         class_agnostic: see :func:`edge_matches`.
     """
 
     def __init__(
         self,
-        matches: Iterable[EdgeMatches] = (),
+        rows: Iterable[EdgeMatches] = (),
         *,
         gt_edges: str = "touching",
         class_agnostic: bool = False,
     ) -> None:
-        self.matches = list(matches)
+        super().__init__(rows)
         self._options: dict[str, Any] = {"gt_edges": gt_edges, "class_agnostic": class_agnostic}
 
-    def update(self, truth: dict, prediction: dict, *, iou: np.ndarray | None = None) -> None:
+    def row(self, truth: dict, prediction: dict, *, iou: np.ndarray | None = None) -> EdgeMatches:
+        """Return the matches of one image; the arguments are those of :func:`edge_matches`."""
+        return edge_matches(truth, prediction, iou=iou, **self._options)
+
+    def update(
+        self, truth: dict, prediction: dict, *, iou: np.ndarray | None = None
+    ) -> EdgeMatches:
         """Add an image; the arguments are those of :func:`edge_matches`."""
-        self.matches.append(edge_matches(truth, prediction, iou=iou, **self._options))
+        self.rows.append(self.row(truth, prediction, iou=iou))
+        return self.rows[-1]
 
     def compute(self, *, num_points: int = 6) -> dict[str, dict[str, list[float]]]:
         """Return "by_iou" as :func:`oair` and "by_confidence" as :func:`oair_by_confidence`.
@@ -345,12 +353,34 @@ class OAIRScorer:
         The second is of the images whose predictions have scores, at so many points.
         """
         counts = np.zeros((len(IOU_THRESHOLDS), 3), np.int64)
-        counts = sum((image.counts() for image in self.matches), counts)
-        scored = [image for image in self.matches if image.scores is not None]
+        counts = sum((image.counts() for image in self.rows), counts)
+        scored = [image for image in self.rows if image.scores is not None]
         return {
             "by_iou": oair_from_counts(counts, IOU_THRESHOLDS),
             "by_confidence": confidence_curve(scored, num_points=num_points),
         }
+
+
+class CycleScorer(Scorer[tuple[int, int]]):
+    """Instances in cycles of a data set, image by image."""
+
+    def row(self, truth: object, prediction: dict) -> tuple[int, int]:
+        """Return the instances on a cycle and all instances of one image.
+
+        Args:
+            truth: plays no part.
+            prediction: "occlusion", (P, P).
+
+        Raises:
+            ValueError: a matrix that is not square.
+        """
+        cyclic = instances_in_cycles(prediction["occlusion"])
+        return int(cyclic.sum()), len(cyclic)
+
+    def compute(self) -> dict[str, float]:
+        """Return {"instances"}: percent of all instances, NaN where there is none."""
+        cyclic, number = (sum(row[k] for row in self.rows) for k in range(2))
+        return {"instances": 100.0 * _fraction(cyclic, number)}
 
 
 def percent_in_cycles(occlusions) -> float:
@@ -366,13 +396,13 @@ def percent_in_cycles(occlusions) -> float:
     Raises:
         ValueError: a matrix that is not square (its shape is printed).
     """
-    cyclic = [np.empty(0, bool)]
+    scorer = CycleScorer()
     for index, matrix in enumerate(occlusions):
         try:
-            cyclic.append(instances_in_cycles(matrix))
+            scorer.update(None, {"occlusion": matrix})
         except ValueError as error:
             raise ValueError(f"image {index}: {error}") from error
-    return 100.0 * mean_or_nan(np.concatenate(cyclic))
+    return scorer.compute()["instances"]
 
 
 def _image(image: dict, class_agnostic: bool, name: str):

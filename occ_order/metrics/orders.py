@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from occ_order.metrics.occlusion import occlusion_scores, pair_accuracy
+from occ_order.metrics.scorer import Scorer
 from occ_order.metrics.whdr import WHDR_CELLS, whdr
 
 Pairs = Mapping[str, tuple[np.ndarray, ...]]
@@ -61,31 +62,24 @@ def pair_counts(pairs: Pairs, found: np.ndarray) -> dict[str, int]:
     return counts
 
 
-class OrderScorer:
-    """Occlusion and depth orders of a data set, image by image.
+class OrderScorer(Scorer[Pairs]):
+    """Occlusion and depth orders of a data set, image by image."""
 
-    Args:
-        images: of :func:`order_pairs`, images that were seen already.
-    """
+    def row(self, truth: Mapping[str, Any], prediction: Mapping[str, Any]) -> Pairs:
+        """Return the pairs of one image.
 
-    def __init__(self, images: Iterable[Pairs] = ()) -> None:
-        self.images = list(images)
-
-    def update(
-        self,
-        truth: Mapping[str, Any],
-        *,
-        occlusion: np.ndarray | None = None,
-        depth: np.ndarray | None = None,
-    ) -> Pairs:
-        """Add an image, and return its pairs; the arguments are those of :func:`order_pairs`."""
-        self.images.append(order_pairs(truth, occlusion=occlusion, depth=depth))
-        return self.images[-1]
+        Args:
+            truth: as :func:`order_pairs` takes it.
+            prediction: those of "occlusion" and "depth" that are predicted, (N, N) each, row and
+                column k of the annotation's instance k; one that is None is not predicted.
+        """
+        said = {key: prediction.get(key) for key in ("occlusion", "depth")}
+        return order_pairs(truth, **said)
 
     def compute(self) -> dict[str, float]:
         """Return the scores of :func:`occlusion_scalars` and :func:`depth_scalars`."""
         occlusion, depth = (
-            [image[key] for image in self.images if key in image] for key in ("occlusion", "depth")
+            [row[key] for row in self.rows if key in row] for key in ("occlusion", "depth")
         )
         return {**occlusion_scalars(occlusion), **depth_scalars(depth)}
 

@@ -12,20 +12,20 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from occ_order import masks as mask_tools
 from occ_order.metrics.amodal import (
-    amodal_scores,
-    class_scores,
+    AmodalAPScorer,
+    ClassAPScorer,
+    InvisibleScorer,
+    PairOrderScorer,
     occlude_rate,
-    region_order_counts,
-    region_order_summary,
 )
-from occ_order.metrics.coverage import weighted_coverage_from_iou
+from occ_order.metrics.coverage import CoverageScorer
 from occ_order.metrics.matching import (
     in_gt_order,
     iou_from_counts,
@@ -33,13 +33,8 @@ from occ_order.metrics.matching import (
     overlap_counts,
     partners,
 )
-from occ_order.metrics.matrices import mean_or_nan
-from occ_order.metrics.oair import (
-    IOU_THRESHOLDS,
-    OAIRScorer,
-    percent_in_cycles,
-)
-from occ_order.metrics.orders import OrderScorer, Pairs, pair_counts
+from occ_order.metrics.oair import IOU_THRESHOLDS, CycleScorer, OAIRScorer
+from occ_order.metrics.orders import OrderScorer, pair_counts
 from occ_order.order.io import matrices
 
 _AMODAL = re.compile(r"(amodal|amodal/things|amodal/stuff)/(A[PR][0-9]*)(_[a-z]+)?")
@@ -47,15 +42,32 @@ _AMODAL = re.compile(r"(amodal|amodal/things|amodal/stuff)/(A[PR][0-9]*)(_[a-z]+
 
 
 @dataclass
-class _Image:
-    """What one image contributes: matrices in the order of its ground-truth instances."""
+class _Scorers:
+    """One scorer for each metric, in the order of their scalars."""
 
-    graph: np.ndarray | None = None  # predicted occlusion, in the order of the predictions
-    coverage: tuple[float, float] = (math.nan, math.nan)  # of instance pixels, of all pixels
-    modal: tuple[dict, dict] | None = None  # ground truth, prediction, as `class_scores` has them
-    amodal: tuple[dict, dict] | None = None  # likewise for `amodal_scores`
-    regions: np.ndarray | None = None  # of `region_order_counts`
-    counts: Counter = field(default_factory=Counter)
+    orders: OrderScorer
+    oair: OAIRScorer
+    cycles: CycleScorer
+    coverage: CoverageScorer
+    modal: ClassAPScorer
+    amodal: AmodalAPScorer
+    amodal_classes: ClassAPScorer
+    invisible: InvisibleScorer
+    region_order: PairOrderScorer
+
+
+def _scorers(gt_edges: str, class_agnostic: bool) -> _Scorers:
+    return _Scorers(
+        orders=OrderScorer(),
+        oair=OAIRScorer(gt_edges=gt_edges, class_agnostic=class_agnostic),
+        cycles=CycleScorer(),
+        coverage=CoverageScorer(),
+        modal=ClassAPScorer(min_occlusion=(), class_agnostic=class_agnostic),
+        amodal=AmodalAPScorer(),
+        amodal_classes=ClassAPScorer(class_agnostic=class_agnostic),
+        invisible=InvisibleScorer(),
+        region_order=PairOrderScorer(),
+    )
 
 
 def evaluate_results(
@@ -103,19 +115,17 @@ def evaluate_results(
     given = _available(records, images, notes)
     options: dict[str, Any] = {"match": match, "iou_threshold": iou_threshold}
     options["class_agnostic"] = class_agnostic
-    orders, oair = OrderScorer(), OAIRScorer(gt_edges=gt_edges, class_agnostic=class_agnostic)
-    parts = []
+    scorers, counts = _scorers(gt_edges, class_agnostic), Counter()
     for record, image in watch(pairs):
         if things_only:
             record = _without_stuff(record)
         try:
-            parts.append(_score_image(record, image, given, orders, oair, **options))
+            counts.update(_score_image(record, image, given, scorers, **options))
         except ValueError as error:
             raise ValueError(f"image {record['image_id']}: {error}") from error
-    counts = sum((part.counts for part in parts), Counter())
     counts.update(images=len(pairs), images_without_predictions=len(pairs) - len(images))
     _note_unmatched(counts, notes)
-    scalars, curves = _summarise(parts, orders, oair, class_agnostic)
+    scalars, curves = _summarise(scorers)
     return {
         "scalars": scalars,
         "curves": curves,
@@ -238,14 +248,13 @@ def _score_image(
     record: dict,
     image: dict | None,
     given: set[str],
-    orders: OrderScorer,
-    oair: OAIRScorer,
+    scorers: _Scorers,
     *,
     match: str,
     iou_threshold: float,
     class_agnostic: bool,
-) -> _Image:
-    """Decodes the masks of one image, matches them and collects what the metrics need."""
+) -> dict[str, int]:
+    """Decode the masks of one image, match them, update all scorers; return what is counted."""
     height, width = record["height"], record["width"]
     image = image or {"instances": [], "height": height, "width": width}
     if (image["height"], image["width"]) != (height, width):
@@ -255,39 +264,27 @@ def _score_image(
         )
     gt = _side(record["annotations"], height, width, "annotation")
     pred = _side(image["instances"], height, width, "instance")
-    shared, pred_area, gt_area = overlap_counts(pred["masks"], gt["masks"])
-    iou = iou_from_counts(shared, pred_area, gt_area)
+    iou = iou_from_counts(*overlap_counts(pred["masks"], gt["masks"]))
     partner = _partners(gt, pred, iou, match, iou_threshold, class_agnostic)
-    part = _Image(graph=matrices(image)[0])
-    by_instances, by_pixels = (
-        weighted_coverage_from_iou(iou, gt_area, num_pixels=height * width, normalizer=normalizer)
-        for normalizer in ("instances", "pixels")
-    )
-    part.coverage = by_instances, by_pixels
-    true, found = ({**_masks_of(side, record), "is_crowd": side["is_crowd"]} for side in (gt, pred))
-    part.modal = true, found
-    part.counts.update(_instance_counts(partner, len(iou)))
-    pairs = _add_orders(orders, record, image, given, partner)
-    part.counts.update(pair_counts(pairs, partner >= 0))
-    occlusion = pairs["occlusion"][0] if "occlusion" in pairs else None
-    if "amodal" in given:
-        _add_amodal(part, record, gt, pred, occlusion)
-    if occlusion is not None:
-        graph = np.zeros((len(iou),) * 2, np.int8) if part.graph is None else part.graph
-        oair.update({**gt, "occlusion": occlusion}, {**pred, "occlusion": graph}, iou=iou)
-    return part
-
-
-def _add_orders(
-    orders: OrderScorer, record: dict, image: dict, given: set[str], partner: np.ndarray
-) -> Pairs:
-    """Add the pair matrices of one image, predictions in the order of the ground truth."""
     occlusion, depth, _ = matrices(image)
-    return orders.update(
-        record,
-        occlusion=in_gt_order(occlusion, partner) if "occlusion" in given else None,
-        depth=in_gt_order(depth, partner) if "depth" in given else None,
+    said = {
+        key: in_gt_order(matrix, partner) if key in given else None
+        for key, matrix in (("occlusion", occlusion), ("depth", depth))
+    }
+    pairs = scorers.orders.update(record, said)
+    scorers.coverage.update(gt, pred, iou=iou)
+    scorers.modal.update(
+        *(_kept(side, record) | {"is_crowd": side["is_crowd"]} for side in (gt, pred))
     )
+    if occlusion is not None:
+        scorers.cycles.update(record, {"occlusion": occlusion})
+    truth = pairs["occlusion"][0] if "occlusion" in pairs else None
+    if "amodal" in given:
+        _update_amodal(scorers, record, gt, pred, truth)
+    if truth is not None:
+        graph = np.zeros((len(iou),) * 2, np.int8) if occlusion is None else occlusion
+        scorers.oair.update({**gt, "occlusion": truth}, {**pred, "occlusion": graph}, iou=iou)
+    return {**_instance_counts(partner, len(iou)), **pair_counts(pairs, partner >= 0)}
 
 
 def _side(instances: list[dict], height: int, width: int, name: str) -> dict:
@@ -328,7 +325,7 @@ def _instance_counts(partner: np.ndarray, num_pred: int) -> dict[str, int]:
     }
 
 
-def _masks_of(side: dict, record: dict, kind: str = "segmentation", masks=None) -> dict:
+def _kept(side: dict, record: dict, kind: str = "segmentation", masks=None) -> dict:
     """The instances of one side as `occ_order.metrics.amodal` takes them, masks compressed."""
     stack = side["masks"] if masks is None else masks
     pairs = zip(side["instances"], stack, strict=True)
@@ -340,34 +337,37 @@ def _masks_of(side: dict, record: dict, kind: str = "segmentation", masks=None) 
     }
 
 
-def _add_amodal(
-    part: _Image, record: dict, gt: dict, pred: dict, occlusion: np.ndarray | None
+def _update_amodal(
+    scorers: _Scorers, record: dict, gt: dict, pred: dict, occlusion: np.ndarray | None
 ) -> None:
-    """Amodal instances of one image and the order that their hidden parts imply."""
+    """Add the amodal masks of one image, and the order that their hidden parts imply."""
     size, key = (record["height"], record["width"]), "amodal_segmentation"
-    whole = []
+    stacks, kept = [], []
     for side in (gt, pred):
         names = [f"amodal mask of {number}" for number in side["ids"]]
         segmentations = [one[key] for one in side["instances"]]
-        whole.append(mask_tools.decode_all(segmentations, *size, names=names))
-    rate = np.nan_to_num(occlude_rate(whole[0], gt["masks"]))
-    annotations = gt["instances"]
-    part.amodal = (
-        {
-            **_masks_of(gt, record, key, whole[0]),
-            "is_stuff": np.array([one.get("is_stuff", 0) for one in annotations], bool),
-            "occlude_rate": [
-                one.get("occlude_rate", value) for one, value in zip(annotations, rate, strict=True)
-            ],
-        },
-        _masks_of(pred, record, key, whole[1]),
+        stacks.append(mask_tools.decode_all(segmentations, *size, names=names))
+        kept.append(_kept(side, record, key, stacks[-1]))
+    rate, kept[1]["occlude_rate"] = (
+        np.nan_to_num(occlude_rate(whole, side["masks"]))
+        for whole, side in zip(stacks, (gt, pred), strict=True)
     )
+    annotations = gt["instances"]
+    kept[0]["is_stuff"] = np.array([one.get("is_stuff", 0) for one in annotations], bool)
+    kept[0]["occlude_rate"] = [
+        one.get("occlude_rate", value) for one, value in zip(annotations, rate, strict=True)
+    ]
+    scorers.amodal.update(*kept)
+    scorers.amodal_classes.update(*kept)
+    truth, guess = (
+        {"image_id": record["image_id"], "masks": whole, "modal_masks": side["masks"]}
+        for whole, side in zip(stacks, (gt, pred), strict=True)
+    )
+    guess["scores"] = kept[1]["scores"]
+    scorers.invisible.update(truth, guess)
     if occlusion is not None:
-        levels = np.where(whole[1], np.where(pred["masks"], 0, 1), -1).astype(np.int8)
-        part.regions = region_order_counts(
-            {"masks": whole[0], "occlusion": occlusion},
-            {"masks": whole[1], "levels": levels, "scores": pred["scores"]},
-        )
+        levels = np.where(stacks[1], np.where(pred["masks"], 0, 1), -1).astype(np.int8)
+        scorers.region_order.update({**truth, "occlusion": occlusion}, {**guess, "levels": levels})
 
 
 def _compressed(segmentation, mask: np.ndarray) -> dict:
@@ -389,39 +389,31 @@ def _note_unmatched(counts: Counter, notes: list[str]) -> None:
         )
 
 
-def _summarise(
-    parts: list[_Image], orders: OrderScorer, oair: OAIRScorer, class_agnostic: bool
-) -> tuple[dict, dict]:
+def _summarise(scorers: _Scorers) -> tuple[dict, dict]:
     """Scalars (percent) and curves of all images."""
-    scalars = orders.compute()
-    curves = {f"oair_{name}": curve for name, curve in oair.compute().items()}
+    scalars = scorers.orders.compute()
+    curves = {f"oair_{name}": curve for name, curve in scorers.oair.compute().items()}
     for threshold in (0.5, 0.75):
         point = IOU_THRESHOLDS.index(threshold)
         for name in ("recall", "accuracy"):
             value = 100.0 * curves["oair_by_iou"][name][point]
             scalars[f"oair/{name}_{round(100 * threshold)}"] = value
-    graphs = [part.graph for part in parts if part.graph is not None]
-    scalars["cycles/instances"] = percent_in_cycles(graphs)
-    covered = np.array([part.coverage for part in parts], float).reshape(-1, 2)
-    scalars["coverage/weighted"] = 100.0 * mean_or_nan(covered[:, 0])
-    scalars["coverage/weighted_all_pixels"] = 100.0 * mean_or_nan(covered[:, 1])
-    scalars.update(_mask_scalars(parts, class_agnostic))
+    for group in _GROUPS:
+        found = getattr(scorers, group).compute()
+        scalars.update({f"{group}/{name}": value for name, value in found.items()})
     return scalars, curves
 
 
-def _mask_scalars(parts: list[_Image], class_agnostic: bool) -> dict[str, float]:
-    """AP of modal masks, AP and AR of amodal masks, pairwise order by regions."""
-    modal = [[dict(part.modal[side]) for part in parts] for side in (0, 1)]
-    for image in (*modal[0], *modal[1]) if class_agnostic else ():
-        image["classes"] = np.ones_like(image["classes"])
-    amodal = [[part.amodal[side] for part in parts if part.amodal] for side in (0, 1)]
-    regions = [part.regions for part in parts if part.regions is not None]
-    groups = {
-        "modal": class_scores(*modal, min_occlusion=()),
-        "amodal": amodal_scores(*amodal),
-        "region_order": region_order_summary(np.array(regions).reshape(-1, 3)),
-    }
-    return {f"{g}/{name}": value for g, scores in groups.items() for name, value in scores.items()}
+_GROUPS = (
+    "cycles",
+    "coverage",
+    "modal",
+    "amodal",
+    "amodal_classes",
+    "invisible",
+    "region_order",
+)
+"""Scorers whose scores are scalars by themselves."""
 
 
 def format_report(report: dict) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import numpy as np
 
 from occ_order.metrics.matrices import flatten, mean_or_nan, ratio
+from occ_order.metrics.scorer import Scorer
+from occ_order.order.baselines import disparity_order
 
 _ANY_COUNT = np.iinfo(np.int32).max
 WHDR_CELLS = tuple(
@@ -115,3 +120,40 @@ def whdr_from_weights(weights: np.ndarray, *, average: str = "global") -> dict[s
     rates = ratio(weights[..., 0], weights[..., 1], float("nan"))
     cells = zip(WHDR_CELLS, rates.T, strict=True)
     return {name: 100.0 * mean_or_nan(rate) for name, rate in cells}
+
+
+class DisparityOrderScorer(Scorer[np.ndarray]):
+    """WHDR of the depth order that disparity maps give, image by image.
+
+    Args:
+        rows: images that were seen already.
+        statistic: of the pixels of an instance, "mean" or "median"; see
+            :func:`occ_order.order.disparity_order`.
+        compat: as there.
+    """
+
+    def __init__(
+        self,
+        rows: Iterable[np.ndarray] = (),
+        *,
+        statistic: str = "mean",
+        compat: str | None = None,
+    ) -> None:
+        super().__init__(rows)
+        self._options = {"statistic": statistic, "compat": compat}
+
+    def row(self, truth: Mapping[str, Any], prediction: np.ndarray) -> np.ndarray:
+        """Return the :func:`whdr_weights` of one image, (1, 9, 2).
+
+        Args:
+            truth: "masks" bool (N, H, W), "depth", "overlap" and "count" (N, N).
+            prediction: (H, W) disparity, larger = nearer.
+        """
+        order = disparity_order(prediction, truth["masks"], **self._options)
+        known = ([truth[key]] for key in ("depth", "overlap", "count"))
+        return whdr_weights(*known, [order])
+
+    def compute(self) -> dict[str, float]:
+        """Return the rates of :func:`whdr`, means over images as published, percent."""
+        weights = np.concatenate([np.zeros((0, 9, 2)), *self.rows])
+        return whdr_from_weights(weights, average="image")

@@ -3,7 +3,8 @@
 :mod:`~occ_order.order.encoding` holds the definition and every other notation (that of KINS is in
 :mod:`~occ_order.order.kins`),
 :mod:`~occ_order.order.pairs` which pairs are looked at, :mod:`~occ_order.order.graph` paths, cycles
-and layers, :mod:`~occ_order.order.baselines` orders without a network,
+and layers, :mod:`~occ_order.order.near_to_far` both orders on one scale,
+:mod:`~occ_order.order.baselines` orders without a network,
 :mod:`~occ_order.order.support` orders that masks alone leave no doubt of, and
 :mod:`~occ_order.order.io` results on disk.
 """
@@ -52,6 +53,7 @@ from occ_order.order.graph import (
 )
 from occ_order.order.io import load_results, matrices, results_image, save_results
 from occ_order.order.kins import occlusion_from_kins, occlusion_to_kins
+from occ_order.order.near_to_far import nearness
 from occ_order.order.pairs import (
     all_pairs,
     bordering_pairs,
@@ -92,6 +94,7 @@ __all__ = [
     "layers",
     "load_results",
     "matrices",
+    "nearness",
     "occlusion_count_from_instaorder",
     "occlusion_from_depth_constraint",
     "occlusion_from_edges",

@@ -87,9 +87,8 @@ def test_methods_stand_beside_the_photograph(tmp_path, photograph, monkeypatch):
     arguments += ["--result", f"MiDaS={disparity}", "--result", f"ours={first}"]
     arguments += ["--result", f"truth={second}", "--output", str(tmp_path / "o.png")]
     assert main(["report", *arguments]) == 0
-    names = [name for name, _ in seen.values()]
-    assert names == ["photograph", "MiDaS", "ours", "truth"]
-    _, _, ours, truth = (drawing for _, drawing in seen.values())
+    assert [part.heading for part in seen.values()] == ["photograph", "MiDaS", "ours", "truth"]
+    _, _, ours, truth = (part.image for part in seen.values())
     assert ours.shape == truth.shape == (40, 60, 3)
     assert np.array_equal(ours[10, 10], truth[30, 10]) and (ours[10, 10] != truth[10, 10]).any()
 

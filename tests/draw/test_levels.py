@@ -13,7 +13,7 @@ from occ_order.draw.levels import (
     draw_sem_dist,
     overlap_colors,
 )
-from occ_order.draw.predictions import draw_amodal
+from occ_order.draw.whole import THIN, draw_amodal
 from occ_order.targets import sem_dist
 
 IMAGE = np.full((50, 80, 3), 90, np.uint8)
@@ -88,7 +88,7 @@ def test_hidden_parts_are_striped_in_the_colour_of_their_object():
     color = instance_colors(2)[1]
     hidden = image[4 * 15 : 4 * 35, 4 * 28 : 4 * 36]
     share = (hidden == color).all(axis=2).mean()
-    assert 0.3 < share < 0.7
+    assert share == pytest.approx(THIN[0] / THIN[1], abs=0.05)
     visible = image[4 * 33 : 4 * 38, 4 * 43 : 4 * 53]
     assert not (visible == color).all(axis=2).any()
 

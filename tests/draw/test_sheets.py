@@ -2,27 +2,15 @@
 
 import json
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from occ_order.cli import main
 from occ_order.cli.common import PANELS
-from occ_order.draw.sheets import KINDS, panels, safe_stem, sheet
-from occ_order.files import load_image
+from occ_order.draw.image_panels import KINDS
+from occ_order.draw.sheets import safe_stem, sheet
 from occ_order.formats.convert import DataSet, write_dataset
 from occ_order.formats.layered_image import load_layers
-from occ_order.formats.results import results_of
-
-
-@pytest.fixture
-def image(records, categories):
-    return results_of(records[0], categories)
-
-
-@pytest.fixture
-def drawing(records):
-    return load_image(records[0]["file_name"])
 
 
 @pytest.fixture
@@ -34,45 +22,12 @@ def files(records, categories, tmp_path):
     return results, truth
 
 
-def test_every_panel_is_drawn_where_its_data_are_there(image, drawing):
-    parts = panels(image, drawing, truth=image)
-    assert tuple(parts) == KINDS == PANELS
-    for heading, drawn in parts.values():
-        assert heading and drawn.dtype == np.uint8 and drawn.ndim == 3
-        assert drawn.std() > 5
-
-
-def test_what_is_not_there_is_left_out(image, drawing):
-    for key in ("occlusion", "cycles", "depth"):
-        del image[key]
-    del image["instances"][0]["amodal_segmentation"]
-    assert tuple(panels(image, drawing, truth=image)) == ("image", "instances")
-    assert tuple(panels(image, drawing, kinds=("instances",))) == ("instances",)
-
-
-def test_pairs_that_are_not_annotated_are_told_from_those_without_relation(image, drawing):
-    assert panels(image, drawing)["graph"][0] == "who hides whom"
-    image["occlusion_unknown"] = [[0, 2], [2, 0], [1, 2]]
-    image["occlusion"] = [[0, 1, 1.0]]
-    parts = panels(image, drawing)
-    assert parts["graph"][0] == "who hides whom (2 pairs not annotated)"
-    assert "nearness" in parts
-    image["occlusion"] = []  # nothing is known, so nothing is drawn as equally near
-    assert "nearness" not in panels(image, drawing)
-
-
-def test_an_image_without_instances(drawing):
-    image = {"image_id": 1, "height": 64, "width": 80, "instances": [], "occlusion": [],
-             "cycles": [], "depth": []}  # fmt: skip
-    parts = panels(image, drawing, truth=image)
-    assert set(parts) == set(KINDS) - {"whole"}
-    assert sheet(parts, title="none").shape[2] == 3
+def test_a_sheet_without_a_panel_is_its_title():
     assert sheet({}, title="nothing").shape[2] == 3
 
 
-def test_an_image_of_another_size_is_refused(image, drawing):
-    with pytest.raises(ValueError, match=r"image 1: .* the image has \(64, 79\)"):
-        panels(image, drawing[:, :79])
+def test_the_command_knows_the_kinds_of_panels():
+    assert PANELS == KINDS
 
 
 @pytest.mark.parametrize("name", ["../../etc/x.png", "C:\\a\\b.jpg", "\u4e2d \u00fc.png", "", "."])
@@ -88,7 +43,7 @@ def test_drawing_results(files, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ["--results", str(results), "--images", str(tmp_path / "images"),
                  "--output", str(out), "--gt", str(truth), "--gt-format", "cocoa",
-                 "--panels", "instances,check"]  # fmt: skip
+                 "--panels", "overlay,check"]  # fmt: skip
     assert main(["report", "results", *arguments, "--layers"]) == 0
     assert sorted(path.name for path in out.iterdir()) == [
         "00000_image_1", "00000_image_1.png", "00001_image_2", "00001_image_2.png",
@@ -107,7 +62,7 @@ def test_drawing_a_data_set_from_its_files(files, tmp_path, capsys):
     arguments = ["--from", "cocoa", "--input", str(truth), "--images", str(tmp_path / "images")]
     out = tmp_path / "out"
     assert (
-        main(["report", "data", *arguments, "--output", str(out), "--panels", "whole,boundary"])
+        main(["report", "data", *arguments, "--output", str(out), "--panels", "amodal,boundary"])
         == 0
     )
     assert "2 images" in capsys.readouterr().out
@@ -135,7 +90,7 @@ def test_drawing_a_registered_data_set(files, tmp_path, capsys):
                     "--limit",
                     "1",
                     "--panels",
-                    "whole",
+                    "amodal",
                 ]
             )
             == 0

@@ -53,7 +53,7 @@ def test_orders_one_by_one_are_orders_at_once():
         truth = {name: getattr(scene, name) for name in names if hasattr(scene, name)}
         truth["count"] = np.full_like(truth["occlusion"], 2, np.int16)
         answer = rng.integers(0, 2, truth["occlusion"].shape)
-        scorer.update(truth, occlusion=answer, depth=answer)
+        scorer.update(truth, {"occlusion": answer, "depth": answer})
         truths.append(truth)
         answers.append(answer)
     found = scorer.compute()
@@ -61,14 +61,14 @@ def test_orders_one_by_one_are_orders_at_once():
     columns = ([t[name] for t in truths] for name in ("depth", "overlap", "count"))
     assert found["occlusion/f1"] == f1
     assert found["depth/whdr_all"] == whdr(*columns, answers)["all"]
-    assert OrderScorer(scorer.images).compute() == pytest.approx(found, abs=0, nan_ok=True)
+    assert OrderScorer(scorer.rows).compute() == pytest.approx(found, abs=0, nan_ok=True)
 
 
 def test_no_image_has_the_same_keys():
     scorer = OrderScorer()
     nothing = scorer.compute()
     assert all(math.isnan(value) for value in nothing.values())
-    scorer.update(TRUTH, occlusion=np.zeros((3, 3)), depth=TRUTH["depth"])
+    scorer.update(TRUTH, {"occlusion": np.zeros((3, 3)), "depth": TRUTH["depth"]})
     assert scorer.compute().keys() == nothing.keys()
 
 

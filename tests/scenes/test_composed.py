@@ -441,7 +441,7 @@ def test_a_contact_sheet_and_statistics(drawn, tmp_path, capsys):
     file = tmp_path / "sheet.png"
     sources = ["compose", str(drawn / "objects"), "--long-side", "96", "--train", "1"]
     assert main([*sources, "--contact-sheet", str(file), "--sheet-scenes", "3"]) == 0
-    assert cv2.imread(str(file)).shape[1] == 2 * (2 * 96 + 4)
+    assert cv2.imread(str(file)).shape[1] == 2 * (3 * 96 + 2 * 4) + 12
     assert main([*sources, "--statistics", "4"]) == 0
     numbers = json.loads(capsys.readouterr().out)
     assert numbers["scenes"] == 4 and 0 <= numbers["unknown_share"] < 1

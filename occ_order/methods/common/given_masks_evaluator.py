@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
-from occ_order.metrics.given_masks import given_mask_row, given_mask_scores
+from occ_order.metrics.given_masks import GivenMaskScorer
 
 
 @EVALUATOR_REGISTRY.register()
@@ -43,12 +43,12 @@ class GivenMaskOrder(OrderEvaluator):
             "depth": "depth",
         }
         orders = {key: _matrix(found.get(name)) for key, name in names.items() if found.has(name)}
-        return given_mask_row(record, **orders)
+        return GivenMaskScorer().row(record, orders)
 
     def scores(self, rows: dict[Any, dict[str, tuple]]) -> dict[str, dict[str, float]]:
         """See the class."""
         result: dict[str, dict[str, float]] = {}
-        for name, value in given_mask_scores(rows.values()).items():
+        for name, value in GivenMaskScorer(rows.values()).compute().items():
             task, metric = name.split("/", 1)
             result.setdefault(task, {})[metric] = float(value)
         return result

@@ -8,7 +8,7 @@ import numpy as np
 
 from occ_order import masks as mask_tools
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
-from occ_order.metrics.given_amodal import given_amodal_row, given_amodal_scores
+from occ_order.metrics.given_amodal import GivenAmodalScorer
 
 TASKS = ("amodal", "amodal_visible_mask", "amodal_convex_hull", "amodal_hull_behind")
 
@@ -17,7 +17,7 @@ TASKS = ("amodal", "amodal_visible_mask", "amodal_convex_hull", "amodal_hull_beh
 class GivenMaskAmodal(OrderEvaluator):
     """Amodal masks of networks that return the annotated instances in their order.
 
-    Tasks, each with the scores of `occ_order.metrics.given_amodal.given_amodal_scores`: "amodal",
+    Tasks, each with the scores of `occ_order.metrics.GivenAmodalScorer`: "amodal",
     the prediction; and what stands in for it without a network for completion:
     "amodal_visible_mask", the given mask; "amodal_convex_hull", its convex hull;
     "amodal_hull_behind", the given mask and what of the hull lies behind the instances that occlude
@@ -54,8 +54,11 @@ class GivenMaskAmodal(OrderEvaluator):
             "amodal_convex_hull": hulls,
             "amodal_hull_behind": modal | (hulls & behind),
         }
-        return {name: given_amodal_row(truth, modal, guesses[name]) for name in TASKS}
+        sides = {"amodal": truth, "modal": modal}
+        return {name: GivenAmodalScorer().row(sides, {"amodal": guesses[name]}) for name in TASKS}
 
     def scores(self, rows: dict[Any, dict[str, np.ndarray]]) -> dict[str, dict[str, float]]:
         """See the class."""
-        return {name: given_amodal_scores(row[name] for row in rows.values()) for name in TASKS}
+        return {
+            name: GivenAmodalScorer(row[name] for row in rows.values()).compute() for name in TASKS
+        }

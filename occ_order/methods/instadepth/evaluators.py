@@ -18,18 +18,9 @@ from occ_order.masks import decode_all
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
 from occ_order.methods.common.given_masks_evaluator import GivenMaskOrder
 from occ_order.methods.instadepth.losses import closer_sign, erode, order_violation
-from occ_order.metrics.depth import (
-    aligned_depth,
-    depth_errors,
-    disparity_correlation,
-    disparity_to_depth,
-    diw_relation,
-    diw_whdr,
-    mean_depth_errors,
-)
+from occ_order.metrics.depth import DepthMapScorer, DIWScorer
 from occ_order.metrics.matrices import mean_or_nan
-from occ_order.metrics.whdr import whdr_from_weights, whdr_weights
-from occ_order.order import disparity_order
+from occ_order.metrics.whdr import DisparityOrderScorer
 
 STATISTICS = ("mean", "median")
 COLUMNS = ("distinct", "overlap", "all")
@@ -84,24 +75,19 @@ class DisparityOrderEvaluator(_DisparityEvaluator):
         disparity = self.disparity(record, output)
         segmentations = [annotation["segmentation"] for annotation in record["annotations"]]
         masks = decode_all(segmentations, record["height"], record["width"])
-        depth, overlap, count = ([record[key]] for key in ("depth", "overlap", "count"))
+        truth = {"masks": masks, **{key: record[key] for key in ("depth", "overlap", "count")}}
         row = {
-            name: whdr_weights(
-                depth,
-                overlap,
-                count,
-                [disparity_order(disparity, masks, statistic=name, compat=self.compat)],
-            )
+            name: DisparityOrderScorer(statistic=name, compat=self.compat).row(truth, disparity)
             for name in STATISTICS
         }
-        return {**row, "violation": pair_violations(disparity, masks, *depth, *overlap)}
+        shares = pair_violations(disparity, masks, record["depth"], record["overlap"])
+        return {**row, "violation": shares}
 
     def scores(self, rows: dict[Any, Any]) -> dict[str, dict[str, float]]:
         """Means over images; over pairs for the violation."""
         scores = {}
         for name in STATISTICS:
-            weights = np.concatenate([np.zeros((0, 9, 2)), *(row[name] for row in rows.values())])
-            rates = whdr_from_weights(weights, average="image")
+            rates = DisparityOrderScorer(row[name] for row in rows.values()).compute()
             scores[f"disparity_{name}"] = {f"whdr_{cell}": rates[cell] for cell in COLUMNS}
         shares = np.concatenate([np.zeros(0), *(row["violation"] for row in rows.values())])
         scores["disparity"] = {"violation": 100.0 * mean_or_nan(shares.tolist())}
@@ -142,16 +128,11 @@ class DIWEvaluator(_DisparityEvaluator):
 
     def row(self, record: dict[str, Any], output: dict[str, Any]) -> tuple[str, str]:
         """Annotated and predicted relation of the image's two points."""
-        disparity = self.disparity(record, output)
-        points = record["point_a"], record["point_b"]
-        return record["relation"], diw_relation(disparity, *points)
+        return DIWScorer().row(record, self.disparity(record, output))
 
     def scores(self, rows: dict[Any, Any]) -> dict[str, dict[str, float]]:
         """Counts and share of right and wrong relations."""
-        gt, pred = zip(*rows.values(), strict=True) if rows else ((), ())
-        wrong = sum(true != said for true, said in zip(gt, pred, strict=True))
-        counts = {"correct": float(len(gt) - wrong), "wrong": float(wrong)}
-        return {"diw": {**counts, "whdr": diw_whdr(gt, pred)}}
+        return {"diw": DIWScorer(rows.values()).compute()}
 
 
 @EVALUATOR_REGISTRY.register()
@@ -179,24 +160,16 @@ class KITTIDepthEvaluator(_DisparityEvaluator):
                 f"{record['depth_file_name']}: the depth map is {gt.shape}, the disparity "
                 f"{disparity.shape}"
             )
-        # A map of zeros has no depth; every pixel then is equally far.
-        relative = np.ones_like(gt) if disparity.max() <= 0 else disparity_to_depth(disparity)
-        limit = {"max_depth": self.max_depth}
-        aligned = aligned_depth(disparity, gt, **limit)
-        return {
-            "kitti": depth_errors(gt, relative, **limit),
-            "kitti_aligned": depth_errors(gt, aligned, scale="none", **limit),
-            "correlation": disparity_correlation(disparity, gt, **limit),
-        }
+        return DepthMapScorer(max_depth=self.max_depth).row(gt, disparity)
 
     def scores(self, rows: dict[Any, Any]) -> dict[str, dict[str, float]]:
         """Means over the images that have a valid pixel."""
-        scores = {
-            name: mean_depth_errors(row[name] for row in rows.values())
-            for name in ("kitti", "kitti_aligned")
+        found = DepthMapScorer(rows.values()).compute()
+        return {
+            "kitti": found["median"],
+            "kitti_aligned": found["aligned"],
+            "disparity_truth": {"correlation": found["correlation"]},
         }
-        correlations = [row["correlation"] for row in rows.values()]
-        return {**scores, "disparity_truth": {"correlation": mean_or_nan(correlations)}}
 
 
 @EVALUATOR_REGISTRY.register()

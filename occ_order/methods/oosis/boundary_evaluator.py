@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,7 @@ from occ_order.files import write_bytes, write_json
 from occ_order.masks import resize_nearest
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
 from occ_order.methods.oosis.instance_map import instance_map
-from occ_order.metrics.boundary import (
-    boundary_counts,
-    boundary_curves,
-    boundary_summary,
-    threshold_values,
-)
+from occ_order.metrics.boundary import BoundaryScorer, boundary_curves
 from occ_order.metrics.report import without_nan
 from occ_order.targets.oriented_boundary import oriented_boundary
 
@@ -37,7 +32,7 @@ class OrientedBoundary(OrderEvaluator):
     def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str) -> None:
         """TEST.OOSIS.BOUNDARY_THRESHOLDS and INPUT.OOSIS.*."""
         super().__init__(cfg, dataset_name, output_dir)
-        self.thresholds = threshold_values(cfg.TEST.OOSIS.BOUNDARY_THRESHOLDS)
+        self.thresholds = cfg.TEST.OOSIS.BOUNDARY_THRESHOLDS
         self.use_stuff = cfg.INPUT.OOSIS.USE_STUFF
         self.over_background = cfg.INPUT.OOSIS.OVER_BACKGROUND
 
@@ -48,21 +43,23 @@ class OrientedBoundary(OrderEvaluator):
         ids = resize_nearest(ids, composed.shape[1:])
         gt = oriented_boundary(ids, occlusion, over_background=self.over_background)
         prob = np.clip(1 - composed[4], 0, 1)
-        return boundary_counts(gt, (prob, composed[:4]), thresholds=self.thresholds)
+        return self._scorer().row(gt, (prob, composed[:4]))
 
     def scores(self, rows: dict[Any, np.ndarray]) -> dict[str, dict[str, float]]:
         """Scores of the pooled counts; writes the curves."""
-        shape = (0, len(self.thresholds), 4)
-        counts = np.stack(list(rows.values())) if rows else np.zeros(shape, np.int64)
-        found = boundary_summary(counts, thresholds=self.thresholds)
+        scorer = self._scorer(rows.values())
+        found = scorer.compute()
         threshold = found.pop("ods_threshold")
         scores = {name: 100 * value for name, value in found.items()}
-        self._write(boundary_curves(counts))
+        self._write(scorer.thresholds, boundary_curves(scorer.counts()))
         return {"boundary": {**scores, "ods_threshold": threshold}}
 
-    def _write(self, curves: dict[str, np.ndarray]) -> None:
+    def _scorer(self, rows: Iterable[np.ndarray] = ()) -> BoundaryScorer:
+        return BoundaryScorer(rows, thresholds=self.thresholds)
+
+    def _write(self, thresholds: np.ndarray, curves: dict[str, np.ndarray]) -> None:
         folder = Path(self.output_dir)
-        values = {"threshold": self.thresholds, **curves}
+        values = {"threshold": thresholds, **curves}
         listed = without_nan({k: v.tolist() for k, v in values.items()})
         write_json(folder / "boundary.json", listed, indent=1)
         shown = {

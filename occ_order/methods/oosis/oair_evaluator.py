@@ -13,8 +13,7 @@ from occ_order.draw import draw_accuracy_recall, png_bytes
 from occ_order.files import write_bytes, write_json
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
 from occ_order.methods.oosis.oair_truth import ground_truth, prediction
-from occ_order.metrics import percent_in_cycles
-from occ_order.metrics.oair import EdgeMatches, OAIRScorer, confidence_curve, edge_matches
+from occ_order.metrics.oair import EdgeMatches, OAIRScorer, confidence_curve, percent_in_cycles
 from occ_order.metrics.report import without_nan
 from occ_order.order import break_cycles
 
@@ -49,7 +48,7 @@ class OAIR(OrderEvaluator):
         """Matched edges: of the prediction, then of its decycled versions (none if no cycle)."""
         pred = prediction(record["image_id"], output)
         gt = ground_truth(record, size=self.size, use_stuff=self.use_stuff)
-        plain = edge_matches(gt, pred, **self.options)
+        plain = OAIRScorer(**self.options).row(gt, pred)
         rows = [plain]
         for seed in range(self.seeds):
             # An image draws the same numbers whichever process sees it.

@@ -60,8 +60,3 @@ def prediction(image_id: int | str, output: Mapping[str, Any]) -> dict[str, Any]
         "scores": found.scores.numpy().astype(np.float64),
         "occlusion": occlusion,
     }
-
-
-def class_agnostic(image: dict[str, Any]) -> dict[str, Any]:
-    """The image with every instance in class 0."""
-    return {**image, "classes": np.zeros_like(image["classes"])}

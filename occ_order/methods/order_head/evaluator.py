@@ -13,7 +13,7 @@ from occ_order import masks as mask_tools
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
 from occ_order.metrics.matching import in_gt_order, mask_iou, match_greedy, partners
 from occ_order.metrics.occlusion import occlusion_scores
-from occ_order.metrics.orders import OrderScorer, order_pairs, pair_counts
+from occ_order.metrics.orders import OrderScorer, pair_counts
 
 COUNTS = (
     "gt_instances",
@@ -73,7 +73,7 @@ class HolisticOrder(OrderEvaluator):
             if found.has(name)
         }
         ordered = {name: in_gt_order(matrix, partner) for name, matrix in said.items()}
-        pairs = order_pairs(record, **ordered)
+        pairs = OrderScorer().row(record, ordered)
         counted = pair_counts(pairs, partner >= 0)
         if "occlusion" in pairs:
             truth, matrix = pairs["occlusion"][0], said["occlusion"]

@@ -13,7 +13,6 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
 
-from occ_order import masks as mask_tools
 from occ_order.files import write_json
 from occ_order.formats.sem_dist import save_sem_dist
 from occ_order.formats.table import FORMATS
@@ -22,14 +21,13 @@ from occ_order.methods.common.reading import read_masks
 from occ_order.methods.sln.decode import sem_dist_maps
 from occ_order.methods.sln.order_net import OrderNetOnFound
 from occ_order.metrics.amodal import (
-    amodal_scores,
-    class_scores,
-    invisible_counts,
-    invisible_summary,
-    matched_order_counts,
+    AmodalAPScorer,
+    ClassAPScorer,
+    InvisibleScorer,
+    PairOrderScorer,
+    compressed,
     occlude_rate,
     predicted_pairs,
-    region_order_summary,
 )
 
 NEEDED: dict[str, str] = {"things_stuff": "is_stuff", "order": "occlusion"}
@@ -84,9 +82,9 @@ class AmodalEvaluator(OrderEvaluator):
         instances: Instances = output["instances"].to("cpu")
         truth = ground_truth(record, self.wanted, self.dataset_name)
         guess = prediction(instances, record["image_id"])
-        row: dict[str, Any] = {"truth": _packed(truth), "guess": _packed(guess)}
+        row: dict[str, Any] = {"truth": compressed(truth), "guess": compressed(guess)}
         if "modal_masks" in guess and "invisible" in self.wanted:
-            row["invisible"] = invisible_counts(truth, guess)
+            row["invisible"] = InvisibleScorer().row(truth, guess)
         if "order" in self.wanted:
             row["pairs"] = self._pairs(record, truth, guess, instances)
         if self.export and instances.has("pred_levels"):
@@ -102,57 +100,54 @@ class AmodalEvaluator(OrderEvaluator):
         guess: dict[str, Any],
         instances: Instances,
     ) -> dict[str, np.ndarray]:
-        """Counts of `matched_order_counts` by task; none for an order that is not predicted."""
-        counts = {}
+        """Counts of `PairOrderScorer` by task; none for an order that is not predicted."""
+        counts, scorer = {}, PairOrderScorer(min_iou=self.min_iou)
         if "occlusion" in guess:
-            counts["order"] = matched_order_counts(truth, guess, min_iou=self.min_iou)
+            counts["order"] = scorer.row(truth, guess)
         for name, net in self.order_nets.items():
             if net.can_order(instances):
                 _, *pairs = predicted_pairs(truth, guess, min_iou=self.min_iou)
                 other = {**guess, "occlusion": net(record, instances, np.unique(pairs))}
-                counts[f"order_{name}"] = matched_order_counts(truth, other, min_iou=self.min_iou)
+                counts[f"order_{name}"] = scorer.row(truth, other)
         return counts
 
     def scores(self, rows: dict[Any, Any]) -> dict[str, Mapping[str, float]]:
         """The tasks of the class's table."""
         self._save_coco(rows)
-        truth, guess = ([row[side] for row in rows.values()] for side in ("truth", "guess"))
+        sides = [(row["truth"], row["guess"]) for row in rows.values()]
         result: dict[str, Mapping[str, float]] = {}
         if "regions" in self.wanted:
-            result["amodal"] = amodal_scores(
-                truth,
-                guess,
+            result["amodal"] = AmodalAPScorer(
+                sides,
                 things_and_stuff="things_stuff" in self.wanted,
                 max_detections=self.max_detections,
                 compat=self.compat,
-            )
+            ).compute()
         if "classes" in self.wanted:
-            result["amodal_classes"] = class_scores(
-                truth, guess, max_detections=self.max_detections
-            )
+            scorer = ClassAPScorer(sides, max_detections=self.max_detections)
+            result["amodal_classes"] = scorer.compute()
         if "modal" in self.wanted:
-            result.update(self._modal(truth, guess))
+            result.update(self._modal(sides))
         if "invisible" in self.wanted:
             counts = [row["invisible"] for row in rows.values() if "invisible" in row]
-            result["invisible"] = invisible_summary(counts)
+            result["invisible"] = InvisibleScorer(counts).compute()
         if "order" in self.wanted:
             for task in ("order", *(f"order_{name}" for name in self.order_nets)):
                 pairs = [row["pairs"][task] for row in rows.values() if task in row["pairs"]]
-                result[task] = region_order_summary(np.array(pairs).reshape(-1, 3))
+                result[task] = PairOrderScorer(pairs).compute()
         return result
 
     def _modal(
-        self, truth: Sequence[dict[str, Any]], guess: Sequence[dict[str, Any]]
+        self, sides: Sequence[tuple[dict[str, Any], dict[str, Any]]]
     ) -> dict[str, Mapping[str, float]]:
         """Scores of visible masks; those of no image, so NaN, where the network has none."""
-        if not all("modal_masks" in image for image in guess):
-            truth, guess = [], []
-        truth, guess = ([_visible(image) for image in side] for side in (truth, guess))
+        known = all("modal_masks" in guess for _, guess in sides)
+        visible = [(_visible(truth), _visible(guess)) for truth, guess in sides if known]
         options: dict[str, Any] = {"max_detections": self.max_detections}
-        regions = amodal_scores(truth, guess, bands={}, things_and_stuff=False, **options)
-        result: dict[str, Mapping[str, float]] = {"modal": regions}
+        regions = AmodalAPScorer(visible, bands={}, things_and_stuff=False, **options)
+        result: dict[str, Mapping[str, float]] = {"modal": regions.compute()}
         if "classes" in self.wanted:
-            result["modal_classes"] = class_scores(truth, guess, **options)
+            result["modal_classes"] = ClassAPScorer(visible, **options).compute()
         return result
 
     def _save_coco(self, rows: dict[Any, Any]) -> None:
@@ -269,14 +264,6 @@ def prediction(instances: Instances, image_id: Any) -> dict[str, Any]:
     if instances.has("occlusion"):
         guess["occlusion"] = instances.occlusion.tensor.numpy()
     return guess
-
-
-def _packed(image: dict[str, Any]) -> dict[str, Any]:
-    """The same with run lengths for masks, without the order: small enough to keep."""
-    packed = {key: value for key, value in image.items() if key != "occlusion"}
-    for key in {"masks", "modal_masks"} & set(image):
-        packed[key] = [mask_tools.encode(mask) for mask in image[key]]
-    return packed
 
 
 def _visible(image: dict[str, Any]) -> dict[str, Any]:

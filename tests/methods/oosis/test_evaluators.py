@@ -18,11 +18,11 @@ from occ_order.engine.evaluation import EVALUATOR_REGISTRY, build_evaluator
 from occ_order.methods.build import build_mapper
 from occ_order.methods.common import evaluator as base
 from occ_order.methods.common.pair_matrix import PairMatrix
-from occ_order.methods.oosis import boundary_evaluator as boundary
 from occ_order.methods.oosis.instance_map import instance_map
 from occ_order.methods.oosis.meta_arch import to_instances
 from occ_order.methods.oosis.oair_evaluator import accuracy_at
 from occ_order.methods.oosis.oair_truth import ground_truth
+from occ_order.metrics import BoundaryScorer
 from occ_order.targets import oriented_boundary
 
 NAMES = ("OAIR", "WeightedCoverage", "InstanceAP", "OrientedBoundary")
@@ -278,7 +278,7 @@ def test_the_mappers_ask_for_results_of_that_size(tmp_path):
 def test_boundary_truth_of_a_smaller_resolution_is_that_of_the_mapper(data, tmp_path, monkeypatch):
     """The truth that training sees is resized by Pillow, between pixel centres."""
     seen = []
-    monkeypatch.setattr(boundary, "boundary_counts", lambda gt, pred, **options: seen.append(gt))
+    monkeypatch.setattr(BoundaryScorer, "row", lambda self, truth, prediction: seen.append(truth))
     judge = EVALUATOR_REGISTRY.get("OrientedBoundary")(get_cfg(), DATA, str(tmp_path))
     for record in data:
         ids, _, occlusion = instance_map(record)

@@ -1,0 +1,371 @@
+"""Everything there is to see of one image, panel by panel: instances, order, depth, whole objects.
+
+The one drawing of ordered instances: `occ-order predict`, the images of a training, the sheets of
+`occ-order report`, `OrderedInstances.plot` and the report of the main job take their panels here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import cv2
+import networkx as nx
+import numpy as np
+
+from occ_order import masks
+from occ_order.draw.boundaries import draw_oriented_boundary
+from occ_order.draw.canvas import check_image, display_scale, enlarge
+from occ_order.draw.colors import EDGE_STYLES, instance_colors
+from occ_order.draw.graphs import draw_graph_on_image, draw_order_graph, thumbnails
+from occ_order.draw.levels import draw_sem_dist
+from occ_order.draw.maps import draw_instances, draw_relative_depth
+from occ_order.draw.verdicts import edge_verdicts, name_after
+from occ_order.draw.whole import draw_amodal, draw_layers
+from occ_order.formats.checks import size_mismatch
+from occ_order.formats.layered_image import front_to_back
+from occ_order.instances import OrderedInstances
+from occ_order.order import UNKNOWN, nearness
+from occ_order.order.encoding import CLOSER, EQUAL
+from occ_order.order.graph import group_labels
+from occ_order.targets import oriented_boundary
+
+KINDS = (
+    "image",
+    "overlay",
+    "occlusion",
+    "occlusion_graph",
+    "depth_graph",
+    "relative_depth",
+    "amodal",
+    "layers",
+    "levels",
+    "boundary",
+    "check",
+)
+"""Panels, in their order on a sheet."""
+
+PREDICTED = tuple(kind for kind in KINDS if kind not in ("image", "boundary", "check"))
+"""Panels of what a model says, by themselves."""
+
+SUMMARY = ("image", "overlay", "occlusion", "occlusion_graph", "relative_depth", "layers")
+"""Panels that fit on one page."""
+
+LONG_SIDE = 640
+"""Longer side of an image, in pixels, that panels aim at; larger images are shrunk to the double of
+it, so that numbers on them can be read."""
+
+MOST_ARROWS = 60
+"""In a graph of occlusion; of more, those beside which a longer way leads are left out."""
+
+_LONG_ID = 4  # characters that do not fit into a disc
+
+
+class Panel(NamedTuple):
+    """One drawing.
+
+    Attributes:
+        heading: a few words.
+        image: uint8 (h, w, 3) RGB.
+        alt: a sentence for whoever cannot see it.
+    """
+
+    heading: str
+    image: np.ndarray
+    alt: str
+
+
+def panels(
+    result: OrderedInstances,
+    image: np.ndarray,
+    truth: OrderedInstances | None = None,
+    *,
+    kinds: Sequence[str] = KINDS,
+    palette: str = "default",
+    legend: bool = True,
+    touching: bool = False,
+) -> dict[str, Panel]:
+    """Draw what a result, or annotation, says of an image.
+
+    Instances are numbered by their ids where these are short, else 1 .. N. Compared with annotation
+    they bear the numbers and colours of the annotated instances that they match.
+
+    Args:
+        result: N instances.
+        image: uint8 (H, W, 3) RGB, or (H, W).
+        truth: annotation of the same image, to compare with.
+        kinds: panels wanted, of `KINDS`; those for which there are no data are left out.
+        palette: colours of the boundary, see `draw_oriented_boundary`.
+        legend: draw what colours and lines mean below "relative_depth" and "check".
+        touching: compare the orders of annotated instances that touch alone.
+
+    Returns:
+        kind -> panel, in the order of `KINDS`:
+
+        * "image" and "overlay", the instances on it, always;
+        * with an order of occlusion "occlusion", an arrow from each instance to what it occludes,
+          "occlusion_graph", and "boundary", the oriented boundary;
+        * with an order of depth "depth_graph", the arrows that the others follow from;
+        * with either "relative_depth", where instances of which nothing is known are grey, and
+          "layers";
+        * "amodal", where whole objects are known; "levels", where sem-dist maps are;
+        * with `truth`, "check": the annotated orders as found here.
+
+    Raises:
+        ValueError: the image or the annotation has another size; names the image.
+    """
+    drawing = _Drawing(result, image, truth, palette, legend, touching)
+    makers: Mapping[str, Callable[[], Panel | None]] = {
+        kind: getattr(drawing, kind) for kind in KINDS if kind in kinds
+    }
+    made = {kind: make() for kind, make in makers.items()}
+    return {kind: panel for kind, panel in made.items() if panel is not None}
+
+
+class _Drawing:
+    """One image and its masks as they are shown; a method for each kind, None without data."""
+
+    def __init__(
+        self,
+        result: OrderedInstances,
+        image: np.ndarray,
+        truth: OrderedInstances | None,
+        palette: str,
+        legend: bool,
+        touching: bool,
+    ) -> None:
+        photo = check_image(image)
+        where = f"image {result.image_id!r}"
+        if photo.shape[:2] != result.size:
+            raise ValueError(f"{where}: the data {size_mismatch(result.size, photo.shape[:2])}")
+        if truth is not None and truth.size != result.size:
+            raise ValueError(f"{where}: the annotation {size_mismatch(truth.size, result.size)}")
+        self.photo, self.result = shrunk(photo, result)
+        self.truth = None if truth is None else shrunk(photo, truth)[1]
+        self.palette, self.legend, self.touching = palette, legend, touching
+        self.scale = display_scale(*self.photo.shape[:2], target=LONG_SIDE)
+        self.labels, self.names = labels_of(result)
+        self.colors = instance_colors(len(result))
+        if truth is not None:
+            known = name_after(*labels_of(truth), truth.modal, result.modal, result.scores)
+            self.labels, self.colors = known.labels, known.colors
+            self.names = list(result.names) if result.names else known.names
+        self.sizes = label_sizes(result.modal)
+        self.marks = {"labels": self.labels, "colors": self.colors}
+        self.cuts: list[np.ndarray] | None = None
+
+    def image(self) -> Panel:
+        return Panel("image", enlarge(self.photo, self.scale), "The image itself.")
+
+    def overlay(self) -> Panel:
+        drawn = draw_instances(
+            self.photo, self.result.modal, scale=self.scale, label_size=self.sizes, **self.marks
+        )
+        return Panel("instances", drawn, f"{_counted(self.result)}, numbered, in their colours.")
+
+    def occlusion(self) -> Panel | None:
+        if self.result.occlusion is None:
+            return None
+        drawn = draw_graph_on_image(
+            self.photo, self.result.modal, self.result.occlusion, scale=self.scale, **self.marks
+        )
+        alt = f"{self._edges()} arrows on the image, each from an instance to what it occludes."
+        return Panel("who occludes whom", drawn, alt)
+
+    def occlusion_graph(self) -> Panel | None:
+        occlusion = self.result.occlusion
+        if occlusion is None:
+            return None
+        unknown = int((np.triu(occlusion | occlusion.T) == UNKNOWN).sum())
+        notes = [f"{unknown:,} pairs not known"] if unknown else []
+        shown = occlusion
+        if self._edges() > MOST_ARROWS:
+            shown = np.where(occlusion == 1, direct_arrows(occlusion == 1), occlusion)
+            rest = self._edges() - int((shown == 1).sum())
+            notes += [f"{rest:,} arrows beside longer ways left out"] if rest else []
+        heading = "graph of occlusion" + (f" ({'; '.join(notes)})" if notes else "")
+        alt = f"{int((shown == 1).sum())} arrows, each from an instance to what it occludes."
+        return Panel(heading, self._graph(shown), alt)
+
+    def depth_graph(self) -> Panel | None:
+        depth = self.result.depth
+        if depth is None:
+            return None
+        drawn = self._graph(
+            direct_arrows(depth == CLOSER), overlap=self.result.overlap, equal=depth == EQUAL
+        )
+        alt = "Arrows, each from an instance to one that is farther; a double line: equally far."
+        return Panel("graph of depth", drawn, alt)
+
+    def relative_depth(self) -> Panel | None:
+        if not self._ordered():
+            return None
+        place, known = nearness(self.result.occlusion, self.result.depth)
+        drawn = draw_relative_depth(
+            self.result.modal,
+            place,
+            known=known,
+            scale=self.scale,
+            labels=self.labels,
+            label_size=self.sizes,
+            legend=self.legend,
+        )
+        alt = "The instances, from near (yellow) to far (dark blue); grey: no order is known."
+        return Panel("relative depth", drawn, alt)
+
+    def amodal(self) -> Panel | None:
+        if self.result.amodal is None or not len(self.result):
+            return None
+        drawn = draw_amodal(
+            self.photo,
+            self.result.modal,
+            self.result.amodal,
+            scale=self.scale,
+            label_size=self.sizes,
+            **self.marks,
+        )
+        return Panel("whole objects", drawn, "The instances as wholes; hidden parts are striped.")
+
+    def layers(self) -> Panel | None:
+        if not self._ordered():
+            return None
+        layer = front_to_back(self.result.occlusion, self.result.depth)[1]
+        drawn = draw_layers(
+            self.photo, self.result.modal, layer, amodal=self.result.amodal, **self.marks
+        )
+        return Panel("layers, from the front", drawn, "The instances of each layer in a tile.")
+
+    def levels(self) -> Panel | None:
+        if self.result.sem_dist is None:
+            return None
+        drawn = draw_sem_dist(self.photo, self.result.sem_dist)
+        return Panel("levels of whole objects", drawn, "Behind how many others each part lies.")
+
+    def boundary(self) -> Panel | None:
+        if self.result.occlusion is None:
+            return None
+        ids = masks.paint(self.result.modal, occlusion=self.result.occlusion)
+        _, orientation = oriented_boundary(ids, self.result.occlusion)
+        drawn = draw_oriented_boundary(
+            orientation, self.photo, scale=self.scale, legend=self.legend, palette=self.palette
+        )
+        heading = "oriented boundary: colour = side of what is behind"
+        return Panel(heading, drawn, "Boundaries, coloured by the side of what is behind.")
+
+    def check(self) -> Panel | None:
+        truth, result = self.truth, self.result
+        if truth is None or truth.occlusion is None or result.occlusion is None:
+            return None
+        verdicts = edge_verdicts(
+            truth.modal,
+            truth.occlusion,
+            result.modal,
+            result.occlusion,
+            scores=result.scores,
+            touching=self.touching,
+        )
+        drawn = draw_graph_on_image(
+            self.photo,
+            truth.modal,
+            truth.occlusion,
+            labels=labels_of(truth)[0],
+            verdicts=verdicts,
+            scale=self.scale,
+            legend=self.legend,
+        )
+        said = [list(verdicts.values()).count(word) for word in EDGE_STYLES]
+        alt = "Annotated orders: {} right, {} wrong, {} missed.".format(*said)
+        return Panel("annotated orders as found", drawn, alt)
+
+    def _ordered(self) -> bool:
+        return self.result.occlusion is not None or self.result.depth is not None
+
+    def _edges(self) -> int:
+        return int((self.result.occlusion == 1).sum())
+
+    def _graph(self, edges: np.ndarray, **more: np.ndarray | None) -> np.ndarray:
+        if self.cuts is None:
+            self.cuts = thumbnails(self.photo, self.result.modal)
+        return draw_order_graph(edges, names=self.names, images=self.cuts, **self.marks, **more)
+
+
+def shrunk(photo: np.ndarray, result: OrderedInstances) -> tuple[np.ndarray, OrderedInstances]:
+    """Return an image and its instances, smaller where they are too large to be looked at.
+
+    Args:
+        photo: uint8 (H, W, 3).
+        result: of that size.
+
+    Returns:
+        The image, its longer side at most two times `LONG_SIDE`, and the instances.
+    """
+    factor = 2 * LONG_SIDE / max(*photo.shape[:2], 1)
+    if factor >= 1:
+        return photo, result
+    height, width = (max(1, round(side * factor)) for side in photo.shape[:2])
+    small = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
+
+    def resized(stack: np.ndarray | None, empty: np.ndarray) -> np.ndarray | None:
+        if stack is None:
+            return None
+        made = [masks.resize_nearest(one, (height, width)) for one in stack]
+        return np.array(made, stack.dtype).reshape(-1, height, width) if made else empty
+
+    empty = np.zeros((0, height, width), bool)
+    sem_dist = result.sem_dist
+    if sem_dist is not None:
+        made = [cv2.resize(m, (width, height), interpolation=cv2.INTER_NEAREST) for m in sem_dist]
+        sem_dist = np.array(made, np.float32).reshape(-1, height, width)
+    return small, dataclasses.replace(
+        result,
+        size=(height, width),
+        modal=resized(result.modal, empty),
+        amodal=resized(result.amodal, empty),
+        levels=None,
+        sem_dist=sem_dist,
+        disparity=None,
+        image=None,
+    )
+
+
+def labels_of(result: OrderedInstances) -> tuple[list[str], list[str] | None]:
+    """Return what to write on the instances, and below them in a graph.
+
+    Returns:
+        N ids, or 1 .. N where an id is too long; N names, with the ids then, None without either.
+    """
+    ids = [str(number) for number in result.ids]
+    if all(len(text) < _LONG_ID for text in ids):
+        return ids, list(result.names) if result.names else None
+    return [str(k + 1) for k in range(len(ids))], [result.label(k) for k in range(len(ids))]
+
+
+def label_sizes(modal: np.ndarray) -> list[int]:
+    """Return the font size of each instance's number: small ones must not vanish under theirs."""
+    total = modal.shape[1] * modal.shape[2]
+    return [13 if int(mask.sum()) < 0.006 * total else 17 for mask in modal]
+
+
+def direct_arrows(relation: np.ndarray) -> np.ndarray:
+    """Return the arrows of a relation without those beside which a longer way leads.
+
+    Args:
+        relation: bool (N, N).
+
+    Returns:
+        int8 (N, N): the transitive reduction. Instances that lead to each other keep all arrows
+        between them.
+    """
+    relation = np.asarray(relation, bool) & ~np.eye(len(relation), dtype=bool)
+    group = group_labels(relation.astype(np.int8))
+    first, second = group[:, None], group[None, :]
+    outer = nx.DiGraph(group[np.argwhere(relation & (first != second))].tolist())
+    kept = np.eye(group.max(initial=-1) + 1, dtype=bool)
+    for edge in nx.transitive_reduction(outer).edges:
+        kept[edge] = True
+    return (relation & kept[first, second]).astype(np.int8)
+
+
+def _counted(result: OrderedInstances) -> str:
+    return f"{len(result)} instance{'' if len(result) == 1 else 's'}"

@@ -1,0 +1,95 @@
+"""Run a notebook from the first cell to the last and store what it prints and shows.
+
+    python tools/run_notebook.py demo/occ_order.ipynb
+
+Cells print, and show figures of matplotlib by `plt.show()`; values of last lines are not displayed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+import warnings
+from base64 import b64encode
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+DPI = 72
+
+
+def code_cells(notebook: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the cells that hold code."""
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def run(notebook: dict[str, Any], name: str = "notebook") -> list[list[dict[str, Any]]]:
+    """Run all cells in one namespace.
+
+    Args:
+        notebook: as its file holds it.
+        name: for tracebacks.
+
+    Returns:
+        The outputs of each code cell: what it printed, then its figures as PNG.
+    """
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    namespace: dict[str, Any] = {"__name__": "notebook"}
+    outputs = []
+    shown = plt.show
+    for cell in code_cells(notebook):
+        figures: list[dict[str, Any]] = []
+        printed = io.StringIO()
+        plt.show = _keeper(figures)
+        try:
+            with contextlib.redirect_stdout(printed), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                code = compile("".join(cell["source"]), f"{name}, {cell['id']}", "exec")
+                exec(code, namespace)
+        finally:
+            plt.show = shown
+        text = printed.getvalue().splitlines(keepends=True)
+        stream = {"name": "stdout", "output_type": "stream", "text": text}
+        outputs.append([*([stream] if text else []), *figures])
+    return outputs
+
+
+def _keeper(figures: list[dict[str, Any]]) -> Callable[[], None]:
+    """Return what stands for `plt.show`: it keeps the current figure."""
+
+    def show() -> None:
+        import matplotlib.pyplot as plt
+
+        buffer = io.BytesIO()
+        plt.gcf().savefig(buffer, format="png", dpi=DPI, bbox_inches="tight")
+        data = {
+            "image/png": b64encode(buffer.getvalue()).decode("ascii"),
+            "text/plain": [f"<Figure with {len(plt.gcf().axes)} Axes>"],
+        }
+        figures.append({"output_type": "display_data", "metadata": {}, "data": data})
+
+    return show
+
+
+def main(paths: list[str]) -> int:
+    """Run each notebook and write it with its outputs."""
+    for path in map(Path, paths):
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        for k, (cell, found) in enumerate(
+            zip(code_cells(notebook), run(notebook, path.name), strict=True), start=1
+        ):
+            cell["outputs"], cell["execution_count"] = found, k
+        text = json.dumps(notebook, indent=1, ensure_ascii=False)
+        path.write_text(text + "\n", encoding="utf-8")
+        print(f"{path}: {len(code_cells(notebook))} cells")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
