@@ -351,6 +351,6 @@ def test_a_photograph_is_dropped_in_chromium(page, tmp_path):
         page.call("Page.navigate", url="about:blank")  # it asks its server again and again
     finally:
         program.send_signal(signal.SIGTERM)
-        program.wait(30)
+        program.wait(60)
     assert program.returncode == 0
     assert [file.name for file in tmp_path.iterdir()] == []
