@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ import cv2
 import numpy as np
 
 from occ_order.files import list_images, read_bytes
+from occ_order.formats.user_masks import load_masks, masks_file
+from occ_order.instances import OrderedInstances
 
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
 
@@ -57,6 +60,17 @@ def find_inputs(patterns: Sequence[str]) -> list[tuple[Path, str]]:
             raise FileNotFoundError(f"{pattern}: no such file, no image in it, no match")
         files += found
     return files
+
+
+def masks_of(one: Input, image: np.ndarray, options: argparse.Namespace) -> OrderedInstances:
+    """Return the user's masks of one image."""
+    return load_masks(
+        masks_file(options.masks, one.file),
+        image.shape[:2],
+        image_name=one.file_name,
+        keep_crowds=options.keep_crowds,
+        skip_damaged=options.skip_damaged,
+    )
 
 
 def images_of(files: Sequence[tuple[Path, str]], every: int) -> Iterator[Input]:

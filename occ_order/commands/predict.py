@@ -8,15 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
-from occ_order.commands.inputs import Input, count_images, find_inputs, images_of
+from occ_order.commands.inputs import Input, count_images, find_inputs, images_of, masks_of
 from occ_order.commands.progress import progress
 from occ_order.files import as_image, atomic_writer, folder_lock, resolve_inside
 from occ_order.formats.layered_image import layers_of, save_layers, save_psd
 from occ_order.formats.sem_dist import save_sem_dist
-from occ_order.formats.user_masks import load_masks, masks_file
 from occ_order.front import Photographs, photographs
 from occ_order.instances import ORDERS, OrderedInstances
 from occ_order.order import io
@@ -52,17 +50,6 @@ def result_of(chain: Photographs, one: Input, options: argparse.Namespace) -> Or
     result = chain(image, given, file=one.file)
     number = result.image_id if one.image is None else one.name
     return result.replace(image_id=number, file_name=one.file_name)
-
-
-def masks_of(one: Input, image: np.ndarray, options: argparse.Namespace) -> OrderedInstances:
-    """Return the user's masks of one image."""
-    return load_masks(
-        masks_file(options.masks, one.file),
-        image.shape[:2],
-        image_name=one.file_name,
-        keep_crowds=options.keep_crowds,
-        skip_damaged=options.skip_damaged,
-    )
 
 
 def write(folder: Path, result: OrderedInstances, options: argparse.Namespace) -> None:

@@ -12,8 +12,7 @@ import sys
 from pathlib import Path
 
 from occ_order import model_zoo
-from occ_order.commands.inputs import Input
-from occ_order.commands.predict import masks_of
+from occ_order.commands.inputs import Input, masks_of
 from occ_order.commands.progress import progress
 from occ_order.config import introduce, load_cfg
 from occ_order.config.files import leaves
