@@ -199,6 +199,8 @@ def test_a_first_photograph(place):
 
 def test_the_photographs_of_the_zoo(place):
     run_page("zoo.md")
+    written = json.loads(Path("output/astronaut/order_results.json").read_text())
+    assert len(written["images"][0]["instances"]) == 5
 
 
 def test_sam(place, pretend):
