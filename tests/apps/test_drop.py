@@ -353,4 +353,4 @@ def test_a_photograph_is_dropped_in_chromium(page, tmp_path):
         program.send_signal(signal.SIGTERM)
         program.wait(60)
     assert program.returncode == 0
-    assert [file.name for file in tmp_path.iterdir()] == []
+    assert {file.name for file in tmp_path.iterdir()} <= {".ses"}  # which ONNX Runtime writes
