@@ -12,6 +12,7 @@ from occ_order import model_zoo
 from occ_order.cli.export import FORMATS
 from occ_order.config import load_cfg
 from occ_order.engine import export as networks
+from occ_order.lite.graph import runtime
 
 TOLERANCE = 1e-3  # of the largest value: sums are taken in another order
 
@@ -34,7 +35,7 @@ def outputs_of(
         with torch.no_grad():
             return [one.numpy() for one in torch.jit.load(str(path))(*given)]
     try:
-        import onnxruntime
+        onnxruntime = runtime()
     except ImportError:
         return None
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

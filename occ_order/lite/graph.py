@@ -6,11 +6,26 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
 
 Settings = TypeVar("Settings")
+
+
+def runtime() -> ModuleType:
+    """Return ONNX Runtime, which some versions let report their use, with that switched off.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError('this needs ONNX Runtime: pip install "occ_order[lite]"') from error
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
 
 
 class Graph:
@@ -25,10 +40,7 @@ class Graph:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, threads: int = 0) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise ImportError('this needs ONNX Runtime: pip install "occ_order[lite]"') from error
+        onnxruntime = runtime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
