@@ -75,6 +75,6 @@ def run(options: argparse.Namespace) -> int:
         with atomic_writer(options.contact_sheet, "wb") as file:
             Image.fromarray(contact_sheet(scenes)).save(file, format="PNG")
     if options.statistics:
-        scenes = (make_one(k) for k in range(options.statistics))
-        print(json.dumps(summarize(scenes), indent=2))
+        counted = (make_one(k) for k in range(options.statistics))
+        print(json.dumps(summarize(counted), indent=2))
     return 0

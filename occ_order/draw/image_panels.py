@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import networkx as nx
@@ -152,7 +152,7 @@ class _Drawing:
             self.labels, self.colors = known.labels, known.colors
             self.names = list(result.names) if result.names else known.names
         self.sizes = label_sizes(result.modal)
-        self.marks = {"labels": self.labels, "colors": self.colors}
+        self.marks: dict[str, Any] = {"labels": self.labels, "colors": self.colors}
         self.cuts: list[np.ndarray] | None = None
 
     def image(self) -> Panel:
@@ -284,7 +284,7 @@ class _Drawing:
     def _edges(self) -> int:
         return int((self.result.occlusion == 1).sum())
 
-    def _graph(self, edges: np.ndarray, **more: np.ndarray | None) -> np.ndarray:
+    def _graph(self, edges: np.ndarray, **more: Any) -> np.ndarray:
         if self.cuts is None:
             self.cuts = thumbnails(self.photo, self.result.modal)
         return draw_order_graph(edges, names=self.names, images=self.cuts, **self.marks, **more)

@@ -188,7 +188,7 @@ def register(
     if row.one_class is not None:
         categories = [{"id": 1, "name": row.one_class}]
     places = tuple(_absolute(path) for path in paths)
-    arguments = {
+    arguments: dict[str, Any] = {
         "format": format,
         "paths": places,
         "options": options or {},
@@ -331,8 +331,9 @@ def register_all(root: str | os.PathLike) -> None:
         if one.name in DatasetCatalog and one.name not in _registered:
             logger.warning("data set name %s is taken by another package, left alone", one.name)
         else:
-            chosen = {"categories": one.categories, "options": one.options}
-            register(one.name, one.format, *one.paths, **chosen)
+            register(
+                one.name, one.format, *one.paths, categories=one.categories, options=one.options
+            )
     register_own(root)
 
 

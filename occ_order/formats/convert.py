@@ -227,7 +227,7 @@ def copy_images(data: DataSet, folder: str | os.PathLike) -> DataSet:
             if data.image_root is not None:
                 name = relative_name(record["file_name"], data.image_root)
             path = resolve_inside(folder, f"{root.name}/{name}")
-            if seen.setdefault(path, record["file_name"]) != record["file_name"]:
+            if seen.setdefault(str(path), record["file_name"]) != record["file_name"]:
                 raise ValueError(f"another image is called {name!r}, too")
             if not os.path.isfile(record["file_name"]):
                 raise ValueError(f"no such image: {record['file_name']}")

@@ -56,7 +56,9 @@ def read_names(
         return None, None
     data = read_json(path)
     images = read_images(data, "", Report(path))
-    file_names = {image_id: record["file_name"] for image_id, record in images.items()}
+    file_names: dict[int | str, str] = {
+        image_id: record["file_name"] for image_id, record in images.items()
+    }
     return file_names, None if is_cocoa(data) else read_categories(path)
 
 

@@ -224,7 +224,7 @@ def _read_labelme(path: Path, root: str, given: Given) -> tuple[Records, Categor
 def _read_coco(path: Path, root: str, given: Given) -> tuple[Records, Categories]:
     beside = path.parent / "order.csv"
     order = given.order or (beside if beside.is_file() else None)
-    skip = {"keep_crowds": given.keep_crowds, "skip_damaged": given.skip_damaged}
+    skip: dict[str, Any] = {"keep_crowds": given.keep_crowds, "skip_damaged": given.skip_damaged}
     return load_coco_order(path, root, order, **skip), read_categories(path)
 
 

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -88,6 +88,7 @@ def validate(
         return _validate_pages(path, row, data, root)
     if row.ending:
         return _validate_points(path, row, root, limit, options or {})
+    data = cast("dict[str, Any]", data)  # lists have gone their way
     result, paths = Validation(), [path]
     if row.inputs == 2:
         paths.append(os.fspath(instances or _beside(path)))

@@ -115,7 +115,7 @@ def evaluate_results(
     given = _available(records, images, notes)
     options: dict[str, Any] = {"match": match, "iou_threshold": iou_threshold}
     options["class_agnostic"] = class_agnostic
-    scorers, counts = _scorers(gt_edges, class_agnostic), Counter()
+    scorers, counts = _scorers(gt_edges, class_agnostic), Counter[str]()
     for record, image in watch(pairs):
         if things_only:
             record = _without_stuff(record)

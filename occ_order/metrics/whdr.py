@@ -140,7 +140,7 @@ class DisparityOrderScorer(Scorer[np.ndarray]):
         compat: str | None = None,
     ) -> None:
         super().__init__(rows)
-        self._options = {"statistic": statistic, "compat": compat}
+        self._options: dict[str, Any] = {"statistic": statistic, "compat": compat}
 
     def row(self, truth: Mapping[str, Any], prediction: np.ndarray) -> np.ndarray:
         """Return the :func:`whdr_weights` of one image, (1, 9, 2).
@@ -150,8 +150,8 @@ class DisparityOrderScorer(Scorer[np.ndarray]):
             prediction: (H, W) disparity, larger = nearer.
         """
         order = disparity_order(prediction, truth["masks"], **self._options)
-        known = ([truth[key]] for key in ("depth", "overlap", "count"))
-        return whdr_weights(*known, [order])
+        depth, overlap, count = ([truth[key]] for key in ("depth", "overlap", "count"))
+        return whdr_weights(depth, overlap, count, [order])
 
     def compute(self) -> dict[str, float]:
         """Return the rates of :func:`whdr`, means over images as published, percent."""

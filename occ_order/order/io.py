@@ -460,8 +460,8 @@ def load_results(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         text = Path(path).read_text("utf-8-sig")
         if Path(path).suffix == ".jsonl":
             lines = text[: text.rfind("\n") + 1].splitlines()
-            images = [json.loads(line, parse_constant=refuse) for line in lines]
-            content = {"format": FORMAT, "images": images}
+            parsed = [json.loads(line, parse_constant=refuse) for line in lines]
+            content = {"format": FORMAT, "images": parsed}
         else:
             content = json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError) as error:  # JSONDecodeError, UnicodeDecodeError, refuse

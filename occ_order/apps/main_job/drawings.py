@@ -82,7 +82,7 @@ def example_images(
     return {
         **compared(example, found, *kinds),
         "annotated": annotated["overlay"],
-        "semantic": class_map(example, truth.modal.any(0).astype(np.uint8)),
+        "semantic": class_map(example, np.any(truth.modal, axis=0).astype(np.uint8)),
         "boundary": boundary_image(example, occludes, f"{key}_boundary"),
     }
 

@@ -41,7 +41,7 @@ from occ_order.files import atomic_writer, write_bytes, write_json
 from occ_order.metrics.report import without_nan
 from occ_order.order.io import save_results
 
-BANNER_SCENE = {
+BANNER_SCENE: dict[str, Any] = {
     "seed": 399,
     "size": (256, 256),
     "num_instances": (6, 8),

@@ -120,16 +120,15 @@ def cut_gaps(
     occludes: np.ndarray, *, share: float, block: int, rng: np.random.Generator
 ) -> np.ndarray:
     """A copy without the boundary in random blocks, at least `share` of its pixels removed."""
-    damaged, active = occludes.copy(), occludes.any(0)
+    damaged, active = occludes.copy(), np.any(occludes, axis=0)
     pixels = np.argwhere(active)
     allowed = (1 - share) * len(pixels)
     for y, x in pixels[rng.permutation(len(pixels))]:
         if np.count_nonzero(active) <= allowed:
             break
-        window = np.s_[
-            max(y - block // 2, 0) : y + block // 2, max(x - block // 2, 0) : x + block // 2
-        ]
-        damaged[(slice(None), *window)] = active[window] = False
+        rows = slice(max(y - block // 2, 0), y + block // 2)
+        columns = slice(max(x - block // 2, 0), x + block // 2)
+        damaged[:, rows, columns] = active[rows, columns] = False
     return damaged
 
 
@@ -157,7 +156,7 @@ def run_crf(
     result = solve(background_prob, occludes, smoothness=smoothness, bound=bound)
     seconds = time.process_time() - start
     found = instances(
-        result.labels, boundary_prob=occludes.any(0).astype(np.float32), min_area=MIN_AREA
+        result.labels, boundary_prob=np.any(occludes, axis=0).astype(np.float32), min_area=MIN_AREA
     )
     return Outcome(ordered(found), found.relative_depth, float(result.energies[-1]), seconds)
 
@@ -180,8 +179,7 @@ def annotated_pieces(example: Example, smoothness: float) -> Outcome:
     ids = paint(truth.modal, occlusion=truth.occlusion)
     pieces = components(ids, ids > 0)
     masks = pieces[None] == np.arange(1, pieces.max(initial=0) + 1)[:, None, None]
-    thing = ids.ravel()[[np.flatnonzero(mask)[0] for mask in masks]] - 1 if len(masks) else []
-    thing = np.asarray(thing, np.int64)
+    thing = np.array([ids[mask][0] - 1 for mask in masks], np.int64)
     occlusion = truth.occlusion[np.ix_(thing, thing)] * bordering_pairs(masks)
     scores = masks.sum((1, 2)).astype(np.float64)
     found = OrderedInstances(

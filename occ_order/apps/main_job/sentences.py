@@ -90,8 +90,8 @@ def explain(
     matched = match_instances(example.truth.modal, found.modal, scores=found.scores)
     for k in np.flatnonzero(matched < 0):
         sentences.append(
-            f"{_thing(example, k)} has no counterpart: no instance found covers it with more than "
-            "half intersection over union."
+            f"{_thing(example, int(k))} has no counterpart: no instance found covers it with more "
+            "than half intersection over union."
         )
     sentences += _wrong_orders(example, found, labels, matched)
     if example.left_out:

@@ -34,7 +34,7 @@ def from_instances(
         more: further attributes of `OrderedInstances`.
     """
     height, width = instances.image_size
-    masks = _array(instances.pred_masks).astype(bool).reshape(-1, height, width)
+    masks = _array(instances.pred_masks).astype(bool).reshape((-1, height, width))
     modal = _field(instances, "pred_modal_masks", masks).astype(bool).reshape(masks.shape)
     whole = masks if instances.has("pred_modal_masks") else None
     if instances.has("pred_amodal_masks"):

@@ -230,7 +230,7 @@ class Library:
 
     def digest(self) -> str:
         """Hash of everything that composed photographs depend on but the background pixels."""
-        done = hashlib.sha256(memoryview(np.ascontiguousarray(self._pixels)))
+        done = hashlib.sha256(np.ascontiguousarray(self._pixels).data)
         done.update(self._table.tobytes())
         for photo in self.photos:
             done.update(json.dumps({**vars(photo), "file": Path(photo.file).name}).encode())
