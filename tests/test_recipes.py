@@ -20,6 +20,7 @@ import torchvision  # noqa: E402
 from detectron2 import model_zoo  # noqa: E402
 from detectron2.modeling import build_model  # noqa: E402
 
+import occ_order.engine.trainer  # noqa: E402, F401  (fills Detectron2's registries)
 from occ_order.commands.table import read_table, settings_of, sources_of, trained  # noqa: E402
 from occ_order.config import load_cfg  # noqa: E402
 from occ_order.engine.checkpoint import OrderCheckpointer  # noqa: E402
