@@ -572,7 +572,7 @@ def matched_order_counts(
 def predicted_pairs(
     gt: Mapping[str, Any], pred: Mapping[str, Any], *, min_iou: float = 0.0
 ) -> tuple[int, np.ndarray, np.ndarray]:
-    """Which predictions stand for the two objects of each annotated pair.
+    """Match the two objects of each annotated pair to predictions.
 
     Args:
         gt: as `region_order_counts` takes it.

@@ -304,7 +304,7 @@ def _side(instances: list[dict], height: int, width: int, name: str) -> dict:
 
 
 def _partners(gt, pred, iou, match, iou_threshold, class_agnostic) -> np.ndarray:
-    """int64 (G,): the prediction that stands for each ground-truth instance, -1 for none."""
+    """Return int64 (G,), index of the prediction matched to each ground truth, -1 = none."""
     if match == "id":
         place = {number: index for index, number in enumerate(pred["ids"])}
         return np.array([place.get(number, -1) for number in gt["ids"]], np.int64)

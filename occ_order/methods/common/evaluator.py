@@ -59,7 +59,7 @@ class OrderEvaluator(DatasetEvaluator):
         return found
 
     def row(self, record: dict[str, Any], output: dict[str, Any]) -> Any:
-        """What is kept of one image: plain Python or NumPy, since it crosses processes.
+        """Return the result to store for one image: plain Python or NumPy, to be pickled.
 
         Args:
             record: ground truth, from `records`.

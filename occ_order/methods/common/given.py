@@ -1,4 +1,4 @@
-"""Instances that are given to a network and come back with their order.
+"""Input masks: instances that are input of a network and are returned with their order.
 
 Networks of this package do not find instances: they take those of the input - annotated ones, a
 user's masks, or what a detector has found - and return them, in the same order, with pair fields.

@@ -1,4 +1,4 @@
-"""The dense map of the order head: what the image says at each place where instances meet.
+"""Dense feature map of the order head, to be pooled over instances and their contacts.
 
 Shapes: I images, M instances of all of them, H x W pixels (padded to a multiple of `stride`), h x w
 cells of `stride` pixels, C channels.
@@ -18,7 +18,7 @@ CUES = 4
 
 
 def mask_cues(masks: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
-    """Where instances are and where they end, whatever their order and number.
+    """Compute maps of all masks of an image that do not depend on their order or number.
 
     Args:
         masks: bool (M, H, W).

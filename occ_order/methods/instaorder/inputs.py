@@ -43,7 +43,7 @@ ENCODINGS = ("none", "raw", "embedding")
 
 @dataclass
 class Scene:
-    """What is computed once for an image, however many pairs it has.
+    """Inputs of an image that are shared by all of its pairs.
 
     Attributes:
         masks: uint8 (N, H, W); stretched already in mode "resize".

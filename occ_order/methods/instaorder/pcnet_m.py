@@ -183,7 +183,7 @@ class PCNetM(nn.Module):
         return growth
 
     def _crops(self, masks, reach, target, other, squares) -> tuple[torch.Tensor, torch.Tensor]:
-        """bool (K, S, S) erasers and targets; what the gap adds to an eraser spares the target."""
+        """Crop erasers and targets, bool (K, S, S); the gap grows erasers outside targets only."""
         where = squares[target]
         mask = crop_masks(masks, target, where, self.size)
         eraser = crop_masks(masks, other, where, self.size)

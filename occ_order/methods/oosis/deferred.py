@@ -25,7 +25,7 @@ class DeferredOutput(MutableMapping):
         return self._future.done()
 
     def result(self) -> dict[str, Any]:
-        """The finished dictionary; raises what the computation raised."""
+        """Wait for the computation and return its dictionary; re-raises its exception."""
         if not self._own:
             self._own = dict(self._future.result())
         return self._own

@@ -27,7 +27,7 @@ UPSAMPLINGS = ("joint", "separate")
 
 
 class Logits(NamedTuple):
-    """What the network says about each pixel, before softmax and sigmoid.
+    """Logits of each pixel, before softmax and sigmoid.
 
     Attributes:
         semantic: (N, K, H, W), s.

@@ -99,7 +99,7 @@ def predict_maps(
     stride: int = 150,
     flip: bool = False,
 ) -> Maps:
-    """Maps of one image, averaged over overlapping windows and, if asked, over its mirror.
+    """Predict the maps of one image, averaged over overlapping windows and its mirror image.
 
     Args:
         network: (N, C, H, W) with sides m k + 1 -> `Maps` with a batch axis.

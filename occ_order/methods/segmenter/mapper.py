@@ -31,7 +31,7 @@ MIN_PIXELS = 16
 
 @MAPPER_REGISTRY.register()
 class PartlyLabelledMapper(InstanceOrderMapper):
-    """InstanceOrderMapper whose instances are things of one class, and say what is unlabelled.
+    """InstanceOrderMapper for class-agnostic things, with the unlabelled area of the image.
 
     Their order is left out (-1).
 

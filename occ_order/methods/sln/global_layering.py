@@ -1,4 +1,4 @@
-"""GLM: how many objects cover each pixel of the image, and who uses the answer (section 4.3)."""
+"""Global layering module (Section 4.3): predicts how many objects cover each pixel."""
 
 from __future__ import annotations
 

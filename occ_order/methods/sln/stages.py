@@ -41,7 +41,7 @@ class Stages:
         self.ends = [round(max_iter * sum(shares[: k + 1])) for k in range(len(names))]
 
     def at(self, iteration: int) -> str:
-        """Name of the stage of an iteration; the last one goes on for ever."""
+        """Return the name of the stage of an iteration; the last stage has no end."""
         later = (name for name, end in zip(self.names, self.ends, strict=True) if iteration < end)
         return next(later, self.names[-1])
 
