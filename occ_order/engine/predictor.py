@@ -35,7 +35,7 @@ class OrderPredictor:
     """
 
     def __init__(self, model: nn.Module, cfg: CfgNode) -> None:
-        """Takes a model with its weights and its settings.
+        """Take a model with its weights and its settings.
 
         Args:
             model: in evaluation mode.

@@ -189,7 +189,7 @@ def _outside(side: _Instances, band: tuple[float, float] | None, kind: str) -> n
 def _evaluate(
     images: list[_Image], num_subsets: int, classes: list[int], max_detections: Sequence[int]
 ):
-    """Runs pycocotools' evaluation; see `_make_evaluator` for what differs."""
+    """Run pycocotools' evaluation; see `_make_evaluator` for what differs."""
     numbers = np.asarray(max_detections)
     if numbers.ndim != 1 or not len(numbers) or numbers[0] < 1 or (np.diff(numbers) <= 0).any():
         raise ValueError(f"max_detections must be ascending and positive, got {max_detections}")
@@ -905,7 +905,7 @@ def _finite_scores(image: Mapping[str, Any], image_id: Any) -> np.ndarray:
 
 
 def _pair_arrays(gt: Images, pred: Images, extra: list[str]):
-    """Yields (image id, ground truth, prediction), masks as bool arrays."""
+    """Yield (image id, ground truth, prediction), masks as bool arrays."""
     by_id = _by_id(pred, gt)
     for truth in gt:
         image_id = truth["image_id"]

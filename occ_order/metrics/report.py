@@ -81,7 +81,7 @@ def evaluate_results(
     things_only: bool = False,
     watch: Callable[[list], Iterable] = iter,
 ) -> dict:
-    """Scores the images of an `order_results.json` against ground truth.
+    """Score the images of an `order_results.json` against ground truth.
 
     An image without predictions counts as one with none. An instance of the ground truth that no
     prediction is matched to occludes nothing and has no depth order, which costs recall and is a

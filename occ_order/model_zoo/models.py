@@ -60,7 +60,7 @@ def completion_with_order(cfg: CfgNode) -> MaskCompletionNet:
 
 
 def save_checkpoint(weights: dict[str, torch.Tensor], path: str | os.PathLike[str]) -> str:
-    """Writes weights alone, floating-point ones as float16, to a small checkpoint.
+    """Write weights alone, floating-point ones as float16, to a small checkpoint.
 
     Args:
         weights: `model.state_dict()`.

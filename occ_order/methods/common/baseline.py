@@ -43,7 +43,7 @@ class OrderBaseline(nn.Module):
         compat: str | None = None,
         disparity_net: nn.Module | None = None,
     ) -> None:
-        """Keeps the arguments.
+        """Keep the arguments.
 
         Args:
             name: one of `NAMES`.

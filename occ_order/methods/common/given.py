@@ -44,7 +44,7 @@ class GivenInstances:
 def given_instances(
     inputs: dict[str, Any], device: torch.device, *, map_field: str = ""
 ) -> GivenInstances:
-    """Reads the instances of one input.
+    """Read the instances of one input.
 
     Args:
         inputs: an input of Detectron2 with `instances`: annotated ones (`gt_masks`, `gt_classes`)

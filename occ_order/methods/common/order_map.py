@@ -64,7 +64,7 @@ class OrderMap(nn.Module):
         depth: int = 2,
         norm: str = "BN",
     ) -> None:
-        """Builds it.
+        """Build it.
 
         Args:
             stride: pixels a side of a cell of the result.
@@ -107,7 +107,7 @@ class OrderMap(nn.Module):
     def forward(
         self, images: torch.Tensor, cues: torch.Tensor, features: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Computes the map and a coarse one.
+        """Compute the map and a coarse one.
 
         Args:
             images: (I, 3, H, W), normalised.

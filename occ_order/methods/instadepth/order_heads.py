@@ -25,7 +25,7 @@ class MaskOrderHead(nn.Module):
     """
 
     def __init__(self, resnet: ResNet, num_outputs: int, encoder_shapes: dict) -> None:
-        """Wraps a ResNet of two input channels.
+        """Wrap a ResNet of two input channels.
 
         Args:
             resnet: with the four stages res2 to res5.

@@ -17,7 +17,7 @@ TRIES = 100
 def place_eraser(
     target: np.ndarray, eraser: np.ndarray, rng: np.random.Generator, *, tries: int = TRIES
 ) -> np.ndarray:
-    """Moves an eraser over a target until it takes a sensible part of it.
+    """Move an eraser over a target until it takes a sensible part of it.
 
     The overlap of two boxes of the target's size is drawn from U(0.4, 1); it says how far the
     centre of the eraser's box is from the target's. The last try is kept if none is good.

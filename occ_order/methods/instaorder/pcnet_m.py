@@ -60,7 +60,7 @@ class PCNetM(nn.Module):
         crops_per_batch: int = 32,
         category_ids: list[int] | None = None,
     ) -> None:
-        """Keeps the arguments.
+        """Keep the arguments.
 
         Args:
             net: 2 input channels, 2 classes.

@@ -34,7 +34,7 @@ class DetectionsFromFile(nn.Module):
         class_of: Mapping[int, int] | None = None,
         one_class: bool = False,
     ) -> None:
-        """Keeps the arguments.
+        """Keep the arguments.
 
         Args:
             file: the results.

@@ -76,7 +76,7 @@ class OOSISHead(nn.Module):
         aux_weight: float = 0.4,
         aux_tasks: Sequence[str] = ("semantic",),
     ) -> None:
-        """Builds the layers.
+        """Build the layers.
 
         Args:
             input_shape: channels and strides of the backbone's features.

@@ -41,7 +41,7 @@ class PartlyLabelledMapper(InstanceOrderMapper):
 
     @configurable
     def __init__(self, is_train: bool, *, stuff_is_unlabelled: bool, **rest: Any) -> None:
-        """Takes the arguments of InstanceOrderMapper and one more.
+        """Take the arguments of InstanceOrderMapper and one more.
 
         Args:
             is_train: whether the image is augmented and very small things are dropped.

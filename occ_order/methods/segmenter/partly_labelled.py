@@ -75,7 +75,7 @@ class PartlyLabelledRPN(RPN):
 
     @configurable
     def __init__(self, *, unlabelled: Unlabelled, **rest: Any) -> None:
-        """Takes `unlabelled` and the arguments of RPN."""
+        """Take `unlabelled` and the arguments of RPN."""
         super().__init__(**rest)
         self.unlabelled = unlabelled
 
@@ -107,7 +107,7 @@ class PartlyLabelledROIHeads(StandardROIHeads):
 
     @configurable
     def __init__(self, *, unlabelled: Unlabelled, **rest: Any) -> None:
-        """Takes `unlabelled` and the arguments of StandardROIHeads."""
+        """Take `unlabelled` and the arguments of StandardROIHeads."""
         super().__init__(**rest)
         self.unlabelled = unlabelled
 

@@ -31,7 +31,7 @@ class PastedLayers(NamedTuple):
 def paste_layers(
     prob: torch.Tensor, boxes: torch.Tensor, size: tuple[int, int], *, threshold: float = 0.5
 ) -> PastedLayers:
-    """Pastes the nested probabilities of regions into the image, then decides levels there.
+    """Paste the nested probabilities of regions into the image, then decide levels there.
 
     Probabilities are what can be interpolated: between level 2 and the background, an interpolated
     sem-dist map would pass through levels that are not there.

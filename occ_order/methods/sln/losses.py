@@ -116,7 +116,7 @@ def soft_level_set(logits: torch.Tensor) -> torch.Tensor:
 
 
 def nested_logits(logits: torch.Tensor, correction: torch.Tensor) -> torch.Tensor:
-    """Corrects nested masks and keeps them nested: refinement of all levels at once.
+    """Correct nested masks and keep them nested: refinement of all levels at once.
 
     Args:
         logits: float (R, K, S, S), as of `nearer_logits`.

@@ -279,7 +279,7 @@ class AmodalMaskHead(LayerHead):
         return {"amodal": branch(), "visible": visible}
 
     def layers(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Returns "amodal" and, with a second branch, "visible": logits (R, 1, S, S)."""
+        """Return "amodal" and, with a second branch, "visible": logits (R, 1, S, S)."""
         outputs = {"amodal": self.amodal.layers(x)}
         if self.visible is not None:
             outputs["visible"] = self.visible.layers(x)

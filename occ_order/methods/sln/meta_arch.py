@@ -56,7 +56,7 @@ class SemanticsLayeringNetwork(GeneralizedRCNN):
         nms: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        """Keeps the parts.
+        """Keep the parts.
 
         Args:
             global_layering: GLM, or None.

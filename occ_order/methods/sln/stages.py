@@ -63,7 +63,7 @@ class Freezer:
         self.stage: str | None = None
 
     def enter(self, stage: str) -> None:
-        """Lets the parts of a stage learn and freezes all others."""
+        """Let the parts of a stage learn and freeze all others."""
         self.stage = stage
         for name, parameter in self._model.named_parameters():
             learns = name in self._learning and name.split(".")[0] in PARTS[stage]
@@ -73,7 +73,7 @@ class Freezer:
         self.rest()
 
     def rest(self) -> None:
-        """Puts frozen parts into evaluation mode and, if the network trains, the others back."""
+        """Put frozen parts into evaluation mode and, if the network trains, the others back."""
         if self.stage is None:
             return
         for name, part in self._model.named_children():
