@@ -58,7 +58,7 @@ class DataError(ValueError):
 
 
 def show(value: object) -> str:
-    """Returns a short repr of a wrong value for an error message."""
+    """Return a short repr of a wrong value for an error message."""
     text = repr(value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
@@ -124,7 +124,7 @@ def read_json(path: str | os.PathLike) -> dict:
 def atomic_writer(
     path: str | os.PathLike, mode: str = "w", *, sync: bool = True, make_folder: bool = True
 ) -> Iterator[Any]:
-    """Opens a temporary neighbour of `path` that takes its name only when the block succeeds.
+    """Open a temporary neighbour of `path` that takes its name only when the block succeeds.
 
     Args:
         path: the file.
@@ -237,7 +237,7 @@ def folder_lock(folder: str | os.PathLike) -> Iterator[None]:
 
 
 def _sync_folder(folder: str) -> None:
-    """Waits until the disk has a folder's names; where folders cannot be opened (Windows), no."""
+    """Wait until the disk has a folder's names; where folders cannot be opened (Windows), no."""
     with suppress(PermissionError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -394,7 +394,7 @@ def _stays_inside(root: Path, name: str) -> bool:
 
 
 def relative_name(file_name: str, image_root: str | os.PathLike | None) -> str:
-    """Returns `file_name` as a file shall hold it: relative to `image_root`, forward slashes.
+    """Return `file_name` as a file shall hold it: relative to `image_root`, forward slashes.
 
     Raises:
         ValueError: the file is not inside `image_root`.
@@ -535,7 +535,7 @@ def _sixteen_bits(values: np.ndarray, path: str | os.PathLike) -> np.ndarray:
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Returns (width, height) of an image file from its header, as it is displayed (EXIF rotation).
+    """Return (width, height) of an image file from its header, as it is displayed (EXIF rotation).
 
     Raises:
         ValueError: names the file; it is missing or no image.
@@ -550,7 +550,7 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
 
 
 def read_grey_png(path: str | os.PathLike, *, bits: tuple[int, ...]) -> np.ndarray:
-    """Reads a depth map that is stored as a grey image.
+    """Read a depth map that is stored as a grey image.
 
     Args:
         path: the file.

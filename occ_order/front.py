@@ -1,6 +1,6 @@
-"""What a user calls first: a photograph, and masks if there are any, to instances with their order.
+"""High-level prediction: from a photograph, with or without input masks, to ordered instances.
 
-Nothing that needs PyTorch is imported before a model that needs it is asked for.
+PyTorch is imported only when a model that needs it is loaded.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ __all__ = ["Photographs", "photographs", "predict", "predictor"]
 
 @dataclass(frozen=True)
 class Photographs:
-    """Everything that is done to a photograph, one after the other; called with one.
+    """Pipeline of detection, order prediction and amodal completion; call it with a photograph.
 
     Attributes:
-        order: the model that orders, or that finds instances itself.
-        order_about: what it is, was trained on, and what to expect of it.
-        detector: finds the instances of a photograph without masks; None = `order` does.
-        complete: adds amodal masks where `order` gives none; None = nothing does.
-        score_threshold: of the instances that `order` finds itself.
-        resolve_cycles: leave the least probable occlusions out of cycles.
+        order: model that predicts the order of input masks, or detects and orders instances.
+        order_about: description of `order`: name, training data, expected accuracy.
+        detector: detects the instances if there are no input masks; None = `order` detects them.
+        complete: predicts amodal masks if `order` does not; None = no amodal masks then.
+        score_threshold: drop instances that `order` detects with a lower score; None = keep all.
+        resolve_cycles: remove the least probable occlusions from cycles.
     """
 
     order: OrderPredictor | LitePredictor | LiteSegmenter
@@ -55,17 +55,17 @@ class Photographs:
         *,
         file: str | os.PathLike[str] | None = None,
     ) -> OrderedInstances:
-        """Return the instances of a photograph with their order.
+        """Predict the instances of a photograph and their order.
 
         Args:
-            photo: uint8 (H, W, 3) RGB, or a file.
-            masks: as of `predict`; None finds instances.
-            file: where a photograph that is given as an array comes from.
+            photo: uint8 (H, W, 3) RGB, or the path of an image file.
+            masks: input masks as in `predict`; None = detect instances.
+            file: path of the photograph if it is given as an array; names the result.
 
         Raises:
-            ValueError: what is given is no photograph, or no masks of it; amodal masks or an order
-                without cycles are wanted of a model that tells no order of occlusion.
-            FileNotFoundError: there is no such file.
+            ValueError: not an image, or masks that do not fit it; `complete` or `resolve_cycles`
+                with a model that predicts no occlusion order.
+            FileNotFoundError: the file does not exist.
         """
         pixels = as_image(photo)
         if file is None and not isinstance(photo, np.ndarray):
@@ -81,7 +81,7 @@ class Photographs:
         return self.complete(result) if self.complete and result.amodal is None else result
 
     def _found(self, pixels: np.ndarray, file: str | os.PathLike[str] | None) -> OrderedInstances:
-        """What the model finds and orders by itself."""
+        """Return the instances that `order` detects, with scores of at least `score_threshold`."""
         found = self.order(pixels)
         if file is not None:
             found = found.replace(image_id=Path(file).stem, file_name=Path(file).name)
@@ -89,10 +89,10 @@ class Photographs:
         return found[found.scores >= least]
 
     def about(self, *, masks: bool) -> str:
-        """Return what works on photographs, was trained on what, and what to expect: one line.
+        """Describe in one line the model of each step, its training data and expected accuracy.
 
         Args:
-            masks: whether masks are given.
+            masks: whether there are input masks, so that the detector is not used.
         """
         by = None if self.detector is None else self.detector.about
         finds = "instances: given masks" if masks else f"instances: {by or self.order_about}"
@@ -117,19 +117,20 @@ def photographs(
     device: str = "cpu",
     backend: str = "auto",
 ) -> Photographs:
-    """Return what `predict` does with each photograph, its models in memory.
+    """Load the models of `predict` once, for many photographs.
 
     Args:
-        model: as of `predict`, or what predicts already.
-        about: what to say of a model that is given so.
-        given_masks: masks come with the photographs: nothing is to be found.
-        detector, detector_weights, score_threshold, amodal, resolve_cycles, device, backend: as of
+        model: as in `predict`, or a loaded model.
+        about: description of a loaded model, for `Photographs.about`.
+        given_masks: there will be input masks for each photograph; no detector is loaded.
+        detector, detector_weights, score_threshold, amodal, resolve_cycles, device, backend: as in
             `predict`.
 
     Raises:
         ValueError: as `predict`.
         ImportError: as `predict`.
-        FileNotFoundError: weights of a detector that cannot be had without a network.
+        FileNotFoundError: the weights of the detector are not on this machine and cannot be
+            downloaded.
     """
     if given_masks and detector is not None:
         raise ValueError("a detector finds instances and masks name them: give one of them")
@@ -171,34 +172,35 @@ def predict(
     device: str = "cpu",
     backend: str = "auto",
 ) -> OrderedInstances:
-    """Order the instances of one photograph. Models stay in memory between calls.
+    """Predict the instances of one photograph and their order.
+
+    Models stay in memory between calls.
 
     Args:
-        photo: uint8 (H, W, 3) RGB, or a file.
-        masks: whatever :mod:`occ_order.formats.given` knows: an array (N, H, W), a label map, a
-            file, what another library found; None finds instances.
-        model: name in the zoo of the model that orders. Default: `model_zoo.ORDERS_MASKS`. One that
-            finds instances as well does so where neither masks nor a detector are given.
-        detector: what finds the instances: "torchvision", "detectron2:CONFIG", a name in the zoo,
-            a file, or a function (:mod:`occ_order.detectors`). Names of classes and scores are
-            kept. Default: `model_zoo.FINDS_INSTANCES`, for a model that orders masks.
-        detector_weights: file of the weights of a detector of torchvision or Detectron2, instead of
-            its own.
-        score_threshold: leave out found instances with a lower score; default: the detector's own.
-        amodal: complete the instances behind what occludes them, by `model_zoo.COMPLETES_MASKS`,
-            unless the model itself or the masks tell the amodal masks. Default: where no `model` is
-            named.
-        resolve_cycles: leave the least probable occlusions out of cycles
+        photo: uint8 (H, W, 3) RGB, or the path of an image file.
+        masks: input masks in any form of :mod:`occ_order.formats.given`: bool (N, H, W), a label
+            map, a file, results of other libraries. None = detect instances.
+        model: name of an order model in the zoo. Default: `model_zoo.ORDERS_MASKS`. A model that
+            detects instances itself does so if there are neither masks nor a detector.
+        detector: "torchvision", "detectron2:CONFIG", a name in the zoo, a file, or a function
+            (:mod:`occ_order.detectors`). Its class names and scores are kept. Default:
+            `model_zoo.FINDS_INSTANCES`, if the model needs masks and there are none.
+        detector_weights: file with weights for a torchvision or Detectron2 detector, instead of
+            its default ones.
+        score_threshold: drop detections with a lower score; default: that of the detector.
+        amodal: predict amodal masks by `model_zoo.COMPLETES_MASKS`, unless the model or the input
+            has them. Default: True if `model` is None, else False.
+        resolve_cycles: remove the least probable occlusions from cycles
             (`OrderedInstances.without_cycles`).
         device: "cpu" or "cuda".
-        backend: as `predictor`.
+        backend: "auto", "onnx" or "torch", as in `predictor`.
 
     Raises:
-        ValueError: as `OrderPredictor` and `predictor`; a detector and masks, or a score threshold
-            and masks; no such model or detector.
-        FileNotFoundError: there is no such file; weights of a detector that cannot be had without
-            a network: which file, from where, where to put it.
-        ImportError: what the backend or the detector needs is not installed.
+        ValueError: as `OrderPredictor` and `predictor`; masks together with a detector or a score
+            threshold; an unknown model or detector.
+        FileNotFoundError: a file does not exist, or the weights of the detector are not on this
+            machine and cannot be downloaded; the message names the file, its URL and its place.
+        ImportError: a library that the backend or the detector needs is not installed.
     """
     chain = photographs(
         model=model,

@@ -1,9 +1,10 @@
 """The instances of one image, their masks, and the order between them.
 
-:class:`OrderedInstances` is what readers of masks give, what a prediction is, and what is drawn,
-saved and scored. N instances, H x W pixels. Row = first of a pair, column = second; what the values
-of the matrices mean is defined in :mod:`occ_order.order.encoding`. Arrays are in memory; run
-lengths (RLE) stand in files alone.
+:class:`OrderedInstances` is the one container for input masks, predictions and ground truth: it is
+read from files, returned by models, drawn, saved and scored. N instances, H x W pixels. Row = first
+instance of a pair, column = second; the values of the matrices are defined in
+:mod:`occ_order.order.encoding`. Masks are bool arrays in memory and run-length encoded (RLE) in
+files only.
 
     result = occ_order.predict("photo.jpg", masks)
     print(result)                        # "cup 3 occludes plate 7 (0.93)"
@@ -11,7 +12,8 @@ lengths (RLE) stand in files alone.
     result.save("order.json")
     result = occ_order.load("order.json")
 
-Needs NumPy and what files need; drawing and other libraries are imported when they are asked for.
+Matplotlib, networkx, Detectron2 and other optional libraries are imported by the methods that use
+them, not with this module.
 """
 
 from __future__ import annotations
@@ -53,33 +55,38 @@ _STACKS = ("modal", "amodal", "levels", "sem_dist")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class OrderedInstances:
-    """Instances of one image with their masks and their order. Arrays are not to be written to.
+    """Instances of one image with their masks and their order. Do not write to the arrays.
 
     Attributes:
-        image_id: of the image: an integer or a text.
+        image_id: id of the image, an integer or a string.
         size: (H, W) in pixels.
-        modal: bool (N, H, W), the visible parts.
-        amodal: bool (N, H, W), the whole objects; None = not known.
-        classes: int64 (N,), category ids as the file or the model has them; default: all 1.
-        names: N names, of the classes or of the instances themselves; "" = without; None = none.
-        scores: float64 (N,); default: all 1.
-        ids: N ids, integers or texts: what the user called the instances; default: 1 .. N.
+        modal: bool (N, H, W), modal (visible) masks.
+        amodal: bool (N, H, W), amodal masks, visible and occluded region; None = unknown.
+        classes: int64 (N,), category ids of the file or the model; default: all 1.
+        names: N names, of the categories or of the instances; "" = this one has no name; None = no
+            instance has one.
+        scores: float64 (N,), confidence of the instances; default: all 1.
+        ids: N unique ids, integers or strings, as in the input; default: 1 .. N.
         occlusion: int8 (N, N), 1 = the row occludes the column, 0 = it does not, -1 = unknown; None
-            where no order of occlusion was predicted or annotated.
-        occlusion_prob: float64 (N, N) in [0, 1] that the row occludes the column; None = certain.
-        depth: int8 (N, N), 1 = the row is closer, 0 = farther, 2 = equal, -1 = unknown; None where
-            there is no order of depth.
-        depth_prob: float64 (N, N), symmetric, of the relation that `depth` names; None = certain.
+            if no occlusion order was predicted or annotated.
+        occlusion_prob: float64 (N, N) in [0, 1], probability that the row occludes the column;
+            None = 1 for every relation.
+        depth: int8 (N, N), 1 = the row is closer, 0 = farther, 2 = equal, -1 = unknown; None if
+            there is no depth order.
+        depth_prob: float64 (N, N) in [0, 1], symmetric, probability of the relation in `depth`;
+            None = 1 for every relation.
         overlap: int8 (N, N), 1 = the depth ranges overlap, 0 = they are distinct, -1 = unknown.
-        count: int16 (N, N), people who were asked, -1 = unknown.
-        levels: int8 (N, H, W), by how many objects a pixel of an object is covered, -1 outside.
-        sem_dist: float32 (N, H, W), the sem-dist maps: confidence less level (SLN, Eq. 1).
-        disparity: float32 (H, W), larger = nearer, of any scale; None = not predicted.
-        image: uint8 (H, W, 3) RGB, to draw on; not saved. None = not kept.
-        file_name: of the image, None = unknown.
+        count: int16 (N, N), number of annotators of the depth relation, -1 = unknown.
+        levels: int8 (N, H, W), number of objects that occlude a pixel of the amodal mask (0 =
+            visible), -1 outside the mask.
+        sem_dist: float32 (N, H, W), the sem-dist maps: confidence minus level (SLN, Eq. 1).
+        disparity: float32 (H, W), larger = nearer, scale arbitrary; None = not predicted.
+        image: uint8 (H, W, 3) RGB, the background of drawings; not saved. None = not available.
+        file_name: file name of the image; None = unknown.
 
     Raises:
-        ValueError: a shape or a value does not fit; names the image.
+        ValueError: a shape, a value or a duplicate id is invalid; the message names the image, the
+            attribute, the expected and the actual shape.
     """
 
     image_id: int | str
@@ -103,7 +110,7 @@ class OrderedInstances:
     file_name: str | None = None
 
     def __post_init__(self) -> None:
-        """Fill defaults in, and check that everything fits together."""
+        """Fill in the defaults and check that the shapes and values of all attributes agree."""
         where = f"image {self.image_id!r}"
         size = (int(self.size[0]), int(self.size[1]))
         n = len(self.modal)
@@ -158,14 +165,14 @@ class OrderedInstances:
         return len(self.modal)
 
     def __iter__(self) -> Iterator[OrderedInstances]:
-        """Yield each instance alone."""
+        """Yield each instance as an `OrderedInstances` of length 1."""
         return (self[[k]] for k in range(len(self)))
 
     def __getitem__(self, keep: Any) -> OrderedInstances:
-        """Return some of the instances; matrices lose the rows and columns of the others.
+        """Return a selection of the instances, with the rows and columns of the matrices selected.
 
         Args:
-            keep: bool (N,), indices, or a slice.
+            keep: bool (N,), an index, indices, or a slice.
         """
         places = np.atleast_1d(np.arange(len(self))[keep])
         pairs = np.ix_(places, places)
@@ -180,23 +187,23 @@ class OrderedInstances:
         return dataclasses.replace(self, **kept)
 
     def replace(self, **changes: Any) -> OrderedInstances:
-        """Return the same with other values of some attributes."""
+        """Return a copy with some attributes replaced; checked as in the constructor."""
         return dataclasses.replace(self, **changes)
 
     @property
     def invisible(self) -> np.ndarray | None:
-        """bool (N, H, W), the hidden parts; None where `amodal` is not known."""
+        """The occluded regions, amodal minus modal, bool (N, H, W); None if `amodal` is None."""
         return None if self.amodal is None else self.amodal & ~self.modal
 
     def label(self, k: int) -> str:
-        """Return what to call the instance at place k: its name and its id, such as "cup 3"."""
+        """Return the name and the id of the instance at index k, such as "cup 3"."""
         name = (self.names[k] if self.names else "") or "instance"
         return f"{name} {self.ids[k]}"
 
     # --- order -----------------------------------------------------------------------------
 
     def layers(self) -> np.ndarray:
-        """Return int (N,), 0 = nearest layer; instances in a cycle share one.
+        """Compute the layer of each instance, int64 (N,), 0 = nearest; one layer for a cycle.
 
         Raises:
             ValueError: there is no order of occlusion.
@@ -204,7 +211,7 @@ class OrderedInstances:
         return order_graph.layers(self._order("occlusion"))
 
     def relative_depth(self) -> np.ndarray:
-        """Return int (N,); an occluder has a larger value than what it occludes.
+        """Compute the relative depth, int64 (N,) >= 1, larger for an occluder than its occludee.
 
         Raises:
             ValueError: there is no order of occlusion.
@@ -212,9 +219,9 @@ class OrderedInstances:
         return order_graph.relative_depth(self._order("occlusion"))
 
     def cycles(self) -> list[tuple[int | str, ...]]:
-        """Return ids of instances among which the occlusion leads round, one tuple for each group.
+        """Return the strongly connected components of two or more instances, each a tuple of ids.
 
-        Two that occlude each other are such a group.
+        Two instances that occlude each other are such a component.
 
         Raises:
             ValueError: there is no order of occlusion.
@@ -223,9 +230,9 @@ class OrderedInstances:
         return [tuple(self.ids[k] for k in group) for group in groups]
 
     def without_cycles(self) -> OrderedInstances:
-        """Return the same without the least probable occlusions of each cycle.
+        """Return a copy with the least probable occlusions of each cycle removed.
 
-        `occlusion_prob` stays what was predicted (`occ_order.order.resolve_cycles`).
+        See `occ_order.order.resolve_cycles`. `occlusion_prob` is not changed.
 
         Raises:
             ValueError: there is no order of occlusion.
@@ -234,10 +241,11 @@ class OrderedInstances:
         return self.replace(occlusion=order_graph.resolve_cycles(occlusion, self.occlusion_prob))
 
     def graph(self, order: str = "occlusion") -> networkx.DiGraph:
-        """Return the order as a graph whose nodes are the ids of the instances.
+        """Convert an order to a directed graph whose nodes are the ids of the instances.
 
-        Nodes have "name", "category_id" and "score"; edges lead from the occluder, or the closer
-        one, and have "relation" ("occludes", "closer" or "equal") and "probability".
+        Nodes have "name", "category_id" and "score". Edges start at the occluder or the closer
+        instance (an equal pair: at the first) and have "relation" ("occludes", "closer" or
+        "equal") and "probability".
 
         Args:
             order: "occlusion" or "depth".
@@ -258,7 +266,9 @@ class OrderedInstances:
         return result
 
     def relations(self, order: str = "occlusion") -> list[str]:
-        """Return a sentence for each pair that an order says something of.
+        """Return one sentence for each relation, such as "cup 3 occludes plate 7 (0.93)".
+
+        Pairs without a relation (no occlusion, or unknown) have none. Numbers are probabilities.
 
         Args:
             order: "occlusion" or "depth".
@@ -291,7 +301,7 @@ class OrderedInstances:
         return matrix
 
     def _edges(self, order: str) -> list[tuple[int, int, str, float]]:
-        """(i, j, relation, probability) of each edge; an equal pair once, from the lower place."""
+        """Return (i, j, relation, probability) of each edge; an equal pair once, with i < j."""
         matrix, probability = self._order(order), getattr(self, f"{order}_prob")
         if order == "occlusion":
             found = [(i, j, "occludes") for i, j in np.argwhere(matrix == 1).tolist()]
@@ -301,14 +311,14 @@ class OrderedInstances:
             found = [(i, j, kinds[int(matrix[i, j])]) for i, j in np.argwhere(chosen).tolist()]
         if probability is None:
             return [(*edge, 1.0) for edge in found]
-        if order == "depth":  # of a pair; the upper triangle holds it
+        if order == "depth":  # one probability for a pair, read from the upper triangle
             return [(i, j, what, float(probability[min(i, j), max(i, j)])) for i, j, what in found]
         return [(i, j, what, float(probability[i, j])) for i, j, what in found]
 
     # --- for people ------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        """Say how many there are, and which orders are known."""
+        """Return one line: image id, image size, number of instances, orders present."""
         known = [order for order in ORDERS if getattr(self, order) is not None]
         height, width = self.size
         return (
@@ -317,7 +327,7 @@ class OrderedInstances:
         )
 
     def __str__(self) -> str:
-        """Tell each instance and each relation in a line."""
+        """List each instance, each relation and each larger cycle on a line of its own."""
         lines = [f"image {self.image_id}: {_counted(len(self), 'instance')}"]
         for k in range(len(self)):
             pixels = int(self.modal[k].sum())
@@ -332,14 +342,14 @@ class OrderedInstances:
         return "\n".join(lines)
 
     def _rounds(self) -> list[str]:
-        """Lines about the cycles of more than two; that two occlude each other is a relation."""
+        """Return lines on the cycles of three or more; mutual occlusion is listed as a relation."""
         groups = [g for g in order_graph.cycles(self._order("occlusion")) if len(g) > 2]
         named = [", ".join(map(self.label, group)) for group in groups]
         lines = [f"  the occlusion leads round among {names}" for names in named]
         return [f"cycles: {_counted(len(groups), 'group')}", *lines] if groups else []
 
     def _repr_html_(self) -> str:
-        """Return the drawing, where there is an image, and the lines of `print`, for notebooks."""
+        """Return HTML for notebooks: a drawing, if `image` is present, and the text of `str`."""
         lines = f"<pre>{html.escape(str(self))}</pre>"
         if self.image is None:
             return lines
@@ -351,14 +361,14 @@ class OrderedInstances:
         """Draw the instances, their order and the graph side by side.
 
         Args:
-            image: uint8 (H, W, 3) RGB, or its file; None takes the one that was predicted on, or
-                white where none is known.
+            image: uint8 (H, W, 3) RGB, or its file; None = `self.image`, or a white
+                background if that is None.
 
         Returns:
-            A figure of matplotlib, which `savefig` saves.
+            A matplotlib figure.
 
         Raises:
-            ValueError: the image has another size.
+            ValueError: the size of the image is not `size`.
         """
         return _call("occ_order.draw.results", "figure", self, image)
 
@@ -391,7 +401,7 @@ class OrderedInstances:
         return result
 
     def _name_keys(self) -> list[str]:
-        """The key of each name: "category", or "name" where a class has several."""
+        """Return the JSON key of each name: "category", or "name" if a class has several names."""
         known: dict[int, set[str]] = {}
         for number, name in zip(self.classes.tolist(), self.names or (), strict=False):
             known.setdefault(number, set()).add(name)
@@ -414,10 +424,10 @@ class OrderedInstances:
         Args:
             image: dict of the image (`occ_order.order.io`).
             class_names: name by category id, for instances that have none in the dict.
-            more: further attributes, such as `image`.
+            more: attributes to add or override, such as `image`.
 
         Raises:
-            ValueError: the dict does not keep to the format; names the image.
+            ValueError: the dict violates the format; the message names the image.
         """
         io.check_image(image)
         size, instances = (image["height"], image["width"]), image["instances"]
@@ -455,23 +465,23 @@ class OrderedInstances:
         """Write an `order_results.json` with this image, which `occ_order.load` reads.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         io.save_results(path, [self.to_dict()])
 
     def to_coco(self) -> dict[str, Any]:
         """Return {"images", "annotations", "categories"} as COCO's instances files have them.
 
-        "segmentation" is the visible part as RLE; "amodal_segmentation" the whole one, where it is
-        known. COCO has no place for the order.
+        "segmentation" is the modal mask as RLE, "amodal_segmentation" the amodal mask where known.
+        The COCO format has no field for the order, so it is lost.
 
         Raises:
-            ValueError: an id is no integer, which COCO's have to be.
+            ValueError: an id is not an integer, as COCO requires.
         """
         return _call("occ_order.formats.coco_order", "to_coco", self)
 
     def to_supervision(self) -> supervision.Detections:
-        """Return the same for supervision; `data["occludes"]` holds what each one occludes.
+        """Convert to supervision's Detections; `data["occludes"]` lists the occludees of each.
 
         Raises:
             ImportError: supervision is not installed.
@@ -479,9 +489,9 @@ class OrderedInstances:
         return _call("occ_order.formats.supervision_detections", "to_detections", self)
 
     def to_label_studio(self) -> dict[str, Any]:
-        """Return a task for Label Studio to import: a prediction with the order as relations.
+        """Convert to a Label Studio task whose prediction holds the order as relations.
 
-        Write a list of tasks as JSON; the image is named by `file_name`.
+        Label Studio imports a JSON list of tasks. The image is referred to by `file_name`.
         """
         return _call("occ_order.formats.label_studio", "task_of", self)
 
@@ -489,21 +499,21 @@ class OrderedInstances:
         """Return the XML ("CVAT for images 1.1") of this image, with the order as z-order.
 
         Raises:
-            ValueError: the image id is no integer.
+            ValueError: the image id is not an integer.
         """
         return _call("occ_order.formats.cvat", "document_of", [self])
 
     def to_fiftyone(self) -> fiftyone.Sample:
-        """Return a sample for FiftyOne; each of its detections has the attribute "occludes".
+        """Convert to a FiftyOne sample; each of its detections has the attribute "occludes".
 
         Raises:
             ImportError: fiftyone is not installed.
-            ValueError: `file_name` is not known.
+            ValueError: `file_name` is None.
         """
         return _call("occ_order.formats.fiftyone_sample", "to_sample", self)
 
     def to_detectron2(self) -> Instances:
-        """Return Detectron2's Instances, with matrices as fields that keep rows and columns.
+        """Convert to Detectron2's Instances; indexing selects rows and columns of the matrices.
 
         Raises:
             ImportError: Detectron2 is not installed.
@@ -515,12 +525,12 @@ def load(path: str | os.PathLike[str], *, image_id: int | str | None = None) -> 
     """Read the instances of one image of an `order_results.json`.
 
     Args:
-        path: the file.
-        image_id: of the image; None where the file holds one.
+        path: the JSON file.
+        image_id: id of the image; may be None if the file has one image only.
 
     Raises:
-        ValueError: the file does not keep to the format, has no such image, or several.
-        OSError: it cannot be read.
+        ValueError: the file violates the format, or the number of matching images is not one.
+        OSError: the file cannot be read.
     """
     images = io.load_results(path)
     chosen = [i for i in images if image_id is None or i["image_id"] == image_id]
@@ -535,8 +545,8 @@ def load_all(path: str | os.PathLike[str]) -> list[OrderedInstances]:
     """Read every image of an `order_results.json`.
 
     Raises:
-        ValueError: the file does not keep to the format.
-        OSError: it cannot be read.
+        ValueError: the file violates the format.
+        OSError: the file cannot be read.
     """
     return [OrderedInstances.from_dict(image) for image in io.load_results(path)]
 
@@ -546,5 +556,5 @@ def _counted(number: int, word: str) -> str:
 
 
 def _call(module: str, function: str, *arguments: Any) -> Any:
-    """What a function of an outer part gives, which is imported when it is asked for."""
+    """Import a module on first use, call its function and return the result."""
     return getattr(importlib.import_module(module), function)(*arguments)

@@ -48,7 +48,7 @@ class ReportImage:
 def encode_image(
     image: np.ndarray, name: str, alt: str, *, sharpness: float = 1.0, flat: bool = False
 ) -> ReportImage:
-    """Encodes an image for a report.
+    """Encode an image for a report.
 
     Args:
         image: uint8 (H, W, 3) RGB.
@@ -146,7 +146,7 @@ def fraction(part: float | None, whole: float | None) -> str:
 
 
 def render_report(template: str, context: Mapping[str, Any]) -> str:
-    """Fills one of the package's templates.
+    """Fill one of the package's templates.
 
     Args:
         template: file name in ``occ_order/apps/templates``.

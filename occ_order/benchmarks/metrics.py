@@ -33,7 +33,7 @@ _EVALUATION = (
 
 
 def rows(arguments) -> list[dict]:
-    """Times every metric on 250 images x 10 instances (128 px) and ours on 5,000 of them.
+    """Time every metric on 250 images x 10 instances (128 px) and ours on 5,000 of them.
 
     Args:
         arguments: ``repeats``, interleaved runs; the median is kept.

@@ -74,7 +74,7 @@ class Look:
         """Nothing to forget."""
 
     def process(self, inputs: Any, outputs: Any) -> None:
-        """Waits."""
+        """Wait."""
         for output in outputs:
             len(output["instances"])
 

@@ -30,7 +30,7 @@ def protocol_of(options: argparse.Namespace) -> Protocol:
 
 
 def write(project: Project) -> None:
-    """Writes the files and says so."""
+    """Write the files and say so."""
     counts = project.write()
     progress = project.progress("")
     print(

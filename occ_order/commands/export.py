@@ -44,7 +44,7 @@ def outputs_of(
 
 
 def compare(kind: str, path: Path, graph: networks.Graph) -> str:
-    """Runs a written file and says how far it is from the network.
+    """Run a written file and say how far it is from the network.
 
     Raises:
         ValueError: it says something else.

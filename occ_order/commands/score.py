@@ -16,7 +16,7 @@ from occ_order.order.io import load_results
 
 
 def load_ground_truth(options: argparse.Namespace) -> list[dict]:
-    """Reads the records of the chosen format.
+    """Read the records of the chosen format.
 
     Args:
         options: of `occ-order score`.

@@ -70,7 +70,7 @@ def words_for_people(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def add(options: argparse.Namespace) -> None:
-    """Shrinks, evaluates and lists a model; of a row of the same name the words for people stay."""
+    """Shrink, evaluate and list a model; of a row of the same name the words for people stay."""
     run = Path(options.run)
     weights = read_checkpoint(run / "model_final.pth")["model"]
     file = HERE / "checkpoints" / f"{options.name}.pth"
@@ -126,7 +126,7 @@ def _with_graph(row: dict[str, Any], made: dict[str, str]) -> dict[str, Any]:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Evaluates models again.
+    """Evaluate models again.
 
     Raises:
         ValueError: a score differs from the row's by more than TOLERANCE.

@@ -23,7 +23,7 @@ __all__ = ["add_occ_order_config", "check_settings", "get_cfg", "introduce", "lo
 
 
 def add_occ_order_config(cfg: CfgNode) -> None:
-    """Adds every setting of this package to Detectron2's `cfg`, in place."""
+    """Add every setting of this package to Detectron2's `cfg`, in place."""
     for add in (
         add_common_config,
         add_oosis_config,

@@ -32,7 +32,7 @@ SCHEMES = (ZOO, "https://", "http://")
 
 
 def check_config_file(path: str | os.PathLike[str]) -> list[str]:
-    """Refuses a config file that cannot be loaded safely, and so every file that it starts from.
+    """Refuse a config file that cannot be loaded safely, and so every file that it starts from.
 
     Args:
         path: a YAML file.

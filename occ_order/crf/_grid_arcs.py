@@ -1,23 +1,54 @@
 """Layout of the compiled solver (:mod:`occ_order.crf.grid`), and costs and arcs of its jumps.
 
-Everything works on one flat grid with pad pixels around it, ``p = (y + 1) * stride + x + 1``, so
-that no kernel asks whether a neighbour exists. Directions are left, right, top, bottom = 0..3, and
-``d ^ 1`` is the opposite of d.
+All arrays are flat, over the pixels of the image and *pad pixels* around it, so that every pixel
+has four neighbours and no kernel tests for the border. Pixel (x, y) has the index
+``p = (y + 1) * stride + x + 1``. An image with H = 2, W = 4 (`#` = pad pixel)::
 
-* ``inc[d, p]``: what the arc from p's neighbour in direction d to p can still carry.
-* ``arcs[p]``: bit d: that arc carries something; bit 4 + d: so does the arc from p to the
-  neighbour. Searches read nothing else of the arcs: one byte a pixel.
-* ``excess[p]``: > 0 what p still supplies (the cost of raising it), < 0 what it still demands.
-* ``pairs[p]``: bit d: p occludes that neighbour; bit 4 + d: that neighbour occludes p.
-* ``node[p]``: bits 0-2 FREE, SUPPLY, ROOT, ORPHAN or 1 + the direction of p's parent in the sink
-  tree; bits 3-4 queued for an even / odd level; from bit 5 the level, about the distance to the
-  root. SUPPLY and ROOT say what ``excess`` is; all others have none.
+    stride = (W + 1) | 1 = 5 (odd)      size = (H + 2) * stride + 1 = 21
 
-Pixel numbers in hot loops are unsigned: of a signed index, the compiler asks each time whether it
-counts from the end.
+             x = -1    0    1    2    3
+    y = -1       #0   #1   #2   #3   #4
+    y =  0       #5    6    7    8    9     the pad to the right of a row is the one
+    y =  1      #10   11   12   13   14     to the left of the next: 9 + 1 = #10
+    y =  2      #15  #16  #17  #18  #19
+                #20
 
-Sending flow rewrites the energy function without changing its values, so the labels may change
-under a flow: arcs that stay the same keep what they carry, others give it back.
+Directions d: 0 = left, 1 = right, 2 = top, 3 = bottom; ``d ^ 1`` is the opposite of d and
+``offsets = (-1, 1, -stride, stride)`` leads from p to its neighbour q. ``inc[d, p]`` is the arc
+from q into p, ``inc[d ^ 1, q]`` the arc from p into q::
+
+                              p - stride
+                                |    ^
+                     inc[2, p]  v    |  inc[3, p - stride]
+
+             inc[0, p] ---->                <---- inc[1, p]
+     p - 1                        p                          p + 1
+             <---- inc[1, p - 1]            inc[0, p + 1] ---->
+
+                     inc[3, p]  ^    |  inc[2, p + stride]
+                                |    v
+                              p + stride
+
+The arrays, each of length ``size`` along p:
+
+* ``inc[d, p]``: int32 or int64, residual capacity of the arc from p's neighbour d to p, >= 0.
+* ``arcs[p]``: uint8, bit d: ``inc[d, p] > 0``; bit 4 + d: the opposite arc, from p to that
+  neighbour, has residual capacity. Searches read this byte instead of eight entries of ``inc``.
+* ``excess[p]``: as ``inc``, residual terminal capacity: > 0 a *supply*, the arc from the source
+  (raising p costs so much); < 0 a *demand*, the arc to the sink (raising p gains so much).
+* ``pairs[p]``: uint8, bit d: p occludes its neighbour d; bit 4 + d: that neighbour occludes p.
+* ``labels[p]``: int32, the current labelling; pad pixels have a label far from all others.
+* ``node[p]``: uint32. Bits 0-2 (CODE): FREE, outside the tree, excess 0; SUPPLY, outside the tree,
+  excess > 0; ROOT, excess < 0; ORPHAN, without a parent; or 1 + d, the direction of p's parent.
+  Bits 3-4: queued for an even / odd level. From bit 5: level, about the distance to the root.
+
+Pushing flow reparametrises the energy function: its values stay the same. So the labels may change
+under a flow: arcs whose capacity does not change keep their flow, that of the others is cancelled.
+
+Indices in hot loops are unsigned: for signed ones, the compiler adds a test for negative indices.
+
+Kernels that take ``marks`` and ``words`` get the same memory twice, as uint8 and as int64, so that
+eight unmarked pixels are skipped by one comparison.
 """
 
 from __future__ import annotations
@@ -26,18 +57,18 @@ import numpy as np
 
 from occ_order.crf._compile import inlined, kernel, step
 
-FREE, ROOT, ORPHAN, SUPPLY = 0, 5, 6, 7
-TIE = ORPHAN  # what moves on a tie; there are no orphans any more by then
+FREE, ROOT, ORPHAN, SUPPLY = 0, 5, 6, 7  # codes of a node; 1..4 = 1 + direction of the parent
+TIE = ORPHAN  # moves in the largest minimum cut only; after the search there are no orphans
 CODE = 7  # mask of a node's code
-ALL_OPEN = 255
-BLOCK, WIDE_BLOCK = 64, 128  # pixels that are looked at together
+ALL_OPEN = 255  # ``arcs`` of a pixel whose eight arcs all have residual capacity
+BLOCK, WIDE_BLOCK = 64, 128  # pixels that are tested or filled together
 MOVES, INNER = 1, 2  # marks of pixels, see :func:`mark`
 ALL_INNER = 0x0303030303030303  # eight such marks
 
 
 @step
 def fill(stretch, value):
-    """Set a stretch of an array to ``value``; memory that has it already is only read."""
+    """Set a run of an array to ``value``; not written if it has that value already."""
     found = 0
     for i in range(len(stretch)):
         found |= stretch[i] ^ value
@@ -49,13 +80,13 @@ def fill(stretch, value):
 
 @inlined
 def beside(p, offset):
-    """The pixel number ``p + offset``."""
+    """Return the index ``p + offset`` as uint32."""
     return np.uint32(p + offset)
 
 
 @inlined
 def around(array, start, end, stride):
-    """The stretch from ``start`` to ``end`` of a flat array, and its left, right, upper, lower."""
+    """Return views of the run [start, end) and of its left, right, upper and lower neighbours."""
     return (
         array[start:end],
         array[start - 1 : end - 1],
@@ -67,7 +98,7 @@ def around(array, start, end, stride):
 
 @kernel
 def pack_pairs(places, shape, stride, pairs):
-    """Fill ``pairs`` from the places of :attr:`occ_order.crf.energy.Problem.pairs`."""
+    """Fill ``pairs`` from the flat indices of :attr:`occ_order.crf.energy.Problem.pairs`."""
     height, width = shape
     plane = height * width
     offsets = (-1, 1, -stride, stride)
@@ -82,13 +113,19 @@ def pack_pairs(places, shape, stride, pairs):
 
 @inlined
 def moves(word):
-    """Does the pixel of this node move, after the maximum flow?"""
+    """Return whether the pixel of a node moves: after the maximum flow, in the tree or a tie."""
     return np.uint32(((word & CODE) + 1) & 6) != np.uint32(0)  # neither FREE nor SUPPLY
 
 
 @inlined
 def capacity(step, behind, weights):
-    """Cost of raising p but not q; ``step`` = x_p - x_q, ``behind``: q occludes p."""
+    """Return the capacity of the arc q -> p: the cost of raising p but not q.
+
+    Args:
+        step: x_p - x_q, difference of the labels.
+        behind: 1 if q occludes p, else 0.
+        weights: (smoothness, occlusion, hard).
+    """
     if step == 0:
         return weights[0] + weights[2] * behind
     return weights[1] * behind if step == -1 else 0
@@ -96,7 +133,15 @@ def capacity(step, behind, weights):
 
 @inlined
 def pair_cost(step, code, d, weights, modular):
-    """What p's pair with its neighbour d adds to the cost of raising p; ``code`` = pairs[p]."""
+    """Return the unary part of p's pair with its neighbour d: its share in the cost of raising p.
+
+    Args:
+        step: x_p - x_q, difference of the labels.
+        code: pairs[p].
+        d: direction of q.
+        weights: (smoothness, occlusion, hard).
+        modular: bound of the jump (see :mod:`occ_order.crf.moves`).
+    """
     if step == 0:
         return weights[1] * ((code >> (4 + d) & 1) - (code >> d & 1))
     if modular and (step == 1 or step == -1):
@@ -106,7 +151,7 @@ def pair_cost(step, code, d, weights, modular):
 
 @inlined
 def note_arc(p, d, q, inc, arcs):
-    """Bring ``arcs`` up to date with the arc from q, p's neighbour in direction d, to p."""
+    """Update ``arcs`` of both ends from ``inc[d, p]``; q is p's neighbour in direction d."""
     if inc[d, p] > 0:
         arcs[p] |= 1 << d
         arcs[q] |= 16 << (d ^ 1)
@@ -117,13 +162,13 @@ def note_arc(p, d, q, inc, arcs):
 
 @inlined
 def set_node(p, excess, node):
-    """Bring p's node, outside the tree, up to date with its excess."""
+    """Set p's node, outside the tree, to SUPPLY, FREE or ROOT by its excess."""
     node[p] = SUPPLY if excess[p] > 0 else FREE if excess[p] == 0 else ROOT
 
 
 @inlined
 def start_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs):
-    """Set the arcs into p, without flow, and its bits; returns what its pairs cost."""
+    """Set ``inc`` and ``arcs`` of p for zero flow; returns the unary part of its four pairs."""
     code = pairs[p]
     cost = 0
     bits = 0
@@ -139,21 +184,21 @@ def start_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs):
 
 @step
 def start_costs(labels, unary, excess):
-    """Set ``excess`` to ``unary`` where the label is 0: leaving the background costs only once."""
+    """Set ``excess`` to ``unary`` where the label is 0, else to 0: only leaving 0 costs it."""
     for i in range(len(labels)):
         excess[i] = unary[i] if labels[i] == 0 else 0
 
 
 @step
 def add_one(labels):
-    """Raise a stretch of labels."""
+    """Add one to a run of labels."""
     for i in range(len(labels)):
         labels[i] += 1
 
 
 @step
 def mark_changes(label, left, right, above, below, pairs, marks):
-    """Mark pixels of a stretch that have a pair, or not the label of all four neighbours."""
+    """Mark pixels of a run with an ordered pair or a neighbour of another label."""
     for i in range(len(marks)):
         found = np.int32((label[i] ^ left[i]) | (label[i] ^ right[i]))
         found = np.int32(found | (label[i] ^ above[i]) | (label[i] ^ below[i]) | pairs[i])
@@ -162,14 +207,16 @@ def mark_changes(label, left, right, above, below, pairs, marks):
 
 @step
 def list_marks(marks, words, start, places, count):
-    """Append the pixels of the stretch from ``start`` on that are marked to ``places``.
+    """Append the indices of the marked pixels of the run that begins at ``start`` to ``places``.
 
     Args:
         marks: uint8, one for each pixel; words: the same memory, and perhaps more, as int64.
-        count: number of places before.
+        start: index of the first pixel.
+        places: output, uint32, with room for one entry more.
+        count: number of entries already in ``places``.
 
     Returns:
-        Their new number.
+        The new number of entries.
     """
     for k in range((len(marks) + 7) >> 3):
         if words[k] != 0:
@@ -183,9 +230,11 @@ def list_marks(marks, words, start, places, count):
 def start_row(
     y, unary, stride, labels, pairs, weights, modular, inc, arcs, excess, marks, words, places
 ):
-    """Arcs and costs of row y in a jump from ``labels``, without any flow.
+    """Write ``inc``, ``arcs`` and ``excess`` of row y for zero flow in a jump from ``labels``.
 
-    ``marks``, ``words`` (see :func:`list_marks`), ``places``: room for a row.
+    Most pixels have the labels of their neighbours and no ordered pair, hence the same arcs: the
+    row is filled with these, then the other pixels are written one by one. ``marks``, ``words``
+    (see :func:`list_marks`) and ``places`` are memory for one row.
     """
     width = unary.shape[1]
     offsets = (-1, 1, -stride, stride)
@@ -206,7 +255,10 @@ def start_row(
 
 @step
 def write_nodes(excess, node, sign):
-    """Write the nodes of a stretch of pixels outside the tree; returns how many are ROOT."""
+    """Write the nodes of a run of pixels outside the tree; returns how many are ROOT.
+
+    ``sign``: 1, or -1 to swap supplies and demands.
+    """
     num_roots = 0
     for i in range(len(node)):
         amount = sign * excess[i]
@@ -217,9 +269,10 @@ def write_nodes(excess, node, sign):
 
 @step
 def mark_growing(excess, left, right, above, below, sign, marks):
-    """Mark roots in this stretch of pixels, given also as its neighbours, beside one that is none.
+    """Mark the roots of a run of pixels that have a neighbour that is not a root.
 
-    Inner roots cannot grow.
+    The tree cannot grow from the other roots. ``left``, ``right``, ``above``, ``below``: the excess
+    of the neighbours.
     """
     for i in range(len(marks)):
         inner = (sign * left[i] < 0) & (sign * right[i] < 0)
@@ -232,11 +285,12 @@ def find_roots(shape, stride, excess, node, marks, words, queue, sign):
     """Write all nodes: ROOT where there is a demand, SUPPLY, or FREE.
 
     Args:
-        marks, words: room for a row, see :func:`list_marks`.
-        sign: 1, or -1 to change supplies and demands over.
+        marks, words: memory for a row, see :func:`list_marks`.
+        queue: output, the roots that have a neighbour that is not a root.
+        sign: 1, or -1 to swap supplies and demands.
 
     Returns:
-        The number of roots that can grow, in ``queue``; and the number of all roots.
+        The number of entries in ``queue``, and the number of all roots.
     """
     height, width = shape
     count = num_roots = 0
@@ -253,7 +307,7 @@ def find_roots(shape, stride, excess, node, marks, words, queue, sign):
 
 @step
 def any_moves(node):
-    """Does a pixel of this stretch move?"""
+    """Return whether any pixel of a run of nodes moves."""
     found = 0
     for i in range(len(node)):
         found |= ((node[i] & CODE) + 1) & 6  # as in :func:`moves`
@@ -262,9 +316,10 @@ def any_moves(node):
 
 @step
 def mark(label, left, right, above, below, pairs, node, west, east, north, south, marks):
-    """Write MOVES and INNER for a stretch of pixels, given also as its four neighbours.
+    """Write MOVES and INNER for a run of pixels; the other arguments are its four neighbours.
 
-    Inner pixels move with all their neighbours, from the same label, and have no ordered pair.
+    An inner pixel moves and so do its four neighbours; all five have the same label, and it has no
+    ordered pair. So none of its capacities change.
     """
     for i in range(len(marks)):
         inner = moves(node[i]) & moves(west[i]) & moves(east[i]) & moves(north[i]) & moves(south[i])
@@ -276,7 +331,7 @@ def mark(label, left, right, above, below, pairs, node, west, east, north, south
 
 @inlined
 def end_of_moves(start, end, node):
-    """End of the blocks from ``start`` on in each of which a pixel moves."""
+    """Return the end of the consecutive blocks from ``start`` on in each of which a pixel moves."""
     while start < end and any_moves(node[start : min(start + BLOCK, end)]):
         start += BLOCK
     return min(start, end)
@@ -284,11 +339,12 @@ def end_of_moves(start, end, node):
 
 @kernel
 def list_moved(stride, labels, pairs, node, marks, words, runs, rim):
-    """List what moves: stretches of inner pixels (see :func:`mark`) in ``runs``, others in ``rim``.
+    """List the pixels that move: runs of inner ones (see :func:`mark`), the others one by one.
 
     Args:
         marks: uint8, a multiple of BLOCK; words: the same memory as int64.
-        runs: first pixel and end of each stretch.
+        runs: output, first pixel and end of each run of inner pixels.
+        rim: output, the other pixels that move.
 
     Returns:
         The numbers of entries in ``runs`` and in ``rim``.
@@ -327,7 +383,7 @@ def list_moved(stride, labels, pairs, node, marks, words, runs, rim):
 
 @kernel
 def write_moved(stride, node, moved):
-    """Write to bool (H, W) which pixels move."""
+    """Write to ``moved``, bool (H, W), which pixels move."""
     height, width = moved.shape
     for y in range(height):
         row = (y + 1) * stride + 1
@@ -337,7 +393,7 @@ def write_moved(stride, node, moved):
 
 @kernel
 def free_nodes(runs, rim, excess, node):
-    """Take what moved out of the tree."""
+    """Remove the pixels that move from the tree."""
     for k in range(0, len(runs), 2):
         start, end = runs[k], runs[k + 1]
         write_nodes(excess[start:end], node[start:end], 1)
@@ -347,7 +403,10 @@ def free_nodes(runs, rim, excess, node):
 
 @kernel
 def energy_change(runs, rim, unary, stride, labels, pairs, weights, node):
-    """Exact change of energy if ``runs`` and ``rim`` (see :func:`list_moved`) go up by one."""
+    """Return the exact change of energy if the labels of ``runs`` and ``rim`` are raised by one.
+
+    Inner pixels (``runs``, see :func:`list_moved`) change the unary term only.
+    """
     offsets = (-1, 1, -stride, stride)
     smoothness, occlusion = weights[0], weights[1]
     change = 0
@@ -375,9 +434,11 @@ def energy_change(runs, rim, unary, stride, labels, pairs, weights, node):
 
 @inlined
 def rewrite_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs, excess, node):
-    """Arcs and costs of p and its pairs after a move in which p took part.
+    """Rewrite the arcs and the excess of p and its pairs for a move in which p is raised.
 
-    A pixel that leaves the background starts afresh: the demand that its flow fed is gone.
+    The capacities after the move replace those before, and the flow of changed arcs is cancelled.
+    A pixel that leaves the background (``fresh``) starts with zero flow on all arcs: its unary cost
+    is paid, and the demand that its flow satisfied no longer exists.
     """
     code = pairs[p]
     fresh = labels[p] == 0
@@ -412,7 +473,10 @@ def rewrite_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs, excess
 
 @kernel
 def rewrite(runs, rim, stride, labels, pairs, weights, modular, inc, arcs, excess, node):
-    """Bring arcs, costs and flow up to date with a move, from before it is made."""
+    """Rewrite arcs and excess for a move; ``labels`` and ``node`` are those before it.
+
+    The flow of arcs whose capacity does not change is kept.
+    """
     offsets = (-1, 1, -stride, stride)
     smoothness = weights[0]
     default = ALL_OPEN if smoothness > 0 else 0
@@ -429,10 +493,10 @@ def rewrite(runs, rim, stride, labels, pairs, weights, modular, inc, arcs, exces
 
 @kernel
 def raise_labels(runs, rim, stride, labels, excess, node, roots):
-    """Make a move, and free the tree.
+    """Raise the labels of the pixels that move and remove them from the tree.
 
     Returns:
-        The number of pixels with a demand, all in ``roots`` and ROOT.
+        The number of pixels with a demand among them and their neighbours, written to ``roots``.
     """
     offsets = (-1, 1, -stride, stride)
     num_roots = 0
@@ -463,14 +527,14 @@ def raise_labels(runs, rim, stride, labels, excess, node, roots):
 
 @step
 def change_costs(labels, new, unary, excess):
-    """Bring ``excess`` up to date with a stretch of labels that come to or leave 0."""
+    """Update ``excess`` of a run where ``labels`` become 0 (``new``) or are 0 no more."""
     for i in range(len(labels)):
         excess[i] += unary[i] * np.int32(np.int32(new[i] == 0) - np.int32(labels[i] == 0))
 
 
 @step
 def mark_steps(label, right, below, new, new_right, new_below, marks):
-    """Mark where the step to the right or below changes; returns whether there is one."""
+    """Mark pixels whose difference to the right or lower neighbour changes; returns if any does."""
     anything = np.int32(0)
     for i in range(len(marks)):
         change = np.int32(new[i] - label[i])
@@ -485,13 +549,14 @@ def mark_steps(label, right, below, new, new_right, new_below, marks):
 def relabel(
     unary, labels, new, stride, pairs, weights, modular, inc, arcs, excess, marks, words, places
 ):
-    """Bring arcs, costs and flow up to date with a change of labels, from before it is made.
+    """Rewrite arcs and excess for a change of labels; ``labels`` are still those before it.
 
-    Pairs of which one label changes, or both but differently, give back their flow.
+    The flow of pairs whose difference of labels changes is cancelled; all other flow is kept.
 
     Args:
         labels, new: int32, flat with pads.
-        marks, words: as for :func:`start_row`; places: room for all pixels.
+        marks, words: memory for a row, see :func:`list_marks`.
+        places: memory for all pixels.
     """
     height, width = unary.shape
     offsets = (-1, 1, -stride, stride)

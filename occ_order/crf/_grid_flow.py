@@ -1,18 +1,32 @@
 """Maximum flow on the implicit grid (layout: :mod:`._grid_arcs`).
 
-:func:`maximise_flow` grows one forest from the demands, level by level, like Boykov and
-Kolmogorov's algorithm (PAMI 2004) with one tree instead of two. Supplies that it meets become part
-of it, and once a level all that they have is sent down the trees, as in Goldberg et al., "Faster
-and more dynamic maximum flow by incremental breadth-first search" (ESA 2015): flow that meets goes
-on together, and what an arc does not take stays where it is. Pixels that are cut off seek
-another parent at once, beside themselves or beside the first few pixels below them; whole regions
-that find none are placed by one breadth-first search.
+The algorithm of Boykov and Kolmogorov (PAMI 2004), with its three stages but only the sink tree:
 
-* ``chain[p]``: next in a list of pixels of one level that starts at ``heads[level]``; or a negative
+1. Growth (:func:`grow_level`): breadth-first, one level at a time, from the *roots*: the pixels
+   with a demand (excess < 0, an arc to the sink). The arc from a pixel to its parent has residual
+   capacity. Pixels with a supply (excess > 0, an arc from the source) join the tree, too.
+2. Augmentation (:func:`drain`): once per level, the excess of all supplies in the tree is pushed
+   towards the roots, from the highest level down, as in Goldberg et al., "Faster and more dynamic
+   maximum flow by incremental breadth-first search" (ESA 2015). Flow of paths that join is pushed
+   on as one amount; what exceeds a residual capacity remains as excess of that pixel.
+3. Adoption (:func:`adopt`): a pixel whose arc to its parent is saturated is an *orphan*. It takes
+   another parent among its neighbours, or its subtree is re-rooted at a descendant that has such a
+   neighbour (:func:`turn`). Otherwise it is *lost* and its children become orphans. Lost pixels
+   join the tree again by one breadth-first search for all of them (:func:`relabel`).
+
+Arrays, besides those in :mod:`._grid_arcs`; pixels are flat indices:
+
+* ``heads[level]``: int32, first pixel of a linked list of pixels at that level, < 0 if empty;
+  ``chain[p]``: int32, next pixel in the list of p. Outside lists, ``chain[p]`` may hold a negative
   stamp, see :func:`is_rooted`.
-* ``lost``: orphans without a parent, and behind them a queue; ``waiting``: pixels of the tree, or
-  orphans, that have something to send. ``pending``: how many of either, whether an arc overflowed,
-  how many pixels have been lost so far, how many roots are left, and the last stamp.
+* ``lost``: uint32, first the ``pending[LOST]`` lost pixels. The memory behind them, or the second
+  half, is used as the queue of a search.
+* ``waiting``: uint32, the ``pending[WAITING]`` pixels with excess still to be pushed.
+* ``pending``: int64, the scalars that kernels share, see the indices below.
+* ``arrays``: the tuple (inc, arcs, excess, node, chain, heads, lost, waiting).
+
+``way`` is FORWARD for this search. REVERSE swaps source and sink and the direction of every arc:
+the tree grows from the supplies, and the sign of ``excess`` is exchanged (``sign``).
 """
 
 from __future__ import annotations
@@ -36,42 +50,47 @@ from occ_order.crf._grid_arcs import (
 
 QUEUED = 8  # mask of a node's first queue bit
 LEVEL = 5  # shift of a node's level
-LOST, WAITING, OVERFLOW, ALL_LOST, NUM_ROOTS, STAMP = 0, 1, 2, 3, 4, 5  # what ``pending`` holds
-TURN_PIXELS, TURN_SHARE = 16, 4  # how far :func:`turn` looks: from one pixel; from all, on average
-HOPELESS = 256  # after so many failures in a row, orphans are not asked any more, see :func:`adopt`
+# Indices into ``pending``: number of entries in ``lost`` and in ``waiting``; whether a hard arc has
+# overflowed; number of pixels lost so far; roots that still have a demand; last stamp (negative).
+LOST, WAITING, OVERFLOW, ALL_LOST, NUM_ROOTS, STAMP = 0, 1, 2, 3, 4, 5
+# Most pixels that :func:`turn` visits for one orphan; for all orphans of a level, on average.
+TURN_PIXELS, TURN_SHARE = 16, 4
+HOPELESS = 256  # consecutive orphans without a parent after which :func:`adopt` stops searching
 NONE = 1 << 30  # above every level
-FORWARD, REVERSE = 0, 4  # which way a search goes, as the shift of the bits in ``arcs``
-DONE, OVERFLOWN, GIVEN_UP = 0, 1, 2
+# Values of ``way``: tree of the sink, tree of the source. p can become the parent of its neighbour
+# in direction d if bit ``d + way`` of ``arcs[p]`` is set, and its child if bit ``4 + d - way`` is.
+FORWARD, REVERSE = 0, 4
+DONE, OVERFLOWN, GIVEN_UP = 0, 1, 2  # results of :func:`maximise_flow`
 
 
 @inlined
 def level_of(word):
-    """The level in a node."""
+    """Return the level stored in a node."""
     return np.int64(word >> np.uint32(LEVEL))
 
 
 @inlined
 def in_tree(word):
-    """Is this the node of a pixel that hangs on a root?"""
+    """Return whether a node is in the tree: a root or a pixel with a parent."""
     return 0 < word & CODE < ORPHAN
 
 
 @inlined
 def cut_off(v, node):
-    """Cut v from its parent."""
+    """Make v an orphan."""
     node[v] = node[v] & ~CODE | ORPHAN
 
 
 @inlined
 def append(v, which, places, pending):
-    """Append v to ``lost`` or ``waiting``."""
+    """Append v to ``places`` (``lost`` or ``waiting``); ``which`` is LOST or WAITING."""
     places[pending[which]] = v
     pending[which] += 1
 
 
 @inlined
 def list_by_level(v, node, chain, heads):
-    """List v under its level, which is returned."""
+    """Prepend v to the list of its level; returns the level."""
     level = level_of(node[v])
     chain[v] = heads[level]
     heads[level] = v
@@ -80,7 +99,10 @@ def list_by_level(v, node, chain, heads):
 
 @inlined
 def push(p, d, q, amount, inc, arcs):
-    """Send ``amount`` from q, p's neighbour in direction d, to p; returns what the arc has left."""
+    """Push ``amount`` from q, p's neighbour in direction d, to p; returns what is left of the arc.
+
+    The residual capacity of the arc falls, that of the opposite arc grows by ``amount``.
+    """
     left = inc[d, p] - amount
     inc[d, p] = left
     if left == 0:
@@ -94,7 +116,10 @@ def push(p, d, q, amount, inc, arcs):
 
 @inlined
 def enqueue(v, level, node, queue, count):
-    """Append v unless it stands in the queue of ``level`` already; returns the new length."""
+    """Append v to the queue of ``level`` unless it is in it already; returns the new length.
+
+    One bit for even and one for odd levels suffices: only two adjacent levels are queued at a time.
+    """
     bit = QUEUED << (level & 1)
     if node[v] & bit:
         return count
@@ -105,7 +130,10 @@ def enqueue(v, level, node, queue, count):
 
 @inlined
 def is_rooted(u, stamp, offsets, node, chain):
-    """Does u's tree path reach a root? If so, all of it is stamped, to be asked once a search."""
+    """Return whether the parents of u lead to a root, not to an orphan.
+
+    If so, the whole path is stamped in ``chain``, so that each pixel is followed once per stamp.
+    """
     v = u
     while in_tree(node[v]) and node[v] & CODE != ROOT and chain[v] != stamp:
         v = beside(v, offsets[(node[v] & CODE) - 1])
@@ -121,7 +149,7 @@ def is_rooted(u, stamp, offsets, node, chain):
 
 @inlined
 def list_waiting(node, chain, heads, waiting, pending):
-    """List by level what ``waiting`` has in the tree; the rest stays there.
+    """Move the tree pixels in ``waiting`` to the lists of their levels; orphans stay in it.
 
     Returns:
         The highest of those levels, or -1.
@@ -140,13 +168,18 @@ def list_waiting(node, chain, heads, waiting, pending):
 
 @step
 def drain(level, offsets, limit, arrays, pending, cut, way):
-    """Send all that is listed by level, up to ``level``, down the trees, as far as it goes.
+    """Augment: push the excess of the listed pixels to their parents, highest level first.
 
-    A pixel whose arc to its parent is used up is cut off, and waits with what it still has; so does
-    a root whose demand is met.
+    A pixel whose arc to its parent is saturated becomes an orphan, and so does a root without
+    demand. Either is appended to ``waiting`` if it has excess left.
+
+    Args:
+        level: highest level with a list. A parent's level can be larger, see :func:`turn`.
+        limit: residual capacity that a hard arc must keep; below it, ``pending[OVERFLOW]`` is set.
+        cut: output, the new orphans.
 
     Returns:
-        The number of pixels that were cut off, in ``cut``.
+        The number of new orphans.
     """
     inc, arcs, excess, node, chain, heads, lost, waiting = arrays
     sign = 1 - (way >> 1)
@@ -199,15 +232,16 @@ def drain(level, offsets, limit, arrays, pending, cut, way):
 
 @step
 def turn(v, most, stamp, offsets, arcs, node, chain, lost, way):
-    """Hang v and all below it on a tree beside one of the first ``most`` pixels below v.
+    """Re-root the subtree of orphan v at a descendant x that has a neighbour y in the tree.
 
-    The path from there to v is turned round. Levels stay as they are: they are estimates, and those
-    of pixels that have been scanned must not grow.
+    The descendants are searched breadth-first, ``most`` pixels at most. y becomes the parent of x
+    and the parent pointers between x and v are reversed. Levels are not updated: they are only
+    estimates of the distance to the root, and must not grow for pixels scanned already.
 
     Returns:
-        Whether there is such a tree; how many pixels were looked at.
+        Whether such a pair x, y was found; the number of pixels visited.
     """
-    first = start = len(lost) // 2  # the search's own queue
+    first = start = len(lost) // 2  # the queue of the search
     end = first + 1
     lost[first] = v
     while start < end < first + most:
@@ -234,12 +268,12 @@ def turn(v, most, stamp, offsets, arcs, node, chain, lost, way):
 
 @step
 def lose_all(level, depth, offsets, node, chain, heads, lost, pending):
-    """Take all that is listed from ``level`` on, and all that hangs on it, out of the tree.
+    """Remove the orphans listed from ``level`` on, with their whole subtrees, from the tree.
 
-    What may have a neighbour in another tree is appended to ``lost``; all others can only come back
-    through these (see :func:`relabel`).
+    Pixels with a neighbour in the tree are appended to ``lost``; :func:`relabel` reaches the others
+    from these.
     """
-    start = end = len(lost) // 2  # the search's own queue
+    start = end = len(lost) // 2  # the queue of the search
     while level <= depth + 1:
         v = heads[level]
         while v >= 0:
@@ -271,11 +305,12 @@ def lose_all(level, depth, offsets, node, chain, heads, lost, pending):
 
 @inlined
 def adopt(cut, num_cut, depth, offsets, arrays, pending, queue, count, way):
-    """Give all of ``cut`` a new parent, or append it to ``lost``.
+    """Adopt: find a new parent for each orphan in ``cut``, or append it to ``lost``.
 
-    An orphan that finds a neighbour whose path leads to a root keeps its own subtree as it is, and
-    so does one whose path can turn round; otherwise its children become orphans too. Where next to
-    none finds anything, like below an exhausted root, they are lost without being asked.
+    An orphan with a neighbour whose path leads to a root takes it as its parent and keeps its
+    subtree. Else :func:`turn` is tried. Else the orphan is lost and its children become orphans.
+    After HOPELESS failures in a row, typical below a root without demand left, all remaining
+    subtrees are removed without a search (:func:`lose_all`).
 
     Returns:
         The new length of ``queue``, the pixels at level ``depth + 1``.
@@ -335,7 +370,10 @@ def adopt(cut, num_cut, depth, offsets, arrays, pending, queue, count, way):
 
 @inlined
 def list_rim(num_lost, depth, offsets, arcs, node, chain, heads, lost, way):
-    """List each lost pixel beside the tree by the level it would have there; none: too far."""
+    """List each lost pixel with a parent in the tree by its new level; returns the lowest one.
+
+    Pixels without one get level ``depth + 2`` (above all others) and are not listed.
+    """
     lowest = depth + 2
     for i in range(num_lost):
         v = lost[i]
@@ -356,7 +394,7 @@ def list_rim(num_lost, depth, offsets, arcs, node, chain, heads, lost, way):
 
 @inlined
 def find_parent(v, offsets, arcs, node, way):
-    """Code of the direction of a tree pixel of a smaller level that v can send to."""
+    """Return 1 + the direction of a parent for v, a tree pixel of a smaller level; 0 if none."""
     for d in range(4):
         u = beside(v, offsets[d])
         word = node[u]
@@ -367,11 +405,12 @@ def find_parent(v, offsets, arcs, node, way):
 
 @step
 def relabel(depth, offsets, arrays, pending, queue, count, way):
-    """Place what was lost by one breadth-first search from the tree pixels around it.
+    """Add the lost pixels to the tree again, by one breadth-first search from its border.
 
-    Lost pixels are FREE, with a level above the one that they can have; other FREE pixels beside
-    a tree have level 0, or the pixel of the tree is still to be scanned. What is too far away for
-    level ``depth + 1`` stays out of the tree, and waits no longer.
+    Lost pixels are FREE with a level above the one they can get. Other FREE
+    pixels are not entered: they have level 0, or their neighbours in the tree are still queued.
+    Lost pixels farther away than level ``depth + 1`` stay outside the tree; those with excess are
+    SUPPLY again and are removed from ``waiting``.
 
     Returns:
         The new length of ``queue``, the pixels at level ``depth + 1``.
@@ -382,7 +421,7 @@ def relabel(depth, offsets, arrays, pending, queue, count, way):
     pending[ALL_LOST] += num_lost
     bit = QUEUED << ((depth + 1) & 1)
     level = list_rim(num_lost, depth, offsets, arcs, node, chain, heads, lost, way)
-    start = end = num_lost  # the search's own queue follows in ``lost``
+    start = end = num_lost  # the queue of the search follows in ``lost``
     while level <= depth + 1:
         if start < end and level_of(node[lost[start]]) == level:
             v = lost[start]
@@ -400,7 +439,7 @@ def relabel(depth, offsets, arrays, pending, queue, count, way):
         if level == depth + 1:
             count = enqueue(v, level, node, queue, count)
         if node[v] & bit:
-            continue  # to be scanned
+            continue  # still in the queue of the next level: grow_level scans it
         for d in range(4):
             w = beside(v, offsets[d])
             word = node[w]
@@ -421,7 +460,7 @@ def relabel(depth, offsets, arrays, pending, queue, count, way):
 
 @step
 def use_supplies(depth, offsets, limit, arrays, pending, queue, count, way):
-    """Send what ``waiting`` has to the roots, until it is used up or finds no way any more.
+    """Augment and adopt until no pixel in the tree has excess, or no root has a demand.
 
     Returns:
         The new length of ``queue``, the pixels at level ``depth + 1``.
@@ -442,7 +481,9 @@ def use_supplies(depth, offsets, limit, arrays, pending, queue, count, way):
 
 @step
 def grow_level(here, num_here, queue, depth, offsets, arrays, pending, way):
-    """Scan all pixels at level ``depth``: take in their free neighbours, and supplies to wait.
+    """Grow: add the free neighbours of the pixels at level ``depth`` to the tree.
+
+    Neighbours with a supply are appended to ``waiting``.
 
     Returns:
         The number of pixels at level ``depth + 1``, in ``queue``.
@@ -471,16 +512,26 @@ def grow_level(here, num_here, queue, depth, offsets, arrays, pending, way):
 
 @kernel
 def maximise_flow(roots, count, num_roots, spare, stride, limit, arrays, pending, way, budget):
-    """Maximum flow; afterwards the tree holds exactly what still reaches a demand.
+    """Compute the maximum flow; afterwards the tree is the smallest sink side of a minimum cut.
+
+    These are the pixels from which a demand can be reached in the residual graph.
 
     Args:
-        roots: those with a neighbour that is none, ``count`` of them; num_roots: of all.
-        way: FORWARD, or REVERSE: the same with supplies and demands, and the ends of every arc,
-            changed over; the tree then holds what a supply still reaches.
-        budget: give up once so many pixels have been lost.
+        roots: uint32, the roots with a neighbour that is not a root; overwritten.
+        count: number of these.
+        num_roots: number of all roots.
+        spare: uint32, memory for a second queue.
+        stride: index distance of vertical neighbours.
+        limit: residual capacity that a hard arc must keep.
+        arrays: (inc, arcs, excess, node, chain, heads, lost, waiting), changed in place.
+        pending: see the module.
+        way: FORWARD, or REVERSE: source and sink swapped; the tree is then the smallest source
+            side, the pixels that can be reached from a supply.
+        budget: stop once more pixels than this have been lost.
 
     Returns:
-        DONE, OVERFLOWN, or GIVEN_UP, where the flow is correct but perhaps not the maximum.
+        DONE; OVERFLOWN, a hard arc carries more than it may: start again in 64 bits; or GIVEN_UP,
+        the flow is valid but perhaps not maximal.
     """
     excess, node, heads = arrays[2], arrays[3], arrays[5]
     offsets = (-1, 1, -stride, stride)
@@ -517,7 +568,7 @@ def maximise_flow(roots, count, num_roots, spare, stride, limit, arrays, pending
 
 @step
 def mark_ties(node):
-    """Make what is FREE in a stretch of nodes TIE; returns how many."""
+    """Change FREE to TIE in a run of nodes; returns how many."""
     count = 0
     for i in range(len(node)):
         free = node[i] & CODE == FREE
@@ -528,7 +579,7 @@ def mark_ties(node):
 
 @step
 def mark_supplied(node, west, east, north, south, arcs, marks):
-    """Mark the ties of this stretch that flow can reach from a supply beside them."""
+    """Mark the ties of this run that have a residual arc from a neighbouring supply."""
     for i in range(len(marks)):
         bits = (west[i] & CODE == SUPPLY) | (east[i] & CODE == SUPPLY) << 1
         bits |= (north[i] & CODE == SUPPLY) << 2 | (south[i] & CODE == SUPPLY) << 3
@@ -537,9 +588,9 @@ def mark_supplied(node, west, east, north, south, arcs, marks):
 
 @inlined
 def free_run(v, d, offsets, arcs, node, stack, size):
-    """Free the ties that flow from v reaches in direction d; stack those above and below of them.
+    """Set the ties reachable from v in direction d to FREE; stack their ties above and below.
 
-    Of a stretch of ties above (or below) that reach each other, only the first.
+    Of a run of connected ties above (or below), only the first is stacked: a scanline flood fill.
 
     Returns:
         The new size of the stack, and the number of pixels freed or stacked.
@@ -567,12 +618,15 @@ def free_run(v, d, offsets, arcs, node, stack, size):
 
 @kernel
 def add_ties(shape, stride, arcs, node, marks, words, stack):
-    """Mark TIE what no supply reaches, besides the tree: the rest of the largest cut.
+    """Mark TIE the pixels outside the tree that no supply reaches in the residual graph.
 
-    ``marks``, ``words``: room for a row, see :func:`._grid_arcs.list_marks`.
+    Tree and ties are the largest sink side of a minimum cut: moving the ties costs nothing.
+
+    ``marks``, ``words``: memory for a row, see :func:`._grid_arcs.list_marks`; ``stack``: for all
+    pixels.
 
     Returns:
-        The number of these pixels.
+        The number of ties.
     """
     height, width = shape
     offsets = (-1, 1, -stride, stride)
@@ -599,6 +653,6 @@ def add_ties(shape, stride, arcs, node, marks, words, stack):
 
 @kernel
 def drop_ties(node):
-    """Undo :func:`add_ties`."""
+    """Undo :func:`add_ties`: change TIE to FREE."""
     for i in range(len(node)):
         node[i] = FREE if node[i] & CODE == TIE else node[i]

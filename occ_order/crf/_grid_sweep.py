@@ -13,13 +13,13 @@ STRIP = 128  # columns swept together: their arcs and amounts fit a second-level
 
 @inlined
 def usable(left, limit):
-    """What a sweep may send through an arc: a hard arc keeps at least ``limit``."""
+    """Return the flow a sweep may push through an arc: a hard arc keeps at least ``limit``."""
     return left - limit if left >= limit else left
 
 
 @step
 def has_demand(excess):
-    """Is anything below 0?"""
+    """Return whether any excess of a run is negative."""
     lowest = 0
     for i in range(len(excess)):
         lowest = min(lowest, excess[i])
@@ -28,10 +28,11 @@ def has_demand(excess):
 
 @step
 def sweep_line(first, length, step, d, limit, inc, arcs, excess, wanted):
-    """Carry supplies along one line in direction d to the demands that ask for them.
+    """Push supplies along one line of pixels in direction d to the demands on it.
 
-    The line is ``first, first + step, ...``. Each stretch of pixels that a demand further on asks
-    is found from its end, with what it asks of each, and flows from its start.
+    The line is ``first, first + step, ...``. From each demand, a backward pass computes the flow
+    that each pixel before it should pass on (``wanted``), limited by the capacities; a forward pass
+    then pushes it.
     """
     end = length - 1
     while end > 0:
@@ -71,15 +72,17 @@ def sweep_line(first, length, step, d, limit, inc, arcs, excess, wanted):
 
 @step
 def ask_row(excess, carry, limit, wanted, asked):
-    """What one row asks of the row behind it.
+    """Backward pass: compute the flow that each pixel of a row wants from the row before it.
 
     Args:
-        excess: of the row; carry: what the arcs into it can carry; wanted: what is asked of it.
+        excess: excess of the row.
+        carry: residual capacities of the arcs into the row.
         limit: see :func:`usable`.
-        asked: filled in.
+        wanted: flow that the next row wants from this one.
+        asked: output, flow that this row wants.
 
     Returns:
-        Whether it asks for anything.
+        Whether any of it is positive.
     """
     anything = 0
     for i in range(len(excess)):
@@ -93,7 +96,7 @@ def ask_row(excess, carry, limit, wanted, asked):
 
 @step
 def send_row(excess, next_excess, carry, back, wanted):
-    """Send what a row supplies and the next one asks for; did an arc fill up or open?"""
+    """Forward pass: push the wanted flow to the next row; returns if an arc bit changes."""
     changed = 0
     for i in range(len(excess)):
         flow = max(min(excess[i], wanted[i]), 0)

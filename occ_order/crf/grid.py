@@ -1,17 +1,22 @@
 """Jump moves by a compiled minimum cut on the implicit grid: :class:`GridJumps`.
 
 The same moves as :class:`occ_order.crf.maxflow.PyMaxflowJumps` with bit-equal labels, an order of
-magnitude faster. The minimiser with the fewest (or most) pixels is unique, so any exact solver
-finds the same. What makes this one fast:
+magnitude faster. The minimum cut with the fewest (or most) moved pixels is unique, so every exact
+solver returns the same one. Why this one is fast:
 
-* Nothing is built: four arc capacities and one terminal value per pixel, in one padded array.
-* One search tree, grown from the pixels that gain by moving, stops at those that lose. Background
-  far from any instance is never visited, and the final tree is the move itself.
-* Most flow is sent along rows and columns before any path is searched, the rest down the tree,
-  where it goes on together once it meets.
-* A jump changes the energy function only where pixels moved; everywhere else the flow stays. The
-  jumps with either bound have a flow of their own, which outlasts those with the other.
-* A search reads one byte of arcs and one word of tree of a pixel, and nothing else.
+* There is no graph object: a pixel has the residual capacities of its four incoming arcs and one
+  excess (terminal capacity), in padded arrays (layout: :mod:`._grid_arcs`).
+* Only a sink tree is grown, from the pixels whose move lowers the energy (demands, connected to the
+  sink); it stops at pixels whose move raises it (supplies, connected to the source). Background far
+  from any instance is never visited, and the final tree is the sink side of the cut: the pixels
+  that move.
+* Before the first tree, flow is pushed along rows and columns (:mod:`._grid_sweep`). The rest is
+  pushed down the tree, all of a level at once, so paths that join are augmented together.
+* After a jump, capacities are rewritten only at pixels that moved; elsewhere the flow is reused.
+  Each bound keeps a flow of its own across jumps with the other bound.
+* A search reads the arc bits (one byte) and the node (one word) of a pixel, and nothing else.
+
+Labels with which no ordered pair is violated are called *feasible*.
 """
 
 from __future__ import annotations
@@ -26,25 +31,28 @@ from occ_order.crf.energy import SCALE, Problem, check_labels
 from occ_order.crf.moves import BOUNDS
 from occ_order.crf.workspace import Flow, pool
 
-# In modular jumps, searches from the demands and from the supplies take turns. One gives up once it
-# has cut off this many times the pixels of the image from its trees, the next time twice as many:
-# which of them has less to repair is known only afterwards.
+# In modular jumps, searches from the sink and from the source alternate, since which of them has
+# fewer orphans cannot be known in advance. A search is stopped once its trees have lost PATIENCE
+# times the number of pixels; this budget doubles with each pair of searches.
 PATIENCE = 1
 NO_LIMIT = 2**62
 
 
 @dataclass
 class _Ahead:
-    """What :meth:`GridJumps.published` knows of the jumps that the alternation begins with.
+    """First jump of the alternating solver, found by :meth:`GridJumps.published` on the way.
 
-    It takes more pixels on a tie, but hardly any in the first jump. So the flow of the second
-    published jump is nearly that of its own second jump.
+    The published solver takes the smallest minimum cut, the alternating one the largest, both from
+    background only and with the constant bound. Their first cuts differ by a few ties at most, so
+    the flow of the second published jump is a good start for the second alternating jump.
 
     Attributes:
-        largest: bool (H, W), what its first jump raises; None: what the published one does.
-        change: of energy by that jump.
-        smallest: bool (H, W), what the first published jump has raised.
-        flow: does the second flow of the workspace hold that of the second published jump?
+        largest: bool (H, W), pixels that the first alternating jump raises; None: there are no
+            ties, so they are those in ``smallest``.
+        change: of energy by that jump, <= 0, in units of 1 / SCALE.
+        smallest: bool (H, W), pixels that the first published jump has raised.
+        flow: whether the second flow of the workspace is a copy of that of the second published
+            jump.
     """
 
     largest: np.ndarray | None = None
@@ -56,10 +64,10 @@ class _Ahead:
 class GridJumps:
     """Jump moves of one CRF; the interface of :class:`occ_order.crf.maxflow.PyMaxflowJumps`.
 
-    Amounts of flow are 32-bit while no hard arc (the one that forbids a labelling) carries more
-    than 2**28; each push is checked, and the solver starts again in 64 bits if one would. Other
-    arcs and the terminal values stay below 2**28 by the limit on the weights, so the excess of a
-    pixel, its terminal value and what its four arcs carry, stays below 2**31.
+    Flow is 32-bit as long as no hard arc (one that forbids a labelling) carries more than 2**28.
+    Each push is checked, and on overflow the jump is solved again in 64 bits. The capacities of
+    other arcs and of the terminals are below 2**28 by the limit on the weights. So the excess of a
+    pixel, at most its terminal capacity and the flow of its four arcs, stays below 2**31.
 
     Objects are independent: threads may use one each.
 
@@ -93,7 +101,7 @@ class GridJumps:
 
     @property
     def _in_use(self) -> Flow:
-        """The flow that ``node`` and the roots belong to, while there is one."""
+        """The flow that ``node`` and the roots belong to; there must be one."""
         assert self._active is not None
         return self._active
 
@@ -103,7 +111,7 @@ class GridJumps:
         return self._workspace.image.copy()
 
     def restart(self, labels: np.ndarray) -> None:
-        """Go on from ``labels`` int32 (H, W), feasible (no pair of O violated)."""
+        """Continue from ``labels`` int32 (H, W), feasible; the flows are adapted, not dropped."""
         self._ahead = None
         self._relabel(self._workspace.propose(check_labels(labels, self._unary.shape)))
 
@@ -128,11 +136,14 @@ class GridJumps:
         self._active = None
 
     def published(self, limit: int) -> np.ndarray:
-        """Labels int32 (H, W) after at most ``limit`` smallest jumps with the constant bound.
+        """Compute the paper's solution: at most ``limit`` smallest jumps with the constant bound.
 
-        For a solver that starts from background only: it goes on from there. If its next move is
-        the largest jump with the constant bound, that is known already, and with it most of the
-        flow of the jump after that: see :class:`_Ahead`.
+        Call it on a new solver, whose labels are all background (0), and they are all background
+        again afterwards. If the next move is the largest jump with the constant bound, its result
+        and most of the flow of the jump after it are reused: see :class:`_Ahead`.
+
+        Returns:
+            Labels int32 (H, W).
         """
         work = self._workspace
         first, second = work.flows
@@ -163,7 +174,7 @@ class GridJumps:
         return labels
 
     def _look_ahead(self) -> _Ahead:
-        """Largest cut and its change of energy, if there are ties."""
+        """Find the largest minimum cut and its change of energy, if there are ties."""
         work = self._workspace
         if not self._add_ties():
             return _Ahead()
@@ -174,15 +185,18 @@ class GridJumps:
         return _Ahead(largest, min(change, 0))
 
     def jump(self, bound: str, *, largest: bool = False) -> int:
-        """Raise the pixels of the smallest (or largest) set that minimises the bound.
+        """Raise the labels of the smallest (or largest) set of pixels that minimises the bound.
 
         Args:
             bound: "constant" or "modular" (see :mod:`occ_order.crf.moves`).
             largest: the largest such set instead of the smallest.
 
         Returns:
-            The exact change of energy, in units of 1 / SCALE, <= 0. The jump is taken only where
-            it is negative; otherwise the labels stay as they are and the answer is 0.
+            The exact change of energy (not of the bound), in units of 1 / SCALE, <= 0. If it would
+            not be negative, the labels are left unchanged and 0 is returned.
+
+        Raises:
+            ValueError: another bound.
         """
         if bound not in BOUNDS:
             raise ValueError(f"bound: got {bound!r}, expected one of {BOUNDS}")
@@ -195,6 +209,7 @@ class GridJumps:
         return self._take_cut(self._add_ties() if largest else 0)
 
     def _go_ahead(self, ahead: _Ahead) -> int:
+        """Take the jump that :meth:`published` has found; returns its change of energy."""
         work = self._workspace
         if ahead.change:
             work.image[...] = ahead.smallest
@@ -205,20 +220,20 @@ class GridJumps:
         return ahead.change
 
     def _add_ties(self) -> int:
-        """Mark what the largest cut has besides the tree; returns the number of these pixels."""
+        """Mark the pixels that only the largest minimum cut moves; returns their number."""
         work = self._workspace
         return self._flow.add_ties(
             work.shape, work.stride, self._in_use.arcs, work.node, *work.marked, work.queue
         )
 
     def _energy_change(self, runs: np.ndarray, rim: np.ndarray) -> int:
-        """Of what :meth:`_list_moved` lists."""
+        """Return the change of energy if the pixels listed by :meth:`_list_moved` are raised."""
         work = self._workspace
         state = (work.labels, work.pairs, self._weights, work.node)
         return self._arcs.energy_change(runs, rim, self._unary, work.stride, *state)
 
     def _take_cut(self, num_ties: int = 0) -> int:
-        """Raise tree and ties, if there are any and that lowers the energy; see :meth:`jump`."""
+        """Raise the labels of tree and ties if that lowers the energy; returns as :meth:`jump`."""
         k, work = self._arcs, self._workspace
         self._num_growing = self._num_roots = 0
         if not num_ties and work.pending[self._flow.NUM_ROOTS] == 0:
@@ -239,7 +254,7 @@ class GridJumps:
         return change
 
     def _list_moved(self) -> tuple[np.ndarray, np.ndarray]:
-        """What the tree holds, as stretches and single pixels (:func:`._grid_arcs.list_moved`)."""
+        """List the pixels that move, as runs and single pixels (:func:`._grid_arcs.list_moved`)."""
         work = self._workspace
         num_runs, num_rim = self._arcs.list_moved(
             work.stride,
@@ -253,7 +268,14 @@ class GridJumps:
         return work.spare[:num_runs], work.waiting[:num_rim]
 
     def fuse(self, proposal: np.ndarray) -> int:
-        """Take ``proposal`` int32 (H, W), feasible, where that is good; answer as :meth:`jump`."""
+        """Fuse the labels with a proposal: each pixel keeps its label or takes the proposed one.
+
+        Args:
+            proposal: int32 (H, W), feasible.
+
+        Returns:
+            As :meth:`jump`.
+        """
         proposal = np.ascontiguousarray(check_labels(proposal, self._unary.shape))
         self._ahead = None
         k, work = self._fusion, self._workspace
@@ -280,18 +302,20 @@ class GridJumps:
         return change
 
     def _set_hard_weight(self) -> None:
+        """Set the capacity of hard arcs, 2**29 or 2**61, and the limit of overflow, half of it."""
         bits = 64 if self._workspace.wide else 32
         self._weights = (*self._costs, 1 << (bits - 3))
-        self._limit = 1 << (bits - 4)  # what a hard arc must have left
+        self._limit = 1 << (bits - 4)  # residual capacity that a hard arc must keep
 
     def _widen(self) -> None:
+        """Change to 64-bit flow; all flows start again."""
         assert not self._workspace.wide
         self._workspace.set_type(np.int64)
         self._set_hard_weight()
         self._active = None
 
     def _spare_flow(self, bound: str) -> Flow:
-        """The flow of ``bound``, or else one that may be given up for it."""
+        """Return the flow of ``bound``; else the first if unused, else the second, to be reused."""
         first, second = self._workspace.flows
         for flow in (first, second):
             if flow.bound == bound:
@@ -299,7 +323,7 @@ class GridJumps:
         return second if first.bound else first
 
     def _solve(self, bound: str) -> bool:
-        """Maximum flow of the jump from the current labels; False on overflow."""
+        """Compute the maximum flow of the jump from the current labels; False on overflow."""
         work = self._workspace
         flow = self._spare_flow(bound)
         modular = bound == "modular"
@@ -324,7 +348,7 @@ class GridJumps:
             budget = 2 * budget + 1
 
     def _initialise(self, flow: Flow, modular: bool) -> None:
-        """Set up a jump from the current labels, with flow along lines."""
+        """Write capacities of a jump from the current labels, with flow along rows and columns."""
         work = self._workspace
         state = (work.labels, work.pairs, self._weights, modular, *flow.arrays)
         places, wanted = work.spare, work.lost.view(np.int32)
@@ -333,6 +357,7 @@ class GridJumps:
         )
 
     def _find_roots(self, sign: int) -> None:
+        """Write all nodes and list the roots; sign 1: demands, -1: supplies."""
         work = self._workspace
         self._num_growing, self._num_roots = self._arcs.find_roots(
             work.shape,
@@ -345,6 +370,7 @@ class GridJumps:
         )
 
     def _maximise_flow(self, way: int, budget: int = NO_LIMIT) -> bool:
+        """Run :func:`._grid_flow.maximise_flow`; False on overflow."""
         work = self._workspace
         arrays = (*self._in_use.arrays, work.node, work.chain, work.heads, work.lost, work.waiting)
         self._outcome = self._flow.maximise_flow(
@@ -363,7 +389,10 @@ class GridJumps:
 
 
 def warm_up() -> None:
-    """Compile every kernel for both widths of flow, or load it: half a minute the first time."""
+    """Compile every kernel for 32-bit and 64-bit flow, or load it from the cache of numba.
+
+    Compiling takes about half a minute.
+    """
     unary = np.full((6, 8), SCALE, np.int32)
     unary[1:5, 1:7] = -SCALE
     occludes = np.zeros((4, 6, 8), bool)

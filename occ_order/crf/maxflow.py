@@ -107,7 +107,7 @@ class PyMaxflowJumps:
         return self._take(self.labels + moved)
 
     def fuse(self, proposal: np.ndarray) -> int:
-        """Take ``proposal`` int32 (H, W), feasible, where that is good; answer as :meth:`jump`."""
+        """Fuse the labels with ``proposal`` int32 (H, W), feasible; returns as :meth:`jump`."""
         taken = minimum_cut(*fusion_problem(self._problem, self.labels, proposal))
         return self._take(np.where(taken, proposal, self.labels))
 

@@ -20,7 +20,7 @@ BACKENDS = ("auto", "grid", "pymaxflow")
 
 @dataclass(frozen=True)
 class CRFResult:
-    """Answer of :func:`solve`.
+    """Result of :func:`solve`.
 
     Attributes:
         labels: int32 (H, W), 0 background; a positive label occludes every neighbouring smaller

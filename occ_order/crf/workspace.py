@@ -120,7 +120,7 @@ class Pool:
         self._idle: list[Workspace] = []
 
     def borrow(self, shape: tuple[int, int]) -> Workspace:
-        """A workspace for images (H, W), which nobody else gets before it is given back."""
+        """Return a workspace for images (H, W), exclusively until it is given back."""
         with self._lock:
             fitting = [work for work in self._idle if work.shape == shape and not work.wide]
             self._idle = fitting[1:]
@@ -141,7 +141,7 @@ pool = Pool()
 
 
 def workspace_bytes(shape: tuple[int, int]) -> int:
-    """Size of the solver's arrays for an image (H, W); the input and the answer come on top."""
+    """Return the bytes of the solver's arrays for an image (H, W), without input and output."""
     return Workspace(shape).nbytes
 
 

@@ -74,7 +74,7 @@ def _check_weights(occludes: np.ndarray) -> np.ndarray:
 def _paint_lines(
     ground: np.ndarray, weights: np.ndarray, scale: int, thickness: float, palette: str
 ) -> np.ndarray:
-    """Colours every pixel within thickness / 2 of a line with the colour of its nearest pixel."""
+    """Colour every pixel within thickness / 2 of a line with the colour of its nearest pixel."""
     active = weights.sum(0) > 0
     if not active.any():
         return ground

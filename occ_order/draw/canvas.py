@@ -29,7 +29,7 @@ MUTED = (110, 118, 128)
 
 
 def check_image(image: np.ndarray, name: str = "image") -> np.ndarray:
-    """Returns `image` as a contiguous RGB image; grey (H, W) arrays are repeated.
+    """Return `image` as a contiguous RGB image; grey (H, W) arrays are repeated.
 
     Args:
         image: uint8 (H, W, 3) RGB or uint8 (H, W).
@@ -50,7 +50,7 @@ def check_image(image: np.ndarray, name: str = "image") -> np.ndarray:
 
 
 def check_masks(masks: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Returns `masks` as a bool (N, H, W) array.
+    """Return `masks` as a bool (N, H, W) array.
 
     Args:
         masks: (N, H, W), any dtype that means false at 0.
@@ -68,7 +68,7 @@ def check_masks(masks: np.ndarray, size: tuple[int, int] | None = None) -> np.nd
 
 
 def enlarge(image: np.ndarray, scale: int, *, smooth: bool = True) -> np.ndarray:
-    """Enlarges by a whole factor.
+    """Enlarge by a whole factor.
 
     Args:
         image: (H, W) or (H, W, C), uint8 or float32.
@@ -90,7 +90,7 @@ def enlarge(image: np.ndarray, scale: int, *, smooth: bool = True) -> np.ndarray
 
 
 def enlarge_mask(mask: np.ndarray, scale: int) -> np.ndarray:
-    """Enlarges a bool (H, W) mask with a smoothed outline to bool (H * scale, W * scale)."""
+    """Enlarge a bool (H, W) mask with a smoothed outline to bool (H * scale, W * scale)."""
     if scale == 1 or mask.size == 0:
         return np.repeat(np.repeat(mask, scale, axis=0), scale, axis=1)
     soft = cv2.resize(
@@ -159,7 +159,7 @@ def draw_labels(
     *,
     size: int | Sequence[int] = 15,
 ) -> np.ndarray:
-    """Writes short labels on rounded plates, each centred on its point and kept inside.
+    """Write short labels on rounded plates, each centred on its point and kept inside.
 
     Args:
         drawing: (H, W, 3); not changed.
@@ -215,7 +215,7 @@ def write(
     bold: bool = False,
     anchor: str = "lm",
 ) -> None:
-    """Writes one line of plain text into `drawing`, in place.
+    """Write one line of plain text into `drawing`, in place.
 
     Args:
         drawing: (H, W, 3), changed.
@@ -240,7 +240,7 @@ def join(
     gap: int = 12,
     background: Sequence[int] = PAPER,
 ) -> np.ndarray:
-    """Puts images beside (axis 1) or below (axis 0) one another, centred, never resized.
+    """Put images beside (axis 1) or below (axis 0) one another, centred, never resized.
 
     Args:
         images: images of any sizes; an empty list gives a (0, 0, 3) image.
@@ -274,7 +274,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def figure_image(figure: Figure, *, sharpness: float = 1.0) -> np.ndarray:
-    """Draws a figure into an image.
+    """Draw a figure into an image.
 
     Args:
         figure: made by `new_figure`.

@@ -52,7 +52,7 @@ def draw_disparity(disparity: np.ndarray) -> np.ndarray:
 
 
 def save_disparity(stem: str | os.PathLike, disparity: np.ndarray) -> tuple[Path, Path]:
-    """Writes `stem.png` (16-bit grey, 0 farthest to 65535 nearest) and `stem_color.png`.
+    """Write `stem.png` (16-bit grey, 0 farthest to 65535 nearest) and `stem_color.png`.
 
     The grey values are the disparities up to a scale and an offset, all that such a map says.
 

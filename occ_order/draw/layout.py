@@ -58,7 +58,7 @@ def order_edges(occ: np.ndarray) -> list[tuple[int, int]]:
 
 
 def layered_layout(occ: np.ndarray, *, columns: int = 7) -> Layout:
-    """Lays out an occlusion graph in rows from front to back.
+    """Lay out an occlusion graph in rows from front to back.
 
     Args:
         occ: (N, N); ``occ[i, j] == 1`` iff i occludes j; 0 and -1 draw nothing.
@@ -100,7 +100,7 @@ def layered_layout(occ: np.ndarray, *, columns: int = 7) -> Layout:
 def _with_waypoints(
     row_of: dict[int, int], edges: list[tuple[int, int]]
 ) -> tuple[list[list], list[tuple], dict[tuple[int, int], list]]:
-    """Breaks edges that skip rows into unit steps over way points ("i", "j", row)."""
+    """Break edges that skip rows into unit steps over way points ("i", "j", row)."""
     rows: list[list] = [[] for _ in range(max(row_of.values(), default=-1) + 1)]
     for instance in sorted(row_of):
         rows[row_of[instance]].append(instance)
@@ -129,7 +129,7 @@ def _neighbours(segments: list[tuple]) -> tuple[dict, dict]:
 def _sort_rows(
     rows: list[list], segments: list[tuple], graph: nx.DiGraph, groups: list[tuple[int, ...]]
 ) -> None:
-    """Reorders each row by the mean place of its neighbours (barycentre sweeps), in place.
+    """Reorder each row by the mean place of its neighbours (barycentre sweeps), in place.
 
     The members of a cycle keep together: they share the mean of their wishes.
     """
@@ -211,7 +211,7 @@ def _row_heights(rows: list[list]) -> list[float]:
 
 
 def _place_loose(positions: np.ndarray, loose: np.ndarray, columns: int) -> None:
-    """Sets the instances without edges in rows below everything else, in place."""
+    """Set the instances without edges in rows below everything else, in place."""
     drawn = positions[~loose]
     top = drawn[:, 1].max() + 1.15 if len(drawn) else 0.0
     wide = max(columns, int(drawn[:, 0].max()) + 1) if len(drawn) else columns

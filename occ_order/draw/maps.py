@@ -76,7 +76,7 @@ def draw_instances(
 
 
 def draw_outline(drawing: np.ndarray, mask: np.ndarray, color: Sequence[int]) -> None:
-    """Draws the outline of one mask into `drawing`, in place: a white line under a coloured one.
+    """Draw the outline of one mask into `drawing`, in place: a white line under a coloured one.
 
     Args:
         drawing: (H, W, 3), changed.

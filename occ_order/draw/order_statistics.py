@@ -12,7 +12,7 @@ from occ_order.draw.curves import SERIES_COLORS
 
 
 def draw_statistics(statistics: dict[str, Any], *, title: str = "") -> np.ndarray:
-    """Draws instances per image, types of order, agreement and the two conditional tables.
+    """Draw instances per image, types of order, agreement and the two conditional tables.
 
     Args:
         statistics: of `occ_order.formats.statistics.order_statistics`.

@@ -69,7 +69,7 @@ def digest(value: Any) -> str:
 
 
 def start(output: Path, plan: dict[str, Any]) -> None:
-    """Writes the plan, or checks that the folder was made by the same one.
+    """Write the plan, or check that the folder was made by the same one.
 
     Raises:
         ValueError: the folder holds results of other images or another model, or a plan that
@@ -116,7 +116,7 @@ def predict_shards(
     plan: str = "",
     keep_ids: bool = False,
 ) -> Iterator[int]:
-    """Predicts this worker's shards that are not there yet; yields the index of each.
+    """Predict this worker's shards that are not there yet; yields the index of each.
 
     An image that cannot be read is listed with its error in the shard (`failed`) and does not stop
     the others.
@@ -160,7 +160,7 @@ def predict_shards(
 def merge(
     output: Path, names: Sequence[str], *, shard_size: int, plan: str = ""
 ) -> tuple[Path, list[dict]]:
-    """Puts all shards into `order_results.json`.
+    """Put all shards into `order_results.json`.
 
     Args:
         output: folder of the results.

@@ -40,7 +40,7 @@ class PredictionImages(HookBase):
     """
 
     def __init__(self, cfg: CfgNode, *, number: int = 2) -> None:
-        """Reads nothing yet.
+        """Read nothing yet.
 
         Args:
             cfg: VIS_PERIOD, DATASETS.TEST and the mapper's settings.
@@ -58,7 +58,7 @@ class PredictionImages(HookBase):
         return [(mapper(copy.deepcopy(record)), read_image(record, "RGB")) for record in records]
 
     def after_step(self) -> None:
-        """Draws after every VIS_PERIOD-th iteration."""
+        """Draw after every VIS_PERIOD-th iteration."""
         if (self.trainer.iter + 1) % self._cfg.VIS_PERIOD:
             return
         model = getattr(self.trainer.model, "module", self.trainer.model)

@@ -156,12 +156,12 @@ def _lite_graph(model: nn.Module, cfg: CfgNode) -> Graph:
 
 
 def save_torchscript(graph: Graph, path: str | os.PathLike[str]) -> None:
-    """Writes TorchScript (a trace, free in the number of pairs, instances or images)."""
+    """Write TorchScript (a trace, free in the number of pairs, instances or images)."""
     torch.jit.save(torch.jit.trace(graph.module, graph.example(), check_trace=False), str(path))
 
 
 def save_onnx(graph: Graph, path: str | os.PathLike[str], *, half: bool = False) -> None:
-    """Writes ONNX of opset `OPSET` in one file, from a trace as TorchScript is.
+    """Write ONNX of opset `OPSET` in one file, from a trace as TorchScript is.
 
     Args:
         graph: the network.

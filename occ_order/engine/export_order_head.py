@@ -26,7 +26,7 @@ class DenseOrderHead(nn.Module):
     """Backbone and order head of an `OrderRCNN`, for one image with given masks."""
 
     def __init__(self, model: OrderRCNN, size: Sequence[int]) -> None:
-        """Shares the weights of the model.
+        """Share the weights of the model.
 
         Args:
             model: its detector is left out.

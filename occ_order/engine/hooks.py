@@ -22,15 +22,15 @@ class TrainingTime(HookBase):
     """
 
     def __init__(self, output_dir: str | os.PathLike[str]) -> None:
-        """Keeps the folder."""
+        """Keep the folder."""
         self.path = Path(output_dir, TRAINING_TIME)
 
     def before_train(self) -> None:
-        """Starts both clocks."""
+        """Start both clocks."""
         self._start = time.process_time(), time.monotonic()
 
     def after_train(self) -> None:
-        """Writes the file."""
+        """Write the file."""
         if not comm.is_main_process():
             return
         cpu, wall = time.process_time() - self._start[0], time.monotonic() - self._start[1]

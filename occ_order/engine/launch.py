@@ -86,7 +86,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def run(arguments: Sequence[str] | None = None, *, config_file: str = "") -> None:
-    """Parses a command line and starts as many processes as it asks for.
+    """Parse a command line and start as many processes as it asks for.
 
     Args:
         arguments: as sys.argv[1:].

@@ -21,24 +21,24 @@ class OverlappingEvaluators(DatasetEvaluators):
     """Several evaluators; results in the background reach them in order, but later."""
 
     def __init__(self, evaluators: Sequence[DatasetEvaluator], ahead: int = AHEAD) -> None:
-        """Takes the evaluators and how many batches may wait."""
+        """Take the evaluators and how many batches may wait."""
         super().__init__(evaluators)
         self.ahead = ahead
         self._waiting: deque[tuple[Any, Any]] = deque()
 
     def reset(self) -> None:
-        """Forgets all images, those that wait as well."""
+        """Forget all images, those that wait as well."""
         self._waiting.clear()
         super().reset()
 
     def process(self, inputs: Any, outputs: Any) -> None:
-        """Hands over the batches that are finished, and as many more as there are too many."""
+        """Hand over the batches that are finished, and as many more as there are too many."""
         self._waiting.append((inputs, outputs))
         while self._waiting and (len(self._waiting) > self.ahead or _done(self._waiting[0][1])):
             super().process(*self._waiting.popleft())
 
     def evaluate(self) -> Any:
-        """Hands over the rest, then evaluates."""
+        """Hand over the rest, then evaluate."""
         while self._waiting:
             super().process(*self._waiting.popleft())
         return super().evaluate()

@@ -35,7 +35,7 @@ class OrderPredictor:
     """
 
     def __init__(self, model: nn.Module, cfg: CfgNode) -> None:
-        """Takes a model with its weights and its settings.
+        """Take a model with its weights and its settings.
 
         Args:
             model: in evaluation mode.
@@ -121,7 +121,7 @@ class OrderPredictor:
         return found
 
     def output(self, image: np.ndarray | str | os.PathLike[str]) -> dict[str, Any]:
-        """Return everything that the model gives for an image alone, as its class says.
+        """Return the raw output of the model for an image without input masks.
 
         Args:
             image: as of a call.
@@ -129,7 +129,7 @@ class OrderPredictor:
         return self._run(self._map_image(_record(as_image(image))), given=False)
 
     def _found(self, pixels: np.ndarray) -> OrderedInstances:
-        """What the model finds itself; one that finds nothing may tell of the whole image."""
+        """Return detections, and maps of the whole image such as disparity if predicted."""
         output, size = self.output(pixels), (pixels.shape[0], pixels.shape[1])
         known: dict[str, Any] = {"image": pixels, "disparity": disparity_of(output)}
         if "instances" not in output:

@@ -14,7 +14,7 @@ PREFIX = "scenes_quick_"
 
 
 def make_quick_scenes(cfg: CfgNode) -> None:
-    """Makes the scenes of DATASETS.QUICK_SCENES if a data set `scenes_quick_*` is named.
+    """Make the scenes of DATASETS.QUICK_SCENES if a data set `scenes_quick_*` is named.
 
     They lie in `scenes_quick` below `$DETECTRON2_DATASETS`; there already, nothing is done. Of
     several processes the first one makes them and the others wait.

@@ -24,7 +24,7 @@ class ResumableCheckpoints(hooks.PeriodicCheckpointer):
     """
 
     def before_train(self) -> None:
-        """Writes the final file if a training ended between its last checkpoint and that file."""
+        """Write the final file if a training ended between its last checkpoint and that file."""
         super().before_train()
         final = Path(self.checkpointer.save_dir, f"{self.file_prefix}_final.pth")
         lost = comm.all_gather(not final.is_file())[0]
@@ -34,7 +34,7 @@ class ResumableCheckpoints(hooks.PeriodicCheckpointer):
             self.trainer.iter = self.trainer.start_iter
 
     def after_step(self) -> None:
-        """Saves if it is time, or if this was the last iteration."""
+        """Save if it is time, or if this was the last iteration."""
         iteration = self.trainer.iter
         if (iteration + 1) % self.period and iteration < self.max_iter - 1:
             return
@@ -46,7 +46,7 @@ class ResumableCheckpoints(hooks.PeriodicCheckpointer):
 
 
 def restore(state: dict[str, Any], loader: Any, *, seed: int, iteration: int) -> None:
-    """Puts random generators and loader where a checkpoint has left them.
+    """Put random generators and loader where a checkpoint has left them.
 
     What the checkpoint does not hold is logged: the training then goes on with other random numbers
     than an uninterrupted one would have seen.

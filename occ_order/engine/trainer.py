@@ -158,7 +158,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators=None) -> dict[str, Any]:
-        """Evaluates on DATASETS.TEST, and writes the scores to `inference/scores.json`.
+        """Evaluate on DATASETS.TEST, and write the scores to `inference/scores.json`.
 
         Training after it sees the same random numbers as without it.
 

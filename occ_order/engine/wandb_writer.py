@@ -18,7 +18,7 @@ class WandbWriter(EventWriter):
     """
 
     def __init__(self, cfg: CfgNode, *, window_size: int = 20) -> None:
-        """Starts the run, with all settings.
+        """Start the run, with all settings.
 
         Args:
             cfg: LOGGING.WANDB_PROJECT, LOGGING.WANDB_NAME, OUTPUT_DIR and all that is recorded.
@@ -45,7 +45,7 @@ class WandbWriter(EventWriter):
         )
 
     def write(self) -> None:
-        """Writes what is new since the last call, iteration by iteration."""
+        """Write what is new since the last call, iteration by iteration."""
         storage = get_event_storage()
         steps: dict[int, dict[str, Any]] = defaultdict(dict)
         for name, (value, step) in storage.latest_with_smoothing_hint(self._window).items():
@@ -59,5 +59,5 @@ class WandbWriter(EventWriter):
         self._last = max([self._last, *steps])
 
     def close(self) -> None:
-        """Ends the run."""
+        """End the run."""
         self._run.finish()

@@ -263,7 +263,7 @@ def _described(arguments: dict[str, Any]) -> str:
 
 
 def _set_categories(name: str, categories: Categories) -> dict[int, int]:
-    """Writes the classes into the metadata; returns the contiguous id of each category id."""
+    """Write the classes into the metadata; returns the contiguous id of each category id."""
     contiguous = {category["id"]: k for k, category in enumerate(categories)}
     names = [category["name"] for category in categories]
     entry = MetadataCatalog.get(name)
@@ -279,7 +279,7 @@ def _set_categories(name: str, categories: Categories) -> dict[int, int]:
 def _for_detectron2(
     name: str, records: list[dict[str, Any]], categories: Categories
 ) -> list[dict[str, Any]]:
-    """Adds bbox_mode, makes category ids contiguous and RLE compressed, in place."""
+    """Add bbox_mode, make category ids contiguous and RLE compressed, in place."""
     contiguous = _set_categories(name, categories)
     for record in records:
         for annotation in record["annotations"]:
@@ -301,7 +301,7 @@ def _for_detectron2(
 
 
 def validation_arguments(name: str) -> dict[str, Any]:
-    """Returns what `occ_order.formats.validate.validate` is called with for a registered name.
+    """Return what `occ_order.formats.validate.validate` is called with for a registered name.
 
     Raises:
         ValueError: no such file, and no data set of that name that was registered here.
@@ -323,7 +323,7 @@ def validation_arguments(name: str) -> dict[str, Any]:
 
 
 def register_all(root: str | os.PathLike) -> None:
-    """Registers every built-in data set below `root`; does nothing for names that are ours already.
+    """Register every built-in data set below `root`; does nothing for names that are ours already.
 
     A name that another package has registered is left to it, with a warning.
     """
@@ -338,7 +338,7 @@ def register_all(root: str | os.PathLike) -> None:
 
 
 def register_own(root: str | os.PathLike) -> None:
-    """Registers a user's own data sets in `own/NAME/SPLIT` below `root` (datasets/OWN_DATA.md).
+    """Register a user's own data sets in `own/NAME/SPLIT` below `root` (datasets/OWN_DATA.md).
 
     Raises:
         ValueError: one of these names is already registered for another folder.

@@ -34,16 +34,16 @@ class Report:
         self._places = [os.fspath(path)]
 
     def at(self, place: str = "") -> Report:
-        """Enters a place, to be used as a context manager; "" is the file as a whole."""
+        """Enter a place, to be used as a context manager; "" is the file as a whole."""
         self._places.append(place)
         return self
 
     def located(self, message: object) -> str:
-        """Returns the message with the current place in front."""
+        """Return the message with the current place in front."""
         return ": ".join([*filter(None, self._places), str(message)])
 
     def add(self, message: object) -> None:
-        """Raises (or collects) an error at the current place."""
+        """Raise (or collect) an error at the current place."""
         if self.problems is None:
             raise DataError(self.located(message))
         self.problems.append(self.located(message))
@@ -126,7 +126,7 @@ _KINDS: dict[str, Callable[[object], bool]] = {
 
 
 def field(entry: dict, key: str, kind: str, default: Any = _REQUIRED) -> Any:
-    """Returns `entry[key]` after checking its type.
+    """Return `entry[key]` after checking its type.
 
     Args:
         entry: an object of the file.
@@ -151,7 +151,7 @@ def field(entry: dict, key: str, kind: str, default: Any = _REQUIRED) -> Any:
 
 
 def listed(data: dict, key: str) -> list[dict]:
-    """Returns the objects in the list `data[key]`, nothing if there is no such list."""
+    """Return the objects in the list `data[key]`, nothing if there is no such list."""
     items = data.get(key)
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
@@ -167,7 +167,7 @@ def finite(numbers: list[int | float]) -> bool:
 def entries(
     data: dict, key: str, report: Report, default: Any = _REQUIRED
 ) -> Iterator[tuple[int, dict]]:
-    """Yields (index, object) for the list `data[key]`; reports elements that are no objects."""
+    """Yield (index, object) for the list `data[key]`; reports elements that are no objects."""
     items: list = []
     with report.at():
         items = field(data, key, "a list", default)

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 def read_images(
     data: dict, image_root: str | os.PathLike, report: Report
 ) -> dict[int, dict[str, Any]]:
-    """Reads the `images` list of a COCO-style file: records without annotations, by image id."""
+    """Read the `images` list of a COCO-style file: records without annotations, by image id."""
     records: dict[int, dict[str, Any]] = {}
     for index, image in entries(data, "images", report):
         with report.at(f"image {image.get('id', f'number {index}')}"):
@@ -34,7 +34,7 @@ def read_images(
 
 
 def parse_categories(data: dict, report: Report) -> list[dict[str, Any]]:
-    """Reads the `categories` list of a COCO-style file: [{"id", "name"}] sorted by id."""
+    """Read the `categories` list of a COCO-style file: [{"id", "name"}] sorted by id."""
     names: dict[int, str] = {}
     for index, category in entries(data, "categories", report):
         with report.at(f"categories[{index}]"):
@@ -48,7 +48,7 @@ def parse_categories(data: dict, report: Report) -> list[dict[str, Any]]:
 
 
 def read_categories(json_file: str | os.PathLike) -> list[dict[str, Any]]:
-    """Reads the categories of a COCO-style file.
+    """Read the categories of a COCO-style file.
 
     Returns:
         [{"id": int, "name": str}] sorted by id. A COCOA file, which has none, gives the one class
@@ -75,7 +75,7 @@ def is_cocoa(data: dict) -> bool:
 
 
 def category_of(annotation: dict, known: set[int]) -> int:
-    """Returns the category id of an annotation.
+    """Return the category id of an annotation.
 
     Raises:
         ValueError: it is not among the categories of the file.
@@ -87,7 +87,7 @@ def category_of(annotation: dict, known: set[int]) -> int:
 
 
 def image_of(annotation: dict, records: dict[int, dict[str, Any]]) -> dict[str, Any]:
-    """Returns the record that an annotation belongs to.
+    """Return the record that an annotation belongs to.
 
     Raises:
         ValueError: its image is not in the file.
@@ -106,7 +106,7 @@ def read_annotations(
     *,
     keep_images: bool = False,
 ) -> dict[int, list[Any]]:
-    """Reads the flat `annotations` list of a COCO-style file into its records.
+    """Read the flat `annotations` list of a COCO-style file into its records.
 
     Args:
         data: the parsed file.
@@ -149,7 +149,7 @@ def new_coco(
     report: Report,
     image_root: str | os.PathLike | None,
 ) -> dict[str, Any]:
-    """Starts a COCO-style file: images and categories of the records, no annotations yet.
+    """Start a COCO-style file: images and categories of the records, no annotations yet.
 
     Raises:
         ValueError: an image id or annotation id is used twice, or a category id is not in
@@ -177,7 +177,7 @@ def new_coco(
 def written_images(
     records: list[dict[str, Any]], report: Report, image_root: str | os.PathLike | None
 ) -> list[dict[str, Any]]:
-    """Returns the `images` list of a COCO-style file.
+    """Return the `images` list of a COCO-style file.
 
     Raises:
         ValueError: an image id is used twice, or a file is not inside `image_root`.

@@ -170,7 +170,7 @@ def save_coco_order(
     *,
     image_root: str | os.PathLike | None = None,
 ) -> None:
-    """Writes records as COCO instances and an order table. Nothing of a record is lost.
+    """Write records as COCO instances and an order table. Nothing of a record is lost.
 
     Args:
         records: image ids and annotation ids must be unique.

@@ -62,7 +62,7 @@ def load_cocoa(
     max_occlude_rate: float | None = None,
     problems: list[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Reads a COCOA file.
+    """Read a COCOA file.
 
     Every mask is decoded, because the file has no boxes: a record that loads has good masks. Of
     several annotations for one image (several annotators) the first is used.
@@ -118,7 +118,7 @@ def load_cocoa(
 def _read_entry(
     entry: dict, record: dict[str, Any], max_rate: float | None, report: Report
 ) -> dict[str, Any]:
-    """Returns "annotations" and "occlusion" of one image."""
+    """Return "annotations" and "occlusion" of one image."""
     regions: list[dict[str, Any]] = []
     orders: list[int] = []
     before = report.count
@@ -231,7 +231,7 @@ def _occlusion_from_order(
 def _as_file(
     entry: dict, json_file: str | os.PathLike, image_root: str | os.PathLike, report: Report
 ) -> dict[str, Any]:
-    """Puts a single annotation into the layout of a whole file."""
+    """Put a single annotation into the layout of a whole file."""
     with report.at():
         image_id = field(entry, "image_id", "an integer")
         stem = os.path.splitext(os.path.basename(json_file))[0]
@@ -254,7 +254,7 @@ def save_cocoa(
     *,
     image_root: str | os.PathLike | None = None,
 ) -> None:
-    """Writes records as a COCOA file.
+    """Write records as a COCOA file.
 
     Regions are written front to back, as the published files have them and their readers expect, so
     annotations come back in another order where a record has an occluder after what it occludes.
@@ -311,7 +311,7 @@ def _written_entry(record: dict[str, Any], report: Report) -> dict[str, Any]:
 
 
 def front_to_back(occlusion: np.ndarray) -> np.ndarray:
-    """Returns a permutation in which an occluder stands before what it occludes, int (N,).
+    """Return a permutation in which an occluder stands before what it occludes, int (N,).
 
     Bidirectional pairs and other cycles stand side by side. The identity if it already does.
     """
@@ -322,7 +322,7 @@ def front_to_back(occlusion: np.ndarray) -> np.ndarray:
 
 
 def _numbers(ids: list[int], image_id: int) -> tuple[int, list[int]]:
-    """Returns the annotation id and the `order` of each region."""
+    """Return the annotation id and the `order` of each region."""
     number = ids[0] // REGIONS_PER_ANNOTATION if ids else image_id
     orders = [region_id - number * REGIONS_PER_ANNOTATION for region_id in ids]
     limits = [0, *orders, REGIONS_PER_ANNOTATION]

@@ -50,7 +50,7 @@ def load_cocoa_cls(
     *,
     problems: list[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Reads a COCOA-cls or D2SA file.
+    """Read a COCOA-cls or D2SA file.
 
     Visible masks that differ from the amodal mask are decoded for their boxes; the other masks are
     checked in form only.
@@ -124,7 +124,7 @@ def save_cocoa_cls(
     *,
     image_root: str | os.PathLike | None = None,
 ) -> None:
-    """Writes records as a COCOA-cls file; where they have occlusion, with D2SA's `occl_depth`.
+    """Write records as a COCOA-cls file; where they have occlusion, with D2SA's `occl_depth`.
 
     `occl_depth` is 0 for the front layer and one more for each layer of objects in front. It cannot
     say that two objects occlude each other: such pairs share a layer and read back as -1.

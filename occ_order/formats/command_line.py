@@ -15,7 +15,7 @@ from occ_order.order import load_results
 
 
 def read_input(options: argparse.Namespace) -> DataSet:
-    """Reads the data set that the options of `occ_order.cli` name.
+    """Read the data set that the options of `occ_order.cli` name.
 
     Raises:
         ValueError: names file and entry of what is wrong.
@@ -72,7 +72,7 @@ def find_results(path: str) -> Path:
 
 
 def found_results(options: argparse.Namespace) -> Sequence[FoundResults]:
-    """Reads the results that the options of `occ_order.cli` name.
+    """Read the results that the options of `occ_order.cli` name.
 
     Images are found by the names of ``--names-from``, by the annotation, by the "file_name" of
     the results, or by the image id in their own name.

@@ -83,7 +83,7 @@ def write_dataset(
     assume_whole: bool = False,
     assume_none: bool = False,
 ) -> list[Path]:
-    """Writes a data set.
+    """Write a data set.
 
     Args:
         format: one of `table.convertible()`.
@@ -151,7 +151,7 @@ def convert(
     assume_whole: bool = False,
     assume_none: bool = False,
 ) -> tuple[list[Path], Differences]:
-    """Writes a data set, reads it back and compares.
+    """Write a data set, read it back and compare.
 
     Args:
         data: the data set.
@@ -206,7 +206,7 @@ def check_images(data: DataSet) -> None:
 
 
 def copy_images(data: DataSet, folder: str | os.PathLike) -> DataSet:
-    """Copies the images of a data set into ``folder/images``.
+    """Copy the images of a data set into ``folder/images``.
 
     Args:
         data: the data set; not changed.

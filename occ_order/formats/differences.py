@@ -45,7 +45,7 @@ def compare(
     categories_before: Sequence[Mapping[str, Any]] = (),
     categories_after: Sequence[Mapping[str, Any]] = (),
 ) -> Differences:
-    """Compares records, by image and annotation id, whatever order they stand in.
+    """Compare records, by image and annotation id, whatever order they stand in.
 
     Where annotation ids were not kept, annotations are found by their masks.
 

@@ -22,7 +22,7 @@ def load_diw(
     *,
     problems: list[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Reads the point pairs of Depth in the Wild.
+    """Read the point pairs of Depth in the Wild.
 
     Args:
         csv_file: `DIW_test.csv` or a file of the same layout.
@@ -82,7 +82,7 @@ def save_diw(
     *,
     image_root: str | os.PathLike | None = None,
 ) -> None:
-    """Writes point pairs as `DIW_test.csv` has them.
+    """Write point pairs as `DIW_test.csv` has them.
 
     Args:
         pairs: as `load_diw` returns them.

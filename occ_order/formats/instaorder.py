@@ -43,7 +43,7 @@ def load_instaorder(
     *,
     problems: list[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Reads InstaOrder with the COCO instances that it refers to.
+    """Read InstaOrder with the COCO instances that it refers to.
 
     Masks are checked in form (size, counts, coordinates), not decoded: 100,000 images load in the
     time that parsing takes. `occ-order validate` decodes them.
@@ -121,7 +121,7 @@ class _Instances:
                 self.annotations[number] = annotation
 
     def read(self, number: object, image: dict[str, Any]) -> dict[str, Any]:
-        """Returns the annotation `number` of `image` as a record has it."""
+        """Return the annotation `number` of `image` as a record has it."""
         if isinstance(number, bool) or not isinstance(number, int):
             raise ValueError(f"'instance_ids' must hold integers, got {show(number)}")
         if number not in self.annotations:
@@ -152,7 +152,7 @@ def save_instaorder(
     *,
     image_root: str | os.PathLike | None = None,
 ) -> None:
-    """Writes records as an InstaOrder file and the COCO instances file that it refers to.
+    """Write records as an InstaOrder file and the COCO instances file that it refers to.
 
     Amodal masks, "is_stuff", "occlude_rate" and "name" have no place in these formats and are not
     written. Masks keep their encoding (RLE or polygons), boxes become [x, y, width, height].

@@ -64,7 +64,7 @@ def load_kins(
     with_order: bool = True,
     problems: list[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Reads a KINS file of either version, told apart by the keys of its annotations.
+    """Read a KINS file of either version, told apart by the keys of its annotations.
 
     Masks are checked in form; with order, those that it is made from are decoded too: all masks of
     a 2019 file, the amodal masks of overlapping boxes in one cluster of a 2020 file.
@@ -161,7 +161,7 @@ def save_kins(
     *,
     image_root: str | os.PathLike | None = None,
 ) -> None:
-    """Writes records with the keys of the 2020 files.
+    """Write records with the keys of the 2020 files.
 
     Amodal masks become polygons that rasterise to the same pixels, as the published files have
     them; visible masks become compressed RLE. Clusters are numbered within each image. Layers

@@ -33,7 +33,7 @@ def load_kitti_depth(
     skip_missing: bool = False,
     problems: list[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Reads a list of images and their depth maps. Images without a depth map are left out.
+    """Read a list of images and their depth maps. Images without a depth map are left out.
 
     Args:
         list_file: text file, `IMAGE DEPTH` and anything further on each line; blank lines are
@@ -83,7 +83,7 @@ def save_kitti_depth(
     depth_dir: str = "data_depth_annotated",
     focal: float = 721.5377,
 ) -> None:
-    """Writes a list of images and depth maps.
+    """Write a list of images and depth maps.
 
     Args:
         entries: [{"file_name", "depth_file_name"}], files below `root/rgb_dir` and
@@ -111,7 +111,7 @@ def save_kitti_depth(
 
 
 def read_depth_png(path: str | os.PathLike) -> np.ndarray:
-    """Reads a depth map.
+    """Read a depth map.
 
     Args:
         path: 16-bit grey PNG, metres x 256.
@@ -127,7 +127,7 @@ def read_depth_png(path: str | os.PathLike) -> np.ndarray:
 
 
 def write_depth_png(path: str | os.PathLike, depth: np.ndarray) -> None:
-    """Writes a depth map as a 16-bit PNG; reading it back differs by at most 1/512 m.
+    """Write a depth map as a 16-bit PNG; reading it back differs by at most 1/512 m.
 
     Args:
         path: file to write.

@@ -423,7 +423,7 @@ def save_labelme(
     *,
     image_root: str | os.PathLike | None = None,
 ) -> list[Path]:
-    """Writes records as labelme files, images copied beside them, and ``order.csv``.
+    """Write records as labelme files, images copied beside them, and ``order.csv``.
 
     Group ids are the annotation ids; the image id stands in a key of its own, which labelme keeps.
     A mask without holes becomes polygons along the edges of its pixels, one with holes a mask
@@ -464,7 +464,7 @@ def save_labelme(
 def _places(
     records: list[dict[str, Any]], folder: Path, image_root: str | os.PathLike | None
 ) -> Iterator[tuple[dict[str, Any], Path]]:
-    """Yields each record with the path of its image in the folder."""
+    """Yield each record with the path of its image in the folder."""
     seen: dict[Path, Any] = {}
     for record in records:
         with Report(folder).at(f"image {record['image_id']}"):

@@ -98,7 +98,7 @@ def cut_layers(
     amodal: np.ndarray | None = None,
     instances: Sequence[Mapping[str, Any]] | None = None,
 ) -> list[Layer]:
-    """Cuts a photograph into layers, front to back, the background last.
+    """Cut a photograph into layers, front to back, the background last.
 
     Args:
         image: uint8 (H, W, 3) RGB.
@@ -159,7 +159,7 @@ def _rgba(image: np.ndarray, shown: np.ndarray) -> np.ndarray:
 
 
 def compose(layers: Sequence[Layer]) -> np.ndarray:
-    """Lays layers over each other, the last at the bottom.
+    """Lay layers over each other, the last at the bottom.
 
     Args:
         layers: at least one, front to back, of one size; alpha counts as on or off.
@@ -180,7 +180,7 @@ def compose(layers: Sequence[Layer]) -> np.ndarray:
 
 
 def layers_of(image: Mapping[str, Any], pixels: np.ndarray) -> list[Layer]:
-    """Cuts a photograph by one image of ``order_results.json``.
+    """Cut a photograph by one image of ``order_results.json``.
 
     Args:
         image: dict of one image (:mod:`occ_order.order.io`). A key "category" of an instance, if
@@ -217,7 +217,7 @@ def layers_of(image: Mapping[str, Any], pixels: np.ndarray) -> list[Layer]:
 
 
 def save_layers(folder: str | os.PathLike, layers: Sequence[Layer]) -> list[Path]:
-    """Writes a folder of layers; ``layers.json`` comes last, so it names only complete files.
+    """Write a folder of layers; ``layers.json`` comes last, so it names only complete files.
 
     No file is named after what a data file says. Files of an earlier export with more layers stay
     where they are, but are no longer listed.
@@ -261,7 +261,7 @@ def _write_png(path: Path, pixels: np.ndarray) -> Path:
 
 
 def load_layers(folder: str | os.PathLike) -> list[Layer]:
-    """Reads a folder of layers back.
+    """Read a folder of layers back.
 
     Args:
         folder: written by :func:`save_layers`, perhaps painted over since.
@@ -311,7 +311,7 @@ def _read_png(
 
 
 def save_psd(path: str | os.PathLike, layers: Sequence[Layer]) -> None:
-    """Writes layers as a Photoshop file; the photograph itself is its merged image.
+    """Write layers as a Photoshop file; the photograph itself is its merged image.
 
     Layers are named "000 name", numbered front to back as the PNG files are, and cut to what they
     show. In the file, and in psd-tools, the list runs from the bottom: background first. psd-tools
@@ -347,7 +347,7 @@ def save_psd(path: str | os.PathLike, layers: Sequence[Layer]) -> None:
 
 @contextmanager
 def _no_preview_warning() -> Iterator[None]:
-    """Silences psd-tools' word that it cannot compute the merged image: it is there already."""
+    """Silence psd-tools' word that it cannot compute the merged image: it is there already."""
     logger = logging.getLogger("psd_tools.api.psd_image")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -372,7 +372,7 @@ def export_image(
     psd: bool = False,
     graphs: bool = True,
 ) -> list[Path]:
-    """Writes everything that other programs may want of one image of ``order_results.json``.
+    """Write everything that other programs may want of one image of ``order_results.json``.
 
     Args:
         folder: made if need be; gets the layers, ``occlusion.graphml`` and ``occlusion.dot`` (and

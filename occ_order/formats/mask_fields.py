@@ -13,7 +13,7 @@ from occ_order.formats.checks import field, finite
 
 
 def xyxy(annotation: dict, key: str) -> list[float]:
-    """Returns a COCO box [x, y, width, height] as [x0, y0, x1, y1].
+    """Return a COCO box [x, y, width, height] as [x0, y0, x1, y1].
 
     Raises:
         ValueError: not four finite numbers, or a negative side.
@@ -28,13 +28,13 @@ def xyxy(annotation: dict, key: str) -> list[float]:
 
 
 def xywh(box: list[float]) -> list[float]:
-    """Returns a box [x0, y0, x1, y1] as COCO writes it, [x, y, width, height]."""
+    """Return a box [x0, y0, x1, y1] as COCO writes it, [x, y, width, height]."""
     x0, y0, x1, y1 = (float(value) for value in box)
     return [x0, y0, x1 - x0, y1 - y0]
 
 
 def checked_mask(annotation: dict, key: str, height: int, width: int) -> Any:
-    """Returns the mask `annotation[key]` after a check of its form, without decoding it.
+    """Return the mask `annotation[key]` after a check of its form, without decoding it.
 
     An RLE must have the image's size and counts of a possible type. Polygons must be lists of
     finite coordinates in pairs; parts of fewer than three points are dropped when others remain,
@@ -89,7 +89,7 @@ def _check_polygon(polygon: object, key: str) -> bool:
 
 
 def read_rate(region: dict) -> float:
-    """Returns `occlude_rate`, the hidden share of the amodal mask.
+    """Return `occlude_rate`, the hidden share of the amodal mask.
 
     Raises:
         ValueError: not a number in [0, 1].
@@ -103,7 +103,7 @@ def read_rate(region: dict) -> float:
 def modal_and_amodal(
     annotation: dict[str, Any], height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Decodes the two masks of an annotation that is to be written in an amodal format.
+    """Decode the two masks of an annotation that is to be written in an amodal format.
 
     Returns:
         modal and amodal, (H, W) bool each.
@@ -125,19 +125,19 @@ def modal_and_amodal(
 
 
 def mask_box(segmentation: Any, height: int, width: int, *, name: str = "") -> list[float]:
-    """Returns the tight box [x0, y0, x1, y1] of a mask, zeros if it is empty."""
+    """Return the tight box [x0, y0, x1, y1] of a mask, zeros if it is empty."""
     return masks.box_of(segmentation, height, width, name=name).tolist()
 
 
 def as_rle(segmentation: Any, height: int, width: int, *, name: str = "") -> dict[str, Any]:
-    """Returns a mask as compressed RLE with the keys and types of COCO files."""
+    """Return a mask as compressed RLE with the keys and types of COCO files."""
     if isinstance(segmentation, dict) and isinstance(segmentation["counts"], str):
         return {"size": [int(height), int(width)], "counts": segmentation["counts"]}
     return masks.encode(masks.decode(segmentation, height, width, name=name))
 
 
 def as_polygons(segmentation: Any, height: int, width: int, *, name: str = "") -> list[list[float]]:
-    """Returns a mask as polygons that rasterise to exactly its pixels (see `polygon_from_mask`)."""
+    """Return a mask as polygons that rasterise to exactly its pixels (see `polygon_from_mask`)."""
     if isinstance(segmentation, list):
         nested = segmentation and isinstance(segmentation[0], list)
         return segmentation if nested else [segmentation]
@@ -145,7 +145,7 @@ def as_polygons(segmentation: Any, height: int, width: int, *, name: str = "") -
 
 
 def polygon_from_mask(mask: np.ndarray) -> list[float]:
-    """Traces a mask into ONE polygon that the COCO rasteriser turns back into the same pixels.
+    """Trace a mask into ONE polygon that the COCO rasteriser turns back into the same pixels.
 
     COCOA allows a single ring per region. Holes and separate parts therefore join it by cuts of
     zero width, walked once in each direction, which the even-odd rule of the rasteriser cancels.

@@ -59,7 +59,7 @@ class Row:
 
 
 def read_order_table(path: str | os.PathLike) -> dict[str, list[Row]]:
-    """Reads the table.
+    """Read the table.
 
     Args:
         path: CSV file; empty lines and blanks around words do not matter.
@@ -219,7 +219,7 @@ def _depth_rows(record: Mapping[str, Any], image: str, names: Sequence[str]) -> 
 
 
 def write_order_table(path: str | os.PathLike, rows: Sequence[Row]) -> None:
-    """Writes the table; the file bears its name only when it is complete."""
+    """Write the table; the file bears its name only when it is complete."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(HEADER)

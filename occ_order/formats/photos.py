@@ -73,7 +73,7 @@ def load_photos(
     split: str | None,
     problems: list[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Reads a file of photographs with measured order.
+    """Read a file of photographs with measured order.
 
     Every mask of the split is decoded, because the file has no boxes and to see which masks meet.
 
@@ -110,7 +110,7 @@ def load_photos(
 
 
 def read_photo_categories(json_file: str | os.PathLike) -> list[dict[str, Any]]:
-    """Reads the categories of a file: its names, sorted, with ids from 1.
+    """Read the categories of a file: its names, sorted, with ids from 1.
 
     Returns:
         [{"id": int, "name": str}], of all instances, whatever their split, and of `categories`.
@@ -127,7 +127,7 @@ def read_photo_categories(json_file: str | os.PathLike) -> list[dict[str, Any]]:
 
 
 def read_depth(record: dict[str, Any]) -> np.ndarray:
-    """Reads the measured depth of a record, at the size of its image.
+    """Read the measured depth of a record, at the size of its image.
 
     A map of another size is resized by nearest neighbours: averages across a depth step would be
     depths at which nothing is.
@@ -291,7 +291,7 @@ def _pair(row: object, known: dict) -> tuple[int, int, int, str]:
 
 
 def _fill(record: dict[str, Any], content: _Content, report: Report) -> None:
-    """Adds annotations and matrices to the record of an image."""
+    """Add annotations and matrices to the record of an image."""
     image_id, size = record["image_id"], (record["height"], record["width"])
     instances = content.instances.get(image_id, [])
     before = report.count
@@ -335,7 +335,7 @@ def _whole(entry: dict, height: int, width: int) -> dict[str, Any]:
 def _positions(
     content: _Content, key: str, image_id: int, rows: dict[int, int]
 ) -> Iterator[tuple[int, int, str]]:
-    """Yields the pairs of an image by the rows of their instances; each pair once."""
+    """Yield the pairs of an image by the rows of their instances; each pair once."""
     seen = set()
     for first, second, provenance in content.pairs[key].get(image_id, ()):
         for number in (first, second):
@@ -387,7 +387,7 @@ def save_photos(
     split: str,
     image_root: str | os.PathLike | None = None,
 ) -> None:
-    """Writes records as a file of this layout, with `unknown_occlusion` and `categories`.
+    """Write records as a file of this layout, with `unknown_occlusion` and `categories`.
 
     Pairs of equal depth, counts of workers and depth maps have no place in the format.
 

@@ -69,7 +69,7 @@ def load_results_records(
     categories: Categories | None = None,
     file_names: Mapping[int | str, str] | None = None,
 ) -> tuple[list[dict[str, Any]], Categories]:
-    """Reads ``order_results.json`` as records.
+    """Read ``order_results.json`` as records.
 
     Image ids that are texts are replaced by 1, 2, ..., and then, or where ids of instances are
     texts, those by image id * 1000 + 1, ...; the log says so.
@@ -277,7 +277,7 @@ def save_results_records(
     *,
     image_root: str | os.PathLike | None = None,
 ) -> None:
-    """Writes records as ``order_results.json``. The counts of a depth order have no place there.
+    """Write records as ``order_results.json``. The counts of a depth order have no place there.
 
     Args:
         records: image ids must be unique.
@@ -300,7 +300,7 @@ def image_of(
     file_names: Mapping[int | str, str] | None = None,
     image_files: Iterable[str] | None = None,
 ) -> Path:
-    """Finds the image of one image of ``order_results.json``.
+    """Find the image of one image of ``order_results.json``.
 
     Looked for in turn: the name that ``file_names`` gives, the key "file_name" of the image itself,
     and an image whose name without its ending is the image id (COCO's leading zeros are fine).

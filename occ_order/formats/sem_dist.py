@@ -23,7 +23,7 @@ PNG_ZERO = 128
 
 
 def save_sem_dist(path: str | os.PathLike[str], values: np.ndarray) -> None:
-    """Writes sem-dist maps ``M = C - L`` of the objects of an image.
+    """Write sem-dist maps ``M = C - L`` of the objects of an image.
 
     A PNG holds the maps of N objects below one another, so that its height is N * H. Values are
     rounded down: rounded up, a confidence of 0.999 would become 1, which means 0 one level nearer.
@@ -61,7 +61,7 @@ def _as_png(values: np.ndarray) -> bytes:
 
 
 def load_sem_dist(path: str | os.PathLike[str], *, height: int | None = None) -> np.ndarray:
-    """Reads what `save_sem_dist` wrote.
+    """Read what `save_sem_dist` wrote.
 
     Args:
         path: name.npz or name.png.

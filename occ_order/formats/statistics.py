@@ -70,7 +70,7 @@ def pair_types(record: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 def order_statistics(
     records: Iterable[dict[str, Any]], *, look_at_masks: bool = True
 ) -> dict[str, Any]:
-    """Counts the instances, orders, agreement and meeting masks of a data set.
+    """Count the instances, orders, agreement and meeting masks of a data set.
 
     Args:
         records: any number of records, may be an iterator.

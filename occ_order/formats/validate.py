@@ -39,7 +39,7 @@ class Validation:
     counts: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def text(self) -> str:
-        """Returns the report as lines: errors, notes, one line of counts."""
+        """Return the report as lines: errors, notes, one line of counts."""
         lines = [f"error: {line}" for line in self.errors]
         lines += [f"note: {line}" for line in self.notes]
         counts = ", ".join(f"{number:,} {name}" for name, number in self.counts.items())
@@ -57,7 +57,7 @@ def validate(
     limit: int | None = None,
     options: dict[str, Any] | None = None,
 ) -> Validation:
-    """Checks a data file.
+    """Check a data file.
 
     Args:
         path: the file.
@@ -112,7 +112,7 @@ def validate(
 
 
 def _parse(path: str) -> dict | list | Validation | None:
-    """Returns parsed JSON, None for a file that looks like text, or a report that it is neither."""
+    """Return parsed JSON, None for a file that looks like text, or a report that it is neither."""
     with open(path, "rb") as file:
         start = file.read(64).lstrip()
     if not start.startswith((b"{", b"[")) and path.lower().endswith((".csv", ".txt")):
@@ -156,7 +156,7 @@ def _validate_pages(path: str, row: Format, data: Any, root: str) -> Validation:
 
 
 def detect_format(path: str, data: dict | list | None) -> str:
-    """Tells the format of a file by its keys.
+    """Tell the format of a file by its keys.
 
     Args:
         path: the file.
@@ -218,7 +218,7 @@ def _check_pixels(
     result: Validation,
     limit: int | None,
 ) -> None:
-    """Decodes every mask of the file, also of images that the reader refused for another entry."""
+    """Decode every mask of the file, also of images that the reader refused for another entry."""
     sizes = _sizes(path, data, records)
     shown = {record["image_id"] for record in records[:limit]}
     known = {line[len(path) + 2 :] for line in result.errors if line.startswith(path)}
@@ -240,7 +240,7 @@ def _sizes(path: str, data: dict, records: list[dict[str, Any]]) -> dict[int, tu
 
 
 def _mask_entries(data: dict) -> Iterator[tuple[Any, str, dict]]:
-    """Yields (image id, place, object that holds masks)."""
+    """Yield (image id, place, object that holds masks)."""
     for entry in listed(data, "instances"):
         if isinstance(entry.get("image_id"), int):
             place = f"image {entry['image_id']}: instance {entry.get('id')}"
@@ -265,7 +265,7 @@ def _check_masks(
     report: Report,
     result: Validation,
 ) -> None:
-    """Compares the masks of one object with each other and with what is stated about them."""
+    """Compare the masks of one object with each other and with what is stated about them."""
     decoded: dict[str, np.ndarray] = {}
     for kind in ("amodal", "modal", "hidden"):
         key = keys.get(kind)
@@ -393,7 +393,7 @@ def _validate_points(
 
 
 def registered(name: str) -> dict[str, Any]:
-    """Returns the arguments of `validate` for a registered data set.
+    """Return the arguments of `validate` for a registered data set.
 
     Raises:
         ValueError: there is no such file or data set, or Detectron2 is not installed.

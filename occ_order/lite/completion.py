@@ -19,7 +19,7 @@ SETTINGS = "occ_order_completion"
 
 @dataclass(frozen=True)
 class Settings(amodal.Settings):
-    """The same as there, and who tells what hides what.
+    """Settings of `amodal.Settings`, and the network that predicts the occlusion order.
 
     Attributes:
         order: name in the model zoo of the network for the order; "" = none.

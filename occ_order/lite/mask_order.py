@@ -315,9 +315,9 @@ def sampling_weights(
 
 
 def rivals(cover: np.ndarray) -> np.ndarray:
-    """Tell which instances claim the same place, bool (N, N).
+    """Find duplicate detections, bool (N, N).
 
-    `occ_order.methods.mask_order.views.rivals` says what that is.
+    As `occ_order.methods.mask_order.views.rivals`, which defines them.
     """
     filled = (cover > 0.5).reshape(len(cover), -1).astype(np.float32)
     shared = filled @ filled.T
@@ -333,7 +333,7 @@ def mask_views(
     size: int,
     rival: np.ndarray,
 ) -> np.ndarray:
-    """Return what the views show of masks: first with one instance as the first, then the other.
+    """Crop the masks of pairs to views, once with either instance as the first.
 
     Args:
         maps: float32 (N, H / stride, W / stride), how much of an element each instance fills.

@@ -189,7 +189,7 @@ def _outside(side: _Instances, band: tuple[float, float] | None, kind: str) -> n
 def _evaluate(
     images: list[_Image], num_subsets: int, classes: list[int], max_detections: Sequence[int]
 ):
-    """Runs pycocotools' evaluation; see `_make_evaluator` for what differs."""
+    """Run pycocotools' evaluation; see `_make_evaluator` for what differs."""
     numbers = np.asarray(max_detections)
     if numbers.ndim != 1 or not len(numbers) or numbers[0] < 1 or (np.diff(numbers) <= 0).any():
         raise ValueError(f"max_detections must be ascending and positive, got {max_detections}")
@@ -572,7 +572,7 @@ def matched_order_counts(
 def predicted_pairs(
     gt: Mapping[str, Any], pred: Mapping[str, Any], *, min_iou: float = 0.0
 ) -> tuple[int, np.ndarray, np.ndarray]:
-    """Which predictions stand for the two objects of each annotated pair.
+    """Match the two objects of each annotated pair to predictions.
 
     Args:
         gt: as `region_order_counts` takes it.
@@ -905,7 +905,7 @@ def _finite_scores(image: Mapping[str, Any], image_id: Any) -> np.ndarray:
 
 
 def _pair_arrays(gt: Images, pred: Images, extra: list[str]):
-    """Yields (image id, ground truth, prediction), masks as bool arrays."""
+    """Yield (image id, ground truth, prediction), masks as bool arrays."""
     by_id = _by_id(pred, gt)
     for truth in gt:
         image_id = truth["image_id"]

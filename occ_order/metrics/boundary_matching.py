@@ -106,7 +106,7 @@ def candidate_pairs(
     pred_theta: np.ndarray,
     max_distance: float,
 ) -> Candidates:
-    """Pairs of points within reach of each other, and what it costs to match them.
+    """Find pairs of points within a distance, and the cost of matching each.
 
     Args:
         gt_points: float64 (N, 2), in pixels.

@@ -1,4 +1,4 @@
-"""All scores of an order that was predicted for given masks, from the answers for each image."""
+"""All scores of orders predicted for input masks, accumulated over images."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ _WORDS_AT_ONCE = 1 << 16  # of 8 bytes: the comparison of a block of masks stays
 
 
 def mask_stack(masks, name: str = "masks") -> np.ndarray:
-    """Checks a stack of masks and returns it as booleans.
+    """Check a stack of masks and return it as booleans.
 
     Args:
         masks: (N, H, W), bool, or any numbers that are all 0 or 1.

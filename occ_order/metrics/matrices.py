@@ -32,7 +32,7 @@ class FlatPairs:
 
 
 def flatten(lists: dict, allowed: dict) -> FlatPairs:
-    """Checks parallel lists of pair matrices and lays them out flat.
+    """Check parallel lists of pair matrices and lay them out flat.
 
     Args:
         lists: name -> list of (N, N) integer matrices, one an image; N may differ from image to
@@ -112,7 +112,7 @@ def mean_or_nan(values: ArrayLike) -> float:
 def image_pairs(
     gt_images: Iterable[Any], pred_images: Iterable[Any]
 ) -> Iterator[tuple[int, tuple[Any, Any]]]:
-    """Walks two iterables of images in step.
+    """Walk two iterables of images in step.
 
     Args:
         gt_images: iterable.

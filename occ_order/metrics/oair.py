@@ -2,8 +2,7 @@
 
 Every metric here takes images as dictionaries: `"masks"` bool (N, H, W), `"classes"` (N,),
 `"occlusion"` (N, N) with 1 where the row occludes the column; a prediction also has `"scores"`
-(N,). Images are read one after the other, so a generator that decodes masks as it goes needs the
-memory of one image only.
+(N,). Images are consumed one at a time, so with generators only one image is in memory.
 
 Shape letters: G ground-truth instances, P predictions, E ground-truth edges, T thresholds.
 """
@@ -28,14 +27,15 @@ IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 
 
 def _reachable(occlusion: np.ndarray) -> np.ndarray:
-    """Which instance has a directed path of occlusions to which.
+    """Compute the transitive closure of occlusion matrices.
 
     Args:
         occlusion: (..., N, N), 1 = row occludes column; the diagonal is ignored.
 
     Returns:
-        bool (..., N, N): a path of at least one edge from row to column; on the diagonal, the
-        instance lies on a cycle. The batched form of `occ_order.order.graph.reachability`.
+        bool (..., N, N), True where a path of at least one edge leads from row to column; the
+        diagonal is True for instances on a cycle. The batched form of
+        `occ_order.order.graph.reachability`.
     """
     edges = np.asarray(occlusion) == 1
     reach = edges & ~np.eye(edges.shape[-1], dtype=bool)
@@ -49,13 +49,13 @@ def _reachable(occlusion: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class EdgeMatches:
-    """The ground-truth edges of one image and the predictions that their ends are matched to.
+    """The ground-truth edges of one image, each end as the prediction it is matched to.
 
     Attributes:
-        ends: int64 (T, E, 2), index of the prediction that occluder and occludee are matched to
-            at each IoU threshold, -1 = unmatched.
-        occlusion: (P, P), 1 = row occludes column.
-        scores: float (P,), or None.
+        ends: int64 (T, E, 2), at each IoU threshold the index of the prediction matched to the
+            occluder [..., 0] and to the occludee [..., 1] of each edge; -1 = unmatched.
+        occlusion: int8 (P, P) of the predictions, 1 = row occludes column.
+        scores: float (P,), confidence of the predictions; None = without scores.
     """
 
     ends: np.ndarray
@@ -63,7 +63,7 @@ class EdgeMatches:
     scores: np.ndarray | None
 
     def counts(self) -> np.ndarray:
-        """int64 (T, 3): edges, recovered edges, recovered and correct edges."""
+        """Count edges, recovered edges, and recovered and correct edges: int64 (T, 3)."""
         recovered: np.ndarray = np.all(self.ends >= 0, axis=-1)
         correct = recovered
         if recovered.any():
@@ -73,16 +73,26 @@ class EdgeMatches:
         return _counts(recovered, correct)
 
     def edge_scores(self) -> np.ndarray:
-        """(R,) lowest score of the two ends of every edge recovered at the first threshold."""
+        """Return the lower score of the two ends of each edge recovered at the first threshold.
+
+        Float (R,), R recovered edges.
+        """
         assert self.scores is not None
         ends = self.ends[0]
         return self.scores[ends[(ends >= 0).all(-1)]].min(-1)
 
     def counts_above(self, scores: np.ndarray) -> np.ndarray:
-        """`counts` at the first IoU threshold, without the predictions below each of S scores.
+        """Compute `counts` at the first IoU threshold for each of S score thresholds.
 
-        int64 (S, 3). The best scores are matched first, so taking low ones away changes no match
-        that stays.
+        Matching is greedy by descending score, so dropping low-scoring predictions does not change
+        the matches of the others, and no image has to be matched again.
+
+        Args:
+            scores: float (S,); predictions with a lower score are dropped, with their edges. NaN
+                drops all.
+
+        Returns:
+            int64 (S, 3): edges, recovered edges, recovered and correct edges.
         """
         keep = self.scores >= np.asarray(scores)[:, None]
         first, second = self.ends[0].T
@@ -97,7 +107,7 @@ class EdgeMatches:
 
 
 def _counts(recovered: np.ndarray, correct: np.ndarray) -> np.ndarray:
-    """bool (T, E) twice -> int64 (T, 3)."""
+    """Count the edges in two bool (T, E) arrays: int64 (T, 3), all, recovered, correct."""
     counts = np.full((len(recovered), 3), recovered.shape[1], np.int64)
     counts[:, 1] = recovered.sum(1)
     counts[:, 2] = correct.sum(1)
@@ -114,23 +124,23 @@ def edge_matches(
     class_agnostic: bool = False,
     iou: np.ndarray | None = None,
 ) -> EdgeMatches:
-    """Checks one image, finds its ground-truth edges and matches their ends.
+    """Check one image, select its ground-truth edges and match their ends to predictions.
 
     Args:
         gt: as in `oair`.
         pred: as in `oair`.
-        iou_thresholds: (T,).
-        score_threshold: smallest score that stays; None = all predictions.
-        gt_edges: "touching" or "all".
-        class_agnostic: True matches whatever the classes.
-        iou: (P, G), overlap of all predictions with the ground truth where it is known already.
+        iou_thresholds: float (T,); a match must exceed the threshold.
+        score_threshold: predictions with a lower score are dropped; None = keep all.
+        gt_edges: "touching" or "all", as in `oair`.
+        class_agnostic: match instances of different classes, too.
+        iou: float (P, G), IoU of all predictions with the ground truth; None = computed here.
 
     Returns:
-        EdgeMatches; its `counts()` of several images may be added up anywhere.
+        EdgeMatches; the `counts()` of several images can be summed.
 
     Raises:
-        ValueError: a field is missing or its shape does not fit the masks (both are printed),
-            masks of different image sizes, NaN scores, unknown `gt_edges`.
+        ValueError: a field is missing or its shape does not fit the masks (expected and got are
+            printed), masks of different image sizes, NaN scores, unknown `gt_edges`.
     """
     if gt_edges not in ("touching", "all"):
         raise ValueError(f"gt_edges must be 'touching' or 'all', got {gt_edges!r}")
@@ -175,35 +185,34 @@ def oair(
     gt_edges: str = "touching",
     class_agnostic: bool = False,
 ) -> dict[str, list[float]]:
-    """The OAIR curve by IoU: how many orders are recovered, and how many of those are right.
+    """Compute the OAIR curve by IoU: recall of the occlusion edges, and accuracy of the recalled.
 
-    For every image predictions with a score below the threshold are taken away with their edges,
-    the others are matched one to one (`match_greedy`), and for every ground-truth edge g1 -> g2:
-    it is *recovered* where both ends are matched, and *correct* where the predicted graph has a
-    path from the match of g1 to that of g2 and none back. Paths may pass through predictions that
-    match nothing. Counts are pooled over the data set: recall = recovered / edges, accuracy =
+    In every image, predictions with a score below the threshold are dropped with their edges and
+    the others are matched one to one (`match_greedy`). A ground-truth edge g1 -> g2 is *recovered*
+    if both ends are matched, and *correct* if moreover the predicted graph has a directed path
+    from the match of g1 to the match of g2 and none back. Paths may pass through unmatched
+    predictions. Counts are pooled over the data set: recall = recovered / edges, accuracy =
     correct / recovered.
 
     Args:
         gt_images: iterable of {"masks", "classes", "occlusion"}; -1 in the matrix = not annotated,
-            which is no edge. Pairs that occlude each other are no edge either: neither direction
-            is "in front".
+            no edge. Pairs that occlude each other have no edge either: neither is in front.
         pred_images: iterable of {"masks", "classes", "scores", "occlusion"}, same order. Without
             "scores" the instances are matched in the order given.
-        iou_thresholds: (T,); a match must exceed the threshold.
-        score_threshold: smallest score that stays; None = all predictions.
+        iou_thresholds: float (T,); a match must exceed the threshold.
+        score_threshold: predictions with a lower score are dropped; None = keep all.
         gt_edges: "touching" (default): annotated pairs whose masks share pixels or are
             4-neighbours, the paper's known adjacent occlusions. "all": every annotated pair.
-        class_agnostic: True matches whatever the classes, which may then be absent.
+        class_agnostic: match instances of different classes, too; "classes" may then be absent.
 
     Returns:
         {"recall", "accuracy", "iou_threshold", "edges", "recovered", "correct"}: lists of length
-        T, the first two fractions in [0, 1]. Recall is NaN without a ground-truth edge, accuracy
-        where nothing is recovered.
+        T, the first two are fractions in [0, 1], the last three are counts. Recall is NaN without
+        ground-truth edges, accuracy is NaN where no edge is recovered.
 
     Raises:
-        ValueError: different numbers of images, or an image that `edge_matches` refuses (its index
-            is named).
+        ValueError: different numbers of images, or an error of `edge_matches`, with the index of
+            the image.
     """
     thresholds = [float(value) for value in np.asarray(iou_thresholds, float).reshape(-1)]
     counts = np.zeros((len(thresholds), 3), np.int64)
@@ -223,11 +232,11 @@ def oair(
 
 
 def oair_from_counts(counts: np.ndarray, iou_thresholds) -> dict[str, list[float]]:
-    """`oair` from pooled counts.
+    """Compute the result of `oair` from pooled counts.
 
     Args:
-        counts: (T, 3), sums of `EdgeMatches.counts()`.
-        iou_thresholds: (T,).
+        counts: int64 (T, 3), sum of `EdgeMatches.counts()` over the images.
+        iou_thresholds: float (T,), returned as "iou_threshold".
 
     Returns:
         As `oair`.
@@ -252,23 +261,23 @@ def oair_by_confidence(
     gt_edges: str = "touching",
     class_agnostic: bool = False,
 ) -> dict[str, list[float]]:
-    """The OAIR curve by confidence: score thresholds that step evenly up to the largest recall.
+    """Compute the OAIR curve by confidence: score thresholds at evenly spaced recalls.
 
-    Point k of n uses the largest score threshold that recovers at least k / n of the edges that
-    are recovered without any threshold. (Recall 0 has no accuracy, so the curve starts at 1 / n.)
-    A threshold takes predictions away together with their edges, so paths can break.
+    Point k of n, k = 1..n, uses the largest score threshold that recovers at least k / n of the
+    edges recovered without a threshold. (At recall 0 accuracy is undefined, so the curve starts at
+    k = 1.) Dropping a prediction also removes its edges, and with them paths through it.
 
     Args:
         gt_images: as in `oair`.
         pred_images: as in `oair`; "scores" are needed.
-        num_points: n, 6 in the paper.
+        num_points: number of points n, 6 in the paper.
         iou_threshold: a match must exceed it.
-        gt_edges: "touching" or "all".
-        class_agnostic: True matches whatever the classes.
+        gt_edges: "touching" or "all", as in `oair`.
+        class_agnostic: match instances of different classes, too.
 
     Returns:
         {"recall", "accuracy", "score_threshold", "edges", "recovered", "correct"}: lists of length
-        `num_points`; NaN as in `oair`, and the threshold is NaN where nothing is recovered.
+        `num_points`; NaN as in `oair`, and the threshold is NaN if no edge is recovered.
 
     Raises:
         ValueError: as `oair`, predictions without scores, or `num_points` below 1.
@@ -292,10 +301,10 @@ def oair_by_confidence(
 
 
 def confidence_curve(images: list[EdgeMatches], *, num_points: int = 6) -> dict[str, list[float]]:
-    """`oair_by_confidence` from matched images, at the first of their IoU thresholds.
+    """Compute `oair_by_confidence` from matched images, at the first of their IoU thresholds.
 
     Args:
-        images: what `edge_matches` returns for predictions with scores.
+        images: results of `edge_matches` for predictions with scores.
         num_points: number of points.
 
     Returns:
@@ -318,7 +327,7 @@ def confidence_curve(images: list[EdgeMatches], *, num_points: int = 6) -> dict[
 
 
 class OAIRScorer(Scorer[EdgeMatches]):
-    """The OAIR curves of a data set, image by image.
+    """Accumulates the OAIR curves of a data set, image by image.
 
     Args:
         rows: of :func:`edge_matches`, images that were seen already.
@@ -348,9 +357,12 @@ class OAIRScorer(Scorer[EdgeMatches]):
         return self.rows[-1]
 
     def compute(self, *, num_points: int = 6) -> dict[str, dict[str, list[float]]]:
-        """Return "by_iou" as :func:`oair` and "by_confidence" as :func:`oair_by_confidence`.
+        """Compute "by_iou" as :func:`oair` and "by_confidence" as :func:`oair_by_confidence`.
 
-        The second is of the images whose predictions have scores, at so many points.
+        Images whose predictions have no scores count in "by_iou" only.
+
+        Args:
+            num_points: number of points of "by_confidence".
         """
         counts = np.zeros((len(IOU_THRESHOLDS), 3), np.int64)
         counts = sum((image.counts() for image in self.rows), counts)
@@ -384,17 +396,18 @@ class CycleScorer(Scorer[tuple[int, int]]):
 
 
 def percent_in_cycles(occlusions) -> float:
-    """Share of the instances of a data set that lie on a directed cycle of occlusions.
+    """Compute the percentage of instances of a data set on a directed cycle of occlusions.
 
     Args:
-        occlusions: iterable of (N, N), 1 = row occludes column. Two instances that occlude each
-            other are a cycle; the diagonal is ignored.
+        occlusions: iterable of (N, N) occlusion matrices, one for each image, 1 = row occludes
+            column. Two instances that occlude each other are a cycle.
 
     Returns:
-        Percent of all instances; NaN where there is none.
+        Percentage in [0, 100] of all instances; NaN if there is no instance.
 
     Raises:
-        ValueError: a matrix that is not square (its shape is printed).
+        ValueError: not an occlusion matrix (not square, another value than 1, 0 and -1, or a
+            diagonal that is not 0), with the index of the image.
     """
     scorer = CycleScorer()
     for index, matrix in enumerate(occlusions):
@@ -406,7 +419,7 @@ def percent_in_cycles(occlusions) -> float:
 
 
 def _image(image: dict, class_agnostic: bool, name: str):
-    """Checked masks, classes (None where they play no part) and occlusion matrix."""
+    """Check an image; return masks, classes (None if class-agnostic) and occlusion matrix."""
     if "masks" not in image:
         raise ValueError(f"{name} lacks 'masks'")
     masks = mask_stack(image["masks"], f"{name} masks")
@@ -417,7 +430,7 @@ def _image(image: dict, class_agnostic: bool, name: str):
 
 
 def _field(image: dict, key: str, shape: tuple, name: str, *, optional: bool = False):
-    """One entry of an image as an array of the expected shape."""
+    """Return one entry of an image as an array; ValueError if absent or of another shape."""
     if image.get(key) is None:
         if optional:
             return None
@@ -429,7 +442,7 @@ def _field(image: dict, key: str, shape: tuple, name: str, *, optional: bool = F
 
 
 def _gt_edges(masks: np.ndarray, occlusion: np.ndarray, gt_edges: str) -> np.ndarray:
-    """int64 (E, 2): occluder and occludee of every ground-truth edge."""
+    """Return int64 (E, 2), occluder and occludee of every ground-truth edge."""
     edges = np.argwhere((occlusion == 1) & ~(occlusion.T == 1))
     if gt_edges == "touching" and len(edges):
         edges = edges[bordering_pairs(masks)[edges[:, 0], edges[:, 1]]]
@@ -437,5 +450,5 @@ def _gt_edges(masks: np.ndarray, occlusion: np.ndarray, gt_edges: str) -> np.nda
 
 
 def _fraction(part: int, whole: int) -> float:
-    """part / whole, NaN for 0 / 0."""
+    """Return part / whole, NaN if whole is 0."""
     return part / whole if whole else float("nan")

@@ -1,4 +1,4 @@
-"""Scores of the orders of instances that stand for one another: each with its annotated one."""
+"""Scores of predicted orders of instances that are matched to ground truth."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def evaluate_results(
     things_only: bool = False,
     watch: Callable[[list], Iterable] = iter,
 ) -> dict:
-    """Scores the images of an `order_results.json` against ground truth.
+    """Score the images of an `order_results.json` against ground truth.
 
     An image without predictions counts as one with none. An instance of the ground truth that no
     prediction is matched to occludes nothing and has no depth order, which costs recall and is a
@@ -304,7 +304,7 @@ def _side(instances: list[dict], height: int, width: int, name: str) -> dict:
 
 
 def _partners(gt, pred, iou, match, iou_threshold, class_agnostic) -> np.ndarray:
-    """int64 (G,): the prediction that stands for each ground-truth instance, -1 for none."""
+    """Return int64 (G,), index of the prediction matched to each ground truth, -1 = none."""
     if match == "id":
         place = {number: index for index, number in enumerate(pred["ids"])}
         return np.array([place.get(number, -1) for number in gt["ids"]], np.int64)

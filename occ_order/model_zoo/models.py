@@ -48,9 +48,9 @@ def build(cfg: CfgNode) -> nn.Module:
 
 @META_ARCH_REGISTRY.register()
 def completion_with_order(cfg: CfgNode) -> MaskCompletionNet:
-    """Return a network that asks MODEL.COMPLETION.ORDER of the zoo who hides whom.
+    """Return a completion network whose order is predicted by MODEL.COMPLETION.ORDER of the zoo.
 
-    The other model is loaded when it is first asked, and its weights are no part of this one's.
+    The order model is loaded on first use; its weights are not part of this one's state.
     Trains like MaskCompletionNet.
     """
     name, device = cfg.MODEL.COMPLETION.ORDER, cfg.MODEL.DEVICE
@@ -60,7 +60,7 @@ def completion_with_order(cfg: CfgNode) -> MaskCompletionNet:
 
 
 def save_checkpoint(weights: dict[str, torch.Tensor], path: str | os.PathLike[str]) -> str:
-    """Writes weights alone, floating-point ones as float16, to a small checkpoint.
+    """Write weights alone, floating-point ones as float16, to a small checkpoint.
 
     Args:
         weights: `model.state_dict()`.

@@ -1,4 +1,4 @@
-"""What an order between instances means, and what follows from it.
+"""Orders between instances: definition, graph algorithms, baselines, files.
 
 :mod:`~occ_order.order.encoding` holds the definition and every other notation (that of KINS is in
 :mod:`~occ_order.order.kins`),

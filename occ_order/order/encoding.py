@@ -1,4 +1,4 @@
-"""What an order matrix means, and the only place where other notations are turned into it.
+"""Definition of the order matrices, and all conversions from and to other notations.
 
 The definition, for N instances of one image; row = first of the pair, column = second:
 
@@ -124,7 +124,7 @@ def check_depth(
 
 
 def empty_occlusion(num_instances: int) -> np.ndarray:
-    """int8 (N, N) of "nobody occludes anybody".
+    """Return the occlusion matrix without any occlusion: int8 (N, N) of 0.
 
     Raises:
         ValueError: ``num_instances`` is not an integer of at least 0.
@@ -134,7 +134,7 @@ def empty_occlusion(num_instances: int) -> np.ndarray:
 
 
 def empty_depth(num_instances: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Depth int8, overlap int8 and count int16, each (N, N), of "nothing is annotated" (-1).
+    """Return depth int8, overlap int8 and count int16, each (N, N) of -1 (unknown).
 
     Raises:
         ValueError: ``num_instances`` is not an integer of at least 0.

@@ -1,14 +1,14 @@
 """The occlusion order as a directed graph: paths, cycles, layers, relative depth, decycling.
 
 A node is an instance; there is an edge i -> j iff ``occ[i, j] = 1`` ("i occludes j", definition in
-:mod:`occ_order.order.encoding`). A pair that is not annotated (-1) is no edge. An instance that
-occludes itself is refused. No function changes its input, and none assumes that the graph is free
-of cycles: instances that occlude each other, directly or round a cycle, form a *group* (a strongly
-connected component) and share one layer.
+:mod:`occ_order.order.encoding`). A pair that is not annotated (-1) has no edge. The diagonal must
+be 0: an instance cannot occlude itself. No function changes its input, and none assumes a graph
+without cycles. A *group* is a strongly connected component: instances that occlude each other,
+directly or along a directed cycle. The instances of a group share one layer.
 
-Groups and layers take time in proportion to the edges; :func:`reachability` multiplies dense
-matrices, and :func:`simple_cycles` may have many to find. :func:`strong_labels` and
-:func:`chain_lengths` take a sparse graph, for whoever has no occlusion matrix.
+Groups and layers take time linear in the number of edges. :func:`reachability` multiplies dense
+matrices, O(N^3 log N), and the number of :func:`simple_cycles` can be exponential in N.
+:func:`strong_labels` and :func:`chain_lengths` take a sparse graph instead of an occlusion matrix.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def reachability(occ: np.ndarray) -> np.ndarray:
-    """Which instance leads to which along one or more occlusion edges.
+    """Compute the transitive closure: which instance has a directed path to which.
 
     Args:
         occ: (N, N) occlusion matrix.
@@ -44,14 +44,14 @@ def reachability(occ: np.ndarray) -> np.ndarray:
 
 
 def has_path(occ: np.ndarray, i: int, j: int) -> bool:
-    """Whether a directed path of at least one edge leads from instance i to instance j.
+    """Return whether there is a directed path of at least one edge from instance i to instance j.
 
-    ``has_path(occ, i, i)`` asks whether i is in a cycle. For many pairs use :func:`reachability`.
+    ``has_path(occ, i, i)`` is True iff i lies on a cycle. For many pairs use :func:`reachability`.
 
     Args:
         occ: (N, N) occlusion matrix.
-        i: start, 0-based.
-        j: end, 0-based.
+        i: first node of the path, 0-based.
+        j: last node of the path, 0-based.
 
     Raises:
         ValueError: ``occ`` is not an occlusion matrix or an index is out of range.
@@ -69,14 +69,14 @@ def has_path(occ: np.ndarray, i: int, j: int) -> bool:
 
 
 def group_labels(occ: np.ndarray) -> np.ndarray:
-    """Strongly connected groups as labels.
+    """Label the strongly connected components (groups).
 
     Args:
         occ: (N, N) occlusion matrix.
 
     Returns:
-        int64 (N,): equal for instances that lead to each other; groups counted from 0 in the order
-        of their lowest member. An instance in no cycle is a group of its own.
+        int64 (N,): equal for instances with a path to each other; numbered from 0 in the order of
+        their lowest member. An instance on no cycle is a group of its own.
 
     Raises:
         ValueError: ``occ`` is not an occlusion matrix.
@@ -85,13 +85,13 @@ def group_labels(occ: np.ndarray) -> np.ndarray:
 
 
 def connected_labels(occ: np.ndarray) -> np.ndarray:
-    """Parts of the graph that hang together when directions are ignored, as labels.
+    """Label the weakly connected components: connected when edge directions are ignored.
 
     Args:
         occ: (N, N) occlusion matrix.
 
     Returns:
-        int64 (N,), counted from 0 in the order of the lowest member.
+        int64 (N,): equal within a component; numbered from 0 in the order of the lowest member.
 
     Raises:
         ValueError: ``occ`` is not an occlusion matrix.
@@ -100,7 +100,7 @@ def connected_labels(occ: np.ndarray) -> np.ndarray:
 
 
 def groups(occ: np.ndarray) -> list[list[int]]:
-    """Strongly connected groups as lists: every instance stands in exactly one.
+    """Return the strongly connected components (groups); every instance is in exactly one.
 
     Args:
         occ: (N, N) occlusion matrix.
@@ -119,9 +119,10 @@ def groups(occ: np.ndarray) -> list[list[int]]:
 
 
 def cycles(occ: np.ndarray) -> list[list[int]]:
-    """The groups of two or more instances: where the order contradicts itself, and all of it.
+    """Return the strongly connected components of two or more instances.
 
-    A complete summary of bounded size; :func:`simple_cycles` walks the single cycles inside.
+    Every directed cycle lies inside one of them, and there are at most N / 2;
+    :func:`simple_cycles` enumerates the cycles themselves, of which there can be many more.
 
     Args:
         occ: (N, N) occlusion matrix.
@@ -137,17 +138,18 @@ def cycles(occ: np.ndarray) -> list[list[int]]:
 
 
 def simple_cycles(occ: np.ndarray, *, limit: int = 100) -> list[list[int]]:
-    """Single directed cycles that visit no instance twice, at most ``limit`` of them.
+    """Enumerate directed cycles that visit no instance twice, at most ``limit`` of them.
 
     Their number can grow exponentially with N, hence the limit.
 
     Args:
         occ: (N, N) occlusion matrix.
-        limit: stop after this many.
+        limit: largest number of cycles returned.
 
     Returns:
         Lists ``[a, b, c]`` meaning a -> b -> c -> a, each starting at its lowest instance, sorted.
-        Which ones are found, if there are more than ``limit``, is unspecified but repeatable.
+        If there are more than ``limit``, which ones are returned is unspecified but
+        deterministic.
 
     Raises:
         ValueError: ``occ`` is not an occlusion matrix or ``limit`` is negative.
@@ -162,7 +164,7 @@ def simple_cycles(occ: np.ndarray, *, limit: int = 100) -> list[list[int]]:
 
 
 def instances_in_cycles(occ: np.ndarray) -> np.ndarray:
-    """Which instances are in some cycle; mutual occlusion counts as a cycle of two.
+    """Mark the instances that lie on a directed cycle; mutual occlusion is a cycle of two.
 
     Their share over a data set is the "% instances in cycles" of the OOSIS paper.
 
@@ -170,7 +172,7 @@ def instances_in_cycles(occ: np.ndarray) -> np.ndarray:
         occ: (N, N) occlusion matrix.
 
     Returns:
-        bool (N,).
+        bool (N,), True for an instance on at least one cycle.
 
     Raises:
         ValueError: ``occ`` is not an occlusion matrix.
@@ -184,10 +186,10 @@ def instances_in_cycles(occ: np.ndarray) -> np.ndarray:
 
 
 def layers(occ: np.ndarray) -> np.ndarray:
-    """Layer of each instance, 0 = nearest: nothing occludes it.
+    """Compute the layer of each instance: 0 = nearest, no instance occludes it.
 
-    The layer is the length of the longest chain of occluders in front, counted in groups; a group
-    shares one layer.
+    The layer is the number of edges on the longest path that ends in the instance, in the acyclic
+    graph of the groups (the condensation), so the instances of a group share one layer.
 
     Args:
         occ: (N, N) occlusion matrix.
@@ -206,10 +208,10 @@ def layers(occ: np.ndarray) -> np.ndarray:
 
 
 def relative_depth(occ: np.ndarray) -> np.ndarray:
-    """Relative depth of each instance, larger = nearer: the labels of the OOSIS paper.
+    """Compute the relative depth of each instance, larger = nearer: the labels of the OOSIS paper.
 
-    One more than the length of the longest chain of occludees behind, counted in groups, so that
-    an instance that occludes no other has 1 and the background has 0.
+    It is 1 + the number of edges on the longest path that starts in the instance, in the acyclic
+    graph of the groups: 1 for an instance that occludes no other; the background is 0.
 
     Args:
         occ: (N, N) occlusion matrix.
@@ -229,7 +231,7 @@ def relative_depth(occ: np.ndarray) -> np.ndarray:
 
 
 def break_cycles(occ: np.ndarray, *, rng: np.random.Generator | int) -> np.ndarray:
-    """Random decycling: while there is a directed cycle, delete a random one of its edges.
+    """Remove cycles at random: while there is a directed cycle, delete a random one of its edges.
 
     Cycles are found by depth-first search in the order of the instances; the edge is drawn
     uniformly from the cycle (OOSIS paper, comparison of pairwise methods). Results vary with the
@@ -250,7 +252,7 @@ def break_cycles(occ: np.ndarray, *, rng: np.random.Generator | int) -> np.ndarr
         raise ValueError("rng must be a numpy Generator or an integer seed")
     rng = np.random.default_rng(rng)
     occ = check_occlusion(occ).copy()
-    ahead = [np.flatnonzero(row == 1).tolist()[::-1] for row in occ]  # edges still to walk
+    ahead = [np.flatnonzero(row == 1).tolist()[::-1] for row in occ]  # successors not visited yet
     done = np.zeros(len(occ), dtype=bool)
     for root in range(len(occ)):
         path, place = ([], {}) if done[root] else ([root], {root: 0})
@@ -272,15 +274,16 @@ def break_cycles(occ: np.ndarray, *, rng: np.random.Generator | int) -> np.ndarr
 
 
 def resolve_cycles(occ: np.ndarray, probability: np.ndarray | None = None) -> np.ndarray:
-    """Leave the least probable occlusions out of the cycles.
+    """Remove the least probable occlusions from the cycles, greedily.
 
-    Occlusions within a group are taken by falling probability, each unless it closes a cycle with
-    those taken before; ties in the order of rows, then columns. So what is left out contradicts
-    more probable ones, and nothing more could be kept. Mutual occlusion is a cycle of two.
+    The edges within a group are visited in descending probability (ties by row, then column), and
+    an edge is kept unless it closes a cycle with the edges kept before. So each removed edge closes
+    a cycle of edges at least as probable, and restoring any one of them would close a cycle again.
+    Mutual occlusion is a cycle of two. Edges between groups lie on no cycle and are all kept.
 
     Args:
         occ: (N, N) occlusion matrix; not changed.
-        probability: float (N, N) that the row occludes the column; None = all the same.
+        probability: float (N, N) that the row occludes the column; None = all equal.
 
     Returns:
         int8 (N, N) without cycles: ``occ`` with some 1 turned to 0, each of them on a cycle. -1
@@ -296,7 +299,7 @@ def resolve_cycles(occ: np.ndarray, probability: np.ndarray | None = None) -> np
         raise ValueError(f"probability must be finite and {occ.shape}, got {chance.shape}")
     labels = group_labels(occ)
     rows, columns = np.nonzero((occ == 1) & (labels[:, None] == labels))
-    leads = np.eye(len(occ), dtype=bool)  # leads[i, j]: what is taken leads from i to j
+    leads = np.eye(len(occ), dtype=bool)  # leads[i, j]: the kept edges have a path i -> j
     for k in np.argsort(-chance[rows, columns], kind="stable"):
         i, j = rows[k], columns[k]
         if leads[j, i]:
@@ -309,7 +312,7 @@ def resolve_cycles(occ: np.ndarray, probability: np.ndarray | None = None) -> np
 def to_networkx(
     occ: np.ndarray, *, attributes: Sequence[Mapping[str, Any]] | None = None
 ) -> networkx.DiGraph:
-    """The graph as a ``networkx.DiGraph`` with nodes 0 .. N-1.
+    """Convert to a ``networkx.DiGraph`` with nodes 0 .. N-1 and an edge from each occluder.
 
     Args:
         occ: (N, N) occlusion matrix.
@@ -331,15 +334,15 @@ def to_networkx(
 
 
 def _edges(occ: np.ndarray) -> np.ndarray:
-    """bool (N, N), True where the row occludes the column."""
+    """Return bool (N, N), True where the row occludes the column."""
     return check_occlusion(occ) == 1
 
 
 def _closure(edges: np.ndarray) -> np.ndarray:
-    """bool (N, N), True where a path of one or more edges leads from row to column."""
+    """Return bool (N, N), True where there is a path of one or more edges from row to column."""
     reach = edges
     while True:
-        # Doubling the length of the paths; float32 because numpy multiplies bool without BLAS.
+        # Each product doubles the path length. float32, since bool products do not use BLAS.
         step = reach.astype(np.float32)
         longer = reach | (step @ step > 0)
         if (longer == reach).all():
@@ -348,37 +351,39 @@ def _closure(edges: np.ndarray) -> np.ndarray:
 
 
 def strong_labels(graph: csr_array) -> np.ndarray:
-    """Strongly connected components of a sparse graph.
+    """Label the strongly connected components of a sparse graph.
 
     Args:
         graph: (N, N), an entry for each edge from its row to its column.
 
     Returns:
-        int64 (N,): equal for nodes that lead to each other; counted from 0 in the order of the
+        int64 (N,): equal for nodes with a path to each other; numbered from 0 in the order of the
         lowest member.
     """
     return _component_labels(graph, "strong")
 
 
 def chain_lengths(graph: csr_array) -> np.ndarray:
-    """Length of the longest path that ends in each node of a sparse graph without cycles.
+    """Compute the length of the longest path that ends in each node of a sparse acyclic graph.
+
+    Visits the nodes in topological order (Kahn's algorithm), one layer at a time.
 
     Args:
         graph: (N, N), an entry for each edge from its row to its column.
 
     Returns:
-        int64 (N,), edges on the path; 0 where no edge enters.
+        int64 (N,), number of edges on the path; 0 for a node without incoming edges.
 
     Raises:
         ValueError: there is a cycle.
     """
     heads, span = graph.indices, graph.indptr
-    waiting = np.bincount(heads, minlength=graph.shape[0])  # edges that come from unsettled nodes
+    waiting = np.bincount(heads, minlength=graph.shape[0])  # edges from unsettled nodes
     lengths = np.full(len(waiting), -1, dtype=np.int64)
     ready, length = np.flatnonzero(waiting == 0), 0
     while len(ready):
         lengths[ready] = length
-        # Of the nodes before a node, the last one settled is the end of its longest path.
+        # A node is ready once its last predecessor has a length, which is the largest of them all.
         met = np.concatenate([heads[span[node] : span[node + 1]] for node in ready])
         np.subtract.at(waiting, met, 1)
         ready, length = np.unique(met[waiting[met] == 0]), length + 1
@@ -388,12 +393,12 @@ def chain_lengths(graph: csr_array) -> np.ndarray:
 
 
 def _graph(occ: np.ndarray, *, backwards: bool = False) -> csr_array:
-    """Sparse float64 (N, N), 1 where the row occludes the column; backwards, the reverse."""
+    """Return sparse float64 (N, N), 1 where row occludes column; transposed if ``backwards``."""
     edges = _edges(occ)
     if backwards:
         edges = np.ascontiguousarray(edges.T)
-    # csr_array(edges) gives the same in several times the time, most of it for indices of 64 bits
-    # that csgraph turns to 32, and values that it turns to float64.
+    # Same as csr_array(edges) but several times as fast: that one makes 64-bit indices and bool
+    # values, which csgraph converts to 32-bit indices and float64.
     span = np.concatenate([[0], np.cumsum(np.count_nonzero(edges, axis=1))])
     number = np.int32 if span[-1] < 2**31 else np.int64
     columns = np.broadcast_to(np.arange(len(edges), dtype=number), edges.shape)
@@ -402,7 +407,7 @@ def _graph(occ: np.ndarray, *, backwards: bool = False) -> csr_array:
 
 
 def _component_labels(graph: csr_array, connection: str) -> np.ndarray:
-    """int64 (N,), "weak" or "strong" components counted in the order of the lowest member."""
+    """Label the "weak" or "strong" components, int64 (N,), in the order of the lowest member."""
     if graph.shape[0] == 0:
         return np.zeros(0, dtype=np.int64)
     found = connected_components(graph, connection=connection)[1]
@@ -413,7 +418,7 @@ def _component_labels(graph: csr_array, connection: str) -> np.ndarray:
 
 
 def _levels(graph: csr_array) -> np.ndarray:
-    """int64 (N,): edges on the longest path that ends in the node's group, between groups only."""
+    """Return int64 (N,): edges between groups on the longest path that ends in a node's group."""
     labels = strong_labels(graph)
     num = labels.max(initial=-1) + 1
     if num == len(labels):  # no cycle
@@ -427,10 +432,17 @@ def _levels(graph: csr_array) -> np.ndarray:
 def _cut(
     occ: np.ndarray, ahead: list[list[int]], path: list[int], place: dict[int, int], at: int
 ) -> None:
-    """Delete the edge that leaves ``path[at]`` and take the walk back to that node.
+    """Delete the edge that leaves ``path[at]`` and backtrack the depth-first search to that node.
 
-    Nodes behind the cut are forgotten, not finished: they are walked again when next met. What
-    they have left in ``ahead`` is enough, since the rest led to finished nodes.
+    The nodes after ``path[at]`` become unvisited again, not finished, and may be visited later.
+    Their remaining edges in ``ahead`` suffice then: those already removed lead to finished nodes.
+
+    Args:
+        occ: (N, N) occlusion matrix, changed in place.
+        ahead: for each node the successors not visited yet, last one next; changed in place.
+        path: nodes from the root of the search to the current node; changed in place.
+        place: index in ``path`` of each node on it; changed in place.
+        at: index in ``path`` of the node whose outgoing edge is deleted.
     """
     i = path[at]
     occ[i, ahead[i].pop()] = 0

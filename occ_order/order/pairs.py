@@ -1,4 +1,4 @@
-"""Which pairs of instances are looked at, always in one order.
+"""Selection of pairs of instances, always enumerated in the same order.
 
 Pairs are ``int64 (P, 2)`` with first < second, sorted by first, then second (row-major order of the
 upper triangle). Everything that holds one value per pair - network batches, probabilities, files -

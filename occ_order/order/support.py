@@ -1,4 +1,4 @@
-"""Who occludes whom where the masks alone leave no doubt: what is set into another.
+"""Occlusions that follow from the masks alone: one instance is set into another.
 
 A cup that stands on a table is surrounded by it below and on both sides, and hides a part of it.
 Depth cameras see no step where the two touch, so lists of measured orders leave such pairs out.

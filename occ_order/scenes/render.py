@@ -116,7 +116,7 @@ class Painter:
             self.canvas += (self.air - self.canvas) * share
 
     def run(self, rank: np.ndarray) -> None:
-        """Paint everything; ``rank`` (N, H, W) says which pixels each instance really has."""
+        """Paint everything; ``rank`` (N, H, W) defines the visible pixels of each instance."""
         looks: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         for index, item, part in self.board.layers():
             if index not in looks:

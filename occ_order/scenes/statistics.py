@@ -1,4 +1,4 @@
-"""What a set of generated scenes is like: numbers to check before training on it."""
+"""Statistics of a set of generated scenes, to check before training on it."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def edge_nms(
     margin: float = 1.01,
     border: int = 5,
 ) -> np.ndarray:
-    """Thins a boundary probability map across the direction of its ridges.
+    """Thin a boundary probability map across the direction of its ridges.
 
     The non-maximum suppression of structured edge detection (Dollar & Zitnick) that the boundary
     evaluations of DOC and DOOBNet use: the normal of a ridge comes from second derivatives of the

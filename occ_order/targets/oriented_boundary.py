@@ -188,7 +188,7 @@ def semantic_map(
 
 
 def flip_orientation(maps: np.ndarray, *, axis: str = "horizontal") -> np.ndarray:
-    """Mirrors an oriented map: pixels *and* the two channels that trade places.
+    """Mirror an oriented map: pixels *and* the two channels that trade places.
 
     Args:
         maps: (C, H, W) with C >= 4, channels left, right, top, bottom first; further channels
@@ -213,7 +213,7 @@ def flip_orientation(maps: np.ndarray, *, axis: str = "horizontal") -> np.ndarra
 
 
 def thin_directions(oriented_prob: np.ndarray) -> np.ndarray:
-    """Thins each direction's map by non-maximum suppression along its own axis.
+    """Thin each direction's map by non-maximum suppression along its own axis.
 
     A blurred prediction puts several pixels of response beside each other where the truth is
     one pixel wide; each of them would become its own pair of the CRF's set O. For every channel

@@ -235,7 +235,7 @@ class Project:
             skipped[pair] = None
 
     def answer(self, answers: Iterable[Answer]) -> None:
-        """Takes answers that a person gives at once.
+        """Take answers that a person gives at once.
 
         Raises:
             ValueError: one is about a pair that is not asked about, or changes the quiz after its
@@ -259,7 +259,7 @@ class Project:
             change(answer.pair)
 
     def undo(self, annotator: str) -> list[Pair]:
-        """Takes back what a person has sent last.
+        """Take back what a person has sent last.
 
         Returns:
             The pairs that it was about; none where nothing can be taken back, as after the end of
@@ -455,7 +455,7 @@ class Project:
         return {**shares, "annotators": people}
 
     def write(self) -> dict[str, int]:
-        """Writes the files that say what is settled, and how well people agree.
+        """Write the files that say what is settled, and how well people agree.
 
         `order.csv` holds everything, with `unknown` for what is not settled; `instaorder.json`
         has occlusion only of the images where it is settled for every pair, because InstaOrder

@@ -192,7 +192,7 @@ def draw_banner(
 
 
 def _fit(drawing: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Shrinks (or enlarges) an image into width x height, keeping its proportions."""
+    """Shrink (or enlarge) an image into width x height, keeping its proportions."""
     factor = min(width / drawing.shape[1], height / drawing.shape[0])
     size = (max(1, round(drawing.shape[1] * factor)), max(1, round(drawing.shape[0] * factor)))
     flag = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC

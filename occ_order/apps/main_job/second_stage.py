@@ -135,7 +135,7 @@ def cut_gaps(
 def add_false_boundary(
     occludes: np.ndarray, pieces: int, *, length: int, rng: np.random.Generator
 ) -> None:
-    """Adds straight pieces with random place and direction, in place.
+    """Add straight pieces with random place and direction, in place.
 
     Pairs that would leave the image or contradict one that is there already are not set.
     """
@@ -193,7 +193,7 @@ def annotated_pieces(example: Example, smoothness: float) -> Outcome:
 
 @lru_cache(maxsize=1)
 def warm_up() -> None:
-    """Runs the CRF once on a tiny scene, so that no time is counted for compiling it."""
+    """Run the CRF once on a tiny scene, so that no time is counted for compiling it."""
     tiny = example_from_scene(scenes.generate(0, size=(64, 64), num_instances=4), "", "", 0)
     for bound in BOUNDS:
         run_crf(*input_maps(tiny), bound, 40.0)

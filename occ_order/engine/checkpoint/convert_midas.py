@@ -33,7 +33,7 @@ _FIRST_LAYER = {"layer1.0.": "conv1.", "layer1.1.": "bn1.", "layer1.4.": "layer1
 
 
 def convert_midas(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Renames the weights of MiDaS v2.1 or of the published InstaDepthNet^d or ^{o,d}.
+    """Rename the weights of MiDaS v2.1 or of the published InstaDepthNet^d or ^{o,d}.
 
     Args:
         state_dict: as published; a leading `module.` is taken off.

@@ -22,7 +22,7 @@ _TASK_OF_SIZE = {2: "occlusion", 4: "relation"}
 def convert_pairwise(
     state_dict: Mapping[str, Tensor], *, three_classes: str | None = None
 ) -> dict[str, Tensor]:
-    """Renames published weights.
+    """Rename published weights.
 
     Args:
         state_dict: as published; a leading `module.` is taken off.

@@ -23,7 +23,7 @@ NAMES = ("area", "y_axis", "bottom_edge", "disparity_mean", "disparity_median")
 
 @META_ARCH_REGISTRY.register()
 class OrderBaseline(nn.Module):
-    """Orders given masks by a rule of `occ_order.order.baselines`; nothing is trained.
+    """Orders input masks by a heuristic of `occ_order.order.baselines`, without training.
 
     The result for each image is {"instances"} with PairMatrix fields occlusion, depth and
     occlusion_probability: 1 for the one in front of every pair, also of the pairs that
@@ -43,7 +43,7 @@ class OrderBaseline(nn.Module):
         compat: str | None = None,
         disparity_net: nn.Module | None = None,
     ) -> None:
-        """Keeps the arguments.
+        """Keep the arguments.
 
         Args:
             name: one of `NAMES`.

@@ -6,7 +6,7 @@ from detectron2.config import CfgNode
 
 
 def add_common_config(cfg: CfgNode) -> None:
-    """Adds the settings of data, optimisation, evaluation and backbones to `cfg`."""
+    """Add the settings of data, optimisation, evaluation and backbones to `cfg`."""
     _add_input(cfg)
     _add_solver(cfg)
     _add_backbones(cfg)

@@ -36,7 +36,7 @@ class OrderEvaluator(DatasetEvaluator):
     needs: tuple[str, ...] = ()
 
     def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str) -> None:
-        """Keeps the names; `cfg` is for subclasses."""
+        """Keep the names; `cfg` is for subclasses."""
         self.dataset_name = dataset_name
         self.metadata = MetadataCatalog.get(dataset_name)
         self.output_dir = output_dir
@@ -59,7 +59,7 @@ class OrderEvaluator(DatasetEvaluator):
         return found
 
     def row(self, record: dict[str, Any], output: dict[str, Any]) -> Any:
-        """What is kept of one image: plain Python or NumPy, since it crosses processes.
+        """Return the result to store for one image: plain Python or NumPy, to be pickled.
 
         Args:
             record: ground truth, from `records`.
@@ -76,11 +76,11 @@ class OrderEvaluator(DatasetEvaluator):
         raise NotImplementedError(f"{type(self).__name__} has no scores()")
 
     def reset(self) -> None:
-        """Forgets all images."""
+        """Forget all images."""
         self._rows = {}
 
     def process(self, inputs: Sequence[dict[str, Any]], outputs: Sequence[dict[str, Any]]) -> None:
-        """Keeps the rows of a batch.
+        """Keep the rows of a batch.
 
         Raises:
             ValueError: an image is not in the data set or has not what is needed; a score of an

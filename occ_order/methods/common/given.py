@@ -1,4 +1,4 @@
-"""Instances that are given to a network and come back with their order.
+"""Input masks: instances that are input of a network and are returned with their order.
 
 Networks of this package do not find instances: they take those of the input - annotated ones, a
 user's masks, or what a detector has found - and return them, in the same order, with pair fields.
@@ -44,7 +44,7 @@ class GivenInstances:
 def given_instances(
     inputs: dict[str, Any], device: torch.device, *, map_field: str = ""
 ) -> GivenInstances:
-    """Reads the instances of one input.
+    """Read the instances of one input.
 
     Args:
         inputs: an input of Detectron2 with `instances`: annotated ones (`gt_masks`, `gt_classes`)

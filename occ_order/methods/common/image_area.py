@@ -14,7 +14,7 @@ class ImageArea:
     """
 
     def __init__(self, mask: torch.Tensor, num_instances: int) -> None:
-        """Wraps a mask without copying it.
+        """Wrap a mask without copying it.
 
         Raises:
             ValueError: the mask is not bool (H, W).

@@ -40,7 +40,7 @@ class InstanceOrderMapper:
         keep_ground_truth: bool = False,
         output_size: Sequence[int] = (),
     ) -> None:
-        """Keeps the arguments.
+        """Keep the arguments.
 
         Args:
             is_train: whether instances outside the image are dropped.
@@ -79,7 +79,7 @@ class InstanceOrderMapper:
         }
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Maps one record; the record itself stays as it is.
+        """Map one record; the record itself stays as it is.
 
         Raises:
             ValueError: image or annotation is damaged or they do not fit together.

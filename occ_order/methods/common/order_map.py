@@ -1,4 +1,4 @@
-"""The dense map of the order head: what the image says at each place where instances meet.
+"""Dense feature map of the order head, to be pooled over instances and their contacts.
 
 Shapes: I images, M instances of all of them, H x W pixels (padded to a multiple of `stride`), h x w
 cells of `stride` pixels, C channels.
@@ -18,7 +18,7 @@ CUES = 4
 
 
 def mask_cues(masks: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
-    """Where instances are and where they end, whatever their order and number.
+    """Compute maps of all masks of an image that do not depend on their order or number.
 
     Args:
         masks: bool (M, H, W).
@@ -64,7 +64,7 @@ class OrderMap(nn.Module):
         depth: int = 2,
         norm: str = "BN",
     ) -> None:
-        """Builds it.
+        """Build it.
 
         Args:
             stride: pixels a side of a cell of the result.
@@ -107,7 +107,7 @@ class OrderMap(nn.Module):
     def forward(
         self, images: torch.Tensor, cues: torch.Tensor, features: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Computes the map and a coarse one.
+        """Compute the map and a coarse one.
 
         Args:
             images: (I, 3, H, W), normalised.

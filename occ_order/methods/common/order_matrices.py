@@ -60,7 +60,7 @@ def flat_matrices(targets: Sequence[Instances], name: str, device: torch.device)
 def order_matrices(
     occlusion: torch.Tensor, depth: torch.Tensor, layout: PairLayout, *, threshold: float = 0.5
 ) -> list[dict[str, torch.Tensor]]:
-    """What the logits of a batch say of each image.
+    """Convert the logits of a batch to order matrices of each image.
 
     Args:
         occlusion: float (Q,).

@@ -1,8 +1,7 @@
 """From pooled features to the logits of every ordered pair.
 
-Everything is a function of an ordered pair (a, b), computed for all of them; what is said of (b, a)
-is the same function with the two exchanged. So exchanging two instances transposes the answer, by
-construction and not by training.
+The logits of (a, b) and of (b, a) come from the same function with the two instances exchanged. So
+exchanging two instances transposes the output by construction, not by training.
 
 Shapes: M instances, Q ordered pairs (`occ_order.methods.common.instance_pairs`), D hidden channels.
 """
@@ -23,7 +22,7 @@ PAIR_CUES = 14
 
 
 def instance_geometry(boxes: torch.Tensor, area: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
-    """Where an instance is and how large, relative to its image.
+    """Compute position and size of each instance relative to its image.
 
     Args:
         boxes: float (M, 4), x0, y0, x1, y1, ends exclusive, in pixels.
@@ -54,7 +53,7 @@ def instance_geometry(boxes: torch.Tensor, area: torch.Tensor, size: torch.Tenso
 def pair_geometry(
     boxes: torch.Tensor, area: torch.Tensor, length: torch.Tensor, layout: PairLayout
 ) -> torch.Tensor:
-    """How the two instances of a pair lie to one another.
+    """Compute relative position, relative size and contact of the two instances of each pair.
 
     Args:
         boxes: float (M, 4), in cells of the map.
@@ -94,23 +93,24 @@ def pair_geometry(
 
 
 class PairRelation(nn.Module):
-    """Logits of all pairs, from what is known of each instance and of each pair.
+    """Computes the logits of all ordered pairs by message passing on the graph of instances.
 
-    After a first look at every pair, each instance gathers what was seen of it (the mean and the
-    largest over its pairs) and every pair looks again, `rounds` times. So the order of two
-    instances that do not touch can follow from others between them.
+    Instances are nodes, ordered pairs are directed edges. In each of `rounds` rounds, an instance
+    aggregates the states of its pairs (mean and maximum), and every pair is updated from the new
+    states of its two instances. So the order of two instances that do not touch can be inferred
+    from instances between them.
     """
 
     def __init__(
         self, instance_channels: int, pair_channels: int, hidden: int, rounds: int
     ) -> None:
-        """Builds it.
+        """Initialise the layers.
 
         Args:
             instance_channels: channels of an instance's features.
             pair_channels: channels of a pair's features.
             hidden: D.
-            rounds: how often pairs look again.
+            rounds: rounds of message passing.
         """
         super().__init__()
         self.instance = nn.Sequential(nn.Linear(instance_channels, hidden), nn.ReLU())
@@ -134,17 +134,17 @@ class PairRelation(nn.Module):
         *,
         gathered: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Computes the logits.
+        """Compute the logits.
 
         Args:
             instances: float (M, instance_channels).
             pairs: float (Q, pair_channels).
-            layout: the pairs.
-            gathered: does what `gather_pairs` does, in another way.
+            layout: the ordered pairs that Q enumerates.
+            gathered: another implementation of `gather_pairs`.
 
         Returns:
-            occlusion (Q,): the first occludes the second; depth (Q, 3): the first is closer, it is
-            farther, the two are equal.
+            Logits: occlusion (Q,), the first instance occludes the second; depth (Q, 3), the first
+            is closer, is farther, both are equally far.
         """
         gathered = gathered or gather_pairs
         state = self.instance(instances)
@@ -154,13 +154,14 @@ class PairRelation(nn.Module):
             state = F.relu(state + gather(torch.cat([state, *gathered(seen, state, layout)], 1)))
             seen = again(seen, state, layout)
         nearer, equal = self.depth(seen).unbind(1)
-        # Each sum of two is the same both ways round, so these are transposed exactly.
+        # A sum of two floats does not depend on their order, so exchanging the instances swaps the
+        # first two logits and leaves the third unchanged, bit for bit.
         depth = [nearer, nearer[layout.swapped], equal + equal[layout.swapped]]
         return self.occlusion(seen)[:, 0], torch.stack(depth, 1)
 
 
 class _Again(nn.Module):
-    """A second look at each pair, with what its two instances have gathered."""
+    """Residual update of the state of each pair from the states of its two instances."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -173,7 +174,10 @@ class _Again(nn.Module):
 
 
 def _spread(ends: torch.Tensor, layout: PairLayout) -> torch.Tensor:
-    """(M, 2 D), an instance as the first and as the second of a pair -> (Q, D), their sum."""
+    """Add the features of both instances of each pair, (Q, D).
+
+    ``ends`` (M, 2 D): features of an instance as the first of a pair, then as the second.
+    """
     first, second = ends.chunk(2, 1)
     return first[layout.row] + second[layout.col]
 
@@ -181,15 +185,15 @@ def _spread(ends: torch.Tensor, layout: PairLayout) -> torch.Tensor:
 def gather_pairs(
     seen: torch.Tensor, state: torch.Tensor, layout: PairLayout
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What each instance gathers from the pairs that it is the first of.
+    """Aggregate the states of the pairs of which an instance is the first.
 
     Args:
-        seen: float (Q, D).
-        state: float (M, D), for its shape.
-        layout: the pairs.
+        seen: float (Q, D) >= 0, states of the pairs.
+        state: float (M, D), of which only the shape is used.
+        layout: the ordered pairs that Q enumerates.
 
     Returns:
-        Mean and largest (M, D) over its pairs with others; 0 without any.
+        Mean and maximum (M, D) over the pairs with other instances; 0 for a single instance.
     """
     other = layout.off_diagonal
     seen, row = seen[other], layout.row[other]

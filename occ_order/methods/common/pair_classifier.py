@@ -20,7 +20,7 @@ class TorchvisionResNet(Backbone):
     """torchvision's ResNet without its last layer; modules are named as there."""
 
     def __init__(self, depth: int = 50, in_channels: int = 3) -> None:
-        """Builds it with random weights.
+        """Build it with random weights.
 
         Args:
             depth: 18, 34, 50, 101 or 152.
@@ -56,7 +56,7 @@ class TorchvisionResNet(Backbone):
 
 @BACKBONE_REGISTRY.register()
 def build_torchvision_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TorchvisionResNet:
-    """Builds `TorchvisionResNet` of MODEL.RESNETS.DEPTH."""
+    """Build `TorchvisionResNet` of MODEL.RESNETS.DEPTH."""
     return TorchvisionResNet(cfg.MODEL.RESNETS.DEPTH, input_shape.channels)
 
 
@@ -64,7 +64,7 @@ class PairClassifier(nn.Module):
     """Logits of every task for a batch of pair inputs."""
 
     def __init__(self, backbone: Backbone, outputs: dict[str, int]) -> None:
-        """Puts linear layers behind the backbone.
+        """Put linear layers behind the backbone.
 
         Args:
             backbone: its coarsest feature is pooled.

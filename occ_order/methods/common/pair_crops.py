@@ -238,7 +238,7 @@ def resize_images(
 
 
 def paste_masks(crops: torch.Tensor, squares: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Puts crops of masks back into images, by the nearest pixel.
+    """Put crops of masks back into images, by the nearest pixel.
 
     Args:
         crops: (N, S, S).

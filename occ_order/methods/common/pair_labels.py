@@ -1,6 +1,6 @@
-"""What the classes of the pairwise networks mean, and how answers become order matrices.
+"""Classes of the pairwise networks, and conversion of their outputs to order matrices.
 
-A network looks at an *ordered* pair (first, second) and answers
+The input of a network is an *ordered* pair (first, second), its output is one of
 
 * **occlusion**, two logits with a sigmoid each: [0] the second occludes the first, [1] the first
   occludes the second; both may hold (InstaOrderNet^o, Section 4.1);
@@ -114,7 +114,7 @@ def average_relation(logits: torch.Tensor) -> torch.Tensor:
 def occlusion_matrices(
     probability: torch.Tensor, pairs: torch.Tensor, num_instances: int, *, threshold: float = 0.5
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Occlusion of all instances from the averaged answers of pairs.
+    """Fill the occlusion matrix of an image with the averaged predictions of pairs.
 
     Args:
         probability: float (P, 2) of `average_occlusion`.
@@ -135,9 +135,9 @@ def occlusion_matrices(
 def relation_matrices(
     probability: torch.Tensor, pairs: torch.Tensor, num_instances: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Occlusion of all instances from OrderNet's averaged answers: the likeliest relation.
+    """Fill the occlusion matrix with the most probable relation of each pair (OrderNet).
 
-    Of the two directions with exactly equal probability, as for two identical masks, neither wins.
+    If both directions have exactly the same probability, as for identical masks, neither is chosen.
 
     Args:
         probability: float (P, 3 or 4) of `average_relation`.
@@ -165,7 +165,7 @@ def relation_matrices(
 def depth_matrices(
     probability: torch.Tensor, pairs: torch.Tensor, num_instances: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Depth order of all instances from the averaged answers of pairs: the likeliest of three.
+    """Fill the depth matrix with the most probable relation of each pair.
 
     "Closer" and "farther" with exactly equal probability, as for two identical masks, are "equal".
 
@@ -175,8 +175,8 @@ def depth_matrices(
         num_instances: N.
 
     Returns:
-        int8 (N, N), 1 row closer / 0 farther / 2 equal / -1 not asked, and float32 (N, N, 3)
-        [closer, farther, equal], zeros where not asked.
+        int8 (N, N), 1 row closer / 0 farther / 2 equal / -1 not predicted, and float32 (N, N, 3),
+        probabilities [closer, farther, equal], zeros where not predicted.
     """
     best = probability.argmax(1)
     best[probability[:, 0] == probability[:, 1]] = 2

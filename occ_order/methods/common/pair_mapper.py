@@ -41,7 +41,7 @@ class PairMapper(InstanceOrderMapper):
         bidirectional: bool = True,
         **options,
     ) -> None:
-        """Keeps the arguments.
+        """Keep the arguments.
 
         Args:
             is_train: whether pairs are sampled.
@@ -74,7 +74,7 @@ class PairMapper(InstanceOrderMapper):
         }
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any] | None:
-        """Maps one record; None if there is no pair to train on."""
+        """Map one record; None if there is no pair to train on."""
         if not self.is_train:
             return super().__call__(record)
         if not self.bidirectional and "occlusion" in record:

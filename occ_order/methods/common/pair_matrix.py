@@ -26,7 +26,7 @@ class PairMatrix:
     """
 
     def __init__(self, tensor: torch.Tensor, *, fill: float = -1) -> None:
-        """Wraps a tensor without copying it.
+        """Wrap a tensor without copying it.
 
         Raises:
             ValueError: the first two sizes differ, or there are fewer than two.
@@ -64,7 +64,7 @@ class PairMatrix:
         return PairMatrix(self.tensor[item][:, item], fill=self.fill)
 
     def __iter__(self) -> Iterator[torch.Tensor]:
-        """Iterates over rows, as `Instances` expects of a field."""
+        """Iterate over rows, as `Instances` expects of a field."""
         yield from self.tensor
 
     def to(self, *args, **kwargs) -> PairMatrix:
@@ -73,7 +73,7 @@ class PairMatrix:
 
     @staticmethod
     def cat(matrices: Sequence[PairMatrix]) -> PairMatrix:
-        """Puts matrices along the diagonal of a new one, with `fill` elsewhere.
+        """Put matrices along the diagonal of a new one, with `fill` elsewhere.
 
         Raises:
             ValueError: no matrix, or matrices that differ in sizes after the second or in `fill`.

@@ -70,7 +70,7 @@ def sample_depth_pairs(
 
 
 def annotated_pairs(*matrices: np.ndarray) -> np.ndarray:
-    """Every pair i < j that at least one matrix says something about.
+    """Return every pair i < j that is annotated in at least one matrix.
 
     Args:
         matrices: int (N, N) each, -1 = not annotated.

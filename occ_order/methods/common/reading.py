@@ -22,7 +22,7 @@ ORDER_KEYS = ("occlusion", "depth", "overlap", "count")
 
 
 def read_image(record: dict[str, Any], image_format: str) -> np.ndarray:
-    """Reads the image of a record (see `occ_order.files.load_image`).
+    """Read the image of a record (see `occ_order.files.load_image`).
 
     Args:
         record: with `file_name`, or with `pixels`, uint8 (H, W, 3) RGB, which then is not read.
@@ -113,7 +113,7 @@ def augmented_image(
 
 
 def read_masks(record: dict[str, Any], key: str = "segmentation") -> np.ndarray | None:
-    """Decodes the masks of a record's annotations.
+    """Decode the masks of a record's annotations.
 
     Args:
         record: with `height`, `width` and `annotations`, or with `masks`, bool (N, H, W), the
@@ -142,7 +142,7 @@ def read_masks(record: dict[str, Any], key: str = "segmentation") -> np.ndarray 
 def transform_masks(
     stack: np.ndarray, transforms: TransformList, size: Sequence[int]
 ) -> np.ndarray:
-    """Applies what was done to the image to its masks, by nearest neighbours.
+    """Apply what was done to the image to its masks, by nearest neighbours.
 
     Args:
         stack: bool (N, H, W).

@@ -32,7 +32,7 @@ class OrderResults(OrderEvaluator):
         return image
 
     def scores(self, rows: dict[Any, Any]) -> dict[str, Any]:
-        """Writes the files."""
+        """Write the files."""
         os.makedirs(self.output_dir, exist_ok=True)
         folder, images = Path(self.output_dir), list(rows.values())
         io.save_results(folder / "order_results.json", images)

@@ -20,7 +20,7 @@ from occ_order.methods.completion import views
 
 @dataclass(frozen=True)
 class Settings:
-    """How instances are shown to the network, and what its answer means.
+    """Settings of the crops of the completion network and thresholds on its output.
 
     Attributes:
         size: S.
@@ -90,11 +90,11 @@ class Completer(Protocol):
 
 
 def completed(ordered: OrderedInstances, completer: Completer) -> OrderedInstances:
-    """Return instances with amodal masks behind those that occlude them, whoever told the order.
+    """Predict the amodal masks of instances whose occlusion order is known.
 
     Args:
-        ordered: with an order of occlusion.
-        completer: tells the masks.
+        ordered: instances with an occlusion order, annotated or predicted.
+        completer: predicts the amodal masks.
 
     Raises:
         ValueError: the instances have no order of occlusion; names the image.

@@ -38,15 +38,15 @@ NUM_SHAPES = 4000
 
 @dataclass
 class Situation:
-    """One instance among the others, and what is known of its hidden part.
+    """One instance, the others of its image, and the annotation of its occluded region.
 
     Attributes:
         modal: bool (N, H, W).
         boxes: (N, 4), x0, y0, x1, y1 around each, not always tight.
-        index: which of them it is.
-        whole: bool (H, W), its amodal mask, true wherever `known` is.
-        hides: bool (N,), who hides a part of it.
-        known: bool (N,), behind whom it is known how far it reaches.
+        index: index of the instance in `modal`.
+        whole: bool (H, W), its amodal mask, valid behind the instances in `known`.
+        hides: bool (N,), instances that occlude a part of it.
+        known: bool (N,), instances behind which its amodal mask is known.
     """
 
     modal: np.ndarray
@@ -263,9 +263,10 @@ class MaskCompletionMapper(InstanceOrderMapper):
         return np.ascontiguousarray(sample[:, :, ::-1] if rng.random() < 0.5 else sample)
 
     def _weights(self, situation: Situation, pasted: bool, rng) -> np.ndarray:
-        """Return how likely each instance is said to hide a part of the one in question.
+        """Sample the probabilities (N,) of each instance occluding this one, as network input.
 
-        What was pasted is last, and is always said to hide something: nothing else is asked.
+        A pasted occluder is the last instance and never has weight 0: the loss is on the region
+        behind it.
         """
         weights = situation.hides.astype(float)
         if rng.random() < self.order_noise:

@@ -106,7 +106,7 @@ class MaskCompletionNet(nn.Module):
         return {**said, "instances": with_orders(given, fields, **size)}
 
     def _order_of(self, one: dict[str, Any], modal: np.ndarray) -> dict[str, Any]:
-        """Return {"instances"} that have an order, and what else the network for it says."""
+        """Return {"instances"} with an order, and any other output of the order network."""
         if self.order is None:
             return {"instances": one["instances"]}
         image = np.ascontiguousarray(one["image"].permute(1, 2, 0).cpu().numpy())
@@ -123,7 +123,7 @@ class MaskCompletionNet(nn.Module):
 
 
 def _pair_fields(found: Instances, one: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Return what is known of the order of instances, annotated or predicted, by field.
+    """Return the annotated or else predicted order of instances, by field.
 
     Raises:
         ValueError: they have no occlusion; names the image.

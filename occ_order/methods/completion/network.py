@@ -20,10 +20,10 @@ def conv(in_channels: int, channels: int, stride: int = 1) -> nn.Sequential:
 
 
 class CompletionUNet(nn.Module):
-    """Says where an instance is behind those that may hide it.
+    """U-Net that predicts the amodal mask of an instance behind its possible occluders.
 
     The first level has half the resolution of the view; each further one halves it again. The
-    answer is brought to the resolution of the view by interpolation.
+    output is interpolated to the resolution of the view.
 
     Args:
         widths: channels of each level.

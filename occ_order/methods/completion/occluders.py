@@ -1,7 +1,7 @@
-"""Instances that are put in front of others, so that what they hide is known.
+"""Synthetic occluders: masks pasted in front of instances, so that the occluded region is known.
 
-A mask that is completed need not be of a whole object: what another mask takes away of it is to be
-given back (Zhan et al., CVPR 2020, Section 3.1), and nothing else is asked.
+The mask of the instance need not be amodal: the network learns to recover only the region that the
+pasted mask covers (partial completion, Zhan et al., CVPR 2020, Section 3.1).
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""What the completion network sees of an instance: a square view of the masks around it.
+"""Input of the completion network: a square crop (view) of the masks around an instance.
 
-The view holds the instance and, within reach, those that may hide a part of it: nowhere else can
-there be a hidden part. Views are made from masks of full resolution by the mean over each of their
-cells, in training and at test time alike.
+The view contains the instance and its possible occluders within reach: an occluded region can only
+be behind these. Views are area averages of masks of full resolution, in training and at test time.
 
 Shapes: N instances, H x W pixels, S the side of a view. A square is int64 ``x, y, side``: its
 upper left pixel and its side in pixels of the image. Beyond the image everything is 0.
@@ -121,7 +120,7 @@ def mask_view(
     square: np.ndarray,
     size: int,
 ) -> np.ndarray:
-    """Return what a view shows of one instance.
+    """Crop the masks around one instance to the input of the network.
 
     Args:
         modal: bool (N, H, W).

@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 
 
 def add_disparity_config(cfg: CfgNode) -> None:
-    """Adds MODEL.DISPARITY, INPUT.KB_CROP and TEST.DISPARITY to `cfg`."""
+    """Add MODEL.DISPARITY, INPUT.KB_CROP and TEST.DISPARITY to `cfg`."""
     cfg.MODEL.DISPARITY = CfgNode()
     own = cfg.MODEL.DISPARITY
     # Images and masks are stretched to this height and width, multiples of 32. An empty list, at

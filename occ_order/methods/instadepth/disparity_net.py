@@ -28,7 +28,7 @@ class ResidualConvUnit(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Refines float (B, C, H, W)."""
+        """Refine float (B, C, H, W)."""
         # The identity is rectified too: the published weights were trained with a ReLU that
         # overwrites its input.
         x = F.relu(x)
@@ -39,13 +39,13 @@ class FeatureFusion(nn.Module):
     """Adds a finer level to the coarser ones and refines the sum."""
 
     def __init__(self, channels: int, *, is_coarsest: bool = False) -> None:
-        """Makes the units; the coarsest level has nothing to be added to, hence one unit less."""
+        """Make the units; the coarsest level has nothing to be added to, hence one unit less."""
         super().__init__()
         self.skip_unit = None if is_coarsest else ResidualConvUnit(channels)
         self.unit = ResidualConvUnit(channels)
 
     def forward(self, skip: Tensor, coarser: Tensor | None, size: Sequence[int]) -> Tensor:
-        """Merges two levels of one size and enlarges the result.
+        """Merge two levels of one size and enlarge the result.
 
         Args:
             skip: float (B, C, H, W), this level of the encoder.
@@ -77,7 +77,7 @@ class DisparityNet(nn.Module):
         output_channels: Sequence[int] = (128, 32),
         activation: str = "relu",
     ) -> None:
-        """Builds the decoder for an encoder.
+        """Build the decoder for an encoder.
 
         Args:
             encoder: gives res2 to res5 at strides 4, 8, 16 and 32.

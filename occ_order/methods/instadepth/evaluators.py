@@ -1,4 +1,4 @@
-"""What a disparity map is worth: order of instances, order of points, depth in metres."""
+"""Evaluators of disparity maps: order of instances, order of points, metric depth."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class DisparityMapper(PairMapper):
 
     @configurable
     def __init__(self, is_train: bool, *, crop: bool = False, **options) -> None:
-        """Keeps the arguments.
+        """Keep the arguments.
 
         Args:
             is_train: see `PairMapper`.
@@ -39,7 +39,7 @@ class DisparityMapper(PairMapper):
         return {**super().from_config(cfg, is_train), "crop": cfg.INPUT.KB_CROP}
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any] | None:
-        """Maps one record; None for a training image without pairs.
+        """Map one record; None for a training image without pairs.
 
         Raises:
             ValueError: the image is damaged, or smaller than the crop; names the file.

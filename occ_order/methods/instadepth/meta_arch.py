@@ -106,7 +106,7 @@ class InstaDepthNet(nn.Module):
         erode_masks: bool = True,
         double_softmax: bool = False,
     ) -> None:
-        """Keeps the arguments; each is a setting of MODEL.DISPARITY, which has a sentence on it.
+        """Keep the arguments; each is a setting of MODEL.DISPARITY, which has a sentence on it.
 
         Raises:
             ValueError: a size that is no multiple of 32.
@@ -293,7 +293,7 @@ class InstaDepthNet(nn.Module):
         input_size: Sequence[int],
         size: Sequence[int],
     ) -> Instances:
-        """Orders all pairs of the given instances of one image; for fields see the class."""
+        """Order all pairs of the given instances of one image; for fields see the class."""
         count = len(given)
         pairs = torch.from_numpy(all_pairs(count)).to(self.device)
         both = torch.from_numpy(both_directions(pairs.cpu().numpy())).to(self.device)

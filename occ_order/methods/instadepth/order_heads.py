@@ -25,7 +25,7 @@ class MaskOrderHead(nn.Module):
     """
 
     def __init__(self, resnet: ResNet, num_outputs: int, encoder_shapes: dict) -> None:
-        """Wraps a ResNet of two input channels.
+        """Wrap a ResNet of two input channels.
 
         Args:
             resnet: with the four stages res2 to res5.
@@ -47,7 +47,7 @@ class MaskOrderHead(nn.Module):
         self.predictor = nn.Linear(resnet.output_shape()[STAGES[-1]].channels, num_outputs)
 
     def forward(self, masks: Tensor, features: dict[str, Tensor]) -> Tensor:
-        """Answers for P ordered pairs.
+        """Compute the logits of P ordered pairs.
 
         Args:
             masks: float (P, 2, H, W), 1 inside; first and second of the pair.

@@ -10,7 +10,7 @@ from occ_order.methods.instadepth.meta_arch import InstaDepthNet
 
 @torch.no_grad()
 def predict_disparity(model: InstaDepthNet, image: np.ndarray) -> np.ndarray:
-    """Predicts the disparity map of an image; no masks are needed.
+    """Predict the disparity map of an image; no masks are needed.
 
     Args:
         model: in evaluation mode.

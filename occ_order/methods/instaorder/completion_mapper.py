@@ -49,7 +49,7 @@ class PartialCompletionMapper(InstanceOrderMapper):
         scale: tuple[float, float] = (0.8, 1.2),
         **options,
     ) -> None:
-        """Keeps the arguments.
+        """Keep the arguments.
 
         Args:
             is_train: whether samples are made.
@@ -82,7 +82,7 @@ class PartialCompletionMapper(InstanceOrderMapper):
         }
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any] | None:
-        """Maps one record; None if it has no target."""
+        """Map one record; None if it has no target."""
         result = super().__call__(record)
         if not self.is_train:
             return result

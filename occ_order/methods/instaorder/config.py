@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 
 
 def add_pairwise_config(cfg: CfgNode) -> None:
-    """Adds the settings of this subject to `cfg`."""
+    """Add the settings of this subject to `cfg`."""
     _add_network(cfg)
     _add_sampler(cfg)
     _add_pcnet_m(cfg)

@@ -17,7 +17,7 @@ TRIES = 100
 def place_eraser(
     target: np.ndarray, eraser: np.ndarray, rng: np.random.Generator, *, tries: int = TRIES
 ) -> np.ndarray:
-    """Moves an eraser over a target until it takes a sensible part of it.
+    """Move an eraser over a target until it takes a sensible part of it.
 
     The overlap of two boxes of the target's size is drawn from U(0.4, 1); it says how far the
     centre of the eraser's box is from the target's. The last try is kept if none is good.
@@ -54,7 +54,7 @@ def _displacement(rng: np.random.Generator) -> tuple[float, float]:
 
 
 def shifted(mask: np.ndarray, dx: int, dy: int) -> np.ndarray:
-    """The mask moved by whole pixels; 0 where nothing comes from.
+    """Translate a mask by whole pixels; 0 where it enters from outside.
 
     Args:
         mask: (H, W).
@@ -71,10 +71,11 @@ def shifted(mask: np.ndarray, dx: int, dy: int) -> np.ndarray:
 
 
 def completion_sample(target: np.ndarray, eraser: np.ndarray, *, erase: bool) -> np.ndarray:
-    """What the network sees and should say.
+    """Return one training sample, input and target.
 
-    Case 1: the eraser takes a part of the target. Case 2: the target stays whole and the eraser
-    lies around it, so that the network learns not to grow into everything.
+    Case 1: the eraser removes a part of the target mask, which the network has to recover. Case 2:
+    the target mask is complete and the eraser is next to it, which teaches the network not to
+    extend a mask into every neighbour.
 
     Args:
         target: uint8 (S, S).

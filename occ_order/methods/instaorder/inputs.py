@@ -43,7 +43,7 @@ ENCODINGS = ("none", "raw", "embedding")
 
 @dataclass
 class Scene:
-    """What is computed once for an image, however many pairs it has.
+    """Inputs of an image that are shared by all of its pairs.
 
     Attributes:
         masks: uint8 (N, H, W); stretched already in mode "resize".
@@ -80,7 +80,7 @@ class PairInputs(nn.Module):
         double_expansion: bool = False,
         cubic_resize: bool = False,
     ) -> None:
-        """Keeps the arguments.
+        """Keep the arguments.
 
         Args:
             planes: out of "masks", "maps" and "image".
@@ -145,7 +145,7 @@ class PairInputs(nn.Module):
         return 2 * self.channels_per_instance + (3 if "image" in self.planes else 0)
 
     def scene(self, image: torch.Tensor | None, given: GivenInstances) -> Scene:
-        """Prepares one image.
+        """Prepare one image.
 
         Args:
             image: (3, H, W), 0 .. 255; None if the network sees masks only.

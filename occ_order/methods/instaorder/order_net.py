@@ -54,7 +54,7 @@ class PairwiseOrderNet(nn.Module):
         depth_loss_weights: tuple[float, float] = (0.9, 0.1),
         double_softmax: bool = False,
     ) -> None:
-        """Keeps the parts.
+        """Keep the parts.
 
         Args:
             inputs: makes the network's input.
@@ -159,7 +159,7 @@ class PairwiseOrderNet(nn.Module):
     def _matrices(
         self, parts: Sequence[dict[str, torch.Tensor]], pairs: torch.Tensor, count: int
     ) -> dict[str, torch.Tensor]:
-        """Joins the batches; parts may be empty."""
+        """Join the batches; parts may be empty."""
         result = {}
         for task, head in self.classifier.heads.items():
             none = torch.zeros((0, head.out_features), device=self.device)

@@ -60,7 +60,7 @@ class PCNetM(nn.Module):
         crops_per_batch: int = 32,
         category_ids: list[int] | None = None,
     ) -> None:
-        """Keeps the arguments.
+        """Keep the arguments.
 
         Args:
             net: 2 input channels, 2 classes.
@@ -183,7 +183,7 @@ class PCNetM(nn.Module):
         return growth
 
     def _crops(self, masks, reach, target, other, squares) -> tuple[torch.Tensor, torch.Tensor]:
-        """bool (K, S, S) erasers and targets; what the gap adds to an eraser spares the target."""
+        """Crop erasers and targets, bool (K, S, S); the gap grows erasers outside targets only."""
         where = squares[target]
         mask = crop_masks(masks, target, where, self.size)
         eraser = crop_masks(masks, other, where, self.size)

@@ -28,7 +28,7 @@ class UNet(nn.Module):
     """Five levels of `width` x (1, 2, 4, 8, 8) channels; 3,352,002 parameters for width 32."""
 
     def __init__(self, in_channels: int = 2, *, width: int = 32, num_classes: int = 2) -> None:
-        """Builds the levels down and up again.
+        """Build the levels down and up again.
 
         Args:
             in_channels: channels of the input.

@@ -116,7 +116,7 @@ class MaskOrderMapper(InstanceOrderMapper):
 
 
 def with_set_into(occlusion: np.ndarray | None, modal: np.ndarray) -> np.ndarray:
-    """Return occlusions completed by what is set into what, where nothing is known of a pair.
+    """Fill in unknown occlusions by the rule of `set_into`: an inset instance is the occluder.
 
     Args:
         occlusion: int8 (N, N), -1 = unknown; None = nothing is known.

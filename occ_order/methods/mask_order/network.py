@@ -1,17 +1,21 @@
-"""The order of given masks from two sources whose answers are added: outlines and the image.
+"""Occlusion and depth order of input masks: the sum of the logits of two branches.
 
-* `OutlineBranch` looks at the masks alone. Every near pair is seen as a whole and at the place
-  where the two meet (`ViewNet`).
-* `ImageBranch` passes the image through a backbone once (`ImageMaps`), and pools features and a map
-  of relative depth over each instance and over the contact of each pair.
+* `OutlineBranch` has the masks as its only input. A small CNN (`ViewNet`) encodes two crops of the
+  masks of every near pair: one of both instances, one of their contact.
+* `ImageBranch` passes the image through a backbone once (`ImageMaps`), and pools its features and a
+  map of relative depth over each instance and over the contact of each pair.
 
-Either ends in a `PairRelation`, which joins what is known of all pairs and gives their logits, and
-can be trained and used alone: outlines learn who is in front within minutes, the image how far
-things are. Everything is a function of an ordered pair, computed both ways round with the same
-weights, so exchanging two instances transposes the answer.
+Either branch ends in a `PairRelation` (message passing between the pairs of an image), which
+returns the logits of all pairs, and either can be trained and used alone. Every ordered pair (a, b)
+is computed with the same weights as (b, a), so exchanging two instances transposes the output.
 
-Shapes: I images, M instances, Q ordered pairs with the diagonal, P near pairs, S the side of a
-view, H x W pixels, h x w cells of `STRIDE` pixels, D channels.
+Two instances are *near*, or meet, if some of their pixels are within the contact radius; their
+*contact* is the set of cells of the one that are as near as that to the other. A *view* is a square
+crop of the masks of a pair, resized to S x S.
+
+Shapes: I images, M instances of all images, Q ordered pairs with the diagonal, P unordered near
+pairs, S the side of a view, H x W pixels of the padded batch, h x w cells of `STRIDE` pixels, D
+channels.
 """
 
 from __future__ import annotations
@@ -44,33 +48,33 @@ from occ_order.methods.mask_order import views
 
 STRIDE = 4
 VIEW_MAPS = 4
-"""Maps of a view: the first instance, the second, the others, the image's area."""
+"""Channels of a view: first instance, second instance, other instances, inside of the image."""
 
 DEPTH_CUES = 3
-"""What the depth map says of a pair: differences of mean, of mean at the contact, of lowest end."""
+"""Depth features of a pair: difference of the means, of those at the contact, at the lower ends."""
 
 
 def conv(in_channels: int, channels: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """Return a convolution with batch normalisation and ReLU."""
+    """Return a convolution without bias, batch normalisation and ReLU; He initialisation."""
     layer = nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2, bias=False)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return nn.Sequential(layer, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
 class ImageMaps(nn.Module):
-    """Features of an image for the order of the instances in it.
+    """Feature pyramid of an image for the order of its instances, and a map of relative depth.
 
-    A backbone's maps are joined from the coarsest to stride 4, where the outlines of all masks come
-    in as well.
+    The maps of a backbone are merged top-down to stride 4, and features of the outlines of all
+    masks are concatenated there.
     """
 
     def __init__(self, backbone: nn.Module, channels: dict[str, int], width: int) -> None:
-        """Build it.
+        """Initialise the layers.
 
         Args:
             backbone: image (I, 3, H, W) -> {name: map}, as Detectron2's backbones.
-            channels: of its maps of stride 4, 8, 16 and 32, in this order, by name.
-            width: D of the dense map.
+            channels: {name: channels} of its maps of stride 4, 8, 16 and 32, in this order.
+            width: D, channels of the returned maps.
         """
         super().__init__()
         self.backbone, self.names = backbone, tuple(channels)
@@ -83,15 +87,15 @@ class ImageMaps(nn.Module):
     def forward(
         self, images: torch.Tensor, cues: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Compute the maps.
+        """Compute feature maps and relative depth.
 
         Args:
             images: float32 (I, 3, H, W), normalised; H and W are multiples of 32.
             cues: float32 (I, 4, H, W) of `occ_order.methods.common.order_map.mask_cues`.
 
         Returns:
-            The dense map (I, D, h, w); one of stride 16 (I, D, H / 16, W / 16); and the logarithm
-            of relative depth (I, 1, h, w): larger = farther.
+            float32 features of stride 4 (I, D, h, w), features of stride 16 (I, D, H / 16, W / 16),
+            and the logarithm of relative depth (I, 1, h, w), larger = farther.
         """
         maps = self.backbone(images)
         x, coarse = None, None
@@ -107,11 +111,11 @@ class ImageMaps(nn.Module):
 
 
 class ViewNet(nn.Module):
-    """A small residual network over one view of a pair.
+    """A small residual network that encodes one view of a pair.
 
     Args:
-        widths: channels of each stage; each halves the resolution, the first layer does so, too.
-        out_channels: channels of the answer.
+        widths: channels of each stage. The stem and each stage but the first halve the resolution.
+        out_channels: channels of the output.
     """
 
     def __init__(self, widths: Sequence[int], out_channels: int) -> None:
@@ -125,25 +129,25 @@ class ViewNet(nn.Module):
         self.out = nn.Linear(2 * channels, out_channels)
 
     def forward(self, masks: torch.Tensor) -> torch.Tensor:
-        """Compute the answers for both ways round.
+        """Encode the views of near pairs as (first, second) and as (second, first).
 
         Args:
             masks: float32 (2, P, 4, S, S) of `occ_order.methods.mask_order.views.mask_views`.
 
         Returns:
-            float32 (2, P, out_channels).
+            float32 (2, P, out_channels), >= 0.
         """
         return self.look(masks.flatten(0, 1)).unflatten(0, (2, -1))
 
     def look(self, masks: torch.Tensor) -> torch.Tensor:
-        """Compute the answers for views (E, 4, S, S), float32 (E, out_channels)."""
+        """Encode E views, float32 (E, 4, S, S) to float32 (E, out_channels)."""
         x = self.stages(self.stem(masks))
         pooled = torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
         return F.relu(self.out(pooled))
 
 
 class _Stage(nn.Module):
-    """Two convolutions, with a residual of the second one."""
+    """Two 3 x 3 convolutions, the second one residual; the first has the stride."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -159,15 +163,16 @@ class _Stage(nn.Module):
 
 @dataclass
 class MaskOrderOutput:
-    """What a network says of a batch.
+    """Output of the network for a batch.
 
     Attributes:
-        occlusion: (Q,), logit of "the first occludes the second"; about `FAR` where the two do not
-            meet.
-        depth: (Q, 3), logits of closer, farther, equal.
-        log_depth: (I, 1, h, w), logarithm of relative depth, larger = farther; None without image.
-        near: bool (Q,), the pair meets.
-        layout: the pairs.
+        occlusion: float32 (Q,), logit of "the first instance occludes the second"; `FAR` +- 8 for
+            pairs that are not near.
+        depth: float32 (Q, 3), logits of "the first instance is closer, farther, equally far".
+        log_depth: float32 (I, 1, h, w), logarithm of relative depth, larger = farther; None without
+            image branch.
+        near: bool (Q,), whether the pair is near.
+        layout: the ordered pairs that Q enumerates.
     """
 
     occlusion: torch.Tensor
@@ -178,25 +183,25 @@ class MaskOrderOutput:
 
 
 FAR = -20.0
-"""Logit of an occlusion between instances that do not meet."""
+"""Logit added to that of an occlusion between instances that are not near."""
 
 
 @dataclass
 class MaskBatch:
-    """The masks of a batch in an order of their own.
+    """The masks of a batch, sorted into a canonical order within each image.
 
-    Rounding depends on the place of a row in a matrix product. Instances are looked at in this
-    order, so that the one they come in shows in no bit of the answer.
+    Rounding errors depend on the row index in a matrix product. Sorting the instances by properties
+    of their masks makes the output bitwise independent of the order of the input masks.
 
     Attributes:
         masks: bool (M, H, W).
-        cover: float32 (M, h, w), how much of a cell each fills.
-        boxes: float32 (M, 4), pixels.
-        size: float32 (M, 2), height and width of the image of each.
-        contacts: of all pairs.
-        near: int64 (P,), places of the pairs that meet.
-        layout: the pairs.
-        rank: int64 (M,), where each instance of the input stands.
+        cover: float32 (M, h, w), share of a cell that each mask fills, in [0, 1].
+        boxes: float32 (M, 4), x0, y0, x1, y1 in pixels, ends exclusive.
+        size: float32 (M, 2), height and width in pixels of the image of each instance.
+        contacts: contact cells of all ordered pairs.
+        near: int64 (P,), indices into Q of the near pairs with first < second.
+        layout: the ordered pairs that Q enumerates.
+        rank: int64 (M,), index in the canonical order of each input instance.
     """
 
     masks: torch.Tensor
@@ -209,7 +214,7 @@ class MaskBatch:
     rank: torch.Tensor
 
     def geometry(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what masks say of each instance (M, 7) and of each pair (Q, 14)."""
+        """Compute geometric features of each instance (M, 7) and of each pair (Q, 14), float32."""
         area = self.cover.flatten(1).sum(1)
         return (
             instance_geometry(self.boxes, area * STRIDE**2, self.size),
@@ -223,13 +228,13 @@ def mask_batch(
     shape: tuple[int, int],
     radius: int,
 ) -> MaskBatch:
-    """Put the masks of a batch together.
+    """Pad and stack the masks of a batch, sort them, and find the near pairs.
 
     Args:
-        masks: of each image bool (n, height, width).
-        sizes: height and width of each image.
+        masks: for each image bool (n, height, width).
+        sizes: height and width of each image, without padding.
         shape: H and W of the padded batch, multiples of `STRIDE`.
-        radius: cells within which two instances meet.
+        radius: contact radius in cells.
     """
     stacked = torch.cat(
         [F.pad(m, (0, shape[1] - m.shape[2], 0, shape[0] - m.shape[1])) for m in masks]
@@ -253,16 +258,16 @@ def mask_batch(
 
 
 class OutlineBranch(nn.Module):
-    """The order of masks from the masks alone.
+    """Order of input masks from the masks alone.
 
     Args:
-        view_sizes: S of the view of the whole pair and of that of the contact.
-        view_widths: of the two `ViewNet`.
-        view_channels: channels of the answer about a view.
+        view_sizes: S of the view of the whole pair and of the view of the contact.
+        view_widths: `widths` of the two `ViewNet`.
+        view_channels: `out_channels` of each `ViewNet`.
         hidden: D of `PairRelation`.
-        rounds: of `PairRelation`.
-        pairs_at_once: near pairs that go through the views at once at test time; memory.
-        jitter: (shift, scale) of `views.jittered_squares` in training.
+        rounds: rounds of message passing of `PairRelation`.
+        pairs_at_once: near pairs in one pass of the `ViewNet` at test time, to limit memory.
+        jitter: (shift, scale) of `views.jittered_squares`, random crops in training.
     """
 
     def __init__(
@@ -284,12 +289,12 @@ class OutlineBranch(nn.Module):
         self.relation = PairRelation(INSTANCE_CUES, 2 * view_channels + PAIR_CUES, hidden, rounds)
 
     def forward(self, batch: MaskBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Compute logits of occlusion (Q,) and of depth (Q, 3) of all ordered pairs."""
+        """Compute logits of all ordered pairs: occlusion (Q,) and depth (Q, 3), float32."""
         instances, pairs = batch.geometry()
         return self.relation(instances, torch.cat([self._views(batch), pairs], 1), batch.layout)
 
     def _views(self, batch: MaskBatch) -> torch.Tensor:
-        """Return float32 (Q, 2 view_channels): what both views say; 0 for pairs that are far."""
+        """Encode both views of each pair, float32 (Q, 2 * view_channels); 0 for pairs not near."""
         layout, near = batch.layout, batch.near
         result = batch.cover.new_zeros((len(layout.row), 2 * self.view_channels))
         if len(near) == 0:
@@ -305,7 +310,8 @@ class OutlineBranch(nn.Module):
                 views.jittered_squares(first, *self.jitter),
                 views.jittered_squares(second, *self.jitter),
             )
-        # The whole pair is shown from masks of half the resolution: its pixels are larger anyway.
+        # The view of the whole pair is cropped from masks of half the resolution: pairs wider than
+        # 2 S pixels are downsampled by more than that anyway.
         halves, exact = covers(batch.masks, 2), batch.masks.float()
         rival = views.rivals(batch.cover, layout)
         step = len(near) if self.training else self.pairs_at_once
@@ -324,13 +330,13 @@ class OutlineBranch(nn.Module):
 
 
 class ImageBranch(nn.Module):
-    """The order of masks from the image, with the geometry of the masks.
+    """Order of input masks from the image and the geometry of the masks.
 
     Args:
-        maps: of the image.
+        maps: feature pyramid of the image.
         width: channels of its maps.
         hidden: D of `PairRelation`.
-        rounds: of `PairRelation`.
+        rounds: rounds of message passing of `PairRelation`.
     """
 
     def __init__(self, maps: ImageMaps, width: int, *, hidden: int = 128, rounds: int = 2) -> None:
@@ -343,15 +349,16 @@ class ImageBranch(nn.Module):
     def forward(
         self, images: torch.Tensor, cues: torch.Tensor, batch: MaskBatch
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Compute logits of all ordered pairs, and the map of depth.
+        """Compute the logits of all ordered pairs, and the map of relative depth.
 
         Args:
             images: float32 (I, 3, H, W), normalised; H and W are multiples of 32.
             cues: float32 (I, 4, H, W) of `occ_order.methods.common.order_map.mask_cues`.
-            batch: the masks.
+            batch: the masks, of the same padded size H x W.
 
         Returns:
-            occlusion (Q,), depth (Q, 3), logarithm of relative depth (I, 1, h, w).
+            float32 logits of occlusion (Q,) and depth (Q, 3), and the logarithm of relative depth
+            (I, 1, h, w), larger = farther.
         """
         dense, coarse, log_depth = self.maps(images, cues)
         layout, cover = batch.layout, batch.cover
@@ -369,7 +376,10 @@ class ImageBranch(nn.Module):
 
 
 def _depth_cues(log_depth: torch.Tensor, batch: MaskBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the depth (M, 1) of each instance, and differences (Q, `DEPTH_CUES`) of pairs."""
+    """Pool log depth: means of instances (M, 1), differences of pairs (Q, `DEPTH_CUES`).
+
+    Both float32; differences are first minus second.
+    """
     layout = batch.layout
     own = pool_masks(log_depth, batch.cover, layout)
     meeting = pool_contacts(log_depth, batch.contacts)
@@ -383,7 +393,10 @@ def _depth_cues(log_depth: torch.Tensor, batch: MaskBatch) -> tuple[torch.Tensor
 
 
 def _lowest_cells(cover: torch.Tensor) -> torch.Tensor:
-    """Return the lowest 15 % of each instance: what stands is as far as the ground it stands on."""
+    """Return `cover` (M, h, w) with 0 above the lowest 15 % of the height of each instance.
+
+    The lower end of an object that stands on the ground is at the depth of the ground there.
+    """
     height = cover.shape[1]
     rows = torch.arange(height, device=cover.device, dtype=torch.float32)
     filled = cover.amax(2) > 0
@@ -393,16 +406,17 @@ def _lowest_cells(cover: torch.Tensor) -> torch.Tensor:
 
 
 class MaskOrderNetwork(nn.Module):
-    """The answers of one branch or two, added; see the module.
+    """Order network for input masks, with one branch or both; see the module.
 
     Args:
-        outlines: None = the image alone.
-        image: None = outlines alone.
-        contact_radius: in cells of 4 pixels; two instances meet where one comes as near as that.
-        image_weights: factors of the image's logits of occlusion and of depth beside outlines.
+        outlines: branch of the masks; None = image branch only.
+        image: branch of the image; None = outline branch only.
+        contact_radius: distance in cells of `STRIDE` pixels up to which two instances are near.
+        image_weights: factors of the logits of occlusion and of depth of the image branch; ignored
+            without the outline branch.
 
     Raises:
-        ValueError: there is no branch.
+        ValueError: both branches are None.
     """
 
     def __init__(
@@ -430,7 +444,10 @@ class MaskOrderNetwork(nn.Module):
         Args:
             images: float32 (I, 3, H, W), normalised, padded to multiples of 32.
             sizes: height and width of each image without its padding.
-            masks: of each image bool (n, height, width).
+            masks: for each image bool (n, height, width), the input masks.
+
+        Returns:
+            Logits in the order of the input masks.
         """
         batch = mask_batch(masks, sizes, tuple(images.shape[-2:]), self.contact_radius)
         layout, log_depth, answers = batch.layout, None, []
@@ -444,7 +461,7 @@ class MaskOrderNetwork(nn.Module):
         near = torch.zeros(len(layout.row), dtype=torch.bool, device=images.device)
         near[batch.near] = True
         near = near | near[layout.swapped]
-        # Which of two that do not meet would be in front is still told, far below any threshold.
+        # Pairs that are not near: far below any threshold, but logits still rank both directions.
         occlusion = torch.where(near, occlusion, occlusion.clamp(-8, 8) + FAR)
         asked = layout.place(batch.rank[layout.row], batch.rank[layout.col])
         return MaskOrderOutput(occlusion[asked], depth[asked], log_depth, near[asked], layout)

@@ -1,8 +1,8 @@
-"""What a network looks at of two instances: square views of masks, image and features.
+"""Views of pairs: square crops of masks, image and features, the input of `ViewNet`.
 
-Two instances are *near* where one comes within a few cells of the other. Only near pairs are looked
-at closely, so that the work grows with the number of contacts and not with that of pairs. Each near
-pair gets two views: one of both masks as a whole, one of the place where they meet.
+Two instances are *near* if they are within a few cells of each other. Only near pairs are cropped,
+so the cost grows with the number of contacts, not of pairs. Each near pair has two views: one of
+both instances, one of their contact, the cells where they are near.
 
 Shapes: I images, M instances of all of them, Q ordered pairs with the diagonal
 (`occ_order.methods.common.instance_pairs`), P unordered near pairs, S the side of a view, H x W
@@ -124,13 +124,14 @@ def crop(
 
 
 def rivals(cover: torch.Tensor, layout: PairLayout) -> torch.Tensor:
-    """Tell which instances claim the same place, bool (M, M): at most one of them can be right.
+    """Find duplicate detections: pairs of instances with the same region, bool (M, M).
 
-    Visible parts share no pixel; detections do. Two are rivals if they share more than half of the
-    cells that the smaller one fills for the most part.
+    Modal masks share no pixel, but masks of detections can. Two instances of an image are rivals if
+    they have more than half of the cells of the smaller one in common (cells filled by more than
+    half). The mask of a rival is left out of the views of an instance.
 
     Args:
-        cover: float32 (M, h, w), how much of a cell each fills.
+        cover: float32 (M, h, w), share of a cell that each mask fills, in [0, 1].
         layout: the instances.
     """
     filled = (cover > 0.5).flatten(1).float()
@@ -150,7 +151,7 @@ def mask_views(
     size: int,
     rival: torch.Tensor,
 ) -> torch.Tensor:
-    """Return what a view shows of masks, once with either instance as the first.
+    """Crop the masks of pairs to views, once with either instance as the first.
 
     Args:
         masks: float32 (M, H / stride, W / stride), how much of an element each instance fills.

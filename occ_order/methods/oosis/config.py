@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 
 
 def add_oosis_config(cfg: CfgNode) -> None:
-    """Adds the settings of this subject to `cfg`."""
+    """Add the settings of this subject to `cfg`."""
     cfg.MODEL.OOSIS = CfgNode()
     _add_network(cfg.MODEL.OOSIS)
     _add_losses(cfg.MODEL.OOSIS)

@@ -1,7 +1,11 @@
-"""From the maps of one image to occlusion-ordered instances: arrays in, arrays out.
+"""Decode the network's maps of one image to occlusion-ordered instances, in NumPy.
 
-The second stage of OOSIS (Section 3.2): thin the oriented boundary, solve the CRF, read the
-instances off its labels. Also the paper's two alternatives to it. Nothing here needs the network.
+The second stage of OOSIS (Section 3.2): non-maximum suppression of the oriented boundary, CRF
+inference, connected components of its labels as instances. Also the two alternatives of the paper
+to CRF inference by jump moves.
+
+Shapes: H x W pixels, K classes with background, order labels 0..L. The four direction channels are
+left, right, top, bottom.
 """
 
 from __future__ import annotations
@@ -23,22 +27,26 @@ NMS = ("axis", "edge")
 
 @dataclass(frozen=True)
 class Decoder:
-    """How maps become instances.
+    """Settings of the decoding; call it with the maps of an image.
 
     Attributes:
         decoder: "crf" (jump moves), "expansion" (one cycle of alpha-expansion, supplement 2) or
             "classes" (the most probable order label of each pixel, Section 5.1).
-        nms: "axis" thins each direction along its own axis, "edge" the boundary across its ridges.
-        threshold: on o = b e.
-        radius: "axis" keeps a pixel only if no other within this many pixels along the axis is
-            larger. 1 is plain non-maximum suppression; ripples in the network's maps then leave
-            parallel lines, each of which is a layer to the CRF.
-        smoothness: lambda per unordered pair of neighbours.
-        occlusion: mu.
-        bound: of `occ_order.crf.solve`.
-        max_jumps: of `occ_order.crf.solve`.
-        max_label: largest label of "expansion".
-        min_area: smaller components are dropped.
+        nms: non-maximum suppression: "axis" thins each direction channel along its own axis, "edge"
+            the boundary probability across its ridges.
+        threshold: smallest o = b e, boundary probability times orientation, of an occlusion.
+        radius: for "axis", suppress a pixel if one within this many pixels along the axis is
+            larger. With 1, plain non-maximum suppression, a boundary with several local maxima
+            leaves parallel lines, each of which separates another order label in the CRF.
+        smoothness: lambda, weight per unordered pair of 4-neighbours.
+        occlusion: mu, weight of the occlusion term.
+        bound: "constant", "modular" or "alternate", see `occ_order.crf.solve`.
+        max_jumps: largest number of jump moves, see `occ_order.crf.solve`.
+        max_label: largest order label of "expansion".
+        min_area: components with fewer pixels are dropped.
+
+    Raises:
+        ValueError: unknown `decoder` or `nms`.
     """
 
     decoder: str = "crf"
@@ -53,7 +61,7 @@ class Decoder:
     min_area: int = 20
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a decoder or an NMS that does not exist."""
+        """Check `decoder` and `nms`."""
         for name, value, known in (
             ("decoder", self.decoder, DECODERS),
             ("nms", self.nms, NMS),
@@ -68,20 +76,21 @@ class Decoder:
         boundary: np.ndarray,
         order: np.ndarray | None = None,
     ) -> tuple[np.ndarray, InstanceSet]:
-        """Decodes one image.
+        """Decode one image.
 
         Args:
             semantic: float (K, H, W), class probabilities, background first.
-            orientation: float (4, H, W), e.
-            boundary: float (H, W), b.
-            order: float (L + 1, H, W), probabilities of order labels, for "classes".
+            orientation: float (4, H, W), e, probability that the pixel occludes its neighbour in
+                each direction, given a boundary.
+            boundary: float (H, W), b, boundary probability.
+            order: float (L + 1, H, W), probabilities of order labels 0..L; for "classes" only.
 
         Returns:
-            Order labels int32 (H, W), and the instances with class, score, relative depth and
-            occlusion.
+            Order labels int32 (H, W), 0 = background, larger = nearer; and the instances with
+            class, score, relative depth and occlusion.
 
         Raises:
-            ValueError: "classes" without `order`; maps that do not fit together.
+            ValueError: decoder "classes" without `order`, or maps of different sizes.
         """
         thin, occludes = self.oriented(boundary, orientation)
         if self.decoder == "classes":
@@ -96,17 +105,31 @@ class Decoder:
     def oriented(
         self, boundary: np.ndarray, orientation: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Thinned boundary probability float (H, W), and the pairs O bool (4, H, W)."""
+        """Thin the boundary and threshold its orientation.
+
+        Args:
+            boundary: float (H, W), b.
+            orientation: float (4, H, W), e.
+
+        Returns:
+            Thinned boundary probability float (H, W), and the set O of ordered pairs, bool
+            (4, H, W): the pixel occludes its neighbour in that direction.
+        """
         if self.nms == "edge":
             thin = edge_nms(np.clip(boundary, 0, 1), border=0)
             return thin, occludes_from_heads(thin, orientation, threshold=self.threshold)
         thinned = strongest_within(thin_directions(boundary * orientation), self.radius)
-        certain = np.ones_like(boundary)  # b is in the product already
+        certain = np.ones_like(boundary)  # thinned is o = b e already
         occludes = occludes_from_heads(certain, np.clip(thinned, 0, 1), threshold=self.threshold)
         return thinned.sum(0), occludes
 
     def labels(self, background: np.ndarray, occludes: np.ndarray) -> CRFResult:
-        """Order labels of low energy, by jumps or by one cycle of expansions."""
+        """Minimise the CRF energy approximately, by jump moves or one cycle of alpha-expansion.
+
+        Args:
+            background: float (H, W), background probability.
+            occludes: bool (4, H, W), the set O of ordered pairs.
+        """
         weights: dict[str, Any] = {"smoothness": self.smoothness, "occlusion": self.occlusion}
         background = np.clip(background, 0, 1)
         if self.decoder == "expansion":
@@ -115,18 +138,19 @@ class Decoder:
 
 
 def strongest_within(oriented: np.ndarray, radius: int) -> np.ndarray:
-    """Suppresses what is not the largest value within ``radius`` pixels along its own axis.
+    """Suppress values that are not the maximum within ``radius`` pixels along their axis.
 
     Args:
         oriented: float (4, H, W), >= 0: left and right are compared along x, top and bottom
             along y.
-        radius: at least 1; neighbours are taken to be thinned already, so that 1 changes nothing.
+        radius: in pixels, at least 1. 1 returns the input: direct neighbours are expected to be
+            suppressed already.
 
     Returns:
-        The same with 0 where suppressed.
+        float (4, H, W), 0 where suppressed, else the input.
 
     Raises:
-        ValueError: a radius below 1.
+        ValueError: ``radius`` below 1.
     """
     if radius < 1:
         raise ValueError(f"radius: got {radius}, expected 1 or more")

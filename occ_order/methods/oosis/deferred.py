@@ -16,7 +16,7 @@ class DeferredOutput(MutableMapping):
     """A dictionary that is filled by a `Future`; every access waits for it."""
 
     def __init__(self, future: Future) -> None:
-        """Takes a future whose result is a dictionary."""
+        """Take a future whose result is a dictionary."""
         self._future = future
         self._own: dict[str, Any] = {}
 
@@ -25,7 +25,7 @@ class DeferredOutput(MutableMapping):
         return self._future.done()
 
     def result(self) -> dict[str, Any]:
-        """The finished dictionary; raises what the computation raised."""
+        """Wait for the computation and return its dictionary; re-raises its exception."""
         if not self._own:
             self._own = dict(self._future.result())
         return self._own
@@ -53,7 +53,7 @@ class Workers:
     """
 
     def __init__(self, number: int) -> None:
-        """Remembers the number; threads start with the first task.
+        """Remember the number; threads start with the first task.
 
         Raises:
             ValueError: a negative number.

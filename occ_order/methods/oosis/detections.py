@@ -1,4 +1,4 @@
-"""A detector whose detections stand in a file: any other program can take part in a table."""
+"""A detector that reads its detections from a file, to evaluate those of other programs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from occ_order.formats.detections import DetectionFile
 
 @META_ARCH_REGISTRY.register()
 class DetectionsFromFile(nn.Module):
-    """Answers what a results file says about each image (`occ_order.formats.detections`).
+    """Returns the detections of a results file for each image (`occ_order.formats.detections`).
 
     As MODEL.DETECTOR_ORDER.META_ARCHITECTURE it is one of the instance segmentations of OOSIS
     Section 5.2, with any order between its masks. Output: `instances` with pred_masks bool
@@ -34,7 +34,7 @@ class DetectionsFromFile(nn.Module):
         class_of: Mapping[int, int] | None = None,
         one_class: bool = False,
     ) -> None:
-        """Keeps the arguments.
+        """Keep the arguments.
 
         Args:
             file: the results.

@@ -32,7 +32,7 @@ class AddOrder:
         exclusive: float = 0.0,
         reverse_channels: bool = False,
     ) -> None:
-        """Keeps the parts.
+        """Keep the parts.
 
         Args:
             order: orders given masks: a list of {"image", "instances", "height", "width"} to a
@@ -56,7 +56,7 @@ class AddOrder:
     def __call__(
         self, detector: nn.Module, arguments: tuple, outputs: Any
     ) -> list[dict[str, Any]] | None:
-        """Adds the order to the results of a detector that is not being trained."""
+        """Add the order to the results of a detector that is not being trained."""
         if detector.training:
             return None
         pairs = zip(arguments[0], outputs, strict=True)

@@ -27,7 +27,7 @@ UPSAMPLINGS = ("joint", "separate")
 
 
 class Logits(NamedTuple):
-    """What the network says about each pixel, before softmax and sigmoid.
+    """Logits of each pixel, before softmax and sigmoid.
 
     Attributes:
         semantic: (N, K, H, W), s.
@@ -76,7 +76,7 @@ class OOSISHead(nn.Module):
         aux_weight: float = 0.4,
         aux_tasks: Sequence[str] = ("semantic",),
     ) -> None:
-        """Builds the layers.
+        """Build the layers.
 
         Args:
             input_shape: channels and strides of the backbone's features.

@@ -34,7 +34,7 @@ class WarpTransform(Transform):
     """
 
     def __init__(self, matrix: np.ndarray, size: tuple[int, int], fill: Sequence[float]) -> None:
-        """Keeps the arguments.
+        """Keep the arguments.
 
         Args:
             matrix: (2, 3), from pixel centres (x, y) of the input to those of the output.
@@ -74,12 +74,12 @@ class RandomScale(T.Augmentation):
     """Resizes by a factor drawn evenly from [low, high]."""
 
     def __init__(self, low: float, high: float) -> None:
-        """Keeps the range."""
+        """Keep the range."""
         super().__init__()
         self.low, self.high = low, high
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        """Draws the factor."""
+        """Draw the factor."""
         height, width = image.shape[:2]
         factor = np.random.uniform(self.low, self.high)
         new = max(1, round(height * factor)), max(1, round(width * factor))
@@ -90,12 +90,12 @@ class RandomTurn(T.Augmentation):
     """Rotates around the centre, in half of the images, by up to ``degrees``; same size."""
 
     def __init__(self, degrees: float, fill: Sequence[float]) -> None:
-        """Keeps the arguments."""
+        """Keep the arguments."""
         super().__init__()
         self.degrees, self.fill = degrees, fill
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        """Draws whether and how far."""
+        """Draw whether and how far."""
         if self.degrees == 0 or np.random.uniform() >= 0.5:
             return NoOpTransform()
         height, width = image.shape[:2]
@@ -108,12 +108,12 @@ class RandomBlur(T.Augmentation):
     """`BlurTransform` with a probability."""
 
     def __init__(self, prob: float) -> None:
-        """Keeps the probability."""
+        """Keep the probability."""
         super().__init__()
         self.prob = prob
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        """Draws whether."""
+        """Draw whether."""
         return BlurTransform() if np.random.uniform() < self.prob else NoOpTransform()
 
 
@@ -121,12 +121,12 @@ class RandomWindow(T.Augmentation):
     """A random window of a fixed size; a smaller image is filled up on the right and below."""
 
     def __init__(self, size: int, fill: Sequence[float]) -> None:
-        """Keeps the side of the window and the colour to fill with."""
+        """Keep the side of the window and the colour to fill with."""
         super().__init__()
         self.size, self.fill = size, fill
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        """Draws the window."""
+        """Draw the window."""
         y, x = (np.random.randint(max(side - self.size, 0) + 1) for side in image.shape[:2])
         matrix = np.array([[1, 0, -x], [0, 1, -y]], np.float64)
         return WarpTransform(matrix, (self.size, self.size), self.fill)
@@ -157,7 +157,7 @@ class OOSISMapper:
         keep_ground_truth: bool = False,
         output_size: Sequence[int] = (),
     ) -> None:
-        """Keeps the arguments.
+        """Keep the arguments.
 
         Args:
             is_train: whether the targets are made.
@@ -193,7 +193,7 @@ class OOSISMapper:
         }
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Maps one record; the record itself stays as it is.
+        """Map one record; the record itself stays as it is.
 
         Raises:
             ValueError: image or annotation is damaged or they do not fit together.
@@ -246,7 +246,7 @@ def build_oosis_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentatio
 
 
 def warp_ids(ids: np.ndarray, transforms: T.TransformList) -> np.ndarray:
-    """Moves a map of ids like the image, by nearest pixels; what comes from outside is void.
+    """Move a map of ids like the image, by nearest pixels; what comes from outside is void.
 
     Two planes of bytes go through the transforms: both Pillow and OpenCV take the nearest pixel of
     bytes by the same rule, but not of wider integers.

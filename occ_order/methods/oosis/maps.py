@@ -64,7 +64,7 @@ def padded_size(size: int, multiple: int) -> int:
 
 
 def pad_to_grid(batch: torch.Tensor, multiple: int, value: float = 0.0) -> torch.Tensor:
-    """Pads (..., H, W) below and on the right, so that both sides are m k + 1."""
+    """Pad (..., H, W) below and on the right, so that both sides are m k + 1."""
     height, width = batch.shape[-2:]
     more = (0, padded_size(width, multiple) - width, 0, padded_size(height, multiple) - height)
     return F.pad(batch, more, value=value)
@@ -99,7 +99,7 @@ def predict_maps(
     stride: int = 150,
     flip: bool = False,
 ) -> Maps:
-    """Maps of one image, averaged over overlapping windows and, if asked, over its mirror.
+    """Predict the maps of one image, averaged over overlapping windows and its mirror image.
 
     Args:
         network: (N, C, H, W) with sides m k + 1 -> `Maps` with a batch axis.

@@ -64,7 +64,7 @@ class OOSIS(nn.Module):
         maps: str = "network",
         workers: int = 0,
     ) -> None:
-        """Keeps the parts.
+        """Keep the parts.
 
         Args:
             backbone: gives the features.
@@ -185,7 +185,7 @@ class OOSIS(nn.Module):
 
 
 def _same_size(tensors: Sequence[torch.Tensor], value: float) -> list[torch.Tensor]:
-    """Pads (..., H, W) tensors below and on the right to the largest height and width."""
+    """Pad (..., H, W) tensors below and on the right to the largest height and width."""
     height = max(tensor.shape[-2] for tensor in tensors)
     width = max(tensor.shape[-1] for tensor in tensors)
     return [

@@ -42,7 +42,7 @@ def ground_truth(
 
 
 def prediction(image_id: int | str, output: Mapping[str, Any]) -> dict[str, Any]:
-    """Instances of a network's answer; those without an `occlusion` field occlude nobody.
+    """Convert the output of a network; without a field `occlusion` there are no occlusions.
 
     Returns:
         As `ground_truth`, and "scores" float64 (N,).

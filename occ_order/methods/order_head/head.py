@@ -34,12 +34,12 @@ from occ_order.methods.common.pair_crops import mask_boxes, union_boxes
 
 
 class OrderHead(nn.Module):
-    """Orders the instances of a batch of images from their masks and the shared features.
+    """Predicts the order of all pairs of instances from their masks and the backbone features.
 
-    A dense map of the image (`OrderMap`) is pooled over each mask (instance features), over the
-    union box of each pair and over the places where the pair meets, once with either instance as
-    the first; a small network (`PairRelation`) turns these and the geometry of the two masks into
-    logits. Only the last two steps grow with the number of pairs, and they are matrix products.
+    A dense feature map of the image (`OrderMap`) is pooled over each mask (instance features), over
+    the union box of each pair and over the contact of each ordered pair. A small network
+    (`PairRelation`) computes logits from these and the geometry of the two masks. Only pooling and
+    that network grow with the number of pairs, and both are matrix products.
     """
 
     @configurable
@@ -56,7 +56,7 @@ class OrderHead(nn.Module):
         use_image: bool = True,
         map_norm: str = "BN",
     ) -> None:
-        """Build it; the arguments are the keys of MODEL.ORDER_HEAD, and so are their defaults.
+        """Initialise the layers; arguments and defaults are those of MODEL.ORDER_HEAD.
 
         Raises:
             ValueError: the backbone has no map `in_feature`, or its stride does not fit `stride`.
@@ -87,7 +87,7 @@ class OrderHead(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
-        """Arguments from MODEL.ORDER_HEAD."""
+        """Return the arguments of `__init__` from MODEL.ORDER_HEAD."""
         own = cfg.MODEL.ORDER_HEAD
         return {
             "input_shape": input_shape,
@@ -108,13 +108,13 @@ class OrderHead(nn.Module):
         features: dict[str, torch.Tensor],
         masks: Sequence[torch.Tensor],
     ) -> tuple[torch.Tensor, torch.Tensor, PairLayout]:
-        """Computes the logits of all ordered pairs.
+        """Compute the logits of all ordered pairs.
 
         Args:
-            images: (I, 3, H, W), normalised and padded.
+            images: float32 (I, 3, H, W), normalised and padded.
             sizes: height and width of each image without its padding.
-            features: of the backbone.
-            masks: of each image bool (n, height, width).
+            features: {name: (I, C, h, w)}, maps of the backbone.
+            masks: for each image bool (n, height, width).
 
         Returns:
             occlusion (Q,), depth (Q, 3), as `PairRelation` describes them, and their layout.
@@ -128,8 +128,8 @@ class OrderHead(nn.Module):
         stacked = _stacked(masks, images.shape[-2:])
         dense, coarse = self.map(images, mask_cues(stacked, layout.counts), shared)
         cover = covers(stacked, self.map.stride)
-        # Rounding depends on the place of a row in a matrix product. Instances are looked at in an
-        # order of their own, so that the one they come in shows in no bit of the answer.
+        # Rounding errors depend on the row index in a matrix product. Sorting the instances by
+        # their masks makes the output bitwise independent of the order of the input masks.
         order = canonical_order(cover, layout)
         scale = torch.tensor(sizes, device=images.device, dtype=torch.float32)[layout.image]
         occlusion, depth = self._relate(dense, coarse, shared, cover[order], scale, layout)
@@ -138,7 +138,16 @@ class OrderHead(nn.Module):
         return occlusion[asked], depth[asked], layout
 
     def _relate(self, dense, coarse, shared, cover, size, layout: PairLayout):
-        """Pools, and looks at every pair."""
+        """Pool features and geometry of instances and pairs; return logits as `forward`.
+
+        Args:
+            dense: (I, width, h, w), fine map of `OrderMap`.
+            coarse: coarse map of `OrderMap`.
+            shared: map of the backbone.
+            cover: float (M, h, w), share of a cell that each mask fills.
+            size: float32 (M, 2), height and width of the image of each instance.
+            layout: the ordered pairs.
+        """
         stride = self.map.stride
         boxes = mask_boxes(cover).long()
         area = cover.flatten(1).sum(1)
@@ -158,7 +167,7 @@ class OrderHead(nn.Module):
 
 
 def outward(boxes: torch.Tensor, level: int) -> torch.Tensor:
-    """Boxes in cells of a map `level` times half as fine, as small as they can be."""
+    """Convert int64 boxes (M, 4) to cells of 2**level, rounded outwards."""
     return torch.cat([boxes[:, :2] >> level, (boxes[:, 2:] + (1 << level) - 1) >> level], 1)
 
 
@@ -168,13 +177,13 @@ def _pad_to_multiple(images: torch.Tensor, multiple: int) -> torch.Tensor:
 
 
 def _stacked(masks: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
-    """All masks in one bool (M, *size), padded with nothing at the right and below."""
+    """Stack all masks to bool (M, *size), padded with False at the right and below."""
     parts = [F.pad(m, (0, size[1] - m.shape[2], 0, size[0] - m.shape[1])) for m in masks]
     return torch.cat(parts)
 
 
 def _shrunk(cover: torch.Tensor, size: tuple[int, int], level: int) -> torch.Tensor:
-    """The cover on a map `level` times half as fine."""
+    """Average `cover` (M, h, w) over cells of 2**level, padded with 0 to `size`."""
     if level:
         cover = F.avg_pool2d(cover[None], 1 << level)[0]
     height, width = cover.shape[1:]

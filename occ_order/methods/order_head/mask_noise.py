@@ -12,7 +12,7 @@ class MaskNoise:
     """Outlines that are off by a pixel, and instances that were not found."""
 
     def __init__(self, move: float = 0.0, drop: float = 0.0) -> None:
-        """Keeps the probabilities.
+        """Keep the probabilities.
 
         Args:
             move: of an outline being dilated or eroded by one pixel, half of it each.
@@ -21,7 +21,7 @@ class MaskNoise:
         self.move, self.drop_probability = move, drop
 
     def drop(self, instances: Instances) -> Instances:
-        """Leaves out some instances, with their rows and columns."""
+        """Leave out some instances, with their rows and columns."""
         if self.drop_probability <= 0:
             return instances
         return instances[torch.rand(len(instances)) >= self.drop_probability]

@@ -1,4 +1,4 @@
-"""Detectron2's two-stage detector with two more ways to use its order head."""
+"""GeneralizedRCNN with an order head: ordering of input masks, training of parts of it."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ TRAINED = ("all", "order", "head")
 
 @META_ARCH_REGISTRY.register()
 class OrderRCNN(GeneralizedRCNN):
-    """A detector whose ROI heads have an order head (`occ_order.methods.order_head.roi_heads`).
+    """GeneralizedRCNN whose ROI heads have an order head (`.roi_heads`).
 
-    Beside what GeneralizedRCNN does, it orders given masks (`given_masks`: the instances of the
-    input come back in their order, with pair fields; nothing is detected), and it trains the order
-    head alone or with the backbone.
+    It adds two things. With `given_masks`, inference detects nothing but predicts the order of the
+    instances of the input and returns these, in the order of the input, with pair fields. With
+    `trained`, the order head is trained alone or with the backbone.
     """
 
-    accepts_masks = True  # of `OrderPredictor`
+    accepts_masks = True  # read by `OrderPredictor`: input masks are allowed
 
     @configurable
     def __init__(self, *, trained: str = "all", given_masks: bool = False, **detector: Any) -> None:
-        """Builds it.
+        """Initialise the detector and freeze the parameters that are not trained.
 
         Args:
-            trained: "all", "order" (backbone and order head, by the losses of orders; outputs of
-                a feature pyramid that the head does not read stay) or "head" (order head only;
-                everything else is as in evaluation and does not change).
-            given_masks: at test time order the instances of the input.
+            trained: "all" (everything, by all losses), "order" (backbone and order head, by the
+                order losses; output convolutions of an FPN that the head does not read are frozen)
+                or "head" (order head only; all else is frozen and in evaluation mode).
+            given_masks: at test time, order the instances of the input instead of detecting.
             detector: arguments of GeneralizedRCNN.
 
         Raises:
-            ValueError: `trained` is none of these.
+            ValueError: another value of `trained`.
         """
         super().__init__(**detector)
         if trained not in TRAINED:
@@ -51,7 +51,7 @@ class OrderRCNN(GeneralizedRCNN):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """MODEL.ORDER_HEAD.TRAIN and TEST.GIVEN_MASKS, beside what GeneralizedRCNN reads."""
+        """Return the arguments of GeneralizedRCNN, MODEL.ORDER_HEAD.TRAIN and TEST.GIVEN_MASKS."""
         return {
             **super().from_config(cfg),
             "trained": cfg.MODEL.ORDER_HEAD.TRAIN,
@@ -59,11 +59,12 @@ class OrderRCNN(GeneralizedRCNN):
         }
 
     def _trained_parts(self) -> tuple[str, ...]:
+        """Return prefixes of the names of the parameters that are trained."""
         parts = {"all": ("",), "order": ("backbone.", "roi_heads.order_head.")}
         return parts.get(self.trained, ("roi_heads.order_head.",))
 
     def _unread_outputs(self) -> tuple[str, ...]:
-        """Outputs of a feature pyramid that no loss of orders sees: the head reads one level."""
+        """Return name prefixes of FPN outputs without gradient: the head reads one level only."""
         if self.trained != "order" or not isinstance(self.backbone, FPN):
             return ()
         level = self.roi_heads.order_head.in_feature.removeprefix("p")
@@ -74,7 +75,10 @@ class OrderRCNN(GeneralizedRCNN):
         )
 
     def train(self, mode: bool = True) -> OrderRCNN:
-        """As usual, but a detector that must not change keeps its batch statistics as well."""
+        """Set the mode; with a frozen detector only that of the order head.
+
+        In training mode, batch normalisation would update the statistics of the detector.
+        """
         super().train(mode)
         if mode and self.trained == "head":
             for part in self.children():
@@ -85,7 +89,15 @@ class OrderRCNN(GeneralizedRCNN):
     def forward(
         self, batched_inputs: list[dict[str, Any]]
     ) -> dict[str, torch.Tensor] | list[dict[str, Any]]:
-        """Losses in training, else one {"instances"} for each input."""
+        """Compute the losses in training, else return the results of `inference`.
+
+        Args:
+            batched_inputs: dicts as for GeneralizedRCNN; "instances" have masks and orders in
+                training, and masks with `given_masks`.
+
+        Returns:
+            {name: scalar loss} in training, else one {"instances": Instances} for each input.
+        """
         if not self.training:
             return self.inference(batched_inputs)
         if self.trained == "all":
@@ -102,14 +114,24 @@ class OrderRCNN(GeneralizedRCNN):
         detected_instances: list[Instances] | None = None,
         do_postprocess: bool = True,
     ) -> list[dict[str, Any]] | list[Instances]:
-        """Detections with their orders, or the given instances with theirs."""
+        """Return detections, or with `given_masks` the input instances, with their order.
+
+        Arguments as in GeneralizedRCNN; `detected_instances` take precedence over `given_masks`.
+        """
         if self.given_masks and detected_instances is None:
             return self.order_given(batched_inputs)
         return super().inference(batched_inputs, detected_instances, do_postprocess)
 
     @torch.no_grad()
     def order_given(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Orders the instances of the inputs (`occ_order.methods.common.given`).
+        """Predict the order of the instances of the inputs (`occ_order.methods.common.given`).
+
+        Args:
+            batched_inputs: dicts with "image" and "instances" that have masks.
+
+        Returns:
+            One {"instances": Instances} for each input, with pair fields, at the "height" and
+            "width" of the input.
 
         Raises:
             ValueError: an input has no instances, or they have no masks.

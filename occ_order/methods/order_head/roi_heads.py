@@ -53,7 +53,7 @@ class OrderMixin(_Heads):
         occlusion_threshold: float = 0.5,
         **detector: Any,
     ) -> None:
-        """Builds both.
+        """Build both.
 
         Args:
             order_head: orders given masks.
@@ -152,7 +152,7 @@ class OrderMixin(_Heads):
         features: dict[str, torch.Tensor],
         instances: Sequence[Instances],
     ) -> list[Instances]:
-        """Adds the pair fields to instances whose masks are known.
+        """Add the pair fields to instances whose masks are known.
 
         Args:
             images: padded batch.
@@ -170,7 +170,7 @@ class OrderMixin(_Heads):
         features: dict[str, torch.Tensor],
         instances: Sequence[Instances],
     ) -> list[Instances]:
-        """Adds the pair fields to detections, whose pred_masks still are those of their boxes."""
+        """Add the pair fields to detections, whose pred_masks still are those of their boxes."""
         kept = [one.scores >= self.order_score_thresh for one in instances]
         masks = [_pasted(one[keep]) for one, keep in zip(instances, kept, strict=True)]
         found = self.order_masks(images, features, masks)

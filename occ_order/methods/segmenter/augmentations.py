@@ -17,7 +17,7 @@ class ResizedWindow(T.Transform):
     """
 
     def __init__(self, window: Sequence[int], size: Sequence[int]) -> None:
-        """Keeps the arguments.
+        """Keep the arguments.
 
         Args:
             window: x0, y0, x1, y1 in pixels of the input, inside it, not empty.
@@ -56,7 +56,7 @@ class LargeScaleJitter(T.Augmentation):
     """
 
     def __init__(self, size: Sequence[int], scale: Sequence[float]) -> None:
-        """Keeps the arguments.
+        """Keep the arguments.
 
         Args:
             size: height and width that the result has at most.

@@ -6,7 +6,7 @@ from detectron2.config import CfgNode
 
 
 def add_segmenter_config(cfg: CfgNode) -> None:
-    """Adds MODEL.UNLABELLED, and of INPUT what PartlyLabelledMapper reads."""
+    """Add MODEL.UNLABELLED, and of INPUT what PartlyLabelledMapper reads."""
     # PROPOSAL_GENERATOR.NAME PartlyLabelledRPN and ROI_HEADS.NAME PartlyLabelledROIHeads: a box on
     # unlabelled area that matches no labelled thing is neither a thing nor background.
     cfg.MODEL.UNLABELLED = CfgNode()

@@ -31,7 +31,7 @@ MIN_PIXELS = 16
 
 @MAPPER_REGISTRY.register()
 class PartlyLabelledMapper(InstanceOrderMapper):
-    """InstanceOrderMapper whose instances are things of one class, and say what is unlabelled.
+    """InstanceOrderMapper for class-agnostic things, with the unlabelled area of the image.
 
     Their order is left out (-1).
 
@@ -41,7 +41,7 @@ class PartlyLabelledMapper(InstanceOrderMapper):
 
     @configurable
     def __init__(self, is_train: bool, *, stuff_is_unlabelled: bool, **rest: Any) -> None:
-        """Takes the arguments of InstanceOrderMapper and one more.
+        """Take the arguments of InstanceOrderMapper and one more.
 
         Args:
             is_train: whether the image is augmented and very small things are dropped.

@@ -26,7 +26,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """What is left out of training.
+    """Rule that ignores anchors and proposals on unlabelled area in training.
 
     Attributes:
         fraction: a box is on unlabelled area where more than this part of it is.
@@ -44,7 +44,7 @@ class Unlabelled:
         return cls(fraction=own.FRACTION, background_chance=own.BACKGROUND_CHANCE)
 
     def trained_on(self, boxes: Boxes, truth: Instances, matcher: Matcher) -> Tensor:
-        """Choose the boxes that the training looks at.
+        """Select the boxes that contribute to the losses.
 
         Args:
             boxes: N anchors or proposals of an image.
@@ -71,11 +71,11 @@ class Unlabelled:
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
 class PartlyLabelledRPN(RPN):
-    """Detectron2's RPN, trained on the anchors of which it is known what they are."""
+    """Detectron2's RPN that ignores background anchors on unlabelled area."""
 
     @configurable
     def __init__(self, *, unlabelled: Unlabelled, **rest: Any) -> None:
-        """Takes `unlabelled` and the arguments of RPN."""
+        """Take `unlabelled` and the arguments of RPN."""
         super().__init__(**rest)
         self.unlabelled = unlabelled
 
@@ -88,7 +88,7 @@ class PartlyLabelledRPN(RPN):
     def label_and_sample_anchors(
         self, anchors: list[Boxes], gt_instances: list[Instances]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """As RPN's; an anchor on unlabelled area that matches nothing is -1, before sampling."""
+        """Label anchors as RPN; unmatched ones on unlabelled area are -1 (ignored)."""
         every = Boxes.cat(anchors)
         labels, matched = [], []
         for truth in gt_instances:
@@ -103,11 +103,11 @@ class PartlyLabelledRPN(RPN):
 
 @ROI_HEADS_REGISTRY.register()
 class PartlyLabelledROIHeads(StandardROIHeads):
-    """Detectron2's StandardROIHeads, trained on proposals of which it is known what they are."""
+    """Detectron2's StandardROIHeads that ignore background proposals on unlabelled area."""
 
     @configurable
     def __init__(self, *, unlabelled: Unlabelled, **rest: Any) -> None:
-        """Takes `unlabelled` and the arguments of StandardROIHeads."""
+        """Take `unlabelled` and the arguments of StandardROIHeads."""
         super().__init__(**rest)
         self.unlabelled = unlabelled
 

@@ -56,7 +56,7 @@ class ConvBlock(nn.Sequential):
         nn.init.zeros_(layers[-1].bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Applies the block; statistics of no region at all cannot be taken, so norms rest then."""
+        """Apply the block; statistics of no region at all cannot be taken, so norms rest then."""
         if not len(x) and self.training:
             self.eval()
             x = super().forward(x)

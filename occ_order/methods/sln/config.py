@@ -6,7 +6,7 @@ from detectron2.config import CfgNode
 
 
 def add_sln_config(cfg: CfgNode) -> None:
-    """Adds MODEL.SLN and TEST.AMODAL."""
+    """Add MODEL.SLN and TEST.AMODAL."""
     cfg.MODEL.SLN = CfgNode()
     sln = cfg.MODEL.SLN
     sln.NUM_LEVELS = 4  # K: visible, hidden behind 1, 2, and 3 or more objects

@@ -31,7 +31,7 @@ class PastedLayers(NamedTuple):
 def paste_layers(
     prob: torch.Tensor, boxes: torch.Tensor, size: tuple[int, int], *, threshold: float = 0.5
 ) -> PastedLayers:
-    """Pastes the nested probabilities of regions into the image, then decides levels there.
+    """Paste the nested probabilities of regions into the image, then decide levels there.
 
     Probabilities are what can be interpolated: between level 2 and the background, an interpolated
     sem-dist map would pass through levels that are not there.
@@ -76,12 +76,12 @@ def _grid(pixels: slice, low: float, high: float, device: torch.device) -> torch
 
 
 def same_level_iou(levels: torch.Tensor) -> torch.Tensor:
-    """How much two level maps say that they show one object.
+    """Compute the IoU of the level maps of all pairs of predictions.
 
-    Of the objects that cover a pixel each has another level, by definition. So pixels at which two
-    predictions claim the same level speak for one object predicted twice, and pixels at which their
-    levels differ for one object behind another, however much boxes or whole masks overlap. Levels
-    that a network does not tell apart (two masks know "hidden" only) count as the same.
+    Objects that cover the same pixel have different levels there, by definition. So predictions
+    with the same level at many pixels are duplicates of one object, and predictions with different
+    levels are one object behind another, however much their boxes or amodal masks overlap. Levels
+    that a network does not distinguish (a two-mask head predicts "occluded" only) count as equal.
 
     Args:
         levels: int8 (N, H, W), -1 outside the amodal mask, 0 visible, l hidden behind l objects.
@@ -107,19 +107,20 @@ def same_level_iou(levels: torch.Tensor) -> torch.Tensor:
 def level_nms(
     levels: torch.Tensor, scores: torch.Tensor, classes: torch.Tensor, threshold: float
 ) -> torch.Tensor:
-    """Suppresses predictions that repeat a surer one, by what they say about levels.
+    """Suppress duplicate detections: non-maximum suppression by `same_level_iou`.
 
-    Non-maximum suppression of boxes takes an object behind another for a repetition of it. This
-    one, with `same_level_iou` in place of the IoU of boxes, does not. Not in the paper.
+    Non-maximum suppression by the IoU of boxes also suppresses an object behind a similar one; this
+    does not. Not in the paper.
 
     Args:
         levels: int8 (N, H, W), as of `same_level_iou`.
         scores: float (N,).
         classes: int64 (N,); predictions of different classes do not suppress each other.
-        threshold: a prediction goes whose `same_level_iou` with a kept surer one is above it.
+        threshold: a prediction is suppressed if its `same_level_iou` with a kept prediction of
+            higher score is above it.
 
     Returns:
-        int64, sorted indices of what is kept.
+        int64, indices of the kept predictions, ascending.
     """
     repeats = same_level_iou(levels) > threshold
     repeats = (repeats & (classes[:, None] == classes)).cpu().numpy()

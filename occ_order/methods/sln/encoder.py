@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 def concatenate_levels(maps: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
-    """Resizes maps bilinearly to one size and puts their channels behind one another.
+    """Resize maps bilinearly to one size and put their channels behind one another.
 
     Args:
         maps: float (B, C_i, H_i, W_i).
@@ -107,7 +107,7 @@ class ConcatenatedStages(Backbone):
 
 @BACKBONE_REGISTRY.register()
 def build_concatenated_stages_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
-    """Builds `ConcatenatedStages` from MODEL.SLN.ENCODER."""
+    """Build `ConcatenatedStages` from MODEL.SLN.ENCODER."""
     own = cfg.MODEL.SLN.ENCODER
     bottom_up = BACKBONE_REGISTRY.get(own.BOTTOM_UP)(cfg, input_shape)
     return ConcatenatedStages(

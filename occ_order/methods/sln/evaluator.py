@@ -67,7 +67,7 @@ class AmodalEvaluator(OrderEvaluator):
         output_dir: str,
         order_nets: Mapping[str, OrderNetOnFound] | None = None,
     ) -> None:
-        """Reads TEST.AMODAL; its ORDER_NETS come built, by their names."""
+        """Read TEST.AMODAL; its ORDER_NETS come built, by their names."""
         super().__init__(cfg, dataset_name, output_dir)
         own = cfg.TEST.AMODAL
         self.wanted = wanted_scores(own.SCORES, self.metadata.get("evaluator_type"), dataset_name)
@@ -151,7 +151,7 @@ class AmodalEvaluator(OrderEvaluator):
         return result
 
     def _save_coco(self, rows: dict[Any, Any]) -> None:
-        """Writes the amodal masks as a COCO results file."""
+        """Write the amodal masks as a COCO results file."""
         contiguous = self.metadata.get("thing_dataset_id_to_contiguous_id") or {}
         original = {ours: theirs for theirs, ours in contiguous.items()}
         entries = [

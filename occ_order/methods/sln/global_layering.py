@@ -1,4 +1,4 @@
-"""GLM: how many objects cover each pixel of the image, and who uses the answer (section 4.3)."""
+"""Global layering module (Section 4.3): predicts how many objects cover each pixel."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class GlobalLayering(nn.Module):
         self.block = ConvBlock(in_channels, channels, num_levels + 1, norm=norm)
 
     def forward(self, features: Features) -> torch.Tensor:
-        """Returns float (B, K + 1, H / stride, W / stride): logits of 0, 1, ..., K or more objects.
+        """Return float (B, K + 1, H / stride, W / stride): logits of 0, 1, ..., K or more objects.
 
         Those of M_G are `occ_order.methods.sln.losses.layer_logits` of it.
         """

@@ -22,7 +22,7 @@ class LevelMaps:
     """
 
     def __init__(self, maps: torch.Tensor, index: torch.Tensor | None = None) -> None:
-        """Wraps maps without copying them; `index` None means each map once, in order.
+        """Wrap maps without copying them; `index` None means each map once, in order.
 
         Raises:
             ValueError: `maps` is not an int8 tensor with three axes.
@@ -62,7 +62,7 @@ class LevelMaps:
 
     @staticmethod
     def cat(parts: Sequence[LevelMaps]) -> LevelMaps:
-        """Puts the objects of several fields (of one image size) behind one another."""
+        """Put the objects of several fields (of one image size) behind one another."""
         shift, indices = 0, []
         for part in parts:
             indices.append(part.index + shift)

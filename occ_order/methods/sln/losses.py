@@ -97,7 +97,7 @@ def nearer_logits(logits: torch.Tensor) -> torch.Tensor:
 
 
 def soft_level_set(logits: torch.Tensor) -> torch.Tensor:
-    """Expected level-set value of an instance layering map: what the refinement block gets.
+    """Compute the expected level-set value of a layering map, the input of the refinement block.
 
     The level-set view of the sem-dist map (Fig. 2) is 1 where the object is visible, 1 - l where it
     is hidden behind l objects, and 1 - K outside. Its expectation stands in for ``M = C - L``
@@ -116,7 +116,7 @@ def soft_level_set(logits: torch.Tensor) -> torch.Tensor:
 
 
 def nested_logits(logits: torch.Tensor, correction: torch.Tensor) -> torch.Tensor:
-    """Corrects nested masks and keeps them nested: refinement of all levels at once.
+    """Correct nested masks and keep them nested: refinement of all levels at once.
 
     Args:
         logits: float (R, K, S, S), as of `nearer_logits`.

@@ -36,7 +36,7 @@ from occ_order.methods.sln.losses import (
 
 
 class LayerHead(nn.Module):
-    """What the heads share: targets from `gt_levels`, predictions into `pred_level_prob`.
+    """Base class of the heads: targets from `gt_levels`, predictions in `pred_level_prob`.
 
     Args:
         num_levels: K.
@@ -47,7 +47,7 @@ class LayerHead(nn.Module):
         self.num_levels = num_levels
 
     def layers(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Region features (R, C, P, P) -> whatever `losses` and `probabilities` take."""
+        """Compute the outputs, input of `losses` and `probabilities`, of features (R, C, P, P)."""
         raise NotImplementedError
 
     def losses(
@@ -279,7 +279,7 @@ class AmodalMaskHead(LayerHead):
         return {"amodal": branch(), "visible": visible}
 
     def layers(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Returns "amodal" and, with a second branch, "visible": logits (R, 1, S, S)."""
+        """Return "amodal" and, with a second branch, "visible": logits (R, 1, S, S)."""
         outputs = {"amodal": self.amodal.layers(x)}
         if self.visible is not None:
             outputs["visible"] = self.visible.layers(x)
@@ -296,7 +296,7 @@ class AmodalMaskHead(LayerHead):
         }
 
     def probabilities(self, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """What is visible is there as well, so "amodal" is at least "visible"."""
+        """Return (R, K, S, S); the amodal probability is at least the visible one, by clamping."""
         amodal = outputs["amodal"].float().sigmoid()
         if self.visible is None:
             return amodal

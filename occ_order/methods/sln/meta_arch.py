@@ -56,7 +56,7 @@ class SemanticsLayeringNetwork(GeneralizedRCNN):
         nms: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        """Keeps the parts.
+        """Keep the parts.
 
         Args:
             global_layering: GLM, or None.
@@ -119,7 +119,7 @@ class SemanticsLayeringNetwork(GeneralizedRCNN):
         }
 
     def train(self, mode: bool = True) -> SemanticsLayeringNetwork:
-        """As of any module, but what the current stage freezes stays in evaluation mode."""
+        """Set the mode; the parts frozen in the current stage stay in evaluation mode."""
         super().train(mode)
         if hasattr(self, "_freezer"):
             self._freezer.rest()
@@ -184,7 +184,7 @@ class SemanticsLayeringNetwork(GeneralizedRCNN):
         return decode_instances(result, height, width, nms=nms, **self.decoding)
 
     def _enter_stage(self) -> str:
-        """The stage of this iteration; freezes and thaws what it must when it begins."""
+        """Return the stage of this iteration; freeze and unfreeze parts at its start."""
         if self.stages is None:
             return "joint"
         stage = self.stages.at(get_event_storage().iter)

@@ -31,14 +31,14 @@ class OrderNetOnFound:
         self.map_field = cfg.MODEL.PAIRWISE.MAP_FIELD
 
     def can_order(self, instances: Instances) -> bool:
-        """Whether the objects have what the network looks at."""
+        """Return whether the instances have the fields that are input of the network."""
         return not self.wants_maps or instances.has("pred_levels")
 
     @torch.no_grad()
     def __call__(
         self, record: dict[str, Any], instances: Instances, chosen: np.ndarray
     ) -> np.ndarray:
-        """Occlusion matrix of all found objects, asked for the chosen ones only.
+        """Predict the occlusion matrix of all detections; pairs of chosen ones only.
 
         Args:
             record: names the image.
@@ -47,7 +47,7 @@ class OrderNetOnFound:
             chosen: integer (U,), which of them to order.
 
         Returns:
-            int8 (N, N): 1 where the row is in front; 0 also for pairs that were not asked.
+            int8 (N, N): 1 where the row is in front; 0 also for pairs not predicted.
         """
         occlusion = np.zeros((len(instances),) * 2, np.int8)
         if len(chosen) < 2:

@@ -78,7 +78,7 @@ class LayeringROIHeads(StandardROIHeads):
 def _pooling(
     cfg: CfgNode, head: CfgNode, input_shape: Mapping[str, ShapeSpec], *, mixed: bool = False
 ) -> tuple[list[str], nn.Module, ShapeSpec]:
-    """Names of the maps to pool, the pooler, and the shape of what it gives."""
+    """Build the pooler; return the names of its input maps, it, and its output shape."""
 
     def pooler(names: Sequence[str]) -> ROIPooler:
         return ROIPooler(

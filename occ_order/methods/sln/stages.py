@@ -41,7 +41,7 @@ class Stages:
         self.ends = [round(max_iter * sum(shares[: k + 1])) for k in range(len(names))]
 
     def at(self, iteration: int) -> str:
-        """Name of the stage of an iteration; the last one goes on for ever."""
+        """Return the name of the stage of an iteration; the last stage has no end."""
         later = (name for name, end in zip(self.names, self.ends, strict=True) if iteration < end)
         return next(later, self.names[-1])
 
@@ -63,7 +63,7 @@ class Freezer:
         self.stage: str | None = None
 
     def enter(self, stage: str) -> None:
-        """Lets the parts of a stage learn and freezes all others."""
+        """Let the parts of a stage learn and freeze all others."""
         self.stage = stage
         for name, parameter in self._model.named_parameters():
             learns = name in self._learning and name.split(".")[0] in PARTS[stage]
@@ -73,7 +73,7 @@ class Freezer:
         self.rest()
 
     def rest(self) -> None:
-        """Puts frozen parts into evaluation mode and, if the network trains, the others back."""
+        """Put frozen parts into evaluation mode and, if the network trains, the others back."""
         if self.stage is None:
             return
         for name, part in self._model.named_children():

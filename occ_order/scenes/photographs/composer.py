@@ -1,4 +1,4 @@
-"""Composed photographs: the public function, and what is true about an image.
+"""Composed photographs: the public function, and the ground truth of an image.
 
 What is known about a pair (E = everything in the image: pasted objects and regions of the
 photograph):
@@ -91,7 +91,7 @@ def _part(layer: Layer, view: tuple[slice, slice], over: bool) -> np.ndarray:
 
 
 class _Truth:
-    """What is where in front of what.
+    """Layer order and visibility of every entity at every pixel.
 
     Entity e < R is region e of the background, R + k is the k-th pasted layer.
 
@@ -142,7 +142,7 @@ class _Truth:
                     behind.mask[views[0]][both] = 0
 
     def _sheets(self) -> list[tuple[Layer, bool]]:
-        """What to paint, from back to front: (layer, only its part that comes in front again)."""
+        """Return (layer, paint only `layer.over`) in painting order, from back to front."""
         sheets: list[tuple[Layer, bool]] = []
         for k, layer in enumerate(self.layers):
             sheets.append((layer, False))
@@ -177,7 +177,7 @@ class _Truth:
     def scene(
         self, image: np.ndarray, names: tuple[str, ...], perspective: bool, rng: np.random.Generator
     ) -> Scene:
-        """The truth about everything that can be seen, in an order that says nothing."""
+        """Return the ground truth of all visible instances, in random order."""
         background, regions = self.background, len(self.background.classes)
         pasted = [layer for layer in self.layers if layer.region == PASTED]
         number = {id(layer): regions + k for k, layer in enumerate(pasted)}

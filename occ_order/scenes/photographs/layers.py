@@ -221,7 +221,9 @@ def share_overlap(a: Layer, b: Layer, direction: tuple[float, float]) -> None:
 
 
 def interlock(behind: Layer, front: Layer, angle: float) -> bool:
-    """Let ``behind`` come in front of ``front`` on one side of a line through their overlap.
+    """Make two layers occlude each other: split their overlap along a line (mutual occlusion).
+
+    On one side of it, ``behind`` is in front of ``front``.
 
     Returns:
         Whether both parts of the overlap are large enough to see.

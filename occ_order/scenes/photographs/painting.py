@@ -1,4 +1,4 @@
-"""How layers get into the image: every seam alike, whoever lies in front."""
+"""Blending of layers into the image, with the same seam for occluders and occludees."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Brush:
         self._blend(layer, cv2.GaussianBlur(layer.mask, (3, 3), 0.7))
 
     def paint_over(self, layer: Layer) -> None:
-        """Paint once more the part of a layer that comes in front of another."""
+        """Paint `layer.over` again, the part that is in front of a later layer."""
         part = cv2.dilate(layer.over.view(np.uint8) * np.uint8(255), np.ones((3, 3), np.uint8))
         self._blend(layer, cv2.GaussianBlur(cv2.bitwise_and(part, layer.mask), (3, 3), 0.7))
 
@@ -91,7 +91,7 @@ class Brush:
 
 
 def develop(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What a camera does to the whole image: blur, noise and JPEG, each sometimes.
+    """Degrade the whole image as a camera does: blur, noise and JPEG, each at random.
 
     Args:
         image: uint8 (H, W, 3), RGB.

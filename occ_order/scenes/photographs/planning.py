@@ -1,8 +1,11 @@
-"""Which objects a composed photograph gets, how large, where, and in which order.
+"""Sample the layout of a composed photograph: objects, sizes, positions and layer order.
 
-Sizes and overlaps follow what COCOA photographs have (``occ-order stats`` measures
-them): the occluded one of a pair has about a quarter of the image's side, the front one is the
-smaller in three of five pairs, and the lower bottom edge is about as often behind as in front.
+The distributions are chosen to match COCOA (``occ-order stats`` measures them): the occluded
+instance of a pair has about a quarter of the side of the image, the occluder is the smaller one in
+three of five pairs, and the instance with the lower bottom edge is the occluder in about half.
+
+Sizes are square roots of areas in pixels; x is the column, y the row, which grows downwards. The
+*side* of the image is sqrt(H * W).
 """
 
 from __future__ import annotations
@@ -18,22 +21,28 @@ from occ_order.scenes.photographs.background import Background
 from occ_order.scenes.photographs.layers import Layer
 from occ_order.scenes.photographs.library import Library
 
+# Objects placed together: one; two; a chain, each attached to the one before; a crowd, each
+# attached to any before; one attached to an instance of the photograph; one standing on a surface.
 _GROUPS = ("single", "pair", "chain", "crowd", "real", "standing")
 _GROUP_WEIGHTS = (0.08, 0.22, 0.18, 0.12, 0.1, 0.3)
 _COUNTS, _COUNT_WEIGHTS = (2, 3, 4, 5, 6, 7, 8), (0.16, 0.2, 0.2, 0.16, 0.12, 0.09, 0.07)
+# Placement of an object relative to its anchor: partial overlap; small and inside of the anchor;
+# same depth with a common border, no overlap; a gap of a few pixels; a thin bar in front of its
+# middle; each in front of the other in part (mutual occlusion).
 _RELATIONS = ("overlap", "within", "beside", "apart", "across", "interlocked")
 _RELATION_WEIGHTS = (0.56, 0.1, 0.13, 0.06, 0.05, 0.1)
-_SMALLER_IN_FRONT = 0.82  # of pairs that do not stand on the ground, where it is fewer
-_FRONT_ABOVE = 0.74  # likewise
+_SMALLER_IN_FRONT = 0.82  # probability that the occluder is the smaller one, without perspective
+_FRONT_ABOVE = 0.74  # probability that the occluder is the upper one, without perspective
 
 
 @dataclass
 class Plan:
-    """Layers from back to front.
+    """The layout of one image.
 
     Attributes:
-        layers: the objects.
-        perspective: lower means nearer, so the depth order of all layers is known.
+        layers: the objects from back to front.
+        perspective: objects stand on a common ground plane: a lower bottom edge is nearer, so the
+            depth order of all layers is known.
     """
 
     layers: list[Layer]
@@ -41,15 +50,16 @@ class Plan:
 
 
 class Planner:
-    """Draws one image's layers.
+    """Samples the layout of one image; use each object for one `plan` only.
 
     Args:
-        library: objects to draw from.
-        background: the photograph that they are pasted on.
-        rng: random numbers.
+        library: cut-outs to sample from.
+        background: annotated photograph that they are pasted on.
+        rng: random number generator.
         perspective: probability that objects stand on a ground plane.
-        repaste: probability that regions of the background are pasted onto themselves.
-        count: how many objects to paste, None = 2 to 8.
+        repaste: probability that up to four instances of the background become layers of their
+            own, in place, so that objects can be placed behind them.
+        count: number of objects to paste; None = 2 to 8 at random.
     """
 
     def __init__(
@@ -79,7 +89,7 @@ class Planner:
         self.layers: list[Layer] = []
 
     def plan(self) -> Plan:
-        """Draw the layers."""
+        """Sample the layers; fewer than `count` if too few positions are found."""
         if self.repaste and len(self.things):
             number = min(len(self.things), 1 + int(self.rng.integers(4)))
             chosen = self.rng.choice(self.things, number, replace=False)
@@ -96,7 +106,7 @@ class Planner:
     # --- groups
 
     def _group(self, most: int) -> int:
-        """Place a group of at most ``most`` objects; returns how many."""
+        """Sample and insert a group of at most ``most`` objects; returns their number."""
         kind = str(self.rng.choice(_GROUPS, p=_GROUP_WEIGHTS))
         if kind == "real" and len(self.things):
             return self._beside_real()
@@ -118,7 +128,7 @@ class Planner:
         return len(members)
 
     def _beside_real(self) -> int:
-        """One object over, behind or beside an instance of the photograph."""
+        """Insert an object attached to an instance of the photograph; returns 0 or 1."""
         region = int(self.rng.choice(self.things))
         raised = [layer for layer in self.layers if layer.region == region]
         anchor = raised[0] if raised else L.from_region(self.background, region)
@@ -126,11 +136,11 @@ class Planner:
         return int(self._attached(anchor, category, real=not raised) is not None)
 
     def _standing(self) -> int:
-        """One object that stands on another or on a region, and hides what lies behind it.
+        """Insert an object that stands on a layer or a region of the background; returns 0 or 1.
 
-        Like a cup on a table: it is higher up in the image than most of what it stands on, and in
-        front of it all the same. How deep the foot reaches down into it is uniform in its
-        logarithm: most things stand near an edge.
+        Like a cup on a table: it is mostly above its support in the image and still occludes it.
+        The overlap in rows of its lower end with the support is log-uniform: most objects stand
+        near the upper edge of the visible surface.
         """
         anchor = self._support()
         ground = anchor if anchor is not None else self._ground()
@@ -154,18 +164,18 @@ class Planner:
         return 1
 
     def _support(self) -> Layer | None:
-        """A pasted object to stand something on, or None for a region of the photograph."""
+        """Choose a layer as a support, or None for a region of the background."""
         large = [layer for layer in self.layers if layer.area > (0.15 * self.side) ** 2]
         if not large or (len(self.grounds) and self.rng.random() < 0.5):
             return None
         return large[int(self.rng.integers(len(large)))]
 
     def _ground(self) -> Layer:
-        """A region of the photograph to stand something on."""
+        """Choose a region of the background as a support."""
         return L.from_region(self.background, int(self.rng.choice(self.grounds)))
 
     def _theme(self) -> int | None:
-        """The one class of all pasted objects of this image, or None."""
+        """Sample the category of all pasted objects of this image; None (in most) = mixed."""
         if self.rng.random() > 0.25:
             return None
         real = [int(c) for c in self.background.classes[self.things]]
@@ -175,6 +185,7 @@ class Planner:
         return self._maybe_category("crowd")
 
     def _maybe_category(self, kind: str) -> int | None:
+        """Sample a common category for a group of several objects, in half of them; else None."""
         if kind in ("chain", "crowd", "pair") and self.rng.random() < 0.5:
             known = sorted(self.library.by_category)
             return known[int(self.rng.integers(len(known)))]
@@ -183,7 +194,13 @@ class Planner:
     # --- objects
 
     def _object(self, size: float, category: int | None, *, thin: bool = False) -> Layer:
-        """A random object of about the size wanted."""
+        """Sample an object: cut-out, rotation, mirroring, stretch and, rarely, a hole.
+
+        Args:
+            size: square root of the area in pixels, limited to 16 .. 0.55 of the image's side.
+            category: of the object; None, or one that the library lacks = any.
+            thin: a narrow bar at a random angle.
+        """
         rng, library = self.rng, self.library
         kind, number = rng.random(), rng.random()
         pool: Sequence[int] | np.ndarray = library.draw_pool(rng, whole=kind < 0.6)
@@ -204,7 +221,7 @@ class Planner:
         return L.pose(cutout, size, angle=angle, mirrored=mirrored, stretch=stretch, hole=hole)
 
     def _first(self, category: int | None) -> Layer:
-        """An object somewhere in the image."""
+        """Sample the first object of a group, at a random position."""
         rng = self.rng
         x = float(rng.uniform(0.02, 0.98)) * self.width
         if self.perspective:
@@ -218,17 +235,24 @@ class Planner:
         return layer
 
     def _size_at(self, base: float) -> float:
-        """Size of an object that stands at a row, with the variety of real objects."""
+        """Sample the size of an object whose bottom edge is at row ``base``, by the perspective.
+
+        The size grows linearly from the horizon down, times a log-normal factor for the variety of
+        real objects.
+        """
         nearness = max(base - self.horizon, 0.1 * self.height) / (self.height - self.horizon)
         return self.nominal * nearness * math.exp(float(self.rng.normal(0, 0.35)))
 
     def _attached(self, anchor: Layer, category: int | None, *, real: bool = False) -> Layer | None:
-        """An object placed by its relation to another; None where there is no room.
+        """Sample an object and insert it in a random relation to its anchor.
 
         Args:
-            anchor: the other.
-            category: of the object, None = any.
-            real: the anchor is part of the background, so the object lies in front.
+            anchor: layer or region of the background.
+            category: of the object; None = any.
+            real: the anchor is not a layer but part of the background, so the object is in front.
+
+        Returns:
+            The object; None if too little of it is inside of the image.
         """
         rng = self.rng
         relation = str(rng.choice(_RELATIONS, p=_RELATION_WEIGHTS))
@@ -267,7 +291,16 @@ class Planner:
         down: float,
         in_front: bool,
     ) -> None:
-        """Move a layer so that it has the relation to its anchor."""
+        """Move a layer so that it has a relation to its anchor.
+
+        Args:
+            layer: is moved.
+            anchor: stays.
+            relation: one of ``_RELATIONS``.
+            direction: unit vector (x, y) from anchor to layer.
+            down: rows by which the layer is below the middle of the anchor.
+            in_front: the layer occludes the anchor.
+        """
         rng = self.rng
         if relation == "across":
             x, y = anchor.centre
@@ -287,7 +320,7 @@ class Planner:
             return
         if relation == "beside":
             shared = max(4, int(0.03 * min(layer.area, anchor.area)))
-            if anchor.region != L.PASTED:  # its outline is that of the photograph
+            if anchor.region != L.PASTED:  # its outline must stay that of the photograph
                 shared = 0
             L.slide(layer, anchor, direction, shared)
             L.share_overlap(layer, anchor, direction)
@@ -306,7 +339,7 @@ class Planner:
                 L.interlock(behind, before, float(rng.uniform(0, 2 * math.pi)))
 
     def _ratio(self) -> float:
-        """Size of the front one over that of the back one."""
+        """Sample the size of the occluder over that of the occludee."""
         if self.rng.random() < _SMALLER_IN_FRONT:
             return math.exp(float(self.rng.uniform(math.log(0.25), 0.0)))
         return math.exp(float(self.rng.uniform(0.0, math.log(2.3))))
@@ -314,16 +347,16 @@ class Planner:
     def _direction(
         self, anchor: Layer, layer: Layer, relation: str, in_front: bool
     ) -> tuple[float, float]:
-        """A direction from the anchor to the layer, (x, y)."""
+        """Sample a direction from the anchor to the layer, a unit vector (x, y)."""
         angle = float(self.rng.uniform(0, math.pi))
         above = in_front == bool(self.rng.random() < _FRONT_ABOVE)
         angle = -angle if above else angle
-        if relation == "beside":  # side by side, or one on the other
+        if relation == "beside":  # left, right, above or below, nearly
             angle = float(self.rng.choice((0.0, math.pi, -math.pi / 2, math.pi / 2)))
             angle += float(self.rng.normal(0, 0.1))
         x, y = anchor.centre
         direction = math.cos(angle), math.sin(angle)
-        # Away from a border that is near, so that the object stays in the image.
+        # Flip the components that would move the object across a border of the image.
         reach = math.sqrt(layer.area) + math.sqrt(anchor.area)
         ahead = x + reach * direction[0], y + reach * direction[1]
         flip_x = not -0.1 * self.width < ahead[0] < 1.1 * self.width
@@ -333,7 +366,11 @@ class Planner:
     def _on_the_ground(
         self, anchor: Layer, category: int | None
     ) -> tuple[Layer, tuple[float, float]]:
-        """An object that stands a little nearer or farther, and the direction to move it in."""
+        """Sample an object that stands a little nearer or farther than its anchor.
+
+        Returns:
+            The object, and the direction to move it in: left or right.
+        """
         shift = float(self.rng.normal(0, 0.09)) * self.height
         base = min(max(anchor.base + shift, 0.2 * self.height), 1.1 * self.height)
         layer = self._object(self._size_at(base), category)
@@ -341,13 +378,13 @@ class Planner:
         return layer, (1.0 if self.rng.random() < 0.5 else -1.0, 0.0)
 
     def _inside(self, layer: Layer) -> bool:
-        """Whether at least a third of an object lies in the image."""
+        """Return whether at least 35 % and 64 pixels of an object are inside of the image."""
         y0, x0 = max(-layer.y, 0), max(-layer.x, 0)
         seen = layer.mask[y0 : max(self.height - layer.y, 0), x0 : max(self.width - layer.x, 0)]
         return int(np.count_nonzero(seen)) >= max(64, 0.35 * layer.area)
 
     def _scatter(self, layer: Layer) -> bool:
-        """Insert the first object of a group where it meets little; False where it leaves."""
+        """Insert the first object of a group where it overlaps little; False if outside."""
         if not self.perspective:
             for _ in range(3):
                 if self._crowding(layer) < 0.15:
@@ -367,14 +404,14 @@ class Planner:
         return True
 
     def _crowding(self, layer: Layer) -> float:
-        """Largest share of a layer, or of one that is there, that the two have in common."""
+        """Return the largest overlap with another layer, as a share of the smaller of the two."""
         shares = [
             L.overlap(layer, other) / max(1, min(layer.area, other.area)) for other in self.layers
         ]
         return max(shares, default=0.0)
 
     def _insert(self, layer: Layer, anchor: Layer | None, in_front: bool) -> None:
-        """Put a layer directly in front of or behind another one; in front of all for None."""
+        """Insert a layer directly in front of or behind ``anchor``; in front of all if None."""
         place = len(self.layers)
         if anchor is not None:
             place = self.layers.index(anchor) + int(in_front)

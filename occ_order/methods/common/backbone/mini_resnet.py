@@ -77,7 +77,7 @@ def _stage(
 
 @BACKBONE_REGISTRY.register()
 def build_mini_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec | None = None) -> ResNet:
-    """Builds `make_mini_resnet` from MODEL.MINI_RESNET and MODEL.RESNETS."""
+    """Build `make_mini_resnet` from MODEL.MINI_RESNET and MODEL.RESNETS."""
     own, shared = cfg.MODEL.MINI_RESNET, cfg.MODEL.RESNETS
     return make_mini_resnet(
         width=own.WIDTH,

@@ -196,7 +196,7 @@ def _create(
 
 
 def _levels(net: nn.Module, name: str) -> dict[str, dict[str, Any]]:
-    """Level -> what timm tells of it, in the order of computation.
+    """Return timm's description of each level by name, in the order of computation.
 
     Raises:
         ValueError: the strides do not double from level to level, as far as they grow.
@@ -235,7 +235,7 @@ def _first_convolution(net: nn.Module) -> nn.Conv2d:
 def _freeze_up_to(
     net: nn.Module, levels: Mapping[str, dict[str, Any]], level: str, name: str
 ) -> None:
-    """Make constant whatever is computed up to a level.
+    """Freeze all modules up to a level.
 
     timm registers the parts of its feature networks in the order of computation.
     """
