@@ -520,7 +520,7 @@ def as_image(image: np.ndarray | str | os.PathLike[str]) -> np.ndarray:
 
 
 def _sixteen_bits(values: np.ndarray, path: str | os.PathLike) -> np.ndarray:
-    """The values, if they use the range of 16 bits."""
+    """Return the values, if they use the range of 16 bits."""
     least, most = int(values.min()), int(values.max())
     if least < 0 or most > 65535:
         raise ValueError(

@@ -183,7 +183,7 @@ def encode(mask: np.ndarray) -> dict[str, Any]:
 
 
 def as_bool(mask: np.ndarray, ndim: int) -> np.ndarray:
-    """A mask or a set of masks as bool, nonzero = inside.
+    """Return a mask or a set of masks as bool, nonzero = inside.
 
     Args:
         mask: (H, W) or (N, H, W), any dtype; floats must be 0 and 1, because every probability
@@ -340,7 +340,7 @@ def _grown_box(x0: int, y0: int, x1: int, y1: int, steps: int) -> tuple[slice, s
 def overlap_areas(
     masks_a: np.ndarray, masks_b: np.ndarray, *, pairs: np.ndarray | None = None
 ) -> np.ndarray:
-    """Number of common pixels of every mask of one set with every mask of another.
+    """Return number of common pixels of every mask of one set with every mask of another.
 
     Args:
         masks_a: (N, H, W), nonzero = inside.
@@ -511,7 +511,7 @@ def _check_size(height: Any, width: Any, where: str) -> tuple[int, int]:
 
 
 def _parse(segmentation: Any, height: int, width: int, where: str) -> np.ndarray | list[np.ndarray]:
-    """Checked run lengths int64 of an RLE, or checked polygons float64 (2 P,)."""
+    """Return checked run lengths int64 of an RLE, or checked polygons float64 (2 P,)."""
     if isinstance(segmentation, Mapping):
         return _runs(segmentation, height, width, where)
     if isinstance(segmentation, (list, tuple, np.ndarray)):

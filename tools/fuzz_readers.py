@@ -87,7 +87,7 @@ class Findings:
 
 
 def _decode_all(records: Iterable[dict[str, Any]]) -> None:
-    """Decodes the masks of the records, which may refuse them but do nothing else."""
+    """Decode the masks of the records, which may refuse them but do nothing else."""
     from occ_order import masks
 
     for record in records:
@@ -174,7 +174,7 @@ def make_targets(folder: Path) -> dict[str, Target]:
 
 
 def _images(path: Path) -> list[bytes]:
-    """An image in several formats, one with an EXIF rotation."""
+    """Return an image in several formats, one with an EXIF rotation."""
     from io import BytesIO
 
     from PIL import Image
@@ -191,14 +191,14 @@ def _images(path: Path) -> list[bytes]:
 
 
 def _results_image(record: dict[str, Any]) -> dict[str, Any]:
-    """A record as order_results.json has it."""
+    """Return a record as order_results.json has it."""
     from occ_order.order import io
 
     return io.results_image(**_arrays(record))
 
 
 def _arrays(record: dict[str, Any]) -> dict[str, Any]:
-    """A record as arguments of `io.results_image`."""
+    """Return a record as arguments of `io.results_image`."""
     import numpy as np
 
     from occ_order import masks
@@ -222,7 +222,7 @@ def _arrays(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kins_2019(content: dict[str, bytes]) -> bytes:
-    """The KINS file with the keys of 2019."""
+    """Return the KINS file with the keys of 2019."""
     data = json.loads(content["kins"])
     names = {"a_segm": "segmentation", "a_bbox": "bbox", "i_segm": "inmodal_seg"}
     names["i_bbox"] = "inmodal_bbox"
@@ -235,7 +235,7 @@ def _kins_2019(content: dict[str, bytes]) -> bytes:
 
 
 def _photos(cocoa_cls: bytes) -> bytes:
-    """The COCOA-cls file in the layout of photographs with measured order."""
+    """Return the COCOA-cls file in the layout of photographs with measured order."""
     data = json.loads(cocoa_cls)
     images = [
         {**image, "file": image["file_name"], "split": split, "depth_file": "depth/1.png"}
@@ -268,7 +268,7 @@ def _photos(cocoa_cls: bytes) -> bytes:
 
 
 def _converter_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
-    """The readers that converters add: the table of orders, and labelme's files."""
+    """Return the readers that converters add: the table of orders, and labelme's files."""
     from occ_order.formats.labelme import load_labelme, save_labelme
     from occ_order.formats.order_table import read_order_table
 
@@ -494,7 +494,7 @@ class TooSlowError(BaseException):
 
 
 def execute(target: Target, data: bytes, path: str, limit: float) -> str:
-    """Reads one input.
+    """Read one input.
 
     Returns:
         "read", "refused", or the traceback of what must not happen.
@@ -531,7 +531,7 @@ def execute(target: Target, data: bytes, path: str, limit: float) -> str:
 
 
 def mutate(data: bytes, draw: random.Random) -> bytes:
-    """A damaged copy: of the JSON tree where there is one (mostly), else of the bytes."""
+    """Return a damaged copy: of the JSON tree where there is one (mostly), else of the bytes."""
     try:
         tree = json.loads(data)
     except (ValueError, RecursionError):
@@ -576,7 +576,7 @@ def _places(tree: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def _near(value: Any, draw: random.Random) -> Any:
-    """A value like the given one."""
+    """Return a value like the given one."""
     if isinstance(value, str):
         text = mutate_bytes(value.encode("utf-8", "surrogatepass"), draw)
         return text.decode("utf-8", "replace")
@@ -584,7 +584,7 @@ def _near(value: Any, draw: random.Random) -> Any:
 
 
 def mutate_bytes(data: bytes, draw: random.Random) -> bytes:
-    """Changes, cuts, repeats or inserts some bytes."""
+    """Return changes, cuts, repeats or inserts some bytes."""
     out = bytearray(data)
     for _ in range(draw.choice((1, 1, 2, 4, 8))):
         at = draw.randrange(len(out) + 1)
@@ -617,7 +617,7 @@ def fuzz(
     seed: int = 0,
     limit: float = 5,
 ) -> Findings:
-    """Changes, reads, keeps what is new.
+    """Return changes, reads, keeps what is new.
 
     Args:
         targets: readers, in turns.

@@ -297,7 +297,7 @@ def dist_info(apache_license: str, patches: Sequence[Patch] = PATCHES) -> Tree:
 
 
 def record_text(files: Mapping[str, bytes], record_path: str) -> str:
-    """The wheel's RECORD: ``path,sha256=<unpadded url-safe base64>,<size in bytes>`` per file.
+    """Return wheel's RECORD: ``path,sha256=<unpadded url-safe base64>,<size in bytes>`` per file.
 
     Args:
         files: every other file of the wheel.
@@ -367,7 +367,7 @@ def pip(*arguments: str, quiet: bool = False) -> subprocess.CompletedProcess[str
 
 
 def why_pip_failed(output: str) -> str:
-    """The telling part of pip's output, in one line."""
+    """Return the telling part of pip's output, in one line."""
     lower = output.lower()
     if "do not match the hashes" in lower:
         return "hash mismatch: the file offered is not the pinned one"
@@ -476,7 +476,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def nothing_to_do(force: bool) -> bool:
-    """True if a working Detectron2 is there and may stay.
+    """Return true if a working Detectron2 is there and may stay.
 
     Raises:
         InstallError: PyTorch is missing, or a Detectron2 is there that does not import.

@@ -54,7 +54,7 @@ def coffee_order() -> np.ndarray:
 
 
 def coffee_whole() -> np.ndarray:
-    """The mask of the saucer as given, and the whole saucer."""
+    """Return the mask of the saucer as given, and the whole saucer."""
     result, image = coffee("mask_completion_photos"), load_image(COFFEE / "coffee.jpg")
     saucer = [result.names.index("saucer")]
     masks = (result.modal[saucer], result.amodal[saucer])
@@ -62,7 +62,7 @@ def coffee_whole() -> np.ndarray:
 
 
 def coffee_layers() -> np.ndarray:
-    """The layers from front to back, on a chequered ground."""
+    """Return the layers from front to back, on a chequered ground."""
     image = load_image(COFFEE / "coffee.jpg")
     cut = layers_of(coffee("mask_order_photos").to_dict(), image)
     y, x = np.mgrid[: image.shape[0], : image.shape[1]]
@@ -84,7 +84,7 @@ def astronaut_order() -> np.ndarray:
 
 
 def scene_boundary() -> np.ndarray:
-    """A scene, its oriented boundary, and the order as labels."""
+    """Return a scene, its oriented boundary, and the order as labels."""
     ids = occ_order.masks.paint(SCENE.modal, occlusion=SCENE.occlusion)
     _, orientation = targets.oriented_boundary(ids, SCENE.occlusion)
     depth = occ_order.order.relative_depth(SCENE.occlusion)
@@ -103,7 +103,7 @@ def scene_levels() -> np.ndarray:
 
 
 def found(model: str) -> np.ndarray:
-    """What a model that finds instances says of a plain scene, beside the truth."""
+    """Return what a model that finds instances says of a plain scene, beside the truth."""
     result = occ_order.predict(PLAIN.image, model=model)
     result = result[result.scores >= 0.5]
     sides = result, scene_instances(PLAIN)

@@ -36,7 +36,7 @@ class ReportImage:
     alt: str
 
     def renamed(self, name: str) -> ReportImage:
-        """The same image under another name (without ending)."""
+        """Return the same image under another name (without ending)."""
         return replace(self, name=name + self.name[-4:])
 
     @property
@@ -85,7 +85,7 @@ def figure_html(image: ReportImage, caption: str | Markup = "", *, css_class: st
 
 
 def direction_key() -> Markup:
-    """The four direction colours as coloured words, for captions."""
+    """Return the four direction colours as coloured words, for captions."""
     words = (
         Markup('<span class="key"><i style="background:{}"></i>{}</span>').format(
             css_color(color), name
@@ -96,7 +96,7 @@ def direction_key() -> Markup:
 
 
 def verdict_key(counts: Mapping[str, int] | None = None) -> Markup:
-    """The three line styles of edge verdicts as small drawings with words.
+    """Return the three line styles of edge verdicts as small drawings with words.
 
     Args:
         counts: verdict -> number written behind its word; None writes none.
@@ -120,7 +120,7 @@ def verdict_key(counts: Mapping[str, int] | None = None) -> Markup:
 
 
 def depth_key(levels: int = 6) -> Markup:
-    """The depth colours from near to far, for captions."""
+    """Return the depth colours from near to far, for captions."""
     stops = ", ".join(css_color(color) for color in depth_colors(levels))
     return Markup(
         '<span class="key">near <i class="ramp" style="background:linear-gradient(90deg, {})"></i>'
@@ -134,14 +134,14 @@ def css_color(color: np.ndarray) -> str:
 
 
 def number(value: float | None, digits: int = 1) -> str:
-    """A number for a table cell; a dash where it is undefined (None, NaN)."""
+    """Return a number for a table cell; a dash where it is undefined (None, NaN)."""
     if value is None or not math.isfinite(value):
         return "–"
     return f"{value:,.{digits}f}".replace("-", "−").replace(",", "\u202f")
 
 
 def fraction(part: float | None, whole: float | None) -> str:
-    """Counts for a table cell, as "3 of 4", or a dash."""
+    """Count for a table cell, as "3 of 4", or a dash."""
     return "–" if part is None or whole is None else f"{int(part)} of {int(whole)}"
 
 

@@ -39,7 +39,7 @@ MOST_INSIDE = 200
 def instance_set(
     image: Mapping[str, Any], *, class_names: Mapping[int, str] | None = None
 ) -> dict[str, Any]:
-    """What the page knows of the instances of one image and their order.
+    """Return what the page knows of the instances of one image and their order.
 
     Args:
         image: dict of one image.
@@ -80,7 +80,7 @@ def instance_set(
 
 
 def _label(instance: Mapping[str, Any], class_names: Mapping[int, str] | None) -> str:
-    """What to call an instance: its own name, its class, or the number of its class."""
+    """Return what to call an instance: its own name, its class, or the number of its class."""
     number = instance["category_id"]
     named = instance.get("name") or instance.get("category")
     return str(named or (class_names or {}).get(number) or f"class {number}")

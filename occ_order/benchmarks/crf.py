@@ -73,7 +73,7 @@ NAIVE_CASES = ["coco_mid", "kins_mid"]  # half a minute each
 
 
 def make_scene(kind: SceneClass, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The CRF input of one scene: sigma float32 (H, W), multiples of 1/1024, and occludes."""
+    """Return CRF input of one scene: sigma float32 (H, W), multiples of 1/1024, and occludes."""
     rng = np.random.default_rng(seed)
     depth = _draw_blobs(kind, rng)
     occludes = _true_pairs(depth)

@@ -47,7 +47,7 @@ def rows(arguments) -> Iterator[dict[str, Any]]:
 
 
 def summary(found: list[dict[str, Any]]) -> str:
-    """The largest growth, and what is refused instead of filling the memory."""
+    """Return the largest growth, and what is refused instead of filling the memory."""
     worst = max(found, key=lambda row: row["peak_mb"])
     rle = {"size": [4000, 4000], "counts": [4000 * 4000]}
     try:
@@ -81,7 +81,7 @@ def peak_growth(function: Callable[[], Any]) -> float:
 
 
 def _status(key: str) -> float:
-    """A line of /proc/self/status, in kilobytes."""
+    """Return a line of /proc/self/status, in kilobytes."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith(f"{key}:"):
             return float(line.split()[1])
@@ -130,7 +130,7 @@ def _random_order(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _write(folder: Path, images: int) -> dict[str, Path]:
-    """The same random instances as InstaOrder with COCO, as COCOA-cls, and as results."""
+    """Return the same random instances as InstaOrder with COCO, as COCOA-cls, and as results."""
     rng = np.random.default_rng(1)
     size = (96, 128)
     rles = []

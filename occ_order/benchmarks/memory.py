@@ -32,7 +32,7 @@ def peak() -> float:
 
 
 def random_input(cfg, size: tuple[int, int], instances: int) -> dict:
-    """The network's input for one generated image."""
+    """Return the network's input for one generated image."""
     scene = generate(1, size=size, num_instances=instances)
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder) / "scene.png")

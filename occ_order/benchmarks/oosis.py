@@ -62,7 +62,7 @@ def summary(found: list[dict[str, Any]]) -> str:
 
 
 def random_input(seed: int, size: tuple[int, int]) -> dict[str, Any]:
-    """A generated image as the model takes it."""
+    """Return a generated image as the model takes it."""
     image = scenes.generate(90_000 + seed, size=size, num_instances=(6, 12)).image
     return {"image": torch.from_numpy(image.transpose(2, 0, 1).copy())}
 

@@ -50,7 +50,7 @@ def rows(arguments) -> Iterator[dict]:
 
 
 def scene_input(number: int, size: int) -> dict:
-    """The input of a network: a generated scene with so many instances.
+    """Return the input of a network: a generated scene with so many instances.
 
     Raises:
         SystemExit: the image has no room for them.

@@ -41,7 +41,7 @@ def make_row(case: str, ours_s: float, baseline_s: float, **extra) -> dict:
 
 
 def format_row(row: dict) -> str:
-    """A row as one line of the printed table; extra keys follow as ``key value``."""
+    """Return a row as one line of the printed table; extra keys follow as ``key value``."""
     line = f"{row['case']:40s} {1e3 * row['ours_s']:10.1f} ms"
     if "ratio" in row:
         line += f" {1e3 * row['baseline_s']:10.1f} ms x{row['ratio']:.1f}"
@@ -52,12 +52,12 @@ def format_row(row: dict) -> str:
 
 
 def format_value(value: object) -> str:
-    """A cell of a table."""
+    """Return a cell of a table."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def markdown(result: dict) -> str:
-    """The rows of a benchmark as a table, below what it ran on.
+    """Return the rows of a benchmark as a table, below what it ran on.
 
     Args:
         result: as `occ_order.commands.bench.run_rows` gives it.
@@ -72,7 +72,7 @@ def markdown(result: dict) -> str:
 
 
 def machine() -> dict[str, str]:
-    """What a benchmark runs on: processor, cores, system, and versions of what computes."""
+    """Return what a benchmark runs on: processor, cores, system, and versions of what computes."""
     found = {
         "processor": _processor(),
         "cores": str(os.cpu_count()),

@@ -16,7 +16,7 @@ from occ_order.instances import OrderedInstances
 
 
 def registered(name: str) -> DataSet:
-    """A registered data set.
+    """Return a registered data set.
 
     Raises:
         ValueError: there is none of that name, or Detectron2 is not installed.

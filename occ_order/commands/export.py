@@ -18,7 +18,7 @@ TOLERANCE = 1e-3  # of the largest value: sums are taken in another order
 
 
 def graph_of(options: argparse.Namespace) -> networks.Graph:
-    """The network that is asked for, on the CPU."""
+    """Return the network that is asked for, on the CPU."""
     if options.model:
         cfg, model = model_zoo.get_cfg(options.model), model_zoo.get(options.model)
     else:

@@ -17,7 +17,7 @@ from occ_order.order import io, relative_depth
 
 
 def curves_of(path: Path, kind: str) -> dict[str, Mapping[str, list[float]]]:
-    """A curve of an `oair.json`, and the first decycled one where decycling changes it.
+    """Return a curve of an `oair.json`, and the first decycled one where decycling changes it.
 
     Raises:
         ValueError: another file.
@@ -33,7 +33,7 @@ def curves_of(path: Path, kind: str) -> dict[str, Mapping[str, list[float]]]:
 
 
 def draw_curves(options: argparse.Namespace) -> np.ndarray:
-    """The curves of all runs; those of one run share colour and marker."""
+    """Return the curves of all runs; those of one run share colour and marker."""
     drawn = {}
     for k, (name, path) in enumerate(options.run):
         for dash, (suffix, curve) in enumerate(curves_of(path, options.curve).items()):
@@ -65,7 +65,7 @@ def relative_depth_map(path: Path, image_id: str, size: tuple[int, int]) -> np.n
 
 
 def draw_methods(options: argparse.Namespace) -> np.ndarray:
-    """The photograph, then each method in the order of the command line."""
+    """Return the photograph, then each method in the order of the command line."""
     photograph = load_image(options.image)
     size = photograph.shape[:2]
     parts = {"photograph": Panel("photograph", photograph, "The photograph.")}

@@ -60,7 +60,7 @@ def build_predict(options: argparse.Namespace) -> Predict:
 
 
 def about(options: argparse.Namespace) -> str:
-    """What predicts, what it was trained on, and what to expect, as a phrase."""
+    """Return what predicts, what it was trained on, and what to expect, as a phrase."""
     if options.model:
         return model_zoo.introduce(options.model)
     return introduce(options.config_file, load_cfg(options.config_file, options.opts))

@@ -22,7 +22,7 @@ from occ_order.scenes.statistics import summarize
 
 
 def parameters_of(options: argparse.Namespace) -> dict[str, Any]:
-    """What the data set depends on, JSON-ready.
+    """Return what the data set depends on, JSON-ready.
 
     Raises:
         ValueError: a value is out of range.

@@ -23,7 +23,7 @@ ROW_KEYS = {"name", "config", "opts", "train", "weights_from", "iterations", "mi
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """The table's description, checked.
+    """Return the table's description, checked.
 
     Raises:
         ValueError: a key is missing or unknown, or a name is used twice or refers to no row.
@@ -72,12 +72,12 @@ def run_names(row: dict[str, Any], table: dict[str, Any]) -> dict[int | None, st
 
 
 def folder_of(output: Path, name: str) -> Path:
-    """The folder of a run."""
+    """Return the folder of a run."""
     return output / re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").lower()
 
 
 def settings_of(row: dict[str, Any], output: Path) -> list[str]:
-    """A row's own settings as words, KEY VALUE KEY VALUE ..., as `load_cfg` takes them.
+    """Return a row's own settings as words, KEY VALUE KEY VALUE ..., as `load_cfg` takes them.
 
     Args:
         row: its `opts` map keys to values, or are such words already.
@@ -133,7 +133,7 @@ def iterations_for(row: dict[str, Any], table: dict[str, Any], output: Path) -> 
 
 
 def training_time(folder: Path) -> dict[str, float]:
-    """What the trainer wrote about its time."""
+    """Return what the trainer wrote about its time."""
     return read_json(folder / "training_time.json")
 
 
@@ -157,7 +157,7 @@ def run_row(row: dict[str, Any], table: dict[str, Any], output: Path) -> None:
 
 
 def command_of(row: dict[str, Any], table: dict[str, Any], output: Path) -> str:
-    """The command line that a row stands for, with its first seed; minutes are not in it."""
+    """Return the command line that a row stands for, with its first seed; minutes are not in it."""
     seed, name = next(iter(run_names(row, table).items()))
     opts = [] if seed is None else ["SEED", str(seed)]
     if trained(row):
@@ -199,7 +199,7 @@ def joined_file(name: str, output: Path) -> Path:
 
 
 def score_of(scores: dict[str, Any], key: str) -> float | None:
-    """The score that a column names, "task/metric" or "data set/task/metric"; None if absent."""
+    """Return score that a column names, "task/metric" or "data set/task/metric"; None if absent."""
     *parents, metric = key.split("/")
     for name in parents:
         scores = scores.get(name, {})
@@ -215,7 +215,7 @@ def spread(values: list[float]) -> str:
 
 
 def cells_of(row: dict[str, Any], table: dict[str, Any], output: Path) -> list[str]:
-    """A row of the table as text: name, scores, CPU minutes, iterations."""
+    """Return a row of the table as text: name, scores, CPU minutes, iterations."""
     folders = [folder_of(output, name) for name in run_names(row, table).values()]
     files = {folder: folder / "inference" / "scores.json" for folder in folders}
     done = [folder for folder in folders if files[folder].is_file()]
@@ -232,7 +232,7 @@ def cells_of(row: dict[str, Any], table: dict[str, Any], output: Path) -> list[s
 
 
 def markdown(table: dict[str, Any], output: Path) -> str:
-    """The table of all rows that have been run."""
+    """Return the table of all rows that have been run."""
     head = ["", *table["columns"], "CPU min", "iterations"]
     lines = [head, ["---"] * len(head)]
     lines += [cells_of(row, table, output) for row in table["rows"]]

@@ -40,7 +40,7 @@ def convert(
 
 
 def network_of(config_file: Path) -> nn.Module:
-    """The network of a configuration, on the CPU."""
+    """Return the network of a configuration, on the CPU."""
     from detectron2.modeling import build_model
 
     import occ_order.methods.build  # noqa: F401  (fills Detectron2's registries)
@@ -50,7 +50,7 @@ def network_of(config_file: Path) -> nn.Module:
 
 
 def misfits(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
-    """What is missing, too much or of another shape in a network, one sentence each.
+    """Return what is missing, too much or of another shape in a network, one sentence each.
 
     The start of a network, a ResNet, need not have the weights that come after it.
     """
@@ -121,7 +121,7 @@ def join_files(files: Sequence[Path], output: Path) -> None:
 
 
 def task_of(config_file: Path) -> str | None:
-    """What three classes mean in a configuration."""
+    """Return what three classes mean in a configuration."""
     from occ_order.config import load_cfg
 
     tasks = load_cfg(config_file).MODEL.PAIRWISE.TASKS

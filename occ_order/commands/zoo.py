@@ -142,7 +142,7 @@ def check(options: argparse.Namespace) -> None:
 
 
 def document(rows: list[dict[str, Any]]) -> str:
-    """The text of MODEL_ZOO.md."""
+    """Return the text of MODEL_ZOO.md."""
     text = read_text(Path(__file__).parent / "zoo_head.txt")
     for row in rows:
         size = (HERE / "checkpoints" / row["checkpoint"]).stat().st_size / 1e6

@@ -39,7 +39,7 @@ def add_occ_order_config(cfg: CfgNode) -> None:
 
 
 def get_cfg() -> CfgNode:
-    """A new copy of the defaults: Detectron2's and ours."""
+    """Return a new copy of the defaults: Detectron2's and ours."""
     cfg = detectron2_defaults()
     add_occ_order_config(cfg)
     return cfg
@@ -48,7 +48,7 @@ def get_cfg() -> CfgNode:
 def load_cfg(
     file: str | os.PathLike[str], opts: Sequence[str] = (), *, foreign: bool = False
 ) -> CfgNode:
-    """The defaults, changed by a YAML file and then by `opts` (KEY VALUE KEY VALUE ...).
+    """Return the defaults, changed by a YAML file and then by `opts` (KEY VALUE KEY VALUE ...).
 
     Args:
         file: the YAML file.

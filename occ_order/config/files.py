@@ -171,7 +171,7 @@ def leaves(node: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]
 
 
 def _addresses(value: Any) -> Iterator[str]:
-    """The texts in a setting, which may be nested lists, that are addresses."""
+    """Yield the texts in a setting, which may be nested lists, that are addresses."""
     if isinstance(value, str):
         if "://" in value:
             yield value

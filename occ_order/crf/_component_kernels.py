@@ -12,7 +12,7 @@ START, END, PARENT, LABEL = 0, 1, 2, 3  # what a run holds: columns, number of a
 
 @inlined
 def find(runs, k):
-    """The first run that run k is joined to; shortens the way there."""
+    """Return the first run that run k is joined to; shortens the way there."""
     while runs[k, PARENT] != k:
         runs[k, PARENT] = runs[runs[k, PARENT], PARENT]
         k = runs[k, PARENT]
@@ -236,7 +236,7 @@ def sort_by(keys, num, order):
 
 @allocating_kernel
 def region_contacts(ids, occludes, num, least):
-    """The arrays of :class:`occ_order.crf.regions.RegionGraph` but the last, of ``num`` regions.
+    """Return arrays of :class:`occ_order.crf.regions.RegionGraph` but the last, of ``num`` regions.
 
     Regions below ``least`` have none.
     """
@@ -291,7 +291,7 @@ def value_by_region(ids, values, num):
 
 @allocating_kernel
 def spread_by_region(ids, value):
-    """The value of its region at each pixel, int32 (H, W); ``value``: int64 (R,)."""
+    """Return the value of its region at each pixel, int32 (H, W); ``value``: int64 (R,)."""
     result = np.empty(ids.shape, np.int32)
     for y in range(ids.shape[0]):
         for x in range(ids.shape[1]):

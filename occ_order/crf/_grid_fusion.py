@@ -63,7 +63,7 @@ def fuse_pair(p, q, d, old_p, old_q, new_p, new_q, code, weights, inc, arcs, exc
 
 @step
 def any_change(label, left, right, above, below, new, new_left, new_right, new_above, new_below):
-    """Does a label of a stretch change, or one beside it?"""
+    """Do a label of a stretch change, or one beside it?"""
     found = np.int32(0)
     for i in range(len(label)):
         found = np.int32(found | (label[i] ^ new[i]) | (left[i] ^ new_left[i]))

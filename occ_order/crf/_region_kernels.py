@@ -83,7 +83,7 @@ def energy_change(chain, length, graph, labels, proposal):
 
 @kernel
 def best_move(region, graph, labels, proposal, chain, tried, stamp):
-    """The label that lowers the energy most if ``region`` takes it, together with its chain.
+    """Return the label that lowers the energy most if ``region`` takes it, together with its chain.
 
     Candidates are 0, the label just above the region's own, its neighbours' labels and the labels
     just above these; of equally good ones the smallest. ``tried`` marks them with ``stamp``, a

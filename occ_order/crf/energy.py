@@ -211,7 +211,7 @@ def check_labels(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def neighbour_pairs(field: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Views of all (p, q) with q right of p (axis 1) or below p (axis 0); field is (..., H, W)."""
+    """View of all (p, q) with q right of p (axis 1) or below p (axis 0); field is (..., H, W)."""
     if axis == 1:
         return field[..., :, :-1], field[..., :, 1:]
     return field[..., :-1, :], field[..., 1:, :]

@@ -31,7 +31,7 @@ BOUNDS = ("constant", "modular")
 
 
 def hard_weight(problem: Problem) -> int:
-    """An arc no minimum cut takes: more than all unary costs, smoothness and gains together."""
+    """Return arc no minimum cut takes: more than all unary costs, smoothness and gains together."""
     num_pixels = problem.unary.size
     return num_pixels * (SCALE + 2 * problem.smoothness + 4 * problem.occlusion) + 1
 

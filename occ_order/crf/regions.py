@@ -108,7 +108,7 @@ def longest_paths(num: int, front: np.ndarray, back: np.ndarray, weight: np.ndar
 
 
 def take_where_feasible(problem: Problem, labels: np.ndarray, proposal: np.ndarray) -> np.ndarray:
-    """The proposal, with the current labels kept around every pair of O that it violates.
+    """Return the proposal, with the current labels kept around every pair of O that it violates.
 
     Args:
         problem: the CRF.

@@ -125,7 +125,7 @@ def fade(image: np.ndarray, amount: float = 0.75, *, toward: Sequence[int] = PAP
 
 @lru_cache(maxsize=32)
 def font(size: int, bold: bool = True) -> ImageFont.FreeTypeFont:
-    """The DejaVu Sans face that comes with matplotlib, so that no system font is needed."""
+    """Return the DejaVu Sans face that comes with matplotlib, so that no system font is needed."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), size)
 

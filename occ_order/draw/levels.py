@@ -116,7 +116,7 @@ def draw_sem_dist(image: np.ndarray, sem_dist: np.ndarray, **options: Any) -> np
 def _tile(
     image: np.ndarray, levels: np.ndarray, sure: np.ndarray, heading: str, side: int
 ) -> np.ndarray:
-    """The surroundings of one object in a square of `side` pixels, with a heading above."""
+    """Return the surroundings of one object in a square of `side` pixels, with a heading above."""
     x0, y0, x1, y1 = bounding_box(levels >= 0)
     height, width = image.shape[:2]
     half = (0.5 + _MARGIN) * max(x1 - x0, y1 - y0)
@@ -144,7 +144,7 @@ def _tile(
 
 
 def _shortened(text: str, width: int, size: int) -> str:
-    """The text, cut off with an ellipsis where it is wider than `width` pixels."""
+    """Return the text, cut off with an ellipsis where it is wider than `width` pixels."""
     if text_width(text, size) <= width - 4:
         return text
     while text and text_width(f"{text}…", size) > width - 4:
@@ -159,7 +159,7 @@ def _line(text: str, width: int, *, size: int = 14, bold: bool = False) -> np.nd
 
 
 def _left_out(hidden: np.ndarray, tiles: int) -> np.ndarray:
-    """A line on the objects that have no tile; no pixel high where all have one."""
+    """Return a line on the objects that have no tile; no pixel high where all have one."""
     visible, more = int((hidden == 0).sum()), int((hidden > 0).sum()) - tiles
     words = [f"{more} more have hidden parts"] if more else []
     if visible:
@@ -171,7 +171,7 @@ def _left_out(hidden: np.ndarray, tiles: int) -> np.ndarray:
 
 
 def level_legend(deepest: int, width: int) -> np.ndarray:
-    """The colours of levels with their names.
+    """Return the colours of levels with their names.
 
     Args:
         deepest: the last level to name; 0 and 1 always are.

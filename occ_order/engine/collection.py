@@ -32,7 +32,7 @@ Predict = Callable[[Path], dict[str, Any]]
 def make_plan(
     root: Path, names: Sequence[str], *, shard_size: int, settings: dict[str, Any]
 ) -> dict[str, Any]:
-    """What a collection's results depend on.
+    """Return what a collection's results depend on.
 
     Args:
         root: folder of the images.
@@ -89,7 +89,7 @@ def start(output: Path, plan: dict[str, Any]) -> None:
 
 
 def shard_file(output: Path, index: int) -> Path:
-    """The results of one shard.
+    """Return the results of one shard.
 
     Raises:
         ValueError: the folder of the shards is a link that leads out.
@@ -98,7 +98,7 @@ def shard_file(output: Path, index: int) -> Path:
 
 
 def shards(names: Sequence[str], shard_size: int) -> list[list[str]]:
-    """The images of every shard."""
+    """Return the images of every shard."""
     listed = sorted(names)
     return [listed[k : k + shard_size] for k in range(0, len(listed), shard_size)]
 
@@ -195,7 +195,7 @@ def merge(
 
 
 def _read_shard(file: Path, names: Sequence[str], plan: str) -> dict[str, list[dict[str, Any]]]:
-    """A shard that holds what the plan says.
+    """Return a shard that holds what the plan says.
 
     Raises:
         ValueError: names the file and says what to do.

@@ -46,7 +46,7 @@ def detector_with_order(cfg: CfgNode) -> nn.Module:
 def _part(
     cfg: CfgNode, architecture: str, source: str, weights: str, *, foreign: bool = False
 ) -> tuple[nn.Module, CfgNode]:
-    """A model from this very config by its architecture, from a file, or from the model zoo.
+    """Return a model from this very config by its architecture, from a file, or from the model zoo.
 
     A detector's file may have settings of its own project (`foreign`), which its code reads.
     """
@@ -66,6 +66,6 @@ def _part(
 
 
 def _found(source: str) -> Path:
-    """A file from the working directory or, as configs name each other, from the checkout."""
+    """Return file from the working directory or, as configs name each other, from the checkout."""
     path = Path(source)
     return path if path.is_file() else CHECKOUT / path

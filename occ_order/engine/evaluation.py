@@ -29,7 +29,7 @@ from occ_order.methods.sln.order_net import OrderNetOnFound
 def build_evaluator(
     cfg: CfgNode, dataset_name: str, output_dir: str | os.PathLike[str] | None = None
 ) -> DatasetEvaluators:
-    """The evaluators of a data set.
+    """Return the evaluators of a data set.
 
     Args:
         cfg: TEST.EVALUATORS and what the evaluators read.
@@ -69,7 +69,7 @@ def _built(name: str, cfg: CfgNode, dataset_name: str, folder: str) -> DatasetEv
 
 
 def _order_net(cfg: CfgNode) -> OrderNetOnFound:
-    """A network that orders what the evaluated one has found, with its weights."""
+    """Return a network that orders what the evaluated one has found, with its weights."""
     return OrderNetOnFound(model_zoo.build(cfg), cfg)
 
 

@@ -110,7 +110,7 @@ def graph_of(
     part: str = "orders",
     cfg: CfgNode | None = None,
 ) -> Graph:
-    """The network inside a model.
+    """Return the network inside a model.
 
     Args:
         model: `MaskOrderNet` (what `occ_order.lite` prepares of an image and masks, to the logits

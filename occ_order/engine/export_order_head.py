@@ -74,7 +74,7 @@ class DenseOrderHead(nn.Module):
 
 
 def outline_cues(masks: torch.Tensor) -> torch.Tensor:
-    """What `occ_order.methods.common.order_map.mask_cues` makes of one image.
+    """Return what `occ_order.methods.common.order_map.mask_cues` makes of one image.
 
     Args:
         masks: float (N, H, W), 0 or 1.
@@ -89,7 +89,7 @@ def outline_cues(masks: torch.Tensor) -> torch.Tensor:
 
 
 def square_layout(cover: torch.Tensor) -> PairLayout:
-    """The pairs of one image; no side is read as a number, so that none is fixed by a trace."""
+    """Return pairs of one image; no side is read as a number, so that none is fixed by a trace."""
     position = torch.ones_like(cover[:, 0, 0], dtype=torch.int64).cumsum(0) - 1
     number = position[-1] + 1
     grid = position[:, None] + torch.zeros_like(position)[None]
@@ -168,7 +168,7 @@ def box_means(features: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
 def gather_square(
     seen: torch.Tensor, state: torch.Tensor, layout: PairLayout
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What `gather_pairs` of the order head makes of the pairs of one image."""
+    """Return what `gather_pairs` of the order head makes of the pairs of one image."""
     number = state.shape[0]
     other = layout.off_diagonal.to(seen.dtype).reshape(number, number, 1)
     table = seen.reshape(number, number, -1) * other  # never negative

@@ -200,7 +200,7 @@ class TrainLoader:
             logger.warning("Skipped an image, the %d. one: %s", self.skipped, name)
 
     def state_dict(self) -> dict[str, int]:
-        """The seed and how far the training has come."""
+        """Return the seed and how far the training has come."""
         return {
             "seed": self._seed,
             "batches": self.batches,

@@ -45,5 +45,5 @@ class OverlappingEvaluators(DatasetEvaluators):
 
 
 def _done(outputs: Any) -> bool:
-    """True unless one of a list of results is still being computed."""
+    """Return true unless one of a list of results is still being computed."""
     return all(getattr(output, "done", lambda: True)() for output in outputs)

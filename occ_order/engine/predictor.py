@@ -65,7 +65,7 @@ class OrderPredictor:
 
     @classmethod
     def from_config(cls, file: str | os.PathLike[str], opts: Sequence[str] = ()) -> OrderPredictor:
-        """A model by its YAML file; MODEL.WEIGHTS and MODEL.DEVICE may stand in `opts`."""
+        """Return a model by its YAML file; MODEL.WEIGHTS and MODEL.DEVICE may stand in `opts`."""
         cfg = load_cfg(file, opts)
         return cls(model_zoo.build(cfg), cfg)
 
@@ -174,7 +174,7 @@ class OrderPredictor:
 
 
 def _record(pixels: np.ndarray) -> dict[str, Any]:
-    """An image as mappers take it."""
+    """Return an image as mappers take it."""
     height, width = pixels.shape[:2]
     known = {"image_id": 0, "height": height, "width": width, "annotations": []}
     return {"pixels": pixels, **known}

@@ -192,14 +192,14 @@ class Trainer(DefaultTrainer):
 
 
 def _step_runner(cfg: CfgNode) -> type:
-    """The class that takes steps; SOLVER.AMP is float16 on a GPU and bfloat16 on a CPU."""
+    """Return the class that takes steps; SOLVER.AMP is float16 on a GPU and bfloat16 on a CPU."""
     if not cfg.SOLVER.AMP.ENABLED:
         return FiniteTrainer
     return FiniteBfloat16Trainer if cfg.MODEL.DEVICE == "cpu" else FiniteAMPTrainer
 
 
 def _distributed(model: nn.Module) -> nn.Module:
-    """The model wrapped for several processes; on CPUs, too, where no device may be named.
+    """Return the model wrapped for several processes; on CPUs, too, where no device may be named.
 
     Unused parameters are looked for: a head that reads one level of a feature pyramid leaves the
     outputs of the others without a gradient.

@@ -172,7 +172,7 @@ def _of_arrays(found: Mapping[str, np.ndarray], size: tuple[int, int]) -> Ordere
 
 
 def _loaded(path: Path) -> Any:
-    """The array of a file, or its arrays by name.
+    """Return the array of a file, or its arrays by name.
 
     Raises:
         ValueError: names the file: damaged, too large, with Python objects, or no such file.

@@ -228,7 +228,7 @@ def register(
 
 
 def _absolute(path: str | os.PathLike) -> str:
-    """The absolute path; one that begins with a variable stays as it is."""
+    """Return the absolute path; one that begins with a variable stays as it is."""
     path = os.fspath(path)
     return path if _variable(path) else os.path.abspath(path)
 
@@ -251,7 +251,7 @@ def _expanded(name: str, places: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _variable(path: str) -> str | None:
-    """The variable that a path begins with."""
+    """Return the variable that a path begins with."""
     return path[1:].split("/", maxsplit=1)[0] if path.startswith("$") else None
 
 
@@ -419,7 +419,7 @@ def _builtin_depth(under: Callable[..., str]) -> list[BuiltIn]:
 
 
 def _photos() -> list[BuiltIn]:
-    """The known sources, whether they are there or not, others that are, and COCOA's few."""
+    """Return the known sources, whether they are there or not, others that are, and COCOA's few."""
     folder, root = f"${PHOTOS}", os.getenv(PHOTOS)
     sources = {*PHOTO_SOURCES}
     if root:
@@ -438,7 +438,7 @@ def _photos() -> list[BuiltIn]:
 
 
 def _scenes(under: Callable[..., str]) -> list[BuiltIn]:
-    """Generated scenes, with patterns and plain, and those of quick schedules."""
+    """Return generated scenes, with patterns and plain, and those of quick schedules."""
     return [
         one
         for name in ("scenes", "scenes_plain", "scenes_quick")
@@ -477,7 +477,7 @@ def _scenes_split(root: str, name: str, split: str) -> list[BuiltIn]:
 
 
 def _orders(root: str, name: str, split: str) -> list[BuiltIn]:
-    """The formats with masks that occ-order scenes writes."""
+    """Return the formats with masks that occ-order scenes writes."""
     images, notes = os.path.join(root, split, "images"), Path(root, "annotations")
     return [
         BuiltIn(
@@ -490,7 +490,7 @@ def _orders(root: str, name: str, split: str) -> list[BuiltIn]:
 
 
 def _depth_options(**folders: str) -> dict[str, Any]:
-    """The options of `load_kitti_depth`: the folders, and maps that are missing are left out."""
+    """Return options of `load_kitti_depth`: the folders, and maps that are missing are left out."""
     return {**folders, "skip_missing": True}
 
 

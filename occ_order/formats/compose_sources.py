@@ -77,7 +77,7 @@ def read_sources(
 def read_names(
     paths: Sequence[str | os.PathLike], *, masks: str | os.PathLike | None = None
 ) -> list[str]:
-    """The class names of all sources and splits, sorted; arguments as in `read_sources`."""
+    """Return the class names of all sources and splits, sorted; arguments as in `read_sources`."""
     names: set[str] = set()
     for path in map(Path, paths):
         if path.suffix.lower() == ".json":
@@ -114,7 +114,7 @@ def _read(
 
 
 def _folders(path: Path) -> list[Path]:
-    """The folders with an ``annotations.json``: the path itself, or those in it."""
+    """Return the folders with an ``annotations.json``: the path itself, or those in it."""
     folders = [path] if (path / "annotations.json").is_file() else sorted(path.glob("*/"))
     return [folder for folder in folders if (folder / "annotations.json").is_file()]
 

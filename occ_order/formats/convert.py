@@ -113,7 +113,7 @@ def write_dataset(
 def prepared(
     format: str, data: DataSet, *, assume_whole: bool = False, assume_none: bool = False
 ) -> list[dict[str, Any]]:
-    """The records as a format is to get them: assumptions filled in, class names as free text.
+    """Return records as a format is to get them: assumptions filled in, class names as free text.
 
     Raises:
         ValueError: an unknown format, or an image that the format has no place for.

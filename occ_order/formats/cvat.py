@@ -111,13 +111,13 @@ def _page(path: Path, image: Element, kinds: dict[str, int]) -> Page:
 
 
 def _id_of(shapes: Sequence[Element], place: int) -> int | str:
-    """The id of an instance: that of its attribute, else its place in the image."""
+    """Return the id of an instance: that of its attribute, else its place in the image."""
     text = _attribute(shapes[0], "id")
     return number_or_text(text) if text else place
 
 
 def _groups(path: Path, name: str, image: Element) -> list[list[Element]]:
-    """The shapes of each instance."""
+    """Return the shapes of each instance."""
     groups: dict[Any, list[Element]] = {}
     for k, shape in enumerate(image):
         group = shape.get("group_id", "0")
@@ -169,7 +169,7 @@ def _mask(shape: Element, size: tuple[int, int]) -> np.ndarray:
 
 
 def _ordered(found: OrderedInstances, shapes: Sequence[Sequence[Element]]) -> OrderedInstances:
-    """The instances with the order that attributes say, or else z-order."""
+    """Return the instances with the order that attributes say, or else z-order."""
     said = [_attribute(parts[0], "occludes") for parts in shapes]
     place = {str(key): k for k, key in enumerate(found.ids)}
     if any(text is not None for text in said):
@@ -196,7 +196,7 @@ def _words(text: str | None) -> list[str]:
 
 
 def _attribute(shape: Element, name: str) -> str | None:
-    """The text of an attribute that annotators fill in; None where a shape has none."""
+    """Return the text of an attribute that annotators fill in; None where a shape has none."""
     for element in shape.findall("attribute"):
         if element.get("name") == name:
             return element.text or ""
@@ -264,7 +264,7 @@ def document_of(results: Iterable[OrderedInstances]) -> str:
 
 
 def _meta(labels: set[str]) -> Element:
-    """The labels, with the attributes that CVAT has to know to keep them."""
+    """Return the labels, with the attributes that CVAT has to know to keep them."""
     meta = ElementTree.Element("meta")
     listed = ElementTree.SubElement(ElementTree.SubElement(meta, "task"), "labels")
     for name in sorted(labels):

@@ -87,7 +87,7 @@ class DetectionFile:
         return list(self._entries)
 
     def image(self, image_id: int | str, height: int, width: int) -> Detections:
-        """The instances of one image; none where the file does not name it.
+        """Return the instances of one image; none where the file does not name it.
 
         Args:
             image_id: as in the file.

@@ -139,7 +139,7 @@ def of_image(
 
 
 def _array(value: Any) -> np.ndarray:
-    """An array, from a tensor of whatever device, too."""
+    """Return an array, from a tensor of whatever device, too."""
     for step in ("detach", "cpu"):
         value = getattr(value, step)() if hasattr(value, step) else value
     return np.asarray(value)
@@ -240,7 +240,7 @@ def _from_mapping(
 
 
 def _from_parsed(data: Any, size: tuple[int, int], image_name: str | None) -> OrderedInstances:
-    """The content of a JSON file that the user has parsed."""
+    """Return the content of a JSON file that the user has parsed."""
     name = Path("masks")
     page = page_named(name, pages_of_json(name, data), image_name)
     found = read_page(name, page, size, Tolerance())
@@ -257,7 +257,7 @@ def _named(found: OrderedInstances, data: Mapping[str, Any]) -> OrderedInstances
 
 
 def _from_transformers(data: Mapping[str, Any], size: tuple[int, int]) -> OrderedInstances:
-    """A map of ids, or a map for each segment (`return_binary_maps`)."""
+    """Return a map of ids, or a map for each segment (`return_binary_maps`)."""
     segments = list(data["segments_info"])
     if isinstance(data["segmentation"], list):
         raise ValueError(

@@ -152,7 +152,7 @@ def write_depth_png(path: str | os.PathLike, depth: np.ndarray) -> None:
 
 
 def kb_crop(image: np.ndarray) -> np.ndarray:
-    """The KITTI benchmark crop: the bottom 352 rows, the middle 1216 columns.
+    """Return the KITTI benchmark crop: the bottom 352 rows, the middle 1216 columns.
 
     Args:
         image: (H, W) or (H, W, C).

@@ -102,7 +102,7 @@ def label_studio_pages(path: Path, data: dict[str, Any] | list[Any]) -> list[Pag
 
 
 def _results(task: dict[str, Any]) -> list[dict[str, Any]]:
-    """The regions and relations of a task."""
+    """Return the regions and relations of a task."""
     names = ("completions" if "completions" in task else "annotations", "predictions")
     done, guesses = (field({**task, key: task.get(key) or []}, key, "a list") for key in names)
     for entry in (*done, *guesses):
@@ -126,7 +126,7 @@ def _is_region(entry: dict[str, Any]) -> bool:
 
 
 def _label(region: dict[str, Any]) -> str:
-    """The label of a region; "" where it has none."""
+    """Return the label of a region; "" where it has none."""
     value = region["value"]
     for key, words in value.items():
         if key.endswith("labels") and isinstance(words, list) and words:
@@ -176,7 +176,7 @@ def _page(
 
 
 def _file_name(said: dict[str, Any]) -> str:
-    """The file name of the image of a task, from its address."""
+    """Return the file name of the image of a task, from its address."""
     texts = [value for key, value in said.items() if isinstance(value, str) and key != "image_id"]
     images = [text for text in texts if re.search(r"\.[A-Za-z]{3,4}$", text.split("&")[0])]
     chosen = [said["image"]] if isinstance(said.get("image"), str) else images or texts
@@ -204,7 +204,7 @@ def _found(
 
 
 def _segmentation(value: dict[str, Any], size: tuple[int, int]) -> Any:
-    """The inside of a region, of which lengths are percent of the image."""
+    """Return the inside of a region, of which lengths are percent of the image."""
     height, width = size
     if "rle" in value:
         if value.get("format", "rle") != "rle":
@@ -226,7 +226,7 @@ def _segmentation(value: dict[str, Any], size: tuple[int, int]) -> Any:
 def _orders(
     found: OrderedInstances, results: Sequence[dict[str, Any]], ours: Any
 ) -> dict[str, Any]:
-    """The matrices that the relations between instances say."""
+    """Return the matrices that the relations between instances say."""
     place = {str(number): k for k, number in enumerate(found.ids)}
     occlusion, (depth, overlap, _) = empty_occlusion(len(found)), empty_depth(len(found))
     known, unknown = _said_beside(ours)
@@ -392,7 +392,7 @@ def task_of(result: OrderedInstances, *, prediction: bool = True) -> dict[str, A
 
 
 def _relations(result: OrderedInstances) -> list[dict[str, Any]]:
-    """The orders as Label Studio's relations; a mutual pair is one of both directions."""
+    """Return the orders as Label Studio's relations; a mutual pair is one of both directions."""
     found = []
 
     def add(i: int, j: int, labels: list[str], both: bool) -> None:

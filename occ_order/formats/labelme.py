@@ -199,7 +199,7 @@ class _Page:
         return self._in_front(visible, occlusion), list(visible)
 
     def _in_front(self, whole: list[np.ndarray], occlusion: np.ndarray | None) -> list[np.ndarray]:
-        """What the objects in front leave of each whole object."""
+        """Return what the objects in front leave of each whole object."""
         if len(whole) < 2:
             return list(whole)
         if occlusion is None:
@@ -259,7 +259,7 @@ def _read_page(
     whole: bool,
     problems: list[str],
 ) -> _Page | None:
-    """A labelme file; None for another JSON file, or where a problem was noted."""
+    """Return a labelme file; None for another JSON file, or where a problem was noted."""
     try:
         data = parse_json(path)
     except DataError as error:
@@ -360,7 +360,7 @@ def _in_place(path: Path, instance: _Instance, size: tuple[int, int]) -> np.ndar
 def _image(
     data: dict, path: Path, root: Path, image_root: str | os.PathLike | None
 ) -> tuple[str, Path]:
-    """The image's word in the order table, and where it is."""
+    """Return the image's word in the order table, and where it is."""
     name = field(data, "imagePath", "a string")
     below = path.parent.relative_to(root)
     last = name.replace("\\", "/").rsplit("/", 1)[-1]

@@ -21,7 +21,7 @@ AREAS = ("polygon", "rectangle", "circle", "mask")
 
 
 def area_of(shape: dict, size: tuple[int, int]) -> Any:
-    """The inside of a shape.
+    """Return the inside of a shape.
 
     Args:
         shape: an object of the file, of a type in `AREAS`.

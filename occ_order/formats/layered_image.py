@@ -153,7 +153,7 @@ def _instance_info(
 
 
 def _rgba(image: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """The image where it is shown, clear black elsewhere."""
+    """Return the image where it is shown, clear black elsewhere."""
     alpha = np.where(shown, 255, 0).astype(np.uint8)[..., None]
     return np.concatenate([np.where(shown[..., None], image, 0), alpha], axis=2)
 
@@ -408,7 +408,7 @@ def export_image(
 
 
 def layer_summary(layers: Sequence[Layer]) -> str:
-    """The layers as text, one line each, front to back, for a terminal."""
+    """Return the layers as text, one line each, front to back, for a terminal."""
     lines = []
     for number, layer in enumerate(layers):
         behind = ", ".join(map(str, layer.info.get("occludes", ()))) or "nothing"

@@ -85,7 +85,7 @@ def read_order_table(path: str | os.PathLike) -> dict[str, list[Row]]:
 
 
 def _lines(path: str | os.PathLike) -> list[list[str]]:
-    """The words of each line."""
+    """Return the words of each line."""
     text = read_text(path)
     first = text.splitlines()[0] if text.strip() else ""
     delimiter = max(",;\t", key=first.count)
@@ -97,7 +97,7 @@ def _lines(path: str | os.PathLike) -> list[list[str]]:
 
 
 def _fitted(words: list[str], columns: int) -> list[str]:
-    """A line without empty columns beyond the header, and with those that may be empty."""
+    """Return a line without empty columns beyond the header, and with those that may be empty."""
     while len(words) > columns and not words[-1]:
         words = words[:-1]
     optional = range(4, columns) if len(words) >= 4 else ()
@@ -127,7 +127,7 @@ def _row(words: list[str], columns: int, place: str) -> Row:
 def matrices_of(
     rows: Sequence[Row], num_instances: int, index_of: Callable[[str], int]
 ) -> dict[str, np.ndarray]:
-    """The matrices that the rows of one image say.
+    """Return the matrices that the rows of one image say.
 
     Args:
         rows: rows of one image.
@@ -182,7 +182,7 @@ def _say_once(row: Row, i: int, j: int, seen: dict[tuple[str, int, int], str]) -
 
 
 def rows_of(record: Mapping[str, Any], image: str, names: Sequence[str]) -> list[Row]:
-    """The rows of one record.
+    """Return the rows of one record.
 
     Args:
         record: with or without "occlusion", "depth", "overlap" and "count".

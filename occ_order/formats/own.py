@@ -29,7 +29,7 @@ _NAME = re.compile(r"[0-9A-Za-z_-]+")
 
 
 def find_own(root: str | os.PathLike) -> list[tuple[str, str, list[Path]]]:
-    """Looks for data sets of one's own.
+    """Look for data sets of one's own.
 
     Args:
         root: the folder of all data sets.

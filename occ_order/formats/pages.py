@@ -169,7 +169,7 @@ def page_named(path: str | os.PathLike, pages: Sequence[Page], name: str | None)
 
 
 def _slashes(name: str) -> str:
-    """A name that is only compared, never opened, may have been written on Windows."""
+    """Return a name that is only compared, never opened, may have been written on Windows."""
     return name.replace("\\", "/")
 
 
@@ -232,7 +232,7 @@ def records_of(
 def _ids_of(
     path: str | os.PathLike, names: Mapping[int, str], classes: Sequence[str]
 ) -> dict[int, int]:
-    """The id of each class of the file among the classes that were named."""
+    """Return the id of each class of the file among the classes that were named."""
     wanted = {name: k for k, name in enumerate(classes, start=1)}
     for name in names.values():
         if name not in wanted:
@@ -252,7 +252,7 @@ def integer_ids(numbers: Sequence[int | str]) -> list[int]:
 
 
 def _image_file(page: Page, root: str | os.PathLike, listed: Sequence[str]) -> Path:
-    """The image of a page: as it is named, else the only one whose last part is the same."""
+    """Return the image of a page: as it is named, else the only one whose last part is the same."""
     name = _slashes(_called(page))
     last, stem = os.path.basename(name), Path(name).stem
     for wanted in (

@@ -95,7 +95,7 @@ def _things(
 
 
 def _file_of(path: Path, entry: Mapping[str, Any]) -> Path:
-    """The PNG file of an image: in the folder called as the JSON file, or beside it."""
+    """Return the PNG file of an image: in the folder called as the JSON file, or beside it."""
     name = field(dict(entry), "file_name", "a string")
     folders = [path.with_suffix(""), path.parent]
     found = [resolve_inside(folder, name) for folder in folders if folder.is_dir()]

@@ -320,7 +320,7 @@ def _fill(record: dict[str, Any], content: _Content, report: Report) -> None:
 
 
 def _whole(entry: dict, height: int, width: int) -> dict[str, Any]:
-    """What the file says of the whole object."""
+    """Return what the file says of the whole object."""
     found: dict[str, Any] = {}
     if "complete" in entry:
         found["complete"] = field(entry, "complete", "a string")

@@ -50,7 +50,7 @@ def save_sem_dist(path: str | os.PathLike[str], values: np.ndarray) -> None:
 
 
 def _as_png(values: np.ndarray) -> bytes:
-    """A PNG cannot be empty: no object is one row of zeros, a value that no map has."""
+    """Return a PNG cannot be empty: no object is one row of zeros, a value that no map has."""
     encoded = np.zeros((1, max(values.shape[2], 1)), np.uint16)
     if values.size:
         stacked = values.reshape(-1, values.shape[2]).astype(float)
@@ -93,7 +93,7 @@ def load_sem_dist(path: str | os.PathLike[str], *, height: int | None = None) ->
 
 
 def _read_npz(path: Path) -> np.ndarray:
-    """The array "sem_dist"; never objects, which would be pickles."""
+    """Return the array "sem_dist"; never objects, which would be pickles."""
     try:
         with np.load(path, allow_pickle=False) as file:
             values = np.asarray(file["sem_dist"])

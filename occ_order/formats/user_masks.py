@@ -130,7 +130,7 @@ def pages_of(path: Path) -> list[Page] | None:
 
 @functools.lru_cache(maxsize=1)
 def _pages(path: Path, stamp: tuple[int, int]) -> list[Page] | None:
-    """What a file says of each image, parsed once for all of them; None for an image.
+    """Return what a file says of each image, parsed once for all of them; None for an image.
 
     `stamp` tells the states of the file apart.
     """
@@ -140,7 +140,7 @@ def _pages(path: Path, stamp: tuple[int, int]) -> list[Page] | None:
 
 
 def masks_file(path: str | os.PathLike, pixels: str | os.PathLike) -> Path:
-    """The file or folder with the masks of one image.
+    """Return the file or folder with the masks of one image.
 
     Args:
         path: what :func:`load_masks` takes, or a folder that has such a thing for each of several
@@ -162,7 +162,7 @@ def masks_file(path: str | os.PathLike, pixels: str | os.PathLike) -> Path:
 
 
 def _open(path: Path, size: tuple[int, int]) -> Image.Image:
-    """An image of masks: readable, lossless, of the right size."""
+    """Return an image of masks: readable, lossless, of the right size."""
     try:
         with opened(path) as pixels:
             pixels.load()
@@ -209,7 +209,7 @@ def _from_label_map(path: Path, size: tuple[int, int]) -> OrderedInstances:
 
 
 def _void_of(pixels: Image.Image, labels: np.ndarray) -> int | None:
-    """The value of a label map that stands for no instance, if there is one."""
+    """Return the value of a label map that stands for no instance, if there is one."""
     if pixels.mode in ("RGB", "RGBA"):
         red, green, blue = VOID_COLOUR
         void = red + 256 * green + 65536 * blue

@@ -125,14 +125,14 @@ def _parse(path: str) -> dict | list | Validation | None:
 
 
 def _by_ending(path: str) -> Format | None:
-    """The format that a file is of by its ending alone; text files are of another."""
+    """Return the format that a file is of by its ending alone; text files are of another."""
     ending = os.path.splitext(path)[1].lower()
     found = [row for row in FORMATS.values() if row.pages and not row.tell]
     return next((row for row in found if ending in row.endings and ending != ".txt"), None)
 
 
 def _validate_pages(path: str, row: Format, data: Any, root: str) -> Validation:
-    """A file of masks: every image of it that states its size, or is found below `root`."""
+    """Return a file of masks: every image of it that states its size, or is found below `root`."""
     result, images, instances = Validation(), 0, 0
     try:
         pages = row.pages(Path(path), data)
@@ -191,12 +191,12 @@ def _beside(path: str) -> str:
 
 
 def _folder_of(path: str, data: dict) -> str:
-    """A single COCOA annotation takes its image from the folder that it lies in."""
+    """Return a single COCOA annotation takes its image from the folder that it lies in."""
     return os.path.dirname(path) if "regions" in data else ""
 
 
 def _listed_instances(order: dict, instances: str) -> dict:
-    """The parsed instances file with only those annotations that an InstaOrder entry lists."""
+    """Return parsed instances file with only those annotations that an InstaOrder entry lists."""
     wanted: set[int] = set()
     for entry in listed(order, "annotations"):
         ids = entry.get("instance_ids")

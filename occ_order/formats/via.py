@@ -85,7 +85,7 @@ def _page(path: Path, name: str, regions: list[Any], kinds: dict[str, int]) -> P
 
 
 def _label(region: Any) -> str:
-    """The class of a region; "" where it has none."""
+    """Return the class of a region; "" where it has none."""
     said = region.get("region_attributes") if isinstance(region, dict) else None
     if not isinstance(said, dict) or not said:
         return ""
@@ -106,7 +106,7 @@ def _found(number: int, region: Any, kinds: dict[str, int]) -> Found:
 
 
 def _outline(shape: dict[str, Any]) -> list[list[float]]:
-    """The polygon of a shape, by the corner (0, 0) of the top left pixel."""
+    """Return the polygon of a shape, by the corner (0, 0) of the top left pixel."""
     kind = field(shape, "name", "a string")
 
     def read(*keys: str) -> list[float]:

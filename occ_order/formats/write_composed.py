@@ -49,7 +49,7 @@ def composed_parameters(
     jpeg: int | None = 92,
     formats: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """What a data set of composed photographs depends on, JSON-ready.
+    """Return what a data set of composed photographs depends on, JSON-ready.
 
     Args:
         sources, images, masks, assume_whole: see `occ_order.formats.compose_sources.read_sources`.
@@ -120,7 +120,7 @@ def add_libraries(output: Path, parameters: dict[str, Any], workers: int) -> Non
 
 @functools.lru_cache(maxsize=2)
 def library_of(output: Path, split: str) -> Library:
-    """The library that :func:`add_libraries` saved."""
+    """Return the library that :func:`add_libraries` saved."""
     return Library.load(_library_folder(output, split))
 
 
@@ -171,7 +171,7 @@ def _with_arrays(record: dict[str, Any], images: Path) -> dict[str, Any]:
 
 
 def subset(record: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
-    """The record with some of its annotations, in the order of ``rows``."""
+    """Return the record with some of its annotations, in the order of ``rows``."""
     rows = np.asarray(rows, np.int64)
     square = np.ix_(rows, rows)
     matrices = {key: record[key][square] for key in _MATRICES}
@@ -179,13 +179,13 @@ def subset(record: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
 
 
 def known_whole(record: dict[str, Any]) -> dict[str, Any]:
-    """The record with the instances whose whole masks are known."""
+    """Return the record with the instances whose whole masks are known."""
     known = ["amodal_segmentation" in annotation for annotation in record["annotations"]]
     return subset(record, np.flatnonzero(known))
 
 
 def with_known_order(record: dict[str, Any]) -> dict[str, Any]:
-    """The record with instances among which no pair is unknown.
+    """Return the record with instances among which no pair is unknown.
 
     The instance with most unknown pairs is left out until there are none; of several, the first
     unnamed region, else the first.

@@ -54,7 +54,7 @@ def scene_parameters(
     texture: float = 1.0,
     jpeg: int | None = None,
 ) -> dict[str, Any]:
-    """What a data set of scenes depends on, JSON-ready.
+    """Return what a data set of scenes depends on, JSON-ready.
 
     Args:
         train, val: numbers of images.
@@ -189,7 +189,7 @@ def _chunk_file(output: Path, split: str, first: int) -> Path:
 
 
 def state_of(output: Path, parameters: dict[str, Any]) -> str:
-    """``"new"``, ``"unfinished"`` or ``"complete"``.
+    """Return ``"new"``, ``"unfinished"`` or ``"complete"``.
 
     Raises:
         ValueError: the folder holds something else, or scenes made with other parameters.
@@ -279,7 +279,7 @@ def write_annotations(output: Path, split: str, results: list[dict[str, Any]]) -
 
 
 def front_to_back(record: dict[str, Any]) -> dict[str, Any]:
-    """The record with its annotations (and matrices) in the order of their ids."""
+    """Return the record with its annotations (and matrices) in the order of their ids."""
     rows = np.argsort([annotation["id"] for annotation in record["annotations"]], kind="stable")
     rows = rows.astype(np.int64)
     sorted_matrices = {key: record[key][np.ix_(rows, rows)] for key in _MATRICES}

@@ -41,7 +41,7 @@ Mapper = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def build_mapper(cfg: CfgNode, *, is_train: bool) -> Mapper:
-    """The mapper that `cfg.INPUT.MAPPER` names; `CheckedMapper` for "".
+    """Return the mapper that `cfg.INPUT.MAPPER` names; `CheckedMapper` for "".
 
     Raises:
         KeyError: no mapper has that name.

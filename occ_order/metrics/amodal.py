@@ -426,7 +426,7 @@ def invisible_scores(gt: Images, pred: Images, *, iou_threshold: float = 0.5) ->
 def invisible_counts(
     gt: Mapping[str, Any], pred: Mapping[str, Any], *, iou_threshold: float = 0.5
 ) -> np.ndarray:
-    """What one image adds to `invisible_scores`, which processes can count apart.
+    """Return what one image adds to `invisible_scores`, which processes can count apart.
 
     Args:
         gt: one image of `invisible_scores`, with "image_id".
@@ -830,7 +830,7 @@ def _require(image: Mapping[str, Any], keys: Sequence[str], name: str) -> None:
 
 
 def _pair_images(gt: Images, pred: Images, needed: list[str]) -> list[_Image]:
-    """Checked images, in the order of the ground truth."""
+    """Return checked images, in the order of the ground truth."""
     by_id = _by_id(pred, gt)
     images = []
     for truth in gt:

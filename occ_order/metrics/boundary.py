@@ -43,7 +43,7 @@ def boundary_counts(
     thin: bool = True,
     border: int = 5,
 ) -> np.ndarray:
-    """Matched and unmatched boundary pixels of one image at every threshold.
+    """Return matched and unmatched boundary pixels of one image at every threshold.
 
     Args:
         gt: ``(boundary, orientation)``, bool (H, W) and float (4, H, W), as

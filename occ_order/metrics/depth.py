@@ -45,7 +45,7 @@ def depth_errors(
     min_depth: float = 1e-3,
     max_depth: float = 80.0,
 ) -> dict[str, float]:
-    """The KITTI depth errors of one image.
+    """Return the KITTI depth errors of one image.
 
     Over the pixels with min_depth <= gt <= max_depth, after scaling the prediction by
     median(gt) / median(pred) and clipping it to [min_depth, max_depth]; with e = pred - gt and

@@ -193,7 +193,7 @@ def match_greedy_sweep(
 
 
 def partners(matches, num_gt: int) -> np.ndarray:
-    """The matching the other way round.
+    """Return the matching the other way round.
 
     Args:
         matches: int (P,), as `match_greedy` returns it.
@@ -209,7 +209,7 @@ def partners(matches, num_gt: int) -> np.ndarray:
 
 
 def in_gt_order(matrix, partner: np.ndarray) -> np.ndarray:
-    """A predicted pair matrix in the rows and columns of the ground truth.
+    """Return a predicted pair matrix in the rows and columns of the ground truth.
 
     Args:
         matrix: (P, P), or None where nothing is predicted.
@@ -226,7 +226,7 @@ def in_gt_order(matrix, partner: np.ndarray) -> np.ndarray:
 
 
 def _score_order(scores, num_pred: int) -> np.ndarray:
-    """Indices by descending score, ties in the order given."""
+    """Return indices by descending score, ties in the order given."""
     if scores is None:
         return np.arange(num_pred)
     scores = np.asarray(scores, float)

@@ -8,7 +8,7 @@ from occ_order.metrics.matrices import flatten, mean_or_nan, ratio
 
 
 def occlusion_counts(gt, pred, *, bidirectional: bool = True) -> np.ndarray:
-    """True positives, false negatives and false positives of every image.
+    """Return true positives, false negatives and false positives of every image.
 
     An entry (i, j) is positive where i occludes j; a bidirectional pair is two positives. The
     diagonal and entries with ground truth -1 (not annotated) are never counted. A predicted -1

@@ -149,7 +149,7 @@ _COUNTS = (
 
 
 def _pair_images(records, images, notes) -> list[tuple[dict, dict | None]]:
-    """Records with their predictions, None where there is none."""
+    """Record with their predictions, None where there is none."""
     known = Counter(record["image_id"] for record in records)
     repeated = [image_id for image_id, times in known.items() if times > 1]
     if repeated:
@@ -193,12 +193,12 @@ def _by_record_id(records, images, notes) -> dict:
 
 
 def _file(entry: dict) -> str:
-    """The last part of the file name of a record or of a prediction; "" where it has none."""
+    """Return last part of the file name of a record or of a prediction; "" where it has none."""
     return os.path.basename(entry.get("file_name") or "")
 
 
 def _some(ids: list, most: int = 8) -> str:
-    """The first few of many ids."""
+    """Return the first few of many ids."""
     shown = ", ".join(repr(image_id) for image_id in ids[:most])
     return shown if len(ids) <= most else f"{shown} and {len(ids) - most} more"
 
@@ -234,7 +234,7 @@ def _available(records, images, notes) -> set[str]:
 
 
 def _without_stuff(record: dict) -> dict:
-    """The record without its "is_stuff" annotations, rows and columns."""
+    """Return the record without its "is_stuff" annotations, rows and columns."""
     keep = [not annotation.get("is_stuff", 0) for annotation in record["annotations"]]
     rows = np.flatnonzero(keep)
     kept: dict[str, Any] = {"annotations": [record["annotations"][row] for row in rows]}
@@ -326,7 +326,7 @@ def _instance_counts(partner: np.ndarray, num_pred: int) -> dict[str, int]:
 
 
 def _kept(side: dict, record: dict, kind: str = "segmentation", masks=None) -> dict:
-    """The instances of one side as `occ_order.metrics.amodal` takes them, masks compressed."""
+    """Return instances of one side as `occ_order.metrics.amodal` takes them, masks compressed."""
     stack = side["masks"] if masks is None else masks
     pairs = zip(side["instances"], stack, strict=True)
     return {
@@ -371,7 +371,7 @@ def _update_amodal(
 
 
 def _compressed(segmentation, mask: np.ndarray) -> dict:
-    """The segmentation itself where it is compressed RLE already (decoding has checked it)."""
+    """Return segmentation itself where it is compressed RLE already (decoding has checked it)."""
     done = isinstance(segmentation, dict) and isinstance(segmentation["counts"], (str, bytes))
     return segmentation if done else mask_tools.encode(mask)
 
@@ -417,7 +417,7 @@ _GROUPS = (
 
 
 def format_report(report: dict) -> str:
-    """A report as text: one aligned line per scalar, then the OAIR curves, counts and notes.
+    """Return a report as text: one aligned line per scalar, then the OAIR curves, counts and notes.
 
     Args:
         report: what `evaluate_results` returns.
@@ -470,7 +470,7 @@ def _number(value: float) -> str:
 
 
 def without_nan(value: Any) -> Any:
-    """The same structure with None for every NaN, for JSON, which has none.
+    """Return the same structure with None for every NaN, for JSON, which has none.
 
     Args:
         value: dictionaries, lists and scalars.

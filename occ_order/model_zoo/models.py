@@ -20,13 +20,13 @@ from occ_order.model_zoo.zoo import checkpoint_file, config_file
 
 
 def get_cfg(name: str, *, device: str = "cpu") -> CfgNode:
-    """The settings of a model, with its weights and `device` in them; not frozen."""
+    """Return the settings of a model, with its weights and `device` in them; not frozen."""
     opts = ["MODEL.WEIGHTS", str(checkpoint_file(name)), "MODEL.DEVICE", device]
     return load_cfg(config_file(name), opts)
 
 
 def get(name: str, *, device: str = "cpu") -> nn.Module:
-    """A model with its weights, in evaluation mode.
+    """Return a model with its weights, in evaluation mode.
 
     Raises:
         ValueError: there is no such model, or its weights are damaged.
@@ -35,7 +35,7 @@ def get(name: str, *, device: str = "cpu") -> nn.Module:
 
 
 def build(cfg: CfgNode) -> nn.Module:
-    """The model of a configuration with MODEL.WEIGHTS in it, in evaluation mode.
+    """Return the model of a configuration with MODEL.WEIGHTS in it, in evaluation mode.
 
     Raises:
         ValueError: a setting would run code, or the weights are not safe to load or do not fit.

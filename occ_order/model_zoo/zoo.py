@@ -58,7 +58,7 @@ def rows(path: str | os.PathLike[str] = ZOO) -> list[dict[str, Any]]:
 
 
 def names() -> list[str]:
-    """The names of all models."""
+    """Return the names of all models."""
     return [entry["name"] for entry in rows()]
 
 
@@ -108,7 +108,7 @@ def settings_file(inside: str) -> Path:
 
 
 def checkpoint_file(name: str) -> Path:
-    """The weights of a model.
+    """Return the weights of a model.
 
     Raises:
         FileNotFoundError: they are not there.
@@ -119,7 +119,7 @@ def checkpoint_file(name: str) -> Path:
 
 
 def graph_file(name: str) -> Path:
-    """The ONNX file of a model.
+    """Return the ONNX file of a model.
 
     Raises:
         FileNotFoundError: it is not there.
@@ -133,7 +133,7 @@ def graph_file(name: str) -> Path:
 
 
 def _checked(name: str, file: str, digest: str) -> Path:
-    """A file below `checkpoints`, as long as it is the one that `zoo.json` names."""
+    """Return a file below `checkpoints`, as long as it is the one that `zoo.json` names."""
     path = HERE / "checkpoints" / file
     if not path.is_file():
         raise FileNotFoundError(f"{path} of model {name!r} is not installed")

@@ -203,7 +203,7 @@ def occlusion_count_from_instaorder(
 def occlusion_to_instaorder(
     occ: np.ndarray, *, count: int | np.ndarray = 2
 ) -> list[dict[str, Any]]:
-    """The ``occlusion`` list of an InstaOrder entry from an occlusion matrix.
+    """Return the ``occlusion`` list of an InstaOrder entry from an occlusion matrix.
 
     Args:
         occ: (N, N) without -1 (the format cannot say "not annotated").
@@ -262,7 +262,7 @@ def depth_from_instaorder(
 def depth_to_instaorder(
     depth: np.ndarray, overlap: np.ndarray, count: np.ndarray
 ) -> list[dict[str, Any]]:
-    """The ``depth`` list of an InstaOrder entry from the three matrices.
+    """Return the ``depth`` list of an InstaOrder entry from the three matrices.
 
     Args:
         depth: (N, N); pairs with -1 are left out.
@@ -293,7 +293,7 @@ def depth_to_instaorder(
 
 
 def without_bidirectional(occ: np.ndarray) -> np.ndarray:
-    """An occlusion matrix in which pairs that occlude each other are not annotated (-1).
+    """Return an occlusion matrix in which pairs that occlude each other are not annotated (-1).
 
     InstaOrder's supplement A2.1 (Table A1) trains and tests with and without them.
 

@@ -84,7 +84,7 @@ def results_image(
     amodal: np.ndarray | None = None,
     ids: Sequence[int | str] | None = None,
 ) -> dict[str, Any]:
-    """The results of one image as a dict, from arrays.
+    """Return the results of one image as a dict, from arrays.
 
     Args:
         image_id: as in the data set.
@@ -673,5 +673,5 @@ def _names(image: Mapping[str, Any], names: Sequence[str] | None) -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    """A DOT string; a backslash would otherwise start one of Graphviz' escapes."""
+    """Return a DOT string; a backslash would otherwise start one of Graphviz' escapes."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

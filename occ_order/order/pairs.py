@@ -107,7 +107,7 @@ def pairs_where(related: np.ndarray) -> np.ndarray:
 
 
 def both_directions(pairs: np.ndarray) -> np.ndarray:
-    """The pairs followed by the same pairs reversed.
+    """Return the pairs followed by the same pairs reversed.
 
     Args:
         pairs: int (P, 2).

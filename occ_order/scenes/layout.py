@@ -222,7 +222,7 @@ class Board:
 
 
 def _touches_seam(group: Group) -> bool:
-    """Does the partner of a threaded object lie where its front part meets its back part?"""
+    """Do the partner of a threaded object lie where its front part meets its back part?"""
     outer, partner = group.items[0], group.items[1]
     assert outer.front is not None
     mask = outer.alpha >= 128

@@ -54,7 +54,7 @@ def depth_from_ranges(
 def annotator_counts(
     rng: np.random.Generator, depth_range: np.ndarray, depth: np.ndarray, overlap: np.ndarray
 ) -> np.ndarray:
-    """Simulated number of workers asked about each pair: 2 (easy) to 5.
+    """Return simulated number of workers asked about each pair: 2 (easy) to 5.
 
     A worker errs with a probability that grows from 0.03 for ranges far apart to 0.45 for equal
     ones; as in InstaOrder (section 3.3) workers are asked until two agree.

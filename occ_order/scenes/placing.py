@@ -96,7 +96,7 @@ class Placer:
         return Group(bars, [(0, BACK), (2, WHOLE), (1, WHOLE), (0, FRONT)], self._key(bars))
 
     def _bar(self, a, b, depth: float, length: float, half: float, *, split: bool) -> Item:
-        """A bar through a and b, of which the half at b is the front part if it is split."""
+        """Return a bar through a and b, of which the half at b is the front part if it is split."""
         shape = Shape(
             (shapes.limb((0, -half), (0, half - 1), 2 * half),),
             front=(shapes.rectangle(-1, -2, 1, -0.5),) if split else (),
@@ -135,7 +135,7 @@ class Placer:
     def _item(
         self, kind: int, depth: float, *, shape: Shape | None = None, px: float = 0.0
     ) -> Item:
-        """An object at a free position with its depth range."""
+        """Return an object at a free position with its depth range."""
         rng, world = self.rng, self.world
         name = CLASSES[kind]
         px = px or self._px(name, depth)
@@ -222,7 +222,7 @@ class Placer:
         return self._item(kind, depth)
 
     def _follow(self, leader: Item, kind: int, px: float, **options) -> Item:
-        """A partner of ``leader`` with its own shape and size, upright, at the same depth."""
+        """Return partner of ``leader`` with its own shape and size, upright, at the same depth."""
         shape = shapes.make(CLASSES[kind], self.rng, px, **options)
         item = self._item(kind, leader.middle, shape=shape, px=px)
         item.angle, item.standing = leader.angle, False

@@ -224,7 +224,7 @@ def draw_size(seed: int, size_range: tuple[int, int]) -> tuple[int, int]:
 def to_record(
     scene: Scene, *, image_id: int, file_name: str, front_to_back: bool = False
 ) -> dict[str, Any]:
-    """The scene as a data set record (Detectron2's standard dict with orders).
+    """Return the scene as a data set record (Detectron2's standard dict with orders).
 
     Annotation ids are ``1000 * image_id + r``, r = 1, 2, ... from front to back (the layers of
     ``occ_order.order.layers``), the numbering that COCOA regions get when they are read.

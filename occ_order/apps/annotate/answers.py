@@ -104,7 +104,7 @@ _OPTIONAL = (*TASKS, "range", "seconds", "source", "time")
 
 
 def checked_answer(entry: Any) -> Answer:
-    """An answer from a parsed JSON object.
+    """Return an answer from a parsed JSON object.
 
     Raises:
         ValueError: not an object, a key missing or too many, a value that is not allowed, or
@@ -148,7 +148,7 @@ def _check_timing(entry: Mapping[str, Any]) -> None:
 
 
 def checked_name(name: Any) -> str:
-    """A person's name, without blanks around it.
+    """Return a person's name, without blanks around it.
 
     Raises:
         ValueError: no text, empty, longer than `LONGEST_NAME`, or with control characters.
@@ -161,7 +161,7 @@ def checked_name(name: Any) -> str:
 
 
 def settle(values: Iterable[Any], *, agree: int = 2) -> tuple[Any, int]:
-    """The value that enough people agree on.
+    """Return the value that enough people agree on.
 
     Args:
         values: one for each person, in the order in which they were asked.
@@ -266,7 +266,7 @@ class AnswerLog:
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
-        """The file, opened to be changed by this program alone; every error names it."""
+        """Yield the file, opened to be changed by this program alone; every error names it."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Unbuffered, so that an error shows where it arises and not when the file is closed.
@@ -287,7 +287,7 @@ class AnswerLog:
         return {name: value for name, value in values.items() if value not in _TAKEN_BACK}
 
     def said_last(self, pair: Pair, annotator: str) -> Answer | None:
-        """What a person said last about a pair, even if they took it back."""
+        """Return what a person said last about a pair, even if they took it back."""
         return self._latest.get(annotator, {}).get(pair)
 
     def answered_by(self, annotator: str, tasks: Sequence[str] = TASKS) -> set[Pair]:
@@ -296,7 +296,7 @@ class AnswerLog:
         return {p for p in pairs if all(annotator in self.said(p, task) for task in tasks)}
 
     def turns(self, annotator: str) -> list[list[Answer]]:
-        """What a person has sent and not taken back, the most recent last."""
+        """Return what a person has sent and not taken back, the most recent last."""
         return self._turns.get(annotator, [])
 
     def annotators(self) -> list[str]:
@@ -314,7 +314,7 @@ def _says(answer: Answer, pair: Pair, tasks: Sequence[str]) -> bool:
 
 
 def _merged(before: Answer | None, answer: Answer) -> Answer:
-    """An answer, completed by an earlier one where it says nothing about a task."""
+    """Return an answer, completed by an earlier one where it says nothing about a task."""
     if before is None:
         return answer
     if answer.depth is None:

@@ -126,7 +126,7 @@ class Project:
         self._judge()
 
     def _right(self, log: AnswerLog, pair: Pair, task: str) -> Any:
-        """The only answer of a quiz about a task; None if all was taken back."""
+        """Return the only answer of a quiz about a task; None if all was taken back."""
         values = {self._as_asked(task, value) for value in log.said(pair, task).values()}
         if not values and not any(log.said(pair, other) for other in self.protocol.tasks):
             return None
@@ -146,12 +146,12 @@ class Project:
         return {name: value for name, value in said.items() if name not in self._dismissed}
 
     def votes(self, pair: Pair, task: str) -> dict[str, Any]:
-        """What must agree of what each person says: no ranges where these are not asked."""
+        """Return what must agree of what each person says: no ranges where these are not asked."""
         said = self.said(pair, task)
         return {name: self._as_asked(task, value) for name, value in said.items()}
 
     def _as_asked(self, task: str, value: Any) -> Any:
-        """A value without the range of depth, where this is not asked."""
+        """Return a value without the range of depth, where this is not asked."""
         return value if task == "occlusion" or self.protocol.ranges else value[0]
 
     def decided(self, pair: Pair, task: str) -> tuple[Any, int]:
@@ -183,7 +183,7 @@ class Project:
         return 0 < len(self.quiz) == done and right < self.protocol.quiz_share * done
 
     def quiz_result(self, annotator: str) -> tuple[int, int]:
-        """Number of quiz pairs that a person has answered, and of those answered right."""
+        """Return number of quiz pairs that a person has answered, and of those answered right."""
         tasks = self.protocol.tasks
         done = self.log.answered_by(annotator, tasks) & set(self.quiz)
         right = [
@@ -202,7 +202,7 @@ class Project:
     # --- questions
 
     def next_pair(self, annotator: str) -> Pair | None:
-        """The pair to ask a person about next; None: nothing is left, or they are dismissed.
+        """Return the pair to ask a person about next; None: nothing is left, or they are dismissed.
 
         Pairs of the quiz come first, whether or not they are settled; then those that are not
         settled; skipped ones once no other is left. Each only if the person has not answered it.
@@ -218,7 +218,7 @@ class Project:
         return next((pair for pair in skipped if pair in waiting), None)
 
     def _left(self, annotator: str) -> list[Pair]:
-        """The pairs that a person will be asked about, in their order."""
+        """Return the pairs that a person will be asked about, in their order."""
         if self.dismissed(annotator):
             return []
         done = self.log.answered_by(annotator, self.protocol.tasks)
@@ -324,7 +324,7 @@ class Project:
         }
 
     def question(self, pairs: list[Pair], annotator: str) -> dict[str, Any]:
-        """What a page needs to ask about pairs of one image.
+        """Return what a page needs to ask about pairs of one image.
 
         Returns:
             The image with its "things" (outline, box and a point inside of each instance that the
@@ -394,7 +394,7 @@ class Project:
     # --- results
 
     def annotated_records(self) -> list[dict[str, Any]]:
-        """Records of the images about which something is settled, with what is settled.
+        """Record of the images about which something is settled, with what is settled.
 
         "depth", "overlap" and "count" hold the settled pairs. "occlusion" is -1 where it is asked
         about and not settled, or people agree that nobody can tell; 0 for pairs that are not asked
@@ -481,14 +481,14 @@ class Project:
 
 
 def _with_whole_occlusion(record: dict[str, Any]) -> dict[str, Any] | None:
-    """The record without an occlusion that is unknown somewhere; None if no order is left."""
+    """Return record without an occlusion that is unknown somewhere; None if no order is left."""
     if UNKNOWN in record.get("occlusion", ()):
         record = {k: v for k, v in record.items() if k not in ("occlusion", "occlusion_count")}
     return record if "occlusion" in record or "depth" in record else None
 
 
 def _words(answer: Answer | None) -> dict[str, str]:
-    """What an answer says, by the names of a page."""
+    """Return what an answer says, by the names of a page."""
     if answer is None:
         return {}
     said = {key: getattr(answer, key) for key in ("occlusion", "depth", "range")}

@@ -13,7 +13,7 @@ from occ_order.apps.annotate.protocol import Protocol
 
 
 def chosen(record: dict[str, Any], protocol: Protocol) -> dict[str, Any]:
-    """A record without its orders, and with those instances alone that may be asked about.
+    """Return a record without its orders, and with those instances alone that may be asked about.
 
     Instances of which nothing is visible are left out: nobody could tell which one is meant.
 
@@ -50,7 +50,7 @@ def pairs_of(record: dict[str, Any]) -> list[Pair]:
 
 
 def asked_pairs(record: dict[str, Any], protocol: Protocol) -> list[Pair]:
-    """The pairs of a record that are asked about."""
+    """Return the pairs of a record that are asked about."""
     pairs = pairs_of(record)
     if protocol.pairs == "all":
         return pairs
@@ -60,7 +60,7 @@ def asked_pairs(record: dict[str, Any], protocol: Protocol) -> list[Pair]:
 
 
 def shuffled(pairs: list[Pair], annotator: str, seed: int) -> list[Pair]:
-    """The pairs in an order of this annotator: images shuffled, and pairs within each of them.
+    """Return pairs in an order of this annotator: images shuffled, and pairs within each of them.
 
     The pairs of an image stay together, so that nobody has to look at each image many times.
     """

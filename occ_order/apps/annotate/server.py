@@ -212,7 +212,7 @@ def _checked_pair(pair: Any) -> Pair:
 
 @contextmanager
 def _stored() -> Iterator[None]:
-    """A full disk, or a folder that cannot be written any more, is told to the page."""
+    """Yield a full disk, or a folder that cannot be written any more, is told to the page."""
     try:
         yield
     except OSError as error:

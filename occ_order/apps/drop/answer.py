@@ -147,7 +147,7 @@ def answer(
 def _written(
     result: OrderedInstances, folder: Path, write: Write
 ) -> tuple[list[tuple[Path, str]], list[Path]]:
-    """The panels and the downloads of a result: results, layers as one file, and everything."""
+    """Return panels and the downloads of a result: results, layers as one file, and everything."""
     everything = folder / Path(str(result.file_name)).stem
     write(everything, result)
     result.save(everything / "order_results.json")

@@ -143,7 +143,7 @@ def build(folder: Path, settings: Settings) -> gr.Blocks:
 
 
 def _choices(settings: Settings) -> list[Any]:
-    """The components that choose model, detector and treatment of cycles."""
+    """Return the components that choose model, detector and treatment of cycles."""
     import gradio as gr
 
     finders = detectors(settings)
@@ -249,11 +249,11 @@ def told(
 
 
 def _note(text: str) -> str:
-    """A message as HTML."""
+    """Return a message as HTML."""
     return f'<div class="note" role="status">{html.escape(text)}</div>'
 
 
 def _fault(error: Exception) -> str:
-    """What is wrong, as HTML."""
+    """Return what is wrong, as HTML."""
     text = str(error) or type(error).__name__
     return f'<div class="fault" role="alert">{html.escape(text)}</div>'

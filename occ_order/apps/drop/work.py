@@ -99,7 +99,7 @@ def with_masks(work: Work, files: Sequence[Path]) -> Work:
 
 @contextmanager
 def _one_place(files: Sequence[Path]) -> Iterator[Path]:
-    """A file, or a folder with several of them for as long as they are read."""
+    """Yield a file, or a folder with several of them for as long as they are read."""
     if len(files) == 1:
         yield files[0]
         return
@@ -117,7 +117,7 @@ def _one_place(files: Sequence[Path]) -> Iterator[Path]:
 
 
 def _plain(text: str, folder: Path) -> str:
-    """A message with files by their names, without a folder that their owner does not know."""
+    """Return message with files by their names, without a folder that their owner does not know."""
     return text.replace(f"{folder}{os.sep}", "")
 
 

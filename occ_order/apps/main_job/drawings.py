@@ -88,7 +88,7 @@ def example_images(
 
 
 def class_map(example: Example, foreground: np.ndarray) -> ReportImage:
-    """The class map, uint8 (H, W), over the photograph."""
+    """Return the class map, uint8 (H, W), over the photograph."""
     image = example.truth.image
     drawn = draw_semantic(foreground, image=image, scale=display_scale(*image.shape[:2]))
     alt = "Class map: things in blue, background in grey."
@@ -96,7 +96,7 @@ def class_map(example: Example, foreground: np.ndarray) -> ReportImage:
 
 
 def boundary_image(example: Example, occludes: np.ndarray, name: str) -> ReportImage:
-    """The oriented boundary (bool (4, H, W)) over the faded photograph."""
+    """Return the oriented boundary (bool (4, H, W)) over the faded photograph."""
     image = example.truth.image
     scale = display_scale(*image.shape[:2])
     drawing = draw_oriented_boundary(occludes, image, scale=scale, thickness=3.5)
@@ -219,7 +219,7 @@ def _graph_panel(
 
 
 def _color_words(entries: list[tuple[str, np.ndarray]], width: int) -> np.ndarray:
-    """A centred row of words, each behind a bar of its colour."""
+    """Return a centred row of words, each behind a bar of its colour."""
     size, bar, gap = 17, 20, 12
     drawing = np.full((26, width, 3), PAPER, np.uint8)
     widths = [bar + 5 + text_width(word, size, bold=False) for word, _ in entries]

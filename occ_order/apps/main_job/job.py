@@ -125,7 +125,7 @@ def run(output: str | os.PathLike[str], options: Options, *, say: Say = print) -
 
 
 def _ordered(output: Path, examples: Sequence[Example], say: Say) -> list[OrderedPhotograph]:
-    """What the model for given masks says of photographs; nothing where it cannot run."""
+    """Return what the model for given masks says of photographs; nothing where it cannot run."""
     if not examples:
         return []
     say(f"{MODEL} orders the masks of {len(examples)} photographs")
@@ -299,7 +299,7 @@ def numbers(
     sets: Sequence[dict[str, Any]],
     network: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """What stands in metrics.json beside the settings."""
+    """Return what stands in metrics.json beside the settings."""
     return {
         "ordered": [{"title": one.example.title, **one.verdicts} for one in ordered],
         "sets": {

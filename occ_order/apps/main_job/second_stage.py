@@ -78,7 +78,7 @@ class Finished:
 
 
 def input_maps(example: Example) -> tuple[np.ndarray, np.ndarray]:
-    """The two maps that a perfect network would predict.
+    """Return the two maps that a perfect network would predict.
 
     Returns:
         background_prob float64 (H, W), .05 on things and .95 elsewhere; occludes bool (4, H, W).
@@ -119,7 +119,7 @@ def damage(
 def cut_gaps(
     occludes: np.ndarray, *, share: float, block: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """A copy without the boundary in random blocks, at least `share` of its pixels removed."""
+    """Return copy without the boundary in random blocks, at least `share` of its pixels removed."""
     damaged, active = occludes.copy(), np.any(occludes, axis=0)
     pixels = np.argwhere(active)
     allowed = (1 - share) * len(pixels)
@@ -169,7 +169,7 @@ def ordered(found: InstanceSet) -> OrderedInstances:
 
 
 def annotated_pieces(example: Example, smoothness: float) -> Outcome:
-    """The annotation itself, but every connected piece of a thing for one instance.
+    """Return the annotation itself, but every connected piece of a thing for one instance.
 
     What labels can say at best: the CRF has no way to know that two pieces belong to one thing
     that something cuts in two.

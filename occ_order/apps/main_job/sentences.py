@@ -67,7 +67,7 @@ def level_orders(example: Example) -> tuple[int, int]:
 def explain(
     example: Example, found: OrderedInstances, labels: np.ndarray, *, min_piece: int = 20
 ) -> list[str]:
-    """What a reader of one example should know: cut things, misses, wrong orders and why.
+    """Return what a reader of one example should know: cut things, misses, wrong orders and why.
 
     Args:
         example: what went in.

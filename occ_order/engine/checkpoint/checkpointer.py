@@ -129,7 +129,7 @@ class OrderCheckpointer(DetectionCheckpointer):
         return newest
 
     def _tagged(self) -> str | None:
-        """What ``last_checkpoint`` says, None where it is missing."""
+        """Return what ``last_checkpoint`` says, None where it is missing."""
         path = os.path.join(self.save_dir, LAST)
         try:
             with open(path, encoding="utf-8", errors="replace") as file:
@@ -241,6 +241,6 @@ class OrderCheckpointer(DetectionCheckpointer):
 
 
 def _some(names: list[str]) -> str:
-    """The first names, and how many more."""
+    """Return the first names, and how many more."""
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

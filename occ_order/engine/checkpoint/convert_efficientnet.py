@@ -62,7 +62,7 @@ def convert_efficientnet_lite(state_dict: Mapping[str, Tensor]) -> dict[str, Ten
 
 
 def _places(state_dict: Mapping[str, Tensor]) -> dict[str, str]:
-    """Number of a block -> "stage.block" in timm; stages differ in their channels."""
+    """Return number of a block -> "stage.block" in timm; stages differ in their channels."""
     channels = {
         int(found[1]): len(tensor)
         for name, tensor in state_dict.items()

@@ -50,7 +50,7 @@ def convert_pairwise(
 
 
 def _task_of(names: Mapping[str, Tensor], three_classes: str | None) -> str:
-    """What the linear layer `fc` answers; "" without one."""
+    """Return what the linear layer `fc` answers; "" without one."""
     if three_classes not in (None, "depth", "relation"):
         raise ValueError(f"three classes are 'depth' or 'relation', got {three_classes!r}")
     if "fc.weight" not in names:

@@ -25,7 +25,7 @@ def is_torchvision_resnet(weights: Mapping[str, Tensor]) -> bool:
 
 
 def convert_resnet(weights: Mapping[str, Tensor], channels: int) -> dict[str, Tensor]:
-    """The weights of a pairwise network's backbone.
+    """Return the weights of a pairwise network's backbone.
 
     Args:
         weights: of torchvision, with or without the last layer, which has no place.

@@ -97,7 +97,7 @@ def _plain(value: Any) -> Any:
 
 
 def _first_os_error(error: BaseException) -> BaseException:
-    """The OSError that an error stems from, or the error itself."""
+    """Return the OSError that an error stems from, or the error itself."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError):
@@ -197,7 +197,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _with_model(data: Any, path: str) -> dict[str, Any]:
-    """The file's dict with its weights under "model"."""
+    """Return the file's dict with its weights under "model"."""
     if not isinstance(data, Mapping):
         raise CheckpointError(f"{path}: must hold a dict of weights, got {type(data).__name__}")
     data = dict(data)
@@ -238,7 +238,7 @@ def _weights_of_pickle(data: Any, path: str) -> dict[str, Any]:
 
 
 def read_iteration(path: str | os.PathLike) -> int | None:
-    """The iteration at which a training checkpoint was saved, without reading its tensors.
+    """Return the iteration at which a training checkpoint was saved, without reading its tensors.
 
     Returns:
         The iteration; None where the file holds weights alone and so cannot be resumed from.

@@ -12,7 +12,7 @@ import torch
 
 
 def random_state() -> dict[str, Any]:
-    """The states of Python's, NumPy's and PyTorch's global generators.
+    """Return the states of Python's, NumPy's and PyTorch's global generators.
 
     Returns:
         {"python", "numpy", "torch", "cuda"}: tuples, lists, numbers and uint8 tensors on the CPU;
@@ -63,7 +63,7 @@ def kept_random_state() -> Iterator[None]:
 
 @contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
-    """What runs inside sees the CPU's generators seeded; outside they are as they were.
+    """Yield what runs inside sees the CPU's generators seeded; outside they are as they were.
 
     Args:
         *numbers: non-negative integers that together are the seed.

@@ -89,7 +89,7 @@ def given_instances(
 def with_orders(
     given: GivenInstances, orders: dict[str, torch.Tensor], *, height: int, width: int
 ) -> Instances:
-    """The instances as a prediction.
+    """Return the instances as a prediction.
 
     Args:
         given: N instances.

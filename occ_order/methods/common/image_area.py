@@ -32,7 +32,7 @@ class ImageArea:
         return ImageArea(self.mask, chosen.numel())
 
     def to(self, device: torch.device | str) -> ImageArea:
-        """The same area on another device."""
+        """Return the same area on another device."""
         return ImageArea(self.mask.to(device), self._num_instances)
 
     def fractions(self, boxes: torch.Tensor) -> torch.Tensor:

@@ -59,7 +59,7 @@ class PairLayout:
 
 
 def pair_layout(counts: Sequence[int], device: torch.device | str = "cpu") -> PairLayout:
-    """The layout of images with so many instances.
+    """Return the layout of images with so many instances.
 
     Args:
         counts: instances of each image; any of them may be 0, and there may be no image.

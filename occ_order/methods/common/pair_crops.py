@@ -37,7 +37,7 @@ def mask_boxes(masks: torch.Tensor) -> torch.Tensor:
 
 
 def union_boxes(boxes: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
-    """The box around both instances of every pair.
+    """Return the box around both instances of every pair.
 
     Args:
         boxes: float (N, 4).
@@ -53,7 +53,7 @@ def union_boxes(boxes: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
 
 
 def square_around(boxes: torch.Tensor, *, area: float = 2.0, margin: float = 1.1) -> torch.Tensor:
-    """The square of a crop: centre of the box, side max(sqrt(area w h), margin w, margin h).
+    """Return the square of a crop: centre of the box, side max(sqrt(area w h), margin w, margin h).
 
     Args:
         boxes: float (P, 4).
@@ -101,7 +101,7 @@ def on_pixels(squares: torch.Tensor) -> torch.Tensor:
 
 
 def expanded_boxes(boxes: torch.Tensor, *, area: float = EXPANSION) -> torch.Tensor:
-    """The square around every single instance, as a box.
+    """Return the square around every single instance, as a box.
 
     Published test code replaces the boxes by these before it forms the pair's crop (the ``compat``
     switch for double expansion); PCNet-M looks at one of them.
@@ -124,7 +124,7 @@ def pair_squares(
     jitter: torch.Tensor | None = None,
     expand_first: bool = False,
 ) -> torch.Tensor:
-    """The crop of every pair: around the box of both, side max(sqrt(2 w h), 1.1 w, 1.1 h).
+    """Return the crop of every pair: around the box of both, side max(sqrt(2 w h), 1.1 w, 1.1 h).
 
     Args:
         boxes: float (N, 4) tight boxes.
@@ -222,7 +222,7 @@ def resize_masks(masks: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
 def resize_images(
     image: torch.Tensor, size: Sequence[int], *, mode: str = "bilinear"
 ) -> torch.Tensor:
-    """A whole image or several maps stretched, without smoothing (as OpenCV does).
+    """Return a whole image or several maps stretched, without smoothing (as OpenCV does).
 
     Args:
         image: (C, H, W).

@@ -41,7 +41,7 @@ class PairMatrix:
 
     @classmethod
     def empty(cls, *more: int, dtype: torch.dtype = torch.int8, fill: float = -1) -> PairMatrix:
-        """A matrix for no instances; `more` are the sizes after the first two."""
+        """Return a matrix for no instances; `more` are the sizes after the first two."""
         return cls(torch.zeros((0, 0, *more), dtype=dtype), fill=fill)
 
     @property
@@ -68,7 +68,7 @@ class PairMatrix:
         yield from self.tensor
 
     def to(self, *args, **kwargs) -> PairMatrix:
-        """The same matrix on another device or of another dtype; arguments as `Tensor.to`."""
+        """Return same matrix on another device or of another dtype; arguments as `Tensor.to`."""
         return PairMatrix(self.tensor.to(*args, **kwargs), fill=self.fill)
 
     @staticmethod

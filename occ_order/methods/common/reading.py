@@ -88,7 +88,7 @@ def augmented_image(
     *,
     output_size: Sequence[int] = (),
 ) -> tuple[dict[str, Any], TransformList]:
-    """What a network's input begins with: the image, augmented, and what identifies it.
+    """Return what a network's input begins with: the image, augmented, and what identifies it.
 
     Args:
         record: see `read_image`; it stays as it is.
@@ -181,7 +181,7 @@ def ground_truth_instances(
     *,
     boxes: str = "modal",
 ) -> Instances:
-    """The annotated instances of an image as Detectron2's Instances; every field, also for none.
+    """Return annotated instances of an image as Detectron2's Instances; every field, also for none.
 
     Args:
         record: with `annotations` and, where known, the matrices `ORDER_KEYS`.

@@ -19,7 +19,7 @@ class OrderResults(OrderEvaluator):
     """  # noqa: D205
 
     def row(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
-        """The image as `order_results.json` has it, with the name of its image."""
+        """Return the image as `order_results.json` has it, with the name of its image."""
         contiguous = self.metadata.get("thing_dataset_id_to_contiguous_id")
         original = {k: v for v, k in contiguous.items()} if contiguous else None
         image = from_instances(

@@ -37,7 +37,7 @@ class _DisparityEvaluator(OrderEvaluator):
         self.compat = cfg.TEST.DISPARITY.COMPAT or None
 
     def disparity(self, record: dict[str, Any], output: dict[str, Any]) -> np.ndarray:
-        """The predicted map, float32 (H, W).
+        """Return the predicted map, float32 (H, W).
 
         Raises:
             ValueError: the output has none, or it is not finite; names the image.
@@ -131,7 +131,7 @@ class DIWEvaluator(_DisparityEvaluator):
         return DIWScorer().row(record, self.disparity(record, output))
 
     def scores(self, rows: dict[Any, Any]) -> dict[str, dict[str, float]]:
-        """Counts and share of right and wrong relations."""
+        """Count and share of right and wrong relations."""
         return {"diw": DIWScorer(rows.values()).compute()}
 
 

@@ -90,7 +90,7 @@ def instance_disparity_loss(
     margin: float = 0.2,
     temperature: float = 0.5,
 ) -> Tensor:
-    """A loss with the zeros of Equation 1 that has a gradient.
+    """Return a loss with the zeros of Equation 1 that has a gradient.
 
     In place of counting, every pixel pays for how far it is on the wrong side, and for less than
     `margin` on the right side. With s = d D / mean(D), A the first and B the second instance:

@@ -186,7 +186,7 @@ class InstaDepthNet(nn.Module):
         return losses | self.head_losses(features, pairs)
 
     def stretched(self, image: Tensor) -> Tensor:
-        """The image as the network sees it, float (3, S, S'): normalised and stretched."""
+        """Return the image as the network sees it, float (3, S, S'): normalised and stretched."""
         size = self.input_size or [
             max(STRIDE, round(side / STRIDE) * STRIDE) for side in image.shape[-2:]
         ]
@@ -326,7 +326,7 @@ def _annotations(instances: Instances, pairs: Tensor) -> dict[str, Tensor]:
 
 
 def build_order_head(cfg: CfgNode, name: str, encoder: nn.Module) -> MaskOrderHead:
-    """An order head whose ResNet fits the encoder.
+    """Return an order head whose ResNet fits the encoder.
 
     Args:
         cfg: MODEL.BACKBONE.NAME builds the ResNet too, with two input channels, without groups and

@@ -196,7 +196,7 @@ class PairInputs(nn.Module):
         jitter: torch.Tensor | None = None,
         reversed_too: bool = True,
     ) -> torch.Tensor:
-        """Inputs of pairs, in both directions unless told otherwise.
+        """Return inputs of pairs, in both directions unless told otherwise.
 
         Args:
             scene: from `scene`.

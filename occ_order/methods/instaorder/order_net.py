@@ -232,11 +232,11 @@ class PairwiseOrderNet(nn.Module):
 
 
 def _pairs_of(one: dict[str, Any], count: int) -> torch.Tensor:
-    """The sampled pairs of a training input, or all pairs."""
+    """Return the sampled pairs of a training input, or all pairs."""
     pairs = one.get("pairs")
     return torch.from_numpy(all_pairs(count)) if pairs is None else torch.as_tensor(pairs)
 
 
 def _zero(head: nn.Linear) -> torch.Tensor:
-    """A loss of 0 that keeps the graph."""
+    """Return a loss of 0 that keeps the graph."""
     return 0.0 * sum(parameter.sum() for parameter in head.parameters())

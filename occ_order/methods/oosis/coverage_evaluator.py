@@ -26,7 +26,7 @@ class WeightedCoverage(OrderEvaluator):
         self.use_stuff, self.size = cfg.INPUT.OOSIS.USE_STUFF, cfg.INPUT.OUTPUT_SIZE
 
     def row(self, record: dict[str, Any], output: Mapping[str, Any]) -> tuple[float, float]:
-        """The two coverages of an image; NaN without instances."""
+        """Return the two coverages of an image; NaN without instances."""
         truth = ground_truth(record, size=self.size, use_stuff=self.use_stuff)
         return CoverageScorer().row(truth, prediction(record["image_id"], output))
 

@@ -66,7 +66,7 @@ class Workers:
     def run(
         self, function: Callable[..., dict[str, Any]], *arguments: Any
     ) -> dict[str, Any] | DeferredOutput:
-        """Result of the call, or a `DeferredOutput` of it where there are threads."""
+        """Return result of the call, or a `DeferredOutput` of it where there are threads."""
         if self.number == 0:
             return function(*arguments)
         if self._pool is None:

@@ -91,7 +91,7 @@ class AddOrder:
 
 
 def things_of(output: Mapping[str, Any]) -> Instances:
-    """The things of a panoptic segmentation as instances, best first; score 1 where it has none.
+    """Return things of a panoptic segmentation as instances, best first; score 1 where it has none.
 
     Args:
         output: with "panoptic_seg": (H, W) integer map, list of segments.

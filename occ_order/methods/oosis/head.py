@@ -218,7 +218,7 @@ class OOSISHead(nn.Module):
         return Logits(semantic, orientation, boundary[:, 0], order[0] if order else None)
 
     def losses(self, features: Features, targets: Targets) -> dict[str, torch.Tensor]:
-        """The terms of Eq. 4, and those of the auxiliary head.
+        """Return the terms of Eq. 4, and those of the auxiliary head.
 
         Args:
             features: of the backbone.
@@ -239,7 +239,7 @@ class OOSISHead(nn.Module):
         return losses
 
     def _terms(self, logits: Logits, targets: Targets) -> dict[str, torch.Tensor]:
-        """The weighted losses of the tasks that have logits."""
+        """Return the weighted losses of the tasks that have logits."""
         semantic, boundary = targets["semantic"], targets["boundary"]
         valid = semantic != IGNORE
         terms = {}

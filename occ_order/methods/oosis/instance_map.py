@@ -13,7 +13,7 @@ from occ_order.methods.common.reading import read_masks
 def instance_map(
     record: dict[str, Any], *, use_stuff: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The instances of a record as one map.
+    """Return the instances of a record as one map.
 
     Masks that overlap are painted by order, then by size (`occ_order.masks.paint`). Crowd regions
     become void where no instance is. Stuff becomes background and loses its rows and columns.

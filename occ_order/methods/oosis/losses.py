@@ -154,7 +154,7 @@ def boundary_loss(
     tversky: tuple[float, float] = (FALSE, MISSED),
     combo_alpha: float = COMBO_ALPHA,
 ) -> torch.Tensor:
-    """The boundary term by name (Table 3b).
+    """Return the boundary term by name (Table 3b).
 
     Args:
         logits: (N, H, W).

@@ -28,7 +28,7 @@ class Maps(NamedTuple):
     order: torch.Tensor | None = None
 
     def numpy(self) -> Maps:
-        """The same maps as float32 arrays on the CPU."""
+        """Return the same maps as float32 arrays on the CPU."""
         parts = (None if part is None else part.float().cpu().numpy() for part in self)
         return Maps(*parts)
 
@@ -59,7 +59,7 @@ def composed(maps: Maps) -> torch.Tensor:
 
 
 def padded_size(size: int, multiple: int) -> int:
-    """The smallest m k + 1 that is at least ``size``: 615 -> 617 and 2048 -> 2049 for m = 8."""
+    """Return smallest m k + 1 that is at least ``size``: 615 -> 617 and 2048 -> 2049 for m = 8."""
     return -(-max(size - 1, 0) // multiple) * multiple + 1
 
 
@@ -145,7 +145,7 @@ def _of_batch(maps: Maps, index: int) -> Maps:
 def maps_from_targets(
     semantic: torch.Tensor, boundary: torch.Tensor, orientation: torch.Tensor, num_classes: int
 ) -> Maps:
-    """The maps that a perfect network would predict, for the upper bound (Table 4).
+    """Return the maps that a perfect network would predict, for the upper bound (Table 4).
 
     Args:
         semantic: int64 (H, W), 0 = background; what is to be ignored counts as background.

@@ -147,7 +147,7 @@ class OOSIS(nn.Module):
 
     @torch.no_grad()
     def predict(self, one: Mapping[str, Any]) -> Maps:
-        """The maps of one image at the resolution of its `image`."""
+        """Return the maps of one image at the resolution of its `image`."""
         if self.maps == "ground_truth":
             return maps_from_targets(
                 one["sem_seg"], one["boundary"], one["orientation"], self.num_classes + 1
@@ -197,7 +197,7 @@ def _same_size(tensors: Sequence[torch.Tensor], value: float) -> list[torch.Tens
 
 
 def decoded_output(decoder: Decoder, maps: Maps, size: tuple[int, int]) -> dict[str, Any]:
-    """The results of one image, on the CPU (runs in a worker).
+    """Return the results of one image, on the CPU (runs in a worker).
 
     Args:
         decoder: how the instances are found.

@@ -119,7 +119,7 @@ def accuracy_at(recalls: Sequence[float], accuracies: Sequence[float], recall: f
 
 
 def _number(image_id: int | str) -> int:
-    """A non-negative seed from an image id."""
+    """Return a non-negative seed from an image id."""
     return int.from_bytes(str(image_id).encode(), "big")
 
 

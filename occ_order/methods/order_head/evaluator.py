@@ -152,7 +152,7 @@ def _scalars(rows: list[dict[str, Any]], *, only_found: bool) -> dict[str, float
 
 
 def _totals(counts: list[dict[str, int]]) -> dict[str, float]:
-    """Sums over images, and recall and precision of the instances, percent."""
+    """Sum over images, and recall and precision of the instances, percent."""
     total = {name: float(sum(one[name] for one in counts)) for name in COUNTS}
     for name, kind in (("instance_recall", "gt"), ("instance_precision", "predicted")):
         number, lost = total[f"{kind}_instances"], total[f"{kind}_instances_unmatched"]

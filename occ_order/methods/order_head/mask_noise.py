@@ -27,7 +27,7 @@ class MaskNoise:
         return instances[torch.rand(len(instances)) >= self.drop_probability]
 
     def __call__(self, masks: torch.Tensor) -> torch.Tensor:
-        """Moves some outlines of bool (N, H, W); a mask that would vanish stays as it is."""
+        """Move some outlines of bool (N, H, W); a mask that would vanish stays as it is."""
         if self.move <= 0:
             return masks
         chance = torch.rand(len(masks), device=masks.device)[:, None, None]

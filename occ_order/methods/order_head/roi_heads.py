@@ -105,7 +105,7 @@ class OrderMixin(_Heads):
     def order_losses(
         self, images: ImageList, features: dict[str, torch.Tensor], targets: Sequence[Instances]
     ) -> dict[str, torch.Tensor]:
-        """The two losses of the order head, from annotated masks.
+        """Return the two losses of the order head, from annotated masks.
 
         Args:
             images: padded batch.

@@ -94,7 +94,7 @@ class PartlyLabelledMapper(InstanceOrderMapper):
 
     @staticmethod
     def _with(record, annotations) -> dict[str, Any]:
-        """The record with some of its annotations, and so without its matrices of order."""
+        """Return the record with some of its annotations, and so without its matrices of order."""
         kept = {key: value for key, value in record.items() if key not in ORDER_KEYS}
         return {**kept, "annotations": annotations}
 

@@ -133,7 +133,7 @@ class RecomputingRPNHead(StandardRPNHead):
 
 
 def recomputed(function: Callable, *args: Any, active: bool) -> Any:
-    """The result of a function; what it keeps for its gradient is computed again when needed."""
+    """Return result of a function; what it keeps for its gradient is computed again when needed."""
     if not active or not torch.is_grad_enabled():
         return function(*args)
     return checkpoint(function, *args, use_reentrant=False)

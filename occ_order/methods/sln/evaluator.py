@@ -100,7 +100,7 @@ class AmodalEvaluator(OrderEvaluator):
         guess: dict[str, Any],
         instances: Instances,
     ) -> dict[str, np.ndarray]:
-        """Counts of `PairOrderScorer` by task; none for an order that is not predicted."""
+        """Count of `PairOrderScorer` by task; none for an order that is not predicted."""
         counts, scorer = {}, PairOrderScorer(min_iou=self.min_iou)
         if "occlusion" in guess:
             counts["order"] = scorer.row(truth, guess)
@@ -112,7 +112,7 @@ class AmodalEvaluator(OrderEvaluator):
         return counts
 
     def scores(self, rows: dict[Any, Any]) -> dict[str, Mapping[str, float]]:
-        """The tasks of the class's table."""
+        """Return the tasks of the class's table."""
         self._save_coco(rows)
         sides = [(row["truth"], row["guess"]) for row in rows.values()]
         result: dict[str, Mapping[str, float]] = {}
@@ -170,7 +170,7 @@ class AmodalEvaluator(OrderEvaluator):
 
 
 def wanted_scores(names: Sequence[str], kind: str | None, dataset_name: str) -> tuple[str, ...]:
-    """The scores to make: those named or, if none is, those of the data set's format.
+    """Return the scores to make: those named or, if none is, those of the data set's format.
 
     Raises:
         ValueError: a name is unknown, or none is given and the format has no amodal masks.
@@ -192,7 +192,7 @@ def wanted_scores(names: Sequence[str], kind: str | None, dataset_name: str) -> 
 def ground_truth(
     record: dict[str, Any], wanted: Sequence[str], dataset_name: str
 ) -> dict[str, Any]:
-    """A record as `occ_order.metrics.amodal` takes it.
+    """Return a record as `occ_order.metrics.amodal` takes it.
 
     The rate of occlusion is the annotated one where there is one, else that of the masks.
 

@@ -57,7 +57,7 @@ class LevelMaps:
         return LevelMaps(self.maps, self.index[item])
 
     def to(self, *args, **kwargs) -> LevelMaps:
-        """The same maps on another device; arguments as `Tensor.to`."""
+        """Return the same maps on another device; arguments as `Tensor.to`."""
         return LevelMaps(self.maps.to(*args, **kwargs), self.index.to(*args, **kwargs))
 
     @staticmethod

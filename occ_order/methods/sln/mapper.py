@@ -19,7 +19,7 @@ from occ_order.targets import sem_dist, visibility_levels
 
 
 def layering_instances(record: dict[str, Any], modal: np.ndarray, amodal: np.ndarray) -> Instances:
-    """The objects of an image with amodal boxes and level maps; every field, also for none.
+    """Return the objects of an image with amodal boxes and level maps; every field, also for none.
 
     Levels follow from the masks and the order (`visibility_levels`). Without order, or where it
     says nothing, the visible masks still tell what is hidden: level 1.

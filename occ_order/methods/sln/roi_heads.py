@@ -38,7 +38,7 @@ class LayeredPooler(nn.Module):
         self.features, self.layer_maps, self.mix = features, layer_maps, mix
 
     def forward(self, x: Sequence[torch.Tensor], boxes: list[Boxes]) -> torch.Tensor:
-        """Maps, one `Boxes` for each image -> float (R, C + K, P, P); (R, C, P, P) with `mix`."""
+        """Map, one `Boxes` for each image -> float (R, C + K, P, P); (R, C, P, P) with `mix`."""
         features = self.features(list(x[:-1]), boxes)
         layers = self.layer_maps([x[-1]], boxes).to(features.dtype)
         if self.mix is None:

@@ -98,7 +98,7 @@ def _renumbered(labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 
 def _of_photo(photo: Photo, kept: np.ndarray) -> dict[str, np.ndarray]:
-    """What the record says about the instances that are kept."""
+    """Return what the record says about the instances that are kept."""
     n = len(photo.classes)
     occlusion = np.full((n, n), -1, np.int8)
     for i, j in photo.apart:
@@ -166,7 +166,7 @@ def _with_regions(
 
 
 def unnamed_regions(image: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Connected regions of one colour each, such as sky, grass and walls.
+    """Return connected regions of one colour each, such as sky, grass and walls.
 
     k-means over colour (CIE Lab) and place in a small image, then connected components.
 
@@ -245,7 +245,7 @@ def touching(labels: np.ndarray, count: int, gap: int = _GAP) -> np.ndarray:
 
 
 def _offsets(gap: int) -> list[tuple[int, int]]:
-    """Steps (down, right) along the axes and diagonals, up to ``gap`` pixels long."""
+    """Step (down, right) along the axes and diagonals, up to ``gap`` pixels long."""
     steps = [(0, 1), (1, 0), (0, gap), (gap, 0)]
     diagonal = max(1, round(gap / 2**0.5))
     return [*steps, (diagonal, diagonal), (diagonal, -diagonal)]

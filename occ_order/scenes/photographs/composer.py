@@ -118,7 +118,7 @@ class _Truth:
     # --- layers
 
     def _window(self, layer: Layer) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """The layer's rectangle inside the image, seen from the image and from the layer."""
+        """Return the layer's rectangle inside the image, seen from the image and from the layer."""
         height, width = self.shape
         y0, x0 = max(layer.y, 0), max(layer.x, 0)
         y1 = max(min(layer.y + layer.mask.shape[0], height), y0)

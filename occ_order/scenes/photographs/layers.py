@@ -72,7 +72,7 @@ def pose(
     stretch: float = 1.0,
     hole: tuple[float, float, float, float] | None = None,
 ) -> Layer:
-    """A cut-out at a size and angle.
+    """Return a cut-out at a size and angle.
 
     Args:
         cutout: the object.
@@ -132,7 +132,7 @@ def tight(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def from_region(background: Background, region: int) -> Layer:
-    """A region of the background as a layer in its own place."""
+    """Return a region of the background as a layer in its own place."""
     own = (background.labels == region + 1).astype(np.uint8) * np.uint8(255)
     x, y, _, _ = cv2.boundingRect(own)
     image, mask = tight(background.image, own)
@@ -151,7 +151,7 @@ def from_region(background: Background, region: int) -> Layer:
 
 
 def common(a: Layer, b: Layer) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
-    """The rectangle that two layers' arrays share, seen from each; None where there is none."""
+    """Return rectangle that two layers' arrays share, seen from each; None where there is none."""
     x0, y0 = max(a.x, b.x), max(a.y, b.y)
     x1 = min(a.x + a.mask.shape[1], b.x + b.mask.shape[1])
     y1 = min(a.y + a.mask.shape[0], b.y + b.mask.shape[0])
@@ -164,7 +164,7 @@ def common(a: Layer, b: Layer) -> tuple[tuple[slice, slice], tuple[slice, slice]
 
 
 def overlap(a: Layer, b: Layer) -> int:
-    """Number of common pixels, also those outside the image."""
+    """Return number of common pixels, also those outside the image."""
     views = common(a, b)
     if views is None:
         return 0

@@ -238,7 +238,7 @@ class Library:
 
 
 def read_image(file: str, height: int, width: int) -> np.ndarray:
-    """An image as uint8 (H, W, 3) RGB.
+    """Return an image as uint8 (H, W, 3) RGB.
 
     Raises:
         ValueError: the file is not a readable image, or of another size.
@@ -270,7 +270,7 @@ def label_map(stack: np.ndarray) -> np.ndarray:
 
 
 def continue_colours(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The image with the object's colours continued a few pixels beyond its mask.
+    """Return the image with the object's colours continued a few pixels beyond its mask.
 
     So a feathered or resized rim mixes the object with what lies behind it, not with what once was
     beside it. Masks are often a little too large, so the outermost pixel of the object is replaced
@@ -297,7 +297,7 @@ def continue_colours(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def shrunk(mask: np.ndarray) -> np.ndarray:
-    """A mask without its outermost pixels; as it is if that would take a quarter of it.
+    """Return a mask without its outermost pixels; as it is if that would take a quarter of it.
 
     Args:
         mask: uint8 (h, w), 255 inside.
@@ -310,7 +310,7 @@ def shrunk(mask: np.ndarray) -> np.ndarray:
 
 
 def _mapped(function: Callable[[Any], Any], jobs: list[Any], workers: int) -> Iterator[Any]:
-    """The function of each job, in their order."""
+    """Yield the function of each job, in their order."""
     if workers <= 1:
         yield from map(function, jobs)
         return
@@ -333,7 +333,7 @@ def _read_chunk(job: tuple[list, str, dict[str, int], bool]) -> tuple[list, list
 def _read(
     record: Mapping[str, Any], source: str, index: Mapping[str, int], known_order: bool
 ) -> tuple[list[tuple[Photo, np.ndarray]], list[Cutout]]:
-    """The photograph to paste on and the map of its instances, if it is one, and its objects."""
+    """Return photograph to paste on and the map of its instances, if it is one, and its objects."""
     height, width = record["height"], record["width"]
     annotations = record["annotations"]
     where = [f"{record['file_name']}: annotation {a['id']}" for a in annotations]
@@ -492,7 +492,7 @@ def _spread(items: list[int], most: int) -> list[int]:
 def _packed(
     cutouts: list[Cutout], photos: list[tuple[Photo, np.ndarray]]
 ) -> tuple[list[Photo], np.ndarray, np.ndarray, list[str]]:
-    """What the constructor takes after the categories."""
+    """Return what the constructor takes after the categories."""
     sources = sorted({cutout.source for cutout in cutouts})
     parts: list[np.ndarray] = []
     start = 0

@@ -62,7 +62,7 @@ def _one(mask: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndar
 
 
 def _polygon(mask: np.ndarray, tolerance: float) -> np.ndarray:
-    """The outline with as few corners as ``tolerance`` pixels allow."""
+    """Return the outline with as few corners as ``tolerance`` pixels allow."""
     outlines, _ = cv2.findContours(mask.copy(), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     simple = [cv2.approxPolyDP(outline, tolerance, True) for outline in outlines]
     result = np.zeros_like(mask)

@@ -36,7 +36,7 @@ class Brush:
         self._blend(layer, cv2.GaussianBlur(cv2.bitwise_and(part, layer.mask), (3, 3), 0.7))
 
     def _view(self, layer: Layer) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
-        """The layer's rectangle inside the image, seen from the canvas and from the layer."""
+        """Return layer's rectangle inside the image, seen from the canvas and from the layer."""
         height, width = self.canvas.shape[:2]
         y0, x0 = max(layer.y, 0), max(layer.x, 0)
         y1 = min(layer.y + layer.mask.shape[0], height)
@@ -47,7 +47,7 @@ class Brush:
         return np.s_[y0:y1, x0:x1], own
 
     def _in_the_light(self, layer: Layer) -> np.ndarray:
-        """The layer's image with its mean colour moved towards that of its surroundings."""
+        """Return the layer's image with its mean colour moved towards that of its surroundings."""
         rng = self.rng
         gain, shift = rng.uniform(0.88, 1.12), rng.normal(0.0, 5.0, 3)
         blur = rng.uniform(0.0, 1.0)

@@ -24,7 +24,7 @@ def make_mini_resnet(
     res4_dilation: int = 1,
     res5_dilation: int = 1,
 ) -> ResNet:
-    """A ResNet with `width`, 2, 4 and 8 times `width` channels in its four stages.
+    """Return a ResNet with `width`, 2, 4 and 8 times `width` channels in its four stages.
 
     With `blocks` = (2, 2, 2, 2) it is a ResNet-18 with channels divided by 64 / width; 16 gives 0.7
     million parameters. A dilation above 1 replaces the stride of the stage, so that res4 and res5
@@ -92,7 +92,7 @@ def build_mini_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec | None = Non
 
 @BACKBONE_REGISTRY.register()
 def build_mini_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec | None = None) -> FPN:
-    """A feature pyramid (MODEL.FPN) over the mini ResNet; p6 is made by pooling."""
+    """Return a feature pyramid (MODEL.FPN) over the mini ResNet; p6 is made by pooling."""
     return FPN(
         bottom_up=build_mini_resnet_backbone(cfg, input_shape),
         in_features=cfg.MODEL.FPN.IN_FEATURES,

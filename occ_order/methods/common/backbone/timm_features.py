@@ -212,7 +212,7 @@ def _levels(net: nn.Module, name: str) -> dict[str, dict[str, Any]]:
 
 
 def _chosen(levels: Sequence[str], out_features: Sequence[str], name: str) -> list[int]:
-    """Indices of the levels to return, in the order of computation."""
+    """Return indices of the levels to return, in the order of computation."""
     unknown = [level for level in out_features if level not in levels]
     if unknown or not out_features:
         raise ValueError(
