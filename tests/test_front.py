@@ -48,8 +48,10 @@ def test_the_graph_answers_without_pytorch(monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     found = front.predict(IMAGE, MASKS)
     assert found.occlusion.shape == (2, 2) and found.amodal.shape == MASKS.shape
+    alone = front.predict(IMAGE)
+    assert alone.modal.shape[1:] == IMAGE.shape[:2] and len(alone.occlusion) == len(alone)
     with pytest.raises(ImportError, match=r"needs .*: see INSTALL\.md; .*occ_order\[lite\]"):
-        front.predict(IMAGE)
+        front.predict(IMAGE, model="oosis_mini_scenes")
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_the_graph_answers_without_pytorch(monkeypatch):
     [
         ({"backend": "tpu"}, "backend must be one of .*'tpu'"),
         ({"backend": "onnx", "device": "cuda"}, "'onnx' runs on the CPU, got the device 'cuda'"),
-        ({"backend": "onnx", "model": model_zoo.FINDS_INSTANCES}, "needs PyTorch; without it"),
+        ({"backend": "onnx", "model": "oosis_mini_scenes"}, "needs PyTorch; without it"),
         ({"model": "none"}, "the model zoo has no 'none'"),
     ],
 )

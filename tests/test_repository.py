@@ -257,7 +257,9 @@ def test_tests_hold_no(check):
 
 def test_only_one_module_can_load_what_runs_code():
     names = python_files("occ_order", "tools", "demo", "datasets", "projects")
-    assert [name for name in names if unsafe_calls(tree_of(name))] == [LOADS_CHECKPOINTS]
+    found = [name for name in names if unsafe_calls(tree_of(name))]
+    # A notebook is code, and named on the command line to be run.
+    assert found == [LOADS_CHECKPOINTS, "tools/run_notebook.py"]
 
 
 @pytest.mark.parametrize("tool", ["tarfile", ".extract(", ".extractall(", "unpack_archive"])

@@ -7,19 +7,20 @@ Cells print, and show figures of matplotlib by `plt.show()`; values of last line
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import json
 import sys
 import warnings
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 
-DPI = 72
+DPI = 60
 
 
 def code_cells(notebook: dict[str, Any]) -> list[dict[str, Any]]:
@@ -77,9 +78,11 @@ def _keeper(figures: list[dict[str, Any]]) -> Callable[[], None]:
     return show
 
 
-def main(paths: list[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run each notebook and write it with its outputs."""
-    for path in map(Path, paths):
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("notebooks", nargs="+", type=Path, help="notebooks; their code is run")
+    for path in parser.parse_args(arguments).notebooks:
         notebook = json.loads(path.read_text(encoding="utf-8"))
         for k, (cell, found) in enumerate(
             zip(code_cells(notebook), run(notebook, path.name), strict=True), start=1
@@ -92,4 +95,4 @@ def main(paths: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

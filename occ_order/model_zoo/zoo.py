@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 ZOO = HERE / "zoo.json"
 ORDERS_MASKS = "mask_order_photos"
 """The model that orders given masks where none is named."""
-FINDS_INSTANCES = "oosis_mini_scenes"
+FINDS_INSTANCES = "segmenter_photos"
 """The model that finds instances where neither masks, nor a detector, nor a model are named."""
 COMPLETES_MASKS = "mask_completion_photos"
 """The model that tells the amodal masks of instances whose order is known."""

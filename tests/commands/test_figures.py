@@ -46,7 +46,7 @@ def test_curves_of_several_runs_share_a_plot_with_a_legend(tmp_path, monkeypatch
 
 
 def test_another_file_than_a_curve_is_refused(tmp_path, capsys):
-    (tmp_path / "a.json").write_text("[]")
+    (tmp_path / "a.json").write_text("{}")
     arguments = ["curves", "--run", f"a={tmp_path / 'a.json'}", "--output", str(tmp_path / "o.png")]
     assert main(["report", *arguments]) == 2
     assert "a.json: expected an oair.json" in capsys.readouterr().err
