@@ -373,29 +373,36 @@ def overlap_areas(
 
 
 def exclusive(masks: np.ndarray, scores: np.ndarray, *, least: float = 0.5) -> list[int]:
-    """Take pixels that several detections claim from all but the best of them, in place.
+    """Make visible parts of detections, which share no pixel, in place.
 
-    As panoptic segmentations are made of detections (Kirillov et al., Panoptic Segmentation, CVPR
-    2019, Section 5): best score first, a mask keeps what no better one has; a mask of which too
-    little is left found what was found already, and is left out.
+    Non-maximum suppression by masks first: a detection whose IoU with a better one exceeds 0.5 is
+    a duplicate. Then a pixel that several claim goes to the smallest of them, since what is in
+    front of a larger thing mostly lies within its outline; of what a detection claims enough has
+    to be left.
 
     Args:
         masks: bool (N, H, W); changed.
         scores: (N,), larger first; equal scores keep their order.
-        least: share of its pixels that a mask has to keep.
+        least: share of its pixels that a detection has to keep.
 
     Returns:
-        the masks that stay, ascending; empty ones do not. Those masks have no pixel in common.
+        the detections that stay, ascending; empty ones do not. Their masks share no pixel.
     """
+    shared = overlap_areas(masks, masks)
+    area = shared.diagonal()
+    duplicate = 2 * shared > area[:, None] + area - shared
+    better = np.argsort(-np.asarray(scores, float), kind="stable")
+    chosen: list[int] = []
+    for k in better:
+        if area[k] and not duplicate[k, chosen].any():
+            chosen.append(int(k))
     free = np.ones(masks.shape[1:], dtype=bool)
     kept = []
-    for k in np.argsort(-np.asarray(scores, float), kind="stable"):
-        area = np.count_nonzero(masks[k])
+    for k in sorted(chosen, key=lambda k: area[k]):  # equal areas: the better one first
         masks[k] &= free
-        left = np.count_nonzero(masks[k])
-        if left and left >= least * area:
+        if np.count_nonzero(masks[k]) >= max(least * area[k], 1):
             free &= ~masks[k]
-            kept.append(int(k))
+            kept.append(k)
     return sorted(kept)
 
 

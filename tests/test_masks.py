@@ -506,17 +506,26 @@ def test_the_convex_hull_of_nothing_of_a_pixel_and_of_all(size):
     assert (masks.convex_hull(one) == one).all()
 
 
-def test_pixels_that_several_claim_go_to_the_best() -> None:
-    stack = np.zeros((5, 4, 10), bool)
-    stack[0, :, :4] = True  # the second best: keeps its left half
-    stack[1, :, 2:8] = True  # the best
-    stack[2, :, 3:9] = True  # one column of six is left: dropped
-    stack[3, :2, 8:] = True  # touches nothing better
-    scores = [0.8, 0.9, 0.7, 0.1, 0.5]  # the last one is empty
+def test_detections_become_visible_parts() -> None:
+    stack = np.zeros((6, 6, 12), bool)
+    stack[0, :, :8] = True  # a table, the best
+    stack[1, 2:4, 2:4] = True  # a cup on it: keeps its pixels, which the table loses
+    stack[2, :, 1:8] = True  # the table once more, with a lower score: a duplicate
+    stack[3, :2, 7:11] = True  # reaches over the table's edge, and is smaller
+    stack[4, 2:4, 3:5] = True  # half of it is the cup's, which is as large and better
+    scores = [0.9, 0.2, 0.7, 0.5, 0.1, 0.95]  # the last one is empty
     kept = masks.exclusive(stack, scores)
-    assert kept == [0, 1, 3]
-    assert stack[0].sum() == 8 and stack[1].sum() == 24 and stack[3].sum() == 4
+    assert kept == [0, 1, 3, 4]
+    assert [stack[k].sum() for k in kept] == [48 - 4 - 2 - 2, 4, 8, 2]
     assert stack[kept].sum(0).max() == 1
+
+
+def test_what_keeps_too_little_is_left_out() -> None:
+    stack = np.zeros((3, 4, 10), bool)
+    stack[0, :, :10] = True
+    stack[1, :, :3] = stack[2, :, 3:6] = True  # of the first one 4 columns of 10 are left
+    assert masks.exclusive(stack.copy(), [0.9, 0.5, 0.5]) == [1, 2]
+    assert masks.exclusive(stack.copy(), [0.9, 0.5, 0.5], least=0.4) == [0, 1, 2]
 
 
 def test_of_equal_scores_the_first_keeps_its_pixels() -> None:

@@ -43,10 +43,10 @@ class Detector:
     ) -> OrderedInstances:
         """Return the instances whose score is high enough and that cover a pixel.
 
-        Orders of visible parts are learned from masks that share no pixel. So a pixel that several
-        claim goes to the best of them, and an instance that keeps less than half of its pixels is
-        left out (`occ_order.masks.exclusive`); not where the detector itself tells visible parts
-        from whole objects.
+        Orders of visible parts are learned from masks that share no pixel. So duplicates are
+        dropped, a pixel that several claim goes to the smallest of them, and an instance that keeps
+        less than half of its pixels is left out (`occ_order.masks.exclusive`); not where the
+        detector itself tells visible parts from whole objects.
 
         Args:
             image: uint8 (H, W, 3) RGB, or a file.

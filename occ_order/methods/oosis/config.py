@@ -114,8 +114,8 @@ def _add_detector_order(cfg: CfgNode) -> None:
     own.RESULTS_SCORES = "file"  # or "same": 1 for every instance (Table 2)
     own.MASKS = "instances"  # or "panoptic": the things of `panoptic_seg`
     own.MIN_SCORE = 0.0  # detections below are dropped before they are ordered
-    # Share of its pixels that a detection has to keep when those that several claim go to the best
-    # one; 0 = masks stay as the detector gives them.
+    # Share of its pixels that a detection has to keep when duplicates are dropped and pixels that
+    # several claim go to the smallest (occ_order.masks.exclusive); 0 = masks stay as they are.
     own.EXCLUSIVE = 0.0
     own.ORDER = "OrderBaseline"  # what orders given masks: here by MODEL.ORDER_BASELINE
     own.ORDER_CONFIG = ""  # file of the config of an order network, or zoo:NAME

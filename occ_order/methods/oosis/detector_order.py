@@ -39,9 +39,9 @@ class AddOrder:
                 list of {"instances"} in the same order (`occ_order.methods.instaorder`).
             masks: "instances", or "panoptic" for the things of `panoptic_seg`.
             min_score: detections below are dropped.
-            exclusive: pixels that several detections claim go to the best one, and detections that
-                keep less than this share of theirs are dropped (`occ_order.masks.exclusive`); 0 =
-                masks stay as they are.
+            exclusive: duplicates are dropped, pixels that several detections claim go to the
+                smallest, and detections that keep less than this share of theirs are dropped
+                (`occ_order.masks.exclusive`); 0 = masks stay as they are.
             reverse_channels: whether the order network wants RGB and gets BGR, or the reverse.
 
         Raises:
