@@ -219,7 +219,7 @@ def save_viewer(
 
 
 def _save_image(path: Path, number: int, image: Mapping[str, Any]) -> None:
-    """A script that hands one image to the page; as text, so that nothing in it is code."""
+    """Write a script that hands one image to the page; as text, so that nothing in it is code."""
     text = json.dumps(json.dumps(image, allow_nan=False))
     with atomic_writer(path, sync=False) as file:
         file.write(f"viewerImage({number}, {text});\n")

@@ -135,7 +135,7 @@ def pair_by_pair(network, one: dict, pairs) -> dict[str, torch.Tensor]:
 
 
 def _check_same(number: int, asked, single: dict[str, torch.Tensor], batched) -> None:
-    """The batched answers are those of single calls, up to rounding."""
+    """Raise AssertionError unless batched and single answers are equal up to rounding."""
     first, second = torch.as_tensor(asked).unbind(1)
     for task, values in single.items():
         matrix = batched.get(f"{task}_probability").tensor.cpu()

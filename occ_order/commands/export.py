@@ -30,7 +30,7 @@ def graph_of(options: argparse.Namespace) -> networks.Graph:
 def outputs_of(
     kind: str, path: Path, graph: networks.Graph, given: tuple[torch.Tensor, ...]
 ) -> list[np.ndarray] | None:
-    """What a written file makes of an input, as arrays; None for ONNX without onnxruntime."""
+    """Return what a written file makes of an input, as arrays; None without onnxruntime."""
     if kind == "torchscript":
         with torch.no_grad():
             return [one.numpy() for one in torch.jit.load(str(path))(*given)]

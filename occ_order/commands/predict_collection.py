@@ -67,7 +67,7 @@ def about(options: argparse.Namespace) -> str:
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, object]:
-    """What the results depend on beside the images: the configuration and every file it names."""
+    """Return what the results depend on beside the images: settings, and files they name."""
     if options.model:
         cfg = model_zoo.get_cfg(options.model)
     else:

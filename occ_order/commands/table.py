@@ -89,7 +89,7 @@ def settings_of(row: dict[str, Any], output: Path) -> list[str]:
 
 
 def arguments_of(row: dict[str, Any], folder: Path, *more: str) -> list[str]:
-    """What `occ-order` is given to train or evaluate a row; `folder` takes what comes out."""
+    """Return the arguments of `occ-order` that train or evaluate a row into `folder`."""
     verb = "train" if trained(row) else "eval"
     opts = [*settings_of(row, folder.parent), *more, "OUTPUT_DIR", str(folder)]
     return [verb, "--config-file", row["config"], *opts]
@@ -169,7 +169,7 @@ def command_of(row: dict[str, Any], table: dict[str, Any], output: Path) -> str:
 
 
 def weights_for(row: dict[str, Any], seed: int | None, table: dict[str, Any], output: Path) -> Path:
-    """The file that a row is evaluated with: another row's of the same seed, or several joined."""
+    """Return the file a row is evaluated with: another row's of that seed, or several joined."""
     files = weight_files(row, seed, table, output)
     if len(files) == 1:
         return files[0]

@@ -269,7 +269,7 @@ def join(
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A matplotlib figure of width x height pixels that needs no display and no global state."""
+    """Return a matplotlib figure of width x height pixels, without display or global state."""
     return Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
 
 

@@ -172,7 +172,7 @@ def _graph_axes(
 def _draw_direction(
     axes: Axes, layout: Layout, places: np.ndarray, radius: float, apart: str
 ) -> None:
-    """The scale at the left: "in front" at the top row, "behind" at the last one."""
+    """Draw the scale at the left: "in front" at the top row, "behind" at the last one."""
     ordered = places[~layout.loose] if len(places) else places
     style = {"ha": "center", "va": "center", "fontsize": 8.5, "color": "#6e7680"}
     if len(ordered) and np.ptp(ordered[:, 1]) > 0:
@@ -415,7 +415,7 @@ def _image_axes(ground: np.ndarray, legend: int) -> Axes:
 
 
 def _draw_arrow_on_image(axes: Axes, start: np.ndarray, end: np.ndarray, style: dict) -> None:
-    """An arrow with a white rim, slightly bent so that opposite arrows do not cover each other."""
+    """Draw a white-rimmed arrow, bent so that opposite ones do not cover each other."""
     bend = "arc3,rad=0.12"
     line = style.get("linestyle", "-")
     for color, width, kind in (("white", 5.6, "-"), (style["color"], 2.6, line)):

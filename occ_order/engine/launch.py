@@ -35,7 +35,7 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
-    """Settings of a run, frozen; makes the output folder, the log and, where needed, quick scenes.
+    """Return a run's frozen settings; make its folder, its log and, where needed, quick scenes.
 
     Args:
         args: of `argument_parser`, or of Detectron2's `default_argument_parser`.

@@ -269,7 +269,7 @@ def _relation(entry: dict[str, Any], place: Mapping[str, int]) -> tuple[int, int
 
 
 def _said_beside(ours: Any) -> tuple[set[str], list[Any]]:
-    """What the task's data say of its orders: those that are known, and pairs that are not."""
+    """Return the orders that a task's data call known, and the pairs they call unknown."""
     if not isinstance(ours, dict):
         return set(), []
     known, unknown = (field(ours, key, "a list", []) for key in ("orders", "unknown"))

@@ -53,7 +53,7 @@ def area_of(shape: dict, size: tuple[int, int]) -> Any:
 
 
 def _mask_shape(shape: dict, corner: tuple[int, int], size: tuple[int, int]) -> dict[str, Any]:
-    """A mask shape is a small PNG file, in base64, laid down with its top left pixel at a point."""
+    """Return the RLE of a mask shape: a PNG in base64 whose top left pixel lies at a point."""
     text = field(shape, "mask", "a string")
     try:
         content = base64.b64decode(text, validate=True)

@@ -352,7 +352,7 @@ def _positions(
 
 
 def _occlusion(record: dict[str, Any], content: _Content, rows: dict[int, int]) -> np.ndarray:
-    """The occlusion matrix of a record with annotations; `rows` are places of instances by id."""
+    """Return the occlusion matrix of an annotated record; `rows` maps ids to row numbers."""
     image_id, segmentations = record["image_id"], [a["segmentation"] for a in record["annotations"]]
     occ = empty_occlusion(len(segmentations))
     if content.is_complete:

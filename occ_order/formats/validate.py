@@ -325,7 +325,7 @@ def _check_rate(entry: dict, key: str, decoded: dict[str, np.ndarray], report: R
 
 
 def _check_order(record: dict[str, Any], file_name: str, result: Validation) -> None:
-    """Notes cycles: they are legal, but layers then hold several instances."""
+    """Note cycles: they are legal, but a layer then holds several instances."""
     occlusion = record.get("occlusion")
     if occlusion is None or not len(occlusion):
         return

@@ -87,7 +87,7 @@ def is_composed(parameters: dict[str, Any]) -> bool:
 
 
 def composed_library(parameters: dict[str, Any], split: str, *, workers: int = 1) -> Library:
-    """The library of one split, made by some processes; its categories are those of all splits."""
+    """Return the library of one split, read by `workers` processes, with all splits' categories."""
     records = read_sources(
         parameters["sources"],
         split,

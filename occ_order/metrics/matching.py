@@ -52,7 +52,7 @@ def _pack(masks: np.ndarray) -> np.ndarray:
 
 
 def overlap_counts(pred_masks, gt_masks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Number of shared pixels of every prediction with every ground-truth mask, and the areas.
+    """Count the pixels that predictions share with ground-truth masks; return them and the areas.
 
     Bits are packed, and masks are compared only along the stretch of the image where they have
     pixels, so the cost follows the size of the instances more than that of the image.

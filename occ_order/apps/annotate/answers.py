@@ -91,7 +91,7 @@ class Answer:
         return self.image_id, self.first, self.second
 
     def value(self, task: str) -> str | tuple[str, str | None] | None:
-        """What is said about "occlusion", or about "depth" (relation and range); None: nothing."""
+        """Return the answer to "occlusion", or (relation, range) to "depth"; None: no answer."""
         if task == "occlusion":
             return self.occlusion
         return None if self.depth is None else (self.depth, self.range)
@@ -282,7 +282,7 @@ class AnswerLog:
             ) from error
 
     def said(self, pair: Pair, task: str) -> dict[str, Any]:
-        """What each person says about a pair (`Answer.value`), in the order they were asked."""
+        """Return each person's answer about a pair (`Answer.value`), in the order asked."""
         values = self._said.get(pair, {}).get(task, {})
         return {name: value for name, value in values.items() if value not in _TAKEN_BACK}
 

@@ -141,7 +141,7 @@ class Project:
     # --- what is settled, and who counts
 
     def said(self, pair: Pair, task: str) -> dict[str, Any]:
-        """What each person says about a pair, in the order they were asked; not the dismissed."""
+        """Return what each person who was not dismissed says about a pair, in the order asked."""
         said = self.log.said(pair, task)
         return {name: value for name, value in said.items() if name not in self._dismissed}
 
@@ -155,7 +155,7 @@ class Project:
         return value if task == "occlusion" or self.protocol.ranges else value[0]
 
     def decided(self, pair: Pair, task: str) -> tuple[Any, int]:
-        """What enough people say about a pair, and how many were asked until then (`settle`).
+        """Return what enough people say about a pair, and how many were asked for it (`settle`).
 
         Where ranges are not asked, a depth has the one that those who said it gave all the same.
         """

@@ -136,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
         raise RequestError(HTTPStatus.NOT_FOUND, "there is nothing here")
 
     def _state(self, name: str, view: Any, pairs: list[Pair] | None = None) -> bytes:
-        """What the page shows next to a person: these pairs, or those to be asked about next."""
+        """Return what the page shows next to a person: these pairs, or those to be asked about."""
         project = self.server.project
         whole_image = project.protocol.offers_whole_image
         if view not in VIEWS:
@@ -197,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._state(name, entry.get("view"))
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Requests are not worth a line in the terminal."""
+        """Print nothing: there is one request for every key that is pressed."""
 
 
 def _named(answer: Any, name: str) -> Any:

@@ -63,7 +63,7 @@ def _as_scored(example: Example, side: OrderedInstances) -> dict[str, Any]:
 
 
 def table_rows(finished: Sequence[Finished]) -> list[dict[str, Any]]:
-    """The metrics table of one data set: condition x bound, the limit, the two rules of thumb."""
+    """Return the rows of a data set: condition x bound, the limit, the two rules of thumb."""
     titles = {
         (condition, bound): (what, f"CRF, {how}")
         for condition, what in CONDITIONS.items()

@@ -101,7 +101,7 @@ class OrderCheckpointer(DetectionCheckpointer):
         return bool(self.get_checkpoint_file())
 
     def get_checkpoint_file(self) -> str:
-        """The newest checkpoint in ``save_dir`` that can be loaded, "" where there is none at all.
+        """Return the newest checkpoint in ``save_dir`` that can be loaded, "" where there is none.
 
         The newest is the one of the latest iteration, whatever ``last_checkpoint`` says: that file
         may be missing, or older than the checkpoint if the process was killed between the two.
@@ -138,7 +138,7 @@ class OrderCheckpointer(DetectionCheckpointer):
             return None
 
     def _candidates(self) -> tuple[list[tuple[int, float, str]], list[str]]:
-        """(iteration, time, path) of checkpoints to resume from; what is wrong with the others."""
+        """Return (iteration, time, path) of usable checkpoints, and the faults of the others."""
         found, faults = [], []
         paths = self.get_all_checkpoint_files() if os.path.isdir(self.save_dir) else []
         for path in sorted(paths):

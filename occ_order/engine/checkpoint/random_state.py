@@ -53,7 +53,7 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 @contextmanager
 def kept_random_state() -> Iterator[None]:
-    """What runs inside leaves the generators as they were, so that it may come or not come."""
+    """Restore the state of all random generators when the block ends."""
     state = random_state()
     try:
         yield

@@ -86,7 +86,7 @@ class PairClassifier(nn.Module):
 
 
 def init_xavier(module: nn.Module, *, gain: float = 0.02, first_std: float = 0.0005) -> None:
-    """The published start: Xavier with a small gain, the first convolution of the network smaller.
+    """Initialise as published: Xavier with a small gain, the first convolution smaller still.
 
     Args:
         module: its convolutions and linear layers are initialised in place.

@@ -174,7 +174,7 @@ class KITTIDepthEvaluator(_DisparityEvaluator):
 
 @EVALUATOR_REGISTRY.register()
 def DisparityEvaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> DatasetEvaluators:
-    """The evaluators that the format of the data set asks for: of the map and of the order heads.
+    """Return the evaluators that a data set's format allows: of the map and of the order heads.
 
     Raises:
         ValueError: the format says nothing about depth.

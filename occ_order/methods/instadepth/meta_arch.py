@@ -201,7 +201,7 @@ class InstaDepthNet(nn.Module):
     def training_pairs(
         self, batched_inputs: list[dict[str, Any]], *, every: bool = False
     ) -> TrainingPairs:
-        """The `pairs` int64 (P, 2) of each input, or every pair; both directions are labelled."""
+        """Return the `pairs` int64 (P, 2) of each input, or every pair, labelled both ways."""
         masks, parts, start = [], [], 0
         for index, x in enumerate(batched_inputs):
             given = given_instances(x, self.device)

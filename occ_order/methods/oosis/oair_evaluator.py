@@ -45,7 +45,7 @@ class OAIR(OrderEvaluator):
         self.use_stuff, self.seeds = cfg.INPUT.OOSIS.USE_STUFF, own.DECYCLE_SEEDS
 
     def row(self, record: dict[str, Any], output: Mapping[str, Any]) -> list[EdgeMatches]:
-        """Matched edges: of the prediction, then of its decycled versions (none if no cycle)."""
+        """Return matched edges: the prediction's, then its decycled versions' if it has cycles."""
         pred = prediction(record["image_id"], output)
         gt = ground_truth(record, size=self.size, use_stuff=self.use_stuff)
         plain = OAIRScorer(**self.options).row(gt, pred)

@@ -65,7 +65,7 @@ class GlobalLayering(nn.Module):
 
 
 def identity_mix(channels: int, num_levels: int) -> nn.Conv2d:
-    """A 1x1 convolution of features and M_G behind one another that begins as the features alone.
+    """Return a 1x1 convolution of features and M_G, concatenated, that begins as the features.
 
     So what comes after it, pretrained or not, starts from what it knows.
 

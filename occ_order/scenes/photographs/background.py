@@ -63,7 +63,7 @@ def draw_background(library: Library, rng: np.random.Generator, long_side: int) 
 def _part(
     image: np.ndarray, labels: np.ndarray, photo: Photo, rng: np.random.Generator, long_side: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A random part of the photograph without its frame, perhaps mirrored, at the size wanted."""
+    """Return a random, perhaps mirrored crop inside the photograph's frame, at a given size."""
     top = left = photo.frame
     height, width = photo.height - 2 * top, photo.width - 2 * left
     share = 1.0 if rng.random() < 0.4 else float(rng.uniform(0.6, 1.0))
