@@ -413,7 +413,7 @@ ROWS = (
                 is_panoptic,
             ),
             ("sa_1b", "JSON files of SA-1B (Segment Anything)", sa_1b_pages, is_sa_1b),
-            ("via", "a JSON file of VGG Image Annotator 1 or 2", via_pages, is_via),
+            ("via", "a JSON file of VGG Image Annotator 1 to 3", via_pages, is_via),
         )
     ),
     *(

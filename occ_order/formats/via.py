@@ -1,14 +1,14 @@
-"""VGG Image Annotator (VIA), versions 1 and 2: its project file, or its annotations as JSON.
+"""VGG Image Annotator (VIA), versions 1 to 3: its project file, or its annotations as JSON.
 
     {"cup.jpg31415": {"filename": "cup.jpg", "size": 31415, "regions": [
         {"shape_attributes": {"name": "polygon", "all_points_x": [...], "all_points_y": [...]},
          "region_attributes": {"class": "cup"}}]}}
 
 In a project file this stands below "_via_img_metadata"; version 1 has an object of regions by
-number in place of the list. Polygons, circles and ellipses are instances; boxes ("rect"), which
-outline nothing, points and lines are left out with a warning. The class of a region is the
-attribute called as one of `LABELS`, else its first one; of boxes to tick, all that are ticked. VIA
-does not say how large images are.
+number in place of the list, version 3 another layout (`via_3`). Polygons, circles and ellipses are
+instances; boxes ("rect"), which outline nothing, points and lines are left out with a warning. The
+class of a region is the attribute called as one of `LABELS`, else its first one; of boxes to tick,
+all that are ticked. VIA does not say how large images are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from occ_order.files import DataError, show
-from occ_order.formats import outlines
+from occ_order.formats import outlines, via_3
 from occ_order.formats.checks import Report, field
 from occ_order.formats.pages import Found, Page, Tolerance, gathered, numbered
 from occ_order.instances import OrderedInstances
@@ -36,7 +36,9 @@ logger = logging.getLogger(__name__)
 
 
 def is_via(data: dict[str, Any], keys: set[str]) -> bool:
-    """Return whether parsed JSON is of the layout."""
+    """Return whether parsed JSON is of one of the layouts."""
+    if via_3.is_version_3(data):
+        return True
     images = data.get(METADATA, data)
     return METADATA in data or (
         isinstance(images, dict)
@@ -53,7 +55,10 @@ def via_pages(path: Path, data: dict[str, Any]) -> list[Page]:
     Raises:
         ValueError: names the file; an image is no object, or has no name or no regions.
     """
-    images, report, found = data.get(METADATA, data), Report(path), []
+    report, found = Report(path), []
+    images = data.get(METADATA, data)
+    if via_3.is_version_3(data):
+        images = via_3.images_of(path, data)
     if not isinstance(images, dict):
         raise DataError(f"{path}: {METADATA!r} must be an object, got {show(images)}")
     for key, image in images.items():

@@ -84,6 +84,66 @@ def test_what_is_wrong_in_via_is_named(tmp_path, data, message):
         load_masks(written(tmp_path, data), SIZE)
 
 
+def via_3(*regions, **more):
+    """A project of version 3 with one image, in whose view the regions lie."""
+    metadata = {
+        f"1_{k}": {"vid": "1", "flg": 0, "z": [], "xy": xy, "av": av}
+        for k, (xy, av) in enumerate(regions)
+    }
+    return {
+        "project": {"data_format_version": "3.1.1"},
+        "config": {},
+        "attribute": {
+            "1": {"aname": "note", "anchor_id": "FILE1_Z0_XY1", "type": 1},
+            "2": {"aname": "class", "type": 4, "options": {"c": "cup", "t": "tray"}},
+            "3": {"aname": "kind", "type": 2, "options": {"0": "red", "1": "round"}},
+        },
+        "file": {"1": {"fid": "1", "fname": "a.jpg", "type": 2, "loc": 1, "src": "a.jpg"}},
+        "view": {"1": {"fid_list": ["1"]}},
+        "metadata": metadata,
+    } | more
+
+
+VIA_3_CUP = [7, 2, 2, 10, 2, 10, 6, 2, 6]
+
+
+def test_via_3(tmp_path, caplog):
+    data = via_3(
+        (VIA_3_CUP, {"1": "mine", "2": "c"}),
+        ([3, 10, 5, 3], {"3": "0,1"}),
+        ([4, 10, 5, 6, 1], {"1": "flat"}),
+        ([2, 1, 1, 5, 5], {}),
+    )
+    data["metadata"]["about_the_image"] = {"vid": "1", "flg": 0, "z": [], "xy": [], "av": {}}
+    taken_back = {"vid": "1", "flg": 1, "z": [], "xy": VIA_3_CUP, "av": {}}
+    data["metadata"]["taken_back"] = taken_back
+    found = load_masks(written(tmp_path, data), SIZE, image_name="a.jpg")
+    assert found.ids == (1, 2, 3) and found.names == ("cup", "red, round", "flat")
+    assert np.array_equal(found.modal[0], CUP) and 20 < found.modal[1].sum() < 32
+    ys, xs = np.nonzero(found.modal[2])
+    assert np.ptp(xs) >= 8 and np.ptp(ys) <= 2
+    assert "image a.jpg: region 4: is a rect, left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (via_3(([9, 1, 2, 3], {})), "image a.jpg: region 1: has the unknown shape '9'"),
+        (via_3((["x"], {})), "region 1: has the unknown shape 'x'"),
+        (via_3(([3, 1, 2], {})), "region 1: key 'r' is missing"),
+        (via_3(([7, 1, 2, 3], {})), "region 1: a polygon has 2 x and 1 y"),
+        (via_3((VIA_3_CUP, {}), file={}), "view '1' must have one of the files, got .'1'."),
+        (via_3((VIA_3_CUP, {}), view={}), "metadata '1_0': 'vid' '1' is no view"),
+        (via_3((VIA_3_CUP, {}), view={"1": {"fid_list": ["1", "2"]}}), "must have one of the"),
+        (via_3(metadata={"k": 3}), "metadata 'k': must be an object, got 3"),
+        (via_3(metadata=[]), "'metadata' must be an object"),
+    ],
+)
+def test_what_is_wrong_in_via_3_is_named(tmp_path, data, message):
+    with pytest.raises(ValueError, match=f"m.json: .*{message}"):
+        load_masks(written(tmp_path, data), SIZE)
+
+
 # --- YOLO
 
 YOLO_CUP = "1 0.1 0.2 0.5 0.2 0.5 0.6 0.1 0.6"
