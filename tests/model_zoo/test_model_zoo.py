@@ -33,7 +33,7 @@ def test_every_model_says_what_it_was_trained_on_and_what_to_expect():
         said = model_zoo.introduce(name)
         assert said.startswith(f"{name} (trained on {row['trained_on']}; ") and "{" not in said
     order = model_zoo.row("mask_order_photos")["metrics"]["cocoa_demo/direction/all"]
-    assert f"; {order:.0f} % of the one-way" in model_zoo.introduce("mask_order_photos")
+    assert f"; {order:.0f} % of pairs right on COCO" in model_zoo.introduce("mask_order_photos")
 
 
 def entry(**changes):
