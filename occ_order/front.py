@@ -6,7 +6,7 @@ PyTorch is imported only when a model that needs it is loaded.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ class Photographs:
         complete: predicts amodal masks if `order` does not; None = no amodal masks then.
         score_threshold: drop instances that `order` detects with a lower score; None = keep all.
         resolve_cycles: remove the least probable occlusions from cycles.
+        class_names: name by class id, for instances without names.
     """
 
     order: OrderPredictor | LitePredictor | LiteSegmenter
@@ -47,6 +48,7 @@ class Photographs:
     complete: Callable[[OrderedInstances], OrderedInstances] | None = None
     score_threshold: float | None = None
     resolve_cycles: bool = False
+    class_names: Mapping[int, str] | None = None
 
     def __call__(
         self,
@@ -75,6 +77,9 @@ class Photographs:
             masks = of_image(masks, pixels if file is None else file, size)
         elif self.detector is not None:
             masks = self.detector(pixels, file=file)
+        if masks is not None and masks.names is None and self.class_names:
+            known = [self.class_names.get(k, "") for k in masks.classes.tolist()]
+            masks = masks.replace(names=known)
         result = self.order(pixels, masks) if masks is not None else self._found(pixels, file)
         if self.resolve_cycles:
             result = result.without_cycles()
@@ -114,6 +119,7 @@ def photographs(
     score_threshold: float | None = None,
     amodal: bool | None = None,
     resolve_cycles: bool = False,
+    class_names: Mapping[int, str] | None = None,
     device: str = "cpu",
     backend: str = "auto",
 ) -> Photographs:
@@ -123,8 +129,8 @@ def photographs(
         model: as in `predict`, or a loaded model.
         about: description of a loaded model, for `Photographs.about`.
         given_masks: there will be input masks for each photograph; no detector is loaded.
-        detector, detector_weights, score_threshold, amodal, resolve_cycles, device, backend: as in
-            `predict`.
+        detector, detector_weights, score_threshold, amodal, resolve_cycles, class_names, device,
+            backend: as in `predict`.
 
     Raises:
         ValueError: as `predict`.
@@ -156,6 +162,7 @@ def photographs(
         complete=completer(**chosen) if amodal else None,
         score_threshold=score_threshold,
         resolve_cycles=resolve_cycles,
+        class_names=class_names,
     )
 
 
@@ -169,6 +176,7 @@ def predict(
     score_threshold: float | None = None,
     amodal: bool | None = None,
     resolve_cycles: bool = False,
+    class_names: Mapping[int, str] | None = None,
     device: str = "cpu",
     backend: str = "auto",
 ) -> OrderedInstances:
@@ -192,6 +200,7 @@ def predict(
             has them. Default: True if `model` is None, else False.
         resolve_cycles: remove the least probable occlusions from cycles
             (`OrderedInstances.without_cycles`).
+        class_names: name by class id, for masks and detections without names, such as COCO results.
         device: "cpu" or "cuda".
         backend: "auto", "onnx" or "torch", as in `predictor`.
 
@@ -210,6 +219,7 @@ def predict(
         score_threshold=score_threshold,
         amodal=amodal,
         resolve_cycles=resolve_cycles,
+        class_names=class_names,
         device=device,
         backend=backend,
     )

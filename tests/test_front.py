@@ -118,6 +118,16 @@ def test_names_are_kept_up_to_what_is_printed_and_saved(tmp_path):
     assert load(tmp_path / "order.json").names == ("cup", "plate")
 
 
+def test_names_of_classes_are_given_to_what_has_none():
+    pytest.importorskip("onnxruntime")
+    options = {"class_names": {7: "cup"}, "amodal": False}
+    assert front.predict(IMAGE, detector=two_cups, **options).names == ("cup", "cup", "")
+    bare = OrderedInstances(0, MASKS.shape[1:], MASKS, classes=[7, 8])
+    assert front.predict(IMAGE, bare, **options).names == ("cup", "")
+    named = bare.replace(names=("mine", "yours"))
+    assert front.predict(IMAGE, named, **options).names == ("mine", "yours")
+
+
 def test_without_masks_and_without_a_detector_one_is_taken(monkeypatch):
     """Which one is a constant; the model that orders stays the same."""
     pytest.importorskip("onnxruntime")

@@ -126,6 +126,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "torchvision and Detectron2",
     )
     parser.add_argument(
+        "--names-from",
+        type=existing,
+        metavar="FILE",
+        help="COCO-style file with the names of the classes, where masks or detections have ids "
+        "alone, as COCO results do",
+    )
+    parser.add_argument(
         "--amodal",
         action=argparse.BooleanOptionalAction,
         help="complete the instances behind what occludes them; default: where no model is named",
@@ -166,4 +173,6 @@ def check(options: argparse.Namespace) -> str | None:
             return "--shard-size needs --model, --config-file or --masks"
         if options.detector:
             return "--shard-size takes no --detector"
+        if options.names_from:
+            return "--shard-size takes no --names-from"
     return None

@@ -14,6 +14,7 @@ from occ_order.commands.inputs import Input, count_images, find_inputs, images_o
 from occ_order.commands.progress import progress
 from occ_order.files import as_image, atomic_writer, folder_lock, resolve_inside
 from occ_order.formats.layered_image import layers_of, save_layers, save_psd
+from occ_order.formats.results import read_names
 from occ_order.formats.sem_dist import save_sem_dist
 from occ_order.front import Photographs, photographs
 from occ_order.instances import ORDERS, OrderedInstances
@@ -38,9 +39,16 @@ def build_predict(options: argparse.Namespace) -> Photographs:
         score_threshold=options.score_threshold,
         amodal=options.amodal,
         resolve_cycles=options.acyclic,
+        class_names=class_names(options),
         device=options.device,
         backend=options.backend,
     )
+
+
+def class_names(options: argparse.Namespace) -> dict[int, str] | None:
+    """Return name by class id, of the file that the user names; None where there is none."""
+    _, categories = read_names(options.names_from)
+    return None if categories is None else {one["id"]: one["name"] for one in categories}
 
 
 def result_of(chain: Photographs, one: Input, options: argparse.Namespace) -> OrderedInstances:

@@ -185,6 +185,20 @@ def test_detections_are_ordered_and_the_first_line_says_whose_they_are(folder, s
     assert np.array_equal(io.matrices(images[0])[0], expected)
 
 
+def test_detections_take_the_names_of_their_classes_from_a_file(folder, scene, capsys):
+    path, names = detections(folder, scene), folder / "instances.json"
+    classes = [{"id": 5, "name": "cup"}, {"id": 6, "name": "tray"}]
+    names.write_text(json.dumps({"images": [], "annotations": [], "categories": classes}))
+    arguments = [str(folder / "1.png"), "--detector", str(path), "--names-from", str(names)]
+    assert run(folder, *arguments, "--json-only") == 0
+    (image,) = io.load_results(folder / "out" / "order_results.json")
+    assert {one["category"] for one in image["instances"]} == {"cup"}
+    capsys.readouterr()
+    names.write_text("{")
+    assert run(folder, *arguments, "--json-only") == 2
+    assert "instances.json" in capsys.readouterr().err
+
+
 def test_cycles_are_left_out_where_that_is_asked_for(folder, scene, monkeypatch):
     """Of a model that says that the first three occlude one another round."""
     real = front.Photographs.__call__
