@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 
+from occ_order.commands.progress import progress
 from occ_order.formats.command_line import read_input
 from occ_order.formats.convert import check_images, convert, copy_images
 
@@ -12,9 +14,10 @@ from occ_order.formats.convert import check_images, convert, copy_images
 def run(options: argparse.Namespace) -> int:
     """Convert, and say what was lost; return the exit status."""
     data = read_input(options)
-    check_images(data)
+    check_images(data, watch=functools.partial(progress, what="check"))
     if options.copy_images:
-        data = copy_images(data, options.output)
+        copied = functools.partial(progress, what="copy")
+        data = copy_images(data, options.output, watch=copied)
     files, differences = convert(
         data,
         options.to,
@@ -22,6 +25,7 @@ def run(options: argparse.Namespace) -> int:
         allow_changes=options.allow_changes,
         assume_whole=options.assume_whole,
         assume_none=options.assume_none,
+        watch=functools.partial(progress, what="compare"),
     )
     for line in differences.lines():
         print(line, file=sys.stderr)

@@ -56,9 +56,8 @@ def tell(what: str, done: int, total: int | None, seconds: float, unit: str) -> 
         seconds: since the start.
         unit: what one item is.
     """
-    line = f"{what}: {done:,} {unit}s"
-    if total:
-        line = f"{what}: {done:,} of {total:,} {unit}s"
+    count = f"{done:,} of {total:,}" if total else f"{done:,}"
+    line = f"{what}: {count} {unit}{'' if (total or done) == 1 else 's'}"
     line += f" in {tqdm.format_interval(seconds)}"
     if total:
         line += f", {tqdm.format_interval(seconds / done * (total - done))} left"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 
+from occ_order.commands.progress import progress
 from occ_order.formats.validate import registered, validate
 
 
@@ -21,6 +23,7 @@ def run(options: argparse.Namespace) -> int:
                 f"{options.data} should be in {path}: no such file "
                 "(data sets are looked for below $DETECTRON2_DATASETS, ./datasets if unset)"
             )
-    result = validate(path, **arguments)
+    watch = functools.partial(progress, what="validate", unit="mask")
+    result = validate(path, **arguments, watch=watch)
     print(result.text())
     return 1 if result.errors else 0

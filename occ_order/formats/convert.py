@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,6 +150,7 @@ def convert(
     allow_changes: bool = False,
     assume_whole: bool = False,
     assume_none: bool = False,
+    watch: Callable[[Sequence], Iterable] = iter,
 ) -> tuple[list[Path], Differences]:
     """Write a data set, read it back and compare.
 
@@ -160,6 +161,7 @@ def convert(
         allow_changes: keep the files even if they say something else than the data.
         assume_whole: see :func:`write_dataset`; what was assumed does not count as changed.
         assume_none: likewise.
+        watch: gets the records that are compared, and yields the same; for progress.
 
     Returns:
         The files written, and what the format did not keep.
@@ -176,7 +178,7 @@ def convert(
     classes = [c["name"] for c in data.categories]
     back = read_dataset(format, source, images=root, classes=classes)
     before = prepared(format, data, **options)
-    differences = compare(before, back.records, data.categories, back.categories)
+    differences = compare(before, back.records, data.categories, back.categories, watch=watch)
     if differences.changed and not allow_changes:
         for path in files:
             path.unlink()
@@ -188,14 +190,18 @@ def convert(
     return files, differences
 
 
-def check_images(data: DataSet) -> None:
+def check_images(data: DataSet, *, watch: Callable[[Sequence], Iterable] = iter) -> None:
     """Compare the sizes of a data set's images with those of their files, as far as these exist.
+
+    Args:
+        data: the data set.
+        watch: gets the records, and yields the same; for progress.
 
     Raises:
         ValueError: names every image whose file is damaged or has another size.
     """
     problems: list[str] = []
-    for record in data.records:
+    for record in watch(data.records):
         if os.path.isfile(record["file_name"]):
             with Report(record["file_name"], problems).at(f"image {record['image_id']}"):
                 width, height = image_size(record["file_name"])
@@ -205,12 +211,15 @@ def check_images(data: DataSet) -> None:
     settle_problems(data.image_root or "images", problems, False)
 
 
-def copy_images(data: DataSet, folder: str | os.PathLike) -> DataSet:
+def copy_images(
+    data: DataSet, folder: str | os.PathLike, *, watch: Callable[[Sequence], Iterable] = iter
+) -> DataSet:
     """Copy the images of a data set into ``folder/images``.
 
     Args:
         data: the data set; not changed.
         folder: made if need be. An image that is there already is written anew.
+        watch: gets the records, and yields the same; for progress.
 
     Returns:
         The data set with its images in the new folder.
@@ -221,7 +230,7 @@ def copy_images(data: DataSet, folder: str | os.PathLike) -> DataSet:
     """
     root, records = Path(folder) / "images", []
     seen: dict[str, Any] = {}
-    for record in data.records:
+    for record in watch(data.records):
         with Report(root).at(f"image {record['image_id']}"):
             name = os.path.basename(record["file_name"])
             if data.image_root is not None:

@@ -7,7 +7,7 @@ what really happened to these data.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +44,8 @@ def compare(
     after: Sequence[Mapping[str, Any]],
     categories_before: Sequence[Mapping[str, Any]] = (),
     categories_after: Sequence[Mapping[str, Any]] = (),
+    *,
+    watch: Callable[[Sequence], Iterable] = iter,
 ) -> Differences:
     """Compare records, by image and annotation id, whatever order they stand in.
 
@@ -54,6 +56,7 @@ def compare(
         after: records as they are read back.
         categories_before: [{"id", "name"}] of the first; classes are compared by name.
         categories_after: likewise of the second.
+        watch: gets the records, and yields the same; for progress.
 
     Returns:
         Differences. Boxes are not compared: they follow from the masks, or are the file's own.
@@ -63,7 +66,7 @@ def compare(
         {c["id"]: c["name"] for c in categories}
         for categories in (categories_before, categories_after)
     ]
-    for record in before:
+    for record in watch(before):
         other = rest.pop(record["image_id"], None)
         if other is None:
             found.lost["images"] += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -56,6 +56,7 @@ def validate(
     instances: str | os.PathLike | None = None,
     limit: int | None = None,
     options: dict[str, Any] | None = None,
+    watch: Callable[[list], Iterable] = iter,
 ) -> Validation:
     """Check a data file.
 
@@ -67,6 +68,8 @@ def validate(
         instances: for InstaOrder, the COCO instances file; None looks beside `path`.
         limit: pixels and images of so many images only; None for all.
         options: further keyword arguments of the reader of the format.
+        watch: gets the list of what is decoded, one entry for each mask, and yields the same; for
+            progress.
 
     Returns:
         The report; `errors` is empty if the file is good.
@@ -102,7 +105,7 @@ def validate(
     if row.inputs == 2:
         path, data = paths[1], _listed_instances(data, paths[1])
     shown = records[:limit]
-    _check_pixels(path, data, keys, records, result, limit)
+    _check_pixels(path, data, keys, records, result, limit, watch)
     for record in records:
         _check_order(record, os.path.basename(path), result)
     if images is not None:
@@ -217,13 +220,14 @@ def _check_pixels(
     records: list[dict[str, Any]],
     result: Validation,
     limit: int | None,
+    watch: Callable[[list], Iterable],
 ) -> None:
     """Decode every mask of the file, also of images that the reader refused for another entry."""
     sizes = _sizes(path, data, records)
     shown = {record["image_id"] for record in records[:limit]}
     known = {line[len(path) + 2 :] for line in result.errors if line.startswith(path)}
     known = {": ".join(line.split(": ")[:depth]) for line in known for depth in (2, 3)}
-    for image_id, place, entry in _mask_entries(data):
+    for image_id, place, entry in watch(list(_mask_entries(data))):
         if image_id not in sizes or place in known or (limit is not None and image_id not in shown):
             continue
         report = Report(path, result.errors)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from occ_order.cli import main
 from occ_order.commands import progress as progress_module
 from occ_order.commands.progress import progress
 
@@ -26,9 +29,28 @@ def test_progress_in_a_file_is_a_line_now_and_then(clock, capsys):
 
 def test_progress_without_a_number_tells_no_rest(clock, capsys):
     assert len(list(progress(iter("abc"), "predict", unit="frame"))) == 3
-    assert capsys.readouterr().err == "predict: 1 frames in 00:06\n"
+    assert capsys.readouterr().err == "predict: 1 frame in 00:06\n"
 
 
 def test_what_is_quick_tells_nothing(capsys):
     assert len(list(progress([1, 2, 3], "view"))) == 3
     assert capsys.readouterr().err == ""
+
+
+def test_long_conversions_and_checks_tell_how_far_they_are(tmp_path, monkeypatch, capsys):
+    rows = [
+        {"id": k, "image_id": k, "category_id": 1, "segmentation": [[1, 1, 5, 1, 5, 5, 1, 5]]}
+        for k in (1, 2, 3)
+    ]
+    images = [{"id": k, "file_name": f"{k}.png", "height": 8, "width": 8} for k in (1, 2, 3)]
+    path = tmp_path / "instances.json"
+    classes = [{"id": 1, "name": "cup"}]
+    path.write_text(json.dumps({"images": images, "annotations": rows, "categories": classes}))
+    now = iter(range(0, 10_000, 3))
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: float(next(now)))
+    assert main(["validate", str(path)]) == 0
+    assert capsys.readouterr().err.startswith("validate: 1 of 3 masks in 00:06, 00:12 left\n")
+    arguments = ["--from", "coco", "--to", "coco", "--output", str(tmp_path / "out")]
+    assert main(["convert", "--input", str(path), *arguments]) == 0
+    said = capsys.readouterr().err
+    assert "check: 1 of 3 images in" in said and "compare: 1 of 3 images in" in said
