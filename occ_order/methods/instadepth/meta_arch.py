@@ -17,10 +17,12 @@ import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling.backbone.resnet import ResNet
 from detectron2.structures import Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
+from occ_order.methods.common.backbone.mini_resnet import make_mini_resnet
 from occ_order.methods.common.given import GivenInstances, given_instances, with_orders
 from occ_order.methods.common.pair_classifier import init_xavier
 from occ_order.methods.common.pair_crops import resize_images, resize_masks
@@ -328,9 +330,14 @@ def _annotations(instances: Instances, pairs: Tensor) -> dict[str, Tensor]:
 def build_order_head(cfg: CfgNode, name: str, encoder: nn.Module) -> MaskOrderHead:
     """Return an order head whose ResNet fits the encoder.
 
+    Beside a ResNet it is built as the encoder is, as in Figure A3. Networks without a ResNet's
+    stages, such as those of timm, get a mini ResNet whose stages have the encoder's channels; its
+    last stage, which nothing is added to, is as wide as the one before.
+
     Args:
         cfg: MODEL.BACKBONE.NAME builds the ResNet too, with two input channels, without groups and
-            with the depth MODEL.DISPARITY.HEAD_DEPTH unless that is 0.
+            with the depth MODEL.DISPARITY.HEAD_DEPTH unless that is 0. Beside another encoder
+            MODEL.MINI_RESNET and MODEL.RESNETS.NORM.
         name: "depth" or "occlusion".
         encoder: of the disparity network.
 
@@ -342,6 +349,25 @@ def build_order_head(cfg: CfgNode, name: str, encoder: nn.Module) -> MaskOrderHe
         raise ValueError(f"MODEL.DISPARITY.HEADS must be out of {[*NUM_OUTPUTS]}, got {name!r}")
     if own.HEAD_INIT not in ("default", "xavier"):
         raise ValueError(f"MODEL.DISPARITY.HEAD_INIT must be default or xavier: {own.HEAD_INIT!r}")
+    head = MaskOrderHead(_head_resnet(cfg, encoder), NUM_OUTPUTS[name], encoder.output_shape())
+    if own.HEAD_INIT == "xavier":
+        init_xavier(head)
+    return head
+
+
+def _head_resnet(cfg: CfgNode, encoder: nn.Module) -> ResNet:
+    """Return a ResNet of two input channels whose stages res2 to res4 fit the encoder's."""
+    own = cfg.MODEL.DISPARITY
+    if not isinstance(encoder, ResNet):
+        fed = [encoder.output_shape()[name].channels for name in STAGES[:-1]]
+        return make_mini_resnet(
+            width=cfg.MODEL.MINI_RESNET.WIDTH,
+            blocks=cfg.MODEL.MINI_RESNET.BLOCKS,
+            in_channels=2,
+            out_features=STAGES,
+            norm=cfg.MODEL.RESNETS.NORM,
+            channels=[*fed, fed[-1]],
+        )
     cfg = cfg.clone()
     cfg.defrost()
     resnets = cfg.MODEL.RESNETS
@@ -349,11 +375,7 @@ def build_order_head(cfg: CfgNode, name: str, encoder: nn.Module) -> MaskOrderHe
     if own.HEAD_DEPTH:
         resnets.DEPTH, resnets.NUM_GROUPS, resnets.WIDTH_PER_GROUP = own.HEAD_DEPTH, 1, 64
     cfg.MODEL.BACKBONE.FREEZE_AT = 0
-    resnet = build_backbone(cfg, ShapeSpec(channels=2))
-    head = MaskOrderHead(resnet, NUM_OUTPUTS[name], encoder.output_shape())
-    if own.HEAD_INIT == "xavier":
-        init_xavier(head)
-    return head
+    return build_backbone(cfg, ShapeSpec(channels=2))
 
 
 def _fit(disparity: Tensor, size: Sequence[int]) -> Tensor:

@@ -23,6 +23,7 @@ def make_mini_resnet(
     norm: str = "BN",
     res4_dilation: int = 1,
     res5_dilation: int = 1,
+    channels: Sequence[int] = (),
 ) -> ResNet:
     """Return a ResNet with `width`, 2, 4 and 8 times `width` channels in its four stages.
 
@@ -37,22 +38,24 @@ def make_mini_resnet(
         out_features: names out of "stem", "res2" (stride 4) to "res5" (stride 32 undilated).
         norm: Detectron2's name of a normalisation.
         res4_dilation, res5_dilation: dilation of the 3x3 convolutions of these stages.
+        channels: of the four stages, in place of the multiples of `width`.
 
     Raises:
         ValueError: a width, number of blocks or dilation below 1, or not four stages.
     """
+    wide = list(channels) or [width * 2**k for k in range(len(STAGES))]
     dilations = (1, 1, res4_dilation, res5_dilation)
-    if len(blocks) != len(STAGES) or min(width, *blocks, *dilations) < 1:
+    if {len(blocks), len(wide)} != {len(STAGES)} or min(width, *blocks, *dilations, *wide) < 1:
         raise ValueError(
-            f"a mini ResNet needs a width, {len(STAGES)} numbers of blocks and dilations of at "
-            f"least 1, got width {width}, blocks {list(blocks)}, dilations {list(dilations)}"
+            f"a mini ResNet needs a width, {len(STAGES)} numbers of blocks and of channels, and "
+            f"dilations of at least 1, got width {width}, blocks {list(blocks)}, channels {wide}, "
+            f"dilations {list(dilations)}"
         )
-    channels, stages = width, []
+    before, stages = width, []
     for k, (count, dilation) in enumerate(zip(blocks, dilations, strict=True)):
-        out_channels = width * 2**k
         stride = 1 if k == 0 or dilation > 1 else 2
-        stages.append(_stage(count, channels, out_channels, stride, dilation, norm))
-        channels = out_channels
+        stages.append(_stage(count, before, wide[k], stride, dilation, norm))
+        before = wide[k]
     stem = BasicStem(in_channels=in_channels, out_channels=width, norm=norm)
     return ResNet(stem, stages, out_features=list(out_features))
 
