@@ -157,6 +157,27 @@ def oriented_boundary(
     return boundary_and_orientation(occludes)
 
 
+def unknown_contacts(instance_ids: np.ndarray, occ: np.ndarray) -> np.ndarray:
+    """Return the pixels at which two instances of unknown occlusion touch.
+
+    There may or may not be a boundary, so neither the boundary nor its orientation can be learned.
+
+    Args:
+        instance_ids: integer (H, W); 0 background, k = row k - 1 of `occ`, negative = void.
+        occ: occlusion matrix (N, N) of -1 / 0 / 1.
+
+    Returns:
+        bool (H, W), the pixels on both sides of the contact.
+
+    Raises:
+        ValueError: as `occluded_neighbours`.
+    """
+    unknown = (np.asarray(occ) == -1).astype(np.int8)
+    np.fill_diagonal(unknown, 0)
+    contacts = np.maximum(unknown, unknown.T)
+    return occluded_neighbours(instance_ids, contacts, over_background=False).any(axis=0)
+
+
 def semantic_map(
     instance_ids: np.ndarray, classes: np.ndarray, *, void_value: int = 255
 ) -> np.ndarray:

@@ -332,7 +332,7 @@ def build_order_head(cfg: CfgNode, name: str, encoder: nn.Module) -> MaskOrderHe
 
     Beside a ResNet it is built as the encoder is, as in Figure A3. Networks without a ResNet's
     stages, such as those of timm, get a mini ResNet whose stages have the encoder's channels; its
-    last stage, which nothing is added to, is as wide as the one before.
+    last stage, which nothing is added to, has twice those of the one before.
 
     Args:
         cfg: MODEL.BACKBONE.NAME builds the ResNet too, with two input channels, without groups and
@@ -366,7 +366,7 @@ def _head_resnet(cfg: CfgNode, encoder: nn.Module) -> ResNet:
             in_channels=2,
             out_features=STAGES,
             norm=cfg.MODEL.RESNETS.NORM,
-            channels=[*fed, fed[-1]],
+            channels=[*fed, 2 * fed[-1]],
         )
     cfg = cfg.clone()
     cfg.defrost()

@@ -89,7 +89,9 @@ def _add_inference(own: CfgNode) -> None:
 def _add_input(cfg: CfgNode) -> None:
     # OOSISMapper: the recipe of PSPNet, which supplement 4 names, in this order.
     cfg.INPUT.OOSIS = CfgNode()
-    cfg.INPUT.OOSIS.SIZE = []  # height, width to which images are resized first; [] = as they are
+    # Height and width to which images are resized first, or the shorter side alone, which keeps
+    # their shape; [] = as they are.
+    cfg.INPUT.OOSIS.SIZE = []
     cfg.INPUT.OOSIS.SCALE = [0.5, 2.0]
     cfg.INPUT.OOSIS.ROTATION = 10.0  # degrees at most, in half of the images
     cfg.INPUT.OOSIS.BLUR = 0.5  # probability of a 5 x 5 Gaussian blur
@@ -98,6 +100,10 @@ def _add_input(cfg: CfgNode) -> None:
     # COCOA: whether stuff regions are instances; False: they are background and have no order.
     cfg.INPUT.OOSIS.USE_STUFF = False
     cfg.INPUT.OOSIS.OVER_BACKGROUND = True  # every instance occludes the background
+    # Boundary and orientation are not learned where instances touch whose occlusion is unknown.
+    cfg.INPUT.OOSIS.IGNORE_UNKNOWN = False
+    # Unlabelled pixels at most so far from a labelled region become part of it; 0 = background.
+    cfg.INPUT.OOSIS.FILL_GAPS = 0
 
 
 def _add_detector_order(cfg: CfgNode) -> None:

@@ -223,7 +223,8 @@ class OOSISHead(nn.Module):
         Args:
             features: of the backbone.
             targets: "semantic" int64 (N, H, W), "boundary" float (N, H, W), "orientation" float
-                (N, 4, H, W) and, where order labels are predicted, "order" int64 (N, H, W).
+                (N, 4, H, W), where order labels are predicted "order" int64 (N, H, W), and perhaps
+                "unknown" float (N, H, W), 1 where boundary and orientation are not to be learned.
 
         Returns:
             Scalars by name.
@@ -242,6 +243,8 @@ class OOSISHead(nn.Module):
         """Return the weighted losses of the tasks that have logits."""
         semantic, boundary = targets["semantic"], targets["boundary"]
         valid = semantic != IGNORE
+        if "unknown" in targets:
+            valid = valid & (targets["unknown"] == 0)
         terms = {}
         if logits.semantic is not None:
             terms["semantic"] = semantic_loss(logits.semantic, semantic)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from occ_order import masks
 from occ_order.methods.common.reading import read_masks
 
 
 def instance_map(
-    record: dict[str, Any], *, use_stuff: bool = False
+    record: dict[str, Any], *, use_stuff: bool = False, fill_gaps: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the instances of a record as one map.
 
@@ -21,6 +22,8 @@ def instance_map(
     Args:
         record: with masks and, where known, "occlusion".
         use_stuff: whether stuff regions are instances.
+        fill_gaps: unlabelled pixels at most so far from a labelled one become part of it, for data
+            with gaps between regions that touch (NYU Depth V2). 0 leaves gaps as background.
 
     Returns:
         ids int32 (H, W), 0 background, k = instance k - 1, -1 void; classes int64 (N,), numbers of
@@ -41,5 +44,14 @@ def instance_map(
     ids = masks.paint(stack[keep], occlusion=occlusion)
     if crowd.any():
         ids[stack[crowd].any(0) & (ids == 0)] = -1
+    if fill_gaps:
+        _fill(ids, stack.any(axis=0), fill_gaps)
     classes = np.array([annotations[k]["category_id"] for k in keep], np.int64)
     return ids, classes, occlusion
+
+
+def _fill(ids: np.ndarray, labelled: np.ndarray, distance: int) -> None:
+    """Give unlabelled pixels, in place, the id of the nearest labelled one within a distance."""
+    away, (rows, columns) = ndimage.distance_transform_edt(~labelled, return_indices=True)
+    gap = ~labelled & (away <= distance) & labelled.any()
+    ids[gap] = ids[rows[gap], columns[gap]]

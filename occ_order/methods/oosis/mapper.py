@@ -21,7 +21,11 @@ from occ_order.methods.common.registry import MAPPER_REGISTRY
 from occ_order.methods.oosis.instance_map import instance_map
 from occ_order.methods.oosis.losses import IGNORE
 from occ_order.order import relative_depth
-from occ_order.targets.oriented_boundary import oriented_boundary, semantic_map
+from occ_order.targets.oriented_boundary import (
+    oriented_boundary,
+    semantic_map,
+    unknown_contacts,
+)
 
 VOID = 65535
 """Id of pixels outside the image, as the two bytes (255, 255)."""
@@ -140,7 +144,8 @@ class OOSISMapper:
     `file_name` and, in training or where ground truth is kept, `sem_seg` int64 (H, W) with 0 for
     the background and 255 for what is to be ignored, `boundary` bool (H, W), `orientation` float32
     (4, H, W) and `order_labels` int64 (H, W), the relative depth of each pixel's instance. Crowd
-    regions are ignored. Images without instances are all background.
+    regions are ignored. Images without instances are all background. On request there is also
+    `unknown` bool (H, W), where boundary and orientation are not to be learned.
     """
 
     @configurable
@@ -154,6 +159,8 @@ class OOSISMapper:
         max_label: int,
         use_stuff: bool = False,
         over_background: bool = True,
+        ignore_unknown: bool = False,
+        fill_gaps: int = 0,
         keep_ground_truth: bool = False,
         output_size: Sequence[int] = (),
     ) -> None:
@@ -167,6 +174,8 @@ class OOSISMapper:
             max_label: order labels above are cut off at it.
             use_stuff: whether regions marked as stuff are instances; else they are background.
             over_background: whether every instance occludes the background.
+            ignore_unknown: give `unknown`, the contacts of instances of unknown occlusion.
+            fill_gaps: see `instance_map`.
             keep_ground_truth: make the targets at test time as well.
             output_size: height and width of the network's results; empty = the record's.
         """
@@ -175,6 +184,7 @@ class OOSISMapper:
         self.augmentations = T.AugmentationList(augmentations)
         self.image_format, self.num_classes, self.max_label = image_format, num_classes, max_label
         self.use_stuff, self.over_background = use_stuff, over_background
+        self.ignore_unknown, self.fill_gaps = ignore_unknown, fill_gaps
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool) -> dict[str, Any]:
@@ -187,6 +197,8 @@ class OOSISMapper:
             "max_label": cfg.MODEL.OOSIS.ORDER_LABELS,
             "use_stuff": cfg.INPUT.OOSIS.USE_STUFF,
             "over_background": cfg.INPUT.OOSIS.OVER_BACKGROUND,
+            "ignore_unknown": cfg.INPUT.OOSIS.IGNORE_UNKNOWN,
+            "fill_gaps": cfg.INPUT.OOSIS.FILL_GAPS,
             "keep_ground_truth": cfg.INPUT.KEEP_GROUND_TRUTH
             or cfg.MODEL.OOSIS.MAPS == "ground_truth",
             "output_size": () if is_train else cfg.INPUT.OUTPUT_SIZE,
@@ -202,7 +214,9 @@ class OOSISMapper:
             record, self.augmentations, self.image_format, output_size=self.output_size
         )
         if self.make_targets:
-            ids, classes, occlusion = instance_map(record, use_stuff=self.use_stuff)
+            ids, classes, occlusion = instance_map(
+                record, use_stuff=self.use_stuff, fill_gaps=self.fill_gaps
+            )
             result.update(self._targets(warp_ids(ids, transforms), classes, occlusion))
         return result
 
@@ -218,7 +232,11 @@ class OOSISMapper:
             ids, occlusion, over_background=self.over_background
         )
         depth = np.minimum(relative_depth(occlusion), self.max_label)
+        unknown = {}
+        if self.ignore_unknown:
+            unknown["unknown"] = torch.from_numpy(unknown_contacts(ids, occlusion))
         return {
+            **unknown,
             "sem_seg": torch.from_numpy(semantic_map(ids, classes + 1, void_value=IGNORE)).long(),
             "boundary": torch.from_numpy(boundary),
             "orientation": torch.from_numpy(orientation),
@@ -229,7 +247,11 @@ class OOSISMapper:
 def build_oosis_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     """PSPNet's recipe (supplement 4): size, scale, rotation, blur, flip, crop; test: size only."""
     own, fill = cfg.INPUT.OOSIS, [float(value) for value in cfg.MODEL.PIXEL_MEAN]
-    steps: list[T.Augmentation] = [T.Resize(tuple(own.SIZE))] if own.SIZE else []
+    steps: list[T.Augmentation] = []
+    if len(own.SIZE) == 1:
+        steps.append(T.ResizeShortestEdge(own.SIZE[0]))
+    elif own.SIZE:
+        steps.append(T.Resize(tuple(own.SIZE)))
     if not is_train:
         return steps
     if tuple(own.SCALE) != (1.0, 1.0):

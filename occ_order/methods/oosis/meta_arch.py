@@ -36,8 +36,9 @@ class OOSIS(nn.Module):
     """Semantic classes and oriented occlusion boundaries by a network, instances by a CRF.
 
     Input: Detectron2's list of dictionaries, `image` uint8 (C, H, W). In training also `sem_seg`
-    int64 (H, W), `boundary` bool (H, W), `orientation` float (4, H, W) (`OOSISMapper`), and
-    `order_labels` int64 (H, W) where order labels are predicted as classes.
+    int64 (H, W), `boundary` bool (H, W), `orientation` float (4, H, W) (`OOSISMapper`),
+    `order_labels` int64 (H, W) where order labels are predicted as classes, and perhaps `unknown`
+    bool (H, W), where boundary and orientation are not learned.
 
     Output: one mapping per image, computed in the background if there are workers:
 
@@ -175,6 +176,7 @@ class OOSIS(nn.Module):
             ("boundary", "boundary", 0),
             ("orientation", "orientation", 0),
             ("order_labels", "order", IGNORE),
+            ("unknown", "unknown", 0),
         ):
             if key in inputs[0]:
                 parts = [one[key].to(self.device) for one in inputs]

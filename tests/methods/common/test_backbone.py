@@ -34,6 +34,16 @@ def test_width_64_has_the_parameters_of_resnet_18():
     assert count == 11_176_512  # 11,689,512 with the classifier's 512 x 1000 + 1000
 
 
+def test_channels_of_each_stage():
+    net = make_mini_resnet(width=4, channels=(4, 6, 10, 9), out_features=ALL)
+    assert [net.output_shape()[name].channels for name in ALL[-4:]] == [4, 6, 10, 9]
+    assert net(torch.rand(1, 3, 32, 32))["res5"].shape == (1, 9, 1, 1)
+    with pytest.raises(ValueError, match="res4 and the stage before have 6 channels"):
+        make_mini_resnet(width=4, channels=(4, 6, 6, 9))
+    with pytest.raises(ValueError, match="4 numbers of blocks and of channels"):
+        make_mini_resnet(channels=(4, 6, 8))
+
+
 def test_every_parameter_gets_a_gradient():
     net = make_mini_resnet(width=2, out_features=ALL)
     sum(f.square().mean() for f in net(torch.rand(2, 3, 32, 32)).values()).backward()

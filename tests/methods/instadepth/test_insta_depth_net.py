@@ -293,6 +293,19 @@ def test_a_head_of_other_channels_is_refused(tiny_cfg):
         build_model(tiny_cfg(*opts, *more))
 
 
+def test_heads_beside_a_network_of_timm_have_its_channels(tiny_cfg, make_input):
+    pytest.importorskip("timm")
+    opts = ("MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "resnet18")
+    model = build_model(tiny_cfg(*opts))
+    (found,) = orders_of(model, [make_input(3)])
+    assert found.depth.tensor.shape == (3, 3)
+    head = model.heads["depth"].resnet.output_shape()
+    encoder = model.disparity_net.encoder.output_shape()
+    for name in ("res2", "res3", "res4"):
+        assert head[name] == encoder[name]
+    assert head["res5"].channels == 2 * head["res4"].channels
+
+
 def test_training_needs_a_size_and_instances(tiny_cfg, make_input):
     with pytest.raises(ValueError, match="INPUT_SIZE"):
         losses_of(build_model(tiny_cfg("MODEL.DISPARITY.INPUT_SIZE", "[]")), [make_input()])

@@ -84,6 +84,34 @@ def test_unknown_order_gives_no_boundary_between_the_two(record):
     assert int((mapped["orientation"] > 0).sum()) == 16
 
 
+def test_contacts_of_unknown_order_are_marked_on_both_sides(record):
+    unknown = mapper(ignore_unknown=True)(record(MASKS, [[0, -1], [-1, 0]]))["unknown"]
+    sides = [
+        (y, x)
+        for y, x in np.argwhere(IDS > 0).tolist()
+        if any(
+            {IDS[y, x], IDS[y + dy, x + dx]} == {1, 2}
+            for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0))
+        )
+    ]
+    assert sides and np.argwhere(unknown.numpy()).tolist() == [list(side) for side in sides]
+    known = mapper(ignore_unknown=True)(record(MASKS, ONE_OVER_TWO))
+    assert not known["unknown"].any() and "unknown" not in mapper()(record(MASKS, ONE_OVER_TWO))
+
+
+def test_gaps_go_to_the_nearest_region_and_stuff_is_a_region(record):
+    row = np.array([[1, 0, 0, 2, 2, 0, 0, 0, 0, 3]])
+    stack = row[None] == np.array([1, 2, 3])[:, None, None]
+    unknown = np.where(np.eye(3), 0, -1)
+    written = record(stack, unknown, more=[{"is_stuff": k} for k in (0, 0, 1)])
+    ids, _, _ = instance_map(written, fill_gaps=1)
+    assert ids.tolist() == [[1, 1, 2, 2, 2, 2, 0, 0, 0, 0]]
+    ids, _, _ = instance_map(written, fill_gaps=9)
+    assert ids.tolist() == [[1, 1, 2, 2, 2, 2, 2, 0, 0, 0]]
+    nothing = record(np.zeros((0, 5, 7)), np.zeros((0, 0)))
+    assert not instance_map(nothing, fill_gaps=4)[0].any()
+
+
 @pytest.mark.parametrize("use_stuff", [False, True])
 def test_stuff_is_background_unless_asked_for(record, use_stuff):
     written = record(MASKS, ONE_OVER_TWO, more=[{"is_stuff": 0}, {"is_stuff": 1}])

@@ -13,6 +13,7 @@ from detectron2.modeling import build_model
 from occ_order.masks import bordering_pairs
 from occ_order.methods.build import build_mapper
 from occ_order.methods.oosis.deferred import DeferredOutput
+from occ_order.methods.oosis.head import Logits
 from occ_order.methods.oosis.meta_arch import OOSIS
 from occ_order.metrics import mask_iou
 
@@ -72,6 +73,34 @@ def test_an_all_background_batch_trains(tiny_cfg):
     assert all(torch.isfinite(loss) for loss in losses.values())
     assert losses["loss_orientation"] == 0
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+def test_boundary_and_orientation_are_not_learned_where_they_are_unknown(tiny_cfg):
+    """Nothing that is said there changes their losses; the class is learned all the same."""
+    torch.manual_seed(0)
+    head = build_model(tiny_cfg).head
+    inputs = [random_input(33, 33), random_input(33, 33)]
+    unknown = torch.rand(2, 33, 33) < 0.3
+    truth = {key: torch.stack([one[key] for one in inputs]) for key in ("sem_seg", "orientation")}
+    targets = {
+        "semantic": truth["sem_seg"],
+        "boundary": torch.stack([one["boundary"] for one in inputs]).float(),
+        "orientation": truth["orientation"],
+        "unknown": unknown.float(),
+    }
+    shapes = {"semantic": (2, 2, 33, 33), "orientation": (2, 4, 33, 33), "boundary": (2, 33, 33)}
+    one = Logits(**{key: torch.randn(shape) for key, shape in shapes.items()})
+    other = Logits(
+        one.semantic,
+        torch.where(unknown[:, None], torch.randn(shapes["orientation"]), one.orientation),
+        torch.where(unknown, torch.randn(shapes["boundary"]), one.boundary),
+    )
+    before, after = head._terms(one, targets), head._terms(other, targets)
+    assert all(torch.equal(before[task], after[task]) for task in before)
+    del targets["unknown"]
+    before, after = head._terms(one, targets), head._terms(other, targets)
+    assert before["boundary"] != after["boundary"]
+    assert before["orientation"] != after["orientation"]
 
 
 def test_what_pads_the_smaller_image_of_a_batch_is_ignored(tiny_cfg):

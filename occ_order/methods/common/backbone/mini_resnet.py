@@ -38,10 +38,13 @@ def make_mini_resnet(
         out_features: names out of "stem", "res2" (stride 4) to "res5" (stride 32 undilated).
         norm: Detectron2's name of a normalisation.
         res4_dilation, res5_dilation: dilation of the 3x3 convolutions of these stages.
-        channels: of the four stages, in place of the multiples of `width`.
+        channels: of the four stages, in place of the multiples of `width`; a stage that halves the
+            resolution needs others than the one before, as Detectron2's basic block has no shortcut
+            convolution otherwise.
 
     Raises:
-        ValueError: a width, number of blocks or dilation below 1, or not four stages.
+        ValueError: a width, number of blocks or dilation below 1, not four stages, or channels
+            that do not fit.
     """
     wide = list(channels) or [width * 2**k for k in range(len(STAGES))]
     dilations = (1, 1, res4_dilation, res5_dilation)
@@ -54,6 +57,8 @@ def make_mini_resnet(
     before, stages = width, []
     for k, (count, dilation) in enumerate(zip(blocks, dilations, strict=True)):
         stride = 1 if k == 0 or dilation > 1 else 2
+        if stride > 1 and wide[k] == before:
+            raise ValueError(f"{STAGES[k]} and the stage before have {before} channels each")
         stages.append(_stage(count, before, wide[k], stride, dilation, norm))
         before = wide[k]
     stem = BasicStem(in_channels=in_channels, out_channels=width, norm=norm)
