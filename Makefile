@@ -100,7 +100,7 @@ for bound in ("constant", "alternate"):
 endef
 export FIRST_SOLVE
 
-$(SOLVER_STAMP): $(INSTALL_STAMP) $(wildcard occ_order/crf/*.py)
+$(SOLVER_STAMP): $(INSTALL_STAMP) $(wildcard occ_order/crf/*.py occ_order/crf/*/*.py)
 	@echo "Compiling the solver of the CRF: about half a minute, once."
 	@OMP_NUM_THREADS=1 $(BIN)/python -c "$$FIRST_SOLVE" || echo "It failed; the tests will say more."
 	@touch $@

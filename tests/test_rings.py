@@ -463,7 +463,7 @@ ALLOWED_DISK = {
     "occ_order.apps.annotate.answers": "a log that several programs append to, under a lock",
     "occ_order.benchmarks.load": "times the readers on files that it makes, and reads /proc",
     "occ_order.commands.table": "the log of another process, written while it runs",
-    "occ_order.crf._compile": "the folder in which numba keeps compiled code",
+    "occ_order.crf._kernels.compile": "the folder in which numba keeps compiled code",
     "occ_order.order.io": "reads and writes order_results.json, the project's own format",
     "occ_order.scenes.photographs.library": "arrays that processes share by mapping them",
 }

@@ -5,12 +5,12 @@ magnitude faster. The minimum cut with the fewest (or most) moved pixels is uniq
 solver returns the same one. Why this one is fast:
 
 * There is no graph object: a pixel has the residual capacities of its four incoming arcs and one
-  excess (terminal capacity), in padded arrays (layout: :mod:`._grid_arcs`).
+  excess (terminal capacity), in padded arrays (layout: :mod:`._kernels.arcs`).
 * Only a sink tree is grown, from the pixels whose move lowers the energy (demands, connected to the
   sink); it stops at pixels whose move raises it (supplies, connected to the source). Background far
   from any instance is never visited, and the final tree is the sink side of the cut: the pixels
   that move.
-* Before the first tree, flow is pushed along rows and columns (:mod:`._grid_sweep`). The rest is
+* Before the first tree, flow is pushed along rows and columns (:mod:`._kernels.sweep`). The rest is
   pushed down the tree, all of a level at once, so paths that join are augmented together.
 * After a jump, capacities are rewritten only at pixels that moved; elsewhere the flow is reused.
   Each bound keeps a flow of its own across jumps with the other bound.
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from occ_order.crf._compile import COMPILED
+from occ_order.crf._kernels.compile import COMPILED
 from occ_order.crf.energy import SCALE, Problem, check_labels
 from occ_order.crf.moves import BOUNDS
 from occ_order.crf.workspace import Flow, pool
@@ -83,15 +83,15 @@ class GridJumps:
             raise ImportError(
                 'backend="grid" needs numba: pip install numba (or use backend="pymaxflow")'
             )
-        from occ_order.crf import _grid_arcs, _grid_flow, _grid_fusion, _grid_sweep
+        from occ_order.crf._kernels import arcs, flow, fusion, sweep
 
-        self._arcs, self._flow = _grid_arcs, _grid_flow
-        self._fusion, self._sweeps = _grid_fusion, _grid_sweep
+        self._arcs, self._flow = arcs, flow
+        self._fusion, self._sweeps = fusion, sweep
         self._unary = np.ascontiguousarray(problem.unary, np.int32)
         self._costs = (problem.smoothness, problem.occlusion)
         self._workspace = work = pool.borrow(self._unary.shape)
         weakref.finalize(self, pool.give_back, work).atexit = False
-        _grid_arcs.pack_pairs(problem.pairs, work.shape, work.stride, work.pairs)
+        arcs.pack_pairs(problem.pairs, work.shape, work.stride, work.pairs)
         self._set_hard_weight()
         work.reset()
         work.image[...] = 0
@@ -254,7 +254,7 @@ class GridJumps:
         return change
 
     def _list_moved(self) -> tuple[np.ndarray, np.ndarray]:
-        """List the pixels that move, as runs and single pixels (:func:`._grid_arcs.list_moved`)."""
+        """List the pixels that move: runs, single pixels (:func:`._kernels.arcs.list_moved`)."""
         work = self._workspace
         num_runs, num_rim = self._arcs.list_moved(
             work.stride,
@@ -370,7 +370,7 @@ class GridJumps:
         )
 
     def _maximise_flow(self, way: int, budget: int = NO_LIMIT) -> bool:
-        """Run :func:`._grid_flow.maximise_flow`; False on overflow."""
+        """Run :func:`._kernels.flow.maximise_flow`; False on overflow."""
         work = self._workspace
         arrays = (*self._in_use.arrays, work.node, work.chain, work.heads, work.lost, work.waiting)
         self._outcome = self._flow.maximise_flow(

@@ -112,7 +112,7 @@ def components(labels: np.ndarray, inside: np.ndarray, cut: np.ndarray | None = 
     Returns:
         int32 (H, W), components numbered from 1 by their first pixel in reading order.
     """
-    from occ_order.crf._component_kernels import label_components
+    from occ_order.crf._kernels.components import label_components
 
     ids = np.empty(labels.shape, np.int32)
     cut = np.zeros((4, 0, 0), bool) if cut is None else np.ascontiguousarray(cut)

@@ -45,7 +45,7 @@ class RegionGraph:
 
 def region_graph(problem: Problem, ids: np.ndarray) -> RegionGraph:
     """Graph of the regions ``ids`` int32 (H, W), numbered from 0 without gaps."""
-    from occ_order.crf._component_kernels import region_contacts, sum_by_region
+    from occ_order.crf._kernels.components import region_contacts, sum_by_region
 
     num = int(ids.max(initial=-1)) + 1
     start, columns = region_contacts(ids, np.ascontiguousarray(problem.occludes), num, 0)
@@ -64,7 +64,7 @@ def closed_region_layers(problem: Problem) -> np.ndarray:
     Returns:
         int32 (H, W), 0 where background is the likelier.
     """
-    from occ_order.crf._component_kernels import region_contacts, spread_by_region
+    from occ_order.crf._kernels.components import region_contacts, spread_by_region
 
     ids = components(np.zeros_like(problem.unary), problem.unary < 0, problem.occludes)
     num = int(ids.max(initial=-1)) + 1
@@ -119,7 +119,7 @@ def take_where_feasible(problem: Problem, labels: np.ndarray, proposal: np.ndarr
         int32 (H, W), feasible. Keeping a pixel can violate its other pairs, hence the loop; it ends
         because ``labels`` is feasible.
     """
-    from occ_order.crf._component_kernels import revert_violations
+    from occ_order.crf._kernels.components import revert_violations
 
     proposal = proposal.copy()
     revert_violations(problem.pairs, np.ascontiguousarray(labels), proposal)
@@ -136,8 +136,8 @@ def search_regions(problem: Problem, labels: np.ndarray) -> tuple[np.ndarray, in
     Returns:
         int32 (H, W), feasible, and the change of energy in units of 1 / SCALE, <= 0.
     """
-    from occ_order.crf._component_kernels import spread_by_region, value_by_region
-    from occ_order.crf._region_kernels import search
+    from occ_order.crf._kernels.components import spread_by_region, value_by_region
+    from occ_order.crf._kernels.regions import search
 
     if labels.size == 0:
         return labels, 0

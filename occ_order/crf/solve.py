@@ -116,7 +116,7 @@ def _moves(backend: str, problem: Problem):
     if backend not in BACKENDS:
         raise ValueError(f"backend: got {backend!r}, expected one of {BACKENDS}")
     if backend == "auto":
-        from occ_order.crf._compile import COMPILED
+        from occ_order.crf._kernels.compile import COMPILED
 
         backend = "grid" if COMPILED else "pymaxflow"
     if backend == "grid":

@@ -11,7 +11,7 @@ PAD_LABEL = -(2**30)
 
 
 class Flow:
-    """Energy function and flow of the jumps with one bound (see :mod:`._grid_arcs`).
+    """Energy function and flow of the jumps with one bound (see :mod:`._kernels.arcs`).
 
     Attributes:
         inc: int32 or int64 (4, size); arcs: uint8 (size,); excess: as ``inc``, (size,).
@@ -31,7 +31,7 @@ class Flow:
 
 
 class Workspace:
-    """Arrays of one image size, 79 bytes a pixel (see :mod:`._grid_arcs` for the layout).
+    """Arrays of one image size, 79 bytes a pixel (see :mod:`._kernels.arcs` for the layout).
 
     Attributes:
         shape: (H, W).
@@ -83,7 +83,7 @@ class Workspace:
 
     @property
     def marked(self) -> tuple[np.ndarray, np.ndarray]:
-        """``marks``, and the same memory as int64 (see :func:`._grid_arcs.list_marks`)."""
+        """``marks``, and the same memory as int64 (see :func:`._kernels.arcs.list_marks`)."""
         return self.marks, self.marks.view(np.int64)
 
     @property

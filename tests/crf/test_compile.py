@@ -24,8 +24,8 @@ def test_no_folder_for_the_cache_is_no_failure():
     code = (
         "import numba.core.caching as caching\n"
         "caching.CacheImpl._locator_classes = []\n"
-        "from occ_order.crf import _compile\n"
-        "assert _compile.kernel(lambda x: x + 1)(1) == 2\n"
+        "from occ_order.crf._kernels import compile\n"
+        "assert compile.kernel(lambda x: x + 1)(1) == 2\n"
         "print('fine')"
     )
     result = run(code)
@@ -36,22 +36,22 @@ def test_a_kernel_follows_a_change_in_another_file(tmp_path):
     package = tmp_path / "kernels"
     package.mkdir()
     (package / "__init__.py").touch()
-    shutil.copy(ROOT / "occ_order" / "crf" / "_compile.py", package)
-    (package / "_user.py").write_text(
-        "from kernels._compile import kernel\n"
-        "from kernels._used import value\n"
+    shutil.copy(ROOT / "occ_order" / "crf" / "_kernels" / "compile.py", package)
+    (package / "user.py").write_text(
+        "from kernels.compile import kernel\n"
+        "from kernels.used import value\n"
         "@kernel\n"
         "def twice():\n"
         "    return 2 * value()\n"
     )
-    used = "from kernels._compile import kernel\n@kernel\ndef value():\n    return {}\n"
+    used = "from kernels.compile import kernel\n@kernel\ndef value():\n    return {}\n"
     code = (
-        "from kernels._user import twice; n = twice(); s = twice.stats\n"
+        "from kernels.user import twice; n = twice(); s = twice.stats\n"
         "print(n, len(s.cache_hits), len(s.cache_misses))"
     )
     answers = []
     for number in (21, 21, 30):
-        source = package / "_used.py"
+        source = package / "used.py"
         if not source.exists() or used.format(number) != source.read_text():
             source.write_text(used.format(number))
         answers.append(run(code, PYTHONPATH=str(tmp_path)).stdout)
@@ -65,11 +65,11 @@ def cached(tmp_path_factory):
     package = folder / "kernels"
     package.mkdir()
     (package / "__init__.py").touch()
-    shutil.copy(ROOT / "occ_order" / "crf" / "_compile.py", package)
-    text = "from kernels._compile import kernel\n@kernel\ndef plus(x):\n    return x + 1\n"
-    (package / "_user.py").write_text(text)
+    shutil.copy(ROOT / "occ_order" / "crf" / "_kernels" / "compile.py", package)
+    text = "from kernels.compile import kernel\n@kernel\ndef plus(x):\n    return x + 1\n"
+    (package / "user.py").write_text(text)
     code = (
-        "from kernels._user import plus; s = plus.stats\n"
+        "from kernels.user import plus; s = plus.stats\n"
         "print(plus(1), plus(2), len(s.cache_hits), len(s.cache_misses))"
     )
     result = run(code, PYTHONPATH=str(folder))
@@ -96,9 +96,7 @@ def test_a_damaged_cache_is_compiled_anew_with_one_warning(cached, tmp_path, cas
     for file in files:
         file.write_bytes(damage(file.read_bytes()))
     # The copy of the source has another time, which numba would notice before the damage.
-    os.utime(
-        folder / "kernels/_user.py", ns=(0, (cached[0] / "kernels/_user.py").stat().st_mtime_ns)
-    )
+    os.utime(folder / "kernels/user.py", ns=(0, (cached[0] / "kernels/user.py").stat().st_mtime_ns))
     results = [run(cached[1], PYTHONPATH=str(folder)) for _ in range(2)]
     assert [result.stdout for result in results] == ["2 3 0 1\n", "2 3 1 0\n"], results
     assert results[0].stderr.count("numba's cache cannot be read") == 1

@@ -1,11 +1,10 @@
-"""Fusion of two labellings on the implicit grid (layout: :mod:`._grid_arcs`)."""
+"""Fusion of two labellings on the implicit grid (layout: :mod:`.arcs`)."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from occ_order.crf._compile import inlined, kernel, step
-from occ_order.crf._grid_arcs import (
+from occ_order.crf._kernels.arcs import (
     BLOCK,
     WIDE_BLOCK,
     any_moves,
@@ -16,6 +15,7 @@ from occ_order.crf._grid_arcs import (
     moves,
     note_arc,
 )
+from occ_order.crf._kernels.compile import inlined, kernel, step
 
 
 @inlined
@@ -113,7 +113,7 @@ def initialise_fusion(
     """Arcs and costs of a fusion (:func:`occ_order.crf.moves.fusion_problem`), without flow.
 
     Labels of both are flat with pads, which cost nothing. ``marks``, ``words``, ``places``: as for
-    :func:`._grid_arcs.relabel`.
+    :func:`.arcs.relabel`.
     """
     height, width = unary.shape
     count = 0

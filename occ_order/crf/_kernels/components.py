@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from occ_order.crf._compile import allocating_kernel, inlined, step
+from occ_order.crf._kernels.compile import allocating_kernel, inlined, step
 
 BLOCK = 64  # pixels that are looked at together
 START, END, PARENT, LABEL = 0, 1, 2, 3  # what a run holds: columns, number of a run it is joined to

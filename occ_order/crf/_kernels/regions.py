@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from occ_order.crf._compile import allocating_kernel, kernel
+from occ_order.crf._kernels.compile import allocating_kernel, kernel
 
 INFEASIBLE = 1 << 62
 

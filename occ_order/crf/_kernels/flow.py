@@ -1,4 +1,4 @@
-"""Maximum flow on the implicit grid (layout: :mod:`._grid_arcs`).
+"""Maximum flow on the implicit grid (layout: :mod:`.arcs`).
 
 The algorithm of Boykov and Kolmogorov (PAMI 2004), with its three stages but only the sink tree:
 
@@ -14,7 +14,7 @@ The algorithm of Boykov and Kolmogorov (PAMI 2004), with its three stages but on
    neighbour (:func:`turn`). Otherwise it is *lost* and its children become orphans. Lost pixels
    join the tree again by one breadth-first search for all of them (:func:`relabel`).
 
-Arrays, besides those in :mod:`._grid_arcs`; pixels are flat indices:
+Arrays, besides those in :mod:`.arcs`; pixels are flat indices:
 
 * ``heads[level]``: int32, first pixel of a linked list of pixels at that level, < 0 if empty;
   ``chain[p]``: int32, next pixel in the list of p. Outside lists, ``chain[p]`` may hold a negative
@@ -33,8 +33,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from occ_order.crf._compile import inlined, kernel, step
-from occ_order.crf._grid_arcs import (
+from occ_order.crf._kernels.arcs import (
     CODE,
     FREE,
     ORPHAN,
@@ -47,6 +46,7 @@ from occ_order.crf._grid_arcs import (
     note_arc,
     write_nodes,
 )
+from occ_order.crf._kernels.compile import inlined, kernel, step
 
 QUEUED = 8  # mask of a node's first queue bit
 LEVEL = 5  # shift of a node's level
@@ -622,7 +622,7 @@ def add_ties(shape, stride, arcs, node, marks, words, stack):
 
     Tree and ties are the largest sink side of a minimum cut: moving the ties costs nothing.
 
-    ``marks``, ``words``: memory for a row, see :func:`._grid_arcs.list_marks`; ``stack``: for all
+    ``marks``, ``words``: memory for a row, see :func:`.arcs.list_marks`; ``stack``: for all
     pixels.
 
     Returns:

@@ -1,12 +1,12 @@
 """Flow along the rows and the columns of the grid, before any search for paths.
 
-Layout: :mod:`._grid_arcs`.
+Layout: :mod:`.arcs`.
 """
 
 from __future__ import annotations
 
-from occ_order.crf._compile import inlined, kernel, step
-from occ_order.crf._grid_arcs import BLOCK, beside, note_arc, start_row
+from occ_order.crf._kernels.arcs import BLOCK, beside, note_arc, start_row
+from occ_order.crf._kernels.compile import inlined, kernel, step
 
 STRIP = 128  # columns swept together: their arcs and amounts fit a second-level cache
 
@@ -170,7 +170,7 @@ def initialise(
     """Arcs, costs and flow of a jump from ``labels``: along the rows, then along the columns.
 
     Args:
-        marks, words, places: see :func:`._grid_arcs.start_row`.
+        marks, words, places: see :func:`.arcs.start_row`.
         limit: see :func:`usable`; wanted: int32 or int64, room for all pixels and rows.
     """
     height, width = unary.shape

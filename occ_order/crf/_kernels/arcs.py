@@ -55,7 +55,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from occ_order.crf._compile import inlined, kernel, step
+from occ_order.crf._kernels.compile import inlined, kernel, step
 
 FREE, ROOT, ORPHAN, SUPPLY = 0, 5, 6, 7  # codes of a node; 1..4 = 1 + direction of the parent
 TIE = ORPHAN  # moves in the largest minimum cut only; after the search there are no orphans

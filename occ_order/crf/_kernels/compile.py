@@ -109,7 +109,7 @@ def forget_old_code(folder: str) -> None:
     Numba itself looks at the file of a kernel only. A kernel has functions of other files compiled
     into it, and would go on with their old code.
     """
-    sources = sorted(Path(__file__).parent.glob("_*.py"))  # all kernels are in files of such names
+    sources = sorted(Path(__file__).parent.glob("*.py"))  # all kernels are in this folder
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
     stamp = Path(folder, "sources.sha256")
     # Where nothing can be written, numba has kept nothing either since the sources were put there.

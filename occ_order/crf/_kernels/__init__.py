@@ -1,0 +1,1 @@
+"""Inner loops of the CRF, compiled by numba where it is installed (see :mod:`.compile`)."""
