@@ -5,7 +5,7 @@ magnitude faster. The minimum cut with the fewest (or most) moved pixels is uniq
 solver returns the same one. Why this one is fast:
 
 * There is no graph object: a pixel has the residual capacities of its four incoming arcs and one
-  excess (terminal capacity), in padded arrays (layout: :mod:`._kernels.arcs`).
+  excess (terminal capacity), in padded arrays (layout: :mod:`._kernels.layout`).
 * Only a sink tree is grown, from the pixels whose move lowers the energy (demands, connected to the
   sink); it stops at pixels whose move raises it (supplies, connected to the source). Background far
   from any instance is never visited, and the final tree is the sink side of the cut: the pixels
@@ -27,6 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from occ_order.crf._kernels.compile import COMPILED
+from occ_order.crf._kernels.layout import Moved, Weights
 from occ_order.crf.energy import SCALE, Problem, check_labels
 from occ_order.crf.moves import BOUNDS
 from occ_order.crf.workspace import Flow, pool
@@ -91,12 +92,12 @@ class GridJumps:
         self._costs = (problem.smoothness, problem.occlusion)
         self._workspace = work = pool.borrow(self._unary.shape)
         weakref.finalize(self, pool.give_back, work).atexit = False
-        arcs.pack_pairs(problem.pairs, work.shape, work.stride, work.pairs)
-        self._set_hard_weight()
+        self._set_weights()
+        arcs.pack_pairs(problem.pairs, self._grid)
         work.reset()
         work.image[...] = 0
         self._active: Flow | None = None  # the flow that ``node`` and the roots belong to
-        self._num_growing = self._num_roots = 0
+        self._num_active = self._num_roots = 0
         self._ahead: _Ahead | None = None
 
     @property
@@ -120,18 +121,8 @@ class GridJumps:
         work = self._workspace
         for flow in work.flows:
             if flow.bound:
-                self._arcs.relabel(
-                    self._unary,
-                    work.labels,
-                    labels,
-                    work.stride,
-                    work.pairs,
-                    self._weights,
-                    flow.bound == "modular",
-                    *flow.arrays,
-                    *work.marked,
-                    work.spare,
-                )
+                modular = flow.bound == "modular"
+                self._arcs.relabel(labels, self._grid, flow.residual, modular, work.spare)
         work.labels[:] = labels
         self._active = None
 
@@ -156,7 +147,7 @@ class GridJumps:
             if taken == 0:
                 ahead = self._look_ahead()
             elif taken == 1 and ahead is not None:
-                for source, copy in zip(first.arrays, second.arrays, strict=True):
+                for source, copy in zip(first.residual, second.residual, strict=True):
                     copy[...] = source
                 ahead.flow = True
             change = self._take_cut()
@@ -179,8 +170,8 @@ class GridJumps:
         if not self._add_ties():
             return _Ahead()
         largest = np.empty(work.shape, bool)
-        self._arcs.write_moved(work.stride, work.node, largest)
-        change = self._energy_change(*self._list_moved())
+        self._arcs.draw_moved(self._grid, largest)
+        change = self._arcs.energy_change(self._list_moved(), self._grid)
         self._flow.drop_ties(work.node)
         return _Ahead(largest, min(change, 0))
 
@@ -221,51 +212,31 @@ class GridJumps:
 
     def _add_ties(self) -> int:
         """Mark the pixels that only the largest minimum cut moves; returns their number."""
-        work = self._workspace
-        return self._flow.add_ties(
-            work.shape, work.stride, self._in_use.arcs, work.node, *work.marked, work.queue
-        )
-
-    def _energy_change(self, runs: np.ndarray, rim: np.ndarray) -> int:
-        """Return the change of energy if the pixels listed by :meth:`_list_moved` are raised."""
-        work = self._workspace
-        state = (work.labels, work.pairs, self._weights, work.node)
-        return self._arcs.energy_change(runs, rim, self._unary, work.stride, *state)
+        return self._flow.add_ties(self._grid, self._in_use.residual.arcs, self._workspace.queue)
 
     def _take_cut(self, num_ties: int = 0) -> int:
         """Raise the labels of tree and ties if that lowers the energy; returns as :meth:`jump`."""
         k, work = self._arcs, self._workspace
-        self._num_growing = self._num_roots = 0
+        self._num_active = self._num_roots = 0
         if not num_ties and work.pending[self._flow.NUM_ROOTS] == 0:
             return 0
-        state = (work.labels, work.pairs, self._weights)
-        runs, rim = self._list_moved()
-        change = self._energy_change(runs, rim)
+        moved, tr_cap = self._list_moved(), self._in_use.residual.tr_cap
+        change = k.energy_change(moved, self._grid)
         if change >= 0:
-            k.free_nodes(runs, rim, self._in_use.excess, work.node)
+            k.free_nodes(moved, tr_cap, work.node)
             return 0
         for flow in work.flows:
             if flow.bound:
-                modular = flow.bound == "modular"
-                k.rewrite(runs, rim, work.stride, *state, modular, *flow.arrays, work.node)
-        self._num_growing = self._num_roots = k.raise_labels(
-            runs, rim, work.stride, work.labels, self._in_use.excess, work.node, work.queue
-        )
+                k.rewrite(moved, self._grid, flow.residual, flow.bound == "modular")
+        self._num_active = self._num_roots = k.raise_labels(moved, self._grid, tr_cap, work.queue)
         return change
 
-    def _list_moved(self) -> tuple[np.ndarray, np.ndarray]:
-        """List the pixels that move: runs, single pixels (:func:`._kernels.arcs.list_moved`)."""
+    def _list_moved(self) -> Moved:
+        """List the pixels that move, in the memory of the next search."""
         work = self._workspace
-        num_runs, num_rim = self._arcs.list_moved(
-            work.stride,
-            work.labels,
-            work.pairs,
-            work.node,
-            *work.marked,
-            work.spare,
-            work.waiting,
-        )
-        return work.spare[:num_runs], work.waiting[:num_rim]
+        moved = Moved(work.spare, work.waiting)
+        num_runs, num_rim = self._arcs.list_moved(self._grid, moved)
+        return Moved(moved.runs[:num_runs], moved.rim[:num_rim])
 
     def fuse(self, proposal: np.ndarray) -> int:
         """Fuse the labels with a proposal: each pixel keeps its label or takes the proposed one.
@@ -282,36 +253,32 @@ class GridJumps:
         flow = self._spare_flow("constant")
         flow.bound = None
         flat = work.propose(proposal)
-        state = (work.pairs, self._weights)
-        places = work.spare
-        k.initialise_fusion(
-            self._unary, work.stride, work.labels, flat, *state, *flow.arrays, *work.marked, places
-        )
+        k.initialise_fusion(self._grid, flat, flow.residual, work.spare)
         self._active = flow
         self._find_roots(1)
         if not self._maximise_flow(self._flow.FORWARD):
             self._widen()
             return self.fuse(proposal)
         self._active = None
-        change = k.fusion_change(self._unary, work.stride, work.labels, proposal, *state, work.node)
+        change = k.fusion_change(self._grid, proposal)
         if change >= 0:
             return 0
         flat[:] = work.labels  # the flow has overwritten it
-        k.take_proposal(work.stride, flat, proposal, work.node)
+        k.take_proposal(self._grid, proposal, flat)
         self._relabel(flat)
         return change
 
-    def _set_hard_weight(self) -> None:
-        """Set the capacity of hard arcs, 2**29 or 2**61, and the limit of overflow, half of it."""
+    def _set_weights(self) -> None:
+        """Set the capacity of hard arcs by the type of the flow, and the record of the CRF."""
         bits = 64 if self._workspace.wide else 32
-        self._weights = (*self._costs, 1 << (bits - 3))
-        self._limit = 1 << (bits - 4)  # residual capacity that a hard arc must keep
+        weights = Weights(*self._costs, hard=1 << (bits - 3), limit=1 << (bits - 4))
+        self._grid = self._workspace.grid(self._unary, weights)
 
     def _widen(self) -> None:
         """Change to 64-bit flow; all flows start again."""
         assert not self._workspace.wide
         self._workspace.set_type(np.int64)
-        self._set_hard_weight()
+        self._set_weights()
         self._active = None
 
     def _spare_flow(self, bound: str) -> Flow:
@@ -350,39 +317,23 @@ class GridJumps:
     def _initialise(self, flow: Flow, modular: bool) -> None:
         """Write capacities of a jump from the current labels, with flow along rows and columns."""
         work = self._workspace
-        state = (work.labels, work.pairs, self._weights, modular, *flow.arrays)
-        places, wanted = work.spare, work.lost.view(np.int32)
-        self._sweeps.initialise(
-            self._unary, work.stride, *state, *work.marked, places, self._limit, wanted
-        )
+        wanted = work.lost.view(np.int32)
+        self._sweeps.initialise(self._grid, flow.residual, modular, work.spare, wanted)
 
     def _find_roots(self, sign: int) -> None:
         """Write all nodes and list the roots; sign 1: demands, -1: supplies."""
-        work = self._workspace
-        self._num_growing, self._num_roots = self._arcs.find_roots(
-            work.shape,
-            work.stride,
-            self._in_use.excess,
-            work.node,
-            *work.marked,
-            work.queue,
-            sign,
-        )
+        tr_cap, active = self._in_use.residual.tr_cap, self._workspace.queue
+        self._num_active, self._num_roots = self._arcs.find_roots(self._grid, tr_cap, active, sign)
 
     def _maximise_flow(self, way: int, budget: int = NO_LIMIT) -> bool:
         """Run :func:`._kernels.flow.maximise_flow`; False on overflow."""
         work = self._workspace
-        arrays = (*self._in_use.arrays, work.node, work.chain, work.heads, work.lost, work.waiting)
         self._outcome = self._flow.maximise_flow(
+            work.search(self._in_use.residual, self._grid.weights.limit, way),
             work.queue,
-            self._num_growing,
+            self._num_active,
             self._num_roots,
             work.spare,
-            work.stride,
-            self._limit,
-            arrays,
-            work.pending,
-            way,
             budget,
         )
         return self._outcome != self._flow.OVERFLOWN

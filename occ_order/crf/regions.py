@@ -137,7 +137,7 @@ def search_regions(problem: Problem, labels: np.ndarray) -> tuple[np.ndarray, in
         int32 (H, W), feasible, and the change of energy in units of 1 / SCALE, <= 0.
     """
     from occ_order.crf._kernels.components import spread_by_region, value_by_region
-    from occ_order.crf._kernels.regions import search
+    from occ_order.crf._kernels.regions import Contacts, search
 
     if labels.size == 0:
         return labels, 0
@@ -145,15 +145,15 @@ def search_regions(problem: Problem, labels: np.ndarray) -> tuple[np.ndarray, in
     ids -= 1
     graph = region_graph(problem, ids)
     region_labels = value_by_region(ids, labels, len(graph.unary))
-    change = search(
+    contacts = Contacts(
         graph.start,
         graph.neighbour,
-        graph.length * problem.smoothness,
-        graph.front * problem.occlusion,
-        graph.behind * problem.occlusion,
-        graph.unary,
-        region_labels,
+        smooth=graph.length * problem.smoothness,
+        front=graph.front * problem.occlusion,
+        behind=graph.behind * problem.occlusion,
+        unary=graph.unary,
     )
+    change = search(contacts, region_labels)
     if not change:
         return labels, 0
     return spread_by_region(ids, region_labels), change

@@ -6,32 +6,29 @@ import threading
 
 import numpy as np
 
+from occ_order.crf._kernels.layout import Grid, Residual, Search, Weights
+
 # Label of the pad pixels: more than one away from every label, so that no arc leads to them.
 PAD_LABEL = -(2**30)
 
 
 class Flow:
-    """Energy function and flow of the jumps with one bound (see :mod:`._kernels.arcs`).
+    """Residual graph of the jumps with one bound.
 
     Attributes:
-        inc: int32 or int64 (4, size); arcs: uint8 (size,); excess: as ``inc``, (size,).
+        residual: the arrays, amounts of flow as ``dtype``.
         bound: of the jump that these belong to; None: none yet.
     """
 
     def __init__(self, size: int, dtype: type) -> None:
-        self.inc: np.ndarray = np.zeros((4, size), dtype)
-        self.arcs = np.zeros(size, np.uint8)
-        self.excess: np.ndarray = np.zeros(size, dtype)
+        self.residual = Residual(
+            np.zeros((4, size), dtype), np.zeros(size, np.uint8), np.zeros(size, dtype)
+        )
         self.bound: str | None = None
-
-    @property
-    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """``inc``, ``arcs`` and ``excess``."""
-        return self.inc, self.arcs, self.excess
 
 
 class Workspace:
-    """Arrays of one image size, 79 bytes a pixel (see :mod:`._kernels.arcs` for the layout).
+    """Arrays of one image size, 79 bytes a pixel (see :mod:`._kernels.layout`).
 
     Attributes:
         shape: (H, W).
@@ -72,19 +69,27 @@ class Workspace:
     @property
     def wide(self) -> bool:
         """Are amounts of flow 64-bit?"""
-        return self.flows[0].inc.dtype == np.int64
+        return self.flows[0].residual.r_cap.dtype == np.int64
 
     @property
     def nbytes(self) -> int:
         """Size of all arrays."""
-        owners = (self, *self.flows)
-        arrays = [array for owner in owners for array in vars(owner).values()]
-        return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+        arrays = [array for array in vars(self).values() if isinstance(array, np.ndarray)]
+        for flow in self.flows:
+            arrays += flow.residual
+        return sum(array.nbytes for array in arrays)
 
-    @property
-    def marked(self) -> tuple[np.ndarray, np.ndarray]:
-        """``marks``, and the same memory as int64 (see :func:`._kernels.arcs.list_marks`)."""
-        return self.marks, self.marks.view(np.int64)
+    def grid(self, unary: np.ndarray, weights: Weights) -> Grid:
+        """Return the record of a CRF with ``unary`` int32 (H, W) in these arrays."""
+        words = self.marks.view(np.int64)
+        return Grid(
+            unary, self.stride, self.pairs, self.labels, self.node, self.marks, words, weights
+        )
+
+    def search(self, residual: Residual, limit: int, way: int) -> Search:
+        """Return the record of a search in ``residual``."""
+        lists = (self.chain, self.heads, self.lost, self.waiting, self.pending)
+        return Search(residual, self.node, *lists, self.stride, limit, way)
 
     @property
     def image(self) -> np.ndarray:

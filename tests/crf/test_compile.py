@@ -77,6 +77,28 @@ def cached(tmp_path_factory):
     return folder, code
 
 
+def test_a_kernel_that_takes_a_record_is_kept_for_the_next_process(cached, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(cached[0], folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "kernels" / "user.py").write_text(
+        "from typing import NamedTuple\n"
+        "import numpy as np\n"
+        "from kernels.compile import kernel\n"
+        "class Costs(NamedTuple):\n"
+        "    first: int\n"
+        "    others: np.ndarray\n"
+        "@kernel\n"
+        "def total(costs):\n"
+        "    return costs.first + costs.others[1]\n"
+    )
+    code = (
+        "import numpy as np; from kernels.user import Costs, total; s = total.stats\n"
+        "print(total(Costs(1, np.arange(5, 7))), len(s.cache_hits), len(s.cache_misses))"
+    )
+    answers = [run(code, PYTHONPATH=str(folder)).stdout for _ in range(2)]
+    assert answers == ["7 0 1\n", "7 1 0\n"]
+
+
 DAMAGE = {
     "empty index": ("*.nbi", lambda data: b""),
     "cut index": ("*.nbi", lambda data: data[: len(data) // 2]),

@@ -1,54 +1,8 @@
-"""Layout of the compiled solver (:mod:`occ_order.crf.grid`), and costs and arcs of its jumps.
-
-All arrays are flat, over the pixels of the image and *pad pixels* around it, so that every pixel
-has four neighbours and no kernel tests for the border. Pixel (x, y) has the index
-``p = (y + 1) * stride + x + 1``. An image with H = 2, W = 4 (`#` = pad pixel)::
-
-    stride = (W + 1) | 1 = 5 (odd)      size = (H + 2) * stride + 1 = 21
-
-             x = -1    0    1    2    3
-    y = -1       #0   #1   #2   #3   #4
-    y =  0       #5    6    7    8    9     the pad to the right of a row is the one
-    y =  1      #10   11   12   13   14     to the left of the next: 9 + 1 = #10
-    y =  2      #15  #16  #17  #18  #19
-                #20
-
-Directions d: 0 = left, 1 = right, 2 = top, 3 = bottom; ``d ^ 1`` is the opposite of d and
-``offsets = (-1, 1, -stride, stride)`` leads from p to its neighbour q. ``inc[d, p]`` is the arc
-from q into p, ``inc[d ^ 1, q]`` the arc from p into q::
-
-                              p - stride
-                                |    ^
-                     inc[2, p]  v    |  inc[3, p - stride]
-
-             inc[0, p] ---->                <---- inc[1, p]
-     p - 1                        p                          p + 1
-             <---- inc[1, p - 1]            inc[0, p + 1] ---->
-
-                     inc[3, p]  ^    |  inc[2, p + stride]
-                                |    v
-                              p + stride
-
-The arrays, each of length ``size`` along p:
-
-* ``inc[d, p]``: int32 or int64, residual capacity of the arc from p's neighbour d to p, >= 0.
-* ``arcs[p]``: uint8, bit d: ``inc[d, p] > 0``; bit 4 + d: the opposite arc, from p to that
-  neighbour, has residual capacity. Searches read this byte instead of eight entries of ``inc``.
-* ``excess[p]``: as ``inc``, residual terminal capacity: > 0 a *supply*, the arc from the source
-  (raising p costs so much); < 0 a *demand*, the arc to the sink (raising p gains so much).
-* ``pairs[p]``: uint8, bit d: p occludes its neighbour d; bit 4 + d: that neighbour occludes p.
-* ``labels[p]``: int32, the current labelling; pad pixels have a label far from all others.
-* ``node[p]``: uint32. Bits 0-2 (CODE): FREE, outside the tree, excess 0; SUPPLY, outside the tree,
-  excess > 0; ROOT, excess < 0; ORPHAN, without a parent; or 1 + d, the direction of p's parent.
-  Bits 3-4: queued for an even / odd level. From bit 5: level, about the distance to the root.
-
-Pushing flow reparametrises the energy function: its values stay the same. So the labels may change
-under a flow: arcs whose capacity does not change keep their flow, that of the others is cancelled.
+"""Costs and arcs of the jumps, and what moves by a cut (layout: :mod:`.layout`).
 
 Indices in hot loops are unsigned: for signed ones, the compiler adds a test for negative indices.
-
-Kernels that take ``marks`` and ``words`` get the same memory twice, as uint8 and as int64, so that
-eight unmarked pixels are skipped by one comparison.
+Loops over runs of pixels take slices of the arrays and have no branches: the compiler turns them
+into vector instructions, and does not for indices that it must compute.
 """
 
 from __future__ import annotations
@@ -56,10 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from occ_order.crf._kernels.compile import inlined, kernel, step
+from occ_order.crf._kernels.layout import CODE, FREE, ROOT, SUPPLY, Around
 
-FREE, ROOT, ORPHAN, SUPPLY = 0, 5, 6, 7  # codes of a node; 1..4 = 1 + direction of the parent
-TIE = ORPHAN  # moves in the largest minimum cut only; after the search there are no orphans
-CODE = 7  # mask of a node's code
 ALL_OPEN = 255  # ``arcs`` of a pixel whose eight arcs all have residual capacity
 BLOCK, WIDE_BLOCK = 64, 128  # pixels that are tested or filled together
 MOVES, INNER = 1, 2  # marks of pixels, see :func:`mark`
@@ -85,9 +37,15 @@ def beside(p, offset):
 
 
 @inlined
+def directions(stride):
+    """Return the index distances of the left, right, upper and lower neighbour."""
+    return (-1, 1, -stride, stride)
+
+
+@inlined
 def around(array, start, end, stride):
-    """Return views of the run [start, end) and of its left, right, upper and lower neighbours."""
-    return (
+    """Return views of the run [start, end) and of its four neighbours."""
+    return Around(
         array[start:end],
         array[start - 1 : end - 1],
         array[start + 1 : end + 1],
@@ -97,11 +55,12 @@ def around(array, start, end, stride):
 
 
 @kernel
-def pack_pairs(places, shape, stride, pairs):
-    """Fill ``pairs`` from the flat indices of :attr:`occ_order.crf.energy.Problem.pairs`."""
-    height, width = shape
+def pack_pairs(places, grid):
+    """Fill ``grid.pairs`` from the indices in :attr:`occ_order.crf.energy.Problem.pairs`."""
+    height, width = grid.unary.shape
     plane = height * width
-    offsets = (-1, 1, -stride, stride)
+    stride, pairs = grid.stride, grid.pairs
+    offsets = directions(stride)
     fill(pairs, 0)
     for i in places:
         d = i // plane
@@ -124,11 +83,11 @@ def capacity(step, behind, weights):
     Args:
         step: x_p - x_q, difference of the labels.
         behind: 1 if q occludes p, else 0.
-        weights: (smoothness, occlusion, hard).
+        weights: see :class:`.layout.Weights`.
     """
     if step == 0:
-        return weights[0] + weights[2] * behind
-    return weights[1] * behind if step == -1 else 0
+        return weights.smoothness + weights.hard * behind
+    return weights.occlusion * behind if step == -1 else 0
 
 
 @inlined
@@ -139,20 +98,21 @@ def pair_cost(step, code, d, weights, modular):
         step: x_p - x_q, difference of the labels.
         code: pairs[p].
         d: direction of q.
-        weights: (smoothness, occlusion, hard).
+        weights: see :class:`.layout.Weights`.
         modular: bound of the jump (see :mod:`occ_order.crf.moves`).
     """
     if step == 0:
-        return weights[1] * ((code >> (4 + d) & 1) - (code >> d & 1))
+        return weights.occlusion * ((code >> (4 + d) & 1) - (code >> d & 1))
     if modular and (step == 1 or step == -1):
-        return weights[0] * step
+        return weights.smoothness * step
     return 0
 
 
 @inlined
-def note_arc(p, d, q, inc, arcs):
-    """Update ``arcs`` of both ends from ``inc[d, p]``; q is p's neighbour in direction d."""
-    if inc[d, p] > 0:
+def note_arc(p, d, q, residual):
+    """Update ``arcs`` of both ends from ``r_cap[d, p]``; q is p's neighbour in direction d."""
+    arcs = residual.arcs
+    if residual.r_cap[d, p] > 0:
         arcs[p] |= 1 << d
         arcs[q] |= 16 << (d ^ 1)
     else:
@@ -161,32 +121,34 @@ def note_arc(p, d, q, inc, arcs):
 
 
 @inlined
-def set_node(p, excess, node):
-    """Set p's node, outside the tree, to SUPPLY, FREE or ROOT by its excess."""
-    node[p] = SUPPLY if excess[p] > 0 else FREE if excess[p] == 0 else ROOT
+def set_node(p, tr_cap, node):
+    """Set p's node, in no tree, to SUPPLY, FREE or ROOT by its terminal capacity."""
+    node[p] = SUPPLY if tr_cap[p] > 0 else FREE if tr_cap[p] == 0 else ROOT
 
 
 @inlined
-def start_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs):
-    """Set ``inc`` and ``arcs`` of p for zero flow; returns the unary part of its four pairs."""
-    code = pairs[p]
+def start_pixel(p, grid, residual, modular):
+    """Set ``r_cap`` and ``arcs`` of p for zero flow; returns the unary part of its four pairs."""
+    labels, weights, r_cap = grid.labels, grid.weights, residual.r_cap
+    offsets = directions(grid.stride)
+    code = grid.pairs[p]
     cost = 0
     bits = 0
     for d in range(4):
         step = labels[p] - labels[beside(p, offsets[d])]
         cost += pair_cost(step, code, d, weights, modular)
-        inc[d, p] = capacity(step, code >> (4 + d) & 1, weights)
-        bits |= (inc[d, p] > 0) << d
+        r_cap[d, p] = capacity(step, code >> (4 + d) & 1, weights)
+        bits |= (r_cap[d, p] > 0) << d
         bits |= (capacity(-step, code >> d & 1, weights) > 0) << (4 + d)
-    arcs[p] = bits
+    residual.arcs[p] = bits
     return cost
 
 
 @step
-def start_costs(labels, unary, excess):
-    """Set ``excess`` to ``unary`` where the label is 0, else to 0: only leaving 0 costs it."""
+def start_costs(labels, unary, tr_cap):
+    """Set ``tr_cap`` to ``unary`` where the label is 0, else to 0: only leaving 0 costs it."""
     for i in range(len(labels)):
-        excess[i] = unary[i] if labels[i] == 0 else 0
+        tr_cap[i] = unary[i] if labels[i] == 0 else 0
 
 
 @step
@@ -197,8 +159,12 @@ def add_one(labels):
 
 
 @step
-def mark_changes(label, left, right, above, below, pairs, marks):
-    """Mark pixels of a run with an ordered pair or a neighbour of another label."""
+def mark_changes(labels, pairs, marks):
+    """Mark pixels of a run with an ordered pair or a neighbour of another label.
+
+    ``labels``: of the run and its neighbours (:func:`around`).
+    """
+    label, left, right, above, below = labels
     for i in range(len(marks)):
         found = np.int32((label[i] ^ left[i]) | (label[i] ^ right[i]))
         found = np.int32(found | (label[i] ^ above[i]) | (label[i] ^ below[i]) | pairs[i])
@@ -227,80 +193,80 @@ def list_marks(marks, words, start, places, count):
 
 
 @step
-def start_row(
-    y, unary, stride, labels, pairs, weights, modular, inc, arcs, excess, marks, words, places
-):
-    """Write ``inc``, ``arcs`` and ``excess`` of row y for zero flow in a jump from ``labels``.
+def start_row(y, grid, residual, modular, places):
+    """Write row y of the residual graph for zero flow in a jump from the current labels.
 
     Most pixels have the labels of their neighbours and no ordered pair, hence the same arcs: the
-    row is filled with these, then the other pixels are written one by one. ``marks``, ``words``
-    (see :func:`list_marks`) and ``places`` are memory for one row.
+    row is filled with these, then the other pixels are written one by one. ``places`` is memory for
+    one row.
     """
-    width = unary.shape[1]
-    offsets = (-1, 1, -stride, stride)
-    smoothness = weights[0]
-    row = (y + 1) * stride + 1
+    labels, tr_cap, smoothness = grid.labels, residual.tr_cap, grid.weights.smoothness
+    width = grid.unary.shape[1]
+    row = (y + 1) * grid.stride + 1
     end = row + width
     for start in range(row, end, WIDE_BLOCK):
         for d in range(4):
-            fill(inc[d, start : min(start + WIDE_BLOCK, end)], smoothness)
-    fill(arcs[row:end], ALL_OPEN if smoothness > 0 else 0)
-    start_costs(labels[row:end], unary[y], excess[row:end])
-    mark_changes(*around(labels, row, end, stride), pairs[row:end], marks[:width])
-    count = list_marks(marks[:width], words, row, places, 0)
+            fill(residual.r_cap[d, start : min(start + WIDE_BLOCK, end)], smoothness)
+    fill(residual.arcs[row:end], ALL_OPEN if smoothness > 0 else 0)
+    start_costs(labels[row:end], grid.unary[y], tr_cap[row:end])
+    mark_changes(around(labels, row, end, grid.stride), grid.pairs[row:end], grid.marks[:width])
+    count = list_marks(grid.marks[:width], grid.words, row, places, 0)
     for k in range(count):
         p = places[k]
-        excess[p] += start_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs)
+        tr_cap[p] += start_pixel(p, grid, residual, modular)
 
 
 @step
-def write_nodes(excess, node, sign):
-    """Write the nodes of a run of pixels outside the tree; returns how many are ROOT.
+def write_nodes(tr_cap, node, sign):
+    """Write the nodes of a run of pixels in no tree; returns how many are ROOT.
 
     ``sign``: 1, or -1 to swap supplies and demands.
     """
     num_roots = 0
     for i in range(len(node)):
-        amount = sign * excess[i]
+        amount = sign * tr_cap[i]
         node[i] = ROOT if amount < 0 else SUPPLY if amount > 0 else FREE
         num_roots += amount < 0
     return num_roots
 
 
 @step
-def mark_growing(excess, left, right, above, below, sign, marks):
+def mark_active(tr_cap, sign, marks):
     """Mark the roots of a run of pixels that have a neighbour that is not a root.
 
-    The tree cannot grow from the other roots. ``left``, ``right``, ``above``, ``below``: the excess
-    of the neighbours.
+    The other roots are passive: the tree cannot grow from them. ``tr_cap``: of the run and its
+    neighbours (:func:`around`).
     """
+    here, left, right, above, below = tr_cap
     for i in range(len(marks)):
         inner = (sign * left[i] < 0) & (sign * right[i] < 0)
         inner &= (sign * above[i] < 0) & (sign * below[i] < 0)
-        marks[i] = (sign * excess[i] < 0) & (not inner)
+        marks[i] = (sign * here[i] < 0) & (not inner)
 
 
 @kernel
-def find_roots(shape, stride, excess, node, marks, words, queue, sign):
+def find_roots(grid, tr_cap, active, sign):
     """Write all nodes: ROOT where there is a demand, SUPPLY, or FREE.
 
     Args:
-        marks, words: memory for a row, see :func:`list_marks`.
-        queue: output, the roots that have a neighbour that is not a root.
+        grid: its nodes are written.
+        tr_cap: terminal capacities.
+        active: output, the roots that have a neighbour that is not a root.
         sign: 1, or -1 to swap supplies and demands.
 
     Returns:
-        The number of entries in ``queue``, and the number of all roots.
+        The number of entries in ``active``, and the number of all roots.
     """
-    height, width = shape
+    height, width = grid.unary.shape
+    stride, marks = grid.stride, grid.marks
     count = num_roots = 0
     for y in range(height):
         row = (y + 1) * stride + 1
         end = row + width
-        num_here = write_nodes(excess[row:end], node[row:end], sign)
+        num_here = write_nodes(tr_cap[row:end], grid.node[row:end], sign)
         if num_here:
-            mark_growing(*around(excess, row, end, stride), sign, marks[:width])
-            count = list_marks(marks[:width], words, row, queue, count)
+            mark_active(around(tr_cap, row, end, stride), sign, marks[:width])
+            count = list_marks(marks[:width], grid.words, row, active, count)
         num_roots += num_here
     return count, num_roots
 
@@ -315,12 +281,15 @@ def any_moves(node):
 
 
 @step
-def mark(label, left, right, above, below, pairs, node, west, east, north, south, marks):
-    """Write MOVES and INNER for a run of pixels; the other arguments are its four neighbours.
+def mark(labels, pairs, nodes, marks):
+    """Write MOVES and INNER for a run of pixels.
 
     An inner pixel moves and so do its four neighbours; all five have the same label, and it has no
-    ordered pair. So none of its capacities change.
+    ordered pair. So none of its capacities change. ``labels``, ``nodes``: of the run and its
+    neighbours (:func:`around`).
     """
+    label, left, right, above, below = labels
+    node, west, east, north, south = nodes
     for i in range(len(marks)):
         inner = moves(node[i]) & moves(west[i]) & moves(east[i]) & moves(north[i]) & moves(south[i])
         other = np.int32((label[i] ^ left[i]) | (label[i] ^ right[i]))
@@ -338,17 +307,14 @@ def end_of_moves(start, end, node):
 
 
 @kernel
-def list_moved(stride, labels, pairs, node, marks, words, runs, rim):
+def list_moved(grid, moved):
     """List the pixels that move: runs of inner ones (see :func:`mark`), the others one by one.
 
-    Args:
-        marks: uint8, a multiple of BLOCK; words: the same memory as int64.
-        runs: output, first pixel and end of each run of inner pixels.
-        rim: output, the other pixels that move.
-
     Returns:
-        The numbers of entries in ``runs`` and in ``rim``.
+        The numbers of entries in ``runs`` and in ``rim`` of ``moved``, the output.
     """
+    stride, node, marks, words = grid.stride, grid.node, grid.marks, grid.words
+    runs, rim = moved.runs, moved.rim
     num_runs = num_rim = 0
     start, last = stride, node.size - stride
     while start < last:
@@ -357,9 +323,9 @@ def list_moved(stride, labels, pairs, node, marks, words, runs, rim):
             start += BLOCK
             continue
         mark(
-            *around(labels, start, end, stride),
-            pairs[start:end],
-            *around(node, start, end, stride),
+            around(grid.labels, start, end, stride),
+            grid.pairs[start:end],
+            around(node, start, end, stride),
             marks[: end - start],
         )
         inside = False
@@ -382,48 +348,49 @@ def list_moved(stride, labels, pairs, node, marks, words, runs, rim):
 
 
 @kernel
-def write_moved(stride, node, moved):
+def draw_moved(grid, moved):
     """Write to ``moved``, bool (H, W), which pixels move."""
     height, width = moved.shape
     for y in range(height):
-        row = (y + 1) * stride + 1
+        row = (y + 1) * grid.stride + 1
         for x in range(width):
-            moved[y, x] = moves(node[row + x])
+            moved[y, x] = moves(grid.node[row + x])
 
 
 @kernel
-def free_nodes(runs, rim, excess, node):
+def free_nodes(moved, tr_cap, node):
     """Remove the pixels that move from the tree."""
-    for k in range(0, len(runs), 2):
-        start, end = runs[k], runs[k + 1]
-        write_nodes(excess[start:end], node[start:end], 1)
-    for p in rim:
-        set_node(p, excess, node)
+    for k in range(0, len(moved.runs), 2):
+        start, end = moved.runs[k], moved.runs[k + 1]
+        write_nodes(tr_cap[start:end], node[start:end], 1)
+    for p in moved.rim:
+        set_node(p, tr_cap, node)
 
 
 @kernel
-def energy_change(runs, rim, unary, stride, labels, pairs, weights, node):
-    """Return the exact change of energy if the labels of ``runs`` and ``rim`` are raised by one.
+def energy_change(moved, grid):
+    """Return the exact change of energy if the labels of all that moves are raised by one.
 
-    Inner pixels (``runs``, see :func:`list_moved`) change the unary term only.
+    Inner pixels (``runs``) change the unary term only.
     """
-    offsets = (-1, 1, -stride, stride)
-    smoothness, occlusion = weights[0], weights[1]
+    unary, stride, labels, pairs = grid.unary, grid.stride, grid.labels, grid.pairs
+    smoothness, occlusion = grid.weights.smoothness, grid.weights.occlusion
+    offsets = directions(stride)
     change = 0
-    for k in range(0, len(runs), 2):
-        start, end = runs[k], runs[k + 1]
+    for k in range(0, len(moved.runs), 2):
+        start, end = moved.runs[k], moved.runs[k + 1]
         if labels[start] == 0:
             y = start // stride - 1
             first = (y + 1) * stride + 1
             for cost in unary[y, start - first : end - first]:
                 change += cost
-    for p in rim:
+    for p in moved.rim:
         if labels[p] == 0:
             y = p // stride - 1
             change += unary[y, p - (y + 1) * stride - 1]
         for d in range(4):
             q = beside(p, offsets[d])
-            if not moves(node[q]) and labels[q] >= 0:
+            if not moves(grid.node[q]) and labels[q] >= 0:
                 step = labels[p] - labels[q]
                 if step == 0:
                     change += smoothness - occlusion * (pairs[p] >> d & 1)
@@ -433,91 +400,95 @@ def energy_change(runs, rim, unary, stride, labels, pairs, weights, node):
 
 
 @inlined
-def rewrite_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs, excess, node):
-    """Rewrite the arcs and the excess of p and its pairs for a move in which p is raised.
+def rewrite_pixel(p, grid, residual, modular):
+    """Rewrite the arcs and terminal capacities of p's pairs for a move in which p is raised.
 
     The capacities after the move replace those before, and the flow of changed arcs is cancelled.
     A pixel that leaves the background (``fresh``) starts with zero flow on all arcs: its unary cost
     is paid, and the demand that its flow satisfied no longer exists.
     """
+    labels, pairs, weights = grid.labels, grid.pairs, grid.weights
+    r_cap, arcs, tr_cap = residual
+    offsets = directions(grid.stride)
     code = pairs[p]
     fresh = labels[p] == 0
     cost = 0
     for d in range(4):
         q = beside(p, offsets[d])
-        moved = moves(node[q])
+        moved = moves(grid.node[q])
         step = labels[p] - labels[q]
         behind = code >> (4 + d) & 1
         if moved and (labels[q] == 0 or not fresh):
             if fresh:
                 cost += pair_cost(step, code, d, weights, modular)
-                inc[d, p] = capacity(step, behind, weights)
+                r_cap[d, p] = capacity(step, behind, weights)
                 back = capacity(-step, code >> d & 1, weights)
                 arcs[p] &= ~(17 << d)
-                arcs[p] |= (inc[d, p] > 0) << d | (back > 0) << (4 + d)
+                arcs[p] |= (r_cap[d, p] > 0) << d | (back > 0) << (4 + d)
             continue
         new_step = step + 1 - moved
-        flow = capacity(step, behind, weights) - inc[d, p]
+        flow = capacity(step, behind, weights) - r_cap[d, p]
         cost += pair_cost(new_step, code, d, weights, modular)
         if not fresh:
             cost -= flow + pair_cost(step, code, d, weights, modular)
-        inc[d, p] = capacity(new_step, behind, weights)
-        inc[d ^ 1, q] = capacity(-new_step, code >> d & 1, weights)
-        note_arc(p, d, q, inc, arcs)
-        note_arc(q, d ^ 1, p, inc, arcs)
+        r_cap[d, p] = capacity(new_step, behind, weights)
+        r_cap[d ^ 1, q] = capacity(-new_step, code >> d & 1, weights)
+        note_arc(p, d, q, residual)
+        note_arc(q, d ^ 1, p, residual)
         other = pairs[q]
-        excess[q] += flow + pair_cost(-new_step, other, d ^ 1, weights, modular)
-        excess[q] -= pair_cost(-step, other, d ^ 1, weights, modular)
-    excess[p] = cost if fresh else excess[p] + cost
+        tr_cap[q] += flow + pair_cost(-new_step, other, d ^ 1, weights, modular)
+        tr_cap[q] -= pair_cost(-step, other, d ^ 1, weights, modular)
+    tr_cap[p] = cost if fresh else tr_cap[p] + cost
 
 
 @kernel
-def rewrite(runs, rim, stride, labels, pairs, weights, modular, inc, arcs, excess, node):
-    """Rewrite arcs and excess for a move; ``labels`` and ``node`` are those before it.
+def rewrite(moved, grid, residual, modular):
+    """Rewrite the residual graph for a move; labels and nodes are those before it.
 
     The flow of arcs whose capacity does not change is kept.
     """
-    offsets = (-1, 1, -stride, stride)
-    smoothness = weights[0]
+    smoothness = grid.weights.smoothness
     default = ALL_OPEN if smoothness > 0 else 0
-    for p in rim:
-        rewrite_pixel(p, offsets, labels, pairs, weights, modular, inc, arcs, excess, node)
-    for k in range(0, len(runs), 2):
-        start, end = runs[k], runs[k + 1]
-        if labels[start] == 0:
+    for p in moved.rim:
+        rewrite_pixel(p, grid, residual, modular)
+    for k in range(0, len(moved.runs), 2):
+        start, end = moved.runs[k], moved.runs[k + 1]
+        if grid.labels[start] == 0:
             for d in range(4):
-                fill(inc[d, start:end], smoothness)
-            fill(arcs[start:end], default)
-            fill(excess[start:end], 0)
+                fill(residual.r_cap[d, start:end], smoothness)
+            fill(residual.arcs[start:end], default)
+            fill(residual.tr_cap[start:end], 0)
 
 
 @kernel
-def raise_labels(runs, rim, stride, labels, excess, node, roots):
+def raise_labels(moved, grid, tr_cap, roots):
     """Raise the labels of the pixels that move and remove them from the tree.
 
     Returns:
         The number of pixels with a demand among them and their neighbours, written to ``roots``.
     """
-    offsets = (-1, 1, -stride, stride)
+    labels, node = grid.labels, grid.node
+    runs, rim = moved.runs, moved.rim
+    offsets = directions(grid.stride)
     num_roots = 0
     for p in rim:
         for d in range(4):
             q = beside(p, offsets[d])
             if not moves(node[q]):
-                set_node(q, excess, node)
-                if excess[q] < 0:
+                set_node(q, tr_cap, node)
+                if tr_cap[q] < 0:
                     roots[num_roots] = q
                     num_roots += 1
     for p in rim:
         labels[p] += 1
-        set_node(p, excess, node)
-        if excess[p] < 0:
+        set_node(p, tr_cap, node)
+        if tr_cap[p] < 0:
             roots[num_roots] = p
             num_roots += 1
     for k in range(0, len(runs), 2):
         start, end = runs[k], runs[k + 1]
         add_one(labels[start:end])
-        if write_nodes(excess[start:end], node[start:end], 1):
+        if write_nodes(tr_cap[start:end], node[start:end], 1):
             for p in range(start, end):
                 if node[p] == ROOT:
                     roots[num_roots] = p
@@ -526,15 +497,20 @@ def raise_labels(runs, rim, stride, labels, excess, node, roots):
 
 
 @step
-def change_costs(labels, new, unary, excess):
-    """Update ``excess`` of a run where ``labels`` become 0 (``new``) or are 0 no more."""
+def change_costs(labels, new, unary, tr_cap):
+    """Update ``tr_cap`` of a run where ``labels`` become 0 (``new``) or are 0 no more."""
     for i in range(len(labels)):
-        excess[i] += unary[i] * np.int32(np.int32(new[i] == 0) - np.int32(labels[i] == 0))
+        tr_cap[i] += unary[i] * np.int32(np.int32(new[i] == 0) - np.int32(labels[i] == 0))
 
 
 @step
-def mark_steps(label, right, below, new, new_right, new_below, marks):
-    """Mark pixels whose difference to the right or lower neighbour changes; returns if any does."""
+def mark_steps(labels, new_labels, marks):
+    """Mark pixels whose difference to the right or lower neighbour changes; returns if any does.
+
+    ``labels``, ``new_labels``: of a run and its neighbours (:func:`around`).
+    """
+    label, _, right, _, below = labels
+    new, _, new_right, _, new_below = new_labels
     anything = np.int32(0)
     for i in range(len(marks)):
         change = np.int32(new[i] - label[i])
@@ -546,29 +522,30 @@ def mark_steps(label, right, below, new, new_right, new_below, marks):
 
 
 @kernel
-def relabel(
-    unary, labels, new, stride, pairs, weights, modular, inc, arcs, excess, marks, words, places
-):
-    """Rewrite arcs and excess for a change of labels; ``labels`` are still those before it.
+def relabel(new, grid, residual, modular, places):
+    """Rewrite the residual graph for a change of labels; those in ``grid`` are still the old ones.
 
     The flow of pairs whose difference of labels changes is cancelled; all other flow is kept.
 
     Args:
-        labels, new: int32, flat with pads.
-        marks, words: memory for a row, see :func:`list_marks`.
+        new: int32, flat with pads.
+        grid: the CRF.
+        residual: changed in place.
+        modular: bound of the jump.
         places: memory for all pixels.
     """
-    height, width = unary.shape
-    offsets = (-1, 1, -stride, stride)
+    labels, pairs, weights = grid.labels, grid.pairs, grid.weights
+    r_cap, tr_cap = residual.r_cap, residual.tr_cap
+    height, width = grid.unary.shape
+    stride, marks = grid.stride, grid.marks[: grid.unary.shape[1]]
+    offsets = directions(stride)
     count = 0
     for y in range(height):
         row = (y + 1) * stride + 1
         end = row + width
-        change_costs(labels[row:end], new[row:end], unary[y], excess[row:end])
-        label, _, right, _, below = around(labels, row, end, stride)
-        new_label, _, new_right, _, new_below = around(new, row, end, stride)
-        if mark_steps(label, right, below, new_label, new_right, new_below, marks[:width]):
-            count = list_marks(marks[:width], words, row, places, count)
+        change_costs(labels[row:end], new[row:end], grid.unary[y], tr_cap[row:end])
+        if mark_steps(around(labels, row, end, stride), around(new, row, end, stride), marks):
+            count = list_marks(marks, grid.words, row, places, count)
     for k in range(count):
         p = places[k]
         for d in (1, 3):
@@ -578,12 +555,12 @@ def relabel(
             if step == new_step:
                 continue
             front, behind = pairs[p] >> d & 1, pairs[p] >> (4 + d) & 1
-            flow = capacity(step, behind, weights) - inc[d, p]
-            excess[p] += pair_cost(new_step, pairs[p], d, weights, modular) - flow
-            excess[p] -= pair_cost(step, pairs[p], d, weights, modular)
-            excess[q] += pair_cost(-new_step, pairs[q], d ^ 1, weights, modular) + flow
-            excess[q] -= pair_cost(-step, pairs[q], d ^ 1, weights, modular)
-            inc[d, p] = capacity(new_step, behind, weights)
-            inc[d ^ 1, q] = capacity(-new_step, front, weights)
-            note_arc(p, d, q, inc, arcs)
-            note_arc(q, d ^ 1, p, inc, arcs)
+            flow = capacity(step, behind, weights) - r_cap[d, p]
+            tr_cap[p] += pair_cost(new_step, pairs[p], d, weights, modular) - flow
+            tr_cap[p] -= pair_cost(step, pairs[p], d, weights, modular)
+            tr_cap[q] += pair_cost(-new_step, pairs[q], d ^ 1, weights, modular) + flow
+            tr_cap[q] -= pair_cost(-step, pairs[q], d ^ 1, weights, modular)
+            r_cap[d, p] = capacity(new_step, behind, weights)
+            r_cap[d ^ 1, q] = capacity(-new_step, front, weights)
+            note_arc(p, d, q, residual)
+            note_arc(q, d ^ 1, p, residual)

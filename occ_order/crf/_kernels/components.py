@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from occ_order.crf._kernels.compile import allocating_kernel, inlined, step
 
 BLOCK = 64  # pixels that are looked at together
 START, END, PARENT, LABEL = 0, 1, 2, 3  # what a run holds: columns, number of a run it is joined to
+
+
+class Row(NamedTuple):
+    """A row of the image; where nothing is cut, the four cuts are empty."""
+
+    labels: np.ndarray
+    """int32 (W,)."""
+    inside: np.ndarray
+    """bool (W,), pixels that belong to a component."""
+    left: np.ndarray
+    """bool (W,), the pixel does not connect to its left neighbour."""
+    right: np.ndarray
+    """bool (W,), the same to the right."""
+    top: np.ndarray
+    """bool (W,), the same to the row before."""
+    bottom: np.ndarray
+    """bool (W,), the row before does not connect to this one."""
 
 
 @inlined
@@ -39,11 +58,9 @@ def any_cut(left, right):
 
 
 @inlined
-def run_end(start, labels, inside, left, right):
-    """End of the run of connected pixels that starts at ``start`` of this row.
-
-    ``left``, ``right``: where the row is cut, or empty.
-    """
+def run_end(start, row):
+    """Return the end of the run of connected pixels that starts at ``start`` of this row."""
+    labels, inside, left, right = row.labels, row.inside, row.left, row.right
     cuts = len(left) > 0
     end = start + 1
     while end + BLOCK <= len(labels) and is_one_run(
@@ -70,23 +87,22 @@ def is_open(start, end, top, bottom):
 
 
 @step
-def add_runs(labels, inside, left, right, top, bottom, runs, above, first):
+def add_runs(row, runs, above, first):
     """Append the runs of a row, joined to those of the row before, which start at ``above``.
 
-    Args:
-        left, right, top, bottom: where the row is cut, or all empty.
-        first: number of runs before this row.
+    ``first``: number of runs before this row.
 
     Returns:
         The number of runs.
     """
+    labels = row.labels
     used = first
     x = 0
     while x < len(labels):
-        if not inside[x]:
+        if not row.inside[x]:
             x += 1
             continue
-        end = run_end(x, labels, inside, left, right)
+        end = run_end(x, row)
         runs[used, START], runs[used, END] = x, end
         runs[used, PARENT], runs[used, LABEL] = used, labels[x]
         while above < first and runs[above, END] <= x:
@@ -94,7 +110,7 @@ def add_runs(labels, inside, left, right, top, bottom, runs, above, first):
         k = above
         while k < first and runs[k, START] < end:
             if runs[k, LABEL] == labels[x] and is_open(
-                max(x, runs[k, START]), min(end, runs[k, END]), top, bottom
+                max(x, runs[k, START]), min(end, runs[k, END]), row.top, row.bottom
             ):
                 a, b = find(runs, k), find(runs, used)
                 runs[max(a, b), PARENT] = min(a, b)
@@ -131,7 +147,8 @@ def label_components(labels, inside, cut, ids):
         if cuts:
             left, right = cut[0, y], cut[1, y]
             top, bottom = cut[2, y], cut[3, max(y - 1, 0)]
-        used = add_runs(labels[y], inside[y], left, right, top, bottom, runs, above, rows[y])
+        row = Row(labels[y], inside[y], left, right, top, bottom)
+        used = add_runs(row, runs, above, rows[y])
         above = rows[y]
     rows[height] = used
     count = 0

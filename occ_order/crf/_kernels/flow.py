@@ -1,32 +1,26 @@
-"""Maximum flow on the implicit grid (layout: :mod:`.arcs`).
+"""Maximum flow on the implicit grid (layout: :mod:`.layout`).
 
-The algorithm of Boykov and Kolmogorov (PAMI 2004), with its three stages but only the sink tree:
+The algorithm of Boykov and Kolmogorov (PAMI 2004), with its three stages, but one tree at a time:
 
-1. Growth (:func:`grow_level`): breadth-first, one level at a time, from the *roots*: the pixels
-   with a demand (excess < 0, an arc to the sink). The arc from a pixel to its parent has residual
-   capacity. Pixels with a supply (excess > 0, an arc from the source) join the tree, too.
-2. Augmentation (:func:`drain`): once per level, the excess of all supplies in the tree is pushed
-   towards the roots, from the highest level down, as in Goldberg et al., "Faster and more dynamic
-   maximum flow by incremental breadth-first search" (ESA 2015). Flow of paths that join is pushed
-   on as one amount; what exceeds a residual capacity remains as excess of that pixel.
+1. Growth (:func:`grow`): breadth-first from the *roots* of tree T, the pixels with an arc to the
+   sink (``tr_cap`` < 0). The arc from a pixel to its parent has residual capacity. The active nodes
+   are those of one level. Pixels with an arc from the source (``tr_cap`` > 0) join the tree, too:
+   each is the end of an augmenting path.
+2. Augmentation (:func:`augment`): once per level, the amounts of all supplies in the tree are
+   pushed towards the roots, from the highest level down, as in Goldberg et al., "Faster and more
+   dynamic maximum flow by incremental breadth-first search" (ESA 2015). Flow of paths that join is
+   pushed on as one amount; what exceeds a residual capacity stays as supply of that pixel.
 3. Adoption (:func:`adopt`): a pixel whose arc to its parent is saturated is an *orphan*. It takes
    another parent among its neighbours, or its subtree is re-rooted at a descendant that has such a
-   neighbour (:func:`turn`). Otherwise it is *lost* and its children become orphans. Lost pixels
-   join the tree again by one breadth-first search for all of them (:func:`relabel`).
+   neighbour (:func:`reroot`). Otherwise it is *lost* (Boykov and Kolmogorov: it becomes free) and
+   its children become orphans. Lost pixels join the tree again by one breadth-first search for all
+   of them (:func:`rejoin`).
 
-Arrays, besides those in :mod:`.arcs`; pixels are flat indices:
+Why only one tree: it ends as the sink side of the minimum cut, the pixels that move, and is never
+grown over the background, where most supplies are. Boykov and Kolmogorov's tree S would cover that.
 
-* ``heads[level]``: int32, first pixel of a linked list of pixels at that level, < 0 if empty;
-  ``chain[p]``: int32, next pixel in the list of p. Outside lists, ``chain[p]`` may hold a negative
-  stamp, see :func:`is_rooted`.
-* ``lost``: uint32, first the ``pending[LOST]`` lost pixels. The memory behind them, or the second
-  half, is used as the queue of a search.
-* ``waiting``: uint32, the ``pending[WAITING]`` pixels with excess still to be pushed.
-* ``pending``: int64, the scalars that kernels share, see the indices below.
-* ``arrays``: the tuple (inc, arcs, excess, node, chain, heads, lost, waiting).
-
-``way`` is FORWARD for this search. REVERSE swaps source and sink and the direction of every arc:
-the tree grows from the supplies, and the sign of ``excess`` is exchanged (``sign``).
+``way`` is FORWARD for tree T. REVERSE grows tree S of the source instead: it swaps source and sink
+and the direction of every arc, and the sign of ``tr_cap`` is exchanged (``sign``).
 """
 
 from __future__ import annotations
@@ -34,31 +28,26 @@ from __future__ import annotations
 import numpy as np
 
 from occ_order.crf._kernels.arcs import (
-    CODE,
-    FREE,
-    ORPHAN,
-    ROOT,
-    SUPPLY,
-    TIE,
     around,
     beside,
+    directions,
     list_marks,
     note_arc,
     write_nodes,
 )
 from occ_order.crf._kernels.compile import inlined, kernel, step
+from occ_order.crf._kernels.layout import CODE, FREE, LEVEL, ORPHAN, QUEUED, ROOT, SUPPLY, TIE
 
-QUEUED = 8  # mask of a node's first queue bit
-LEVEL = 5  # shift of a node's level
 # Indices into ``pending``: number of entries in ``lost`` and in ``waiting``; whether a hard arc has
 # overflowed; number of pixels lost so far; roots that still have a demand; last stamp (negative).
 LOST, WAITING, OVERFLOW, ALL_LOST, NUM_ROOTS, STAMP = 0, 1, 2, 3, 4, 5
-# Most pixels that :func:`turn` visits for one orphan; for all orphans of a level, on average.
-TURN_PIXELS, TURN_SHARE = 16, 4
+# Most pixels that :func:`reroot` visits for one orphan; for all orphans of a level, on average.
+REROOT_PIXELS, REROOT_SHARE = 16, 4
 HOPELESS = 256  # consecutive orphans without a parent after which :func:`adopt` stops searching
 NONE = 1 << 30  # above every level
-# Values of ``way``: tree of the sink, tree of the source. p can become the parent of its neighbour
-# in direction d if bit ``d + way`` of ``arcs[p]`` is set, and its child if bit ``4 + d - way`` is.
+# Values of ``way``: tree T of the sink, tree S of the source. p can become the parent of its
+# neighbour in direction d if bit ``d + way`` of ``arcs[p]`` is set, and its child if bit
+# ``4 + d - way`` is.
 FORWARD, REVERSE = 0, 4
 DONE, OVERFLOWN, GIVEN_UP = 0, 1, 2  # results of :func:`maximise_flow`
 
@@ -76,47 +65,55 @@ def in_tree(word):
 
 
 @inlined
-def cut_off(v, node):
-    """Make v an orphan."""
+def make_orphan(v, node):
+    """Cut v off from its parent, or from the terminal."""
     node[v] = node[v] & ~CODE | ORPHAN
 
 
 @inlined
-def append(v, which, places, pending):
-    """Append v to ``places`` (``lost`` or ``waiting``); ``which`` is LOST or WAITING."""
-    places[pending[which]] = v
-    pending[which] += 1
+def lose(v, search):
+    """Append v to ``lost``."""
+    search.lost[search.pending[LOST]] = v
+    search.pending[LOST] += 1
 
 
 @inlined
-def list_by_level(v, node, chain, heads):
+def wait(v, search):
+    """Append v to ``waiting``."""
+    search.waiting[search.pending[WAITING]] = v
+    search.pending[WAITING] += 1
+
+
+@inlined
+def list_by_level(v, search):
     """Prepend v to the list of its level; returns the level."""
-    level = level_of(node[v])
-    chain[v] = heads[level]
-    heads[level] = v
+    level = level_of(search.node[v])
+    search.chain[v] = search.heads[level]
+    search.heads[level] = v
     return level
 
 
 @inlined
-def push(p, d, q, amount, inc, arcs):
+def push(p, d, q, amount, residual):
     """Push ``amount`` from q, p's neighbour in direction d, to p; returns what is left of the arc.
 
     The residual capacity of the arc falls, that of the opposite arc grows by ``amount``.
     """
-    left = inc[d, p] - amount
-    inc[d, p] = left
+    r_cap = residual.r_cap
+    left = r_cap[d, p] - amount
+    r_cap[d, p] = left
     if left == 0:
-        note_arc(p, d, q, inc, arcs)
-    back = inc[d ^ 1, q]
-    inc[d ^ 1, q] = back + amount
+        note_arc(p, d, q, residual)
+    back = r_cap[d ^ 1, q]
+    r_cap[d ^ 1, q] = back + amount
     if back == 0:
-        note_arc(q, d ^ 1, p, inc, arcs)
+        note_arc(q, d ^ 1, p, residual)
     return left
 
 
 @inlined
-def enqueue(v, level, node, queue, count):
-    """Append v to the queue of ``level`` unless it is in it already; returns the new length.
+def activate(v, level, node, active, count):
+    """Append v to the active nodes of ``level`` unless it is among them; returns their new number.
 
     One bit for even and one for odd levels suffices: only two adjacent levels are queued at a time.
     """
@@ -124,16 +121,19 @@ def enqueue(v, level, node, queue, count):
     if node[v] & bit:
         return count
     node[v] |= bit
-    queue[count] = v
+    active[count] = v
     return count + 1
 
 
 @inlined
-def is_rooted(u, stamp, offsets, node, chain):
-    """Return whether the parents of u lead to a root, not to an orphan.
+def is_rooted(u, search):
+    """Return whether u's origin is a root: whether its parents lead to one, not to an orphan.
 
-    If so, the whole path is stamped in ``chain``, so that each pixel is followed once per stamp.
+    If so, the whole path is stamped in ``chain``, so that each pixel is followed once per stamp:
+    without this, long paths would be walked again for every orphan beside them.
     """
+    node, chain, stamp = search.node, search.chain, search.pending[STAMP]
+    offsets = directions(search.stride)
     v = u
     while in_tree(node[v]) and node[v] & CODE != ROOT and chain[v] != stamp:
         v = beside(v, offsets[(node[v] & CODE) - 1])
@@ -148,42 +148,47 @@ def is_rooted(u, stamp, offsets, node, chain):
 
 
 @inlined
-def list_waiting(node, chain, heads, waiting, pending):
+def list_waiting(search):
     """Move the tree pixels in ``waiting`` to the lists of their levels; orphans stay in it.
 
     Returns:
         The highest of those levels, or -1.
     """
+    pending, waiting = search.pending, search.waiting
     highest = -1
     num_waiting = pending[WAITING]
     pending[WAITING] = 0
     for i in range(num_waiting):
         v = waiting[i]
-        if in_tree(node[v]):
-            highest = max(highest, list_by_level(v, node, chain, heads))
+        if in_tree(search.node[v]):
+            highest = max(highest, list_by_level(v, search))
         else:
-            append(v, WAITING, waiting, pending)
+            wait(v, search)
     return highest
 
 
 @step
-def drain(level, offsets, limit, arrays, pending, cut, way):
-    """Augment: push the excess of the listed pixels to their parents, highest level first.
+def augment(level, search, orphans):
+    """Augment: push the supplies of the listed pixels to their parents, highest level first.
 
     A pixel whose arc to its parent is saturated becomes an orphan, and so does a root without
-    demand. Either is appended to ``waiting`` if it has excess left.
+    demand. Either is appended to ``waiting`` if it has a supply left. Where a hard arc keeps less
+    than ``limit``, ``pending[OVERFLOW]`` is set.
 
     Args:
-        level: highest level with a list. A parent's level can be larger, see :func:`turn`.
-        limit: residual capacity that a hard arc must keep; below it, ``pending[OVERFLOW]`` is set.
-        cut: output, the new orphans.
+        level: highest level with a list. A parent's level can be larger, see :func:`reroot`.
+        search: the search.
+        orphans: output, the new orphans.
 
     Returns:
         The number of new orphans.
     """
-    inc, arcs, excess, node, chain, heads, lost, waiting = arrays
+    residual, node, chain, heads = search.residual, search.node, search.chain, search.heads
+    r_cap, tr_cap = residual.r_cap, residual.tr_cap
+    pending, limit, way = search.pending, search.limit, search.way
+    offsets = directions(search.stride)
     sign = 1 - (way >> 1)
-    num_cut = 0
+    num_orphans = 0
     overflow = False
     while level >= 0:
         first = heads[level]
@@ -194,44 +199,45 @@ def drain(level, offsets, limit, arrays, pending, cut, way):
         heads[level] = chain[v]
         e = (node[v] & CODE) - 1
         u = beside(v, offsets[e])
-        amount = sign * excess[v]
+        amount = sign * tr_cap[v]
         if way == FORWARD:
-            amount = min(amount, inc[e ^ 1, u])
-            left = push(u, e ^ 1, v, amount, inc, arcs)
+            amount = min(amount, r_cap[e ^ 1, u])
+            left = push(u, e ^ 1, v, amount, residual)
         else:
-            amount = min(amount, inc[e, v])
-            left = push(v, e, u, amount, inc, arcs)
+            amount = min(amount, r_cap[e, v])
+            left = push(v, e, u, amount, residual)
+        # A hard arc that falls below the limit carries more than the type of the flow is made for.
         overflow |= left < limit <= left + amount
-        before = sign * excess[u]
-        rest = excess[v] - sign * amount
-        excess[v] = rest
-        excess[u] += sign * amount
+        before = sign * tr_cap[u]
+        rest = tr_cap[v] - sign * amount
+        tr_cap[v] = rest
+        tr_cap[u] += sign * amount
         if left == 0:
-            cut_off(v, node)
-            cut[num_cut] = v
-            num_cut += 1
+            make_orphan(v, node)
+            orphans[num_orphans] = v
+            num_orphans += 1
             if rest != 0:
-                append(v, WAITING, waiting, pending)
+                wait(v, search)
         code = node[u] & CODE
         if code == ROOT:
             if before + amount >= 0:
                 pending[NUM_ROOTS] -= 1
-                cut_off(u, node)
-                cut[num_cut] = u
-                num_cut += 1
+                make_orphan(u, node)
+                orphans[num_orphans] = u
+                num_orphans += 1
                 if before + amount > 0:
-                    append(u, WAITING, waiting, pending)
-        elif before == 0:
+                    wait(u, search)
+        elif before == 0:  # else it is listed or waiting already
             if code == ORPHAN:
-                append(u, WAITING, waiting, pending)
+                wait(u, search)
             else:
-                level = max(level, list_by_level(u, node, chain, heads))
+                level = max(level, list_by_level(u, search))
     pending[OVERFLOW] |= overflow
-    return num_cut
+    return num_orphans
 
 
-@step
-def turn(v, most, stamp, offsets, arcs, node, chain, lost, way):
+@inlined  # called for every orphan: handing over the record takes as long as the search
+def reroot(v, most, search):
     """Re-root the subtree of orphan v at a descendant x that has a neighbour y in the tree.
 
     The descendants are searched breadth-first, ``most`` pixels at most. y becomes the parent of x
@@ -241,6 +247,8 @@ def turn(v, most, stamp, offsets, arcs, node, chain, lost, way):
     Returns:
         Whether such a pair x, y was found; the number of pixels visited.
     """
+    node, lost, way = search.node, search.lost, search.way
+    arcs, offsets = search.residual.arcs, directions(search.stride)
     first = start = len(lost) // 2  # the queue of the search
     end = first + 1
     lost[first] = v
@@ -254,8 +262,8 @@ def turn(v, most, stamp, offsets, arcs, node, chain, lost, way):
             if node[y] & CODE == (d ^ 1) + 1:
                 lost[end] = y
                 end += 1
-            elif in_tree(node[y]) and is_rooted(y, stamp, offsets, node, chain):
-                towards = d
+            elif in_tree(node[y]) and is_rooted(y, search):
+                towards = d  # x's new parent; then that of each pixel on the way back to v
                 while True:
                     before = (node[x] & CODE) - 1
                     node[x] = node[x] & ~CODE | towards + 1
@@ -267,12 +275,14 @@ def turn(v, most, stamp, offsets, arcs, node, chain, lost, way):
 
 
 @step
-def lose_all(level, depth, offsets, node, chain, heads, lost, pending):
+def lose_subtrees(level, depth, search):
     """Remove the orphans listed from ``level`` on, with their whole subtrees, from the tree.
 
-    Pixels with a neighbour in the tree are appended to ``lost``; :func:`relabel` reaches the others
+    Pixels with a neighbour in the tree are appended to ``lost``; :func:`rejoin` reaches the others
     from these.
     """
+    node, chain, heads, lost = search.node, search.chain, search.heads, search.lost
+    offsets = directions(search.stride)
     start = end = len(lost) // 2  # the queue of the search
     while level <= depth + 1:
         v = heads[level]
@@ -292,36 +302,40 @@ def lose_all(level, depth, offsets, node, chain, heads, lost, pending):
             c = beside(v, offsets[d])
             word = node[c]
             if word & CODE == (d ^ 1) + 1:
-                cut_off(c, node)
+                make_orphan(c, node)
                 lost[end] = c
                 end += 1
             elif in_tree(word):
                 beside_tree = True
         if beside_tree:
-            append(v, LOST, lost, pending)
+            lose(v, search)
         else:
-            pending[ALL_LOST] += 1
+            search.pending[ALL_LOST] += 1
 
 
 @inlined
-def adopt(cut, num_cut, depth, offsets, arrays, pending, queue, count, way):
-    """Adopt: find a new parent for each orphan in ``cut``, or append it to ``lost``.
+def adopt(orphans, depth, search, next_active, count):
+    """Adopt: find a new parent for each orphan, or append it to ``lost``.
 
     An orphan with a neighbour whose path leads to a root takes it as its parent and keeps its
-    subtree. Else :func:`turn` is tried. Else the orphan is lost and its children become orphans.
+    subtree. Else :func:`reroot` is tried. Else the orphan is lost and its children become orphans.
     After HOPELESS failures in a row, typical below a root without demand left, all remaining
-    subtrees are removed without a search (:func:`lose_all`).
+    subtrees are removed without a search (:func:`lose_subtrees`).
+
+    Orphans are taken by level, the lowest first: the parents that are nearer to the root have been
+    settled then, and an orphan seldom takes one that is lost itself a moment later.
 
     Returns:
-        The new length of ``queue``, the pixels at level ``depth + 1``.
+        The new number of active nodes of level ``depth + 1``.
     """
-    inc, arcs, excess, node, chain, heads, lost, waiting = arrays
+    node, chain, heads, way = search.node, search.chain, search.heads, search.way
+    arcs, offsets = search.residual.arcs, directions(search.stride)
     level = NONE
     misses = 0
-    effort = TURN_SHARE * num_cut
-    for i in range(num_cut):
-        level = min(level, list_by_level(cut[i], node, chain, heads))
-    pending[STAMP] -= 1
+    effort = REROOT_SHARE * len(orphans)
+    for v in orphans:
+        level = min(level, list_by_level(v, search))
+    search.pending[STAMP] -= 1  # paths that were rooted may lead to an orphan now
     while level <= depth + 1 and misses < HOPELESS:
         first = heads[level]
         if first < 0:
@@ -339,7 +353,7 @@ def adopt(cut, num_cut, depth, offsets, arrays, pending, queue, count, way):
                 and in_tree(word)
                 and arcs[v] >> (4 + d - way) & 1
                 and word & CODE != (d ^ 1) + 1
-                and is_rooted(u, pending[STAMP], offsets, node, chain)
+                and is_rooted(u, search)
             ):
                 best = level_of(word)
                 parent = d + 1
@@ -347,36 +361,37 @@ def adopt(cut, num_cut, depth, offsets, arrays, pending, queue, count, way):
             misses = 0
             node[v] = (best + 1) << LEVEL | node[v] & (3 * QUEUED) | parent
             if best == depth:
-                count = enqueue(v, depth + 1, node, queue, count)
+                count = activate(v, depth + 1, node, next_active, count)
             continue
         if effort > 0:
-            most = min(effort, TURN_PIXELS)
-            turned, seen = turn(v, most, pending[STAMP], offsets, arcs, node, chain, lost, way)
+            found, seen = reroot(v, min(effort, REROOT_PIXELS), search)
             effort -= seen
-            if turned:
+            if found:
                 misses = 0
                 continue
         misses += 1
-        append(v, LOST, lost, pending)
+        lose(v, search)
         for d in range(4):
             c = beside(v, offsets[d])
             if node[c] & CODE == (d ^ 1) + 1:
-                cut_off(c, node)
-                level = min(level, list_by_level(c, node, chain, heads))
+                make_orphan(c, node)
+                level = min(level, list_by_level(c, search))
     if level <= depth + 1:
-        lose_all(level, depth, offsets, node, chain, heads, lost, pending)
+        lose_subtrees(level, depth, search)
     return count
 
 
 @inlined
-def list_rim(num_lost, depth, offsets, arcs, node, chain, heads, lost, way):
+def list_rim(num_lost, depth, search):
     """List each lost pixel with a parent in the tree by its new level; returns the lowest one.
 
     Pixels without one get level ``depth + 2`` (above all others) and are not listed.
     """
+    node, chain, heads, way = search.node, search.chain, search.heads, search.way
+    arcs, offsets = search.residual.arcs, directions(search.stride)
     lowest = depth + 2
     for i in range(num_lost):
-        v = lost[i]
+        v = search.lost[i]
         level = depth + 1
         for d in range(4):
             u = beside(v, offsets[d])
@@ -393,8 +408,10 @@ def list_rim(num_lost, depth, offsets, arcs, node, chain, heads, lost, way):
 
 
 @inlined
-def find_parent(v, offsets, arcs, node, way):
+def find_parent(v, search):
     """Return 1 + the direction of a parent for v, a tree pixel of a smaller level; 0 if none."""
+    node, arcs, way = search.node, search.residual.arcs, search.way
+    offsets = directions(search.stride)
     for d in range(4):
         u = beside(v, offsets[d])
         word = node[u]
@@ -404,23 +421,25 @@ def find_parent(v, offsets, arcs, node, way):
 
 
 @step
-def relabel(depth, offsets, arrays, pending, queue, count, way):
+def rejoin(depth, search, next_active, count):
     """Add the lost pixels to the tree again, by one breadth-first search from its border.
 
     Lost pixels are FREE with a level above the one they can get. Other FREE
     pixels are not entered: they have level 0, or their neighbours in the tree are still queued.
-    Lost pixels farther away than level ``depth + 1`` stay outside the tree; those with excess are
+    Lost pixels farther away than level ``depth + 1`` stay outside the tree; those with a supply are
     SUPPLY again and are removed from ``waiting``.
 
     Returns:
-        The new length of ``queue``, the pixels at level ``depth + 1``.
+        The new number of active nodes of level ``depth + 1``.
     """
-    inc, arcs, excess, node, chain, heads, lost, waiting = arrays
+    node, chain, heads, lost = search.node, search.chain, search.heads, search.lost
+    pending, waiting, way = search.pending, search.waiting, search.way
+    arcs, offsets = search.residual.arcs, directions(search.stride)
     num_lost = pending[LOST]
     pending[LOST] = 0
     pending[ALL_LOST] += num_lost
     bit = QUEUED << ((depth + 1) & 1)
-    level = list_rim(num_lost, depth, offsets, arcs, node, chain, heads, lost, way)
+    level = list_rim(num_lost, depth, search)
     start = end = num_lost  # the queue of the search follows in ``lost``
     while level <= depth + 1:
         if start < end and level_of(node[lost[start]]) == level:
@@ -435,11 +454,11 @@ def relabel(depth, offsets, arrays, pending, queue, count, way):
             heads[level] = chain[v]
             if node[v] & CODE != FREE:
                 continue
-            node[v] = node[v] & ~CODE | find_parent(v, offsets, arcs, node, way)
+            node[v] = node[v] & ~CODE | find_parent(v, search)
         if level == depth + 1:
-            count = enqueue(v, level, node, queue, count)
+            count = activate(v, level, node, next_active, count)
         if node[v] & bit:
-            continue  # still in the queue of the next level: grow_level scans it
+            continue  # among the active nodes of the next level: grow scans it
         for d in range(4):
             w = beside(v, offsets[d])
             word = node[w]
@@ -452,47 +471,47 @@ def relabel(depth, offsets, arrays, pending, queue, count, way):
     for i in range(num_waiting):
         v = waiting[i]
         if in_tree(node[v]):
-            append(v, WAITING, waiting, pending)
+            wait(v, search)
         else:
             node[v] |= SUPPLY
     return count
 
 
 @step
-def use_supplies(depth, offsets, limit, arrays, pending, queue, count, way):
-    """Augment and adopt until no pixel in the tree has excess, or no root has a demand.
+def augment_and_adopt(depth, search, next_active, count):
+    """Augment and adopt until no pixel in the tree has a supply, or no root has a demand.
 
     Returns:
-        The new length of ``queue``, the pixels at level ``depth + 1``.
+        The new number of active nodes of level ``depth + 1``.
     """
-    inc, arcs, excess, node, chain, heads, lost, waiting = arrays
+    pending = search.pending
     while pending[WAITING] or pending[LOST]:
-        level = list_waiting(node, chain, heads, waiting, pending)
+        level = list_waiting(search)
         if level < 0:
-            count = relabel(depth, offsets, arrays, pending, queue, count, way)
+            count = rejoin(depth, search, next_active, count)
             continue
-        cut = lost[pending[LOST] :]
-        num_cut = drain(level, offsets, limit, arrays, pending, cut, way)
+        orphans = search.lost[pending[LOST] :]
+        num_orphans = augment(level, search, orphans)
         if pending[NUM_ROOTS] == 0:
             return 0
-        count = adopt(cut, num_cut, depth, offsets, arrays, pending, queue, count, way)
+        count = adopt(orphans[:num_orphans], depth, search, next_active, count)
     return count
 
 
 @step
-def grow_level(here, num_here, queue, depth, offsets, arrays, pending, way):
-    """Grow: add the free neighbours of the pixels at level ``depth`` to the tree.
+def grow(active, depth, search, next_active):
+    """Grow: add the free neighbours of the active nodes, at level ``depth``, to the tree.
 
     Neighbours with a supply are appended to ``waiting``.
 
     Returns:
-        The number of pixels at level ``depth + 1``, in ``queue``.
+        The number of active nodes of level ``depth + 1``, in ``next_active``.
     """
-    inc, arcs, excess, node, chain, heads, lost, waiting = arrays
+    node, arcs, way = search.node, search.residual.arcs, search.way
+    offsets = directions(search.stride)
     bit = QUEUED << (depth & 1)
     count = 0
-    for i in range(num_here):
-        p = here[i]
+    for p in active:
         word = node[p] & ~bit
         node[p] = word
         if level_of(word) > depth or not in_tree(word):
@@ -504,64 +523,59 @@ def grow_level(here, num_here, queue, depth, offsets, arrays, pending, way):
                 code = word & CODE
                 if code in (FREE, SUPPLY):
                     node[q] = (depth + 1) << LEVEL | word & (3 * QUEUED) | ((d ^ 1) + 1)
-                    count = enqueue(q, depth + 1, node, queue, count)
+                    count = activate(q, depth + 1, node, next_active, count)
                     if code == SUPPLY:
-                        append(q, WAITING, waiting, pending)
+                        wait(q, search)
     return count
 
 
 @kernel
-def maximise_flow(roots, count, num_roots, spare, stride, limit, arrays, pending, way, budget):
+def maximise_flow(search, active, count, num_roots, next_active, budget):
     """Compute the maximum flow; afterwards the tree is the smallest sink side of a minimum cut.
 
     These are the pixels from which a demand can be reached in the residual graph.
 
     Args:
-        roots: uint32, the roots with a neighbour that is not a root; overwritten.
+        search: changed in place. With REVERSE, source and sink are swapped; the tree is then the
+            smallest source side, the pixels that can be reached from a supply.
+        active: uint32, first the roots with a neighbour that is not a root; overwritten.
         count: number of these.
         num_roots: number of all roots.
-        spare: uint32, memory for a second queue.
-        stride: index distance of vertical neighbours.
-        limit: residual capacity that a hard arc must keep.
-        arrays: (inc, arcs, excess, node, chain, heads, lost, waiting), changed in place.
-        pending: see the module.
-        way: FORWARD, or REVERSE: source and sink swapped; the tree is then the smallest source
-            side, the pixels that can be reached from a supply.
+        next_active: uint32, memory for the active nodes of another level.
         budget: stop once more pixels than this have been lost.
 
     Returns:
         DONE; OVERFLOWN, a hard arc carries more than it may: start again in 64 bits; or GIVEN_UP,
         the flow is valid but perhaps not maximal.
     """
-    excess, node, heads = arrays[2], arrays[3], arrays[5]
-    offsets = (-1, 1, -stride, stride)
-    sign = 1 - (way >> 1)
+    tr_cap, node, heads, pending = search.residual.tr_cap, search.node, search.heads, search.pending
+    sign = 1 - (search.way >> 1)
     kept = 0
     for i in range(count):
-        p = roots[i]
-        if sign * excess[p] < 0:
-            roots[kept] = p
+        p = active[i]
+        if sign * tr_cap[p] < 0:
+            active[kept] = p
             kept += 1
         else:
             node[p] = FREE
     pending[LOST] = pending[WAITING] = pending[OVERFLOW] = pending[ALL_LOST] = 0
     pending[NUM_ROOTS] = num_roots
-    here, there, count, depth = roots, spare, kept, 0
+    count, depth = kept, 0
     heads[0] = -1
     heads[1] = -1
     while count:
         heads[depth + 2] = -1
-        count = grow_level(here, count, there, depth, offsets, arrays, pending, way)
+        count = grow(active[:count], depth, search, next_active)
         if pending[WAITING]:
-            count = use_supplies(depth, offsets, limit, arrays, pending, there, count, way)
+            count = augment_and_adopt(depth, search, next_active, count)
         if pending[OVERFLOW]:
             return OVERFLOWN
         if pending[NUM_ROOTS] == 0:
-            write_nodes(excess, node, sign)
+            write_nodes(tr_cap, node, sign)
             return DONE
         if pending[ALL_LOST] > budget:
             return GIVEN_UP
-        here, there = there, here
+        active, next_active = next_active, active
         depth += 1
     return DONE
 
@@ -578,8 +592,9 @@ def mark_ties(node):
 
 
 @step
-def mark_supplied(node, west, east, north, south, arcs, marks):
+def mark_supplied(nodes, arcs, marks):
     """Mark the ties of this run that have a residual arc from a neighbouring supply."""
+    node, west, east, north, south = nodes
     for i in range(len(marks)):
         bits = (west[i] & CODE == SUPPLY) | (east[i] & CODE == SUPPLY) << 1
         bits |= (north[i] & CODE == SUPPLY) << 2 | (south[i] & CODE == SUPPLY) << 3
@@ -587,7 +602,7 @@ def mark_supplied(node, west, east, north, south, arcs, marks):
 
 
 @inlined
-def free_run(v, d, offsets, arcs, node, stack, size):
+def free_run(v, d, grid, arcs, stack, size):
     """Set the ties reachable from v in direction d to FREE; stack their ties above and below.
 
     Of a run of connected ties above (or below), only the first is stacked: a scanline flood fill.
@@ -595,6 +610,7 @@ def free_run(v, d, offsets, arcs, node, stack, size):
     Returns:
         The new size of the stack, and the number of pixels freed or stacked.
     """
+    node, offsets = grid.node, directions(grid.stride)
     found = stretches = 0
     while True:
         for e in (2, 3):
@@ -617,27 +633,25 @@ def free_run(v, d, offsets, arcs, node, stack, size):
 
 
 @kernel
-def add_ties(shape, stride, arcs, node, marks, words, stack):
+def add_ties(grid, arcs, stack):
     """Mark TIE the pixels outside the tree that no supply reaches in the residual graph.
 
-    Tree and ties are the largest sink side of a minimum cut: moving the ties costs nothing.
-
-    ``marks``, ``words``: memory for a row, see :func:`.arcs.list_marks`; ``stack``: for all
-    pixels.
+    Tree and ties are the largest sink side of a minimum cut: moving the ties costs nothing. The
+    nodes are those after a search; ``stack``: memory for all pixels.
 
     Returns:
         The number of ties.
     """
-    height, width = shape
-    offsets = (-1, 1, -stride, stride)
+    height, width = grid.unary.shape
+    stride, node, marks = grid.stride, grid.node, grid.marks[: grid.unary.shape[1]]
     size = num_ties = 0
     for y in range(height):
         row = (y + 1) * stride + 1
         end = row + width
         found = mark_ties(node[row:end])
         if found:
-            mark_supplied(*around(node, row, end, stride), arcs[row:end], marks[:width])
-            size = list_marks(marks[:width], words, row, stack, size)
+            mark_supplied(around(node, row, end, stride), arcs[row:end], marks)
+            size = list_marks(marks, grid.words, row, stack, size)
         num_ties += found
     num_ties -= size
     for k in range(size):
@@ -645,8 +659,8 @@ def add_ties(shape, stride, arcs, node, marks, words, stack):
     while size:
         size -= 1
         v = stack[size]
-        size, left = free_run(v, 0, offsets, arcs, node, stack, size)
-        size, right = free_run(v, 1, offsets, arcs, node, stack, size)
+        size, left = free_run(v, 0, grid, arcs, stack, size)
+        size, right = free_run(v, 1, grid, arcs, stack, size)
         num_ties -= left + right
     return num_ties
 

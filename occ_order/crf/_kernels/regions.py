@@ -1,10 +1,8 @@
-"""Inner loops of :func:`occ_order.crf.regions.search_regions`.
-
-A graph comes as its arrays (:class:`occ_order.crf.regions.RegionGraph`), with contacts already
-weighted: ``smooth`` = lambda x length, ``front`` and ``behind`` = mu x number of pairs.
-"""
+"""Inner loops of :func:`occ_order.crf.regions.search_regions`."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +12,23 @@ INFEASIBLE = 1 << 62
 
 # A move drags along at most this many regions; longer chains were never worth their time.
 MAX_CHAIN = 256
+
+
+class Contacts(NamedTuple):
+    """A :class:`occ_order.crf.regions.RegionGraph` whose contacts are weighted; all int64."""
+
+    start: np.ndarray
+    """(R + 1,): row r is ``start[r]`` to ``start[r + 1]``."""
+    neighbour: np.ndarray
+    """(E,), region on the other side."""
+    smooth: np.ndarray
+    """(E,), cost of different labels: lambda times the pairs of pixels in contact."""
+    front: np.ndarray
+    """(E,), mu times the pairs of O in which this region occludes that neighbour."""
+    behind: np.ndarray
+    """(E,), mu times those in which that neighbour occludes this region."""
+    unary: np.ndarray
+    """(R,), cost of a positive label less that of label 0."""
 
 
 @kernel
@@ -27,7 +42,7 @@ def contact_cost(step, smooth, front, behind):
 
 
 @kernel
-def raise_chain(region, value, start, neighbour, behind, labels, proposal, chain):
+def raise_chain(region, value, graph, labels, proposal, chain):
     """Write ``value`` and what it forces into ``proposal``; list the changed regions in ``chain``.
 
     A region that occludes a changed one stays in front of it if it was, and never falls behind.
@@ -35,6 +50,7 @@ def raise_chain(region, value, start, neighbour, behind, labels, proposal, chain
     Returns:
         The length of the chain, negative if it comes back to its start or grows too long.
     """
+    start, neighbour, behind = graph.start, graph.neighbour, graph.behind
     proposal[region] = value
     chain[0] = region
     length = 1
@@ -92,7 +108,7 @@ def best_move(region, graph, labels, proposal, chain, tried, stamp):
     Returns:
         The change of energy, at most 0, and the label, -1 if nothing lowers the energy.
     """
-    start, neighbour, _, _, behind, _ = graph
+    start, neighbour = graph.start, graph.neighbour
     best, best_value = 0, -1
     tried[labels[region]] = stamp
     for e in range(start[region] - 1, start[region + 1]):
@@ -103,7 +119,7 @@ def best_move(region, graph, labels, proposal, chain, tried, stamp):
             if value >= len(tried) or tried[value] == stamp:
                 continue
             tried[value] = stamp
-            length = raise_chain(region, value, start, neighbour, behind, labels, proposal, chain)
+            length = raise_chain(region, value, graph, labels, proposal, chain)
             if length > 0:
                 change = energy_change(chain, length, graph, labels, proposal)
                 if change < best or (change == best and value < best_value):
@@ -114,7 +130,7 @@ def best_move(region, graph, labels, proposal, chain, tried, stamp):
 
 
 @allocating_kernel
-def search(start, neighbour, smooth, front, behind, unary, labels):
+def search(graph, labels):
     """Take the best move of all regions, again and again, until none lowers the energy.
 
     The best one, not the first, so that the answer does not depend on how the regions are numbered
@@ -123,7 +139,7 @@ def search(start, neighbour, smooth, front, behind, unary, labels):
     worth is checked before it is taken, and that of all regions once more at the end.
     """
     num = len(labels)
-    graph = (start, neighbour, smooth, front, behind, unary)
+    start, neighbour = graph.start, graph.neighbour
     proposal = labels.copy()
     chain, moved = np.empty(MAX_CHAIN, np.int64), np.empty(MAX_CHAIN, np.int64)
     tried = np.zeros(labels.max() + num + 2, np.int64)
@@ -144,7 +160,7 @@ def search(start, neighbour, smooth, front, behind, unary, labels):
                 continue
             stuck = False
             total += expected
-            length = raise_chain(region, value, start, neighbour, behind, labels, proposal, moved)
+            length = raise_chain(region, value, graph, labels, proposal, moved)
             for k in range(length):
                 labels[moved[k]] = proposal[moved[k]]
             for k in range(length):

@@ -1,6 +1,9 @@
 """Flow along the rows and the columns of the grid, before any search for paths.
 
-Layout: :mod:`.arcs`.
+Most supplies have a demand in their own row or column, behind pixels of one instance. These sweeps
+bring them together in the order of memory; the search (:mod:`.flow`) is left with the others. Any
+valid flow will do to start from: the minimum cut with the fewest pixels is the same for all.
+Layout: :mod:`.layout`.
 """
 
 from __future__ import annotations
@@ -18,64 +21,65 @@ def usable(left, limit):
 
 
 @step
-def has_demand(excess):
-    """Return whether any excess of a run is negative."""
+def has_demand(tr_cap):
+    """Return whether any terminal capacity of a run is negative."""
     lowest = 0
-    for i in range(len(excess)):
-        lowest = min(lowest, excess[i])
+    for i in range(len(tr_cap)):
+        lowest = min(lowest, tr_cap[i])
     return lowest < 0
 
 
 @step
-def sweep_line(first, length, step, d, limit, inc, arcs, excess, wanted):
+def sweep_line(first, length, step, d, limit, residual, wanted):
     """Push supplies along one line of pixels in direction d to the demands on it.
 
     The line is ``first, first + step, ...``. From each demand, a backward pass computes the flow
     that each pixel before it should pass on (``wanted``), limited by the capacities; a forward pass
     then pushes it.
     """
+    r_cap, tr_cap = residual.r_cap, residual.tr_cap
     end = length - 1
     while end > 0:
         p = beside(first, end * step)
-        if excess[p] >= 0:
+        if tr_cap[p] >= 0:
             low = min(p, beside(p, (1 - BLOCK) * step))
             full = end % BLOCK == BLOCK - 1
-            end -= BLOCK if full and not has_demand(excess[low : low + BLOCK]) else 1
+            end -= BLOCK if full and not has_demand(tr_cap[low : low + BLOCK]) else 1
             continue
         i = end
-        need = -excess[p]
+        need = -tr_cap[p]
         while i > 0 and need > 0:
-            need = min(need, usable(inc[d ^ 1, p], limit))
+            need = min(need, usable(r_cap[d ^ 1, p], limit))
             if need <= 0:
                 break
             i -= 1
             p = beside(p, -step)
             wanted[i] = need
-            need -= excess[p]
+            need -= tr_cap[p]
         for j in range(i, end):
             p = beside(first, j * step)
-            if excess[p] > 0:
-                flow = min(excess[p], wanted[j])
+            if tr_cap[p] > 0:
+                flow = min(tr_cap[p], wanted[j])
                 q = beside(p, step)
-                excess[p] -= flow
-                excess[q] += flow
-                left = inc[d ^ 1, q] - flow
-                back = inc[d, p]
-                inc[d ^ 1, q] = left
-                inc[d, p] = back + flow
+                tr_cap[p] -= flow
+                tr_cap[q] += flow
+                left = r_cap[d ^ 1, q] - flow
+                back = r_cap[d, p]
+                r_cap[d ^ 1, q] = left
+                r_cap[d, p] = back + flow
                 if left == 0:
-                    note_arc(q, d ^ 1, p, inc, arcs)
+                    note_arc(q, d ^ 1, p, residual)
                 if back == 0:
-                    note_arc(p, d, q, inc, arcs)
+                    note_arc(p, d, q, residual)
         end = i if i < end else end - 1
 
 
 @step
-def ask_row(excess, carry, limit, wanted, asked):
+def ask_row(tr_cap, carry, limit, wanted, asked):
     """Backward pass: compute the flow that each pixel of a row wants from the row before it.
 
     Args:
-        excess: excess of the row.
+        tr_cap: terminal capacities of the row.
         carry: residual capacities of the arcs into the row.
         limit: see :func:`usable`.
         wanted: flow that the next row wants from this one.
@@ -85,8 +89,8 @@ def ask_row(excess, carry, limit, wanted, asked):
         Whether any of it is positive.
     """
     anything = 0
-    for i in range(len(excess)):
-        need = max(wanted[i] - excess[i], 0)
+    for i in range(len(tr_cap)):
+        need = max(wanted[i] - tr_cap[i], 0)
         left = carry[i]
         need = min(need, left - limit if left >= limit else left)
         asked[i] = need
@@ -95,13 +99,13 @@ def ask_row(excess, carry, limit, wanted, asked):
 
 
 @step
-def send_row(excess, next_excess, carry, back, wanted):
+def send_row(tr_cap, next_tr_cap, carry, back, wanted):
     """Forward pass: push the wanted flow to the next row; returns if an arc bit changes."""
     changed = 0
-    for i in range(len(excess)):
-        flow = max(min(excess[i], wanted[i]), 0)
-        excess[i] -= flow
-        next_excess[i] += flow
+    for i in range(len(tr_cap)):
+        flow = max(min(tr_cap[i], wanted[i]), 0)
+        tr_cap[i] -= flow
+        next_tr_cap[i] += flow
         changed |= (flow > 0) & ((back[i] == 0) | (carry[i] == flow))
         carry[i] -= flow
         back[i] += flow
@@ -109,24 +113,25 @@ def send_row(excess, next_excess, carry, back, wanted):
 
 
 @step
-def sweep_strip(first, height, width, step, d, limit, inc, arcs, excess, wanted):
+def sweep_strip(first, height, width, step, d, limit, residual, wanted):
     """:func:`sweep_line` for ``width`` columns at once, row by row, which suits the memory.
 
     ``first`` is the left pixel of the row from which flow starts. ``wanted`` holds ``width`` values
     for each row, and behind them for each row whether it wants anything.
     """
+    r_cap, tr_cap = residual.r_cap, residual.tr_cap
     flags = height * width
     wanted[flags + height - 1] = 0
     wanted[flags - width : flags] = 0
     for r in range(height - 1, 0, -1):
         row = first + r * step
-        if wanted[flags + r] == 0 and not has_demand(excess[row : row + width]):
+        if wanted[flags + r] == 0 and not has_demand(tr_cap[row : row + width]):
             wanted[flags + r - 1] = 0
             wanted[(r - 1) * width : r * width] = 0
             continue
         wanted[flags + r - 1] = ask_row(
-            excess[row : row + width],
-            inc[d ^ 1, row : row + width],
+            tr_cap[row : row + width],
+            r_cap[d ^ 1, row : row + width],
             limit,
             wanted[r * width : (r + 1) * width],
             wanted[(r - 1) * width : r * width],
@@ -137,53 +142,40 @@ def sweep_strip(first, height, width, step, d, limit, inc, arcs, excess, wanted)
         row = first + r * step
         after = row + step
         changed = send_row(
-            excess[row : row + width],
-            excess[after : after + width],
-            inc[d ^ 1, after : after + width],
-            inc[d, row : row + width],
+            tr_cap[row : row + width],
+            tr_cap[after : after + width],
+            r_cap[d ^ 1, after : after + width],
+            r_cap[d, row : row + width],
             wanted[r * width : (r + 1) * width],
         )
         if changed:
             for x in range(width):
                 p, q = beside(row, x), beside(after, x)
-                note_arc(p, d, q, inc, arcs)
-                note_arc(q, d ^ 1, p, inc, arcs)
+                note_arc(p, d, q, residual)
+                note_arc(q, d ^ 1, p, residual)
 
 
 @kernel
-def initialise(
-    unary,
-    stride,
-    labels,
-    pairs,
-    weights,
-    modular,
-    inc,
-    arcs,
-    excess,
-    marks,
-    words,
-    places,
-    limit,
-    wanted,
-):
-    """Arcs, costs and flow of a jump from ``labels``: along the rows, then along the columns.
+def initialise(grid, residual, modular, places, wanted):
+    """Arcs, costs and flow of a jump from the current labels: along the rows, then the columns.
 
     Args:
-        marks, words, places: see :func:`.arcs.start_row`.
-        limit: see :func:`usable`; wanted: int32 or int64, room for all pixels and rows.
+        grid: the CRF.
+        residual: output.
+        modular: bound of the jump.
+        places: memory for a row; wanted: int32 or int64, room for all pixels and rows.
     """
-    height, width = unary.shape
-    start = (unary, stride, labels, pairs, weights, modular, inc, arcs, excess)
+    height, width = grid.unary.shape
+    stride, limit = grid.stride, grid.weights.limit
     for y in range(height):
-        start_row(y, *start, marks, words, places)
+        start_row(y, grid, residual, modular, places)
         row = (y + 1) * stride + 1
-        if has_demand(excess[row : row + width]):
-            sweep_line(row, width, 1, 1, limit, inc, arcs, excess, wanted)
-            sweep_line(row + width - 1, width, -1, 0, limit, inc, arcs, excess, wanted)
+        if has_demand(residual.tr_cap[row : row + width]):
+            sweep_line(row, width, 1, 1, limit, residual, wanted)
+            sweep_line(row + width - 1, width, -1, 0, limit, residual, wanted)
     for x in range(0, width, STRIP):
         columns = min(STRIP, width - x)
         top = stride + 1 + x
         bottom = top + (height - 1) * stride
-        sweep_strip(top, height, columns, stride, 3, limit, inc, arcs, excess, wanted)
-        sweep_strip(bottom, height, columns, -stride, 2, limit, inc, arcs, excess, wanted)
+        sweep_strip(top, height, columns, stride, 3, limit, residual, wanted)
+        sweep_strip(bottom, height, columns, -stride, 2, limit, residual, wanted)
