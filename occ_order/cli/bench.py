@@ -17,7 +17,7 @@ from pathlib import Path
 
 from occ_order.cli.common import Choices, at_least_one, existing, existing_path, zoo_model
 
-TABLE = """Train several models for the same CPU time on the same scenes and print a table of scores.
+TABLE = """Train several models for the same CPU time on the same scenes and print their scores.
 
 Keys of the YAML file:
 
