@@ -12,6 +12,6 @@ any other file or folder  results in a format of :mod:`occ_order.formats.user_ma
 a function                uint8 (H, W, 3) RGB -> masks in a form of :mod:`occ_order.formats.given`
 ========================  ======================================================================
 
-Each is a row of `occ_order.detectors.registry.ADAPTERS`, built by `build_detector` there. PyTorch is
-imported only by the adapters that need it.
+Each is a row of `occ_order.detectors.registry.ADAPTERS`; `build_detector` there builds it. PyTorch
+is imported only by the adapters that need it.
 """
