@@ -55,7 +55,7 @@ _STACKS = ("modal", "amodal", "levels", "sem_dist")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class OrderedInstances:
-    """Instances of one image with their masks and their order. Do not write to the arrays.
+    """Instances of one image with their masks and their order. Do not modify the arrays.
 
     Attributes:
         image_id: id of the image, an integer or a string.
@@ -315,7 +315,7 @@ class OrderedInstances:
             return [(i, j, what, float(probability[min(i, j), max(i, j)])) for i, j, what in found]
         return [(i, j, what, float(probability[i, j])) for i, j, what in found]
 
-    # --- for people ------------------------------------------------------------------------
+    # --- text and drawings -----------------------------------------------------------------
 
     def __repr__(self) -> str:
         """Return one line: image id, image size, number of instances, orders present."""
@@ -342,10 +342,10 @@ class OrderedInstances:
         return "\n".join(lines)
 
     def _rounds(self) -> list[str]:
-        """Return lines on the cycles of three or more; mutual occlusion is listed as a relation."""
+        """Return a line per cycle of three or more; mutual occlusion is listed as a relation."""
         groups = [g for g in order_graph.cycles(self._order("occlusion")) if len(g) > 2]
         named = [", ".join(map(self.label, group)) for group in groups]
-        lines = [f"  the occlusion leads round among {names}" for names in named]
+        lines = [f"  {names} form a cycle" for names in named]
         return [f"cycles: {_counted(len(groups), 'group')}", *lines] if groups else []
 
     def _repr_html_(self) -> str:

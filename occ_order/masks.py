@@ -1,13 +1,13 @@
-"""Masks of instances: safe decoding and encoding of COCO masks, boxes, bordering test, painting.
+"""Instance masks: safe decoding and encoding of COCO masks, boxes, adjacency, painting.
 
-A mask is ``bool (H, W)``, a set of masks ``bool (N, H, W)``; (0, 0) is the top left pixel. Every
-function also takes other dtypes and treats any nonzero value as "inside" (published code that asks
-for exactly 1 silently misses masks that carry category ids).
+A mask is ``bool (H, W)``, a stack of masks ``bool (N, H, W)``; (0, 0) is the top left pixel. Every
+function also accepts other dtypes and treats any nonzero value as "inside" (published code that
+tests for 1 silently misses masks with category ids as values).
 
-pycocotools trusts its input: an RLE whose runs do not fill the declared size decodes to
-uninitialised memory, and a polygon with one huge or non-finite coordinate ends the process. So
-everything is checked here first, run lengths are parsed and filled by numpy, and only polygons
-that are known to be harmless reach pycocotools.
+pycocotools does not validate its input: an RLE whose runs do not fill the declared size decodes to
+uninitialised memory, and a polygon with a huge or non-finite coordinate crashes the process. So all
+input is checked here first, RLEs are decoded by NumPy, and only checked polygons are passed to
+pycocotools.
 """
 
 from __future__ import annotations
@@ -20,41 +20,40 @@ import cv2
 import numpy as np
 
 MAX_PIXELS = 2**28
-"""Largest image area that is decoded (16,384 x 16,384); more is taken for a damaged header."""
+"""Maximum image area that is decoded (16,384 x 16,384); larger sizes are treated as damaged."""
 
 COORDINATE_LIMIT = 10.0
-"""Polygon coordinates may lie up to this many times the longer image side outside the image."""
+"""Maximum absolute value of a polygon coordinate, in multiples of the longer image side."""
 
 MAX_STACK = 2**32
-"""Most pixels of all masks of one image together (one byte each, 4 GiB); more is refused."""
+"""Maximum number of pixels of all masks of one image (one byte each, 4 GiB)."""
 
 MAX_POLYGON_LENGTH = 2_000_000
-"""Longest outline, in pixels and summed over the polygons of one instance, that is rasterised.
+"""Maximum outline length in pixels, summed over the polygons of an instance.
 
-pycocotools allocates about 100 bytes for each pixel of outline.
+pycocotools allocates about 100 bytes per pixel of outline.
 """
 
 
 def decode(segmentation: Any, height: int, width: int, *, name: str = "") -> np.ndarray:
-    """Decode one COCO segmentation, refusing everything that is damaged.
+    """Decode and check a COCO segmentation.
 
     Args:
         segmentation: compressed RLE ``{"size": [H, W], "counts": str | bytes}``, uncompressed RLE
             (``counts`` a list of run lengths), a list of polygons ``[[x, y, x, y, ...], ...]``
-            (their union), or one flat polygon ``[x, y, ...]`` as COCOA files have it. Polygons may
-            touch or cross themselves and may lie partly or wholly outside the image (the part
-            outside is cut off).
+            (their union), or one flat polygon ``[x, y, ...]`` as in COCOA files. Polygons may
+            intersect themselves and are clipped to the image.
         height: H of the image in pixels.
         width: W of the image in pixels.
-        name: what to call this mask in errors, for instance ``"file x.json, annotation 7"``.
+        name: prefix of error messages, for instance ``"file x.json, annotation 7"``.
 
     Returns:
         bool (H, W).
 
     Raises:
-        ValueError: the RLE's size is not the image's, its runs are negative, unreadable or do not
-            sum to H * W; a polygon has fewer than 3 points, an odd number of coordinates, a
-            coordinate that is not finite or farther outside than :data:`COORDINATE_LIMIT`, or an
+        ValueError: the RLE's size is not the image's, its runs are invalid, negative or do not sum
+            to H * W; a polygon has fewer than 3 points, an odd number of coordinates, a coordinate
+            that is not finite or exceeds :data:`COORDINATE_LIMIT`, or an
             outline longer than :data:`MAX_POLYGON_LENGTH`; the list of polygons is empty; the
             image has no pixels or more than :data:`MAX_PIXELS`.
     """
@@ -67,21 +66,21 @@ def decode(segmentation: Any, height: int, width: int, *, name: str = "") -> np.
         rles = coco_mask.frPyObjects([polygon.tolist() for polygon in parsed], height, width)
         parsed = _runs(coco_mask.merge(rles), height, width, where)
     inside = np.arange(len(parsed)) % 2 == 1
-    # The runs go down the columns; OpenCV turns the image several times faster than NumPy.
+    # COCO's RLE is column-major; OpenCV transposes several times faster than NumPy.
     columns = np.repeat(inside, parsed).reshape(width, height)
     return cv2.transpose(columns.view(np.uint8)).reshape(height, width).view(bool)
 
 
 def check(segmentation: Any, height: int, width: int, *, name: str = "") -> None:
-    """Refuse a segmentation that :func:`decode` would refuse, without making the mask.
+    """Check a COCO segmentation as :func:`decode` does, without computing the mask.
 
-    Some five times faster than decoding an RLE; polygons are checked, not rasterised.
+    About five times faster than decoding an RLE; polygons are not rasterised.
 
     Args:
         segmentation: as in :func:`decode`.
         height: H of the image in pixels.
         width: W of the image in pixels.
-        name: what to call this mask in errors.
+        name: prefix of error messages.
 
     Raises:
         ValueError: as :func:`decode`.
@@ -92,7 +91,7 @@ def check(segmentation: Any, height: int, width: int, *, name: str = "") -> None
 
 
 def box_of(segmentation: Any, height: int, width: int, *, name: str = "") -> np.ndarray:
-    """Return the tight box of a COCO segmentation; RLE is not decoded for it.
+    """Return the bounding box of a COCO segmentation; an RLE is not decoded.
 
     Args:
         segmentation, height, width, name: see `decode`.
@@ -114,7 +113,7 @@ def box_of(segmentation: Any, height: int, width: int, *, name: str = "") -> np.
     if not len(first):
         return np.zeros(4, dtype=np.int64)
     x0, x1 = first[0] // height, last[-1] // height + 1
-    # A run that goes on in the next column touches the lower and the upper border.
+    # A run that continues in the next column touches the lower and the upper border.
     across = (first // height != last // height).any()
     y0 = 0 if across else (first % height).min()
     y1 = height if across else (last % height).max() + 1
@@ -130,14 +129,14 @@ def decode_all(
         segmentations: N segmentations, each as in :func:`decode`.
         height: H of the image in pixels.
         width: W of the image in pixels.
-        names: N names for errors; by default ``"mask 0"``, ``"mask 1"``, ...
+        names: N prefixes of error messages; default: ``"mask 0"``, ``"mask 1"``, ...
 
     Returns:
         bool (N, H, W); (0, H, W) for no segmentations.
 
     Raises:
-        ValueError: as :func:`decode`, not as many names as segmentations, or more pixels in all
-            than :data:`MAX_STACK`.
+        ValueError: as :func:`decode`; ``names`` has another length, or all masks together have more
+            than :data:`MAX_STACK` pixels.
     """
     if names is None:
         names = [f"mask {k}" for k in range(len(segmentations))]
@@ -157,13 +156,13 @@ def decode_all(
 
 
 def encode(mask: np.ndarray) -> dict[str, Any]:
-    """Encode one mask as compressed COCO RLE that ``json.dump`` takes as it is.
+    """Encode a mask as JSON-serializable compressed COCO RLE.
 
     Args:
         mask: (H, W), any dtype, nonzero = inside; not a soft mask (see :func:`as_bool`).
 
     Returns:
-        ``{"size": [H, W], "counts": str}``; :func:`decode` gives the mask back.
+        ``{"size": [H, W], "counts": str}``, which :func:`decode` decodes.
 
     Raises:
         ValueError: the mask is not 2-D, has no pixels, or is soft.
@@ -183,18 +182,18 @@ def encode(mask: np.ndarray) -> dict[str, Any]:
 
 
 def as_bool(mask: np.ndarray, ndim: int) -> np.ndarray:
-    """Return a mask or a set of masks as bool, nonzero = inside.
+    """Convert a mask or a stack of masks to bool, nonzero = inside.
 
     Args:
-        mask: (H, W) or (N, H, W), any dtype; floats must be 0 and 1, because every probability
-            above 0 would count as inside.
-        ndim: 2 for one mask, 3 for a set.
+        mask: (H, W) or (N, H, W), any dtype; floats must be 0 or 1, because every probability above
+            0 would count as inside.
+        ndim: 2 for one mask, 3 for a stack.
 
     Returns:
         bool of the same shape; the input itself if it is bool already.
 
     Raises:
-        ValueError: another number of dimensions, or floats that are neither 0 nor 1.
+        ValueError: another number of dimensions, or floats other than 0 and 1.
     """
     mask = np.asarray(mask)
     if mask.ndim != ndim:
@@ -210,7 +209,7 @@ def as_bool(mask: np.ndarray, ndim: int) -> np.ndarray:
 
 
 def bounding_box(mask: np.ndarray) -> np.ndarray:
-    """Tight box around a mask.
+    """Return the tight bounding box of a mask.
 
     Args:
         mask: (H, W), nonzero = inside.
@@ -224,13 +223,13 @@ def bounding_box(mask: np.ndarray) -> np.ndarray:
 
 
 def convex_hull(mask: np.ndarray) -> np.ndarray:
-    """Return the convex hull of a mask: the smallest convex polygon around its pixels' centres.
+    """Return the convex hull of a mask: the smallest convex polygon around its pixel centres.
 
     Args:
         mask: (H, W).
 
     Returns:
-        bool (H, W); it contains the mask, and is empty for an empty one.
+        bool (H, W), a superset of the mask; empty for an empty mask.
     """
     mask = as_bool(mask, 2)
     result = mask.copy()
@@ -245,10 +244,10 @@ def convex_hull(mask: np.ndarray) -> np.ndarray:
 
 
 def bordering(mask_a: np.ndarray, mask_b: np.ndarray) -> bool:
-    """Whether two masks overlap or have pixels that are 4-neighbours.
+    """Return whether two masks overlap or have pixels that are 4-neighbours.
 
-    The same as dilating one mask once by the 3 x 3 cross and asking for a common pixel: a diagonal
-    touch or a gap of one pixel does not count. Symmetric; false if either mask is empty.
+    Equivalent to dilating one mask by the 3 x 3 cross and testing for a common pixel: diagonal
+    contact or a gap of one pixel does not count. Symmetric; False if either mask is empty.
 
     Args:
         mask_a: (H, W), nonzero = inside.
@@ -264,16 +263,16 @@ def bordering(mask_a: np.ndarray, mask_b: np.ndarray) -> bool:
 
 
 def bordering_pairs(masks: np.ndarray, *, gap: int = 0) -> np.ndarray:
-    """:func:`bordering` for all pairs of N masks at once, also across a narrow gap.
+    """Compute :func:`bordering` for all pairs of N masks, optionally across a gap.
 
-    Disjoint masks, as modal masks are, become one map of ids whose neighbours are read off; others
-    are compared pair by pair, and only those whose boxes touch.
+    Disjoint masks, such as modal masks, are painted into one label map whose neighbouring labels
+    are collected; overlapping masks are compared pair by pair where their boxes are close.
 
     Args:
         masks: (N, H, W), nonzero = inside; they may overlap.
-        gap: most pixels that may lie between the two, in steps from 4-neighbour to 4-neighbour:
-            the same as dilating one mask ``gap + 1`` times by the 3 x 3 cross and asking for a
-            common pixel. What lies between does not matter.
+        gap: maximum number of pixels between the two masks, in city-block distance: equivalent to
+            dilating one mask ``gap + 1`` times by the 3 x 3 cross and testing for a common pixel.
+            Pixels of other masks between them do not matter.
 
     Returns:
         bool (N, N), symmetric, diagonal False; (0, 0) for no masks.
@@ -294,7 +293,7 @@ def bordering_pairs(masks: np.ndarray, *, gap: int = 0) -> np.ndarray:
 
 
 def _neighbours(ids: np.ndarray, num: int) -> np.ndarray:
-    """bool (num, num): which ids of a map (0 = none, k + 1 = k) are 4-neighbours somewhere."""
+    """Return bool (num, num): which instances of a label map are 4-neighbours (0 = background)."""
     table = np.zeros((num + 1, num + 1), dtype=bool)
     for p, q in ((ids[:, :-1], ids[:, 1:]), (ids[:-1], ids[1:])):
         meet = (p != q) & (p > 0) & (q > 0)
@@ -303,7 +302,10 @@ def _neighbours(ids: np.ndarray, num: int) -> np.ndarray:
 
 
 def _within(ids: np.ndarray, masks: np.ndarray, boxes: np.ndarray, steps: int) -> np.ndarray:
-    """bool (N, N): which of the disjoint masks of a map of ids are at most ``steps`` apart."""
+    """Return bool (N, N): which disjoint masks are at a city-block distance <= ``steps``.
+
+    ``ids`` is the label map of the masks, k + 1 for mask k.
+    """
     table = np.zeros((len(masks), len(masks) + 1), dtype=bool)
     for k, (x0, y0, x1, y1) in enumerate(boxes):
         if x1 > x0:
@@ -314,7 +316,7 @@ def _within(ids: np.ndarray, masks: np.ndarray, boxes: np.ndarray, steps: int) -
 
 
 def _bordering_overlapping(masks: np.ndarray, boxes: np.ndarray, steps: int) -> np.ndarray:
-    """:func:`bordering_pairs` of masks that may share pixels, pair by pair of near boxes."""
+    """Compute :func:`bordering_pairs` for masks that may overlap, for each pair of close boxes."""
     result = np.zeros((len(masks), len(masks)), dtype=bool)
     filled = boxes[:, 2] > boxes[:, 0]
     for i in np.flatnonzero(filled):
@@ -333,25 +335,25 @@ def _bordering_overlapping(masks: np.ndarray, boxes: np.ndarray, steps: int) -> 
 
 
 def _grown_box(x0: int, y0: int, x1: int, y1: int, steps: int) -> tuple[slice, slice]:
-    """Rows and columns of a box with a rim of ``steps`` pixels, cut off at the top left corner."""
+    """Return row and column slices of a box grown by ``steps`` pixels, clipped at 0."""
     return slice(max(y0 - steps, 0), y1 + steps), slice(max(x0 - steps, 0), x1 + steps)
 
 
 def overlap_areas(
     masks_a: np.ndarray, masks_b: np.ndarray, *, pairs: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return number of common pixels of every mask of one set with every mask of another.
+    """Compute the pairwise intersection areas of two stacks of masks.
 
     Args:
         masks_a: (N, H, W), nonzero = inside.
         masks_b: (M, H, W), nonzero = inside.
-        pairs: bool (N, M), where False the overlap is not counted and stays 0; all by default.
+        pairs: bool (N, M), pairs to compute; the others are 0. Default: all.
 
     Returns:
-        int64 (N, M).
+        int64 (N, M), in pixels.
 
     Raises:
-        ValueError: the two sets differ in image size, or ``pairs`` has another shape.
+        ValueError: the two stacks differ in image size, or ``pairs`` has another shape.
     """
     masks_a, masks_b = as_bool(masks_a, 3), as_bool(masks_b, 3)
     if masks_a.shape[1:] != masks_b.shape[1:]:
@@ -373,20 +375,20 @@ def overlap_areas(
 
 
 def exclusive(masks: np.ndarray, scores: np.ndarray, *, least: float = 0.5) -> list[int]:
-    """Make visible parts of detections, which share no pixel, in place.
+    """Make detection masks disjoint, in place, by non-maximum suppression and by area.
 
-    Non-maximum suppression by masks first: a detection whose IoU with a better one exceeds 0.5 is
-    a duplicate. Then a pixel that several claim goes to the smallest of them, since what is in
-    front of a larger thing mostly lies within its outline; of what a detection claims enough has
-    to be left.
+    Detections whose mask IoU with a higher-scoring one exceeds 0.5 are dropped. A pixel in several
+    of the remaining masks is assigned to the smallest one, since an occluder mostly lies within the
+    outline of a larger instance. Detections that keep too small a fraction of their pixels are
+    dropped.
 
     Args:
-        masks: bool (N, H, W); changed.
-        scores: (N,), larger first; equal scores keep their order.
-        least: share of its pixels that a detection has to keep.
+        masks: bool (N, H, W); modified.
+        scores: (N,), confidence; ties keep their order.
+        least: minimum fraction of its pixels that a detection has to keep.
 
     Returns:
-        the detections that stay, ascending; empty ones do not. Their masks share no pixel.
+        Indices of the kept detections, ascending. Their masks are disjoint and not empty.
     """
     shared = overlap_areas(masks, masks)
     area = shared.diagonal()
@@ -398,7 +400,7 @@ def exclusive(masks: np.ndarray, scores: np.ndarray, *, least: float = 0.5) -> l
             chosen.append(int(k))
     free = np.ones(masks.shape[1:], dtype=bool)
     kept = []
-    for k in sorted(chosen, key=lambda k: area[k]):  # equal areas: the better one first
+    for k in sorted(chosen, key=lambda k: area[k]):  # equal areas: the higher score first
         masks[k] &= free
         if np.count_nonzero(masks[k]) >= max(least * area[k], 1):
             free &= ~masks[k]
@@ -407,16 +409,16 @@ def exclusive(masks: np.ndarray, scores: np.ndarray, *, least: float = 0.5) -> l
 
 
 def dilated(mask: np.ndarray, steps: int = 1) -> np.ndarray:
-    """Return a mask dilated `steps` times by the 3 x 3 cross, cut off at the border.
+    """Return a mask dilated `steps` times by the 3 x 3 cross.
 
     Args:
         mask: bool (H, W).
-        steps: at least 1.
+        steps: number of dilations, at least 1.
 
     Returns:
         bool (H, W).
     """
-    if steps > 1:  # one pass however many steps
+    if steps > 1:  # a distance transform takes the same time for any number of steps
         outside = (~mask).view(np.uint8)
         return cv2.distanceTransform(outside, cv2.DIST_L1, 3) <= steps
     out = mask.copy()
@@ -428,18 +430,17 @@ def dilated(mask: np.ndarray, steps: int = 1) -> np.ndarray:
 
 
 def resize_nearest(values: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Resize a map of labels by the nearest pixel, measured between pixel centres.
+    """Resize a label map by nearest-neighbour interpolation with aligned pixel centres.
 
-    The rule of Pillow's NEAREST, with which Detectron2 resizes maps. OpenCV's INTER_NEAREST
-    measures between the top left corners instead, so that a map that Pillow has enlarged comes
-    back from it moved by up to half a pixel of the result.
+    This is the rule of Pillow's NEAREST, with which Detectron2 resizes label maps. OpenCV's
+    INTER_NEAREST aligns the top left corners instead, which shifts a map by up to half a pixel.
 
     Args:
-        values: (H, W), bool or an integer type that OpenCV knows.
+        values: (H, W), bool or an integer dtype that OpenCV supports.
         size: height and width of the result.
 
     Returns:
-        (height, width) of the same type; zeros where ``values`` has no pixel.
+        (height, width) of the same dtype; zeros if ``values`` is empty.
     """
     height, width = int(size[0]), int(size[1])
     if values.shape == (height, width):
@@ -456,13 +457,13 @@ def resize_nearest(values: np.ndarray, size: Sequence[int]) -> np.ndarray:
 def paint(modal: np.ndarray, *, occlusion: np.ndarray | None = None) -> np.ndarray:
     """Paint modal masks into one map of instance ids.
 
-    Where masks overlap, the occluder keeps the pixel; if the order says nothing about the two
-    (0, -1, mutual, or no order given), the smaller area does, and of equal areas the lower index.
-    Where more than two overlap they are laid down from the largest to the smallest, and each takes
-    the pixel if it wins against the one that holds it.
+    Where two masks overlap, the pixel belongs to the occluder; if the two are not ordered (0, -1,
+    mutual, or no order given), to the smaller mask, and for equal areas to the lower index. Where
+    more than two overlap they are painted from the largest to the smallest, and each takes the
+    pixel if it wins against the current owner.
 
     Args:
-        modal: (N, H, W), nonzero = visible part of the instance.
+        modal: (N, H, W) modal masks, nonzero = inside.
         occlusion: int8 (N, N), 1 where the row occludes the column; optional.
 
     Returns:
@@ -476,7 +477,7 @@ def paint(modal: np.ndarray, *, occlusion: np.ndarray | None = None) -> np.ndarr
     area = modal.reshape(n, int(np.prod(modal.shape[1:]))).sum(axis=1)
     rank = np.lexsort((np.arange(n), area))  # smallest area first, then lowest index
     position = np.argsort(rank)
-    wins = np.zeros((n, n + 1), dtype=bool)  # wins[k, c]: instance k takes a pixel that holds c
+    wins = np.zeros((n, n + 1), dtype=bool)  # wins[k, c]: instance k takes a pixel with id c
     wins[:, 0] = True
     wins[:, 1:] = position[:, None] < position[None, :]
     if occlusion is not None:
@@ -495,7 +496,7 @@ def paint(modal: np.ndarray, *, occlusion: np.ndarray | None = None) -> np.ndarr
 
 
 def _boxes(masks: np.ndarray) -> np.ndarray:
-    """int64 (N, 4) x0, y0, x1, y1 (exclusive) of bool (N, H, W); zeros where empty."""
+    """Return boxes x0, y0, x1, y1 (exclusive) of bool (N, H, W), int64 (N, 4); zeros if empty."""
     boxes = np.zeros((len(masks), 4), dtype=np.int64)
     for k, mask in enumerate(masks):
         rows = np.flatnonzero(mask.any(axis=1))
@@ -518,7 +519,7 @@ def _check_size(height: Any, width: Any, where: str) -> tuple[int, int]:
 
 
 def _parse(segmentation: Any, height: int, width: int, where: str) -> np.ndarray | list[np.ndarray]:
-    """Return checked run lengths int64 of an RLE, or checked polygons float64 (2 P,)."""
+    """Check a segmentation; return run lengths (int64) of an RLE, or polygons (float64 (2 P,))."""
     if isinstance(segmentation, Mapping):
         return _runs(segmentation, height, width, where)
     if isinstance(segmentation, (list, tuple, np.ndarray)):
@@ -554,7 +555,7 @@ def _runs(rle: Mapping[str, Any], height: int, width: int, where: str) -> np.nda
 
 
 def _check_counts(counts: Any, where: str) -> np.ndarray:
-    """Run lengths of an uncompressed RLE as int64."""
+    """Check the run lengths of an uncompressed RLE; return int64."""
     if not isinstance(counts, (list, tuple, np.ndarray)):
         raise ValueError(f"{where}RLE counts must be a string or a list, got {counts!r}")
     for count in counts:
@@ -567,11 +568,11 @@ def _check_counts(counts: Any, where: str) -> np.ndarray:
 
 
 def _parse_counts(counts: str | bytes | bytearray, num_pixels: int, where: str) -> np.ndarray:
-    """Run lengths of a compressed RLE as int64.
+    """Decode the run lengths of a compressed RLE, int64.
 
-    A number is written in groups of five bits, least significant first, one character (48 + group)
-    each; bit 5 says that more follow, bit 4 of the last group is the sign. From the fourth number
-    on, the difference to the number two before is written.
+    Each number is stored in groups of five bits, least significant first, one character
+    (48 + group) each; bit 5 marks that more groups follow, bit 4 of the last group is the sign.
+    From the fourth number on, the difference to the number two positions before is stored.
     """
     try:
         text = counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
@@ -615,7 +616,7 @@ def _polygons(segmentation: Any, height: int, width: int, where: str) -> list[np
 
 
 def _check_polygon(polygon: Any, limit: float, where: str) -> np.ndarray:
-    """One polygon as float64 (2 P,), x and y alternating."""
+    """Check one polygon; return float64 (2 P,), x and y alternating."""
     if not isinstance(polygon, (list, tuple, np.ndarray)):
         raise ValueError(f"{where} must be a list of numbers, got {type(polygon).__name__}")
     try:
@@ -642,6 +643,6 @@ def _check_polygon(polygon: Any, limit: float, where: str) -> np.ndarray:
 
 
 def _outline_length(points: np.ndarray) -> float:
-    """Length of a closed polygon in steps of one pixel (Chebyshev)."""
+    """Return the length of a closed polygon in Chebyshev distance, in pixels."""
     corners = points.reshape(-1, 2)
     return float(np.abs(corners - np.roll(corners, -1, axis=0)).max(axis=1).sum())

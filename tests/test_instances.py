@@ -81,7 +81,7 @@ def test_cycles_are_said_and_the_least_probable_occlusion_can_be_left_out():
     assert round_.cycles() == [round_.ids]
     named = ", ".join(round_.label(k) for k in range(3))
     last = str(round_).splitlines()[-2:]
-    assert last == ["cycles: 1 group", f"  the occlusion leads round among {named}"]
+    assert last == ["cycles: 1 group", f"  {named} form a cycle"]
     straight = round_.without_cycles()
     assert straight.cycles() == [] and "cycles" not in str(straight)
     assert straight.occlusion.tolist() == [[0, 1, 0], [0, 0, 1], [0, 0, 0]]

@@ -1,1 +1,1 @@
-"""Pages for a browser: annotating orders, looking through results, reports."""
+"""Browser applications: order annotation, result viewer, photograph demo and HTML reports."""

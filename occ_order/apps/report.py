@@ -1,4 +1,4 @@
-"""Self-contained HTML reports: one file that holds its images and needs no network."""
+"""Self-contained HTML reports with all images embedded."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from occ_order.targets.oriented_boundary import DIRECTIONS
 
 @dataclass(frozen=True)
 class ReportImage:
-    """An encoded image with what the page says about it.
+    """An encoded image with its display size and alternative text.
 
     Attributes:
-        name: file name without folder; the ending says the format (.png or .jpg).
+        name: file name without folder; the extension gives the format (.png or .jpg).
         data: the file's bytes.
-        width: in pixels of the page (not of the file, which may be sharper).
-        height: likewise.
-        alt: what a reader who cannot see it needs to know.
+        width: displayed width in CSS pixels (the file may have a higher resolution).
+        height: displayed height in CSS pixels.
+        alt: alternative text.
     """
 
     name: str
@@ -36,12 +36,12 @@ class ReportImage:
     alt: str
 
     def renamed(self, name: str) -> ReportImage:
-        """Return the same image under another name (without ending)."""
+        """Return a copy with the file name `name` (given without extension)."""
         return replace(self, name=name + self.name[-4:])
 
     @property
     def mime(self) -> str:
-        """Media type of `data`."""
+        """MIME type of `data`."""
         return "image/png" if self.name.endswith(".png") else "image/jpeg"
 
 
@@ -52,13 +52,11 @@ def encode_image(
 
     Args:
         image: uint8 (H, W, 3) RGB.
-        name: file name without ending.
-        alt: text for readers who cannot see it.
-        sharpness: file pixels per page pixel.
-        flat: PNG (drawings, maps of flat colours); otherwise JPEG (photographs).
-
-    Returns:
-        ReportImage.
+        name: file name without extension.
+        alt: alternative text.
+        sharpness: image pixels per CSS pixel.
+        flat: encode as PNG with a palette of 256 colours (drawings, label maps); otherwise as JPEG
+            (photographs).
     """
     height, width = (round(side / sharpness) for side in image.shape[:2])
     if flat:
@@ -67,12 +65,12 @@ def encode_image(
 
 
 def figure_html(image: ReportImage, caption: str | Markup = "", *, css_class: str = "") -> Markup:
-    """``<figure>`` with the image inside the page itself.
+    """Return a ``<figure>`` element with the image embedded as a data URL.
 
     Args:
-        image: what to show.
-        caption: text under it; plain strings are escaped, `Markup` is trusted.
-        css_class: class of the figure.
+        image: the encoded image.
+        caption: text below it; plain strings are escaped, `Markup` is inserted as is.
+        css_class: CSS class of the figure.
 
     Returns:
         safe HTML.
@@ -85,7 +83,7 @@ def figure_html(image: ReportImage, caption: str | Markup = "", *, css_class: st
 
 
 def direction_key() -> Markup:
-    """Return the four direction colours as coloured words, for captions."""
+    """Return a legend of the four boundary direction colours, as HTML for captions."""
     words = (
         Markup('<span class="key"><i style="background:{}"></i>{}</span>').format(
             css_color(color), name
@@ -96,10 +94,10 @@ def direction_key() -> Markup:
 
 
 def verdict_key(counts: Mapping[str, int] | None = None) -> Markup:
-    """Return the three line styles of edge verdicts as small drawings with words.
+    """Return a legend of the line styles of edge verdicts, as HTML for captions.
 
     Args:
-        counts: verdict -> number written behind its word; None writes none.
+        counts: verdict -> number shown behind its name; None shows no numbers.
 
     Returns:
         safe HTML.
@@ -120,7 +118,7 @@ def verdict_key(counts: Mapping[str, int] | None = None) -> Markup:
 
 
 def depth_key(levels: int = 6) -> Markup:
-    """Return the depth colours from near to far, for captions."""
+    """Return a legend of the depth colours from near to far, as HTML for captions."""
     stops = ", ".join(css_color(color) for color in depth_colors(levels))
     return Markup(
         '<span class="key">near <i class="ramp" style="background:linear-gradient(90deg, {})"></i>'
@@ -129,31 +127,31 @@ def depth_key(levels: int = 6) -> Markup:
 
 
 def css_color(color: np.ndarray) -> str:
-    """RGB triple as "#rrggbb"."""
+    """Return an RGB triple in 0 .. 255 as "#rrggbb"."""
     return "#{:02x}{:02x}{:02x}".format(*(int(c) for c in color))
 
 
 def number(value: float | None, digits: int = 1) -> str:
-    """Return a number for a table cell; a dash where it is undefined (None, NaN)."""
+    """Format a number for a table cell; None, NaN and infinity become a dash."""
     if value is None or not math.isfinite(value):
         return "–"
     return f"{value:,.{digits}f}".replace("-", "−").replace(",", "\u202f")
 
 
 def fraction(part: float | None, whole: float | None) -> str:
-    """Count for a table cell, as "3 of 4", or a dash."""
+    """Format a count for a table cell, such as "3 of 4"; a dash if either is None."""
     return "–" if part is None or whole is None else f"{int(part)} of {int(whole)}"
 
 
 def render_report(template: str, context: Mapping[str, Any]) -> str:
-    """Fill one of the package's templates.
+    """Render one of the package's Jinja templates.
 
     Args:
         template: file name in ``occ_order/apps/templates``.
-        context: its variables; a missing one is an error, strings are escaped.
+        context: template variables; an undefined one raises an error, strings are escaped.
 
     Returns:
-        the whole HTML page.
+        The complete HTML page.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("occ_order.apps", "templates"),

@@ -1,10 +1,9 @@
-"""One HTML page to look through the results of many images: who hides whom, layer by layer.
+"""HTML viewer for the results of many images: occlusion order, depth order and layers.
 
-The page needs no network and opens from the disk. It holds its script and, of up to `MOST_INSIDE`
-images, everything; of more, each lies in a file of its own in a folder beside the page, and is read
-when it is looked at. What it shows are images of ``order_results.json``
-(:mod:`occ_order.order.io`), beside annotation in the same form if there is any
-(:func:`occ_order.formats.results.results_of` makes it of any data set).
+The page works offline, opened from disk. Up to `MOST_INSIDE` images are embedded in the page; with
+more, each image is written to its own file in a folder beside the page and loaded on demand. The
+input is the images of ``order_results.json`` (:mod:`occ_order.order.io`) and, optionally, ground
+truth in the same form (:func:`occ_order.formats.results.results_of` converts any data set).
 """
 
 from __future__ import annotations
@@ -33,23 +32,23 @@ from occ_order.formats.checks import size_mismatch
 from occ_order.order import io
 
 MOST_INSIDE = 200
-"""Images that the page itself holds, some 20 to 60 MB; more lie beside it."""
+"""Maximum number of images embedded in the page (20 to 60 MB); more are written beside it."""
 
 
 def instance_set(
     image: Mapping[str, Any], *, class_names: Mapping[int, str] | None = None
 ) -> dict[str, Any]:
-    """Return what the page knows of the instances of one image and their order.
+    """Return the instances of one image and their order as JSON values for the page.
 
     Args:
-        image: dict of one image.
-        class_names: names by category id; the keys "name" and "category" of an instance come first.
+        image: one image of ``order_results.json``.
+        class_names: category id -> name; used if an instance has no "name" and no "category".
 
     Returns:
         {"instances": [{"label", "color", "ink", "score", "layer", "modal", "amodal", "at"}],
         "occlusion": [[i, j, probability]] or None, "unknown": count, "depth": entries or None,
-        "cycles": [[i, ...]]}; outlines are SVG paths, "at" is [x, y] for the number, None where
-        nothing is visible.
+        "cycles": [[i, ...]]}. "modal" and "amodal" are SVG paths; "at" is the [x, y] position of
+        the label, None for an empty mask.
     """
     size, instances = (image["height"], image["width"]), image["instances"]
     modal = masks.decode_all([instance["segmentation"] for instance in instances], *size)
@@ -80,27 +79,28 @@ def instance_set(
 
 
 def _label(instance: Mapping[str, Any], class_names: Mapping[int, str] | None) -> str:
-    """Return what to call an instance: its own name, its class, or the number of its class."""
+    """Return the label of an instance: its name, its class name, or "class ID"."""
     number = instance["category_id"]
     named = instance.get("name") or instance.get("category")
     return str(named or (class_names or {}).get(number) or f"class {number}")
 
 
 def comparison(image: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[str, Any]:
-    """How the order of one image compares with annotation, by the rules of the OAIR measure.
+    """Compare the predicted order of one image with ground truth, as the OAIR metric does.
 
     Args:
-        image: dict of the predicted image.
-        truth: dict of the annotated one, of the same size.
+        image: prediction, one image of ``order_results.json``.
+        truth: ground truth in the same form and of the same size.
 
     Returns:
-        {"matches": predicted instance of each annotated one, -1 for none; "edges": [[i, j,
-        verdict]] of annotated instances, verdict "correct", "wrong" or "missed"; "extra": [[i, j]]
-        predicted between matched instances although the annotation says that i does not occlude
-        j}; "edges" and "extra" are None where one of the two has no occlusion order.
+        {"matches": index of the predicted instance matched to each ground-truth one, -1 for none;
+        "edges": [[i, j, verdict]] of ground-truth instances, verdict "correct", "wrong" or
+        "missed"; "extra": [[i, j]] edges predicted between matched instances where i does not
+        occlude j in the ground truth}. "edges" and "extra" are None if the prediction or the ground
+        truth has no occlusion order.
 
     Raises:
-        ValueError: the two differ in size.
+        ValueError: prediction and ground truth differ in size.
     """
     size = image["height"], image["width"]
     if size != (truth["height"], truth["width"]):
@@ -136,20 +136,21 @@ def viewer_image(
     class_names: Mapping[int, str] | None = None,
     max_side: int = 1280,
 ) -> dict[str, Any]:
-    """Everything that the page needs of one image.
+    """Return all values that the page needs for one image.
 
     Args:
-        image: dict of one image.
-        image: uint8 (H, W, 3) RGB of the size that the dict states.
-        truth: annotation of the same image, or None.
-        class_names: names by category id.
-        max_side: images are made smaller than this, in pixels; outlines stay exact.
+        image: one image of ``order_results.json``.
+        drawing: uint8 (H, W, 3) RGB image of the size stated in `image`.
+        truth: ground truth of the same image in the same form, or None.
+        class_names: category id -> name.
+        max_side: larger images are downscaled to this longest side, in pixels; outlines keep full
+            resolution.
 
     Returns:
-        Plain values for :func:`render_viewer`.
+        A JSON-serializable dict for :func:`render_viewer`.
 
     Raises:
-        ValueError: names the image, where sizes do not fit.
+        ValueError: the sizes of results, image and ground truth differ; names the image.
     """
     drawing, size = check_image(drawing), (image["height"], image["width"])
     if drawing.shape[:2] != size:
@@ -172,14 +173,14 @@ def viewer_image(
 
 
 def render_viewer(images: Sequence[Mapping[str, Any]], *, title: str = "Results") -> str:
-    """Return the page with all images inside.
+    """Return the page with all images embedded.
 
     Args:
-        images: of :func:`viewer_image`; may be empty.
-        title: heading.
+        images: values returned by :func:`viewer_image`; may be empty.
+        title: page heading.
 
     Returns:
-        A whole HTML page. Nothing in it is executed but its own script, whatever names say.
+        A complete HTML page. Names are escaped, so they cannot inject scripts.
     """
     return _page([image["name"] for image in images], title, inside=images)
 
@@ -187,19 +188,19 @@ def render_viewer(images: Sequence[Mapping[str, Any]], *, title: str = "Results"
 def save_viewer(
     path: str | os.PathLike, images: Iterable[Mapping[str, Any]], *, title: str = "Results"
 ) -> int:
-    """Write the page; it bears its name only when it is complete.
+    """Write the page atomically.
 
     Args:
-        path: the page. Of more than `MOST_INSIDE` images, each becomes a script in the folder
-            ``NAME_files`` beside it.
-        images: of :func:`viewer_image`; an iterator needs memory for `MOST_INSIDE` of them.
-        title: heading.
+        path: HTML file. With more than `MOST_INSIDE` images, each image is written as a script to
+            the folder ``NAME_files`` beside it.
+        images: values returned by :func:`viewer_image`; at most `MOST_INSIDE` are kept in memory.
+        title: page heading.
 
     Returns:
         The number of images.
 
     Raises:
-        ValueError: that folder is a link that leads elsewhere.
+        ValueError: the folder ``NAME_files`` is a symbolic link to another place.
         OSError: a file cannot be written.
     """
     path, names, held = Path(path), [], []
@@ -219,7 +220,10 @@ def save_viewer(
 
 
 def _save_image(path: Path, number: int, image: Mapping[str, Any]) -> None:
-    """Write a script that hands one image to the page; as text, so that nothing in it is code."""
+    """Write a script that passes one image to the page.
+
+    The image is JSON inside a string literal, so that none of its contents run as code.
+    """
     text = json.dumps(json.dumps(image, allow_nan=False))
     with atomic_writer(path, sync=False) as file:
         file.write(f"viewerImage({number}, {text});\n")
@@ -239,7 +243,7 @@ def _page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # The script is no template: its braces are its own.
+    # Inserted verbatim: the braces of JavaScript are no template syntax.
     script = read_text(Path(__file__).parent / "templates" / "viewer.js")
     return environment.get_template("viewer.html.j2").render(
         title=title,
@@ -250,5 +254,5 @@ def _page(
 
 
 def _embedded(value: Any) -> Markup:
-    """JSON for a script element, in which only "</" and "<!--" could end or confuse it."""
+    """Return JSON safe inside a script element, which "</" or "<!--" would end or break."""
     return Markup(json.dumps(value, allow_nan=False).replace("<", "\\u003c"))

@@ -1,8 +1,8 @@
-"""The command `occ-order`: one parser, whose verbs are modules of this package.
+"""The command `occ-order`: its parser, with one module of this package per subcommand (verb).
 
-Every verb has a module here that defines its arguments and names the module of
-:mod:`occ_order.commands` that does the work. Only the standard library is imported until the
-arguments are known to be right, so that help and errors come at once.
+The module of a verb defines its arguments and names the module of :mod:`occ_order.commands` that
+implements it. Only the standard library is imported until the arguments are parsed, so that help
+and errors are shown without delay.
 """
 
 from __future__ import annotations
@@ -18,41 +18,41 @@ from typing import NoReturn
 from occ_order import __version__
 
 VERBS = {
-    "predict": "order the instances of your own images and videos",
+    "predict": "predict the occlusion and depth order of instances in images and videos",
     "train": "train a network",
     "eval": "evaluate a network on data sets",
     "score": "score an order_results.json against ground truth, without a model",
     "convert": "convert a data set from one annotation format to another",
-    "validate": "say what is wrong with a data file, entry by entry",
-    "annotate": "ask people for the order of two instances, on a page of this machine",
-    "app": "serve a page to drop a photograph on",
-    "view": "write a page to look through results in a browser",
+    "validate": "check a data file and list its errors, entry by entry",
+    "annotate": "annotate the order of pairs of instances on a local web page",
+    "app": "serve a local web page to predict the order of instances in photographs",
+    "view": "write an HTML viewer of results",
     "report": "draw results, data sets and curves as images",
-    "export": "write a network as TorchScript and ONNX",
+    "export": "export a network as TorchScript and ONNX",
     "zoo": "list, check and extend the model zoo",
     "scenes": "write generated scenes in the formats of the real data sets",
-    "compose": "compose photographs out of objects cut from your own",
-    "stats": "count instances, pairs and orders of a data set",
-    "bench": "measure speed and memory, and train models side by side",
+    "compose": "compose images from objects cut out of photographs, with exact order",
+    "stats": "print statistics of the instances, pairs and orders of a data set",
+    "bench": "measure speed and memory, and compare trained models",
 }
-"""Verb -> what it does, in the order of the help."""
+"""Verb -> help text, in the order of the help."""
 
 INTERRUPTED = 130
-"""Exit status after Ctrl+C, as shells have it."""
+"""Exit status after Ctrl+C: 128 + SIGINT, as in shells."""
 
 SHELLS = ("bash", "zsh", "tcsh")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that answers a wrong command line with one line."""
+    """An argument parser that reports an error in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        """Print what is wrong and end with status 2."""
+        """Print the error message and exit with status 2."""
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 def verb_parser(verb: str) -> argparse.ArgumentParser:
-    """Return the parser of one verb, complete.
+    """Return the parser of one verb with all its arguments.
 
     Args:
         verb: one of `VERBS`.
@@ -63,10 +63,10 @@ def verb_parser(verb: str) -> argparse.ArgumentParser:
 def build_parser(
     verbs: Sequence[str] = tuple(VERBS),
 ) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    """Return the parser of the command and those of its verbs.
+    """Build the parser of the command and those of its verbs.
 
     Args:
-        verbs: those whose arguments are wanted; the others know their names alone.
+        verbs: verbs whose arguments are added; the other parsers have only a name and help text.
 
     Returns:
         The parser; verb -> parser of all verbs.
@@ -74,13 +74,13 @@ def build_parser(
     parser = Parser(
         prog="occ-order",
         description="Which instances are in a photograph, who occludes whom, and who is nearer.",
-        epilog="occ-order VERB --help tells the arguments of a verb.",
+        epilog="occ-order VERB --help lists the arguments of a verb.",
     )
     parser.add_argument("--version", action="version", version=f"occ-order {__version__}")
     parser.add_argument(
         "--print-completion",
         choices=SHELLS,
-        help="print the completion of these commands for a shell, and stop",
+        help="print a completion script for a shell and exit",
     )
     places = parser.add_subparsers(metavar="VERB", dest="verb", title="verbs")
     found: dict[str, argparse.ArgumentParser] = {}
@@ -99,11 +99,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        arguments: as sys.argv[1:].
+        arguments: command line arguments; default: sys.argv[1:].
 
     Returns:
-        The exit status: 0; 1 where something was found wrong or a part failed, as the verb says; 2
-        where the arguments are wrong, or something cannot be read or written; INTERRUPTED.
+        Exit status: 0 on success; 1 if the verb found errors or failed for a part of the input; 2
+        for invalid arguments, or a file that cannot be read or written; INTERRUPTED after Ctrl+C.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser, _ = build_parser(given[:1])
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def print_completion(shell: str) -> int:
-    """Print a script that completes the commands in a shell.
+    """Print the completion script for a shell.
 
     Raises:
         ImportError: shtab is not installed.
@@ -140,7 +140,7 @@ def print_completion(shell: str) -> int:
 
 
 def _quiet() -> None:
-    """Keep warnings of other libraries from the user, who can do nothing about them."""
+    """Suppress warnings of other libraries, which are of no use to the user."""
     if not sys.warnoptions and "PYTHONWARNINGS" not in os.environ:
         warnings.simplefilter("ignore")
         warnings.filterwarnings("default", module="occ_order")

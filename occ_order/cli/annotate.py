@@ -1,21 +1,21 @@
-"""Ask people which of two instances is in front: a page on this machine, as InstaOrder was made.
+"""Annotate occlusion and depth orders on a local web page, as the InstaOrder data set was made.
 
     occ-order annotate --from coco --input instances.json --images photos --output asked
     occ-order annotate --from labelme --input my_folder --output asked --agree 1
 
-The page shows an image with two instances that touch and asks whether one hides a part of the other
-and which is closer; or it takes the order of a whole image at once. Several people answer, each
-under a name; a pair is settled when two have said the same (--agree 1 for somebody alone).
---protocol instaorder asks about every pair as that data set was made. OUTPUT gets:
+The page shows an image with two touching instances and asks whether one occludes the other and
+which is closer; alternatively, a whole image can be ordered at once. Several annotators answer,
+each under a name; a pair is settled when two have given the same answer (--agree 1 for a single
+annotator). --protocol instaorder asks about every pair, as for that data set. Files in OUTPUT:
 
-    answers.jsonl    every answer, one a line, safe on the disk before the next question
-    instaorder.json  what is settled, in the layout of InstaOrder, with the number of people asked
-    instances.json   the instances that it refers to
-    order.csv        the same with what is not settled, as a table (--from coco --order order.csv)
-    agreement.json   how well people agree, how many were asked, and how long an answer takes
+    answers.jsonl    all answers, one per line, saved before the next question
+    instaorder.json  settled orders in InstaOrder format, with the number of annotators asked
+    instances.json   the COCO instances that it refers to
+    order.csv        all pairs, settled or not, as a table (--from coco --order order.csv)
+    agreement.json   inter-annotator agreement, number of annotators asked, seconds per answer
 
 All but the first are written by the button "write files", when the program ends (Ctrl+C), and by
---write alone. Start it again with the same arguments to go on; one program at a time for a folder.
+--write. Start it again with the same arguments to continue; run one program at a time per folder.
 The page can be reached from this machine only.
 """
 
@@ -41,28 +41,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_protocol_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how to ask.
+    """Add the options of the annotation protocol.
 
-    An option that is not given is None, so that it does not overrule the named protocol.
+    An option that is not given is None, so that it does not override the chosen protocol.
     """
     parser.add_argument(
         "--protocol",
         choices=PROTOCOLS,
         default="quick",
-        help="rules of asking, which the options below change one by one: pairs that touch (quick, "
-        "default), or as InstaOrder was made (instaorder; needs --quiz)",
+        help="annotation protocol, changed by the options below: touching pairs (quick, default), "
+        "or that of InstaOrder (instaorder; needs --quiz)",
     )
     parser.add_argument(
         "--quiz",
         type=existing,
         metavar="FILE",
-        help="answers.jsonl with right answers, asked about first",
+        help="answers.jsonl with correct answers; these pairs are asked first",
     )
     parser.add_argument(
         "--guesses",
         type=existing,
         metavar="FILE",
-        help="order_results.json: first guesses, to be confirmed",
+        help="order_results.json: predictions, shown as suggestions",
     )
     parser.add_argument("--tasks", choices=(*TASKS, "both"), help="what to ask (both)")
     parser.add_argument(
@@ -72,13 +72,13 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--pairs", choices=PAIRS, help="pairs to ask about (touching)")
     parser.add_argument(
-        "--gap", type=int, metavar="PX", help=f"pixels between masks that touch ({Protocol.gap})"
+        "--gap", type=int, metavar="PX", help=f"maximum gap of touching masks ({Protocol.gap})"
     )
     parser.add_argument(
         "--agree",
         type=int,
         metavar="N",
-        help=f"people who must say the same ({Protocol.agree})",
+        help=f"number of equal answers that settle a pair ({Protocol.agree})",
     )
     parser.add_argument(
         "--min-size",
@@ -90,22 +90,22 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
         "--max-instances",
         type=int,
         metavar="N",
-        help=f"of more instances in an image, so many drawn at random ({Protocol.max_instances})",
+        help=f"maximum instances per image, of more a random sample ({Protocol.max_instances})",
     )
     for name, words in (
-        ("shuffle", "an order of images and pairs for each annotator"),
+        ("shuffle", "shuffle images and pairs for each annotator"),
         ("guideline", "show the guideline before the first question"),
         ("whole-image", "offer to order a whole image at once (not with --ranges)"),
     ):
         parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=words)
     parser.add_argument(
-        "--quiz-share", type=float, metavar="S", help="share of the quiz that must be right (1)"
+        "--quiz-share", type=float, metavar="S", help="share of the quiz to answer correctly (1)"
     )
-    parser.add_argument("--seed", type=int, help="of everything drawn at random (0)")
+    parser.add_argument("--seed", type=int, help="random seed (0)")
 
 
 def check_options(options: argparse.Namespace) -> str | None:
-    """Return what is wrong with the options together: right answers cannot be made up."""
+    """Return an error message for an invalid combination of options, or None."""
     if options.protocol == "instaorder" and options.quiz is None:
         return "--protocol instaorder needs --quiz FILE: answers known to be right"
     return None

@@ -1,4 +1,4 @@
-"""Arguments that several verbs share, and types of arguments. Standard library only."""
+"""Shared arguments and argument types of the verbs. Imports the standard library only."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ PANELS = (
     "boundary",
     "check",
 )
-"""Panels of a sheet, `occ_order.draw.image_panels.KINDS`."""
+"""Panels of a sheet; a copy of `occ_order.draw.image_panels.KINDS`, so as not to import it."""
 
 
 class Choices:
-    """Choices that a module of the package knows, which is imported when they are asked for.
+    """Choices of an argument defined in another module, which is imported lazily.
 
     Args:
-        module: its dotted name.
-        name: of the list, tuple or dictionary in it, or of a function that returns one.
+        module: dotted name of the module.
+        name: name of a list, tuple or dictionary in it, or of a function that returns one.
     """
 
     def __init__(self, module: str, name: str) -> None:
@@ -49,10 +49,10 @@ class Choices:
 
 
 def existing(text: str) -> str:
-    """Return the path of a file or folder that is there.
+    """Argument type: path of an existing file or folder.
 
     Raises:
-        argparse.ArgumentTypeError: it is not.
+        argparse.ArgumentTypeError: it does not exist.
     """
     if not os.path.exists(text):
         raise argparse.ArgumentTypeError(f"{text}: no such file or folder")
@@ -60,15 +60,15 @@ def existing(text: str) -> str:
 
 
 def existing_path(text: str) -> Path:
-    """Return what `existing` does, as a Path."""
+    """Argument type: like `existing`, but a Path."""
     return Path(existing(text))
 
 
 def at_least_one(text: str) -> int:
-    """Return a positive whole number.
+    """Argument type: positive integer.
 
     Raises:
-        argparse.ArgumentTypeError: it is none.
+        argparse.ArgumentTypeError: not a positive integer.
     """
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text}")
@@ -76,10 +76,10 @@ def at_least_one(text: str) -> int:
 
 
 def named_file(text: str) -> tuple[str, Path]:
-    """Return the two parts of NAME=FILE.
+    """Argument type: NAME=FILE, returned as (name, path).
 
     Raises:
-        argparse.ArgumentTypeError: one of them is missing, or the file is.
+        argparse.ArgumentTypeError: a part is missing, or the file does not exist.
     """
     name, _, path = text.rpartition("=")
     if not name or not path:
@@ -88,10 +88,10 @@ def named_file(text: str) -> tuple[str, Path]:
 
 
 def zoo_model(text: str) -> str:
-    """Return the name of a model of the zoo.
+    """Argument type: name of a model of the zoo.
 
     Raises:
-        argparse.ArgumentTypeError: there is none of that name.
+        argparse.ArgumentTypeError: there is no model of that name.
     """
     names = importlib.import_module("occ_order.model_zoo").names()
     if text not in names:
@@ -100,10 +100,10 @@ def zoo_model(text: str) -> str:
 
 
 def detector(text: str) -> str:
-    """Return the name or file of a detector.
+    """Argument type: name or file of a detector.
 
     Raises:
-        argparse.ArgumentTypeError: there is none of that name.
+        argparse.ArgumentTypeError: there is no detector of that name.
     """
     try:
         importlib.import_module("occ_order.detectors.sources").kind_of(text)
@@ -113,11 +113,11 @@ def detector(text: str) -> str:
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """Add the options that name a model: of the zoo, or by its settings."""
+    """Add the options that select a model, from the zoo or by its configuration."""
     which = parser.add_mutually_exclusive_group(required=required)
     which.add_argument("--model", type=zoo_model, metavar="NAME", help="name in the model zoo")
     which.add_argument(
-        "--config-file", type=existing, metavar="YAML", help="a model by its settings instead"
+        "--config-file", type=existing, metavar="YAML", help="configuration of a model instead"
     )
     parser.add_argument(
         "--opts", nargs="+", default=[], metavar="KEY VALUE", help="settings, for --config-file"
@@ -125,24 +125,24 @@ def add_model_options(parser: argparse.ArgumentParser, *, required: bool = True)
 
 
 def add_backend_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what the models run on."""
+    """Add the options for device and backend."""
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
     parser.add_argument(
         "--backend",
         choices=("auto", "onnx", "torch"),
         default="auto",
-        help="onnx needs no PyTorch; auto: onnx where the model has a graph and it is installed",
+        help="onnx needs no PyTorch; auto: ONNX Runtime if installed and the model has a graph",
     )
 
 
 def add_check(
     parser: argparse.ArgumentParser, check: Callable[[argparse.Namespace], str | None]
 ) -> None:
-    """Let a function say what is wrong with arguments that are right one by one.
+    """Register a function that checks the combination of arguments.
 
     Args:
-        parser: of a verb.
-        check: takes the options; returns what is wrong, None where nothing is.
+        parser: parser of a verb.
+        check: takes the options; returns an error message, or None if they are valid.
     """
     parser.set_defaults(check=check, parser=parser)
 
@@ -150,7 +150,7 @@ def add_check(
 def add_format(
     parser: argparse.ArgumentParser, option: str, *, dest: str, required: bool, what: str
 ) -> None:
-    """Add an option that takes the name of a format that can be read."""
+    """Add an option for the name of a readable format."""
     parser.add_argument(
         option,
         dest=dest,
@@ -162,13 +162,13 @@ def add_format(
 
 
 def add_input_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """Add the options that say what data set to read (`read_input` of the converters reads it)."""
+    """Add the options of an input data set, for `occ_order.formats.command_line.read_input`."""
     add_format(parser, "--from", dest="format", required=required, what="format to read")
     parser.add_argument(
         "--input", required=required, type=existing, metavar="PATH", help="its file or folder"
     )
     parser.add_argument(
-        "--images", type=existing, metavar="DIR", help="images; default: beside the input"
+        "--images", type=existing, metavar="DIR", help="image folder; default: beside the input"
     )
     parser.add_argument(
         "--instances", type=existing, metavar="FILE", help="instaorder: the COCO instances file"
@@ -192,21 +192,21 @@ def add_input_options(parser: argparse.ArgumentParser, *, required: bool = True)
 
 
 def add_tolerance_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options by which entries are kept, or left out, that are otherwise not."""
+    """Add the options that keep crowd regions or skip damaged entries."""
     parser.add_argument(
         "--keep-crowds",
         action="store_true",
-        help="coco, panoptic: also what has 'iscrowd' 1, which CVAT gives to masks of its brush",
+        help="coco, panoptic: also read entries with 'iscrowd' 1, as CVAT marks brush masks",
     )
     parser.add_argument(
         "--skip-damaged",
         action="store_true",
-        help="leave out entries that cannot be read, and say how many",
+        help="skip entries that cannot be read, and report their number",
     )
 
 
 def add_results_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what results to read (`found_results` reads them)."""
+    """Add the options of input results, for `occ_order.formats.command_line.found_results`."""
     parser.add_argument(
         "--results",
         required=True,
@@ -217,8 +217,8 @@ def add_results_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images", required=True, type=existing, metavar="DIR", help="folder of the images"
     )
-    parser.add_argument("--gt", type=existing, metavar="PATH", help="annotation to compare with")
-    add_format(parser, "--gt-format", dest="gt_format", required=False, what="its format")
+    parser.add_argument("--gt", type=existing, metavar="PATH", help="ground truth to compare with")
+    add_format(parser, "--gt-format", dest="gt_format", required=False, what="format of --gt")
     parser.add_argument(
         "--instances", type=existing, metavar="FILE", help="instaorder: the COCO instances file"
     )
@@ -233,14 +233,14 @@ def add_results_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check_results_options(options: argparse.Namespace) -> str | None:
-    """Return what is wrong with the options of `add_results_options` together."""
+    """Return an error message for an invalid combination of results options, or None."""
     if (options.gt is None) != (options.gt_format is None):
         return "--gt and --gt-format belong together"
     return None
 
 
 def add_panel_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a verb that draws panels: which, in which colours, in which files."""
+    """Add the options of a verb that draws panels."""
 
     def chosen(text: str) -> tuple[str, ...]:
         words = tuple(text.split(","))
@@ -253,7 +253,7 @@ def add_panel_options(parser: argparse.ArgumentParser) -> None:
         type=chosen,
         default=PANELS,
         metavar="A,B,...",
-        help=f"which panels, of {','.join(PANELS)} (all that there are data for)",
+        help=f"panels to draw, of {','.join(PANELS)} (default: all that the data allow)",
     )
     parser.add_argument(
         "--boundary-colors",
@@ -261,4 +261,4 @@ def add_panel_options(parser: argparse.ArgumentParser) -> None:
         default="default",
         help="colours of the oriented boundary; oosis: those of the paper's figures",
     )
-    parser.add_argument("--separate", action="store_true", help="a file for each panel")
+    parser.add_argument("--separate", action="store_true", help="write one file per panel")

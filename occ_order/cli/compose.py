@@ -1,15 +1,15 @@
-"""Compose photographs out of objects that are cut from others, in layers, with exact order.
+"""Compose images from objects cut out of photographs, in layers, with exact order.
 
     occ-order compose instances.json --output DIR --train 1000
     occ-order compose my_photos --masks labels --output DIR --train 1000 --val 100
 
 Sources are COCO instances files, folders of photographs with masks, folders with an
-annotations.json, or folders of such. OUTPUT gets what `occ-order scenes` writes, but no depth maps
-and no files of DIW and KITTI, and
+annotations.json, or folders of these. Writes the same files as `occ-order scenes`, except depth
+maps and the DIW and KITTI files, and in addition
 
-    annotations/photos_{split}.json     everything, and what is not known of pairs and objects
+    annotations/photos_{split}.json     all instances and pairs, with unknown values marked
 
-The other files hold the instances about which all is known that the format needs.
+The other files contain only the instances with all the values that the format requires.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from occ_order.cli.scenes import add_data_options
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     parser.add_argument(
-        "sources", nargs="+", type=existing, metavar="SOURCE", help="files and folders; see above"
+        "sources", nargs="+", type=existing, metavar="SOURCE", help="files or folders; see above"
     )
     parser.add_argument(
         "--images",
@@ -35,13 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--masks",
         type=existing,
         metavar="PATH",
-        help="masks of folders of photographs, as `occ-order predict` takes them (default: beside "
-        "each)",
+        help="masks of folders of photographs, as for `occ-order predict --masks` (default: beside "
+        "each photograph)",
     )
     parser.add_argument(
         "--assume-whole",
         action="store_true",
-        help="every object in the photographs is whole: none is occluded",
+        help="assume that no object in the photographs is occluded",
     )
     parser.add_argument("--long-side", type=int, default=480, help="longer side in pixels")
     parser.add_argument(

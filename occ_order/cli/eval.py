@@ -1,9 +1,9 @@
-"""Evaluate a network on the data sets of its settings (DATASETS.TEST).
+"""Evaluate a network on the data sets of its configuration (DATASETS.TEST).
 
     occ-order eval --config-file C MODEL.WEIGHTS model_final.pth
 
-Scores are printed, and written to the folder inference of OUTPUT_DIR. Without a GPU: MODEL.DEVICE
-cpu. The same as tools/train_net.py --eval-only.
+Scores are printed and written to OUTPUT_DIR/inference. Without a GPU, add MODEL.DEVICE cpu. Same
+as tools/train_net.py --eval-only.
 """
 
 from __future__ import annotations

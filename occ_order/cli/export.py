@@ -1,16 +1,16 @@
-"""Write the network inside a model as TorchScript and ONNX, with a description of its tensors.
+"""Export the network of a model as TorchScript and ONNX, with a description of its tensors.
 
     occ-order export --model NAME --output OUT
     occ-order export --config-file C --opts MODEL.WEIGHTS w.pth --size 480 640 --output OUT
     occ-order export --model NAME --part disparity --formats onnx --output OUT
 
-OUT gets `network.pt`, `network.onnx` and `network.json`. What can be exported: MaskOrderNet (what
-`occ_order.lite` prepares of an image and masks to the logits of all pairs), MaskCompletionNet
-(views of instances to logits of their cells), Mask R-CNN of one class (an image to boxes, scores
-and small masks), InstaOrderNet and OrderNet (inputs of pairs to logits), the order head (an image
-and masks to the logits of all pairs), InstaDepthNet (an image, and the masks of pairs, to a
-disparity map and logits). The CRF of OOSIS is not exported, nor is the detector under the order
-head. Each file is run once and compared with the network. ONNX needs the extra `export`.
+Writes `network.pt`, `network.onnx` and `network.json`. Supported networks: MaskOrderNet (image and
+masks prepared by `occ_order.lite` -> logits of all pairs), MaskCompletionNet (views of instances ->
+logits of their cells), Mask R-CNN with one class (image -> boxes, scores and small masks),
+InstaOrderNet and OrderNet (inputs of pairs -> logits), the order head (image and masks -> logits of
+all pairs), InstaDepthNet (image and masks of pairs -> disparity map and logits). The CRF of OOSIS
+and the detector of the order head are not exported. Each file is run once and its outputs are
+compared with the network's. ONNX needs the extra `export`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import argparse
 from occ_order.cli.common import add_model_options
 
 FORMATS = {"torchscript": "network.pt", "onnx": "network.onnx"}
-"""Format -> name of the file."""
+"""Format -> file name."""
 
 PARTS = ("orders", "disparity")
-"""Parts of an InstaDepthNet."""
+"""Parts of an InstaDepthNet that can be exported."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,9 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
-        "--size", nargs=2, type=int, default=[], metavar=("H", "W"), help="of the images"
+        "--size", nargs=2, type=int, default=[], metavar=("H", "W"), help="image size"
     )
-    parser.add_argument("--part", choices=PARTS, default=PARTS[0], help="of an InstaDepthNet")
+    parser.add_argument("--part", choices=PARTS, default=PARTS[0], help="part of an InstaDepthNet")
     parser.add_argument("--formats", nargs="+", choices=tuple(FORMATS), default=list(FORMATS))
     parser.add_argument("--half", action="store_true", help="ONNX: weights as float16 in the file")
     parser.set_defaults(work="occ_order.commands.export")

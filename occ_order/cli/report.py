@@ -1,4 +1,4 @@
-r"""Draw results, data sets and curves as images, as the figures of the papers do.
+r"""Draw results, data sets and curves as figures, as in the papers.
 
 occ-order report results --results output/inference --images photos --output out
 occ-order report results --results order_results.json --images photos --output out \
@@ -26,25 +26,24 @@ from occ_order.cli.common import (
     named_file,
 )
 
-RESULTS = """Draw results: instances, order graph, relative depth, and the annotated orders they
-get right.
+RESULTS = """Draw results: instances, order graph, relative depth, and a comparison with the ground
+truth.
 
-OUTPUT gets one PNG sheet for each image, or with --separate one file for each panel; with --layers
-also a folder for each image with its layers front to back (numbered RGBA files, layers.json), its
-graphs as GraphML and DOT, and with --psd a layered Photoshop file. `occ-order view` is the same for
-a browser."""
+Writes one PNG sheet per image, or with --separate one file per panel; with --layers also a folder
+per image with its layers front to back (numbered RGBA files, layers.json) and its graphs as GraphML
+and DOT, and with --psd a layered Photoshop file. See `occ-order view` for an HTML viewer."""
 
-DATA = """Draw a data set: visible parts, whole objects, oriented boundaries, order graphs, relative
+DATA = """Draw a data set: modal and amodal masks, oriented boundaries, order graphs, relative
 depth.
 
 --dataset names a registered data set (datasets/README.md), which needs Detectron2; --from and
---input read files of any format that `occ-order convert` knows. OUTPUT gets one PNG sheet for each
-image, or with --separate one file for each panel."""
+--input read files of any format that `occ-order convert` reads. Writes one PNG sheet per image, or
+with --separate one file per panel."""
 
-CURVES = "Put the OAIR curves of several runs into one plot with a legend (OOSIS, Fig. 9 to 11)."
+CURVES = "Plot the OAIR curves of several runs with a legend (OOSIS, Fig. 9 to 11)."
 
-METHODS = """Put one photograph beside what each method says about it: relative depth maps by
-results (OOSIS, Fig. 8), or disparity maps by PNG files (InstaOrder, Fig. 6)."""
+METHODS = """Compare the results of several methods on one photograph: relative depth maps drawn
+from results (OOSIS, Fig. 8), or disparity maps read from PNG files (InstaOrder, Fig. 6)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "results", help="an order_results.json", description=RESULTS, formatter_class=raw
         )
     )
-    _add_data(kinds.add_parser("data", help="annotation", description=DATA, formatter_class=raw))
+    _add_data(kinds.add_parser("data", help="a data set", description=DATA, formatter_class=raw))
     _add_curves(
         kinds.add_parser("curves", help="curves of several runs in one plot", description=CURVES)
     )
@@ -71,8 +70,8 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
     add_results_options(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the drawings")
     add_panel_options(parser)
-    parser.add_argument("--layers", action="store_true", help="write layers and graphs, too")
-    parser.add_argument("--psd", action="store_true", help="with --layers, a Photoshop file, too")
+    parser.add_argument("--layers", action="store_true", help="also write layers and graphs")
+    parser.add_argument("--psd", action="store_true", help="with --layers: also a Photoshop file")
     parser.set_defaults(work="occ_order.commands.draw_results")
 
 
@@ -87,7 +86,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def check_data(options: argparse.Namespace) -> str | None:
-    """Return what is wrong with the options of `report data` together."""
+    """Return an error message for an invalid combination of options of `report data`, or None."""
     if (options.dataset is None) == (options.format is None):
         return "give either --dataset NAME or --from FORMAT --input PATH"
     if options.format is not None and options.input is None:
@@ -106,7 +105,7 @@ def _add_curves(parser: argparse.ArgumentParser) -> None:
 
 def _add_methods(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", type=existing_path, required=True, metavar="FILE")
-    parser.add_argument("--image-id", default="", help="of the photograph in the results")
+    parser.add_argument("--image-id", default="", help="image id of the photograph in the results")
     parser.add_argument(
         "--result",
         action="append",

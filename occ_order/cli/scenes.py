@@ -1,10 +1,10 @@
-"""Write generated scenes to disk in the formats of the real data sets.
+"""Generate synthetic scenes and write them in the formats of the real data sets.
 
     occ-order scenes --output datasets/scenes --train 1000 --val 200 --seed 1
     occ-order scenes --output datasets/scenes_plain --train 2400 --val 200 --plain
     occ-order scenes --seed 1 --contact-sheet sheet.png --statistics 200
 
-OUTPUT gets, for each split:
+Files in OUTPUT, for each split:
 
     {split}/images/000001.png            8-bit RGB (.jpg with --jpeg QUALITY)
     {split}/depth/000001.png             16-bit, KITTI style: round(depth * 256)
@@ -15,15 +15,15 @@ OUTPUT gets, for each split:
     annotations/kins2020_{split}.json    KINS 2020 keys
     annotations/diw_{split}.csv          one point pair per image
     annotations/kitti_{split}.txt        image, depth map and focal length
-    scenes.json                          the parameters, a content hash, statistics
+    scenes.json                          parameters, content hash and statistics
 
-What a format cannot say: KINS and `occl_depth` give every instance a layer, so two instances that
-occlude each other (or a circle of three) share one, and the pair reads back as -1, not annotated.
-COCO and InstaOrder hold no amodal masks. InstaOrder lists the instances in random order, the others
-from front to back; ids agree in all files.
+Limits of the formats: KINS and `occl_depth` store one layer per instance, so two instances that
+occlude each other (or a cycle of three) share a layer, and the pair is read back as -1, unknown.
+COCO and InstaOrder contain no amodal masks. InstaOrder lists the instances in random order, the
+others from front to back; ids are the same in all files.
 
-Calling it again with the same parameters does nothing, or finishes what was interrupted. A folder
-made with other parameters, or holding anything else, is refused.
+A second call with the same parameters does nothing, or finishes an interrupted one. A folder with
+other parameters or other files is an error.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         nargs=2,
         metavar=("LO", "HI"),
-        help="draw H and W for each image",
+        help="sample H and W of each image from this range",
     )
     parser.add_argument("--instances", type=int, nargs=2, default=(3, 10), metavar=("LO", "HI"))
     parser.add_argument(
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="probability of an interlocked pair per placement",
     )
     parser.add_argument(
-        "--cyclic", type=float, default=0.0, help="probability of a circle of three per image"
+        "--cyclic", type=float, default=0.0, help="probability of a cycle of three per image"
     )
     parser.add_argument(
         "--texture", type=float, default=1.0, help="contrast of all patterns; 0 = plain colours"
@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plain",
         action="store_true",
-        help="few compact objects without patterns, instead of --instances, --classes, "
+        help="few compact objects without patterns; overrides --instances, --classes, "
         "--interlocked and --texture",
     )
     parser.set_defaults(sources=None)
@@ -75,10 +75,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_data_options(parser: argparse.ArgumentParser, what: str) -> None:
     """Add the arguments that generated scenes and composed photographs share."""
-    parser.add_argument("--output", metavar="DIR", help="folder to fill")
+    parser.add_argument("--output", metavar="DIR", help="folder to write")
     parser.add_argument("--train", type=int, default=0, metavar="N", help="training images")
     parser.add_argument("--val", type=int, default=0, metavar="N", help="validation images")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes")
+    parser.add_argument("--seed", type=int, default=0, help="random seed; output is reproducible")
     parser.add_argument("--jpeg", type=int, metavar="QUALITY", help="JPEG images instead of PNG")
     parser.add_argument("--workers", type=at_least_one, default=1, help="processes")
     parser.add_argument("--contact-sheet", metavar="FILE", help=f"write a sheet of training {what}")
@@ -88,14 +88,14 @@ def add_data_options(parser: argparse.ArgumentParser, what: str) -> None:
         type=int,
         default=0,
         metavar="N",
-        help=f"print numbers about N training {what}",
+        help=f"print statistics of N training {what}",
     )
     add_check(parser, check)
     parser.set_defaults(work="occ_order.commands.scenes")
 
 
 def check(options: argparse.Namespace) -> str | None:
-    """Return what is wrong with the arguments together."""
+    """Return an error message for an invalid combination of arguments, or None."""
     if not (options.output or options.contact_sheet or options.statistics):
         return "nothing to do: give --output, --contact-sheet or --statistics"
     return None

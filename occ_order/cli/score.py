@@ -5,8 +5,8 @@ r"""Score an order_results.json against the ground truth of a data set; needs no
 
 Reads COCOA, KINS (2019 and 2020), InstaOrder (with --instances), COCOA-cls / D2SA files,
 photographs with measured order, COCO with order.csv, labelme folders, results, Label Studio and
-CVAT. A prediction belongs to the image with its id, or else to the one with its file name. Numbers
-are percent; "-" is undefined for these data, and the notes below the table say why.
+CVAT. Predictions are assigned to images by image id, or else by file name. Scores are in percent;
+"-" means undefined for these data, explained in the notes below the table.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         choices=Choices("occ_order.formats.table", "scorable"),
         metavar="FORMAT",
-        help="what kind of file it is: %(choices)s",
+        help="format of the ground truth: %(choices)s",
     )
     parser.add_argument(
         "--predictions", required=True, type=existing, metavar="FILE", help="order_results.json"
@@ -38,9 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="COCO instances JSON that an InstaOrder file refers to",
     )
-    parser.add_argument("--split", choices=("train", "val"), help="of photographs; default: both")
+    parser.add_argument("--split", choices=("train", "val"), help="photos: split; default: both")
     parser.add_argument(
-        "--images", metavar="DIR", help="folder of the images, for formats that do not tell sizes"
+        "--images", metavar="DIR", help="image folder, for formats without image sizes"
     )
     parser.add_argument(
         "--json",
@@ -52,24 +52,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--match",
         choices=("iou", "id"),
         default="iou",
-        help="which prediction stands for an annotation: the best mask (default), or the one with "
-        "the same id, for orders predicted on given masks",
+        help="how to match predictions and ground truth: by mask IoU (default), or by instance id, "
+        "for orders predicted on input masks",
     )
     parser.add_argument("--iou", type=float, default=0.5, help="threshold of --match iou")
     parser.add_argument("--class-agnostic", action="store_true", help="ignore classes")
-    parser.add_argument("--things", action="store_true", help="leave COCOA's stuff regions out")
+    parser.add_argument("--things", action="store_true", help="ignore COCOA's stuff regions")
     parser.add_argument(
         "--gt-edges",
         choices=("touching", "all"),
         default="touching",
-        help="annotated pairs that the OAIR curve counts",
+        help="ground-truth pairs evaluated in the OAIR curve",
     )
     add_check(parser, check)
     parser.set_defaults(work="occ_order.commands.score")
 
 
 def check(options: argparse.Namespace) -> str | None:
-    """Return what is wrong with the arguments together."""
+    """Return an error message for an invalid combination of arguments, or None."""
     formats = importlib.import_module("occ_order.formats.table").FORMATS
     if (formats[options.format].inputs == 2) != (options.instances is not None):
         return "--instances belongs to --format instaorder, which needs it"

@@ -1,10 +1,10 @@
-"""Train a network, as Detectron2 does, on one machine or several.
+"""Train a network with Detectron2, on one machine or several.
 
     occ-order train --config-file configs/quick_schedules/oosis_instant_test.yaml
     occ-order train --config-file C --num-gpus 8 SOLVER.IMS_PER_BATCH 16
     occ-order train --config-file C --resume
 
-Without a GPU: MODEL.DEVICE cpu. The same as tools/train_net.py.
+Without a GPU, add MODEL.DEVICE cpu. Same as tools/train_net.py.
 """
 
 from __future__ import annotations
@@ -18,6 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     add_training_options(parser)
     parser.add_argument(
-        "--resume", action="store_true", help="go on with the last checkpoint of OUTPUT_DIR"
+        "--resume", action="store_true", help="resume from the last checkpoint in OUTPUT_DIR"
     )
     parser.set_defaults(work="occ_order.commands.train", eval_only=False)

@@ -1,13 +1,13 @@
-"""Say what is wrong with a data file, entry by entry.
+"""Check a data file and list its errors, entry by entry.
 
     occ-order validate FILE [--format F] [--images DIR] [--instances FILE]
     occ-order validate NAME          (a registered data set; needs Detectron2)
 
-Every problem is one line that names file, image and annotation; reading goes on after it. Lines
-that start with "note:" are worth knowing but no errors. The exit status is 1 if there was an error.
-Checked are the structure and the order (all of the file), then masks, areas and hidden shares
-pixel by pixel and, with --images, that the images are there and as large as stated; --limit N does
-the latter two for the first N images only.
+Each error is one line that names file, image and annotation, and reading continues after it. Lines
+that start with "note:" are no errors. The exit status is 1 if there was an error. The structure and
+the order of the whole file are checked, then masks, areas and occlusion ratios pixel by pixel, and,
+with --images, that the images exist and have the stated size; --limit N restricts the latter two to
+the first N images.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=Choices("occ_order.formats.table", "checkable"),
         metavar="FORMAT",
-        help="default: told by the keys of the file; one of %(choices)s",
+        help="one of %(choices)s; default: recognized by the keys of the file",
     )
     parser.add_argument(
-        "--images", type=existing, metavar="DIR", help="folder of the images: look at them too"
+        "--images", type=existing, metavar="DIR", help="image folder: check the image files, too"
     )
     parser.add_argument(
         "--instances", type=existing, metavar="FILE", help="InstaOrder: the COCO instances file"
     )
-    parser.add_argument("--limit", metavar="N", type=int, help="pixels of the first N images only")
+    parser.add_argument("--limit", metavar="N", type=int, help="check masks of the first N images")
     parser.set_defaults(work="occ_order.commands.validate")

@@ -1,16 +1,16 @@
-r"""List the trained models, evaluate them again, add one, or write what stands beside the list.
+r"""List, evaluate, add and convert models of the zoo, and write its document.
 
     occ-order zoo list
-    occ-order zoo check NAME     # evaluates it again and compares
+    occ-order zoo check NAME     # evaluate again and compare with the listed scores
     occ-order zoo add --name NAME --config InstaOrder/x.yaml --run OUTPUT_DIR --scene-seed 1 \
         --data "occ-order scenes ..." --command "occ-order ..."
-    occ-order zoo graph NAME     # its ONNX file, with which it predicts without PyTorch
-    occ-order zoo write          # MODEL_ZOO.md
+    occ-order zoo graph NAME     # write its ONNX file, for prediction without PyTorch
+    occ-order zoo write          # write MODEL_ZOO.md
     occ-order zoo weights InstaOrder_InstaOrderNet_o.pth.tar instaorder_net_o.pth
 
-`add` takes `model_final.pth` and `training_time.json` out of the folder of a training run, shrinks
-the weights to float16, evaluates what it has written on the config's data and keeps those scores:
-the row says what the shipped file does, not what the training run said.
+`add` reads `model_final.pth` and `training_time.json` from the folder of a training run, converts
+the weights to float16, evaluates the written file on the test data of the configuration and lists
+those scores: they are the scores of the released file, not of the training run.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 
 from occ_order.cli.common import add_check, existing, existing_path, zoo_model
 
-WEIGHTS = """Turn the authors' checkpoints, or torchvision's ResNets, into ours, or ours into small
-ones.
+WEIGHTS = """Convert checkpoints of the papers' authors or ResNets of torchvision, or reduce a
+checkpoint to float16 weights.
 
     occ-order zoo weights InstaOrder_InstaOrderNet_o.pth.tar instaorder_net_o.pth \\
         --config-file configs/InstaOrder/instaorder_net_o.yaml
@@ -29,44 +29,45 @@ ones.
     occ-order zoo weights outlines.pth both.pth --half --join image.pth
     occ-order zoo weights segmenter.pth calibrated.pth --half --calibrate 1.1 -2.2
 
-Of the authors' it knows InstaOrderNet, OrderNet, PCNet-M, InstaDepthNet and MiDaS v2.1. Of
-torchvision's ResNets it widens the first convolution for the masks of a pair, and leaves out the
-last layer: the network's own learns from scratch. Files are read without running what they hold.
-With a configuration it also checks that every weight has its place there; without one,
---three-classes tells InstaOrderNet^d (depth) from OrderNet (relation).
+Supported checkpoints of the authors: InstaOrderNet, OrderNet, PCNet-M, InstaDepthNet and MiDaS
+v2.1. For torchvision's ResNets the first convolution is widened for the two masks of a pair, and
+the last layer is dropped and trained from scratch. Files are read without executing pickled code.
+With a configuration, names and shapes of all weights are checked against its network; without one,
+--three-classes distinguishes InstaOrderNet^d (depth) from OrderNet (relation).
 
-With --half the input is a checkpoint of a training here, or any other whose names stay: its weights
-are written without the trainer's state, floating-point ones as float16. Models load them into
-float32. --calibrate puts Platt scaling into the classifier of a detector of one class: scores
-become expit(SCALE * logit(score) + SHIFT); with TEST.OOSIS.CALIBRATION True an evaluation prints
-both."""
+With --half the input is a checkpoint trained with this package, or any other whose weights keep
+their names: the weights are written without the trainer's state, floating-point ones as float16.
+Models load them as float32. --calibrate applies Platt scaling to the classifier of a detector with
+one class: scores become expit(SCALE * logit(score) + SHIFT); with TEST.OOSIS.CALIBRATION True an
+evaluation prints both."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     parser.set_defaults(work="occ_order.commands.zoo")
     kinds = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
-    listed = kinds.add_parser("list", help="names of the models and their settings")
+    listed = kinds.add_parser("list", help="list the models and their configurations")
     listed.set_defaults(work="occ_order.commands.zoo_list")
-    again = kinds.add_parser("check", help="evaluate again")
+    again = kinds.add_parser("check", help="evaluate models again and compare the scores")
     again.add_argument("names", nargs="*", type=zoo_model, metavar="NAME")
     new = kinds.add_parser("add", help="add a model")
     new.add_argument("--name", required=True)
     new.add_argument("--config", required=True, help="below configs/")
     new.add_argument("--run", required=True, type=existing, help="folder of the training run")
-    new.add_argument("--data", required=True, help="command that made the data")
+    new.add_argument("--data", required=True, help="command that generated the data")
     new.add_argument("--scene-seed", type=int, required=True)
     new.add_argument("--command", required=True, help="command that trained it")
     new.add_argument("--device", default="one thread of a CPU")
-    new.add_argument("--trained-on", help="the data in a few words; default: as listed before")
+    new.add_argument("--trained-on", help="short description of the data; default: as listed")
     new.add_argument(
         "--expect",
-        help='how well it does, in a few words with scores as "{task/metric:.0f}"; likewise',
+        help='short description of its performance, scores as "{task/metric:.0f}"; default: as '
+        "listed",
     )
     new.add_argument(
-        "--score-threshold", type=float, help="of a detector: the least score to keep; likewise"
+        "--score-threshold", type=float, help="detectors: minimum score; default: as listed"
     )
-    graph = kinds.add_parser("graph", help="write the ONNX file that predicts without PyTorch")
+    graph = kinds.add_parser("graph", help="write the ONNX file, for prediction without PyTorch")
     graph.add_argument("names", nargs="+", type=zoo_model, metavar="NAME")
     written = kinds.add_parser("write", help="write MODEL_ZOO.md")
     written.add_argument("--output", type=Path, default=Path("MODEL_ZOO.md"), metavar="FILE")
@@ -81,13 +82,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_weights(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", type=existing_path, help="theirs (.pth.tar, .pt, .pth), or ours")
+    parser.add_argument("input", type=existing_path, help="checkpoint (.pth.tar, .pt, .pth)")
     parser.add_argument("output", type=Path, help="file to write (.pth)")
     parser.add_argument(
-        "--config-file", type=existing_path, metavar="YAML", help="the network that it is for"
+        "--config-file", type=existing_path, metavar="YAML", help="configuration of the network"
     )
     parser.add_argument("--three-classes", choices=("depth", "relation"))
-    parser.add_argument("--half", action="store_true", help="ours: its weights alone, as float16")
+    parser.add_argument("--half", action="store_true", help="write only the weights, as float16")
     parser.add_argument(
         "--join", type=existing_path, help="with --half: more weights of the same network"
     )
@@ -96,14 +97,14 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         type=float,
         metavar=("SCALE", "SHIFT"),
-        help="with --half: of the scores of a detector of one class",
+        help="with --half: Platt scaling of the scores of a detector with one class",
     )
     add_check(parser, check_weights)
     parser.set_defaults(work="occ_order.commands.weights")
 
 
 def check_weights(options: argparse.Namespace) -> str | None:
-    """Return what is wrong with the arguments of `zoo weights` together."""
+    """Return an error message for an invalid combination of arguments of `zoo weights`, or None."""
     for name in ("join", "calibrate"):
         if getattr(options, name) and not options.half:
             return f"--{name} is for our checkpoints, with --half"

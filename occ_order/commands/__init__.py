@@ -1,5 +1,4 @@
-"""What the verbs of `occ-order` do: modules with a function `run(options)`.
+"""Implementation of the verbs of `occ-order`: modules with a function `run(options)`.
 
-:mod:`occ_order.cli` defines the arguments, and imports a module of this package only when its verb
-is asked for.
+:mod:`occ_order.cli` defines the arguments and imports only the module of the verb that is run.
 """

@@ -1,4 +1,4 @@
-"""`occ-order annotate`: a page on this machine that asks which of two instances is in front."""
+"""`occ-order annotate`: annotate the order of pairs of instances on a local web page."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from occ_order.formats.command_line import read_input
 
 
 def protocol_of(options: argparse.Namespace) -> Protocol:
-    """Return the protocol that the options name, changed by those that are given.
+    """Return the chosen protocol, with the settings that are given as options.
 
     Raises:
-        ValueError: a value that is not allowed.
+        ValueError: an invalid value.
     """
     given = {field.name: getattr(options, field.name) for field in fields(Protocol)}
     if given["tasks"] is not None:
@@ -30,7 +30,7 @@ def protocol_of(options: argparse.Namespace) -> Protocol:
 
 
 def write(project: Project) -> None:
-    """Write the files and say so."""
+    """Write the files and print a summary."""
     counts = project.write()
     progress = project.progress("")
     print(
@@ -46,7 +46,7 @@ def write(project: Project) -> None:
 
 
 def serve(project: Project, options: argparse.Namespace) -> None:
-    """Answers the page until it is interrupted."""
+    """Serve the page until interrupted."""
     with Server(project, options.port) as server:
         try:
             print(f"{len(project.pairs):,} pairs to ask about: {server.address} (Ctrl+C ends it)")
@@ -59,7 +59,7 @@ def serve(project: Project, options: argparse.Namespace) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Ask until it is interrupted, then write; return the exit status."""
+    """Serve the page until interrupted, then write the files; return the exit status."""
     project = Project(read_input(options), options.output, protocol_of(options))
     if options.quiz is not None:
         project.set_quiz(options.quiz)

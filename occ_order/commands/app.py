@@ -1,4 +1,4 @@
-"""`occ-order app`: a page to drop a photograph on."""
+"""`occ-order app`: serve a local web page that predicts the order of instances in photographs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from occ_order.instances import OrderedInstances
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve the page until it is interrupted; return the exit status.
+    """Serve the page until interrupted; return the exit status.
 
     Raises:
         ImportError: Gradio or Matplotlib is not installed.
-        OSError: the port is taken.
+        OSError: the port is in use.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the folder is removed then, too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # removes the folder, too
     settings = Settings(write_everything, options.detector, options.device, options.backend)
     with tempfile.TemporaryDirectory(prefix="occ_order_app_") as folder:
         try:
@@ -40,5 +40,5 @@ def run(options: argparse.Namespace) -> int:
 
 
 def write_everything(folder: Path, result: OrderedInstances) -> None:
-    """Write all that `occ-order predict` writes of an image: images, layers, PSD, graphs."""
+    """Write all files of `occ-order predict` for an image: images, layers, PSD, graphs."""
     write(folder, result, argparse.Namespace(psd=installed("psd_tools"), graphs=True))

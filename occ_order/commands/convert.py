@@ -1,4 +1,4 @@
-"""`occ-order convert`: from one format of data sets to another."""
+"""`occ-order convert`: convert a data set from one annotation format to another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from occ_order.formats.convert import check_images, convert, copy_images
 
 
 def run(options: argparse.Namespace) -> int:
-    """Convert, and say what was lost; return the exit status."""
+    """Convert, and print what was lost; return the exit status."""
     data = read_input(options)
     check_images(data, watch=functools.partial(progress, what="check"))
     if options.copy_images:

@@ -1,4 +1,4 @@
-"""`occ-order report data`: annotation as sheets of images."""
+"""`occ-order report data`: draw the annotations of a data set."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from occ_order.instances import OrderedInstances
 
 
 def registered(name: str) -> DataSet:
-    """Return a registered data set.
+    """Load a registered data set.
 
     Raises:
-        ValueError: there is none of that name, or Detectron2 is not installed.
+        ValueError: there is no data set of that name, or Detectron2 is not installed.
     """
     try:
         from detectron2.data import DatasetCatalog, MetadataCatalog

@@ -1,4 +1,4 @@
-"""`occ-order report results`: results as sheets of images."""
+"""`occ-order report results`: draw results, optionally with ground truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`occ-order report curves` and `methods`: several runs together, as the figures of the papers."""
+"""`occ-order report curves` and `report methods`: compare several runs in one figure."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ from occ_order.order import io, relative_depth
 
 
 def curves_of(path: Path, kind: str) -> dict[str, Mapping[str, list[float]]]:
-    """Return a curve of an `oair.json`, and the first decycled one where decycling changes it.
+    """Read a curve of an `oair.json`, and its first decycled version if decycling changes it.
+
+    Returns:
+        Label suffix ("" or ", decycled") -> curve.
 
     Raises:
-        ValueError: another file.
+        ValueError: the file is no `oair.json` with that curve.
     """
     data = read_json(path)
     if kind not in data.get("curves", {}):
@@ -33,7 +36,7 @@ def curves_of(path: Path, kind: str) -> dict[str, Mapping[str, list[float]]]:
 
 
 def draw_curves(options: argparse.Namespace) -> np.ndarray:
-    """Return the curves of all runs; those of one run share colour and marker."""
+    """Plot the curves of all runs; curves of one run share colour and marker."""
     drawn = {}
     for k, (name, path) in enumerate(options.run):
         for dash, (suffix, curve) in enumerate(curves_of(path, options.curve).items()):
@@ -43,7 +46,7 @@ def draw_curves(options: argparse.Namespace) -> np.ndarray:
 
 
 def relative_depth_map(path: Path, image_id: str, size: tuple[int, int]) -> np.ndarray:
-    """Relative depth of the instances of one image of an `order_results.json` (H, W, 3).
+    """Draw the relative depth of one image of an `order_results.json`, uint8 (H, W, 3).
 
     Raises:
         ValueError: the image is not in the file, has another size or no occlusion order.
@@ -65,7 +68,7 @@ def relative_depth_map(path: Path, image_id: str, size: tuple[int, int]) -> np.n
 
 
 def draw_methods(options: argparse.Namespace) -> np.ndarray:
-    """Return the photograph, then each method in the order of the command line."""
+    """Draw the photograph, then the result of each method in the order of the command line."""
     photograph = load_image(options.image)
     size = photograph.shape[:2]
     parts = {"photograph": Panel("photograph", photograph, "The photograph.")}
@@ -79,7 +82,7 @@ def draw_methods(options: argparse.Namespace) -> np.ndarray:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Draw, and write one PNG file; return the exit status."""
+    """Draw the figure and write it as PNG; return the exit status."""
     draw = {"curves": draw_curves, "methods": draw_methods}[options.kind]
     write_bytes(options.output, png_bytes(draw(options)))
     return 0

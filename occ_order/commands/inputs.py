@@ -1,4 +1,4 @@
-"""The images and videos that a command line names."""
+"""Images and videos given on the command line."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Input:
     """One image to predict on.
 
     Attributes:
-        name: for the results; the stem of its folder.
-        file: where masks are looked up by.
-        file_name: its name below the folder that was asked for, with forward slashes.
+        name: unique name, used for the folder of its results.
+        file: path of the image or video; masks are looked up by it.
+        file_name: path relative to the given folder, with forward slashes.
         image: uint8 (H, W, 3) RGB; None = still to be read from `file`.
-        error: why there is none.
+        error: reason why the image cannot be read; "" = no error.
     """
 
     name: str
@@ -38,9 +38,9 @@ class Input:
 
 
 def find_inputs(patterns: Sequence[str]) -> list[tuple[Path, str]]:
-    """Return the files that files, folders and globs stand for, and their names.
+    """Expand files, folders and globs to a list of (path, name).
 
-    Of a folder the names are relative to it, of all others the last part of the path.
+    Names of files in a folder are relative to it; all others are the last part of the path.
 
     Raises:
         FileNotFoundError: a pattern matches nothing.
@@ -74,7 +74,7 @@ def masks_of(one: Input, image: np.ndarray, options: argparse.Namespace) -> Orde
 
 
 def images_of(files: Sequence[tuple[Path, str]], every: int) -> Iterator[Input]:
-    """Yield images, and of a video each `every`-th frame; names are unique."""
+    """Yield images, and every `every`-th frame of videos, under unique names."""
     seen: dict[str, int] = {}
     for file, file_name in files:
         seen[file.stem] = seen.get(file.stem, 0) + 1
@@ -86,12 +86,12 @@ def images_of(files: Sequence[tuple[Path, str]], every: int) -> Iterator[Input]:
 
 
 def count_images(files: Sequence[tuple[Path, str]]) -> int | None:
-    """Return how many images `images_of` yields; None where there are videos among them."""
+    """Return the number of images that `images_of` yields; None if there are videos."""
     return None if any(file.suffix.lower() in VIDEOS for file, _ in files) else len(files)
 
 
 def frames(file: Path, name: str, every: int) -> Iterator[Input]:
-    """Yield each `every`-th frame of a video, or one image with an error if it cannot be read."""
+    """Yield every `every`-th frame of a video, or one input with an error if it is unreadable."""
     if not is_video(file):
         yield Input(name, file, file.name, error="not a video that can be read")
         return
@@ -117,9 +117,10 @@ def frames(file: Path, name: str, every: int) -> Iterator[Input]:
 
 
 def is_video(file: Path) -> bool:
-    """Return whether a file begins as AVI, Matroska or MP4 do.
+    """Return whether a file has the signature of AVI, Matroska or MP4.
 
-    OpenCV goes by the content, and takes lists of other files and addresses (HLS) for videos, too.
+    OpenCV does not check the extension, and would also open HLS playlists, which refer to other
+    files and URLs.
     """
     start = read_bytes(file, 12)
     return start.startswith((b"RIFF", b"\x1a\x45\xdf\xa3")) or start[4:8] == b"ftyp"

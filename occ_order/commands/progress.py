@@ -1,4 +1,4 @@
-"""Progress with the remaining time, for people at a terminal and for logs."""
+"""Progress reports with the remaining time, for terminals and for logs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TypeVar
 from tqdm import tqdm
 
 QUIET = 2.0
-"""Seconds after which something is shown: what is done by then needs no progress."""
+"""Seconds before progress is first shown; shorter loops print nothing."""
 
 PAUSE = 10.0
-"""Seconds between two lines where the output is no terminal."""
+"""Seconds between two lines if the output is not a terminal."""
 
 T = TypeVar("T")
 
@@ -21,15 +21,15 @@ T = TypeVar("T")
 def progress(
     items: Iterable[T], what: str, *, total: int | None = None, unit: str = "image"
 ) -> Iterator[T]:
-    """Yield the items, and tell on the standard error output how far they are.
+    """Yield the items and report the progress on standard error.
 
-    A terminal gets a bar; anything else, such as a file or a pipe, a line now and then.
+    On a terminal a progress bar is shown; otherwise at most one line every `PAUSE` seconds.
 
     Args:
-        items: what is worked on, each until the next is asked for.
-        what: the word before the numbers.
-        total: how many items there are, where they do not know it.
-        unit: what one item is.
+        items: items to process.
+        what: label before the numbers.
+        total: number of items, needed if `items` has no length.
+        unit: name of one item.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
@@ -50,11 +50,11 @@ def tell(what: str, done: int, total: int | None, seconds: float, unit: str) -> 
     """Print one line of progress.
 
     Args:
-        what: the word before the numbers.
-        done: items that are done, at least 1.
-        total: of so many; None = unknown.
-        seconds: since the start.
-        unit: what one item is.
+        what: label before the numbers.
+        done: number of finished items, at least 1.
+        total: number of all items; None = unknown.
+        seconds: time since the start.
+        unit: name of one item.
     """
     count = f"{done:,} of {total:,}" if total else f"{done:,}"
     line = f"{what}: {count} {unit}{'' if (total or done) == 1 else 's'}"

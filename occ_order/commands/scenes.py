@@ -1,4 +1,4 @@
-"""`occ-order scenes` and `occ-order compose`: data sets of generated and composed images."""
+"""`occ-order scenes` and `occ-order compose`: write data sets of generated or composed images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from occ_order.scenes.statistics import summarize
 
 
 def parameters_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what the data set depends on, JSON-ready.
+    """Return the parameters of the data set as JSON-serializable values.
 
     Raises:
         ValueError: a value is out of range.
@@ -59,7 +59,7 @@ def parameters_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the data set, a sheet, numbers; return the exit status."""
+    """Write the data set, contact sheet and statistics; return the exit status."""
     parameters = parameters_of(options)
     if options.output:
         made = make(options.output, parameters, workers=options.workers)

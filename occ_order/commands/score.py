@@ -1,4 +1,4 @@
-"""`occ-order score`: an order_results.json against the ground truth of a data set."""
+"""`occ-order score`: score an order_results.json against the ground truth of a data set."""
 
 from __future__ import annotations
 
@@ -19,13 +19,10 @@ def load_ground_truth(options: argparse.Namespace) -> list[dict]:
     """Read the records of the chosen format.
 
     Args:
-        options: of `occ-order score`.
-
-    Returns:
-        Records.
+        options: options of `occ-order score`.
 
     Raises:
-        ValueError: the file is not of that format, or an entry of it is damaged.
+        ValueError: the file is not of that format, or an entry is damaged.
     """
     if options.format not in with_order():
         return read_dataset(options.format, options.gt, images=options.images).records
@@ -35,7 +32,7 @@ def load_ground_truth(options: argparse.Namespace) -> list[dict]:
 
 
 def write_report(path: Path, report: dict) -> None:
-    """Write a report, without NaN, whole or not at all.
+    """Write a report, which must not contain NaN, atomically.
 
     Raises:
         OSError: the file cannot be written.
@@ -45,7 +42,7 @@ def write_report(path: Path, report: dict) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Score, and print the report; return the exit status."""
+    """Score the predictions and print the report; return the exit status."""
     report = evaluate_results(
         load_ground_truth(options),
         load_results(options.predictions),

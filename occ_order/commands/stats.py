@@ -1,4 +1,4 @@
-"""`occ-order stats`: what the orders of a registered data set are like."""
+"""`occ-order stats`: print statistics of the orders of a registered data set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from occ_order.formats.statistics import format_statistics, order_statistics
 
 
 def run(options: argparse.Namespace) -> int:
-    """Count, and print a table; return the exit status."""
+    """Compute the statistics and print a table; return the exit status."""
     if options.dataset not in DatasetCatalog:
         raise ValueError(f"no data set {options.dataset!r}; there are {sorted(DatasetCatalog)}")
     records = DatasetCatalog.get(options.dataset)[: options.limit]

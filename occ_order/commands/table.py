@@ -1,4 +1,4 @@
-"""`occ-order bench table`: several models, trained for the same time, in one table."""
+"""`occ-order bench table`: train several models for the same time and print a table of scores."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ import yaml
 
 from occ_order.files import read_json, read_text, write_text
 
-TRIAL = 30  # iterations to measure speed with
+TRIAL = 30  # iterations of the run that measures the training speed
 ROW_KEYS = {"name", "config", "opts", "train", "weights_from", "iterations", "minutes", "seeds"}
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """Return the table's description, checked.
+    """Read and check the description of a table.
 
     Raises:
-        ValueError: a key is missing or unknown, or a name is used twice or refers to no row.
+        ValueError: a missing or unknown key, a duplicate name, or a reference to an unknown row.
     """
     table = yaml.safe_load(read_text(path))
     missing = {"rows", "columns"} - set(table)
@@ -50,23 +50,23 @@ def read_table(path: Path) -> dict[str, Any]:
 
 
 def trained(row: dict[str, Any]) -> bool:
-    """Whether a row is trained, rather than evaluated as it is or with another row's weights."""
+    """Return whether a row is trained, and not just evaluated (as is or with others' weights)."""
     return row.get("train", True) and "weights_from" not in row
 
 
 def sources_of(row: dict[str, Any]) -> list[str]:
-    """Names of the rows whose weights a row is evaluated with, joined if they are several."""
+    """Return the names of the rows whose (joined) weights a row is evaluated with."""
     sources = row.get("weights_from", [])
     return [sources] if isinstance(sources, str) else sources
 
 
 def seeds_of(row: dict[str, Any], table: dict[str, Any]) -> list[int | None]:
-    """Seeds that a row is run with; [None] = once, with its configuration's."""
+    """Return the seeds of a row; [None] = one run, with the seed of its configuration."""
     return row.get("seeds", table.get("seeds", [None]))
 
 
 def run_names(row: dict[str, Any], table: dict[str, Any]) -> dict[int | None, str]:
-    """Seed -> name of the row's run with it; the first one bears the row's own."""
+    """Return seed -> name of the run; the run of the first seed has the name of the row."""
     first, *others = seeds_of(row, table)
     return {first: row["name"], **{seed: f"{row['name']} seed {seed}" for seed in others}}
 
@@ -77,11 +77,11 @@ def folder_of(output: Path, name: str) -> Path:
 
 
 def settings_of(row: dict[str, Any], output: Path) -> list[str]:
-    """Return a row's own settings as words, KEY VALUE KEY VALUE ..., as `load_cfg` takes them.
+    """Return a row's settings as a list [KEY, VALUE, KEY, VALUE, ...], as `load_cfg` takes them.
 
     Args:
-        row: its `opts` map keys to values, or are such words already.
-        output: what "{output}" in them stands for.
+        row: its "opts" is a dict of keys and values, or already such a list.
+        output: folder that replaces "{output}".
     """
     opts = row.get("opts", {})
     words = itertools.chain(*opts.items()) if isinstance(opts, dict) else opts
@@ -96,10 +96,10 @@ def arguments_of(row: dict[str, Any], folder: Path, *more: str) -> list[str]:
 
 
 def train_net(row: dict[str, Any], folder: Path, *more: str) -> None:
-    """Train or evaluate a row in a process of its own, one thread; its log lies in `folder`.
+    """Train or evaluate a row in a process with one thread; the log is `folder`/output.txt.
 
     Raises:
-        RuntimeError: it failed.
+        RuntimeError: the process failed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "occ_order", *arguments_of(row, folder, *more)]
@@ -117,9 +117,10 @@ def train_net(row: dict[str, Any], folder: Path, *more: str) -> None:
 
 
 def iterations_for(row: dict[str, Any], table: dict[str, Any], output: Path) -> int | None:
-    """How many iterations a row is trained; None = as many as its configuration says.
+    """Return the number of training iterations of a row; None = as in its configuration.
 
-    Its own number, or what fits into its or the table's minutes of CPU time, by a short trial.
+    This is the row's "iterations", or else the number that fits in the "minutes" of CPU time of the
+    row or the table, measured by a short trial run.
     """
     minutes = row.get("minutes", table.get("minutes"))
     if "iterations" in row or minutes is None:
@@ -133,12 +134,12 @@ def iterations_for(row: dict[str, Any], table: dict[str, Any], output: Path) -> 
 
 
 def training_time(folder: Path) -> dict[str, float]:
-    """Return what the trainer wrote about its time."""
+    """Read the training time of a run: "iterations" and "cpu_seconds"."""
     return read_json(folder / "training_time.json")
 
 
 def run_row(row: dict[str, Any], table: dict[str, Any], output: Path) -> None:
-    """Train and evaluate a row with each of its seeds, unless the scores are there."""
+    """Train and evaluate a row with each of its seeds; skip runs that already have scores."""
     count = None
     for seed, name in run_names(row, table).items():
         folder = folder_of(output, name)
@@ -157,7 +158,7 @@ def run_row(row: dict[str, Any], table: dict[str, Any], output: Path) -> None:
 
 
 def command_of(row: dict[str, Any], table: dict[str, Any], output: Path) -> str:
-    """Return the command line that a row stands for, with its first seed; minutes are not in it."""
+    """Return the command line of a row's first run, regardless of "minutes"."""
     seed, name = next(iter(run_names(row, table).items()))
     opts = [] if seed is None else ["SEED", str(seed)]
     if trained(row):
@@ -169,7 +170,7 @@ def command_of(row: dict[str, Any], table: dict[str, Any], output: Path) -> str:
 
 
 def weights_for(row: dict[str, Any], seed: int | None, table: dict[str, Any], output: Path) -> Path:
-    """Return the file a row is evaluated with: another row's of that seed, or several joined."""
+    """Return the checkpoint a row is evaluated with: another row's, or several rows' joined."""
     files = weight_files(row, seed, table, output)
     if len(files) == 1:
         return files[0]
@@ -184,7 +185,7 @@ def weights_for(row: dict[str, Any], seed: int | None, table: dict[str, Any], ou
 def weight_files(
     row: dict[str, Any], seed: int | None, table: dict[str, Any], output: Path
 ) -> list[Path]:
-    """Checkpoints of the rows whose weights a row is evaluated with, of the same seed."""
+    """Return the checkpoints of the source rows of a row, with the same seed if available."""
     files = []
     for name in sources_of(row):
         source = next(other for other in table["rows"] if other["name"] == name)
@@ -194,12 +195,12 @@ def weight_files(
 
 
 def joined_file(name: str, output: Path) -> Path:
-    """Where the joined weights of a run lie."""
+    """Return the path of the joined weights of a run."""
     return folder_of(output, name) / "joined.pth"
 
 
 def score_of(scores: dict[str, Any], key: str) -> float | None:
-    """Return score that a column names, "task/metric" or "data set/task/metric"; None if absent."""
+    """Return the score of "task/metric" or "data set/task/metric"; None if absent."""
     *parents, metric = key.split("/")
     for name in parents:
         scores = scores.get(name, {})
@@ -207,7 +208,7 @@ def score_of(scores: dict[str, Any], key: str) -> float | None:
 
 
 def spread(values: list[float]) -> str:
-    """Mean and, of more than one value, the sample's standard deviation."""
+    """Format the mean and, for several values, the sample standard deviation."""
     if not values:
         return "-"
     mean = f"{statistics.fmean(values):.2f}"
@@ -215,7 +216,7 @@ def spread(values: list[float]) -> str:
 
 
 def cells_of(row: dict[str, Any], table: dict[str, Any], output: Path) -> list[str]:
-    """Return a row of the table as text: name, scores, CPU minutes, iterations."""
+    """Return the cells of a row as text: name, scores, CPU minutes, iterations."""
     folders = [folder_of(output, name) for name in run_names(row, table).values()]
     files = {folder: folder / "inference" / "scores.json" for folder in folders}
     done = [folder for folder in folders if files[folder].is_file()]
@@ -232,7 +233,7 @@ def cells_of(row: dict[str, Any], table: dict[str, Any], output: Path) -> list[s
 
 
 def markdown(table: dict[str, Any], output: Path) -> str:
-    """Return the table of all rows that have been run."""
+    """Return the table of all rows in Markdown."""
     head = ["", *table["columns"], "CPU min", "iterations"]
     lines = [head, ["---"] * len(head)]
     lines += [cells_of(row, table, output) for row in table["rows"]]
@@ -240,7 +241,7 @@ def markdown(table: dict[str, Any], output: Path) -> str:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the rows that are not there yet, and print the table; return the exit status."""
+    """Run the rows without scores and print the table; return the exit status."""
     table = read_table(options.table)
     if options.minutes is not None:
         table["minutes"] = options.minutes

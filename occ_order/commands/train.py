@@ -8,6 +8,6 @@ from occ_order.engine.launch import start
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train, or evaluate; return the exit status."""
+    """Train or evaluate a network; return the exit status."""
     start(options)
     return 0

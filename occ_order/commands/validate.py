@@ -1,4 +1,4 @@
-"""`occ-order validate`: what is wrong with a data file, entry by entry."""
+"""`occ-order validate`: check a data file and list its errors, entry by entry."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from occ_order.formats.validate import registered, validate
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check a file, or that of a registered data set; return 1 where it has errors."""
+    """Check a file or a registered data set; return exit status 1 if it has errors."""
     keys = ("format", "images", "instances", "limit")
     arguments = {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
     path = options.data

@@ -1,4 +1,4 @@
-"""`occ-order view`: an HTML page to look through results."""
+"""`occ-order view`: write an HTML viewer of results."""
 
 from __future__ import annotations
 

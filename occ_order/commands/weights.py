@@ -1,4 +1,4 @@
-"""`occ-order zoo weights`: other people's checkpoints as ours, and ours as small ones."""
+"""`occ-order zoo weights`: convert checkpoints of other code, and reduce them to float16."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from occ_order.engine.checkpoint.convert_resnet import convert_resnet, is_torchv
 def convert(
     weights: dict[str, Tensor], three_classes: str | None, channels: int | None
 ) -> dict[str, Tensor]:
-    """Weights in our names.
+    """Convert weights to the names of this package.
 
     Args:
-        weights: of the file.
-        three_classes: what three classes mean, if known.
-        channels: what a pairwise network sees, if known.
+        weights: weights of the file.
+        three_classes: task of a classifier with three classes, "depth" or "relation", if known.
+        channels: number of input channels of the pairwise network, if known.
 
     Raises:
-        ValueError: the names are those of no network that is known, or what is needed is unknown.
+        ValueError: the names belong to no supported network, or a needed argument is None.
     """
     if is_torchvision_resnet(weights):
         if channels is None:
@@ -40,7 +40,7 @@ def convert(
 
 
 def network_of(config_file: Path) -> nn.Module:
-    """Return the network of a configuration, on the CPU."""
+    """Build the network of a configuration, on the CPU."""
     from detectron2.modeling import build_model
 
     import occ_order.methods.build  # noqa: F401  (fills Detectron2's registries)
@@ -50,9 +50,9 @@ def network_of(config_file: Path) -> nn.Module:
 
 
 def misfits(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
-    """Return what is missing, too much or of another shape in a network, one sentence each.
+    """List missing and unexpected weights and different shapes, one message each.
 
-    The start of a network, a ResNet, need not have the weights that come after it.
+    Weights of a ResNet alone may leave out all other weights of the network.
     """
     own = model.state_dict()
     start = all(name.startswith(RESNET_PREFIX) for name in weights)
@@ -72,10 +72,10 @@ def misfits(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
 
 
 def joined(weights: dict[str, Tensor], others: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of two files together.
+    """Merge the weights of two files.
 
     Raises:
-        ValueError: a name is in both.
+        ValueError: a name is in both files.
     """
     both = sorted(set(weights) & set(others))
     if both:
@@ -84,20 +84,20 @@ def joined(weights: dict[str, Tensor], others: dict[str, Tensor]) -> dict[str, T
 
 
 CLASSIFIER = "roi_heads.box_predictor.cls_score"
-"""Name of what gives the logits of a box in Detectron2's Mask R-CNN: classes, background last."""
+"""Box classifier of Detectron2's Mask R-CNN; its logits are the classes, background last."""
 
 
 def calibrated(
     weights: dict[str, Tensor], scale: float, shift: float, name: str = CLASSIFIER
 ) -> dict[str, Tensor]:
-    """Put Platt scaling of the scores into the classifier of a detector of one class.
+    """Apply Platt scaling of the scores to the classifier weights of a detector with one class.
 
-    A score is the softmax of two logits, that is expit of their difference; so both logits are
+    A score is the softmax of two logits, that is, expit of their difference; so both logits are
     scaled, and that of the class is shifted.
 
     Raises:
-        ValueError: no such classifier, or one of several classes, or a scale that is not positive
-            (other detections would be kept).
+        ValueError: no such classifier, several classes, or a scale <= 0, which would reverse the
+            ranking of detections.
     """
     layer = weights.get(f"{name}.weight"), weights.get(f"{name}.bias")
     if layer[0] is None or layer[1] is None:
@@ -111,17 +111,17 @@ def calibrated(
 
 
 def join_files(files: Sequence[Path], output: Path) -> None:
-    """Write a checkpoint with the weights of all the files.
+    """Write a checkpoint with the weights of all files.
 
     Raises:
-        ValueError: a name is in two of them.
+        ValueError: a name is in two files.
     """
     weights = (read_checkpoint(file)["model"] for file in files)
     write_checkpoint(output, {"model": functools.reduce(joined, weights)})
 
 
 def task_of(config_file: Path) -> str | None:
-    """Return what three classes mean in a configuration."""
+    """Return the task of a three-class classifier in a configuration: "depth" or "relation"."""
     from occ_order.config import load_cfg
 
     tasks = load_cfg(config_file).MODEL.PAIRWISE.TASKS

@@ -1,4 +1,4 @@
-"""`occ-order zoo add`, `check`, `graph` and `write`."""
+"""`occ-order zoo add`, `check`, `graph` and `write`: maintain the model zoo."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from occ_order.engine.trainer import Trainer
 from occ_order.files import read_json, read_text, sha256_of, write_json, write_text
 from occ_order.model_zoo.zoo import HERE, ZOO
 
-TOLERANCE = 0.05  # percent points that the same weights may differ by on another machine
+TOLERANCE = 0.05  # allowed difference of scores between machines, in percentage points
 
 
 def flat(results: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    """{"task/metric": value} of an evaluator's nested scores, without those that are undefined."""
+    """Flatten nested scores to {"task/metric": value}, without undefined (NaN) ones."""
     found = {}
     for key, value in results.items():
         if isinstance(value, dict):
@@ -32,7 +32,7 @@ def flat(results: dict[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 def evaluate(config: Path, weights: Path) -> dict[str, float]:
-    """Scores of a checkpoint on the test data of a config."""
+    """Compute the scores of a checkpoint on the test data of a configuration."""
     with tempfile.TemporaryDirectory() as folder:
         opts = ["MODEL.WEIGHTS", str(weights), "MODEL.DEVICE", "cpu", "OUTPUT_DIR", folder]
         cfg = load_cfg(config, opts)
@@ -40,10 +40,10 @@ def evaluate(config: Path, weights: Path) -> dict[str, float]:
 
 
 def save_graph(name: str, config: Path, weights: Path) -> dict[str, str]:
-    """Write the ONNX file of a model that `occ_order.lite` can run.
+    """Write the ONNX file of a model, if `occ_order.lite` can run it.
 
     Returns:
-        What the model's row says of it; nothing for other models.
+        The entries "graph" and "graph_sha256" of the model's row; empty for other models.
     """
     cfg = load_cfg(config, ["MODEL.WEIGHTS", str(weights), "MODEL.DEVICE", "cpu"])
     model = model_zoo.build(cfg)
@@ -58,7 +58,7 @@ def save_graph(name: str, config: Path, weights: Path) -> dict[str, str]:
 
 
 def words_for_people(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what the command line says of a model, else what its row has said before."""
+    """Return the descriptions of a model from the command line, or else from its existing row."""
     before = {row["name"]: row for row in model_zoo.rows()}.get(options.name, {})
     found = {}
     for key in ("trained_on", "expect", "score_threshold"):
@@ -70,7 +70,7 @@ def words_for_people(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def add(options: argparse.Namespace) -> None:
-    """Shrink, evaluate and list a model; of a row of the same name the words for people stay."""
+    """Convert to float16, evaluate and list a model; descriptions of an existing row are kept."""
     run = Path(options.run)
     weights = read_checkpoint(run / "model_final.pth")["model"]
     file = HERE / "checkpoints" / f"{options.name}.pth"
@@ -97,15 +97,15 @@ def add(options: argparse.Namespace) -> None:
 
 
 def save_rows(rows: list[dict[str, Any]]) -> None:
-    """Write the list of the models, sorted by name."""
+    """Write the list of models, sorted by name."""
     write_json(ZOO, sorted(rows, key=lambda row: row["name"]), indent=2)
 
 
 def graph(options: argparse.Namespace) -> None:
-    """Write the ONNX files of models that are listed, and their hashes to the list.
+    """Write the ONNX files of listed models, and their hashes to the list.
 
     Raises:
-        ValueError: a model is none that predicts without PyTorch.
+        ValueError: a model cannot run without PyTorch.
     """
     for name in options.names:
         made = save_graph(name, model_zoo.config_file(name), model_zoo.checkpoint_file(name))
@@ -120,16 +120,16 @@ def graph(options: argparse.Namespace) -> None:
 
 
 def _with_graph(row: dict[str, Any], made: dict[str, str]) -> dict[str, Any]:
-    """Return a row with what it says of its graph, which stands before the scores."""
+    """Return a row with the entries of its graph, placed before the scores."""
     rest = {key: value for key, value in row.items() if key not in ("metrics", *made)}
     return {**rest, **made, "metrics": row["metrics"]}
 
 
 def check(options: argparse.Namespace) -> None:
-    """Evaluate models again.
+    """Evaluate models again and compare with the listed scores.
 
     Raises:
-        ValueError: a score differs from the row's by more than TOLERANCE.
+        ValueError: a score differs from the listed one by more than TOLERANCE.
     """
     for name in options.names or model_zoo.names():
         expected = model_zoo.row(name)["metrics"]
@@ -170,7 +170,7 @@ def document(rows: list[dict[str, Any]]) -> str:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what is asked for; return the exit status."""
+    """Run the chosen subcommand; return the exit status."""
     if options.what == "add":
         add(options)
     elif options.what == "check":

@@ -1,4 +1,4 @@
-"""A detector, whatever it runs on: from an image to instances with names and scores."""
+"""Common interface of all detectors: image -> instances with class names and scores."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from occ_order.instances import OrderedInstances
 from occ_order.masks import exclusive
 
 Find = Callable[[np.ndarray, "str | None"], Any]
-"""uint8 (H, W, 3) RGB, and the file name of the image if it has one -> masks as `given` knows."""
+"""uint8 (H, W, 3) RGB, file name or None -> masks in a form of `occ_order.formats.given`."""
 
 
 @dataclass(frozen=True)
 class Detector:
-    """Finds instances; called with an image.
+    """Instance detector; call it with an image.
 
     Attributes:
-        find: does the work.
-        about: what it is, what it was trained on and what to expect, as a phrase.
-        score_threshold: instances with a lower score are left out.
-        class_names: of the classes 0, 1, 2, ... that `find` gives; None = as it says itself.
+        find: function that runs the detector.
+        about: short description: the model, its training data and its accuracy.
+        score_threshold: instances with a lower score are dropped.
+        class_names: names of the classes 0, 1, 2, ... returned by `find`; None = the names in its
+            result, if any.
     """
 
     find: Find
@@ -41,20 +42,20 @@ class Detector:
         *,
         file: str | os.PathLike[str] | None = None,
     ) -> OrderedInstances:
-        """Return the instances whose score is high enough and that cover a pixel.
+        """Detect the instances of an image; low scores and empty masks are dropped.
 
-        Orders of visible parts are learned from masks that share no pixel. So duplicates are
-        dropped, a pixel that several claim goes to the smallest of them, and an instance that keeps
-        less than half of its pixels is left out (`occ_order.masks.exclusive`); not where the
-        detector itself tells visible parts from whole objects.
+        The order networks are trained on modal masks, which are disjoint. So duplicate detections
+        are removed, a pixel in several masks is assigned to the smallest one, and an instance that
+        keeps less than half of its pixels is dropped (`occ_order.masks.exclusive`). A detector that
+        itself predicts modal and amodal masks is left unchanged.
 
         Args:
             image: uint8 (H, W, 3) RGB, or a file.
-            file: where an image that is given as an array comes from; its name tells results in a
-                file which image is meant.
+            file: file of an image that is given as an array; a detector that reads results from a
+                file looks the image up by its name.
 
         Raises:
-            ValueError: what was found is no masks of this image.
+            ValueError: the result is not a valid set of masks of this image.
             OSError: a file cannot be read.
         """
         pixels = as_image(image)

@@ -1,4 +1,4 @@
-"""Detectors of Detectron2 by their configuration: its model zoo, a YAML file, or a LazyConfig."""
+"""Detectors of Detectron2: from its model zoo, a YAML configuration, or a LazyConfig."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from occ_order.engine.checkpoint import OrderCheckpointer
 from occ_order.methods.oosis.detector_order import things_of
 
 IMAGENET = "ImageNetPretrained"
-"""In the address of weights from which a training starts; they find nothing."""
+"""Part of the URL of ImageNet weights, which initialise a backbone but are no detector."""
 
 
 class Finder:
-    """Runs a model of Detectron2 on one image, as Detectron2's DefaultPredictor prepares it.
+    """Runs a model of Detectron2 on one image, like Detectron2's DefaultPredictor.
 
     Args:
         model: takes a list of {"image", "height", "width"}.
-        augmentations: that resize an image for it.
+        augmentations: resizing of the input image.
         image_format: "RGB" or "BGR".
-        name: of the model, for messages.
+        name: name of the model in error messages.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class Finder:
 
     @torch.inference_mode()
     def __call__(self, pixels: np.ndarray, _: str | None = None) -> Instances:
-        """Return the instances of an image, uint8 (H, W, 3) RGB, or the things of its panoptic map.
+        """Return the instances of an image, uint8 (H, W, 3) RGB, or of its panoptic segmentation.
 
         Raises:
-            ValueError: the model gives neither.
+            ValueError: the model predicts neither.
         """
         given = T.AugInput(pixels if self.image_format == "RGB" else pixels[..., ::-1])
         self.augmentations(given)
@@ -66,16 +66,16 @@ class Finder:
 
 
 def build_of_zoo(config: str, weights: str | None, threshold: float, device: str) -> Detector:
-    """Return a model of Detectron2's model zoo.
+    """Build a detector from Detectron2's model zoo.
 
     Args:
-        config: its name there, with or without ".yaml".
-        weights: a file instead of its own weights.
-        threshold: of the score.
+        config: name in the zoo, with or without ".yaml".
+        weights: weights file instead of the released weights.
+        threshold: score threshold.
         device: "cpu" or "cuda".
 
     Raises:
-        ValueError: there is no such configuration, or none with weights; weights do not fit.
+        ValueError: there is no such configuration, it has no weights, or the weights do not fit.
         FileNotFoundError: the weights cannot be downloaded.
     """
     try:
@@ -91,7 +91,7 @@ def build_of_zoo(config: str, weights: str | None, threshold: float, device: str
 
 
 def _zoo_file(config: str) -> tuple[str, str]:
-    """Path and name of a configuration of Detectron2's model zoo."""
+    """Return path and name of a configuration of Detectron2's model zoo."""
     if ".." in config.split("/") or os.path.isabs(config):
         raise RuntimeError(f"{config} is no name of the Model Zoo.")
     named = config if config.endswith((".yaml", ".py")) else f"{config}.yaml"
@@ -101,19 +101,20 @@ def _zoo_file(config: str) -> tuple[str, str]:
 def build_of_yaml(
     file: str, weights: str | None, threshold: float, device: str, *, url: str = ""
 ) -> Detector:
-    """Return the model of a YAML file, which is never run as code.
+    """Build a detector from a YAML configuration, which cannot execute code.
 
     Args:
-        file: of Detectron2, or of a project that extends it, whose settings are taken as they are.
-        weights: a file instead of MODEL.WEIGHTS.
-        threshold: of the score.
+        file: configuration of Detectron2, or of a project that extends it; unknown keys are
+            accepted.
+        weights: weights file instead of MODEL.WEIGHTS.
+        threshold: score threshold.
         device: "cpu" or "cuda".
-        url: of the weights instead of MODEL.WEIGHTS.
+        url: URL of the weights instead of MODEL.WEIGHTS.
 
     Raises:
-        ValueError: the file is refused, its model is not registered, or weights are missing or do
-            not fit.
-        FileNotFoundError: the weights cannot be had.
+        ValueError: an invalid file, its model is not registered, or weights are missing or do not
+            fit.
+        FileNotFoundError: the weights cannot be downloaded.
     """
     cfg = load_cfg(file, foreign=True)
     cfg.MODEL.DEVICE = device
@@ -138,19 +139,18 @@ def build_of_yaml(
 def build_of_lazy(
     file: str, weights: str | None, threshold: float, device: str, *, url: str = ""
 ) -> Detector:
-    """Return the model of a LazyConfig: Python code, which is run.
+    """Build a detector from a LazyConfig, which is executed as Python code.
 
     Args:
-        file: defines `model` and `dataloader`, as those of Detectron2 do.
-        weights: a file instead of `train.init_checkpoint`.
-        threshold: of the score.
+        file: defines `model` and `dataloader`, as in Detectron2.
+        weights: weights file instead of `train.init_checkpoint`.
+        threshold: score threshold.
         device: "cpu" or "cuda".
-        url: of the weights instead of `train.init_checkpoint`.
+        url: URL of the weights instead of `train.init_checkpoint`.
 
     Raises:
-        ValueError: it defines no model or no mapper of images for tests; weights are missing or do
-            not fit.
-        FileNotFoundError: the weights cannot be had.
+        ValueError: no model or no test-time mapper is defined; weights are missing or do not fit.
+        FileNotFoundError: the weights cannot be downloaded.
     """
     cfg = LazyConfig.load(file)
     try:
@@ -172,15 +172,15 @@ def build_of_lazy(
 
 
 def local_weights(source: str, file: str) -> str:
-    """Return weights as a file; an address is downloaded if need be.
+    """Return the local file of weights, downloaded if necessary.
 
     Args:
-        source: a file, or an address: http, https or detectron2.
-        file: the configuration that names it.
+        source: a file, or a URL: http, https or detectron2.
+        file: the configuration, for error messages.
 
     Raises:
-        ValueError: there is none, or weights of ImageNet alone.
-        FileNotFoundError: it cannot be had; see `fetched`.
+        ValueError: no weights, or only ImageNet weights of the backbone.
+        FileNotFoundError: the weights cannot be downloaded; see `fetched`.
     """
     if not source or IMAGENET in source:
         named = f"names weights of ImageNet alone ({source})" if source else "names no weights"
@@ -193,7 +193,7 @@ def local_weights(source: str, file: str) -> str:
 
 
 def _test_data(cfg: CfgNode) -> list[str]:
-    """Name of the data set whose classes a model has, as a list of one or none."""
+    """Return the name of the data set that defines a model's classes, as a list of one or none."""
     return [*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN][:1]
 
 
@@ -202,7 +202,7 @@ def _listed(names: Any) -> list[str]:
 
 
 def _class_names(data: list[str]) -> list[str] | None:
-    """Return the names of the classes of a data set, where it is registered."""
+    """Return the class names of a data set, or None if it is not registered."""
     known = [name for name in data if name in MetadataCatalog.list()]
     return MetadataCatalog.get(known[0]).get("thing_classes") if known else None
 

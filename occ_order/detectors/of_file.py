@@ -1,4 +1,4 @@
-"""What somebody's detector has written, image by image."""
+"""Detections read from a file or folder, as a detector."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ logger = logging.getLogger(__name__)
 
 
 def build(path: str, threshold: float) -> Detector:
-    """Return what finds the instances that a file, or a folder, has of an image.
+    """Build a detector that looks up the stored instances of an image.
 
     Args:
-        path: results lists of several images (COCO, amodalAPI), and whatever `load_masks` reads.
-        threshold: of the score.
+        path: list of results of several images (COCO, amodalAPI), or any format that `load_masks`
+            reads.
+        threshold: score threshold.
 
     Raises:
-        ValueError: a JSON file that is damaged.
+        ValueError: a damaged JSON file.
     """
     find = _listed(path) if _is_list_of_several(path) else _masks(path)
     return Detector(find, f"results in {path}", threshold)
 
 
 def _masks(path: str) -> Find:
-    """Find by `load_masks`."""
+    """Return a function that reads the masks of an image with `load_masks`."""
 
     def find(pixels: np.ndarray, file_name: str | None) -> OrderedInstances:
         masks = path if file_name is None else masks_file(path, file_name)
@@ -44,7 +45,7 @@ def _masks(path: str) -> Find:
 
 
 def _is_list_of_several(path: str) -> bool:
-    """Whether a file is a list of results that names its images by their ids alone."""
+    """Return whether a file is a list of results whose images are identified only by their ids."""
     if not path.lower().endswith(".json"):
         return False
     data = parse_json(path)
@@ -54,7 +55,7 @@ def _is_list_of_several(path: str) -> bool:
 
 
 def _listed(path: str) -> Find:
-    """Find by the image's id, which its file name tells."""
+    """Return a function that looks up an image by its id, parsed from its file name."""
     file = DetectionFile(path)
 
     def find(pixels: np.ndarray, file_name: str | None) -> OrderedInstances:
@@ -76,19 +77,19 @@ def _listed(path: str) -> Find:
 
 
 def image_id_of(file_name: str, known: Sequence[Any], path: str) -> int | str:
-    """Return the id by which results know an image.
+    """Return the image id that belongs to a file name.
 
     Args:
-        file_name: of the image, such as "COCO_val2014_000000000139.jpg".
-        known: ids of the results.
-        path: of the results, for messages.
+        file_name: name of the image, such as "COCO_val2014_000000000139.jpg".
+        known: image ids of the results.
+        path: file of the results, for error messages.
 
     Returns:
-        The one of `known` that is the name, the name without its ending, or the number at its end.
-        A number that none of them is: the image has no result, which the log says.
+        The id in `known` that equals the name, the name without extension, or the number at its
+        end. If none does, that number, and a warning is logged: the image has no results.
 
     Raises:
-        ValueError: the name tells no id.
+        ValueError: no id matches, and the name has no number at its end.
     """
     stem = Path(file_name).stem
     number = re.search(r"\d+$", stem)

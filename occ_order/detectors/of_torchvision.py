@@ -1,4 +1,4 @@
-"""Mask R-CNNs of torchvision, with its weights or a user's."""
+"""Mask R-CNN models of torchvision, with its weights or a user's."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from occ_order.engine.checkpoint import CheckpointError, read_checkpoint
 DEFAULT = "maskrcnn_resnet50_fpn_v2"
 
 CLASSES = "roi_heads.box_predictor.cls_score.weight"
-"""Weight with a row for each class, the background among them."""
+"""Name of the classifier weight, (classes + 1, C) including the background."""
 
 
 class Finder:
-    """Runs a network of torchvision on one image.
+    """Runs a detection model of torchvision on one image.
 
     Args:
-        network: takes a list of float (3, H, W) in [0, 1], RGB, and gives "masks", "labels" and
-            "scores" of each.
+        network: list of float (3, H, W) RGB images in [0, 1] -> list of {"masks", "labels",
+            "scores"}.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -33,31 +33,31 @@ class Finder:
 
     @torch.inference_mode()
     def __call__(self, pixels: np.ndarray, _: str | None = None) -> dict[str, Any]:
-        """Return what the network says of an image, uint8 (H, W, 3) RGB."""
+        """Return the model's output for an image, uint8 (H, W, 3) RGB."""
         device = next(self.network.parameters()).device
         image = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
         return self.network([image.permute(2, 0, 1) / 255])[0]
 
 
 def names() -> list[str]:
-    """Return the networks of torchvision that find masks."""
+    """Return the names of torchvision's Mask R-CNN models."""
     listed = torchvision.models.list_models(module=torchvision.models.detection)
     return [name for name in listed if name.startswith("maskrcnn_")]
 
 
 def build(name: str, weights: str | None, threshold: float, device: str) -> Detector:
-    """Return one of `names()`, by default `DEFAULT`.
+    """Build a detector from torchvision.
 
     Args:
-        name: "" = `DEFAULT`.
-        weights: a file instead of torchvision's weights; it may have other classes, which then
-            have no names.
-        threshold: of the score.
+        name: one of `names()`; "" = `DEFAULT`.
+        weights: weights file instead of torchvision's; it may have other classes, which then have
+            no names.
+        threshold: score threshold.
         device: "cpu" or "cuda".
 
     Raises:
-        ValueError: there is no such network; weights that are refused or do not fit.
-        FileNotFoundError: there is no such file, or the weights cannot be downloaded.
+        ValueError: there is no such model; the weights are invalid or do not fit.
+        FileNotFoundError: the file does not exist, or the weights cannot be downloaded.
     """
     name = name or DEFAULT
     if name not in names():
@@ -80,7 +80,7 @@ def build(name: str, weights: str | None, threshold: float, device: str) -> Dete
 
 
 def download(url: str) -> Path:
-    """Return the file in which torch.hub keeps weights, downloaded if need be.
+    """Return the file of weights in the cache of torch.hub, downloaded if necessary.
 
     Raises:
         FileNotFoundError: see `fetched`.
@@ -96,10 +96,10 @@ def download(url: str) -> Path:
 
 
 def _network(name: str, state: dict[str, Any], threshold: float, file: Path) -> nn.Module:
-    """Return a network with weights.
+    """Build a model and load its weights.
 
-    torchvision gives pretrained weights to a network that differs from an untrained one: the
-    batch norms of the first version are frozen, and divide by the deviation without an epsilon.
+    torchvision modifies a model when it loads pretrained weights, and so does this function: the
+    frozen batch norms of the first version (not "_v2") have epsilon 0.
     """
     if CLASSES not in state:
         raise CheckpointError(f"{file}: no weights of a Mask R-CNN of torchvision: no {CLASSES}")

@@ -1,4 +1,4 @@
-"""The table of detectors: what each kind is built by."""
+"""Registry of the detector adapters, and the function that builds a detector."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from occ_order.instances import OrderedInstances
 
 @dataclass(frozen=True)
 class Choices:
-    """What a user may choose beside the detector.
+    """Options of a detector.
 
     Attributes:
-        weights: a file; None = the detector's own.
-        score_threshold: None = the detector's own.
+        weights: weights file; None = the detector's default.
+        score_threshold: None = the detector's default.
         device: "cpu" or "cuda".
-        backend: of a model of the zoo, as of `occ_order.predictor`.
+        backend: for models of the zoo, as for `occ_order.predictor`.
     """
 
     weights: str | None = None
@@ -36,12 +36,12 @@ class Choices:
     backend: str = "auto"
 
     def threshold(self, default: float) -> float:
-        """Return the least score of what is kept."""
+        """Return the score threshold, or `default` if none was chosen."""
         return default if self.score_threshold is None else self.score_threshold
 
 
 def of_zoo(name: str, chosen: Choices) -> Detector:
-    """Return a model of the model zoo that finds instances."""
+    """Build a detector from a model of the model zoo that detects instances."""
     finds = predictor(name, device=chosen.device, backend=chosen.backend)
     if finds.needs_masks:
         raise ValueError(f"{name!r} of the model zoo orders given masks and finds none itself")
@@ -57,35 +57,35 @@ def of_zoo(name: str, chosen: Choices) -> Detector:
 
 
 def of_torchvision(name: str, chosen: Choices) -> Detector:
-    """Return a Mask R-CNN of torchvision."""
+    """Build a Mask R-CNN of torchvision."""
     from occ_order.detectors.of_torchvision import build
 
     return build(name, chosen.weights, chosen.threshold(0.5), chosen.device)
 
 
 def of_detectron2(config: str, chosen: Choices) -> Detector:
-    """Return a model of Detectron2's model zoo."""
+    """Build a model of Detectron2's model zoo."""
     from occ_order.detectors.of_detectron2 import build_of_zoo
 
     return build_of_zoo(config, chosen.weights, chosen.threshold(0.5), chosen.device)
 
 
 def of_yaml(file: str, chosen: Choices) -> Detector:
-    """Return the model of a YAML file of Detectron2, or of a project that extends it."""
+    """Build a model from a YAML configuration of Detectron2, or of a project that extends it."""
     from occ_order.detectors.of_detectron2 import build_of_yaml
 
     return build_of_yaml(file, chosen.weights, chosen.threshold(0.5), chosen.device)
 
 
 def of_lazy(file: str, chosen: Choices) -> Detector:
-    """Return the model of a LazyConfig, which is Python code and is run."""
+    """Build a model from a LazyConfig, which is executed as Python code."""
     from occ_order.detectors.of_detectron2 import build_of_lazy
 
     return build_of_lazy(file, chosen.weights, chosen.threshold(0.5), chosen.device)
 
 
 def of_file(path: str, chosen: Choices) -> Detector:
-    """Return what somebody's detector has written to a file or a folder."""
+    """Build a detector that reads detections from a file or folder."""
     return build_of_file(path, chosen.threshold(0.0))
 
 
@@ -97,10 +97,10 @@ ADAPTERS: dict[str, Callable[[str, Choices], Detector]] = {
     "lazy": of_lazy,
     "file": of_file,
 }
-"""Kind of `kind_of` -> what builds it of a name or a file."""
+"""Kind of `kind_of` -> function that builds the detector from its name or file."""
 
 OWN_WEIGHTS = ("torchvision", "detectron2", "yaml", "lazy")
-"""Kinds whose weights may be named."""
+"""Kinds that accept a weights file."""
 
 
 def build_detector(
@@ -111,22 +111,22 @@ def build_detector(
     device: str = "cpu",
     backend: str = "auto",
 ) -> Detector:
-    """Return a detector; one that is named by a text stays in memory for the next call.
+    """Build a detector; those named by a string are cached.
 
     Args:
-        source: see the head of `occ_order.detectors`.
-        weights: file of its weights, for a detector of torchvision or Detectron2; None = those
-            that it names itself, downloaded where need be.
-        score_threshold: instances with a lower score are left out; None = the detector's own: 0.5
-            for torchvision and Detectron2, that of its row for a model of the zoo, else 0.
+        source: a detector, see :mod:`occ_order.detectors`.
+        weights: weights file, for torchvision and Detectron2; None = the default weights,
+            downloaded if necessary.
+        score_threshold: instances with a lower score are dropped; None = the detector's default:
+            0.5 for torchvision and Detectron2, the listed one for a model of the zoo, else 0.
         device: "cpu" or "cuda".
-        backend: of a model of the zoo, as of `occ_order.predictor`.
+        backend: for models of the zoo, as for `occ_order.predictor`.
 
     Raises:
-        ValueError: no such detector, or weights for one that has none; a configuration or weights
-            that are refused, or do not fit each other.
-        FileNotFoundError: no such file; weights that cannot be had without a network.
-        ImportError: what it needs is not installed.
+        ValueError: unknown detector, or weights for one that accepts none; an invalid
+            configuration or weights, or weights that do not fit the configuration.
+        FileNotFoundError: a file does not exist, or weights cannot be downloaded.
+        ImportError: a required package is not installed.
     """
     if isinstance(source, Detector):
         return source

@@ -1,4 +1,4 @@
-"""What kind of detector a text names. Standard library only, so that errors come at once."""
+"""Kinds of detectors by name. Imports the standard library only, so that errors come at once."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import os
 from occ_order import model_zoo
 
 PREFIXES = ("zoo", "torchvision", "detectron2")
-"""Kinds that are named with a ":" behind them."""
+"""Kinds written as "KIND:NAME"."""
 
 CONFIG_ENDINGS = {".yaml": "yaml", ".yml": "yaml", ".py": "lazy"}
-"""Ending of a configuration, in lower case -> its kind."""
+"""Extension of a configuration file, in lower case -> kind."""
 
 
 def kind_of(source: str) -> tuple[str, str]:
-    """Return the kind of a detector, a key of `ADAPTERS`, and its name or file.
+    """Parse the name of a detector to its kind, a key of `ADAPTERS`, and its name or file.
 
     Args:
-        source: see the head of `occ_order.detectors`.
+        source: a detector, see :mod:`occ_order.detectors`.
 
     Raises:
-        ValueError: it is nothing of these.
+        ValueError: unknown detector.
     """
     prefix, _, rest = source.partition(":")
     if prefix in PREFIXES and (rest or prefix == "torchvision"):

@@ -1,4 +1,4 @@
-"""Weights from the network, or one sentence that says how to get them without it."""
+"""Download of weights, with an error message that explains how to get them offline."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from urllib.error import URLError
 
 
 def fetched(url: str, path: str | os.PathLike[str], download: Callable[[], object]) -> Path:
-    """Return a file that a library keeps, downloaded if it is not there yet.
+    """Return a file in the cache of a library, downloaded if it is missing.
 
     Args:
-        url: where it comes from.
-        path: where the library keeps it.
-        download: makes the library put it there.
+        url: URL of the file.
+        path: path in the cache of the library.
+        download: function that downloads the file to `path`.
 
     Raises:
-        FileNotFoundError: it cannot be had. One sentence: which file, from where, where to put it.
+        FileNotFoundError: the download failed; the message names the file, its URL and where to
+            put it.
     """
     path = Path(path)
     if not path.is_file():
         try:
             download()
-        except (URLError, OSError) as error:  # no network, no such file there, no room here
+        except (URLError, OSError) as error:  # offline, 404, disk full
             reason = getattr(error, "reason", None) or error
             raise FileNotFoundError(
                 f"the weights {path.name} cannot be downloaded ({reason}): get {url} where there "

@@ -1,7 +1,7 @@
-"""Images of masks, oriented boundaries, order graphs and curves.
+"""Drawing of masks, oriented boundaries, order graphs and curves.
 
-Plain functions: arrays in, uint8 RGB images out; :func:`panels` draws everything that is known of
-the instances of one image. Needs neither PyTorch nor Detectron2, and no display.
+Functions take arrays and return uint8 RGB images; :func:`panels` draws all available results of one
+image. Needs neither PyTorch nor Detectron2, and no display.
 """
 
 from __future__ import annotations

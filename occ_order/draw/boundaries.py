@@ -1,7 +1,7 @@
 """Drawing oriented occlusion boundaries.
 
-A boundary pixel belongs to the object in front; its colour says on which side of it the thing
-behind lies. So the left edge of the nearer object gets the colour of "left".
+A boundary pixel belongs to the occluder; its colour is the direction in which the occludee lies. So
+the left edge of the nearer object has the colour of "left".
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ def draw_oriented_boundary(
     legend: bool = False,
     palette: str = "default",
 ) -> np.ndarray:
-    """Oriented boundary in four colours, over a faded copy of the photograph or on white.
+    """Draw an oriented boundary in four colours, over the faded image or on white.
 
-    The true boundary is one pixel wide; for display each line is widened evenly. A pixel with two
-    active directions (a corner) gets the mixture of their colours.
+    Boundaries are one pixel wide and are thickened for display. A pixel with two active directions
+    (a corner) gets the mean of their colours.
 
     Args:
-        occludes: bool or float (4, H, W), directions left, right, top, bottom; as float the
-            values are weights >= 0 (orientation E, or probabilities b * e).
-        image: image (H, W, 3) of the same size, or None for a white ground.
-        scale: whole factor of enlargement.
+        occludes: bool or float (4, H, W), directions left, right, top, bottom; floats are weights
+            >= 0 (orientation E, or probabilities b * e).
+        image: image (H, W, 3) of the same size, or None for a white background.
+        scale: integer scale factor.
         thickness: width of the lines in pixels of the enlarged image.
-        legend: put `boundary_legend` to the right.
+        legend: add `boundary_legend` on the right.
         palette: "default", or "oosis" for the colours of that paper's figures.
 
     Returns:
@@ -74,7 +74,7 @@ def _check_weights(occludes: np.ndarray) -> np.ndarray:
 def _paint_lines(
     ground: np.ndarray, weights: np.ndarray, scale: int, thickness: float, palette: str
 ) -> np.ndarray:
-    """Colour every pixel within thickness / 2 of a line with the colour of its nearest pixel."""
+    """Colour every pixel within thickness / 2 of a line like the nearest pixel of the line."""
     active = weights.sum(0) > 0
     if not active.any():
         return ground
@@ -86,7 +86,7 @@ def _paint_lines(
     by_label = np.zeros((nearest.max() + 1, 3), np.uint8)
     on_line = lines > 0
     by_label[nearest[on_line]] = colors[on_line]
-    # The line itself is `scale` wide already; one more half pixel of soft edge smooths it.
+    # The line is already `scale` pixels wide; the opacity falls off over one more pixel.
     reach = max(thickness - scale, 0.0) / 2
     opacity = np.clip(reach + 1.0 - distance, 0.0, 1.0)[..., None]
     mixed = ground * (1 - opacity) + by_label[nearest] * opacity
@@ -94,11 +94,11 @@ def _paint_lines(
 
 
 def boundary_legend(height: int = 190, *, palette: str = "default") -> np.ndarray:
-    """Legend of the four colours: a square whose sides are drawn as the boundary would be.
+    """Draw a legend of the four colours: the oriented boundary of a square.
 
     Args:
-        height: height in pixels; the width follows.
-        palette: as of `draw_oriented_boundary`.
+        height: height in pixels.
+        palette: see `draw_oriented_boundary`.
 
     Returns:
         image (height, about height, 3).

@@ -1,8 +1,7 @@
-"""Images as arrays: checking, enlarging, joining, labelling, encoding.
+"""Image helpers: checking, resizing, joining, labelling and encoding.
 
-Shape shorthand: ``H, W`` size in pixels of what goes in, ``N`` instances. An *image* is always
-uint8 (H, W, 3) in RGB order, never BGR; a *point* is (x, y) in pixels from the top left corner of
-the image, the centre of the top left pixel being (0, 0).
+Shape shorthand: ``H, W`` size of the input image in pixels, ``N`` instances. An *image* is always
+uint8 (H, W, 3) in RGB order; a *point* is (x, y) in pixels, (0, 0) = centre of the top left pixel.
 """
 
 from __future__ import annotations
@@ -19,21 +18,21 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 INK = (28, 32, 38)
-"""Dark text and lines on white."""
+"""Colour of text and lines on white."""
 
 PAPER = (255, 255, 255)
-"""Background of every drawn figure, so that one file is legible on light and dark pages."""
+"""Background of every figure, opaque so that it is legible on light and dark pages."""
 
 MUTED = (110, 118, 128)
-"""Secondary text, and relations that carry less weight."""
+"""Colour of secondary text and less important relations."""
 
 
 def check_image(image: np.ndarray, name: str = "image") -> np.ndarray:
-    """Return `image` as a contiguous RGB image; grey (H, W) arrays are repeated.
+    """Check an image and return it as a contiguous RGB array; grey images are converted.
 
     Args:
         image: uint8 (H, W, 3) RGB or uint8 (H, W).
-        name: what to call it in the error.
+        name: name of the image in error messages.
 
     Raises:
         ValueError: any other shape or dtype (alpha channels must be dropped by the caller).
@@ -50,14 +49,14 @@ def check_image(image: np.ndarray, name: str = "image") -> np.ndarray:
 
 
 def check_masks(masks: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Return `masks` as a bool (N, H, W) array.
+    """Check masks and return them as a bool (N, H, W) array.
 
     Args:
-        masks: (N, H, W), any dtype that means false at 0.
-        size: (H, W) that the masks must have, if known.
+        masks: (N, H, W), any dtype, nonzero = inside.
+        size: expected (H, W), if known.
 
     Raises:
-        ValueError: not three axes, or another size than `size`.
+        ValueError: not three dimensions, or another size than `size`.
     """
     masks = np.asarray(masks)
     if masks.ndim != 3:
@@ -68,12 +67,12 @@ def check_masks(masks: np.ndarray, size: tuple[int, int] | None = None) -> np.nd
 
 
 def enlarge(image: np.ndarray, scale: int, *, smooth: bool = True) -> np.ndarray:
-    """Enlarge by a whole factor.
+    """Enlarge an image by an integer factor.
 
     Args:
         image: (H, W) or (H, W, C), uint8 or float32.
         scale: factor >= 1.
-        smooth: cubic interpolation (photographs); otherwise pixels become squares.
+        smooth: cubic interpolation; otherwise nearest neighbour.
 
     Returns:
         (H * scale, W * scale[, C]), same dtype.
@@ -83,7 +82,7 @@ def enlarge(image: np.ndarray, scale: int, *, smooth: bool = True) -> np.ndarray
     """
     if scale < 1:
         raise ValueError(f"scale must be a whole number >= 1, got {scale}")
-    if scale == 1 or image.size == 0:  # OpenCV refuses empty arrays
+    if scale == 1 or image.size == 0:  # OpenCV does not support empty arrays
         return np.repeat(np.repeat(image, scale, axis=0), scale, axis=1)
     flag = cv2.INTER_CUBIC if smooth else cv2.INTER_NEAREST
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=flag)
@@ -100,17 +99,17 @@ def enlarge_mask(mask: np.ndarray, scale: int) -> np.ndarray:
 
 
 def display_scale(height: int, width: int, *, target: int = 640) -> int:
-    """Whole factor that brings the longer side of a small image near `target` pixels."""
+    """Return the integer factor that scales the longer side closest to `target` pixels."""
     longest = max(height, width)
     return max(1, round(target / longest)) if longest else 1
 
 
 def fade(image: np.ndarray, amount: float = 0.75, *, toward: Sequence[int] = PAPER) -> np.ndarray:
-    """Grey version of an image, mixed with `toward`, as a quiet ground for coloured lines.
+    """Convert an image to grey and blend it with `toward`, as a background for coloured lines.
 
     Args:
         image: image (H, W, 3).
-        amount: 0 keeps the grey image, 1 gives the plain colour.
+        amount: 0 = grey image, 1 = plain colour.
         toward: RGB colour.
 
     Returns:
@@ -125,15 +124,15 @@ def fade(image: np.ndarray, amount: float = 0.75, *, toward: Sequence[int] = PAP
 
 @lru_cache(maxsize=32)
 def font(size: int, bold: bool = True) -> ImageFont.FreeTypeFont:
-    """Return the DejaVu Sans face that comes with matplotlib, so that no system font is needed."""
+    """Return the DejaVu Sans font of matplotlib, so that no system font is needed."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), size)
 
 
 def label_points(masks: np.ndarray) -> np.ndarray:
-    """Where to write a label: the point of each mask that is farthest from its outline.
+    """Return the label position of each mask: the point farthest from its outline.
 
-    Unlike the centroid it always lies inside, also for a ring or a mask cut in two.
+    Unlike the centroid, it is always inside, also for a ring or a disconnected mask.
 
     Args:
         masks: bool (N, H, W).
@@ -159,13 +158,13 @@ def draw_labels(
     *,
     size: int | Sequence[int] = 15,
 ) -> np.ndarray:
-    """Write short labels on rounded plates, each centred on its point and kept inside.
+    """Draw short labels on rounded boxes, centred on their points and kept inside the image.
 
     Args:
-        drawing: (H, W, 3); not changed.
-        texts: N strings; an empty one is skipped.
-        points: (N, 2), (x, y); a row with NaN is skipped.
-        colors: uint8 (N, 3), colour of the plates; the text is black or white on it.
+        drawing: (H, W, 3); not modified.
+        texts: N strings; empty ones are skipped.
+        points: (N, 2), (x, y); rows with NaN are skipped.
+        colors: uint8 (N, 3), colours of the boxes; the text is black or white.
         size: font size in pixels, one for all or N.
 
     Returns:
@@ -195,13 +194,13 @@ def draw_labels(
 
 
 def text_color(background: Sequence[int]) -> tuple[int, int, int]:
-    """Black or white, whichever reads better on an RGB colour (WCAG relative luminance)."""
+    """Return `INK` or `PAPER` as text colour on an RGB background (WCAG relative luminance)."""
     linear = (np.asarray(background, np.float64) / 255) ** 2.2
     return INK if linear @ (0.2126, 0.7152, 0.0722) > 0.3 else PAPER
 
 
 def text_width(text: str, size: int, *, bold: bool = True) -> int:
-    """Width in pixels of one line of text."""
+    """Return the width of one line of text in pixels."""
     return int(np.ceil(font(size, bold).getlength(text)))
 
 
@@ -215,16 +214,16 @@ def write(
     bold: bool = False,
     anchor: str = "lm",
 ) -> None:
-    """Write one line of plain text into `drawing`, in place.
+    """Draw one line of text, in place.
 
     Args:
-        drawing: (H, W, 3), changed.
+        drawing: (H, W, 3), modified.
         text: one line.
         point: (x, y) of the anchor.
         size: font size in pixels.
         color: RGB.
-        bold: bold face.
-        anchor: Pillow's two letters, "lm" = left middle, "mm" = centred.
+        bold: bold font.
+        anchor: text anchor of Pillow, "lm" = left middle, "mm" = centred.
     """
     canvas = Image.fromarray(drawing)
     draw = ImageDraw.Draw(canvas)
@@ -240,16 +239,13 @@ def join(
     gap: int = 12,
     background: Sequence[int] = PAPER,
 ) -> np.ndarray:
-    """Put images beside (axis 1) or below (axis 0) one another, centred, never resized.
+    """Concatenate images of different sizes horizontally (axis 1) or vertically (axis 0), centred.
 
     Args:
-        images: images of any sizes; an empty list gives a (0, 0, 3) image.
+        images: images of any sizes; an empty list returns a (0, 0, 3) image.
         axis: 1 = from left to right, 0 = from top to bottom.
         gap: pixels between them.
-        background: RGB of everything uncovered.
-
-    Returns:
-        image.
+        background: RGB of the background.
     """
     if not images:
         return np.zeros((0, 0, 3), np.uint8)
@@ -274,11 +270,11 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def figure_image(figure: Figure, *, sharpness: float = 1.0) -> np.ndarray:
-    """Draw a figure into an image.
+    """Render a figure to an image.
 
     Args:
-        figure: made by `new_figure`.
-        sharpness: pixels per figure pixel; 2 for screens with small pixels.
+        figure: a figure of `new_figure`.
+        sharpness: image pixels per figure pixel, such as 2 for high-resolution screens.
 
     Returns:
         image (about height * sharpness, width * sharpness, 3).
@@ -290,17 +286,17 @@ def figure_image(figure: Figure, *, sharpness: float = 1.0) -> np.ndarray:
 
 
 def png_bytes(drawing: np.ndarray, *, colors: int | None = None) -> bytes:
-    """PNG file of an image.
+    """Encode an image as PNG.
 
     Args:
         drawing: (H, W, 3), H and W at least 1.
-        colors: reduce to a palette of at most this many colours (<= 256), for small files.
+        colors: quantize to a palette of at most this many colours (<= 256), for small files.
 
     Returns:
-        the file's bytes; the same image always gives the same bytes.
+        The file's bytes; deterministic.
 
     Raises:
-        ValueError: empty or wrongly typed image.
+        ValueError: an empty image, or an invalid dtype or shape.
     """
     drawing = _check_encodable(drawing)
     if colors is None:
@@ -316,10 +312,10 @@ def png_bytes(drawing: np.ndarray, *, colors: int | None = None) -> bytes:
 
 
 def jpeg_bytes(drawing: np.ndarray, *, quality: int = 88) -> bytes:
-    """JPEG file of an image, for photographs and overlays on them.
+    """Encode an image as JPEG, for photographs and overlays on them.
 
     Raises:
-        ValueError: empty or wrongly typed image.
+        ValueError: an empty image, or an invalid dtype or shape.
     """
     drawing = _check_encodable(drawing)
     return cv2.imencode(".jpg", drawing[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[

@@ -1,7 +1,7 @@
-"""The fixed colours of the project: directions, instances, relative depth, edge verdicts.
+"""Colours of all drawings: directions, instances, relative depth and edge verdicts.
 
-Everything that carries meaning is told apart without red against green: the hues follow the
-palette of Okabe and Ito, and edge verdicts differ in line style as well.
+They are distinguishable with colour vision deficiency: the hues follow the palette of Okabe and
+Ito, and edge verdicts also differ in line style.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ EDGE_STYLES: dict[str, dict[str, Any]] = {
     "wrong": {"color": "#e25800", "linestyle": (0, (4, 2)), "text": "wrong"},
     "missed": {"color": "#6e7680", "linestyle": (0, (1, 1.6)), "text": "missed"},
 }
-"""How an annotated edge is drawn after comparison: solid blue, dashed orange, dotted grey."""
+"""Verdict on a ground-truth edge -> line style: solid blue, dashed orange, dotted grey."""
 
 CYCLE_COLOR = "#e25800"
-"""Arrows inside a cycle of an order graph."""
+"""Colour of arrows inside a cycle of an order graph."""
 
 BACKGROUND_COLOR = (226, 229, 233)
-"""Pixels that belong to no instance, in maps that are drawn without the photograph."""
+"""Colour of pixels without instance, in maps that are drawn without the image."""
 
 UNKNOWN_COLOR = (150, 154, 160)
-"""Instances of which no order is known, in maps of relative depth."""
+"""Colour of instances without known order, in maps of relative depth."""
 
 
 @lru_cache(maxsize=8)
 def _palette(count: int) -> np.ndarray:
-    """Greedy choice: each colour is as far from all earlier ones as possible, in CIELAB."""
+    """Choose colours greedily, each as far as possible from the previous ones in CIELAB."""
     steps = np.linspace(30, 245, 9).astype(np.uint8)
     grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 1, 3)
     lab = cv2.cvtColor(grid.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[:, 0]
@@ -67,7 +67,7 @@ def _palette(count: int) -> np.ndarray:
 
 
 def instance_colors(count: int) -> np.ndarray:
-    """Distinct colours, the same for the same index whatever the count.
+    """Return distinct colours; the colour of an index does not depend on the count.
 
     Args:
         count: number of instances, >= 0. From the 100th on, colours repeat.
@@ -79,10 +79,10 @@ def instance_colors(count: int) -> np.ndarray:
 
 
 def depth_colors(levels: int) -> np.ndarray:
-    """Ordered colours from near to far: light yellow is nearest, dark blue farthest.
+    """Return a sequential colour scale: light yellow is nearest, dark blue farthest.
 
     Args:
-        levels: number of steps, >= 0.
+        levels: number of colours, >= 0.
 
     Returns:
         uint8 (levels, 3), row 0 = nearest.
@@ -92,7 +92,7 @@ def depth_colors(levels: int) -> np.ndarray:
 
 
 def direction_colors(palette: str = "default") -> np.ndarray:
-    """uint8 (4, 3), colours of left, right, top and bottom.
+    """Return the colours of left, right, top and bottom, uint8 (4, 3).
 
     Raises:
         ValueError: unknown palette.
@@ -103,10 +103,10 @@ def direction_colors(palette: str = "default") -> np.ndarray:
 
 
 def blend_directions(weights: np.ndarray, *, palette: str = "default") -> np.ndarray:
-    """Mean of the direction colours, weighted.
+    """Compute the weighted mean of the direction colours.
 
     Args:
-        weights: (4, ...) >= 0, how active each direction is; only proportions matter.
+        weights: (4, ...) >= 0, weight of each direction; normalized to sum 1.
         palette: a key of `DIRECTION_PALETTES`.
 
     Returns:

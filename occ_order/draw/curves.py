@@ -1,4 +1,4 @@
-"""Plots of the OAIR curve and of any other accuracy against recall."""
+"""Plots of accuracy over recall, such as the OAIR curve."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 from occ_order.draw.canvas import figure_image, new_figure
 
 SERIES_COLORS = ("#0062c8", "#e25800", "#00945c", "#aa28a0", "#6e7680", "#b08900", "#1c2026")
-"""Line colours in order of use; markers and line styles change with them."""
+"""Line colours in order of use; markers and line styles vary with them."""
 
 _MARKERS = "osD^vPX"
 _LINES = ("-", "--", "-.", ":")
@@ -27,19 +27,19 @@ def draw_accuracy_recall(
     height: int = 500,
     sharpness: float = 1.5,
 ) -> np.ndarray:
-    """Occlusion-ordering accuracy over recall, one line per method (the OAIR curve).
+    """Plot occlusion-ordering accuracy over recall, one line per method (the OAIR curve).
 
     Args:
-        curves: name -> {"recall": [...], "accuracy": [...]} with values in [0, 1]; points where
-            either is NaN or None are left out, a curve without points stays in the legend. An
-            optional "style" (i, j) chooses colour and marker i and line style j, for methods that
-            belong together; by default both follow the order of the curves.
-        title: above the plot.
-        xlabel: under the plot.
-        ylabel: beside the plot.
-        width: in drawing pixels.
-        height: in drawing pixels.
-        sharpness: pixels per drawing pixel.
+        curves: name -> {"recall": [...], "accuracy": [...]} with values in [0, 1]; points with NaN
+            or None are skipped; a curve without points is listed in the legend only. An optional
+            "style" (i, j) selects colour and marker i and line style j, for related methods; by
+            default both follow the order of the curves.
+        title: title of the plot.
+        xlabel: label of the x axis.
+        ylabel: label of the y axis.
+        width: width in figure pixels.
+        height: height in figure pixels.
+        sharpness: image pixels per figure pixel.
 
     Returns:
         image (about height * sharpness, width * sharpness, 3).

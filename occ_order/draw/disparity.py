@@ -1,4 +1,4 @@
-"""Disparity maps as files: 16-bit grey for programs, colours for people."""
+"""Disparity maps as files: 16-bit grey values and a colour visualisation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from PIL import Image
 
 from occ_order.files import atomic_writer
 
-NEAR, FAR = 0.95, 0.08  # ends of the colour map, as `occ_order.draw.colors.depth_colors`
+NEAR, FAR = 0.95, 0.08  # range of the colour map, as in `occ_order.draw.colors.depth_colors`
 _TABLE = np.rint(colormaps["plasma"](np.linspace(FAR, NEAR, 256))[:, :3] * 255).astype(np.uint8)
 
 
 def spread(disparity: np.ndarray) -> np.ndarray:
-    """Disparity stretched over [0, 1]: 0 the farthest pixel, 1 the nearest.
+    """Normalize a disparity map to [0, 1]: 0 = farthest pixel, 1 = nearest.
 
     Args:
         disparity: float (H, W), larger = nearer.
@@ -37,7 +37,7 @@ def spread(disparity: np.ndarray) -> np.ndarray:
 
 
 def draw_disparity(disparity: np.ndarray) -> np.ndarray:
-    """Disparity in colours: light yellow is nearest, dark blue farthest.
+    """Draw a disparity map in colours: light yellow is nearest, dark blue farthest.
 
     Args:
         disparity: float (H, W), larger = nearer.
@@ -54,17 +54,17 @@ def draw_disparity(disparity: np.ndarray) -> np.ndarray:
 def save_disparity(stem: str | os.PathLike, disparity: np.ndarray) -> tuple[Path, Path]:
     """Write `stem.png` (16-bit grey, 0 farthest to 65535 nearest) and `stem_color.png`.
 
-    The grey values are the disparities up to a scale and an offset, all that such a map says.
+    The grey values are disparities up to scale and offset, like the predictions.
 
     Args:
-        stem: path without ending; its folder is made.
+        stem: path without extension; its folder is created.
         disparity: float (H, W), at least one pixel.
 
     Returns:
         The two paths.
 
     Raises:
-        ValueError: see `spread`; or an empty map, which no PNG can hold.
+        ValueError: see `spread`; or an empty map, which PNG does not support.
     """
     grey = np.rint(spread(disparity) * 65535).astype(np.uint16)
     if not grey.size:

@@ -1,6 +1,6 @@
-"""Drawing occlusion graphs: in layers, over the photograph, and against ground truth.
+"""Drawing of order graphs: in layers, over the image, and compared with ground truth.
 
-An arrow leads from the occluder to what it occludes, always.
+Arrows point from the occluder to the occludee.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _LINES: dict[bool, str | tuple] = {
 
 
 def thumbnails(image: np.ndarray, masks: np.ndarray, *, size: int = 96) -> list[np.ndarray]:
-    """Square cut-outs of the instances, the rest of the photograph faded to near white.
+    """Crop a square thumbnail of each instance, with the background faded to near white.
 
     Args:
         image: image (H, W, 3).
         masks: bool (N, H, W).
-        size: side of the cut-outs in pixels.
+        size: side of the thumbnails in pixels.
 
     Returns:
         N images (size, size, 3); plain grey for an empty mask.
@@ -77,26 +77,26 @@ def draw_order_graph(
     overlap: np.ndarray | None = None,
     equal: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Occlusion or depth graph in rows: what is in front on top, every arrow from front to back.
+    """Draw an occlusion or depth graph in layers: nearest on top, arrows from front to back.
 
-    Instances on a common cycle share a row, stand on an orange ground and are joined by thick
-    orange arrows. Instances without any relation stand below, apart, as "none known" if a pair of
-    theirs is not annotated. Of a depth graph, as InstaOrder draws it (its Fig. 1d), pairs with
-    overlapping depth ranges have dashed arrows; pairs of equal depth are joined by a double line.
+    Instances on a common cycle share a row with an orange background and are connected by thick
+    orange arrows. Instances without any relation are placed below, labelled "none known" if one of
+    their pairs is unknown. In a depth graph, as in InstaOrder (Fig. 1d), pairs with overlapping
+    depth ranges have dashed arrows, and pairs of equal depth are connected by a double line.
 
     Args:
-        occ: (N, N); ``occ[i, j] == 1`` iff i occludes j; 0 and -1 draw nothing.
-        names: N class names, written under the nodes; None writes none.
+        occ: (N, N); ``occ[i, j] == 1`` iff i occludes j; 0 and -1 are not drawn.
+        names: N class names, written below the nodes; None = no names.
         labels: N short labels; default "1".."N".
-        images: N square images (`thumbnails`) shown in the nodes; None draws plain discs.
-        colors: uint8 (N, 3), colours of the rims; default `instance_colors`.
-        sharpness: pixels per drawing pixel; text is about 11 drawing pixels high.
-        compact: closer together, without the scale from front to behind; for small panels.
-        overlap: (N, N), 1 where the depth ranges of a pair overlap; None = nowhere.
-        equal: (N, N), True where a pair has equal depth, symmetric; None = nowhere.
+        images: N square images (`thumbnails`) shown in the nodes; None = plain discs.
+        colors: uint8 (N, 3), colours of the nodes; default `instance_colors`.
+        sharpness: image pixels per figure pixel; text is about 11 figure pixels high.
+        compact: smaller spacing, without the scale "in front" to "behind"; for small panels.
+        overlap: (N, N), 1 where the depth ranges of a pair overlap; None = no overlaps.
+        equal: (N, N), True where a pair has equal depth, symmetric; None = no equal pairs.
 
     Returns:
-        image; its size follows from the graph (roughly 90 x 110 drawing pixels per node).
+        Image; its size depends on the graph (roughly 90 x 110 figure pixels per node).
 
     Raises:
         ValueError: `occ` not square, `overlap` or `equal` of another size, or another number of
@@ -144,9 +144,9 @@ def draw_order_graph(
 def _graph_axes(
     layout: Layout, pitch: tuple[float, float], radius: float, apart: str | None
 ) -> tuple[Axes, np.ndarray]:
-    """Axes in drawing pixels over the whole figure, and the centres of the nodes in them.
+    """Create axes in figure pixels over the whole figure, and the node centres in them.
 
-    `apart` names the nodes that stand apart, beside the scale; None draws no scale.
+    `apart` is the label of nodes without relations; None = no scale and no label.
     """
     compact = apart is None
     positions = layout.positions if len(layout.positions) else np.zeros((1, 2))
@@ -172,7 +172,7 @@ def _graph_axes(
 def _draw_direction(
     axes: Axes, layout: Layout, places: np.ndarray, radius: float, apart: str
 ) -> None:
-    """Draw the scale at the left: "in front" at the top row, "behind" at the last one."""
+    """Draw the scale on the left: "in front" at the top row, "behind" at the last one."""
     ordered = places[~layout.loose] if len(places) else places
     style = {"ha": "center", "va": "center", "fontsize": 8.5, "color": "#6e7680"}
     if len(ordered) and np.ptp(ordered[:, 1]) > 0:
@@ -215,11 +215,11 @@ def _draw_layered_edge(
     radius: float,
     line: str | tuple,
 ) -> None:
-    """One arrow: curved inside a cycle, else a smooth line through its way points."""
+    """Draw one arrow: curved inside a cycle, otherwise a smooth line through its waypoints."""
     i, j = edge
     if any(i in group and j in group for group in layout.groups):
         distance = float(np.hypot(*(places[j] - places[i])))
-        # An arc over other members must rise above their discs: its height is rad * distance / 2.
+        # An arc must clear the discs of members in between: its height is rad * distance / 2.
         rad = 0.32 if distance < 1.5 * pitch[0] else 2 * (radius + 9) / distance
         bend = f"arc3,rad={rad:.3f}"
         arrow = _arrow(
@@ -231,7 +231,7 @@ def _draw_layered_edge(
     points = np.vstack([places[i], layout.routes[edge] * pitch + shift, places[j]])
     towards_start, towards_end = _unit(points[1] - points[0]), _unit(points[-1] - points[-2])
     if len(points) > 2:
-        # Way points share their row's height with nodes; leave and arrive almost vertically.
+        # Waypoints are at the height of the nodes in their row: leave and arrive almost vertically.
         towards_start = _unit(towards_start + (0, 0.8))
         towards_end = _unit(towards_end + (0, 0.8))
     points[0] = points[0] + towards_start * (radius + 1.5)
@@ -248,7 +248,7 @@ def _draw_layered_edge(
 def _draw_double_line(
     axes: Axes, start: np.ndarray, end: np.ndarray, radius: float, line: str | tuple
 ) -> None:
-    """Two lines beside each other from disc to disc, slightly bent, without a head."""
+    """Draw a slightly curved double line between two nodes, without arrowhead."""
     for color, width, style in ((_ARROW, 4.2, line), ("white", 1.8, "-")):
         patch = _arrow(
             start, end, color, width, shrink=radius, bend="arc3,rad=0.18", linestyle=style
@@ -259,7 +259,7 @@ def _draw_double_line(
 
 
 def _smooth_path(points: np.ndarray) -> Path:
-    """Catmull-Rom curve through the points, as cubic Bezier pieces; a line for two points."""
+    """Return a Catmull-Rom curve through the points as cubic Bezier segments."""
     if len(points) == 2:
         return Path(points, [Path.MOVETO, Path.LINETO])
     padded = np.vstack([points[0], points, points[-1]])
@@ -349,25 +349,25 @@ def draw_graph_on_image(
     sharpness: float = 1.0,
     legend: bool = True,
 ) -> np.ndarray:
-    """Order graph over the photograph: arrows between the instances, occluder to occluded.
+    """Draw an order graph over the image: arrows from occluders to occludees.
 
     Args:
         image: image (H, W, 3).
-        masks: bool (N, H, W); instances with an empty mask and their edges are left out.
+        masks: bool (N, H, W); instances with an empty mask and their edges are not drawn.
         occ: (N, N); ``occ[i, j] == 1`` iff i occludes j.
         labels: N short labels; default "1".."N".
         colors: uint8 (N, 3); default `instance_colors`.
-        verdicts: "correct" | "wrong" | "missed" for edges of `occ`; then arrows are drawn in the
-            line styles of `EDGE_STYLES`. Edges without a verdict are not drawn.
-        scale: whole factor of enlargement.
-        sharpness: pixels per drawing pixel.
-        legend: with verdicts, add a row below that says which style is which, with counts.
+        verdicts: "correct" | "wrong" | "missed" for edges of `occ`, drawn in the line styles of
+            `EDGE_STYLES`. Edges without a verdict are not drawn. None = one style for all edges.
+        scale: integer scale factor.
+        sharpness: image pixels per figure pixel.
+        legend: with verdicts, add a legend of the line styles with counts below.
 
     Returns:
-        image of about (H * scale * sharpness, W * scale * sharpness, 3), taller with a legend.
+        Image of about (H * scale * sharpness, W * scale * sharpness, 3), taller with a legend.
 
     Raises:
-        ValueError: shapes that do not fit together, or an unknown verdict.
+        ValueError: incompatible shapes, or an unknown verdict.
     """
     from occ_order.draw.maps import draw_instances
 
@@ -415,7 +415,7 @@ def _image_axes(ground: np.ndarray, legend: int) -> Axes:
 
 
 def _draw_arrow_on_image(axes: Axes, start: np.ndarray, end: np.ndarray, style: dict) -> None:
-    """Draw a white-rimmed arrow, bent so that opposite ones do not cover each other."""
+    """Draw an arrow with a white outline, curved so that opposite arrows do not coincide."""
     bend = "arc3,rad=0.12"
     line = style.get("linestyle", "-")
     for color, width, kind in (("white", 5.6, "-"), (style["color"], 2.6, line)):

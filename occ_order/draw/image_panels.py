@@ -1,7 +1,7 @@
-"""Everything there is to see of one image, panel by panel: instances, order, depth, whole objects.
+"""Panels of one image: instances, occlusion and depth order, layers, amodal masks, comparison.
 
-The one drawing of ordered instances: `occ-order predict`, the images of a training, the sheets of
-`occ-order report`, `OrderedInstances.plot` and the report of the main job take their panels here.
+Used by `occ-order predict`, the visualisation hook of training, `occ-order report`,
+`OrderedInstances.plot` and the report of the main demo.
 """
 
 from __future__ import annotations
@@ -44,31 +44,31 @@ KINDS = (
     "boundary",
     "check",
 )
-"""Panels, in their order on a sheet."""
+"""All kinds of panels, in their order on a sheet."""
 
 PREDICTED = tuple(kind for kind in KINDS if kind not in ("image", "boundary", "check"))
-"""Panels of what a model says, by themselves."""
+"""Panels that show predictions only."""
 
 SUMMARY = ("image", "overlay", "occlusion", "occlusion_graph", "relative_depth", "layers")
-"""Panels that fit on one page."""
+"""Panels for a one-page summary."""
 
 LONG_SIDE = 640
-"""Longer side of an image, in pixels, that panels aim at; larger images are shrunk to the double of
-it, so that numbers on them can be read."""
+"""Target longer side of a panel in pixels; images larger than twice that are downscaled, so that
+labels on them are legible."""
 
 MOST_ARROWS = 60
-"""In a graph of occlusion; of more, those beside which a longer way leads are left out."""
+"""Maximum number of arrows in an occlusion graph; of more, the transitive reduction is drawn."""
 
-_LONG_ID = 4  # characters that do not fit into a disc
+_LONG_ID = 4  # length of an id that does not fit into a node
 
 
 class Panel(NamedTuple):
     """One drawing.
 
     Attributes:
-        heading: a few words.
+        heading: short heading.
         image: uint8 (h, w, 3) RGB.
-        alt: a sentence for whoever cannot see it.
+        alt: alternative text.
     """
 
     heading: str
@@ -86,34 +86,33 @@ def panels(
     legend: bool = True,
     touching: bool = False,
 ) -> dict[str, Panel]:
-    """Draw what a result, or annotation, says of an image.
+    """Draw the panels of a prediction or of ground truth.
 
-    Instances are numbered by their ids where these are short, else 1 .. N. Compared with annotation
-    they bear the numbers and colours of the annotated instances that they match.
+    Instances are labelled by their ids if these are short, otherwise 1 .. N. With `truth`, they
+    have the labels and colours of the ground-truth instances that they match.
 
     Args:
         result: N instances.
         image: uint8 (H, W, 3) RGB, or (H, W).
-        truth: annotation of the same image, to compare with.
-        kinds: panels wanted, of `KINDS`; those for which there are no data are left out.
+        truth: ground truth of the same image, to compare with.
+        kinds: panels to draw, of `KINDS`; those without data are left out.
         palette: colours of the boundary, see `draw_oriented_boundary`.
-        legend: draw what colours and lines mean below "relative_depth" and "check".
-        touching: compare the orders of annotated instances that touch alone.
+        legend: add legends to "relative_depth", "boundary" and "check".
+        touching: compare only the orders of ground-truth instances that touch.
 
     Returns:
         kind -> panel, in the order of `KINDS`:
 
-        * "image" and "overlay", the instances on it, always;
-        * with an order of occlusion "occlusion", an arrow from each instance to what it occludes,
-          "occlusion_graph", and "boundary", the oriented boundary;
-        * with an order of depth "depth_graph", the arrows that the others follow from;
-        * with either "relative_depth", where instances of which nothing is known are grey, and
-          "layers";
-        * "amodal", where whole objects are known; "levels", where sem-dist maps are;
-        * with `truth`, "check": the annotated orders as found here.
+        * always "image", and "overlay", the instances on it;
+        * with an occlusion order "occlusion", arrows on the image, "occlusion_graph", and
+          "boundary", the oriented boundary;
+        * with a depth order "depth_graph", its transitive reduction;
+        * with either order "relative_depth", with instances of unknown order in grey, and "layers";
+        * "amodal" with amodal masks; "levels" with sem-dist maps;
+        * with `truth`, "check": verdicts on the ground-truth orders.
 
     Raises:
-        ValueError: the image or the annotation has another size; names the image.
+        ValueError: the image or the ground truth has another size; names the image.
     """
     drawing = _Drawing(result, image, truth, palette, legend, touching)
     makers: Mapping[str, Callable[[], Panel | None]] = {
@@ -124,7 +123,7 @@ def panels(
 
 
 class _Drawing:
-    """One image and its masks as they are shown; a method for each kind, None without data."""
+    """One image and its masks at display size; one method per kind, None if there are no data."""
 
     def __init__(
         self,
@@ -291,14 +290,11 @@ class _Drawing:
 
 
 def shrunk(photo: np.ndarray, result: OrderedInstances) -> tuple[np.ndarray, OrderedInstances]:
-    """Return an image and its instances, smaller where they are too large to be looked at.
+    """Downscale an image and its instances to a longer side of at most 2 * `LONG_SIDE`.
 
     Args:
         photo: uint8 (H, W, 3).
-        result: of that size.
-
-    Returns:
-        The image, its longer side at most two times `LONG_SIDE`, and the instances.
+        result: instances of that size.
     """
     factor = 2 * LONG_SIDE / max(*photo.shape[:2], 1)
     if factor >= 1:
@@ -330,10 +326,11 @@ def shrunk(photo: np.ndarray, result: OrderedInstances) -> tuple[np.ndarray, Ord
 
 
 def labels_of(result: OrderedInstances) -> tuple[list[str], list[str] | None]:
-    """Return what to write on the instances, and below them in a graph.
+    """Return the labels of the instances, and their names for a graph.
 
     Returns:
-        N ids, or 1 .. N where an id is too long; N names, with the ids then, None without either.
+        N labels: ids, or 1 .. N if an id is too long; N names, or None: class names, together with
+        the ids if these are not the labels.
     """
     ids = [str(number) for number in result.ids]
     if all(len(text) < _LONG_ID for text in ids):
@@ -342,20 +339,19 @@ def labels_of(result: OrderedInstances) -> tuple[list[str], list[str] | None]:
 
 
 def label_sizes(modal: np.ndarray) -> list[int]:
-    """Return the font size of each instance's number: small ones must not vanish under theirs."""
+    """Return the font size of each label, smaller for small instances so as not to cover them."""
     total = modal.shape[1] * modal.shape[2]
     return [13 if int(mask.sum()) < 0.006 * total else 17 for mask in modal]
 
 
 def direct_arrows(relation: np.ndarray) -> np.ndarray:
-    """Return the arrows of a relation without those beside which a longer way leads.
+    """Compute the transitive reduction of a relation: drop edges implied by longer paths.
 
     Args:
         relation: bool (N, N).
 
     Returns:
-        int8 (N, N): the transitive reduction. Instances that lead to each other keep all arrows
-        between them.
+        int8 (N, N). Edges within a strongly connected component are all kept.
     """
     relation = np.asarray(relation, bool) & ~np.eye(len(relation), dtype=bool)
     group = group_labels(relation.astype(np.int8))

@@ -1,8 +1,8 @@
-"""Where to put the nodes of an occlusion graph on paper.
+"""Layered layout of order graphs.
 
-A layered drawing in the manner of Sugiyama, Tagawa and Toda (1981): instances that nothing
-occludes stand in the top row, every arrow leads downwards, long arrows get way points so that they
-pass between the nodes of the rows they cross. Instances on a common cycle share a row.
+Layered graph drawing (Sugiyama, Tagawa and Toda, 1981): unoccluded instances are in the top row,
+arrows point downwards, and long arrows get waypoints so that they pass between the nodes of the
+rows they cross. Instances on a common cycle share a row.
 
 Shape shorthand: ``N`` instances. Coordinates are (x, y) in node pitches, y grows downwards.
 """
@@ -19,7 +19,7 @@ import numpy as np
 from occ_order.order.graph import cycles, layers
 
 STAGGER_FROM = 9
-"""A row with more nodes than this is set in two heights, to keep the drawing narrow."""
+"""Rows with more nodes than this are staggered at two heights, to keep the drawing narrow."""
 
 _SWEEPS = 12
 _WAYPOINT_ROOM = 0.4
@@ -27,12 +27,12 @@ _WAYPOINT_ROOM = 0.4
 
 @dataclass(frozen=True)
 class Layout:
-    """Positions for one order graph.
+    """Layout of one order graph.
 
     Attributes:
         positions: float64 (N, 2), (x, y); the leftmost node has x = 0, the top row y = 0.
-        routes: way points float64 (K, 2) strictly between the ends, for every edge (i, j).
-        loose: bool (N,), instances without any edge; they stand below all rows.
+        routes: edge (i, j) -> waypoints float64 (K, 2) strictly between its ends.
+        loose: bool (N,), instances without any edge; they are placed below all rows.
         groups: tuples of instances on a common cycle, each of size >= 2.
     """
 
@@ -43,7 +43,7 @@ class Layout:
 
 
 def order_edges(occ: np.ndarray) -> list[tuple[int, int]]:
-    """Edges (i, j), i occludes j, in row order.
+    """List the edges (i, j), i occludes j, in row-major order.
 
     Args:
         occ: (N, N); 1 = i occludes j, anything else = no edge; the diagonal is ignored.
@@ -62,10 +62,10 @@ def layered_layout(occ: np.ndarray, *, columns: int = 7) -> Layout:
 
     Args:
         occ: (N, N); ``occ[i, j] == 1`` iff i occludes j; 0 and -1 draw nothing.
-        columns: instances without edges are set in rows of at least this many.
+        columns: minimum number of columns of the rows of instances without edges.
 
     Returns:
-        Layout. No two nodes share a position; the same matrix always gives the same layout.
+        The layout. No two nodes share a position; the result is deterministic.
 
     Raises:
         ValueError: `occ` is not square.
@@ -100,7 +100,7 @@ def layered_layout(occ: np.ndarray, *, columns: int = 7) -> Layout:
 def _with_waypoints(
     row_of: dict[int, int], edges: list[tuple[int, int]]
 ) -> tuple[list[list], list[tuple], dict[tuple[int, int], list]]:
-    """Break edges that skip rows into unit steps over way points ("i", "j", row)."""
+    """Split edges that skip rows into segments through waypoints (i, j, row)."""
     rows: list[list] = [[] for _ in range(max(row_of.values(), default=-1) + 1)]
     for instance in sorted(row_of):
         rows[row_of[instance]].append(instance)
@@ -129,9 +129,9 @@ def _neighbours(segments: list[tuple]) -> tuple[dict, dict]:
 def _sort_rows(
     rows: list[list], segments: list[tuple], graph: nx.DiGraph, groups: list[tuple[int, ...]]
 ) -> None:
-    """Reorder each row by the mean place of its neighbours (barycentre sweeps), in place.
+    """Sort each row by the mean position of its neighbours (barycentre heuristic), in place.
 
-    The members of a cycle keep together: they share the mean of their wishes.
+    The members of a cycle stay adjacent: they share the mean of their barycentres.
     """
     above, below = _neighbours(segments)
     group_of = {node: group for group in groups for node in group}
@@ -160,7 +160,7 @@ def _sort_rows(
 
 
 def _columns(rows: list[list], segments: list[tuple], groups: list[tuple[int, ...]]) -> dict:
-    """x of every node and way point: near its neighbours, with room between them."""
+    """Compute x of every node and waypoint: close to its neighbours, with minimum distances."""
     above, below = _neighbours(segments)
     beside = {node: [n for n in group if n != node] for group in groups for node in group}
     x: dict[Any, float] = {}
@@ -186,9 +186,9 @@ def _columns(rows: list[list], segments: list[tuple], groups: list[tuple[int, ..
 
 
 def _keep_apart(wish: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Nearest positions (least squares) to `wish` with the given minimum offsets between them.
+    """Return the least-squares closest positions to `wish` with given minimum offsets.
 
-    Pool adjacent violators on ``wish - offsets``, which must not fall from left to right.
+    Isotonic regression of ``wish - offsets`` by the pool-adjacent-violators algorithm.
     """
     blocks: list[tuple[float, int]] = []
     for value in wish - offsets:
@@ -211,7 +211,7 @@ def _row_heights(rows: list[list]) -> list[float]:
 
 
 def _place_loose(positions: np.ndarray, loose: np.ndarray, columns: int) -> None:
-    """Set the instances without edges in rows below everything else, in place."""
+    """Place the instances without edges in rows below all others, in place."""
     drawn = positions[~loose]
     top = drawn[:, 1].max() + 1.15 if len(drawn) else 0.0
     wide = max(columns, int(drawn[:, 0].max()) + 1) if len(drawn) else columns

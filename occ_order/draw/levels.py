@@ -1,8 +1,8 @@
-"""Levels of whole objects: what of them is visible, and behind how many others the rest lies.
+"""Drawing of visibility levels: number of objects that occlude each pixel of an amodal mask.
 
 Shape shorthand: ``N`` objects, ``H, W`` image size. Levels are those of
-`occ_order.targets.visibility_levels`: -1 outside the whole object, 0 visible, l hidden behind l
-objects. With a confidence C they are the sem-dist map ``M = C - L`` of SLN (Eq. 1).
+`occ_order.targets.visibility_levels`: -1 outside the amodal mask, 0 visible, l occluded by l
+objects. With a confidence C they form the sem-dist map ``M = C - L`` of SLN (Eq. 1).
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from occ_order.masks import bounding_box, resize_nearest
 from occ_order.targets import split_sem_dist
 
 LEVEL_NAMES = ("visible", "hidden behind 1", "hidden behind 2", "hidden behind 3 or more")
-"""What the four colours of levels say; the last one stands for all deeper levels."""
+"""Names of the four colours of levels; the last one is for all deeper levels."""
 
 LEVEL_COLORS = depth_colors(len(LEVEL_NAMES))
-"""uint8 (4, 3): light yellow = visible, then darker with every object in front."""
+"""uint8 (4, 3): light yellow = visible, darker with each object in front."""
 
 _GAP = 12
 
 _LITTLE = 0.02
-"""Share of an object that may be hidden without a tile: inexact outlines touch everywhere."""
+"""Maximum occluded fraction of an object without a tile; inexact outlines overlap slightly."""
 
 _MARGIN = 0.12
-"""Of the longer side of an object's box, shown around it."""
+"""Margin around an object, relative to the longer side of its box."""
 
 
 def draw_levels(
@@ -56,25 +56,22 @@ def draw_levels(
     width: int = 1000,
     side: int = 180,
 ) -> np.ndarray:
-    """One tile for each object of which a part is hidden: its levels, over the faded image.
+    """Draw the levels of each partly occluded object in a tile, over the faded image.
 
-    If there are too many, those with most hidden pixels are taken. A line that says how many were
-    left out, and a legend, stand below.
+    Of too many objects, those with the most occluded pixels are drawn. The number of omitted
+    objects and a legend are shown below.
 
     Args:
         image: image (H, W, 3).
         levels: integer (N, H, W).
-        confidence: float (N, H, W) in [0, 1], C; the surer the more colour. None: certain.
-        names: N words behind the numbers 1..N.
-        most: number of tiles at most.
-        width: in pixels to aim at.
-        side: of a tile's image, in pixels.
-
-    Returns:
-        image.
+        confidence: float (N, H, W) in [0, 1], C, drawn as opacity; None = 1.
+        names: N names, shown after the numbers 1..N.
+        most: maximum number of tiles.
+        width: target width in pixels.
+        side: side of a tile's image in pixels.
 
     Raises:
-        ValueError: shapes that do not fit together, levels that are no integers.
+        ValueError: incompatible shapes, or levels that are not integers.
     """
     image, levels = check_image(image), np.asarray(levels)
     if levels.ndim != 3 or levels.dtype.kind not in "iu":
@@ -98,15 +95,12 @@ def draw_levels(
 
 
 def draw_sem_dist(image: np.ndarray, sem_dist: np.ndarray, **options: Any) -> np.ndarray:
-    """`draw_levels` of sem-dist maps as a network predicts them.
+    """Draw predicted sem-dist maps with `draw_levels`.
 
     Args:
         image: image (H, W, 3).
         sem_dist: float (N, H, W), M = C - L.
-        options: of `draw_levels`.
-
-    Returns:
-        image.
+        options: arguments of `draw_levels`.
     """
     confidence, levels = split_sem_dist(np.asarray(sem_dist, np.float32))
     levels = np.where(confidence > 0.5, levels, -1)
@@ -116,7 +110,7 @@ def draw_sem_dist(image: np.ndarray, sem_dist: np.ndarray, **options: Any) -> np
 def _tile(
     image: np.ndarray, levels: np.ndarray, sure: np.ndarray, heading: str, side: int
 ) -> np.ndarray:
-    """Return the surroundings of one object in a square of `side` pixels, with a heading above."""
+    """Draw one object and its surroundings in a square of `side` pixels, with a heading."""
     x0, y0, x1, y1 = bounding_box(levels >= 0)
     height, width = image.shape[:2]
     half = (0.5 + _MARGIN) * max(x1 - x0, y1 - y0)
@@ -144,7 +138,7 @@ def _tile(
 
 
 def _shortened(text: str, width: int, size: int) -> str:
-    """Return the text, cut off with an ellipsis where it is wider than `width` pixels."""
+    """Truncate a text with an ellipsis to fit in `width` pixels."""
     if text_width(text, size) <= width - 4:
         return text
     while text and text_width(f"{text}…", size) > width - 4:
@@ -159,7 +153,7 @@ def _line(text: str, width: int, *, size: int = 14, bold: bool = False) -> np.nd
 
 
 def _left_out(hidden: np.ndarray, tiles: int) -> np.ndarray:
-    """Return a line on the objects that have no tile; no pixel high where all have one."""
+    """Draw a line about the objects without a tile; an empty image if all have one."""
     visible, more = int((hidden == 0).sum()), int((hidden > 0).sum()) - tiles
     words = [f"{more} more have hidden parts"] if more else []
     if visible:
@@ -171,24 +165,21 @@ def _left_out(hidden: np.ndarray, tiles: int) -> np.ndarray:
 
 
 def level_legend(deepest: int, width: int) -> np.ndarray:
-    """Return the colours of levels with their names.
+    """Draw a legend of the colours of levels.
 
     Args:
-        deepest: the last level to name; 0 and 1 always are.
-        width: in pixels to aim at.
-
-    Returns:
-        image.
+        deepest: last level to list; 0 and 1 always are.
+        width: target width in pixels.
     """
     count = max(2, deepest + 1)
     return swatches(list(zip(LEVEL_NAMES, LEVEL_COLORS, strict=True))[:count], width)
 
 
 def overlap_colors(count: int) -> np.ndarray:
-    """Colours of 1 to `count` objects at a pixel, light to dark, the same for a number always.
+    """Return the colours of 1 to `count` objects at a pixel, light to dark.
 
     Args:
-        count: number of colours; those from the fifth on are the same.
+        count: number of colours; those from the fifth on are equal.
 
     Returns:
         uint8 (count, 3).
@@ -200,15 +191,12 @@ def overlap_colors(count: int) -> np.ndarray:
 def draw_overlaps(
     amodal: np.ndarray, *, scale: int = 1, size: tuple[int, int] | None = None
 ) -> np.ndarray:
-    """How many whole objects lie at each pixel, one behind the other (the layers of SLN's GLM).
+    """Draw the number of amodal masks at each pixel (the layers of SLN's GLM), with a legend.
 
     Args:
-        amodal: bool (N, H, W), whole objects.
-        scale: whole factor of enlargement.
-        size: (H, W), needed only to make sense of masks with N = 0 and no size.
-
-    Returns:
-        image, with a legend below.
+        amodal: bool (N, H, W), amodal masks.
+        scale: integer scale factor.
+        size: (H, W), needed only for N = 0.
     """
     count = check_masks(amodal, size).sum(axis=0)
     highest = max(1, int(count.max(initial=0)))

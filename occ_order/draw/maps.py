@@ -1,4 +1,4 @@
-"""Drawing instances, class maps and relative depth."""
+"""Drawing of instances, class maps and relative depth."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def draw_instances(
     scale: int = 1,
     label_size: int | Sequence[int] = 15,
 ) -> np.ndarray:
-    """Instances tinted in distinct colours, outlined and numbered, over the photograph.
+    """Draw instances over the image, in distinct colours with outlines and labels.
 
     Args:
         image: image (H, W, 3).
-        masks: bool (N, H, W); where masks overlap the smaller one is painted on top.
-        labels: N texts; default "1".."N". An empty text draws none.
+        masks: bool (N, H, W); where masks overlap, the smaller one is painted on top.
+        labels: N labels; default "1".."N"; "" = no label.
         colors: uint8 (N, 3); default `instance_colors`.
-        opacity: of the tint, 0 = outline only, 1 = flat colour.
-        scale: whole factor of enlargement.
+        opacity: opacity of the masks, 0 = outline only, 1 = flat colour.
+        scale: integer scale factor.
         label_size: font size in pixels of the enlarged image, one for all or N.
 
     Returns:
@@ -76,10 +76,10 @@ def draw_instances(
 
 
 def draw_outline(drawing: np.ndarray, mask: np.ndarray, color: Sequence[int]) -> None:
-    """Draw the outline of one mask into `drawing`, in place: a white line under a coloured one.
+    """Draw the outline of one mask, a coloured line on a white one, in place.
 
     Args:
-        drawing: (H, W, 3), changed.
+        drawing: (H, W, 3), modified.
         mask: bool (H, W).
         color: RGB.
     """
@@ -98,18 +98,18 @@ def draw_semantic(
     opacity: float = 0.75,
     scale: int = 1,
 ) -> np.ndarray:
-    """Class map: background pale, every class in its colour, with a legend of what occurs.
+    """Draw a class map, with a legend of the classes that occur.
 
     Args:
         semantic: integer (H, W), 0 = background, c >= 1 = class c, negative or 255 = void.
-        image: image (H, W, 3) to shine through, or None for flat colours.
-        names: names[c - 1] of class c; None draws no legend.
+        image: image (H, W, 3) to blend with, or None for flat colours.
+        names: names[c - 1] of class c; None = no legend.
         colors: uint8 (C, 3), colors[c - 1] of class c; default `instance_colors`.
-        opacity: of the colours over the photograph.
-        scale: whole factor of enlargement.
+        opacity: opacity of the colours over the image.
+        scale: integer scale factor.
 
     Returns:
-        image (H * scale, W * scale, 3); with a legend below it taller.
+        Image (H * scale, W * scale, 3), taller with a legend.
 
     Raises:
         ValueError: not a 2-D integer map, another size than the image, a class without a colour.
@@ -150,24 +150,23 @@ def draw_relative_depth(
     label_size: int | Sequence[int] = 15,
     known: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Every instance in the colour of its place in the order, nearest bright, farthest dark.
+    """Draw a map of relative depth: nearest instance bright, farthest dark.
 
-    Only comparable where a chain of occlusions connects two instances: equal colours do not mean
-    equal distance.
+    Colours are comparable only between instances connected by a chain of occlusions: equal colours
+    do not mean equal depth.
 
     Args:
-        masks: bool (N, H, W), disjoint; in an overlap the nearer instance is painted.
+        masks: bool (N, H, W); where masks overlap, the nearer one is painted on top.
         relative_depth: integer (N,), larger = nearer (order.relative_depth, or labels of the CRF).
-        scale: whole factor of enlargement.
-        size: (H, W), needed only to make sense of a masks array with N = 0 and no size.
-        labels: N texts written on the instances; None writes nothing.
-        legend: add the row of colours from near to far below.
+        scale: integer scale factor.
+        size: (H, W), needed only for N = 0.
+        labels: N labels; None = no labels.
+        legend: add a legend of the colours from near to far below.
         label_size: font size in pixels, one for all or N.
-        known: bool (N,), False for instances that no order says anything of, which are grey; None:
-            all are known.
+        known: bool (N,), False for instances without known order, drawn in grey; None = all known.
 
     Returns:
-        image (H * scale, W * scale, 3); with the legend taller.
+        Image (H * scale, W * scale, 3), taller with a legend.
 
     Raises:
         ValueError: shapes that do not fit together.
@@ -198,15 +197,15 @@ def draw_relative_depth(
 
 
 def depth_legend(levels: int, width: int = 420, *, unknown: bool = False) -> np.ndarray:
-    """Row of the depth colours with "near" and "far" at its ends and "background" beside.
+    """Draw a legend of the depth colours from "near" to "far", and of the background.
 
     Args:
-        levels: number of steps that occur.
-        width: width in pixels to aim at.
-        unknown: whether to name the grey of instances of which nothing is known, too.
+        levels: number of depth levels.
+        width: target width in pixels.
+        unknown: whether to include the grey of instances without known order.
 
     Returns:
-        image (26, width, 3), wider where it would not fit.
+        Image (26, width, 3), wider if it does not fit.
     """
     size = 14
     words = {"near": text_width("near", size), "far": text_width("far", size)}
@@ -232,14 +231,14 @@ def depth_legend(levels: int, width: int = 420, *, unknown: bool = False) -> np.
 
 
 def swatches(entries: Sequence[tuple[str, Sequence[int]]], width: int) -> np.ndarray:
-    """Legend of colour squares and names, broken into as many lines as the width needs.
+    """Draw a legend of colour squares and names, wrapped to the width.
 
     Args:
         entries: (name, RGB) pairs.
-        width: width in pixels to aim at.
+        width: target width in pixels.
 
     Returns:
-        image (24 * lines, width, 3), wider where one entry alone does not fit.
+        Image (24 * lines, width, 3), wider if a single entry does not fit.
     """
     size, line = 14, 24
     need = [text_width(name, size) + 40 for name, _ in entries]
@@ -261,7 +260,7 @@ def swatches(entries: Sequence[tuple[str, Sequence[int]]], width: int) -> np.nda
 def labels_and_colors(
     count: int, labels: Sequence[str] | None, colors: np.ndarray | None
 ) -> tuple[list[str], np.ndarray]:
-    """Return what to write on each of `count` instances and its colour, by default 1, 2, ...
+    """Check labels and colours of `count` instances, or return the defaults 1, 2, ...
 
     Raises:
         ValueError: another number of labels or colours.

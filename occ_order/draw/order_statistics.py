@@ -1,4 +1,4 @@
-"""Statistics of a data set's orders as an image, after InstaOrder's Figures 4 and 5."""
+"""Plot of the order statistics of a data set, as InstaOrder's Figures 4 and 5."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from occ_order.draw.curves import SERIES_COLORS
 
 
 def draw_statistics(statistics: dict[str, Any], *, title: str = "") -> np.ndarray:
-    """Draw instances per image, types of order, agreement and the two conditional tables.
+    """Plot instances per image, types of order, agreement and the two conditional tables.
 
     Args:
-        statistics: of `occ_order.formats.statistics.order_statistics`.
-        title: above the image.
+        statistics: result of `occ_order.formats.statistics.order_statistics`.
+        title: title of the figure.
 
     Returns:
-        Image uint8 (H, W, 3); panels for which there are no data are empty.
+        Image uint8 (H, W, 3); panels without data are empty.
     """
     figure = new_figure(1180, 720)
     figure.suptitle(title, fontsize=12)

@@ -1,4 +1,4 @@
-"""Outlines of masks for pages: SVG paths. NumPy and OpenCV only."""
+"""Outlines of masks as SVG paths. Needs NumPy and OpenCV only."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ import numpy as np
 from occ_order import masks
 
 OUTLINE_ERROR = 0.7
-"""Largest distance in pixels between a drawn outline and the edge of its mask."""
+"""Maximum distance in pixels between the simplified and the exact outline."""
 
 
 def mask_path(mask: np.ndarray) -> str:
-    """Outline of a mask as the "d" of an SVG path, to be filled with the even-odd rule.
+    """Convert a mask to the "d" attribute of an SVG path, to be filled with the even-odd rule.
 
     Args:
         mask: (H, W), nonzero = inside.
 
     Returns:
-        Path in pixels, pixel (0, 0) covering the square from 0 to 1; empty for an empty mask. Off
-        the edge of the mask by no more than :data:`OUTLINE_ERROR` and half a pixel.
+        Path in pixels, pixel (0, 0) covers the square from 0 to 1; "" for an empty mask. Its
+        distance to the exact outline is at most :data:`OUTLINE_ERROR` plus half a pixel.
     """
     small = masks.as_bool(mask, 2).astype(np.uint8)
-    # Twice enlarged, a contour runs through quarter pixels and one pixel has an inside, too.
+    # OpenCV's contours run through pixel centres: at twice the resolution the error is a quarter
+    # pixel, and a single pixel has a non-empty contour.
     large = np.repeat(np.repeat(small, 2, axis=0), 2, axis=1)
     contours, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     parts = []

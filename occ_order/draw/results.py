@@ -1,4 +1,4 @@
-"""A prediction as one figure of matplotlib, and as the one panel that says most."""
+"""A prediction as a matplotlib figure, and as a single overview panel."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from occ_order.files import load_image
 from occ_order.instances import OrderedInstances
 
 SIDE = 4.0
-"""Inches of a panel."""
+"""Side of a panel in inches."""
 
 
 def figure(
     result: OrderedInstances, image: np.ndarray | str | os.PathLike[str] | None = None
 ) -> Figure:
-    """Draw what a result says, side by side.
+    """Draw the panels of a result side by side.
 
     Args:
         result: instances of one image.
-        image: uint8 (H, W, 3) RGB, or its file; None takes the result's own, or white.
+        image: uint8 (H, W, 3) RGB, or its file; None = `result.image`, or white.
 
     Raises:
         ValueError: the image has another size.
@@ -44,7 +44,7 @@ def figure(
 
 
 def overview(result: OrderedInstances) -> Panel:
-    """Return the panel that says most: arrows on the image, or the instances alone."""
+    """Draw an overview panel: the occlusion order on the image, or the instances only."""
     kind = "overlay" if result.occlusion is None else "occlusion"
     return panels(result, ground(result, None), kinds=[kind])[kind]
 
@@ -52,7 +52,7 @@ def overview(result: OrderedInstances) -> Panel:
 def ground(
     result: OrderedInstances, image: np.ndarray | str | os.PathLike[str] | None
 ) -> np.ndarray:
-    """Return what is drawn on, uint8 (H, W, 3)."""
+    """Return the background image, uint8 (H, W, 3)."""
     if isinstance(image, str | os.PathLike):
         return load_image(image)
     chosen = result.image if image is None else image

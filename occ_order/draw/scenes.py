@@ -15,12 +15,12 @@ from occ_order.scenes import Scene
 
 
 def draw_scene(scene: Scene) -> np.ndarray:
-    """Draw a scene and what is known of it, side by side.
+    """Draw a scene and its ground truth side by side.
 
     Returns:
-        image: the scene, its whole objects, then of a generated scene how many lie at each pixel
-        and the disparity; of a composed photograph, which has no disparity, an arrow from each
-        occluder to what it occludes, without regions such as walls.
+        Image: the scene, its amodal masks, then for a generated scene the number of objects at each
+        pixel and the disparity, and for a composed photograph, which has no disparity, the
+        occlusion order of things (without stuff) on the image.
     """
     parts = [scene.image, draw_amodal(scene.image, scene.modal, scene.amodal, label_size=10)]
     if scene.disparity is None:
@@ -37,8 +37,8 @@ def contact_sheet(scenes: Sequence[Scene], *, columns: int = 2) -> np.ndarray:
     """Draw several scenes of any sizes on one sheet.
 
     Args:
-        scenes: at least one.
-        columns: scenes beside each other.
+        scenes: at least one scene.
+        columns: number of scenes per row.
     """
     drawn = [draw_scene(scene) for scene in scenes]
     rows = [join(drawn[k : k + columns], gap=12) for k in range(0, len(drawn), columns)]

@@ -1,4 +1,4 @@
-"""Panels of one image side by side on a sheet, and as files."""
+"""Sheets with all panels of one image, and writing of panels to files."""
 
 from __future__ import annotations
 
@@ -18,15 +18,12 @@ _GAP = 14
 
 
 def sheet(parts: Mapping[str, Panel], *, title: str = "", columns: int = 3) -> np.ndarray:
-    """Put panels on one sheet.
+    """Arrange panels on one sheet.
 
     Args:
-        parts: of :func:`occ_order.draw.image_panels.panels`; none gives the title alone.
-        title: line on top.
-        columns: panels beside each other.
-
-    Returns:
-        image.
+        parts: panels of :func:`occ_order.draw.image_panels.panels`; may be empty.
+        title: title on top.
+        columns: number of panels per row.
     """
     framed = [_framed(panel.heading, panel.image) for panel in parts.values()]
     rows = [
@@ -47,14 +44,15 @@ def _framed(heading: str, photo: np.ndarray) -> np.ndarray:
 
 
 def safe_stem(number: int, name: str) -> str:
-    """Return a file name without ending for an image, whatever the image is called.
+    """Return a safe and unique file name without extension for an image.
 
     Args:
-        number: makes it unique.
+        number: unique number of the image.
         name: any text.
 
     Returns:
-        Digits, an underscore, and what of the name is letters, digits, "-" and "_".
+        The number, an underscore, and the name with all characters but letters, digits, "-" and "_"
+        replaced.
     """
     stem = PurePosixPath(name.replace("\\", "/")).stem
     return f"{number:05d}_{re.sub(r'[^0-9A-Za-z_-]+', '_', stem)[:60]}".rstrip("_")
@@ -70,10 +68,10 @@ def save_panels(
     """Write panels as PNG.
 
     Args:
-        stem: path without ending; its folder is made if need be.
-        parts: of :func:`occ_order.draw.image_panels.panels`.
-        title: line on top of the sheet.
-        separate: one file ``stem_kind.png`` for each panel instead of one sheet ``stem.png``.
+        stem: path without extension; its folder is created if missing.
+        parts: panels of :func:`occ_order.draw.image_panels.panels`.
+        title: title of the sheet.
+        separate: write one file ``stem_kind.png`` per panel instead of one sheet ``stem.png``.
 
     Returns:
         The files written.

@@ -1,4 +1,4 @@
-"""Which annotated orders a prediction got right, for drawing (counts: occ_order.metrics.oair)."""
+"""Verdicts on the edges of a predicted order, for drawing (scores: occ_order.metrics.oair)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from occ_order.metrics.matching import mask_iou, match_greedy
 from occ_order.order.graph import reachability
 
 NOTHING_COLOR = (120, 120, 120)
-"""Instances that lie where nothing is annotated."""
+"""Colour of predicted instances where nothing is annotated."""
 
 
 def edge_verdicts(
@@ -27,22 +27,22 @@ def edge_verdicts(
     iou_threshold: float = 0.5,
     touching: bool = True,
 ) -> dict[tuple[int, int], str]:
-    """Verdict on every annotated edge, by the rules of the OAIR measure, classes ignored.
+    """Return a verdict on every ground-truth edge, as in the OAIR metric, class-agnostic.
 
-    "missed": one of the two instances has no match. Otherwise "correct" when the predicted graph
-    leads from the first to the second and not back, else "wrong".
+    "missed": one of the two instances has no match. Otherwise "correct" if the predicted graph has
+    a path from the first to the second and none back, else "wrong".
 
     Args:
         gt_masks: bool (G, H, W).
-        gt_occlusion: (G, G), 1 = row occludes column. Pairs that occlude each other are left out.
+        gt_occlusion: (G, G), 1 = row occludes column. Mutual occlusions are left out.
         pred_masks: bool (P, H, W).
         pred_occlusion: (P, P).
         scores: (P,), higher is matched first; None = in the order given.
-        iou_threshold: a match must exceed it.
-        touching: judge only pairs whose masks touch.
+        iou_threshold: minimum IoU of a match (exclusive).
+        touching: evaluate only pairs whose ground-truth masks touch.
 
     Returns:
-        {(i, j): verdict} for every annotated edge "i occludes j".
+        {(i, j): verdict} for every ground-truth edge "i occludes j".
     """
     matched = match_instances(gt_masks, pred_masks, scores=scores, iou_threshold=iou_threshold)
     gt_occlusion = np.asarray(gt_occlusion)
@@ -67,13 +67,13 @@ def match_instances(
     scores: np.ndarray | None = None,
     iou_threshold: float = 0.5,
 ) -> np.ndarray:
-    """Prediction that each annotated instance is matched to, classes ignored.
+    """Match each ground-truth instance to a prediction, class-agnostic.
 
     Args:
         gt_masks: bool (G, H, W).
         pred_masks: bool (P, H, W).
         scores: (P,) or None.
-        iou_threshold: a match must exceed it.
+        iou_threshold: minimum IoU of a match (exclusive).
 
     Returns:
         int64 (G,), index of the prediction, -1 for none.
@@ -86,13 +86,13 @@ def match_instances(
 
 @dataclass(frozen=True)
 class MatchedLabels:
-    """How instances are called that were compared with annotated ones.
+    """Labels of predicted instances, taken from ground-truth ones.
 
     Attributes:
-        labels: of P instances: "4" for the one that matches the annotated instance 4, "4b", "4c"
-            for further pieces of it, "?" where nothing annotated lies.
-        colors: uint8 (P, 3), the colours of the annotated instances.
-        names: P names of the annotated instances; None where they have none.
+        labels: P labels: "4" for the match of ground-truth instance 4, "4b", "4c" for further
+            predictions on it, "?" where nothing is annotated.
+        colors: uint8 (P, 3), colours of the ground-truth instances.
+        names: P names of the ground-truth instances, or None.
     """
 
     labels: list[str]
@@ -107,10 +107,10 @@ def name_after(
     pred_masks: np.ndarray,
     scores: np.ndarray | None = None,
 ) -> MatchedLabels:
-    """Name instances after the annotated ones that they match or lie in.
+    """Label predicted instances by the ground-truth ones that they match or overlap most.
 
     Args:
-        labels: G labels of the annotated instances.
+        labels: G labels of the ground-truth instances.
         names: their G names, or None.
         gt_masks: bool (G, H, W).
         pred_masks: bool (P, H, W).

@@ -1,4 +1,4 @@
-"""Drawing whole objects: the hidden parts over the photograph, and layer by layer.
+"""Drawing of amodal masks: occluded regions over the image, and layer by layer.
 
 Shape shorthand: ``N`` instances, ``H, W`` image size.
 """
@@ -29,9 +29,9 @@ from occ_order.draw.maps import draw_instances, draw_outline, labels_and_colors
 from occ_order.masks import resize_nearest
 
 THIN, DENSE = (2, 9), (4, 8)
-"""Stripes: pixels of colour, and from one stripe to the next; over the photograph, and on white."""
+"""Stripes (width, period) in pixels: over the image, and on white."""
 MOST_LAYERS = 15
-"""Tiles of :func:`draw_layers`; the last one holds all layers that are left."""
+"""Maximum number of tiles of :func:`draw_layers`; the last one has all remaining layers."""
 
 _GAP = 12
 
@@ -46,15 +46,15 @@ def draw_amodal(
     scale: int = 1,
     label_size: int | Sequence[int] = 15,
 ) -> np.ndarray:
-    """Draw instances with their hidden parts striped in their colours, whole outlines around.
+    """Draw instances with striped occluded regions and the outlines of their amodal masks.
 
     Args:
         image: (H, W, 3).
-        modal: bool (N, H, W), visible parts.
-        amodal: bool (N, H, W), whole objects.
-        labels: N texts; default "1".."N".
+        modal: bool (N, H, W), modal masks.
+        amodal: bool (N, H, W), amodal masks.
+        labels: N labels; default "1".."N".
         colors: uint8 (N, 3); default `instance_colors`.
-        scale: whole factor of enlargement.
+        scale: integer scale factor.
         label_size: font size of the labels in pixels, one for all or N.
 
     Returns:
@@ -74,7 +74,7 @@ def draw_amodal(
 def _draw_hidden(
     drawn: np.ndarray, hidden: np.ndarray, color: np.ndarray, k: int, stripes: tuple[int, int]
 ) -> None:
-    """Stripes in place; those of different instances stand at two angles, so that several show."""
+    """Draw stripes in place, at alternating angles so that overlapping regions are visible."""
     rows, columns = np.arange(drawn.shape[0])[:, None], np.arange(drawn.shape[1])
     along = rows + columns if k % 2 else rows - columns
     wide, period = stripes
@@ -82,7 +82,7 @@ def _draw_hidden(
 
 
 def _label_points(modal: np.ndarray, amodal: np.ndarray) -> np.ndarray:
-    """float64 (N, 2): in the visible part, in the whole object where nothing is visible."""
+    """Return label points in the modal masks, or in the amodal mask if fully occluded, (N, 2)."""
     seen, whole = label_points(modal), label_points(amodal)
     return np.where(np.isfinite(seen), seen, whole)
 
@@ -97,24 +97,24 @@ def draw_layers(
     colors: np.ndarray | None = None,
     side: int = 300,
 ) -> np.ndarray:
-    """Draw the objects of each layer in a tile of its own, what is in front first.
+    """Draw the instances of each layer in a tile, from front to back.
 
-    A visible part shows the photograph, a hidden one stripes in the colour of its object.
+    Visible regions show the image, occluded regions are striped.
 
     Args:
         image: (H, W, 3).
-        modal: bool (N, H, W), visible parts.
+        modal: bool (N, H, W), modal masks.
         layer: int (N,), 0 = nearest.
-        amodal: bool (N, H, W), whole objects; None = not known, so visible parts alone.
-        labels: N texts; default "1".."N".
+        amodal: bool (N, H, W), amodal masks; None = modal masks only.
+        labels: N labels; default "1".."N".
         colors: uint8 (N, 3); default `instance_colors`.
         side: longer side of a tile in pixels.
 
     Returns:
-        image; of more than `MOST_LAYERS` layers, the last tile holds those that are left.
+        Image; with more than `MOST_LAYERS` layers, the last tile has all remaining ones.
 
     Raises:
-        ValueError: shapes that do not fit together.
+        ValueError: incompatible shapes.
     """
     image = check_image(image)
     modal = check_masks(modal, image.shape[:2])

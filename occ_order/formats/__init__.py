@@ -12,10 +12,10 @@ A record is Detectron2's standard dictionary of an image, extended by order matr
      "count"?: int16 (N, N),
      "depth_file_name"?: str, "depth_unit"?: float}
 
-Row and column k of every matrix belong to `annotations[k]`; the values are those of
-`occ_order.order.encoding`. What a data set does not have is absent from its records, never zero.
-Boxes are in pixels, the right and bottom ends exclusive; `bbox` bounds the visible part where the
-format says so. `category_id` is the file's own.
+Row and column k of every matrix belong to `annotations[k]`; the values are defined in
+`occ_order.order.encoding`. Keys that a data set does not provide are absent, never zero. Boxes are
+in pixels, right and bottom exclusive; `bbox` encloses the modal mask where the format defines it.
+`category_id` is the id in the file.
 """
 
 from occ_order.files import DataError

@@ -1,15 +1,15 @@
-"""Masks as arrays, in memory and in NumPy's files.
+"""Masks as NumPy arrays, in memory and in files.
 
 ======================  =========================================================================
 ``masks.npy``           one array: masks (N, H, W) or (N, 1, H, W), one mask (H, W) of bool, or a
-                        label map (H, W) of whole numbers, 0 = background
+                        label map (H, W) of integers, 0 = background
 ``masks.npz``           such an array called "masks" (or the only one of two or more dimensions),
-                        and as far as they are there "scores", "classes" (or "labels"), "names" and
-                        "ids", of N values each
+                        and optionally "scores", "classes" (or "labels"), "names" and "ids", of N
+                        values each
 ======================  =========================================================================
 
-Floats in [0, 1] are probabilities and cut at `CUT`; other numbers have to be two-valued, 0 and one
-more. Files with Python objects in them are refused: to read them would run code.
+Floats in [0, 1] are probabilities, thresholded at `CUT`; other numbers must have two values, one of
+them 0. Files with pickled Python objects are rejected, since unpickling can execute code.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ COLUMNS = {
     "names": "names",
     "ids": "ids",
 }
-"""What an ``.npz`` file may say of each mask -> attribute of `OrderedInstances`."""
+"""Optional array of an ``.npz`` file -> attribute of `OrderedInstances`."""
 
 
 def inside(values: np.ndarray, *, name: str = "masks") -> np.ndarray:
-    """Return which pixels are inside: bool of the same shape.
+    """Convert mask values to bool of the same shape.
 
     Args:
-        values: bool; floats in [0, 1], probabilities, cut at `CUT`; or numbers of two values, one
-            of them 0.
-        name: what to call it in errors.
+        values: bool; floats in [0, 1], probabilities, thresholded at `CUT`; or numbers with two
+            values, one of them 0.
+        name: name of the array in error messages.
 
     Raises:
-        ValueError: anything else.
+        ValueError: other values.
     """
     if values.dtype == bool or not values.size:
         return values.astype(bool)
@@ -67,10 +67,10 @@ def inside(values: np.ndarray, *, name: str = "masks") -> np.ndarray:
 
 
 def stack_of(values: np.ndarray, size: tuple[int, int], *, name: str = "masks") -> np.ndarray:
-    """Return bool (N, H, W) from (N, H, W) or (N, 1, H, W).
+    """Convert masks (N, H, W) or (N, 1, H, W) to bool (N, H, W).
 
     Raises:
-        ValueError: another shape or size, or values that `inside` refuses.
+        ValueError: another shape or size, or values that `inside` rejects.
     """
     if values.ndim == 4 and values.shape[1] == 1:
         values = values[:, 0]
@@ -82,14 +82,14 @@ def stack_of(values: np.ndarray, size: tuple[int, int], *, name: str = "masks") 
 
 
 def of_label_map(values: np.ndarray, size: tuple[int, int]) -> OrderedInstances:
-    """Return the instances of a label map; their ids are its values.
+    """Convert a label map to instances, whose ids are its values.
 
     Args:
         values: integers (H, W), 0 = background.
         size: (H, W) of the image.
 
     Raises:
-        ValueError: another type or size, or negative numbers.
+        ValueError: another dtype or size, or negative values.
     """
     if values.dtype.kind not in "iu":
         raise ValueError(f"a label map has whole numbers, got {values.dtype} {values.shape}")
@@ -109,7 +109,7 @@ def of_label_map(values: np.ndarray, size: tuple[int, int]) -> OrderedInstances:
 
 
 def of_array(values: np.ndarray, size: tuple[int, int]) -> OrderedInstances:
-    """Return the instances of an array.
+    """Convert an array to instances.
 
     Args:
         values: masks (N, H, W) or (N, 1, H, W); bool (H, W) one mask; integers (H, W) a label map.
@@ -128,7 +128,7 @@ def of_array(values: np.ndarray, size: tuple[int, int]) -> OrderedInstances:
 
 
 def npy_page(path: Path, data: None = None) -> list[Page]:
-    """Return what a ``.npy`` file says of its image."""
+    """Return the masks of a ``.npy`` file as a page."""
 
     def read(size: tuple[int, int], tolerance: Tolerance) -> OrderedInstances:
         with Report(path).at():
@@ -139,7 +139,7 @@ def npy_page(path: Path, data: None = None) -> list[Page]:
 
 
 def npz_page(path: Path, data: None = None) -> list[Page]:
-    """Return what a ``.npz`` file says of its image."""
+    """Return the masks of a ``.npz`` file as a page."""
 
     def read(size: tuple[int, int], tolerance: Tolerance) -> OrderedInstances:
         found = _loaded(path)
@@ -172,11 +172,11 @@ def _of_arrays(found: Mapping[str, np.ndarray], size: tuple[int, int]) -> Ordere
 
 
 def _loaded(path: Path) -> Any:
-    """Return the array of a file, or its arrays by name.
+    """Load the array of a ``.npy`` file, or the arrays of a ``.npz`` file by name.
 
     Raises:
-        ValueError: names the file: damaged, too large, with Python objects, or no such file.
-        OSError: it cannot be opened.
+        ValueError: the file is damaged, too large, or has Python objects; names the file.
+        OSError: the file cannot be opened.
     """
     try:
         with path.open("rb") as file:
@@ -190,7 +190,7 @@ def _loaded(path: Path) -> Any:
             return {name: arrays[name] for name in arrays.files}
     except FileNotFoundError:
         raise
-    except Exception as error:  # damaged archives and headers raise nearly everything
+    except Exception as error:  # damaged archives and headers raise many types of exceptions
         reason = str(error) or type(error).__name__
         raise DataError(f"{path}: not a readable file of NumPy arrays: {reason}") from None
 

@@ -1,8 +1,8 @@
-"""Registers the data sets with Detectron2, below `$DETECTRON2_DATASETS` (default: `./datasets`).
+"""Registration of the data sets with Detectron2, below `$DETECTRON2_DATASETS` (default ./datasets).
 
-Importing this module registers every name that datasets/README.md lists; files are opened when a
-data set is first asked for. Photographs with measured order are below `$OCC_ORDER_PHOTOS` instead,
-the few of COCOA for demonstrations below `$OCC_ORDER_COCOA_DEMO`.
+Importing this module registers every name listed in datasets/README.md; files are opened when a
+data set is loaded. Photographs with measured order are below `$OCC_ORDER_PHOTOS` instead, the
+annotated demo photographs of COCOA below `$OCC_ORDER_COCOA_DEMO`.
 The `register_*` functions do the same for a user's own files:
 
     from occ_order.formats.builtin import register_cocoa
@@ -59,12 +59,12 @@ PHOTO_SOURCES = (
     "ycbv10",
 )
 
-# What each of our names was registered with; Detectron2's catalog keeps only functions.
+# Name -> arguments of its registration, since Detectron2's catalog only stores functions.
 _registered: dict[str, dict[str, Any]] = {}
 
 
 class BuiltIn(NamedTuple):
-    """A data set that is registered here: the arguments of `register`."""
+    """A built-in data set: the arguments of `register`."""
 
     name: str
     format: str
@@ -73,8 +73,8 @@ class BuiltIn(NamedTuple):
     options: dict[str, Any] | None = None
 
 
-# What follows is `register` with names for the paths of each format: `name`, `categories` and the
-# errors are those of `register`.
+# The following functions are `register` with named paths for each format. For `name`, `categories`
+# and the errors see `register`.
 
 
 def register_instaorder(
@@ -96,7 +96,7 @@ def register_cocoa(
     *,
     max_occlude_rate: float | None = None,
 ) -> None:
-    """Register `COCO_amodal_*2014.json`, of one class; `load_cocoa` explains `max_occlude_rate`."""
+    """Register `COCO_amodal_*2014.json`, with one class; arguments as for `load_cocoa`."""
     options = {} if max_occlude_rate is None else {"max_occlude_rate": max_occlude_rate}
     register(name, "cocoa", json_file, image_root, options=options)
 
@@ -136,9 +136,9 @@ def register_kitti_depth(
     rgb_dir: str = "rawdata",
     depth_dir: str = "data_depth_annotated",
 ) -> None:
-    """Register a list of images and depth maps; maps that are not on disk are left out.
+    """Register a list of images and depth maps; missing depth maps are left out.
 
-    Records are those of `load_kitti_depth`, which explains the arguments, with an image_id.
+    Records and arguments are those of `load_kitti_depth`, with an image_id in addition.
     """
     options = _depth_options(rgb_dir=rgb_dir, depth_dir=depth_dir)
     register(name, "kitti_depth", list_file, root, options=options)
@@ -156,8 +156,8 @@ def register_photos(
     Args:
         name: name of the data set.
         json_file: its `annotations.json`, see `occ_order.formats.photos`.
-        image_root: folder that its file names are relative to. Both paths may begin with a variable
-            ("$OCC_ORDER_PHOTOS/..."), which is looked up when the data set is asked for.
+        image_root: folder that its file names are relative to. Both paths may start with an
+            environment variable ("$OCC_ORDER_PHOTOS/..."), expanded when the data set is loaded.
         split: "train", "val", or None for both.
     """
     options = {} if split is None else {"split": split}
@@ -171,18 +171,18 @@ def register(
     categories: Categories | None = None,
     options: dict[str, Any] | None = None,
 ) -> None:
-    """Register files of any format that `occ_order.formats.table` has a reader for.
+    """Register a data set of any format in `occ_order.formats.table`.
 
     Args:
         name: name of the data set.
-        format: name of the format; it becomes the `evaluator_type`.
-        paths: the files that the reader needs, then the folder of the images.
-        categories: [{"id", "name"}] in the order of the contiguous ids; None takes those of the
-            file when it is loaded. Formats without classes have one of their own.
-        options: further arguments of the reader.
+        format: name of the format, used as `evaluator_type`.
+        paths: the input files of the reader, then the image folder.
+        categories: [{"id", "name"}] in the order of the contiguous ids; None = those of the file,
+            read when it is loaded. Formats without classes have a single one.
+        options: additional arguments of the reader.
 
     Raises:
-        ValueError: there is no such format, or the name is already registered with other arguments.
+        ValueError: unknown format, or the name is already registered with other arguments.
     """
     row = row_of(format, registrable())
     if row.one_class is not None:
@@ -228,13 +228,13 @@ def register(
 
 
 def _absolute(path: str | os.PathLike) -> str:
-    """Return the absolute path; one that begins with a variable stays as it is."""
+    """Return the absolute path; paths that start with a variable are not changed."""
     path = os.fspath(path)
     return path if _variable(path) else os.path.abspath(path)
 
 
 def _expanded(name: str, places: tuple[str, ...]) -> tuple[str, ...]:
-    """Paths with the variables that they begin with looked up.
+    """Expand the environment variables at the start of paths.
 
     Raises:
         FileNotFoundError: a variable is not set.
@@ -251,7 +251,7 @@ def _expanded(name: str, places: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _variable(path: str) -> str | None:
-    """Return the variable that a path begins with."""
+    """Return the environment variable at the start of a path, if any."""
     return path[1:].split("/", maxsplit=1)[0] if path.startswith("$") else None
 
 
@@ -263,7 +263,7 @@ def _described(arguments: dict[str, Any]) -> str:
 
 
 def _set_categories(name: str, categories: Categories) -> dict[int, int]:
-    """Write the classes into the metadata; returns the contiguous id of each category id."""
+    """Write the classes to the metadata; return category id -> contiguous id."""
     contiguous = {category["id"]: k for k, category in enumerate(categories)}
     names = [category["name"] for category in categories]
     entry = MetadataCatalog.get(name)
@@ -293,7 +293,7 @@ def _for_detectron2(
             annotation["category_id"] = contiguous[category_id]
             annotation["bbox_mode"] = BoxMode.XYXY_ABS
             for key in ("segmentation", "amodal_segmentation"):
-                if isinstance(annotation.get(key), dict):  # Detectron2 reads compressed RLE only
+                if isinstance(annotation.get(key), dict):  # Detectron2 needs compressed RLE
                     size = record["height"], record["width"]
                     name = f"image {record['image_id']}: annotation {annotation['id']}"
                     annotation[key] = as_rle(annotation[key], *size, name=name)
@@ -301,10 +301,10 @@ def _for_detectron2(
 
 
 def validation_arguments(name: str) -> dict[str, Any]:
-    """Return what `occ_order.formats.validate.validate` is called with for a registered name.
+    """Return the arguments of `occ_order.formats.validate.validate` for a registered name.
 
     Raises:
-        ValueError: no such file, and no data set of that name that was registered here.
+        ValueError: neither a file nor a data set registered by this package.
     """
     if name not in _registered:
         raise ValueError(
@@ -323,9 +323,9 @@ def validation_arguments(name: str) -> dict[str, Any]:
 
 
 def register_all(root: str | os.PathLike) -> None:
-    """Register every built-in data set below `root`; does nothing for names that are ours already.
+    """Register all built-in data sets below `root`, unless already registered.
 
-    A name that another package has registered is left to it, with a warning.
+    A name that another package has registered is skipped with a warning.
     """
     for one in _builtin(os.fspath(root)):
         if one.name in DatasetCatalog and one.name not in _registered:
@@ -419,7 +419,7 @@ def _builtin_depth(under: Callable[..., str]) -> list[BuiltIn]:
 
 
 def _photos() -> list[BuiltIn]:
-    """Return the known sources, whether they are there or not, others that are, and COCOA's few."""
+    """Return the known sources, further ones found on disk, and COCOA's demo photographs."""
     folder, root = f"${PHOTOS}", os.getenv(PHOTOS)
     sources = {*PHOTO_SOURCES}
     if root:
@@ -438,7 +438,7 @@ def _photos() -> list[BuiltIn]:
 
 
 def _scenes(under: Callable[..., str]) -> list[BuiltIn]:
-    """Return generated scenes, with patterns and plain, and those of quick schedules."""
+    """Return the generated scenes: textured, plain, and those of the quick schedules."""
     return [
         one
         for name in ("scenes", "scenes_plain", "scenes_quick")
@@ -448,7 +448,7 @@ def _scenes(under: Callable[..., str]) -> list[BuiltIn]:
 
 
 def _composed(under: Callable[..., str]) -> list[BuiltIn]:
-    """Composed photographs: the folder `composed`, and `composed_*` where there are any."""
+    """Return the composed photographs: the folder `composed`, and any `composed_*`."""
     names = {"composed"} | {path.name for path in Path(under()).glob("composed_*/")}
     return [
         one
@@ -477,7 +477,7 @@ def _scenes_split(root: str, name: str, split: str) -> list[BuiltIn]:
 
 
 def _orders(root: str, name: str, split: str) -> list[BuiltIn]:
-    """Return the formats with masks that occ-order scenes writes."""
+    """Return the data sets of one split in all formats that occ-order scenes writes."""
     images, notes = os.path.join(root, split, "images"), Path(root, "annotations")
     return [
         BuiltIn(
@@ -490,7 +490,7 @@ def _orders(root: str, name: str, split: str) -> list[BuiltIn]:
 
 
 def _depth_options(**folders: str) -> dict[str, Any]:
-    """Return options of `load_kitti_depth`: the folders, and maps that are missing are left out."""
+    """Return options of `load_kitti_depth`: the folders, and to skip missing depth maps."""
     return {**folders, "skip_missing": True}
 
 

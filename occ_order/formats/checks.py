@@ -1,4 +1,4 @@
-"""Checked access to what a file says, and messages that name the place of every error."""
+"""Validated access to the contents of parsed files, with error messages that name the location."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ logger = logging.getLogger(__name__)
 
 _REQUIRED = object()
 
-_MOST_PROBLEMS = 20  # that one error repeats
+_MOST_PROBLEMS = 20  # maximum number of problems listed in one error
 
 
 class Report:
-    """Says where an error is: file, image, annotation. Raises it, or collects it.
+    """Adds the location (file, image, annotation) to errors, and raises or collects them.
 
-    Readers nest `with report.at("image 7"):` around each entry. A ValueError that leaves such a
-    block is raised again as a `DataError` with the whole place in front; when `problems` is a
-    list, the message is appended to it instead, and reading goes on after the block.
+    Readers nest `with report.at("image 7"):` around each entry. A ValueError in such a block is
+    raised again as a `DataError` prefixed by the full location; if `problems` is a list, the
+    message is appended to it instead, and execution continues after the block.
 
     Args:
-        path: the file, as it shall appear in messages.
-        problems: None to raise at the first error; a list to collect all messages in.
+        path: path of the file in messages.
+        problems: None = raise the first error; a list = collect all messages.
     """
 
     def __init__(self, path: str | os.PathLike, problems: list[str] | None = None) -> None:
@@ -34,23 +34,23 @@ class Report:
         self._places = [os.fspath(path)]
 
     def at(self, place: str = "") -> Report:
-        """Enter a place, to be used as a context manager; "" is the file as a whole."""
+        """Enter a location, as a context manager; "" = the whole file."""
         self._places.append(place)
         return self
 
     def located(self, message: object) -> str:
-        """Return the message with the current place in front."""
+        """Return the message prefixed by the current location."""
         return ": ".join([*filter(None, self._places), str(message)])
 
     def add(self, message: object) -> None:
-        """Raise (or collect) an error at the current place."""
+        """Raise or collect an error at the current location."""
         if self.problems is None:
             raise DataError(self.located(message))
         self.problems.append(self.located(message))
 
     @property
     def count(self) -> int:
-        """How many problems were collected so far (always 0 when they are raised)."""
+        """Number of collected problems (always 0 if errors are raised)."""
         return len(self.problems or ())
 
     def __enter__(self) -> Report:
@@ -69,15 +69,15 @@ class Report:
 
 
 def settle_problems(path: str | os.PathLike, problems: Sequence[str], skip: bool) -> None:
-    """Raise what was collected as one error, or count it in the log.
+    """Raise collected problems as one error, or log their number.
 
     Args:
         path: the file.
-        problems: messages, each naming file and place.
-        skip: whether the entries were left out because the user said so.
+        problems: messages with file and location.
+        skip: whether the user asked to skip damaged entries.
 
     Raises:
-        ValueError: there are problems, and they were not to be skipped.
+        ValueError: there are problems and `skip` is False.
     """
     if not problems:
         return
@@ -89,11 +89,11 @@ def settle_problems(path: str | os.PathLike, problems: Sequence[str], skip: bool
 
 
 def size_mismatch(stated: tuple[Any, Any], found: tuple[int, int]) -> str:
-    """Say that a file is about an image of another size.
+    """Return an error message for a wrong image size, with the likely cause.
 
     Args:
-        stated: (height, width) of the file.
-        found: (height, width) of the image as it is shown.
+        stated: (height, width) in the file.
+        found: (height, width) of the image, after EXIF rotation.
     """
     text = f"has height and width {stated}, but the image has {found}"
     if tuple(stated) == tuple(found)[::-1]:
@@ -105,7 +105,7 @@ def size_mismatch(stated: tuple[Any, Any], found: tuple[int, int]) -> str:
 
 
 def _is_int(value: object) -> TypeGuard[int]:
-    # Larger numbers do not fit into the arrays that are made of them.
+    # Larger numbers do not fit in int64 arrays.
     return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
@@ -131,12 +131,12 @@ def field(entry: dict, key: str, kind: str, default: Any = _REQUIRED) -> Any:
     Args:
         entry: an object of the file.
         key: the wanted key.
-        kind: what the value must be, one of "an integer", "a positive integer", "a finite number",
+        kind: expected type, one of "an integer", "a positive integer", "a finite number",
             "a string", "a list", "an object", "0 or 1", "true or false".
         default: returned when the key is absent; without it the key is required.
 
     Raises:
-        ValueError: the key is absent, or its value is of another kind.
+        ValueError: the key is absent, or its value is of another type.
     """
     value = entry.get(key, _REQUIRED)
     if value is _REQUIRED:
@@ -151,13 +151,13 @@ def field(entry: dict, key: str, kind: str, default: Any = _REQUIRED) -> Any:
 
 
 def listed(data: dict, key: str) -> list[dict]:
-    """Return the objects in the list `data[key]`, nothing if there is no such list."""
+    """Return the dicts in the list `data[key]`; [] if there is no such list."""
     items = data.get(key)
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
 def finite(numbers: list[int | float]) -> bool:
-    """Whether all numbers are finite and of a size that floats can hold."""
+    """Return whether all numbers are finite and in the range of floats."""
     try:
         return math.isfinite(sum(numbers))
     except OverflowError:  # an integer beyond the range of floats
@@ -167,7 +167,7 @@ def finite(numbers: list[int | float]) -> bool:
 def entries(
     data: dict, key: str, report: Report, default: Any = _REQUIRED
 ) -> Iterator[tuple[int, dict]]:
-    """Yield (index, object) for the list `data[key]`; reports elements that are no objects."""
+    """Yield (index, dict) of the list `data[key]`; report elements that are no objects."""
     items: list = []
     with report.at():
         items = field(data, key, "a list", default)

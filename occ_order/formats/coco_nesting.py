@@ -1,4 +1,4 @@
-"""Files nested like COCO's: `images`, `annotations`, `categories`."""
+"""Readers and writers for the COCO layout: `images`, `annotations`, `categories`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 def read_images(
     data: dict, image_root: str | os.PathLike, report: Report
 ) -> dict[int, dict[str, Any]]:
-    """Read the `images` list of a COCO-style file: records without annotations, by image id."""
+    """Read the `images` list of a COCO-style file: image id -> record without annotations."""
     records: dict[int, dict[str, Any]] = {}
     for index, image in entries(data, "images", report):
         with report.at(f"image {image.get('id', f'number {index}')}"):
@@ -51,7 +51,7 @@ def read_categories(json_file: str | os.PathLike) -> list[dict[str, Any]]:
     """Read the categories of a COCO-style file.
 
     Returns:
-        [{"id": int, "name": str}] sorted by id. A COCOA file, which has none, gives the one class
+        [{"id": int, "name": str}] sorted by id. For a COCOA file, which has none, the single class
         "object" with id 1.
 
     Raises:
@@ -66,7 +66,7 @@ def read_categories(json_file: str | os.PathLike) -> list[dict[str, Any]]:
 
 
 def is_cocoa(data: dict) -> bool:
-    """Whether parsed JSON is of the COCOA layout (regions nested in one annotation per image)."""
+    """Return whether parsed JSON has the COCOA layout (one annotation per image with regions)."""
     annotations = data.get("annotations")
     nested = isinstance(annotations, list) and (
         not annotations or (isinstance(annotations[0], dict) and "regions" in annotations[0])
@@ -110,15 +110,15 @@ def read_annotations(
 
     Args:
         data: the parsed file.
-        records: records by image id; annotations are appended to them in the order of the file, and
-            an image with an annotation that cannot be read is removed.
-        report: takes the errors.
-        read: called with an annotation and its record, returns (annotation as records have it, or
-            None to leave it out; what the order of the image is made from).
-        keep_images: keep images with an annotation that cannot be read, without that annotation.
+        records: image id -> record; annotations are appended in the order of the file, and images
+            with an invalid annotation are removed.
+        report: collects the errors.
+        read: (annotation, its record) -> (annotation of the record, or None to skip it; a value
+            from which the order of the image is computed).
+        keep_images: keep images with an invalid annotation, without that annotation.
 
     Returns:
-        For each image id the second values, in the order of its annotations.
+        Image id -> the second values of `read`, in the order of its annotations.
     """
     extras: dict[int, list[Any]] = {image_id: [] for image_id in records}
     seen: set[int] = set()
@@ -197,10 +197,10 @@ def written_images(
 
 
 def without_crowds(path: str | os.PathLike, entries: Sequence[dict]) -> list[dict]:
-    """Leave out annotations of crowds, and say how many.
+    """Remove crowd annotations and log their number.
 
     Raises:
-        ValueError: nothing else is left, which is rather a mark of CVAT's brush than crowds.
+        ValueError: all annotations are crowds, which rather indicates brush masks of CVAT.
     """
     single = [entry for entry in entries if entry.get("iscrowd") != 1]
     if entries and not single:

@@ -1,13 +1,13 @@
-"""COCO instances with an order table beside them: two files, both easy to write.
+"""COCO instances with an order table (CSV).
 
-Also COCO's instances as masks alone (`coco_pages`; of COCOA-cls, D2SA and KINS, which look like
-COCO, too), COCO's lists of results (`results_list_page`), and a result as a COCO file (`to_coco`).
+Also COCO instances as masks only (`coco_pages`; this includes COCOA-cls, D2SA and KINS, which have
+the same layout), lists of COCO results (`results_list_page`), and conversion of a result to a COCO
+file (`to_coco`).
 
-``instances.json`` is an ordinary COCO instances file (masks of visible parts). The table
-(:mod:`~occ_order.formats.order_table`) names images by their id and instances by their
-annotation id. Three keys of an annotation go beyond COCO and may be absent: `amodal_segmentation`
-(the whole mask), `name` (free text), `is_stuff` (0 or 1). Crowd annotations are left out, unless
-they are to be kept.
+``instances.json`` is a standard COCO instances file with modal masks. The table
+(:mod:`~occ_order.formats.order_table`) refers to images and instances by their ids. Annotations may
+have three additional keys: `amodal_segmentation` (the amodal mask), `name` (free text), `is_stuff`
+(0 or 1). Crowd annotations are left out by default.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from occ_order.formats.pages import UNNAMED, Found, Page, Tolerance, gathered
 from occ_order.instances import OrderedInstances
 
 VISIBLE_KEYS = ("visible_mask", "inmodal_seg", "i_segm", "segmentation")
-"""Keys of the visible part, the first that an annotation has: of COCOA-cls and D2SA where something
-is hidden, of KINS 2019 and 2020, and of every other format."""
+"""Keys of the modal mask, in order of precedence: COCOA-cls and D2SA (occluded instances), KINS
+2019, KINS 2020, and all other formats."""
 
 SCORE_KEYS = ("score", "predicted_iou")
 """Keys of the score of an annotation, the first that it has; the second is Segment Anything's."""
@@ -67,19 +67,18 @@ def load_coco_order(
         instances_json: file of the layout of `instances_val2017.json`.
         image_root: folder that the file names are relative to.
         order_csv: the table; None leaves the orders out.
-        keep_crowds: also take annotations with `iscrowd` 1, which CVAT gives to every mask that is
-            drawn with a brush.
-        skip_damaged: leave out annotations whose mask or category is wrong, with what the table
-            says of them, and count them in the log.
-        problems: None to raise, after reading all, one error about all annotations that are wrong;
-            a list to collect messages in (images with an error are then left out).
+        keep_crowds: also read annotations with `iscrowd` 1, as CVAT marks brush masks.
+        skip_damaged: skip annotations with an invalid mask or category, and their rows of the
+            table, and log their number.
+        problems: None = raise one error about all invalid annotations after reading the file; a
+            list = collect messages (images with an error are then left out).
 
     Returns:
-        One record per image of the file, with the orders that the table says of it. Boxes are those
-        of the masks.
+        One record per image of the file, with the orders of the table. Boxes are computed from the
+        masks.
 
     Raises:
-        ValueError: names file, image and every annotation that is wrong, or the line of the table.
+        ValueError: invalid data; names file, image and annotations, or the line of the table.
     """
     data, report = read_json(instances_json), Report(instances_json, problems)
     records = read_images(data, image_root, report)
@@ -106,7 +105,7 @@ def load_coco_order(
 def _read_all(
     data: dict, records: dict[int, dict[str, Any]], report: Report, known: set[int], skip: bool
 ) -> set[str]:
-    """Fill the records; returns the ids of the annotations that were left out, as words."""
+    """Read the annotations into the records; return the ids of skipped ones as strings."""
     left_out: set[str] = set()
 
     def read(annotation: dict, record: dict[str, Any]) -> tuple[dict[str, Any] | None, None]:
@@ -170,7 +169,7 @@ def save_coco_order(
     *,
     image_root: str | os.PathLike | None = None,
 ) -> None:
-    """Write records as COCO instances and an order table. Nothing of a record is lost.
+    """Write records as COCO instances and an order table, without loss.
 
     Args:
         records: image ids and annotation ids must be unique.
@@ -214,10 +213,10 @@ def _written(annotation: dict[str, Any], record: dict[str, Any]) -> dict[str, An
 
 
 def coco_pages(path: Path, data: dict[str, Any]) -> list[Page]:
-    """Return the images of a COCO instances file, with what is annotated in them.
+    """Return the images of a COCO instances file as pages.
 
     Raises:
-        ValueError: names the file; its lists are not lists of objects.
+        ValueError: its lists are not lists of objects; names the file.
     """
     images, categories = _objects(path, data, "images"), _objects(path, data, "categories")
     names = {c["id"]: str(c.get("name", "")) for c in categories if type(c.get("id")) is int}
@@ -247,7 +246,7 @@ def _coco_page(
 
 
 def results_list_page(path: Path, data: list[Any]) -> list[Page]:
-    """Return what a list of results as COCO has them, or as Segment Anything, says of one image."""
+    """Return a list of COCO or Segment Anything results of one image as a page."""
     numbers = [entry.get("image_id") for entry in data if isinstance(entry, dict)]
 
     def read(size: tuple[int, int], tolerance: Tolerance) -> OrderedInstances:
@@ -276,13 +275,13 @@ def entries_of(
     size: tuple[int, int],
     names: Mapping[Any, str] | None = None,
 ) -> list[tuple[str, Callable[[], Found]]]:
-    """Return annotations as COCO has them, or results, as `pages.gathered` takes them.
+    """Convert COCO annotations or results to the entries that `pages.gathered` takes.
 
     Args:
-        entries: objects with one of `VISIBLE_KEYS`; numbered from 1 where they have no "id".
-        word: what to call one in messages.
+        entries: objects with one of `VISIBLE_KEYS`; numbered from 1 if they have no "id".
+        word: name of an entry in messages.
         size: (H, W) of the image.
-        names: of the classes by category id.
+        names: category id -> class name.
     """
     found: list[tuple[str, Callable[[], Found]]] = []
     for k, entry in enumerate(entries, start=1):
@@ -312,10 +311,10 @@ def _found(entry: Any, number: Any, size: tuple[int, int], names: Mapping[Any, s
 
 
 def to_coco(result: OrderedInstances) -> dict[str, Any]:
-    """Return {"images", "annotations", "categories"}; see `OrderedInstances.to_coco`.
+    """Convert a result to a COCO instances file; see `OrderedInstances.to_coco`.
 
     Raises:
-        ValueError: an id is no integer, which COCO's have to be.
+        ValueError: an id is not an integer, as COCO requires.
     """
     for number in (result.image_id, *result.ids):
         if not isinstance(number, int | np.integer):

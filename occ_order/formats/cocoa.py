@@ -7,14 +7,14 @@ The file has `images` and `annotations`; one annotation holds all regions of one
      "regions": [{"segmentation": [x, y, ...], "name": "phone ", "area": 90138, "isStuff": 0,
                   "occlude_rate": 0.34, "order": 2, "visible_mask": RLE, "invisible_mask": RLE}]}
 
-- `segmentation` is ONE flat polygon, the amodal mask. `visible_mask` and `invisible_mask` are there
-  only where a region is occluded; without them the visible part is the whole polygon.
-- "a-b" in `depth_constraint` says that the region at position a of `regions` (from 1) occludes the
-  one at b. `order` (1 = front) usually equals the position but may have gaps, so it is never an
+- `segmentation` is ONE flat polygon, the amodal mask. `visible_mask` and `invisible_mask` exist
+  only for occluded regions; without them the modal mask equals the amodal mask.
+- "a-b" in `depth_constraint`: the region at position a (1-based) of `regions` occludes the one at
+  b. `order` (1 = front) usually equals the position but may have gaps, so it is not used as an
   index.
-- Regions have no id. A record gives them `annotation id * 1000 + order`.
-- There are no categories: every region is of class 1, "object"; its name is free text.
-- A region of which nothing is visible keeps its row; its "bbox" is [0, 0, 0, 0].
+- Regions have no id; in records it is `annotation id * 1000 + order`.
+- There are no categories: every region has class 1, "object"; its name is free text.
+- A fully occluded region keeps its row; its "bbox" is [0, 0, 0, 0].
 """
 
 from __future__ import annotations
@@ -64,15 +64,15 @@ def load_cocoa(
 ) -> list[dict[str, Any]]:
     """Read a COCOA file.
 
-    Every mask is decoded, because the file has no boxes: a record that loads has good masks. Of
-    several annotations for one image (several annotators) the first is used.
+    Every mask is decoded, since the file has no boxes. Of several annotations of one image (by
+    several annotators) the first is used.
 
     Args:
         json_file: `COCO_amodal_{train,val,test}2014.json`, or a single annotation (an object with
-            `regions`) as some demonstrations have it. For the latter the image is looked for in
-            `image_root` under the last part of its `url` and under the name of the json file.
+            `regions`). For the latter the image is searched in `image_root` by the last part of its
+            `url` and by the name of the JSON file.
         image_root: folder that the file names are relative to.
-        max_occlude_rate: pairs whose occluded region has a larger `occlude_rate` are left out;
+        max_occlude_rate: ignore pairs whose occluded region has a larger `occlude_rate`;
             InstaOrder's published reader uses 0.95. None keeps all pairs.
         problems: None to raise at the first error; a list to collect messages in.
 
@@ -172,12 +172,12 @@ def _read_region(region: dict, annotation_id: int, height: int, width: int) -> d
 
 
 def cocoa_pages(path: Path, data: dict[str, Any]) -> list[Page]:
-    """Return the images of a COCOA file, or the one of a single annotation, as visible masks.
+    """Return the images of a COCOA file or of a single annotation as pages of modal masks.
 
-    Ids are those of `load_cocoa`, and of several annotations for one image the first is taken.
+    Ids are those of `load_cocoa`; of several annotations of one image the first is used.
 
     Raises:
-        ValueError: names the file and the wrong entry of its list of images.
+        ValueError: an invalid entry of the list of images; names the file.
     """
     entries_by_image: dict[Any, dict[str, Any]] = {}
     if "regions" in data:
@@ -231,7 +231,7 @@ def _occlusion_from_order(
 def _as_file(
     entry: dict, json_file: str | os.PathLike, image_root: str | os.PathLike, report: Report
 ) -> dict[str, Any]:
-    """Put a single annotation into the layout of a whole file."""
+    """Convert a single annotation to the layout of a complete file."""
     with report.at():
         image_id = field(entry, "image_id", "an integer")
         stem = os.path.splitext(os.path.basename(json_file))[0]
@@ -256,14 +256,13 @@ def save_cocoa(
 ) -> None:
     """Write records as a COCOA file.
 
-    Regions are written front to back, as the published files have them and their readers expect, so
-    annotations come back in another order where a record has an occluder after what it occludes.
-    A bidirectional pair is written as "a-b,b-a". Amodal masks become one polygon that rasterises to
-    the same pixels. Category ids have no place in the format.
+    Regions are written front to back, as in the published files, so annotations are reordered where
+    an occluder comes after its occludee. A bidirectional pair is written as "a-b,b-a". Amodal masks
+    are converted to one polygon that rasterises to the same pixels. Category ids are lost.
 
-    Region ids survive if they are `k * 1000 + order` with one k for the image and `order` rising
-    (what `load_cocoa` makes); otherwise the annotation takes the id of its image and regions are
-    numbered from 1.
+    Region ids are kept if they are `k * 1000 + order` with one k per image and increasing `order`
+    (as from `load_cocoa`); otherwise the annotation id is the image id and regions are numbered
+    from 1.
 
     Args:
         records: every annotation needs "amodal_segmentation", every record "occlusion".
@@ -311,9 +310,9 @@ def _written_entry(record: dict[str, Any], report: Report) -> dict[str, Any]:
 
 
 def front_to_back(occlusion: np.ndarray) -> np.ndarray:
-    """Return a permutation in which an occluder stands before what it occludes, int (N,).
+    """Return a permutation that sorts occluders before their occludees, int (N,).
 
-    Bidirectional pairs and other cycles stand side by side. The identity if it already does.
+    The members of a cycle are adjacent. The identity if the instances are already sorted.
     """
     behind = (occlusion == 1) & (occlusion.T != 1)
     if not np.tril(behind).any():

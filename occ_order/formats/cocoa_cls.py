@@ -1,17 +1,17 @@
-"""COCOA-cls and D2SA: amodal instances with classes, in plain COCO nesting (Follmann et al., 2019).
+"""COCOA-cls and D2SA: amodal instances with classes in the COCO layout (Follmann et al., 2019).
 
 Files `COCO_amodal_{train,val}2014_with_classes.json`,
 `D2S_amodal_{training_rot0,augmented,validation}.json` and the class-agnostic
 `COCO_amodal_*2014_detectron_no_stuff.json`. Annotation keys: `id, image_id, category_id, bbox`
-(amodal, [x, y, width, height]), `segmentation` (AMODAL, polygons or RLE), and where known
+(amodal, [x, y, width, height]), `segmentation` (AMODAL, polygons or RLE), and optionally
 `visible_mask`, `invisible_mask` (RLE), `occlude_rate` and `occl_depth`.
 
-- Without `visible_mask` the visible part is the whole amodal mask.
-- `iscrowd` is ignored and set to 0: rows of a matrix must not be dropped as crowds.
-- COCOA-cls has no order. D2SA has no pairs either, but ranks the objects of an image by
-  `occl_depth` (smaller = in front), which gives the order of those that meet.
-- D2SA masks are as large as the `images` entry says, which is not always the size of the image
-  file (some are padded); the validator compares them when it is given the images.
+- Without `visible_mask` the modal mask equals the amodal mask.
+- `iscrowd` is ignored and set to 0, since rows of a matrix must not be dropped as crowds.
+- COCOA-cls has no order. D2SA ranks the objects of an image by `occl_depth` (smaller = in front),
+  which defines the order of overlapping objects.
+- D2SA masks have the size stated in `images`, which is not always that of the image file (some are
+  padded); the validator compares the two if it is given the images.
 """
 
 from __future__ import annotations
@@ -52,19 +52,18 @@ def load_cocoa_cls(
 ) -> list[dict[str, Any]]:
     """Read a COCOA-cls or D2SA file.
 
-    Visible masks that differ from the amodal mask are decoded for their boxes; the other masks are
-    checked in form only.
+    Modal masks that differ from the amodal mask are decoded to compute their boxes; for other masks
+    only the format is checked.
 
     Args:
-        json_file: a file named in the head of this module.
+        json_file: a file as described in the module docstring.
         image_root: folder that the file names are relative to.
         problems: None to raise at the first error; a list to collect messages in.
 
     Returns:
-        One record per image. "occlusion" is there iff every annotation of the image has
-        `occl_depth`: of two objects in different layers of which the amodal masks overlap, the one
-        with the smaller value occludes the other; objects of the same layer whose masks overlap
-        are -1.
+        One record per image. "occlusion" is present iff every annotation of the image has
+        `occl_depth`: of two objects with overlapping amodal masks, the one with the smaller value
+        occludes the other; equal values are unknown (-1).
 
     Raises:
         ValueError: names file, image id and annotation id of the first error.
@@ -124,10 +123,10 @@ def save_cocoa_cls(
     *,
     image_root: str | os.PathLike | None = None,
 ) -> None:
-    """Write records as a COCOA-cls file; where they have occlusion, with D2SA's `occl_depth`.
+    """Write records as a COCOA-cls file; if they have occlusion, with D2SA's `occl_depth`.
 
     `occl_depth` is 0 for the front layer and one more for each layer of objects in front. It cannot
-    say that two objects occlude each other: such pairs share a layer and read back as -1.
+    express mutual occlusion: such pairs share a layer and are read back as -1.
 
     Args:
         records: every annotation needs "amodal_segmentation".

@@ -1,4 +1,4 @@
-"""The data set or the results that the options of a command name."""
+"""Reading of the data set or results given by command line options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from occ_order.order import load_results
 
 
 def read_input(options: argparse.Namespace) -> DataSet:
-    """Read the data set that the options of `occ_order.cli` name.
+    """Read the data set given by the options of `occ_order.cli.common.add_input_options`.
 
     Raises:
         ValueError: names file and entry of what is wrong.
@@ -41,13 +41,13 @@ def read_input(options: argparse.Namespace) -> DataSet:
 
 @dataclass(frozen=True)
 class FoundResults:
-    """Results of one image with what belongs to them.
+    """Results of one image with its image file and ground truth.
 
     Attributes:
         image: dict of one image (:mod:`occ_order.order.io`), with a "file_name".
-        path: its image.
-        truth: annotation in the same form, None if there is none for this image.
-        class_names: names by category id, as far as known.
+        path: path of the image file.
+        truth: ground truth in the same form, or None.
+        class_names: category id -> name, as far as known.
     """
 
     image: dict[str, Any]
@@ -57,7 +57,7 @@ class FoundResults:
 
 
 def find_results(path: str) -> Path:
-    """``order_results.json`` itself, in a folder, or in its ``inference`` folder.
+    """Find ``order_results.json``: the path itself, in a folder, or in its ``inference`` folder.
 
     Raises:
         FileNotFoundError: there is none in the folder.
@@ -72,13 +72,13 @@ def find_results(path: str) -> Path:
 
 
 def found_results(options: argparse.Namespace) -> Sequence[FoundResults]:
-    """Read the results that the options of `occ_order.cli` name.
+    """Read the results given by the options of `occ_order.cli.common.add_results_options`.
 
-    Images are found by the names of ``--names-from``, by the annotation, by the "file_name" of
-    the results, or by the image id in their own name.
+    Image files are found by the names of ``--names-from``, by the ground truth, by the "file_name"
+    of the results, or by the image id in the file name.
 
     Raises:
-        ValueError: names file and image of what is wrong.
+        ValueError: invalid data; names file and image.
         OSError: a file cannot be read.
     """
     images = load_results(find_results(options.results))[: options.limit]

@@ -1,4 +1,4 @@
-"""Photographs with masks to compose from, as records whose annotations have names of classes.
+"""Reading of photographs with masks as sources for composed photographs.
 
 Needs neither PyTorch nor Detectron2.
 """
@@ -24,7 +24,7 @@ from occ_order.formats.user_masks import load_masks, masks_file
 from occ_order.masks import encode
 
 HELD_OUT = 10
-"""Of photographs that are not split, every tenth one is for validation."""
+"""In sources without splits, every n-th photograph is for validation."""
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -49,19 +49,19 @@ def read_sources(
             * a COCO instances file;
             * a folder of photographs, with the masks of each as `occ_order.formats.user_masks`
               reads them: a labelme or COCO file, a label map or a folder of masks, named like it.
-        split: "train", "val", or None for both. Only ``annotations.json`` says it; of ``HELD_OUT``
-            other photographs, in the order of their names, the last one is for validation.
-        images: folder that the file names of COCO files are relative to; None = the file's own.
-        masks: folder (or file) with the masks of folders of photographs; None = the folder itself.
-        assume_whole: every object is whole, whatever the file says.
+        split: "train", "val", or None for both. It is defined in ``annotations.json``; of other
+            photographs, sorted by name, every ``HELD_OUT``-th is for validation.
+        images: folder that the file names of COCO files are relative to; None = folder of the file.
+        masks: folder (or file) with the masks of folders of photographs; None = the same folder.
+        assume_whole: assume that all objects are unoccluded.
 
     Returns:
-        name of the source -> records, with "name" in annotations and "amodal_segmentation" where
-        an object is whole.
+        Name of the source -> records, whose annotations have "name" and, for whole objects,
+        "amodal_segmentation".
 
     Raises:
-        ValueError: names the file and what is wrong in it.
-        OSError: there is no such file, or none with the masks of a photograph.
+        ValueError: invalid data; names the file.
+        OSError: a file does not exist, or a photograph has no masks.
     """
     result: Records = {}
     for path in map(Path, paths):
@@ -171,7 +171,7 @@ def _read_folder(folder: Path, split: str | None) -> list[dict[str, Any]]:
 
 
 def _read_photographs(folder: Path, masks: str | os.PathLike) -> list[dict[str, Any]]:
-    """Photographs of a folder. Beside a photograph, a PNG of the same name is its label map."""
+    """Read the photographs of a folder. A PNG with the name of a photograph is its label map."""
     files = [file for file in folder.glob("*") if file.suffix.lower() in SUFFIXES]
     if not files:
         raise DataError(
@@ -188,7 +188,7 @@ def _read_image(file: Path, number: int, masks: Path) -> dict[str, Any]:
     width, height = image_size(file)
     path = masks_file(masks, file)
     found = load_masks(path, (height, width), image_name=file.name)
-    named = path.is_file()  # the names of mask files in a folder are no classes
+    named = path.is_file()  # file names of masks in a folder are no class names
     annotations = [
         {
             "id": key,

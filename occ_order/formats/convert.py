@@ -1,4 +1,4 @@
-"""Reading and writing a data set by the name of its format."""
+"""Reading, writing and conversion of data sets by the name of their format."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class DataSet:
     Attributes:
         records: see `occ_order.formats`.
         categories: [{"id": int, "name": str}].
-        image_root: folder of the images, None if the file names are to stay as they are.
+        image_root: image folder; None = file names are not changed when written.
     """
 
     records: list[dict[str, Any]]
@@ -50,16 +50,16 @@ def read_dataset(
 
     Args:
         format: one of `table.readable()`.
-        path: its file (InstaOrder: the order file), or the folder of labelme files; or of the files
-            of a format that has one for each image.
-        images: folder of the images; by default the folder of the file.
-        instances: InstaOrder: the COCO instances file; by default ``instances.json`` beside it.
-        order: COCO: the order table; by default ``order.csv`` beside it if there is one.
-        classes: names of the classes in the order of their ids, of formats without ids of classes.
-        whole: labelme: shapes outline whole objects.
-        names_from: results: a COCO-style file that tells the file names and the categories.
-        keep_crowds: COCO and panoptic: also annotations with `iscrowd` 1.
-        skip_damaged: leave out what cannot be read, and count it in the log.
+        path: the file (InstaOrder: the order file), or the folder of files of a format with one
+            file per image, such as labelme.
+        images: image folder; default: the folder of the file.
+        instances: InstaOrder: the COCO instances file; default: ``instances.json`` beside it.
+        order: COCO: the order table; default: ``order.csv`` beside it, if it exists.
+        classes: class names in the order of their ids, for formats without class ids.
+        whole: labelme: shapes are amodal outlines.
+        names_from: results: a COCO-style file with file names and categories.
+        keep_crowds: COCO and panoptic: also read annotations with `iscrowd` 1.
+        skip_damaged: skip entries that cannot be read, and log their number.
 
     Returns:
         The data set.
@@ -87,18 +87,18 @@ def write_dataset(
 
     Args:
         format: one of `table.convertible()`.
-        data: the data set; not changed.
-        folder: made if need be; the files get the names of the format's row.
-        assume_whole: take the visible part for the whole where no whole mask is given, for formats
-            that need one. An assumption: nothing would be hidden then.
-        assume_none: write pairs of unknown occlusion as pairs that do not occlude, for formats that
-            cannot say "unknown". An assumption too.
+        data: the data set; not modified.
+        folder: output folder, created if missing; file names are those of the format.
+        assume_whole: use the modal mask as amodal mask where none is given, for formats that need
+            one, assuming that these instances are unoccluded.
+        assume_none: write pairs of unknown occlusion as pairs without occlusion, for formats that
+            cannot express unknown pairs.
 
     Returns:
         The files written.
 
     Raises:
-        ValueError: names the image (and annotation) that the format cannot hold.
+        ValueError: the format cannot express an image or annotation; names it.
         OSError: a file cannot be written.
     """
     row, folder, root = row_of(format, convertible()), Path(folder), data.image_root
@@ -113,10 +113,10 @@ def write_dataset(
 def prepared(
     format: str, data: DataSet, *, assume_whole: bool = False, assume_none: bool = False
 ) -> list[dict[str, Any]]:
-    """Return records as a format is to get them: assumptions filled in, class names as free text.
+    """Return a copy of the records adapted to a format, with assumptions filled in.
 
     Raises:
-        ValueError: an unknown format, or an image that the format has no place for.
+        ValueError: an unknown format, or an image that the format cannot express.
     """
     row = row_of(format, convertible())
     names = {category["id"]: category["name"] for category in data.categories}
@@ -127,7 +127,7 @@ def prepared(
             if assume_whole and "amodal_segmentation" not in annotation:
                 annotation["amodal_segmentation"] = annotation["segmentation"]
                 annotation["amodal_bbox"] = annotation["bbox"]
-                annotation.pop("occlude_rate", None)  # said of a whole that is not there
+                annotation.pop("occlude_rate", None)  # refers to an unknown amodal mask
         if assume_none:
             _assume_none(record)
         if row.fit is not None:
@@ -157,18 +157,18 @@ def convert(
     Args:
         data: the data set.
         format: one of `table.convertible()`.
-        folder: to write into.
-        allow_changes: keep the files even if they say something else than the data.
-        assume_whole: see :func:`write_dataset`; what was assumed does not count as changed.
+        folder: output folder.
+        allow_changes: keep the files even if they contradict the data.
+        assume_whole: see :func:`write_dataset`; assumptions do not count as changes.
         assume_none: likewise.
-        watch: gets the records that are compared, and yields the same; for progress.
+        watch: wraps the iteration over the compared records, for progress reports.
 
     Returns:
-        The files written, and what the format did not keep.
+        The files written, and the information that was not kept.
 
     Raises:
-        ValueError: the format cannot hold an image, or the written files say something else than
-            the data; the files are then removed again (images copied for labelme stay).
+        ValueError: the format cannot express an image, or the written files contradict the data and
+            are removed again (images copied for labelme are kept).
     """
     options = {"assume_whole": assume_whole, "assume_none": assume_none}
     files = write_dataset(format, data, folder, **options)
@@ -191,11 +191,11 @@ def convert(
 
 
 def check_images(data: DataSet, *, watch: Callable[[Sequence], Iterable] = iter) -> None:
-    """Compare the sizes of a data set's images with those of their files, as far as these exist.
+    """Check the image files of a data set, as far as they exist, for damage and wrong sizes.
 
     Args:
         data: the data set.
-        watch: gets the records, and yields the same; for progress.
+        watch: wraps the iteration over the records, for progress reports.
 
     Raises:
         ValueError: names every image whose file is damaged or has another size.
@@ -217,16 +217,16 @@ def copy_images(
     """Copy the images of a data set into ``folder/images``.
 
     Args:
-        data: the data set; not changed.
-        folder: made if need be. An image that is there already is written anew.
-        watch: gets the records, and yields the same; for progress.
+        data: the data set; not modified.
+        folder: output folder, created if missing. Existing images are overwritten.
+        watch: wraps the iteration over the records, for progress reports.
 
     Returns:
         The data set with its images in the new folder.
 
     Raises:
-        ValueError: names the image: no such image, two would have one name, or a link in the
-            folder leads out of it.
+        ValueError: an image does not exist, two have the same name, or a symbolic link leads out of
+            the folder; names the image.
     """
     root, records = Path(folder) / "images", []
     seen: dict[str, Any] = {}

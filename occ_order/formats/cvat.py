@@ -6,18 +6,17 @@
       <polygon label="tray" ... points="10.0,20.5;30.1,20.5;30.0,40.2" z_order="0"/>
     </image></annotations>
 
-Masks (run lengths inside their box, row by row, outside first), polygons and ellipses are
-instances; shapes of one label and one `group_id` above 0 are one. Boxes, which outline nothing,
-other shapes and tracks of videos are left out with a warning.
+Masks (row-major run lengths inside their box, outside first), polygons and ellipses are instances;
+shapes with the same label and the same `group_id` above 0 form one instance. Boxes, other shapes
+and video tracks are skipped with a warning.
 
-CVAT draws a shape of a larger `z_order` on top. Of two that overlap, the visible part of the lower
-one is what the upper leaves, and the upper one occludes it; pairs that do not overlap are then
-unknown. Where the masks have the attribute "occludes", which is written here, it tells the order
-instead: the ids of what a mask occludes, as "unknown" those of which it is not known, and "id" is
-the id of the instance. Attributes survive in CVAT where the labels of the task have them, as the
-written file says.
+CVAT draws shapes with a larger `z_order` on top. Of two overlapping shapes the upper one occludes
+the lower one, whose modal mask is the uncovered part; pairs that do not overlap are unknown. If the
+shapes have the attribute "occludes", which this module writes, it defines the order instead: it
+lists the ids of the occludees, "unknown" lists ids of unknown order, and "id" is the id of the
+instance. CVAT keeps these attributes if the labels of the task define them, as in the written file.
 
-Documents with a DTD are refused: its entities could fill the memory.
+Documents with a DTD are rejected, since entity expansion could exhaust the memory.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ from occ_order.instances import OrderedInstances
 from occ_order.order.encoding import UNKNOWN
 
 AREAS = ("mask", "polygon", "ellipse")
-"""Shapes that have an outline."""
+"""Shapes that are read as instances."""
 
 _ATTRIBUTES = ("id", "occludes", "unknown")
 
@@ -62,12 +61,12 @@ Element = ElementTree.Element
 
 
 def cvat_pages(path: Path, data: None = None) -> list[Page]:
-    """Return the images of an XML file, with their shapes and their order.
+    """Return the images of an XML file with their shapes and order as pages.
 
     Raises:
-        ValueError: names the file: no XML, with a DTD, no annotations of CVAT, an image without a
-            name or a size.
-        OSError: it cannot be read.
+        ValueError: not XML, a DTD, not in CVAT's format, or an image without name or size; names
+            the file.
+        OSError: the file cannot be read.
     """
     root = _root(path)
     images = root.findall("image")
@@ -111,13 +110,13 @@ def _page(path: Path, image: Element, kinds: dict[str, int]) -> Page:
 
 
 def _id_of(shapes: Sequence[Element], place: int) -> int | str:
-    """Return the id of an instance: that of its attribute, else its place in the image."""
+    """Return the id of an instance: its attribute "id", or else its position in the image."""
     text = _attribute(shapes[0], "id")
     return number_or_text(text) if text else place
 
 
 def _groups(path: Path, name: str, image: Element) -> list[list[Element]]:
-    """Return the shapes of each instance."""
+    """Group the shapes of an image by instance."""
     groups: dict[Any, list[Element]] = {}
     for k, shape in enumerate(image):
         group = shape.get("group_id", "0")
@@ -138,7 +137,7 @@ def _found(
 
 
 def _inside(shape: Element, size: tuple[int, int]) -> np.ndarray:
-    """bool (H, W) of a shape."""
+    """Return the mask of a shape, bool (H, W)."""
     if shape.tag == "mask":
         return _mask(shape, size)
     if shape.tag == "polygon":
@@ -169,7 +168,7 @@ def _mask(shape: Element, size: tuple[int, int]) -> np.ndarray:
 
 
 def _ordered(found: OrderedInstances, shapes: Sequence[Sequence[Element]]) -> OrderedInstances:
-    """Return the instances with the order that attributes say, or else z-order."""
+    """Return the instances with the order defined by attributes, or else by z-order."""
     said = [_attribute(parts[0], "occludes") for parts in shapes]
     place = {str(key): k for k, key in enumerate(found.ids)}
     if any(text is not None for text in said):
@@ -196,7 +195,7 @@ def _words(text: str | None) -> list[str]:
 
 
 def _attribute(shape: Element, name: str) -> str | None:
-    """Return the text of an attribute that annotators fill in; None where a shape has none."""
+    """Return the text of an attribute of a shape; None if it has none."""
     for element in shape.findall("attribute"):
         if element.get("name") == name:
             return element.text or ""
@@ -241,15 +240,15 @@ def _whole(element: Element, key: str) -> int:
 
 
 def document_of(results: Iterable[OrderedInstances]) -> str:
-    """Return the XML of images, with visible masks, z-order and the order as attributes.
+    """Return the XML of images, with modal masks, z-order and the order as attributes.
 
     Args:
-        results: instances of each image; where the occlusion order is known, `z_order` is the
-            relative depth, and what something occludes is `occluded`. Instances without a pixel,
-            which CVAT cannot hold, are left out and told in the log.
+        results: instances of each image. With an occlusion order, `z_order` is the relative depth
+            and occludees are marked as `occluded`. Instances with an empty mask, which CVAT does
+            not support, are skipped with a warning.
 
     Raises:
-        ValueError: an image id is no integer.
+        ValueError: an image id is not an integer.
     """
     results = list(results)
     root = ElementTree.Element("annotations")
@@ -264,7 +263,7 @@ def document_of(results: Iterable[OrderedInstances]) -> str:
 
 
 def _meta(labels: set[str]) -> Element:
-    """Return the labels, with the attributes that CVAT has to know to keep them."""
+    """Return the definition of the labels and their attributes, which CVAT needs to keep them."""
     meta = ElementTree.Element("meta")
     listed = ElementTree.SubElement(ElementTree.SubElement(meta, "task"), "labels")
     for name in sorted(labels):
@@ -319,7 +318,7 @@ def _image(result: OrderedInstances) -> Element:
 
 
 def _written(mask: np.ndarray) -> dict[str, str]:
-    """Run lengths of a mask in its box, and the box."""
+    """Return the box of a mask and its run lengths inside the box."""
     x0, y0, x1, y1 = masks.bounding_box(mask).astype(int).tolist()
     flat = mask[y0:y1, x0:x1].ravel()
     edges = np.flatnonzero(np.diff(flat)) + 1
@@ -336,7 +335,7 @@ def save_cvat(
     *,
     image_root: str | os.PathLike | None = None,
 ) -> None:
-    """Write records as CVAT's XML; arguments and errors as of `save_results_records`."""
+    """Write records as CVAT's XML; arguments and errors as for `save_results_records`."""
     text = document_of(
         ordered_record(record, categories, image_root=image_root) for record in records
     )

@@ -1,14 +1,14 @@
-"""What another program has found: instances of a whole data set, read from its results file.
+"""Detections of other programs: instances of a whole data set, read from a results file.
 
 =====================  ==========================================================================
-COCO results           a list of {"image_id", "category_id", "segmentation", "score"}; masks are
-                       visible parts (Detectron2, MMDetection, E2EC)
-``order_results.json`` this project's; its order is not read
+COCO results           a list of {"image_id", "category_id", "segmentation", "score"} with modal
+                       masks (Detectron2, MMDetection, E2EC)
+``order_results.json`` of this package; its order is not read
 panoptic               {"annotations": [{"image_id", "file_name", "segments_info"}]} beside a folder
-                       of PNG files in which a segment's id is R + 256 G + 65536 B; of a segment
-                       {"id", "category_id"} and, where there is one, "score" (Mask2Former)
-amodalAPI results      a list of {"image_id", "regions": [{"segmentation", "score"}]}, masks are
-                       whole objects; "visible_mask", or "invisible_mask", says what is seen
+                       of PNG files in which a segment's id is R + 256 G + 65536 B; segments have
+                       {"id", "category_id"} and optionally "score" (Mask2Former)
+amodalAPI results      a list of {"image_id", "regions": [{"segmentation", "score"}]} with amodal
+                       masks; "visible_mask" or "invisible_mask" defines the modal mask
                        (AmodalMask, SharpMask)
 =====================  ==========================================================================
 
@@ -31,8 +31,8 @@ from occ_order.files import DataError, resolve_inside, show
 from occ_order.formats.panoptic import segment_ids
 
 SCORES = ("file", "same")
-"""Where scores come from: the file (1 where it has none), or 1 for every instance, as the row
-"same score" of OOSIS Table 2 has it."""
+"""Source of scores: the file (1 where it has none), or 1 for every instance, as in the row "same
+score" of OOSIS Table 2."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Detections:
     """Instances of one image. N instances, H x W pixels.
 
     Attributes:
-        modal: bool (N, H, W), visible parts.
-        amodal: bool (N, H, W), whole objects; None where the file has none.
-        category_ids: int64 (N,), as the file has them; 1 where it has none.
+        modal: bool (N, H, W), modal masks.
+        amodal: bool (N, H, W), amodal masks; None if the file has none.
+        category_ids: int64 (N,), ids in the file; 1 if it has none.
         scores: float64 (N,).
     """
 
@@ -56,16 +56,16 @@ class Detections:
 
 
 class DetectionFile:
-    """A results file, its instances by image.
+    """A results file, indexed by image.
 
     Args:
         path: the JSON file.
-        folder: of the PNG files of a panoptic segmentation; None = the path without ".json".
+        folder: folder of the PNG files of a panoptic segmentation; None = path without ".json".
         scores: one of `SCORES`.
 
     Raises:
-        ValueError: the file is none of the kinds above, or damaged; names file and entry.
-        FileNotFoundError: no such file.
+        ValueError: an unknown format or damaged data; names file and entry.
+        FileNotFoundError: the file does not exist.
     """
 
     def __init__(
@@ -83,18 +83,18 @@ class DetectionFile:
 
     @property
     def image_ids(self) -> list[Any]:
-        """Images that the file names."""
+        """Image ids in the file."""
         return list(self._entries)
 
     def image(self, image_id: int | str, height: int, width: int) -> Detections:
-        """Return the instances of one image; none where the file does not name it.
+        """Return the instances of one image; none if it is not in the file.
 
         Args:
-            image_id: as in the file.
-            height, width: of the masks that are wanted.
+            image_id: image id in the file.
+            height, width: size of the image.
 
         Returns:
-            Instances, best first; panoptic segments in the file's order where scores are the same.
+            Instances by descending score; ties in the order of the file.
 
         Raises:
             ValueError: a mask, score or category is damaged, or a mask has another size; names
@@ -134,7 +134,7 @@ class DetectionFile:
         return modal, amodal, category, 1.0 if self.scores == "same" else float(score)
 
     def _segments(self, entry: Mapping[str, Any], size: tuple[int, int]) -> list[dict[str, Any]]:
-        """Segments of a panoptic entry with their masks; crowds are left out."""
+        """Return the segments of a panoptic entry with their masks, without crowds."""
         place = f"{self.path}: image {entry['image_id']!r}"
         infos = entry.get("segments_info")
         if not isinstance(entry.get("file_name"), str) or not isinstance(infos, list):
@@ -158,7 +158,7 @@ def _stacked(stack: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:
 
 
 def _sorted_by_image(path: str) -> tuple[str, dict[Any, list[Mapping[str, Any]]]]:
-    """Kind of a results file, and its entries by image id."""
+    """Return the kind of a results file, and its entries by image id."""
     with open(path, encoding="utf-8") as file:
         try:
             data = json.load(file)
@@ -208,7 +208,7 @@ def _kind_of(data: Any) -> tuple[str | None, Iterable[Any]]:
 def _masks(
     entry: Mapping[str, Any], kind: str, size: tuple[int, int], place: str
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Visible part and, where the file has it, whole object."""
+    """Return the modal mask and, if the file has it, the amodal mask."""
 
     def mask(key: str) -> np.ndarray:
         value = entry.get(key)
@@ -230,10 +230,10 @@ def _masks(
 def mask_times_class_scores(
     mask_prob: np.ndarray, class_prob: np.ndarray, found: np.ndarray
 ) -> np.ndarray:
-    """Scores of the instances of a panoptic segmentation (OOSIS Section 5.5, "ad-hoc score").
+    """Compute scores of the instances of a panoptic segmentation (OOSIS Section 5.5).
 
-    "Multiplying the mask confidence score and class confidence score of each pixel", averaged over
-    the pixels of the instance.
+    This is the "ad-hoc score": "multiplying the mask confidence score and class confidence score of
+    each pixel", averaged over the pixels of the instance.
 
     Args:
         mask_prob: float (N, H, W), probability of each instance's mask at every pixel.

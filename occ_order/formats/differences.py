@@ -1,8 +1,4 @@
-"""What a format did not keep: records before writing against records read back.
-
-Nothing is assumed about a format. What was written is read again and compared, so the report says
-what really happened to these data.
-"""
+"""Comparison of records before writing and after reading back, to report losses of a format."""
 
 from __future__ import annotations
 
@@ -18,23 +14,23 @@ from occ_order.order import UNKNOWN
 
 _TEXTS = ("name", "is_stuff", "score")
 _NOTHING = {"name": ("", None), "is_stuff": (0, None), "score": (1.0, None)}
-"""Values that say the same as an absent key."""
+"""Values that are equivalent to an absent key."""
 
 
 @dataclass
 class Differences:
-    """What is not there any more, and what says something else now, with how often.
+    """Numbers of lost and changed values by kind.
 
     Attributes:
-        lost: known before, absent or unknown now. The rest of the data is right.
-        changed: known before, and now said otherwise. The written data are wrong in this.
+        lost: values that were known before and are absent or unknown now.
+        changed: values that contradict the previous ones.
     """
 
     lost: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
 
     def lines(self) -> list[str]:
-        """Sentences, most frequent first."""
+        """Return one line per kind of difference, most frequent first."""
         said = [f"lost: {what}: {n:,}" for what, n in self.lost.most_common()]
         return said + [f"changed: {what}: {n:,}" for what, n in self.changed.most_common()]
 
@@ -47,19 +43,19 @@ def compare(
     *,
     watch: Callable[[Sequence], Iterable] = iter,
 ) -> Differences:
-    """Compare records, by image and annotation id, whatever order they stand in.
+    """Compare records by image id and annotation id, independent of their order.
 
-    Where annotation ids were not kept, annotations are found by their masks.
+    If annotation ids were not kept, annotations are matched by their masks.
 
     Args:
-        before: records as they were.
-        after: records as they are read back.
-        categories_before: [{"id", "name"}] of the first; classes are compared by name.
-        categories_after: likewise of the second.
-        watch: gets the records, and yields the same; for progress.
+        before: original records.
+        after: records read back.
+        categories_before: [{"id", "name"}] of `before`; classes are compared by name.
+        categories_after: [{"id", "name"}] of `after`.
+        watch: wraps the iteration over the records, for progress reports.
 
     Returns:
-        Differences. Boxes are not compared: they follow from the masks, or are the file's own.
+        The differences. Boxes are not compared, since they follow from the masks or the format.
     """
     found, rest = Differences(), {record["image_id"]: record for record in after}
     classes = [
@@ -100,7 +96,7 @@ def _compare_images(
             if a.get(key) != b.get(key) and a.get(key) not in _NOTHING[key]:
                 found.lost[f"'{key}' of an instance"] += 1
     keys = ["occlusion", "depth", "overlap", "count"]
-    if "occlusion_count" in one:  # where it is absent, InstaOrder's files say 2, as documented
+    if "occlusion_count" in one:  # if absent, 2 is written to InstaOrder's files, as documented
         keys.append("occlusion_count")
     for key in keys:
         _compare_matrices(key, one, other, known, place[known], found)
@@ -109,7 +105,7 @@ def _compare_images(
 
 
 def _places(one: Mapping[str, Any], other: Mapping[str, Any], found: Differences) -> np.ndarray:
-    """int (N,): index in the other record of each annotation, -1 if it is not there."""
+    """Return the index of each annotation in the other record, -1 if missing, int (N,)."""
     ids = {annotation["id"]: k for k, annotation in enumerate(other["annotations"])}
     if all(annotation["id"] in ids for annotation in one["annotations"]):
         return np.array([ids[a["id"]] for a in one["annotations"]], np.int64)
@@ -170,7 +166,7 @@ def _compare_matrices(
     a = np.asarray(one[key])[np.ix_(rows, rows)] if key in one else unknown
     b = np.asarray(other[key])[np.ix_(places, places)] if key in other else unknown
     a, b = a.astype(np.int64), b.astype(np.int64)
-    # A pair counts once, whichever of its two directions differ.
+    # A pair counts once, even if both of its directions differ.
     lost = (a != UNKNOWN) & (b == UNKNOWN)
     changed = (b != UNKNOWN) & (a != b)
     changed_pairs = np.triu(changed | changed.T, 1)

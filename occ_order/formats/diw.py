@@ -1,8 +1,8 @@
 """Depth in the Wild: one ordered pair of points per image (Chen et al., NIPS 2016).
 
 `DIW_test.csv` has two rows per image: its path, `./DIW_test/name.thumb`, and
-`yA,xA,yB,xB,relation,...` with pixel coordinates that count from 1. The relation starts with "<" if
-A is closer than B and with ">" if it is farther; further columns have no meaning here.
+`yA,xA,yB,xB,relation,...` with 1-based pixel coordinates. The relation starts with "<" if A is
+closer than B and with ">" if it is farther; further columns are ignored.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def load_diw(
         problems: None to raise at the first error; a list to collect messages in.
 
     Returns:
-        [{"file_name": str, "point_a": (y, x), "point_b": (y, x), "relation": "<" or ">"}], pixels
-        from 0, "<" = A is closer. [] for an empty file.
+        [{"file_name": str, "point_a": (y, x), "point_b": (y, x), "relation": "<" or ">"}], 0-based
+        pixels, "<" = A is closer. [] for an empty file.
 
     Raises:
         ValueError: names the file and line of the first error.
@@ -82,7 +82,7 @@ def save_diw(
     *,
     image_root: str | os.PathLike | None = None,
 ) -> None:
-    """Write point pairs as `DIW_test.csv` has them.
+    """Write point pairs in the layout of `DIW_test.csv`.
 
     Args:
         pairs: as `load_diw` returns them.

@@ -1,8 +1,8 @@
-"""FiftyOne's ``Detections`` (https://docs.voxel51.com) as instances, and instances as a ``Sample``.
+"""Conversion from FiftyOne's ``Detections`` (https://docs.voxel51.com) and to a ``Sample``.
 
-A Detection has a box [x, y, width, height] in shares of the image and a mask inside it. The order
-stands in attributes of each Detection: "instance_id", and "occludes", the ids of what it occludes,
-so that it survives when some are filtered out. fiftyone is imported at the first call only.
+A Detection has a box [x, y, width, height] relative to the image and a mask inside it. The order is
+stored in attributes of each Detection: "instance_id", and "occludes", the ids of its occludees, so
+that it is still valid after filtering. fiftyone is imported lazily.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ FIELD = "order"
 
 
 def to_sample(result: OrderedInstances) -> fiftyone.Sample:
-    """Return instances as a Sample, with Detections in the field `FIELD`.
+    """Convert instances to a Sample, with Detections in the field `FIELD`.
 
     Args:
-        result: with the file name of its image; instances without a pixel are left out.
+        result: instances with a file name; those with an empty mask are left out.
 
     Raises:
         ImportError: fiftyone is not installed.
-        ValueError: the file name is not known.
+        ValueError: `file_name` is None.
     """
     library = _fiftyone()
     if result.file_name is None:
@@ -60,10 +60,10 @@ def to_sample(result: OrderedInstances) -> fiftyone.Sample:
 
 
 def from_detections(found: fiftyone.Detections, size: tuple[int, int]) -> OrderedInstances:
-    """Return Detections with masks as instances, with their order where they say one.
+    """Convert Detections with masks to instances, with their order if they have one.
 
     Args:
-        found: what has a list `detections`.
+        found: an object with a list `detections`.
         size: (H, W) of the image.
 
     Raises:
@@ -89,7 +89,7 @@ def from_detections(found: fiftyone.Detections, size: tuple[int, int]) -> Ordere
 
 
 def _mask(one: Any, k: int, size: tuple[int, int]) -> np.ndarray:
-    """bool (H, W): the mask of a detection, stretched to its box in pixels."""
+    """Return the mask of a detection, resized to its box in pixels, bool (H, W)."""
     if one.mask is None:
         raise ValueError(f"detection {k} has no mask, which an order needs")
     x, y, width, height = np.array(one.bounding_box, float) * (*size[::-1], *size[::-1])

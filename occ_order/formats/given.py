@@ -1,15 +1,15 @@
-"""Masks of one image as other programs hold them in memory, as :class:`OrderedInstances`.
+"""Conversion of in-memory masks of other libraries to :class:`OrderedInstances`.
 
 ====================================  =====================================================
 array, tensor or image                (N, H, W) or (N, 1, H, W), two-valued or probabilities;
                                       bool (H, W) one mask; integers (H, W) a label map
-list                                  of masks (H, W), of COCO run lengths, of polygons, of
-                                      dictionaries with a "segmentation", as SAM gives them, or a
-                                      "mask", as pipelines of transformers do
-path                                  what :mod:`occ_order.formats.user_masks` reads
-content of a JSON file                COCO, SA-1B, Label Studio, ..., as `json.load` gives it
-Detectron2                            `Instances` (predictions or annotation), or the dictionary
-                                      that holds "instances" or "panoptic_seg"
+list                                  of masks (H, W), of COCO RLEs, of polygons, of dictionaries
+                                      with a "segmentation", as from SAM, or a "mask", as from
+                                      pipelines of transformers
+path                                  a file or folder of :mod:`occ_order.formats.user_masks`
+content of a JSON file                COCO, SA-1B, Label Studio, ..., as from `json.load`
+Detectron2                            `Instances` (predictions or ground truth), or a dictionary
+                                      with "instances" or "panoptic_seg"
 torchvision                           {"masks", "labels", "scores"}
 transformers                          {"segmentation", "segments_info"}, post-processed
 supervision                           `Detections`
@@ -17,12 +17,12 @@ ultralytics                           `Results`
 FiftyOne                              `Detections`
 ====================================  =====================================================
 
-Names of classes are kept where the object has them; a dictionary may bring them along under one of
-`NAME_KEYS`: ``{**found, "id2label": model.config.id2label}``. A list with the output for one image
-stands for that output.
+Class names are kept if the object has them; a dictionary may contain them as one of `NAME_KEYS`:
+``{**found, "id2label": model.config.id2label}``. A list with the output for one image is treated
+like that output.
 
-Probabilities are cut at 0.5. Other numbers have to be two-valued, 0 and one more, or they are
-refused. None of these libraries is imported: their objects are known by what they have.
+Probabilities are thresholded at 0.5. Other numbers must have two values, one of them 0. None of
+these libraries is imported: objects are recognized by their attributes.
 """
 
 from __future__ import annotations
@@ -58,19 +58,19 @@ _KNOWN = (
 def as_instances(
     masks: Any, size: tuple[int, int], *, image_name: str | None = None
 ) -> OrderedInstances:
-    """Return masks of one image, whatever holds them.
+    """Convert masks of one image in any supported form to instances.
 
     Args:
-        masks: see the head of this module, or instances already.
+        masks: see the module docstring, or `OrderedInstances`.
         size: (H, W) of the image.
         image_name: file name of the image, to find it in a file about several.
 
     Returns:
-        The instances, without an order unless they have one. Ids are those of the source, the
+        The instances, with an order only if the source has one. Ids are those of the source, the
         values of a label map, or 1 .. N.
 
     Raises:
-        ValueError: nothing of these; another size than the image; numbers that are neither
+        ValueError: an unsupported type; another size than the image; numbers that are neither
             probabilities nor two-valued; a damaged mask.
         OSError: a file cannot be read.
     """
@@ -104,7 +104,7 @@ def as_instances(
 
 
 def _is_output(value: Any) -> bool:
-    """Whether a value is all that a library says of one image, not one mask."""
+    """Return whether a value is the output of a library for one image, not a single mask."""
     if isinstance(value, Mapping):
         return bool({"instances", "masks", "segments_info"} & value.keys())
     return hasattr(value, "get_fields") or (hasattr(value, "masks") and hasattr(value, "boxes"))
@@ -117,21 +117,21 @@ def of_image(
     *,
     classes: Sequence[int] | None = None,
 ) -> OrderedInstances:
-    """Return what `as_instances` does, with the name of the image that they belong to.
+    """Convert masks as `as_instances` does, and add the file name of the image.
 
     Args:
-        masks: as there.
-        image: its file, or its pixels, which have no name.
+        masks: see `as_instances`.
+        image: path of the image, or its pixels, which have no name.
         size: (H, W) of the image.
-        classes: category id of each; default: as in `masks`.
+        classes: N category ids; default: those of `masks`.
 
     Raises:
-        ValueError: as there.
+        ValueError: see `as_instances`.
     """
     name = Path(image).name if isinstance(image, str | os.PathLike) else None
     given = as_instances(masks, size, image_name=name)
     known: dict[str, Any] = {"image_id": 0 if name is None else Path(name).stem, "file_name": name}
-    if isinstance(masks, OrderedInstances | str | os.PathLike):  # which know their image
+    if isinstance(masks, OrderedInstances | str | os.PathLike):  # already have an image id
         known = {"file_name": given.file_name or name}
     if classes is not None:
         known["classes"] = np.asarray(classes, np.int64)
@@ -139,14 +139,14 @@ def of_image(
 
 
 def _array(value: Any) -> np.ndarray:
-    """Return an array, from a tensor of whatever device, too."""
+    """Convert an array, or a tensor on any device, to NumPy."""
     for step in ("detach", "cpu"):
         value = getattr(value, step)() if hasattr(value, step) else value
     return np.asarray(value)
 
 
 def _stack(value: Any, size: tuple[int, int], *, name: str = "masks") -> np.ndarray:
-    """bool (N, H, W) from a tensor or a list; none of an empty list."""
+    """Convert a tensor or a list to bool (N, H, W); N = 0 for an empty list."""
     values = _array(value)
     return stack_of(values if values.size else values.reshape(0, *size), size, name=name)
 
@@ -178,7 +178,7 @@ def _made(
 def _from_list(
     items: Sequence[Any], size: tuple[int, int], image_name: str | None
 ) -> OrderedInstances:
-    """Masks one by one, as dictionaries or bare, or the parsed JSON of a list of tasks."""
+    """Convert a list of masks or of dictionaries, or the parsed JSON of a list of tasks."""
     entries = [item if isinstance(item, Mapping) else {"segmentation": item} for item in items]
     if entries and all({"data", "annotations"} <= entry.keys() for entry in entries):
         return _from_parsed(list(items), size, image_name)
@@ -206,7 +206,7 @@ def _from_list(
 
 
 def _one(mask: Any, size: tuple[int, int], name: str) -> np.ndarray:
-    """One mask (H, W): an array, an image, run lengths, or polygons."""
+    """Convert one mask (an array, an image, RLE or polygons) to (H, W)."""
     if hasattr(mask, "shape") or isinstance(mask, Image.Image):
         values = _array(mask)
         if values.shape != size:
@@ -240,7 +240,7 @@ def _from_mapping(
 
 
 def _from_parsed(data: Any, size: tuple[int, int], image_name: str | None) -> OrderedInstances:
-    """Return the content of a JSON file that the user has parsed."""
+    """Convert the content of a JSON file parsed by the user."""
     name = Path("masks")
     page = page_named(name, pages_of_json(name, data), image_name)
     found = read_page(name, page, size, Tolerance())
@@ -248,7 +248,7 @@ def _from_parsed(data: Any, size: tuple[int, int], image_name: str | None) -> Or
 
 
 def _named(found: OrderedInstances, data: Mapping[str, Any]) -> OrderedInstances:
-    """Instances with the names of their classes, where the dictionary has a table of them."""
+    """Add class names to instances, if the dictionary has a table of them."""
     table = next((data[key] for key in NAME_KEYS if data.get(key) is not None), None)
     if table is None:
         return found
@@ -257,7 +257,7 @@ def _named(found: OrderedInstances, data: Mapping[str, Any]) -> OrderedInstances
 
 
 def _from_transformers(data: Mapping[str, Any], size: tuple[int, int]) -> OrderedInstances:
-    """Return a map of ids, or a map for each segment (`return_binary_maps`)."""
+    """Convert a map of segment ids, or one map per segment (`return_binary_maps`)."""
     segments = list(data["segments_info"])
     if isinstance(data["segmentation"], list):
         raise ValueError(
@@ -285,7 +285,7 @@ def _from_transformers(data: Mapping[str, Any], size: tuple[int, int]) -> Ordere
 def _from_panoptic(
     segmentation: Any, segments: Sequence[Mapping[str, Any]] | None, size: tuple[int, int]
 ) -> OrderedInstances:
-    """Things of Detectron2's panoptic output; stuff, such as sky, is no instance."""
+    """Convert the things of Detectron2's panoptic output; stuff segments are no instances."""
     if segments is None:
         raise ValueError("'panoptic_seg' without segments_info does not say what are things")
     labels = _array(segmentation)
@@ -302,7 +302,7 @@ def _from_panoptic(
 
 
 def _from_detectron2(found: Any, size: tuple[int, int]) -> OrderedInstances:
-    """Predictions, or annotation (`gt_masks`: BitMasks or PolygonMasks)."""
+    """Convert predictions, or ground truth (`gt_masks`: BitMasks or PolygonMasks)."""
     fields = found.get_fields()
     kind = next((kind for kind in ("pred", "gt") if f"{kind}_masks" in fields), None)
     if kind is None:
@@ -326,9 +326,10 @@ def _detectron2_stack(value: Any, size: tuple[int, int], name: str) -> np.ndarra
 
 
 def _from_ultralytics(found: Any, size: tuple[int, int]) -> OrderedInstances:
-    """Masks of the image's size (`retina_masks`), else outlines, which are in its pixels.
+    """Convert masks of the image's size (`retina_masks`), or else the outlines.
 
-    The masks beside the outlines have the network's size, with a margin.
+    Without `retina_masks`, masks have the padded size of the network's input, while outlines are in
+    pixels of the image.
     """
     stated = tuple(getattr(found, "orig_shape", size))
     if stated != size:

@@ -6,9 +6,9 @@ Two files make one data set. `InstaOrder_{train,val}2017.json` has one entry per
      "occlusion": [{"order": "0<1", "count": 2}, {"order": "0<2 & 2<0", "count": 3}],
      "depth": [{"order": "0<1", "count": 2, "overlap": true}, {"order": "1=2", ...}]}
 
-and `instances_{train,val}2017.json` is COCO's own. The numbers inside the strings are positions in
-`instance_ids`, which is why a record's annotations are exactly these ids in exactly this order:
-other annotations of the image are left out, and entries are found by image id, never by position.
+and `instances_{train,val}2017.json` is that of COCO. The numbers in the order strings are positions
+in `instance_ids`, so the annotations of a record are exactly these ids in this order; other
+annotations of the image are left out. Entries are looked up by image id.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ def load_instaorder(
 ) -> list[dict[str, Any]]:
     """Read InstaOrder with the COCO instances that it refers to.
 
-    Masks are checked in form (size, counts, coordinates), not decoded: 100,000 images load in the
-    time that parsing takes. `occ-order validate` decodes them.
+    The format of masks is checked (size, counts, coordinates), but they are not decoded, so that
+    loading 100,000 images takes little more than parsing. `occ-order validate` decodes them.
 
     Args:
         order_json: `InstaOrder_{train,val}2017.json` or a file of the same layout.
         instances_json: the COCO instances file of the same images.
         image_root: folder that the file names are relative to.
-        problems: None to raise at the first error; a list to collect messages in (the entry that
-            has an error is then left out).
+        problems: None = raise the first error; a list = collect messages (entries with an error are
+            then left out).
 
     Returns:
-        Records in the order of `order_json`, with "occlusion", "occlusion_count" (workers asked
-        about each occluding pair) and, where the entry has depth, "depth", "overlap" and "count".
-        An entry needs one of the two lists. "bbox" is COCO's box, category ids are COCO's (1 to
-        90).
+        Records in the order of `order_json`, with "occlusion", "occlusion_count" (number of
+        annotators asked about each occluding pair) and, if the entry has depth, "depth", "overlap"
+        and "count". An entry needs at least one of the two lists. "bbox" is COCO's box, category
+        ids are COCO's (1 to 90).
 
     Raises:
         ValueError: names file, image id and annotation id or order string of the first error.
@@ -99,7 +99,7 @@ def _read_entry(entry: dict, instances: _Instances) -> dict[str, Any]:
 
 
 class _Instances:
-    """COCO instances by annotation id; only those that are asked for are checked."""
+    """COCO instances by annotation id; validated lazily when they are read."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class _Instances:
                 self.annotations[number] = annotation
 
     def read(self, number: object, image: dict[str, Any]) -> dict[str, Any]:
-        """Return the annotation `number` of `image` as a record has it."""
+        """Return annotation `number` of `image` as an annotation of a record."""
         if isinstance(number, bool) or not isinstance(number, int):
             raise ValueError(f"'instance_ids' must hold integers, got {show(number)}")
         if number not in self.annotations:
@@ -139,7 +139,7 @@ class _Instances:
                 "category_id": category_of(annotation, self.category_ids),
                 "bbox": xyxy(annotation, "bbox"),
                 "segmentation": checked_mask(annotation, "segmentation", *size),
-                "iscrowd": 0,  # rows of the matrices must not be dropped as crowds by a data loader
+                "iscrowd": 0,  # data loaders must not drop rows of the matrices as crowds
             }
         return result
 
@@ -154,13 +154,12 @@ def save_instaorder(
 ) -> None:
     """Write records as an InstaOrder file and the COCO instances file that it refers to.
 
-    Amodal masks, "is_stuff", "occlude_rate" and "name" have no place in these formats and are not
-    written. Masks keep their encoding (RLE or polygons), boxes become [x, y, width, height].
+    Amodal masks, "is_stuff", "occlude_rate" and "name" are not supported by these formats and are
+    lost. Masks keep their encoding (RLE or polygons), boxes are written as [x, y, width, height].
 
     Args:
-        records: image ids and annotation ids must be unique. "occlusion_count", int (N, N), says
-            how many workers were asked about each occluding pair, -1 where nobody knows; 2 where it
-            is absent.
+        records: image ids and annotation ids must be unique. "occlusion_count", int (N, N), is the
+            number of annotators asked about each occluding pair, -1 = unknown; default: 2.
         order_json: file to write, in the layout of `InstaOrder_val2017.json`.
         instances_json: file to write, in the layout of `instances_val2017.json`.
         categories: [{"id": int, "name": str}], all that the records use.

@@ -9,10 +9,10 @@ Both are nested like COCO and belong to `training/image_2` and `testing/image_2`
 | order | none | `oco_id` cluster, `ico_id` layer in the cluster |
 | classes | ids 1, 2, 4, 5, 6, 7, 8 | also 3 (rider) |
 
-Order of 2019 files is derived from the masks (`occ_order.order.occlusion_from_masks`). In 2020
-files a smaller layer is nearer; layers say who would be in front, so only pairs whose amodal masks
-overlap occlude. The contiguous class numbers of the two versions differ: do not mix their
-registrations.
+The order of 2019 files is derived from the masks (`occ_order.order.occlusion_from_masks`). In 2020
+files a smaller layer is nearer; layers also order pairs that do not overlap, so only pairs with
+overlapping amodal masks are occlusions. The contiguous class ids of the two versions differ: do not
+mix their registrations.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ def load_kins(
     with_order: bool = True,
     problems: list[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Read a KINS file of either version, told apart by the keys of its annotations.
+    """Read a KINS file of either version, detected by the keys of its annotations.
 
-    Masks are checked in form; with order, those that it is made from are decoded too: all masks of
-    a 2019 file, the amodal masks of overlapping boxes in one cluster of a 2020 file.
+    The format of masks is checked; to compute the order, masks are also decoded: all masks of a
+    2019 file, the amodal masks of overlapping boxes in one cluster of a 2020 file.
 
     Args:
         json_file: `instances_{train,val}.json` or `update_{train,test}_2020.json`.
@@ -76,7 +76,7 @@ def load_kins(
         problems: None to raise at the first error; a list to collect messages in.
 
     Returns:
-        One record per image of the file. "bbox" is the visible box of the file.
+        One record per image of the file. "bbox" is the modal box of the file.
 
     Raises:
         ValueError: names file, image id and annotation id of the first error.
@@ -105,7 +105,7 @@ def load_kins(
 
 
 def is_2020(data: dict) -> bool:
-    """Whether the annotations of a parsed file have the keys of the 2020 files."""
+    """Return whether the annotations of a parsed file have the keys of the 2020 files."""
     for annotation in listed(data, "annotations"):
         if "a_segm" in annotation or "i_segm" in annotation:
             return True
@@ -163,9 +163,9 @@ def save_kins(
 ) -> None:
     """Write records with the keys of the 2020 files.
 
-    Amodal masks become polygons that rasterise to the same pixels, as the published files have
-    them; visible masks become compressed RLE. Clusters are numbered within each image. Layers
-    cannot say that two instances occlude each other: such pairs share a layer and read back as -1.
+    As in the published files, amodal masks are written as polygons, which rasterise to the same
+    pixels, and modal masks as compressed RLE. Clusters are numbered within each image. Layers
+    cannot express mutual occlusion: such pairs share a layer and are read back as -1.
 
     Args:
         records: every annotation needs "amodal_segmentation", every record "occlusion".

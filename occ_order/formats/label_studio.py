@@ -9,16 +9,16 @@
          {"type": "relation", "from_id": "Dx_aB", "to_id": "t5sp3", "direction": "right",
           "labels": ["occludes"]}]}]}]
 
-Each region is an instance: polygons and ellipses in percent of the image, brushes as run lengths of
-its RGBA pixels (:func:`decode_brush`). Of several annotations of a task the first that was not
-cancelled counts, where there is none the first prediction. Boxes, which outline nothing, key points
-and other regions are left out with a warning.
+Each region is an instance: polygons and ellipses in percent of the image, brushes as run-length
+encoded RGBA pixels (:func:`decode_brush`). Of several annotations of a task the first one that was
+not cancelled is used, or else the first prediction. Boxes, key points and other regions are skipped
+with a warning.
 
-Relations say the order: "occludes" (direction "bi": each other), "closer" and "equal" ("bi"), the
-last two with "distinct" or "overlap" as a second label for the ranges of depth. Where a task has a
-relation "occludes", pairs without one do not occlude each other. What cannot be seen from
-relations stands in the task's data under "occ_order": which orders are known, and which pairs of
-them are not.
+The order is defined by relations: "occludes" (direction "bi": mutual), "closer" and "equal" ("bi"),
+the last two optionally with "distinct" or "overlap" as a second label for the depth ranges. If a
+task has a relation "occludes", pairs without one do not occlude each other. Information that
+relations cannot express is stored in the task's data as "occ_order": which orders are known, and
+which pairs are unknown.
 """
 
 from __future__ import annotations
@@ -59,15 +59,15 @@ from occ_order.order.encoding import (
 )
 
 OURS = "occ_order"
-"""Key of the task's data for what relations cannot say."""
+"""Key of the task's data for information that relations cannot express."""
 
 RANGES = {"distinct": DISTINCT, "overlap": OVERLAPPING}
 
 RUN_BITS = (3, 4, 8, 16)
-"""Bits of the length of a run in a brush's code; each run takes the first that holds it."""
+"""Sizes in bits of a run length in a brush; each run uses the first one that is large enough."""
 
 _OUTLINES = {"rle", "points", "radiusX"}
-"""Keys of the value of a region, of which one with an outline has one."""
+"""Keys of the outline in the value of a region; a supported region has one of them."""
 
 _UPLOAD = re.compile(r"[0-9a-f]{8}-")
 
@@ -84,10 +84,10 @@ def is_label_studio(data: dict[str, Any], keys: set[str]) -> bool:
 
 
 def label_studio_pages(path: Path, data: dict[str, Any] | list[Any]) -> list[Page]:
-    """Return the tasks of an export, with their regions and their order.
+    """Return the tasks of an export with their regions and order as pages.
 
     Raises:
-        ValueError: names the file and the task: no image, or no list of regions.
+        ValueError: a task without image or list of regions; names the file and the task.
     """
     found, report = [], Report(path)
     for k, task in enumerate([data] if isinstance(data, dict) else data):
@@ -126,7 +126,7 @@ def _is_region(entry: dict[str, Any]) -> bool:
 
 
 def _label(region: dict[str, Any]) -> str:
-    """Return the label of a region; "" where it has none."""
+    """Return the label of a region; "" if it has none."""
     value = region["value"]
     for key, words in value.items():
         if key.endswith("labels") and isinstance(words, list) and words:
@@ -176,7 +176,7 @@ def _page(
 
 
 def _file_name(said: dict[str, Any]) -> str:
-    """Return the file name of the image of a task, from its address."""
+    """Return the file name of the image of a task, from its URL."""
     texts = [value for key, value in said.items() if isinstance(value, str) and key != "image_id"]
     images = [text for text in texts if re.search(r"\.[A-Za-z]{3,4}$", text.split("&")[0])]
     chosen = [said["image"]] if isinstance(said.get("image"), str) else images or texts
@@ -204,7 +204,7 @@ def _found(
 
 
 def _segmentation(value: dict[str, Any], size: tuple[int, int]) -> Any:
-    """Return the inside of a region, of which lengths are percent of the image."""
+    """Return the mask or polygon of a region, whose lengths are percentages of the image."""
     height, width = size
     if "rle" in value:
         if value.get("format", "rle") != "rle":
@@ -226,7 +226,7 @@ def _segmentation(value: dict[str, Any], size: tuple[int, int]) -> Any:
 def _orders(
     found: OrderedInstances, results: Sequence[dict[str, Any]], ours: Any
 ) -> dict[str, Any]:
-    """Return the matrices that the relations between instances say."""
+    """Return the order matrices defined by the relations between instances."""
     place = {str(number): k for k, number in enumerate(found.ids)}
     occlusion, (depth, overlap, _) = empty_occlusion(len(found)), empty_depth(len(found))
     known, unknown = _said_beside(ours)
@@ -258,7 +258,7 @@ def _orders(
 
 
 def _relation(entry: dict[str, Any], place: Mapping[str, int]) -> tuple[int, int, set[str], bool]:
-    """Places of the first and the second region, -1 where one is not there; labels; mutual."""
+    """Return the indices of both regions (-1 = missing), the labels, and whether mutual."""
     if "from_id" not in entry or "to_id" not in entry:
         raise ValueError(f"a relation needs 'from_id' and 'to_id', got {show(entry)}")
     first, second = (place.get(str(entry[key]), -1) for key in ("from_id", "to_id"))
@@ -269,7 +269,7 @@ def _relation(entry: dict[str, Any], place: Mapping[str, int]) -> tuple[int, int
 
 
 def _said_beside(ours: Any) -> tuple[set[str], list[Any]]:
-    """Return the orders that a task's data call known, and the pairs they call unknown."""
+    """Return the known orders and the unknown pairs stored in a task's data."""
     if not isinstance(ours, dict):
         return set(), []
     known, unknown = (field(ours, key, "a list", []) for key in ("orders", "unknown"))
@@ -279,12 +279,12 @@ def _said_beside(ours: Any) -> tuple[set[str], list[Any]]:
 
 
 def decode_brush(code: Sequence[Any], size: tuple[int, int]) -> np.ndarray:
-    """Return the mask of a brush.
+    """Decode the mask of a brush.
 
-    Label Studio packs the RGBA pixels of a canvas (the format of thi.ng/rle-pack): 32 bits for the
-    number of values, 5 for the bits of a value less 1, four times 4 for the bits of a length less
-    1; then runs of one bit (1 = one value for all), two for which of the four, the length less 1,
-    and the value or values. Alpha tells what is inside; half of it and more is.
+    Label Studio encodes RGBA pixels in the format of thi.ng/rle-pack: 32 bits for the number of
+    values, 5 bits for (bits per value) - 1, four times 4 bits for (bits per length) - 1; then runs
+    of one bit (1 = one repeated value), two bits to select one of the four length sizes, the length
+    - 1, and the value or values. Pixels with at least half of the maximum alpha are inside.
 
     Args:
         code: bytes, as integers.
@@ -294,7 +294,7 @@ def decode_brush(code: Sequence[Any], size: tuple[int, int]) -> np.ndarray:
         bool (H, W).
 
     Raises:
-        ValueError: no bytes, of another number of pixels, or cut off.
+        ValueError: not bytes, another number of pixels, or truncated.
     """
     if not all(type(byte) is int and 0 <= byte <= 255 for byte in code):
         raise ValueError("'rle' must be a list of bytes")
@@ -326,7 +326,7 @@ def decode_brush(code: Sequence[Any], size: tuple[int, int]) -> np.ndarray:
 
 
 def encode_brush(mask: np.ndarray) -> list[int]:
-    """Return the code of a mask, which `decode_brush` and Label Studio read.
+    """Encode a mask as a brush, for Label Studio and `decode_brush`.
 
     Args:
         mask: bool (H, W).
@@ -350,13 +350,13 @@ def encode_brush(mask: np.ndarray) -> list[int]:
 
 
 def task_of(result: OrderedInstances, *, prediction: bool = True) -> dict[str, Any]:
-    """Return an image as a task to import.
+    """Convert an image to a task to import.
 
-    Visible masks are brushes, pixel for pixel; whole masks have no place there.
+    Modal masks are written as brushes without loss; amodal masks are not supported.
 
     Args:
-        result: instances, with their order as relations.
-        prediction: as a prediction, which annotators start from; else as an annotation.
+        result: instances; their order is written as relations.
+        prediction: write a prediction, which annotators can edit; otherwise an annotation.
     """
     height, width = result.size
     regions = [
@@ -392,7 +392,7 @@ def task_of(result: OrderedInstances, *, prediction: bool = True) -> dict[str, A
 
 
 def _relations(result: OrderedInstances) -> list[dict[str, Any]]:
-    """Return the orders as Label Studio's relations; a mutual pair is one of both directions."""
+    """Return the orders as relations of Label Studio; a mutual pair has the direction "bi"."""
     found = []
 
     def add(i: int, j: int, labels: list[str], both: bool) -> None:
@@ -421,7 +421,7 @@ def save_label_studio(
     *,
     image_root: str | os.PathLike | None = None,
 ) -> None:
-    """Write records as annotated tasks; arguments and errors as of `save_results_records`."""
+    """Write records as annotated tasks; arguments and errors as for `save_results_records`."""
     tasks = [
         task_of(ordered_record(record, categories, image_root=image_root), prediction=False)
         for record in records

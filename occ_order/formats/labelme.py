@@ -1,21 +1,21 @@
-"""labelme: one JSON file of hand-drawn shapes per image, and an order table for the folder.
+"""labelme: one JSON file of shapes per image, and an order table for the folder.
 
-An instance is one shape, or all shapes of one label and one group id (labelme's "Group ID"). Its
-label is its class. Shapes outline the **visible** part; the whole object may be drawn too:
+An instance is one shape, or all shapes with the same label and group id (labelme's "Group ID"). Its
+label is its class. Shapes outline the **modal** mask; amodal masks can be drawn in two ways:
 
 * a shape with the flag ``amodal`` (labelme: ``labelme --labelflags '{.*: [amodal]}'``) outlines the
-  whole of the instance of the same label and group id;
-* or ``whole=True``: every shape outlines the whole object, and the visible part is what the objects
-  in front of it, by the table, leave.
+  amodal mask of the instance with the same label and group id;
+* or ``whole=True``: every shape outlines an amodal mask, and the modal mask is computed from the
+  occlusion order in the table.
 
-In the table (:mod:`~occ_order.formats.order_table`), which is called ``order.csv`` and lies
-in the folder itself, an image is named by its file (with the sub-folder, if any). An instance is
-named by its label where that is unique in the image, else by ``label#G`` with its group id G, or
-``label#1``, ``label#2``, ... in the order of drawing for instances without one.
+The table (:mod:`~occ_order.formats.order_table`) is the file ``order.csv`` in the folder. It refers
+to an image by its file name (with the sub-folder, if any), and to an instance by its label if that
+is unique in the image, else by ``label#G`` with its group id G, or ``label#1``, ``label#2``, ... in
+the order of the shapes for instances without group id.
 
-Polygons, rectangles, circles and masks count; points and lines are left out with a warning, and so
-are shapes whose label is one of `IGNORED`, which labelme's own converters take for no objects. JSON
-files without "shapes" and hidden files are not labelme's.
+Polygons, rectangles, circles and masks are read; points, lines and shapes whose label is in
+`IGNORED` (as in labelme's own converters) are skipped with a warning. JSON files without "shapes"
+and hidden files are ignored.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ logger = logging.getLogger(__name__)
 
 ORDER_FILE = "order.csv"
 FAR_APART = 0.1
-"""Parts of an instance that are further apart than this share of the longer side get a warning."""
+"""Gap between parts of an instance, relative to the longer image side, that logs a warning."""
 IGNORED = ("__ignore__", "_background_")
 
 
@@ -68,24 +68,24 @@ def load_labelme(
     classes: Sequence[str] | None = None,
     skip_damaged: bool = False,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Read a folder of labelme files, and the ones below it.
+    """Read a folder of labelme files, including sub-folders.
 
     Args:
-        folder: with the ``*.json`` and, if there are orders, ``order.csv``.
-        image_root: folder of the images, found by the last part of ``imagePath`` and the
-            sub-folder of the JSON file; None takes them from beside their JSON file.
-        whole: every shape outlines the whole object (see the head of this module).
-        classes: names of the classes in the order of their ids, which count from 1; None sorts the
-            labels that occur. Name them where train and test folders must agree.
-        skip_damaged: leave out files and shapes that cannot be read, and count them in the log.
+        folder: folder with the ``*.json`` files and, optionally, ``order.csv``.
+        image_root: image folder; images are found by the last part of ``imagePath`` and the
+            sub-folder of the JSON file. None = images are beside their JSON files.
+        whole: every shape outlines an amodal mask (see the module docstring).
+        classes: class names in the order of their ids, from 1; None = sorted labels of the folder.
+            Set them if several folders must have the same ids.
+        skip_damaged: skip files and shapes that cannot be read, and log their number.
 
     Returns:
-        records, sorted by file name, and categories [{"id", "name"}]. Ids are those that
-        :func:`save_labelme` left in the files, else images count from 1.
+        Records, sorted by file name, and categories [{"id", "name"}]. Ids are those written by
+        :func:`save_labelme`, otherwise images are numbered from 1.
 
     Raises:
-        ValueError: names every file and shape that is wrong, or the line of the table.
-        FileNotFoundError: no such folder, or no labelme file in it.
+        ValueError: invalid data; names all files and shapes, or the line of the table.
+        FileNotFoundError: the folder does not exist or has no labelme file.
     """
     root = Path(folder)
     problems: list[str] = []
@@ -112,7 +112,7 @@ def load_labelme(
 
 
 def _json_files(root: Path) -> list[Path]:
-    """JSON files in a folder and below it, without hidden files and folders."""
+    """List the JSON files in a folder and below, without hidden files and folders."""
     paths = [path for path in root.rglob("*.json") if path.is_file()]
     hidden = (any(part.startswith(".") for part in p.relative_to(root).parts) for p in paths)
     return sorted(path for path, skip in zip(paths, hidden, strict=True) if not skip)
@@ -144,7 +144,7 @@ class _Instance:
 
 
 class _Page:
-    """One labelme file: its image, its instances, its word in the order table."""
+    """One labelme file: its image, its instances, and its name in the order table."""
 
     def __init__(self, path: Path, key: str, image: Path, size: tuple[int, int]) -> None:
         self.path, self.key, self.image, self.size = path, key, image, size
@@ -199,7 +199,7 @@ class _Page:
         return self._in_front(visible, occlusion), list(visible)
 
     def _in_front(self, whole: list[np.ndarray], occlusion: np.ndarray | None) -> list[np.ndarray]:
-        """Return what the objects in front leave of each whole object."""
+        """Compute the modal masks from amodal masks and the occlusion order."""
         if len(whole) < 2:
             return list(whole)
         if occlusion is None:
@@ -226,7 +226,7 @@ class _Page:
         ]
 
     def words(self) -> list[str]:
-        """Words that the order table has for the instances."""
+        """Return the names of the instances in the order table."""
         labels = [instance.label for instance in self.instances]
         words = []
         for k, instance in enumerate(self.instances):
@@ -259,7 +259,7 @@ def _read_page(
     whole: bool,
     problems: list[str],
 ) -> _Page | None:
-    """Return a labelme file; None for another JSON file, or where a problem was noted."""
+    """Read a labelme file; None if it is another JSON file, or if a problem was collected."""
     try:
         data = parse_json(path)
     except DataError as error:
@@ -315,7 +315,7 @@ def _instances(shapes: list, size: tuple[int, int], whole: bool, report: Report)
 
 
 def _largest_gap(parts: list[np.ndarray]) -> float:
-    """Return the largest distance from the box of a part to the nearest other one; 0 for one part.
+    """Return the maximum distance from the box of a part to the nearest other; 0 for one part.
 
     Args:
         parts: bool (H, W) each.
@@ -331,7 +331,7 @@ def _largest_gap(parts: list[np.ndarray]) -> float:
 
 
 def labelme_page(path: Path, data: dict[str, Any]) -> list[Page]:
-    """Return what a labelme file says of its image, without an order."""
+    """Return the masks of a labelme file as a page, without an order."""
 
     def read(size: tuple[int, int], tolerance: Tolerance) -> OrderedInstances:
         problems: list[str] = []
@@ -360,7 +360,7 @@ def _in_place(path: Path, instance: _Instance, size: tuple[int, int]) -> np.ndar
 def _image(
     data: dict, path: Path, root: Path, image_root: str | os.PathLike | None
 ) -> tuple[str, Path]:
-    """Return the image's word in the order table, and where it is."""
+    """Return the name of the image in the order table, and its path."""
     name = field(data, "imagePath", "a string")
     below = path.parent.relative_to(root)
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
@@ -378,7 +378,7 @@ def _image(
 
 
 def _group_id(shape: dict[str, Any]) -> int | None:
-    """Return the group id of a shape; "", "3" and 2.0 of other tools count as none, 3 and 2."""
+    """Return the group id of a shape; "", "3" and 2.0 of other tools mean None, 3 and 2."""
     group = shape.get("group_id")
     if group is None or (isinstance(group, str) and not group.strip()):
         return None
@@ -423,24 +423,24 @@ def save_labelme(
     *,
     image_root: str | os.PathLike | None = None,
 ) -> list[Path]:
-    """Write records as labelme files, images copied beside them, and ``order.csv``.
+    """Write records as labelme files and ``order.csv``, and copy the images.
 
-    Group ids are the annotation ids; the image id stands in a key of its own, which labelme keeps.
-    A mask without holes becomes polygons along the edges of its pixels, one with holes a mask
-    shape; both rasterise to the same pixels. "name" and "is_stuff" have no place in the format.
+    Group ids are the annotation ids; the image id is stored in an additional key, which labelme
+    keeps. A mask without holes is written as polygons along its pixel edges, one with holes as a
+    mask shape; both rasterise to the same pixels. "name" and "is_stuff" are lost.
 
     Args:
-        records: their images must exist; no "order.csv" may be among their names.
-        folder: made if need be.
-        categories: [{"id": int, "name": str}]; the names become labels.
-        image_root: sub-folders below it are kept; None puts everything into one folder.
+        records: their images must exist, and none may be named "order.csv".
+        folder: output folder, created if missing.
+        categories: [{"id": int, "name": str}]; the names are written as labels.
+        image_root: sub-folders below it are kept; None = a single folder.
 
     Returns:
         The files written, without the images.
 
     Raises:
-        ValueError: names the image: no image, a name used twice, an unknown category, or an
-            instance of which nothing is to be drawn.
+        ValueError: a missing image, a duplicate name, an unknown category, or an empty mask; names
+            the image.
     """
     names = {category["id"]: str(category["name"]) for category in categories}
     written, rows = [], []

@@ -1,4 +1,4 @@
-"""Shapes of labelme files to masks and back."""
+"""Conversion of labelme shapes to masks and back."""
 
 from __future__ import annotations
 

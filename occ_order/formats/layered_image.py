@@ -1,20 +1,20 @@
-"""A photograph cut into layers, front to back: numbered PNG files, ``layers.json``, layered PSD.
+"""Layered images, front to back: numbered PNG files with ``layers.json``, and layered PSD files.
 
 A folder of layers::
 
     layers.json
-    layer_000.png       nearest instance: RGBA (H, W), its visible pixels opaque, the rest clear
+    layer_000.png       nearest instance: RGBA (H, W), its visible pixels opaque
     layer_001.png ...   further instances, front to back
-    background.png      RGBA, what no instance covers; always the last layer
-    amodal_000.png      8-bit grey, 255 inside the whole mask of layer 000; only where known
+    background.png      RGBA, pixels without instance; always the last layer
+    amodal_000.png      8-bit grey, 255 inside the amodal mask of layer 000; only if known
 
-Laid over each other from the last to the first, the layers give the photograph back, pixel by
-pixel. Pixels that are hidden in the photograph are in no layer: nothing is invented.
+Composing the layers from the last to the first restores the image exactly. Layers contain visible
+pixels only; occluded regions are not inpainted.
 
-**Order.** An occluder stands before what it occludes. Where occlusion says nothing, the closer
-instance of the depth order stands first, then the lower index. Instances that occlude each other,
-directly or round a cycle, share the number "layer"; both directions stay in "occludes". PSD
-files count the other way: their list starts at the *bottom*, so the background is written first.
+**Order.** An occluder comes before its occludees. Instances that occlusion does not order are
+sorted by the depth order, then by index. Instances on a common cycle have the same number "layer";
+both directions are kept in "occludes". The layer list of PSD files starts at the *bottom*, so the
+background is written first.
 
 Arrays only: needs neither PyTorch nor Detectron2.
 """
@@ -43,15 +43,15 @@ FORMAT = "occ_order/layers/1"
 
 @dataclass
 class Layer:
-    """One layer of a photograph.
+    """One layer of an image.
 
     Attributes:
-        rgba: uint8 (H, W, 4), colours of the photograph; alpha 255 where the layer shows, else 0.
-        info: what ``layers.json`` says about it, without file names: "kind" ("instance" or
-            "background") and for an instance "index" (its row in the matrices), "id",
-            "category_id", "name", "layer" (0 = nearest), "box" [x0, y0, x1, y1] of the visible
-            part, "occludes" and "occluded_by" (indices), as far as known.
-        amodal: bool (H, W) whole mask, or None.
+        rgba: uint8 (H, W, 4), colours of the image; alpha 255 where the layer is visible, else 0.
+        info: its entry in ``layers.json`` without file names: "kind" ("instance" or "background")
+            and for an instance "index" (its row in the matrices), "id", "category_id", "name",
+            "layer" (0 = nearest), "box" [x0, y0, x1, y1] of the modal mask, "occludes" and
+            "occluded_by" (indices), as far as known.
+        amodal: bool (H, W) amodal mask, or None.
     """
 
     rgba: np.ndarray
@@ -62,7 +62,7 @@ class Layer:
 def front_to_back(
     occlusion: np.ndarray | None, depth: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Order of the layers.
+    """Sort the instances from front to back.
 
     Args:
         occlusion: (N, N) occlusion matrix, or None if unknown.
@@ -85,7 +85,7 @@ def front_to_back(
         raise ValueError("layers need an occlusion order or a depth order; there is neither")
     if len({len(level) for level in levels}) > 1:
         raise ValueError(f"occlusion has {len(levels[0])} instances, depth {len(levels[1])}")
-    # lexsort sorts by its last key first; it is stable, so the index breaks what ties are left.
+    # The last key of lexsort is the primary one; it is stable, so remaining ties keep the index.
     return np.lexsort(levels[::-1]), levels[0]
 
 
@@ -98,22 +98,22 @@ def cut_layers(
     amodal: np.ndarray | None = None,
     instances: Sequence[Mapping[str, Any]] | None = None,
 ) -> list[Layer]:
-    """Cut a photograph into layers, front to back, the background last.
+    """Split an image into layers, front to back, the background last.
 
     Args:
         image: uint8 (H, W, 3) RGB.
-        modal: (N, H, W) visible masks, nonzero = inside; they may overlap.
+        modal: (N, H, W) modal masks, nonzero = inside; they may overlap.
         occlusion: (N, N) occlusion matrix; see :func:`front_to_back`.
         depth: (N, N) depth matrix.
-        amodal: (N, H, W) whole masks.
-        instances: N mappings of which "id", "category_id", "name", "score" and "relative_depth"
-            are passed on.
+        amodal: (N, H, W) amodal masks.
+        instances: N mappings; "id", "category_id", "name", "score" and "relative_depth" are copied
+            to `Layer.info`.
 
     Returns:
-        N + 1 layers; with N = 0 the background alone.
+        N + 1 layers.
 
     Raises:
-        ValueError: shapes that do not fit together, or no order.
+        ValueError: incompatible shapes, or no order.
     """
     image, modal = np.asarray(image), mask_functions.as_bool(modal, 3)
     if image.dtype != np.uint8 or image.shape != (*modal.shape[1:], 3):
@@ -153,19 +153,19 @@ def _instance_info(
 
 
 def _rgba(image: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """Return the image where it is shown, clear black elsewhere."""
+    """Return the image with alpha 255 where `shown`, and transparent black elsewhere."""
     alpha = np.where(shown, 255, 0).astype(np.uint8)[..., None]
     return np.concatenate([np.where(shown[..., None], image, 0), alpha], axis=2)
 
 
 def compose(layers: Sequence[Layer]) -> np.ndarray:
-    """Lay layers over each other, the last at the bottom.
+    """Compose layers, the last at the bottom.
 
     Args:
-        layers: at least one, front to back, of one size; alpha counts as on or off.
+        layers: at least one, front to back, of the same size, with binary alpha.
 
     Returns:
-        uint8 (H, W, 4); alpha 0 where no layer shows.
+        uint8 (H, W, 4); alpha 0 where no layer is visible.
 
     Raises:
         ValueError: no layers.
@@ -180,18 +180,18 @@ def compose(layers: Sequence[Layer]) -> np.ndarray:
 
 
 def layers_of(image: Mapping[str, Any], pixels: np.ndarray) -> list[Layer]:
-    """Cut a photograph by one image of ``order_results.json``.
+    """Split an image into layers by its entry in ``order_results.json``.
 
     Args:
-        image: dict of one image (:mod:`occ_order.order.io`). A key "category" of an instance, if
-            there, becomes its name.
-        image: uint8 (H, W, 3) RGB of the size that the dict states.
+        image: dict of one image (:mod:`occ_order.order.io`). "category" of an instance, if present,
+            is used as its name.
+        pixels: uint8 (H, W, 3) RGB of the size stated in the dict.
 
     Returns:
-        As :func:`cut_layers`.
+        See :func:`cut_layers`.
 
     Raises:
-        ValueError: names the image; its image has another size, or it has no order.
+        ValueError: the image has another size, or there is no order; names the image.
     """
     where, size = f"image {image['image_id']!r}", (image["height"], image["width"])
     if pixels.shape[:2] != size:
@@ -217,14 +217,14 @@ def layers_of(image: Mapping[str, Any], pixels: np.ndarray) -> list[Layer]:
 
 
 def save_layers(folder: str | os.PathLike, layers: Sequence[Layer]) -> list[Path]:
-    """Write a folder of layers; ``layers.json`` comes last, so it names only complete files.
+    """Write a folder of layers; ``layers.json`` is written last, so it lists complete files only.
 
-    No file is named after what a data file says. Files of an earlier export with more layers stay
-    where they are, but are no longer listed.
+    File names do not depend on the data. Files of an earlier export with more layers are not
+    deleted, but are no longer listed.
 
     Args:
-        folder: made if need be.
-        layers: front to back, as :func:`cut_layers` gives them.
+        folder: output folder, created if missing.
+        layers: front to back, as returned by :func:`cut_layers`.
 
     Returns:
         The files written.
@@ -261,17 +261,17 @@ def _write_png(path: Path, pixels: np.ndarray) -> Path:
 
 
 def load_layers(folder: str | os.PathLike) -> list[Layer]:
-    """Read a folder of layers back.
+    """Read a folder of layers.
 
     Args:
-        folder: written by :func:`save_layers`, perhaps painted over since.
+        folder: folder written by :func:`save_layers`; images may have been edited.
 
     Returns:
         Layers, front to back.
 
     Raises:
-        ValueError: names the file: not such a folder, a file name that leaves it, an image of
-            another size or without alpha.
+        ValueError: not a folder of layers, a file name that leaves the folder, or an image of
+            another size or without alpha; names the file.
         OSError: a file cannot be read.
     """
     path = Path(folder) / "layers.json"
@@ -311,15 +311,15 @@ def _read_png(
 
 
 def save_psd(path: str | os.PathLike, layers: Sequence[Layer]) -> None:
-    """Write layers as a Photoshop file; the photograph itself is its merged image.
+    """Write layers as a Photoshop file; the image itself is its merged image.
 
-    Layers are named "000 name", numbered front to back as the PNG files are, and cut to what they
-    show. In the file, and in psd-tools, the list runs from the bottom: background first. psd-tools
-    may draw the merged image anew, which takes seconds for large photographs.
+    Layers are named "000 name", numbered front to back like the PNG files, and cropped to their
+    visible part. In the file, and in psd-tools, the list starts at the bottom: background first.
+    psd-tools may recompute the merged image, which takes seconds for large images.
 
     Args:
         path: file to write.
-        layers: front to back, as :func:`cut_layers` gives them.
+        layers: front to back, as returned by :func:`cut_layers`.
 
     Raises:
         ImportError: psd-tools is not installed.
@@ -329,15 +329,15 @@ def save_psd(path: str | os.PathLike, layers: Sequence[Layer]) -> None:
         from psd_tools import PSDImage
     except ImportError as error:
         raise ImportError("PSD files need psd-tools: pip install 'psd-tools>=1.12'") from error
-    # In an RGB document psd-tools would turn the alpha of a layer into a mask of its own.
+    # In an RGB document psd-tools would convert the alpha channel of a layer to a layer mask.
     document = PSDImage.frompil(Image.fromarray(compose(layers)))
     for number, layer in reversed(list(enumerate(layers))):
         x0, y0, x1, y1 = mask_functions.bounding_box(layer.rgba[..., 3]).astype(int)
-        # An empty layer keeps its place in the list as one clear pixel.
+        # An empty layer is kept in the list as one transparent pixel.
         pixels = layer.rgba[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
         cut = Image.fromarray(np.ascontiguousarray(pixels))
         added = document.create_pixel_layer(cut, name=str(number), top=int(y0), left=int(x0))
-        added.name = _layer_name(number, layer)  # unlike the argument, takes any alphabet
+        added.name = _layer_name(number, layer)  # unlike the argument, supports Unicode
     buffer = BytesIO()
     with _no_preview_warning():
         document.save(buffer)
@@ -347,7 +347,7 @@ def save_psd(path: str | os.PathLike, layers: Sequence[Layer]) -> None:
 
 @contextmanager
 def _no_preview_warning() -> Iterator[None]:
-    """Silence psd-tools' word that it cannot compute the merged image: it is there already."""
+    """Suppress the warning of psd-tools about the merged image, which is already in the file."""
     logger = logging.getLogger("psd_tools.api.psd_image")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -372,13 +372,14 @@ def export_image(
     psd: bool = False,
     graphs: bool = True,
 ) -> list[Path]:
-    """Write everything that other programs may want of one image of ``order_results.json``.
+    """Export one image of ``order_results.json`` as layers and graphs.
 
     Args:
-        folder: made if need be; gets the layers, ``occlusion.graphml`` and ``occlusion.dot`` (and
-            the same of "depth") for the orders that the image has, and ``layers.psd``.
+        folder: output folder, created if missing. Receives the layers, ``layers.psd``, and
+            ``occlusion.graphml`` and ``occlusion.dot`` (and the same for "depth") for the orders
+            that the image has.
         image: dict of one image.
-        image: uint8 (H, W, 3) RGB.
+        pixels: uint8 (H, W, 3) RGB.
         psd: write the PSD file (needs psd-tools).
         graphs: write the graphs.
 
@@ -386,8 +387,8 @@ def export_image(
         The files written.
 
     Raises:
-        ValueError: names the image; see :func:`layers_of`.
-        ImportError: PSD without psd-tools.
+        ValueError: see :func:`layers_of`.
+        ImportError: `psd` without psd-tools.
     """
     folder = Path(folder)
     layers = layers_of(image, pixels)
@@ -408,7 +409,7 @@ def export_image(
 
 
 def layer_summary(layers: Sequence[Layer]) -> str:
-    """Return the layers as text, one line each, front to back, for a terminal."""
+    """Return a text summary of the layers, one line each, front to back."""
     lines = []
     for number, layer in enumerate(layers):
         behind = ", ".join(map(str, layer.info.get("occludes", ()))) or "nothing"

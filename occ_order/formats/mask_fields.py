@@ -1,4 +1,4 @@
-"""Boxes and masks as files have them: checked on the way in, encoded on the way out."""
+"""Boxes and masks in files: validation when reading, encoding when writing."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def xywh(box: list[float]) -> list[float]:
 
 
 def checked_mask(annotation: dict, key: str, height: int, width: int) -> Any:
-    """Return the mask `annotation[key]` after a check of its form, without decoding it.
+    """Check the format of the mask `annotation[key]` without decoding it, and return it.
 
-    An RLE must have the image's size and counts of a possible type. Polygons must be lists of
-    finite coordinates in pairs; parts of fewer than three points are dropped when others remain,
-    since they cover no pixel. A single flat polygon [x, y, ...] is wrapped in a list.
+    An RLE must have the image's size and counts of a valid type. Polygons must be lists of finite
+    coordinates in pairs; parts of fewer than three points are dropped if others remain, since they
+    are empty. A single flat polygon [x, y, ...] is wrapped in a list.
 
     Args:
         annotation: an object of the file.
@@ -50,7 +50,7 @@ def checked_mask(annotation: dict, key: str, height: int, width: int) -> Any:
         An RLE object or a list of flat polygons [[x, y, ...], ...].
 
     Raises:
-        ValueError: the key is absent or the mask cannot belong to the image.
+        ValueError: the key is absent, or the mask is invalid for the image.
     """
     mask = annotation.get(key)
     if isinstance(mask, dict):
@@ -78,7 +78,7 @@ def _check_rle(rle: dict, key: str, height: int, width: int) -> None:
 
 
 def _check_polygon(polygon: object, key: str) -> bool:
-    """Whether a polygon has three or more points; ValueError if it is no polygon at all."""
+    """Return whether a polygon has at least three points; ValueError if it is not a polygon."""
     if not isinstance(polygon, list) or not set(map(type, polygon)) <= {int, float}:
         raise ValueError(f"{key!r} must be polygons [[x, y, ...], ...], got {show(polygon)}")
     if len(polygon) % 2:
@@ -89,7 +89,7 @@ def _check_polygon(polygon: object, key: str) -> bool:
 
 
 def read_rate(region: dict) -> float:
-    """Return `occlude_rate`, the hidden share of the amodal mask.
+    """Return `occlude_rate`, the occluded fraction of the amodal mask.
 
     Raises:
         ValueError: not a number in [0, 1].
@@ -145,10 +145,10 @@ def as_polygons(segmentation: Any, height: int, width: int, *, name: str = "") -
 
 
 def polygon_from_mask(mask: np.ndarray) -> list[float]:
-    """Trace a mask into ONE polygon that the COCO rasteriser turns back into the same pixels.
+    """Convert a mask to ONE polygon that the COCO rasteriser converts to the same pixels.
 
-    COCOA allows a single ring per region. Holes and separate parts therefore join it by cuts of
-    zero width, walked once in each direction, which the even-odd rule of the rasteriser cancels.
+    COCOA allows a single ring per region. Holes and disconnected parts are therefore connected by
+    zero-width bridges, traversed once in each direction, which cancel by the even-odd rule.
 
     Args:
         mask: (H, W) bool, not empty.
@@ -159,8 +159,8 @@ def polygon_from_mask(mask: np.ndarray) -> list[float]:
     Raises:
         ValueError: the mask is empty.
     """
-    # In the threefold enlarged mask a contour runs through the first or last sub-pixel of a pixel;
-    # (c + 1) // 3 maps both to the pixel corner that lies beside them.
+    # In the mask enlarged by 3, a contour runs through the first or last sub-pixel of a pixel;
+    # (c + 1) // 3 maps both to the adjacent pixel corner.
     large = np.repeat(np.repeat(np.asarray(mask, np.uint8), 3, axis=0), 3, axis=1)
     contours, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
@@ -175,16 +175,16 @@ def polygon_from_mask(mask: np.ndarray) -> list[float]:
 
 
 def amodal_overlaps(record: dict[str, Any], candidates: np.ndarray) -> np.ndarray:
-    """Which pairs of instances have overlapping amodal masks.
+    """Return which pairs of instances have overlapping amodal masks.
 
-    Only masks of candidates whose amodal boxes meet are decoded.
+    Only masks of candidates with overlapping amodal boxes are decoded.
 
     Args:
         record: its annotations have "amodal_segmentation" and "amodal_bbox".
-        candidates: (N, N) bool, symmetric: the pairs in question.
+        candidates: (N, N) bool, symmetric: the pairs to test.
 
     Returns:
-        (N, N) bool, symmetric, False where not a candidate.
+        (N, N) bool, symmetric, False for other pairs.
     """
     annotations, size = record["annotations"], (record["height"], record["width"])
     boxes = np.array([a["amodal_bbox"] for a in annotations]).reshape(-1, 4)

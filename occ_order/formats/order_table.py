@@ -1,7 +1,7 @@
-"""Orders as a table that people write: one line per pair, ``a in front of b``.
+"""Orders as a table (CSV) that can be edited by hand: one line per pair, ``a in front of b``.
 
-A table as spreadsheets save it (CSV with commas, semicolons or tabs; UTF-8 or UTF-16) with this
-header, in small or capital letters; empty columns at the end do not matter::
+A table as saved by spreadsheet programs (CSV with commas, semicolons or tabs; UTF-8 or UTF-16) with
+this header, case-insensitive; empty columns at the end are ignored::
 
     image,first,relation,second,range,count
     kitchen.jpg,cup,in front of,plate,,
@@ -10,17 +10,17 @@ header, in small or capital letters; empty columns at the end do not matter::
 
 ``relation`` is one of
 
-* ``in front of`` (or ``occludes``): the first hides a part of the second. Two lines, one for each
-  direction, for things that hide parts of each other.
-* ``unknown``: nobody has said whether the first hides a part of the second.
-* ``closer``, ``equal``: depth order. ``range`` may say ``distinct`` or ``overlap`` (of the depth
-  ranges), ``count`` how many people were asked; both may be empty, and so may these two columns be
+* ``in front of`` (or ``occludes``): the first instance occludes the second. Mutual occlusion has
+  two lines, one per direction.
+* ``unknown``: it is unknown whether the first occludes the second.
+* ``closer``, ``equal``: depth order. ``range`` is ``distinct`` or ``overlap`` (of the depth
+  ranges), ``count`` the number of annotators asked; both may be empty, or these two columns may be
   missing.
 
-An image with a line about occlusion has an occlusion order, in which the pairs without a line do
-not occlude; ``kitchen.jpg,,in front of,,`` says that nothing there hides anything. An image without
-such a line has no occlusion order, and a pair without a line about depth has unknown depth. What
-stands for an image and an instance is up to the format that the table belongs to.
+An image with a line about occlusion has an occlusion order, in which pairs without a line do not
+occlude each other; ``kitchen.jpg,,in front of,,`` means that there are no occlusions. An image
+without such a line has no occlusion order, and a pair without a line about depth has unknown depth.
+The names of images and instances are defined by the format that the table belongs to.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _RANGES = {"": UNKNOWN, "distinct": DISTINCT, "overlap": OVERLAPPING}
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: words as they stand there, and where."""
+    """One line of the table, with its location for error messages."""
 
     image: str
     first: str
@@ -62,13 +62,13 @@ def read_order_table(path: str | os.PathLike) -> dict[str, list[Row]]:
     """Read the table.
 
     Args:
-        path: CSV file; empty lines and blanks around words do not matter.
+        path: CSV file; empty lines and surrounding whitespace are ignored.
 
     Returns:
-        Rows by the word for the image, each in the order of the file.
+        Name of the image -> its rows, in the order of the file.
 
     Raises:
-        ValueError: names file and line: another header, a wrong number of columns, an unknown word.
+        ValueError: an invalid header, number of columns or value; names file and line.
         OSError: the file cannot be read.
     """
     rows: dict[str, list[Row]] = {}
@@ -85,7 +85,7 @@ def read_order_table(path: str | os.PathLike) -> dict[str, list[Row]]:
 
 
 def _lines(path: str | os.PathLike) -> list[list[str]]:
-    """Return the words of each line."""
+    """Return the cells of each line."""
     text = read_text(path)
     first = text.splitlines()[0] if text.strip() else ""
     delimiter = max(",;\t", key=first.count)
@@ -97,7 +97,7 @@ def _lines(path: str | os.PathLike) -> list[list[str]]:
 
 
 def _fitted(words: list[str], columns: int) -> list[str]:
-    """Return a line without empty columns beyond the header, and with those that may be empty."""
+    """Strip empty cells beyond the header, and append missing optional ones."""
     while len(words) > columns and not words[-1]:
         words = words[:-1]
     optional = range(4, columns) if len(words) >= 4 else ()
@@ -127,27 +127,27 @@ def _row(words: list[str], columns: int, place: str) -> Row:
 def matrices_of(
     rows: Sequence[Row], num_instances: int, index_of: Callable[[str], int]
 ) -> dict[str, np.ndarray]:
-    """Return the matrices that the rows of one image say.
+    """Convert the rows of one image to order matrices.
 
     Args:
         rows: rows of one image.
         num_instances: N.
-        index_of: instance that a word stands for; raises ValueError for a word that none has.
+        index_of: name -> index of the instance; raises ValueError for an unknown name.
 
     Returns:
         "occlusion" int8 (N, N) if there is a row about occlusion; "depth" int8, "overlap" int8 and
         "count" int16, each (N, N), if there is a row about depth.
 
     Raises:
-        ValueError: names file and line: no such instance, the same instance twice, or a pair that
-            was already said otherwise (or the same).
+        ValueError: an unknown instance, an instance paired with itself, or a duplicate or
+            contradictory pair; names file and line.
     """
     occlusion = empty_occlusion(num_instances)
     depth, overlap, count = empty_depth(num_instances)
     seen: dict[tuple[str, int, int], str] = {}
     for row in rows:
         if not (row.first or row.second or row.relation in _DEPTHS):
-            continue  # only says that the image was judged
+            continue  # only marks that the image has an occlusion order
         try:
             i, j = index_of(row.first), index_of(row.second)
             if i == j:
@@ -173,7 +173,7 @@ def matrices_of(
 
 
 def _say_once(row: Row, i: int, j: int, seen: dict[tuple[str, int, int], str]) -> None:
-    """Depth is one statement about an unordered pair, occlusion one about an ordered pair."""
+    """Check for duplicates: depth once per unordered pair, occlusion once per ordered pair."""
     about_depth = row.relation in _DEPTHS
     key = ("depth", min(i, j), max(i, j)) if about_depth else ("occlusion", i, j)
     if key in seen:
@@ -182,12 +182,12 @@ def _say_once(row: Row, i: int, j: int, seen: dict[tuple[str, int, int], str]) -
 
 
 def rows_of(record: Mapping[str, Any], image: str, names: Sequence[str]) -> list[Row]:
-    """Return the rows of one record.
+    """Convert the orders of one record to rows.
 
     Args:
         record: with or without "occlusion", "depth", "overlap" and "count".
-        image: word for the image.
-        names: N words for the instances, all different.
+        image: name of the image.
+        names: N unique names of the instances.
 
     Returns:
         Rows, occlusion first, row-major.
@@ -219,7 +219,7 @@ def _depth_rows(record: Mapping[str, Any], image: str, names: Sequence[str]) -> 
 
 
 def write_order_table(path: str | os.PathLike, rows: Sequence[Row]) -> None:
-    """Write the table; the file bears its name only when it is complete."""
+    """Write the table atomically."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(HEADER)

@@ -15,14 +15,14 @@ CORNERS = 64
 
 
 def numbers(values: Any, count: int | None = None) -> list[float]:
-    """Return finite numbers that a file has, as floats.
+    """Check a list of finite numbers and return it as floats.
 
     Args:
-        values: what may be a list of them.
-        count: how many; None = any number.
+        values: the parsed value to check.
+        count: expected length; None = any.
 
     Raises:
-        ValueError: they are none, or another number of them.
+        ValueError: not a list of finite numbers, or another length.
     """
     if not isinstance(values, list | tuple) or not set(map(type, values)) <= {int, float}:
         raise ValueError(f"expected numbers, got {show(values)}")
@@ -33,7 +33,7 @@ def numbers(values: Any, count: int | None = None) -> list[float]:
 
 
 def polygon(xs: Sequence[float], ys: Sequence[float]) -> list[list[float]]:
-    """Return a polygon by its corners, as `occ_order.masks.decode` takes it.
+    """Return a polygon with the given vertices, as `occ_order.masks.decode` takes it.
 
     Raises:
         ValueError: fewer than three corners, or not as many x as y.
@@ -48,12 +48,12 @@ def polygon(xs: Sequence[float], ys: Sequence[float]) -> list[list[float]]:
 def ellipse(
     x: float, y: float, radius_x: float, radius_y: float, angle: float = 0.0
 ) -> list[list[float]]:
-    """Return an ellipse, turned about its centre.
+    """Return a rotated ellipse as a polygon.
 
     Args:
         x, y: centre.
-        radius_x, radius_y: half axes.
-        angle: in degrees, clockwise as the image is seen.
+        radius_x, radius_y: semi-axes.
+        angle: rotation in degrees, clockwise in the image.
     """
     turn = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
     rim = np.stack([radius_x * np.cos(turn), radius_y * np.sin(turn)], axis=1)

@@ -1,7 +1,7 @@
-"""Data sets of one's own, found by where they lie.
+"""Discovery of a user's own data sets by their location.
 
-Below `$DETECTRON2_DATASETS` (default: `./datasets`), as ``occ-order convert --copy-images``
-writes them::
+Below `$DETECTRON2_DATASETS` (default: `./datasets`), as written by ``occ-order convert
+--copy-images``::
 
     own/kitchen/train/images/...           the images
     own/kitchen/train/instaorder.json      -> own_kitchen_train_instaorder (with instances.json)
@@ -29,14 +29,14 @@ _NAME = re.compile(r"[0-9A-Za-z_-]+")
 
 
 def find_own(root: str | os.PathLike) -> list[tuple[str, str, list[Path]]]:
-    """Look for data sets of one's own.
+    """Find a user's own data sets.
 
     Args:
         root: the folder of all data sets.
 
     Returns:
-        (name, format, the files that its reader needs and the folder of the images), sorted by
-        name. Nothing if there is no folder ``own``.
+        (name, format, input files of the reader and image folder), sorted by name; empty if there
+        is no folder ``own``.
     """
     found = []
     for folder in sorted(Path(root, "own").glob("*/*/")):

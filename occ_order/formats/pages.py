@@ -1,12 +1,12 @@
-"""What a file says of the masks of one image, and what it has in common in all formats.
+"""Pages: the masks of one image in a file, and code shared by the formats of labelling tools.
 
-A labelling tool writes one file about many images, or one for each. Either way the module of its
-format gives a list of :class:`Page`, one for each image, and decodes masks when a page is read:
+Labelling tools write one file for many images, or one per image. In both cases the module of the
+format returns a list of :class:`Page`, one per image, whose masks are decoded lazily:
 
-    pages(path, data) -> list[Page]     # data: the parsed JSON; None for a file that is no JSON
+    pages(path, data) -> list[Page]     # data: the parsed JSON; None for files that are not JSON
 
-:func:`gathered` turns the entries of a page into :class:`OrderedInstances`, and collects what is
-wrong with them. :func:`records_of` makes a data set of pages.
+:func:`gathered` converts the entries of a page to :class:`OrderedInstances` and collects errors.
+:func:`records_of` converts pages to a data set.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PER_IMAGE = 1000
 
 
 class Tolerance(NamedTuple):
-    """What is kept, or left out, that is otherwise not; see `user_masks.load_masks`."""
+    """Whether to keep crowds or skip damaged entries; see `user_masks.load_masks`."""
 
     keep_crowds: bool = False
     skip_damaged: bool = False
@@ -41,13 +41,13 @@ class Tolerance(NamedTuple):
 
 @dataclass(frozen=True)
 class Found:
-    """One instance as a file has it.
+    """One instance in a file.
 
     Attributes:
-        id: integer or text.
-        segmentation: bool (H, W), or what `occ_order.masks.decode` takes.
+        id: integer or string.
+        segmentation: bool (H, W), or a segmentation for `occ_order.masks.decode`.
         category_id: integer.
-        name: of its class, or its own; "" = without.
+        name: name of its class or of the instance; "" = none.
         score: finite number.
     """
 
@@ -60,14 +60,14 @@ class Found:
 
 @dataclass(frozen=True)
 class Page:
-    """What a file says of one image.
+    """The instances of one image in a file.
 
     Attributes:
-        file_name: of the image, as the file has it; "" where the file does not name it.
-        read: (size (H, W) of the image, Tolerance) -> the instances, with an order where the file
-            has one. Raises ValueError that names the file and every entry that is wrong.
-        image_id: of the image; `UNNAMED` where the file does not say.
-        size: (H, W) of the image as the file states it; None where it does not.
+        file_name: file name of the image in the file; "" = not stated.
+        read: ((H, W) of the image, Tolerance) -> the instances, with an order if the file has one.
+            Raises a ValueError that names the file and all invalid entries.
+        image_id: id of the image; `UNNAMED` = not stated.
+        size: (H, W) of the image stated in the file; None = not stated.
     """
 
     file_name: str
@@ -82,16 +82,16 @@ def gathered(
     entries: Iterable[tuple[str, Callable[[], Found]]],
     tolerance: Tolerance,
 ) -> OrderedInstances:
-    """Return the instances of a page, without an order.
+    """Read the instances of a page, without an order.
 
     Args:
         path: the file, for messages.
         size: (H, W) of the image.
-        entries: of each instance its place in the file, such as "annotation 3", and what reads it.
-        tolerance: whether damaged entries are left out and counted in the log.
+        entries: (location, such as "annotation 3", function that reads it) of each instance.
+        tolerance: whether to skip damaged entries and log their number.
 
     Raises:
-        ValueError: names the file and every entry that is wrong.
+        ValueError: invalid entries; names the file and all of them.
     """
     problems: list[str] = []
     report, found = Report(path, problems), []
@@ -125,12 +125,12 @@ def _mask(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
 
 
 def numbered(labels: Iterable[str]) -> dict[str, int]:
-    """Return the category id of each label, from 1 in alphabetical order."""
+    """Assign category ids to labels, from 1 in alphabetical order."""
     return {label: k for k, label in enumerate(sorted(set(labels)), start=1)}
 
 
 def number_or_text(word: str) -> int | str:
-    """Return an id that was written as text: an integer where it reads as one."""
+    """Convert an id in text form to an integer if possible."""
     return int(word) if re.fullmatch(r"-?(0|[1-9]\d{0,17})", word) else word
 
 
@@ -138,16 +138,16 @@ def number_or_text(word: str) -> int | str:
 
 
 def page_named(path: str | os.PathLike, pages: Sequence[Page], name: str | None) -> Page:
-    """Return the page about an image; a file about one image needs no name.
+    """Return the page of an image; `name` may be None if there is one page only.
 
     Args:
         path: the file, for messages.
-        pages: of the file.
-        name: file name of the image; matched as a whole, else by its last part, else without its
-            ending.
+        pages: pages of the file.
+        name: file name of the image; matched in full, else by its last part, else without
+            extension.
 
     Raises:
-        ValueError: none fits, or several.
+        ValueError: no page matches, or several do.
     """
     path = os.fspath(path)
     if not pages:
@@ -169,7 +169,7 @@ def page_named(path: str | os.PathLike, pages: Sequence[Page], name: str | None)
 
 
 def _slashes(name: str) -> str:
-    """Return a name that is only compared, never opened, may have been written on Windows."""
+    """Return a name with forward slashes; names are compared only, and may come from Windows."""
     return name.replace("\\", "/")
 
 
@@ -188,20 +188,20 @@ def records_of(
     *,
     classes: Sequence[str] | None = None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return pages as a data set: records and categories, see `occ_order.formats`.
+    """Convert pages to records and categories, see `occ_order.formats`.
 
-    Image ids that are no integers, or not unique, are replaced by 1, 2, ..., ids of instances by
-    image id * 1000 + 1, ... Classes without a name are called "class 3".
+    Image ids that are not integers, or not unique, are replaced by 1, 2, ..., instance ids by
+    image id * 1000 + 1, ... Classes without a name are named "class 3".
 
     Args:
         path: the file or folder, for messages.
-        pages: of it.
-        image_root: folder of the images, which are found by their names, wherever in it.
-        tolerance: as of a page.
-        classes: names of the classes in the order of their ids, from 1; None keeps the ids.
+        pages: its pages.
+        image_root: image folder, searched recursively by file name.
+        tolerance: see `Page.read`.
+        classes: class names in the order of their ids, from 1; None keeps the ids.
 
     Raises:
-        ValueError: names file and entry of what is wrong, or an image that is not there.
+        ValueError: invalid data or a missing image; names file and entry.
     """
     listed, names = list_images(image_root), {}
     read: list[tuple[Path, OrderedInstances]] = []
@@ -232,7 +232,7 @@ def records_of(
 def _ids_of(
     path: str | os.PathLike, names: Mapping[int, str], classes: Sequence[str]
 ) -> dict[int, int]:
-    """Return the id of each class of the file among the classes that were named."""
+    """Map the class ids of the file to the given class names."""
     wanted = {name: k for k, name in enumerate(classes, start=1)}
     for name in names.values():
         if name not in wanted:
@@ -245,14 +245,14 @@ def _integers(values: Sequence[int | str]) -> bool:
 
 
 def integer_ids(numbers: Sequence[int | str]) -> list[int]:
-    """Return the ids of images, or 1, 2, ... where they cannot be those of a data set."""
+    """Return image ids, or 1, 2, ... if they are not unique integers."""
     if _integers(numbers) and len(set(numbers)) == len(numbers):
         return [int(number) for number in numbers]
     return list(range(1, len(numbers) + 1))
 
 
 def _image_file(page: Page, root: str | os.PathLike, listed: Sequence[str]) -> Path:
-    """Return the image of a page: as it is named, else the only one whose last part is the same."""
+    """Return the image of a page, by its name, else the only one with the same last part."""
     name = _slashes(_called(page))
     last, stem = os.path.basename(name), Path(name).stem
     for wanted in (

@@ -5,11 +5,11 @@
                       "segments_info": [{"id": 3226956, "category_id": 1, "iscrowd": 0}]}],
      "categories": [{"id", "name", "isthing"}]}
 
-A segment's id is R + 256 G + 65536 B of its pixels. The PNG files lie in the folder that is called
-as the JSON file is (`panoptic_val2017/` beside `panoptic_val2017.json`), or beside it.
+A segment's id is R + 256 G + 65536 B of its pixels. The PNG files are in the folder with the name
+of the JSON file (`panoptic_val2017/` beside `panoptic_val2017.json`), or beside it.
 
-Things are instances. Segments of stuff, such as sky, are left out and counted in the log, and so
-are crowds unless they are to be kept.
+Things are instances. Stuff segments and, by default, crowds are skipped, and their number is
+logged.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ logger = logging.getLogger(__name__)
 
 
 def is_panoptic(data: dict[str, Any], keys: set[str]) -> bool:
-    """Return whether parsed JSON is of the layout, by the keys of its annotations."""
+    """Return whether parsed JSON has this layout, by the keys of its annotations."""
     return "segments_info" in keys
 
 
 def panoptic_pages(path: Path, data: dict[str, Any]) -> list[Page]:
-    """Return the images of a panoptic file that are annotated."""
+    """Return the annotated images of a panoptic file as pages."""
     images = {i["id"]: i for i in listed(data, "images") if type(i.get("id")) is int}
     classes = {c["id"]: c for c in listed(data, "categories") if type(c.get("id")) is int}
     return [_page(path, entry, images, classes) for entry in listed(data, "annotations")]
@@ -85,7 +85,7 @@ def _page(
 def _things(
     path: Path, number: Any, infos: list[dict[str, Any]], classes: Mapping[int, dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Segments of things; the log says how many of stuff there are."""
+    """Return the thing segments, and log the number of stuff segments."""
     stuff = [number for number, known in classes.items() if not known.get("isthing", 1)]
     found = [info for info in infos if info.get("isthing", info.get("category_id") not in stuff)]
     if len(found) < len(infos):
@@ -95,7 +95,7 @@ def _things(
 
 
 def _file_of(path: Path, entry: Mapping[str, Any]) -> Path:
-    """Return the PNG file of an image: in the folder called as the JSON file, or beside it."""
+    """Return the PNG file of an image: in the folder named like the JSON file, or beside it."""
     name = field(dict(entry), "file_name", "a string")
     folders = [path.with_suffix(""), path.parent]
     found = [resolve_inside(folder, name) for folder in folders if folder.is_dir()]
@@ -106,10 +106,10 @@ def _file_of(path: Path, entry: Mapping[str, Any]) -> Path:
 
 
 def segment_ids(file: Path, size: tuple[int, int]) -> np.ndarray:
-    """Return the ids of the segments at each pixel of a PNG file, int64 (H, W).
+    """Read the segment id of each pixel from a PNG file, int64 (H, W).
 
     Raises:
-        ValueError: names the file: damaged, no PNG, or of another size.
+        ValueError: damaged, not a PNG, or of another size; names the file.
     """
     with opened(file, formats=("PNG",)) as image:
         colours = np.asarray(image.convert("RGB"), np.int64)

@@ -1,9 +1,9 @@
-"""``order_results.json`` as a data set, and a data set as results.
+"""Conversion between ``order_results.json`` and data set records.
 
-Predictions that somebody has looked through become annotation this way, and annotation becomes what
-the viewer, the layers and the graphs read. Three keys go beyond the format and are kept by it:
-"file_name" of an image (relative to the image folder), "category" (class name) and "name" of an
-instance. Scores and probabilities of annotation are 1.
+Verified predictions can be used as ground truth, and ground truth in the viewer, layers and graphs.
+Three keys are used in addition to the format: "file_name" of an image (relative to the image
+folder), "category" (class name) and "name" of an instance. Scores and probabilities of ground truth
+are 1.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ logger = logging.getLogger(__name__)
 def read_names(
     path: str | os.PathLike | None,
 ) -> tuple[dict[int | str, str] | None, Categories | None]:
-    """File names and classes that results do not hold, from a COCO-style file.
+    """Read file names and classes, which results do not contain, from a COCO-style file.
 
     Args:
-        path: any file with COCO's list of images; None gives (None, None).
+        path: any file with COCO's list of images; None returns (None, None).
 
     Returns:
-        file name by image id; categories [{"id", "name"}], None for a COCOA file.
+        Image id -> file name; categories [{"id", "name"}], None for a COCOA file.
 
     Raises:
         ValueError: names file and entry of what is wrong.
@@ -71,19 +71,18 @@ def load_results_records(
 ) -> tuple[list[dict[str, Any]], Categories]:
     """Read ``order_results.json`` as records.
 
-    Image ids that are texts are replaced by 1, 2, ..., and then, or where ids of instances are
-    texts, those by image id * 1000 + 1, ...; the log says so.
+    String image ids are replaced by 1, 2, ...; in that case, or if instance ids are strings,
+    instance ids are replaced by image id * 1000 + 1, ...; this is logged.
 
     Args:
         path: the file.
-        image_root: folder of the images; how they are found is told by
-            :func:`image_of`.
-        categories: [{"id", "name"}]; None takes the "category" names in the file and calls the
-            others "class 3".
-        file_names: file name by image id.
+        image_root: image folder; see :func:`image_of`.
+        categories: [{"id", "name"}]; None = the "category" names in the file, and "class 3" for
+            others.
+        file_names: image id -> file name.
 
     Returns:
-        records and categories. Annotations keep "score", which no data set format has.
+        Records and categories. Annotations keep "score", which no data set format has.
 
     Raises:
         ValueError: names the file and image: not the format, an image that is not there, a category
@@ -103,7 +102,7 @@ def load_results_records(
 
 
 def results_pages(path: Path, data: dict[str, Any]) -> list[Page]:
-    """Return the images of an ``order_results.json``, with the masks of their instances.
+    """Return the images of an ``order_results.json`` with their masks as pages.
 
     Raises:
         ValueError: names the file; an image without a list of instances.
@@ -129,7 +128,7 @@ def results_pages(path: Path, data: dict[str, Any]) -> list[Page]:
 def _with_integer_ids(
     path: str | os.PathLike, images: Sequence[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
-    """Images with ids that a data set may have; those that have them stay as they are."""
+    """Return the images with integer ids; images with integer ids are not changed."""
     numbers = integer_ids([image["image_id"] for image in images])
     ids = [[instance["id"] for instance in image["instances"]] for image in images]
     kept = numbers == [image["image_id"] for image in images]
@@ -210,12 +209,12 @@ def results_of(
     *,
     image_root: str | os.PathLike | None = None,
 ) -> dict[str, Any]:
-    """One record as an image of ``order_results.json``.
+    """Convert a record to an image of ``order_results.json``.
 
     Args:
-        record: with file-own category ids.
-        categories: names of the classes; those without a name get none.
-        image_root: the file name is written relative to this folder; None writes it as it is.
+        record: with category ids of the file.
+        categories: [{"id", "name"}]; may be incomplete.
+        image_root: the file name is written relative to this folder; None = not changed.
 
     Returns:
         Dict of the image, with layers, relative depth and cycles if there is an occlusion order.
@@ -256,13 +255,13 @@ def ordered_record(
     *,
     image_root: str | os.PathLike | None = None,
 ) -> OrderedInstances:
-    """Return a record as instances that are called as their classes are.
+    """Convert a record to `OrderedInstances` with class names.
 
     Args:
-        record, categories, image_root: as of `results_of`.
+        record, categories, image_root: see `results_of`.
 
     Raises:
-        ValueError: as `results_of`.
+        ValueError: see `results_of`.
     """
     image = results_of(record, categories, image_root=image_root)
     for instance in image["instances"]:
@@ -277,11 +276,11 @@ def save_results_records(
     *,
     image_root: str | os.PathLike | None = None,
 ) -> None:
-    """Write records as ``order_results.json``. The counts of a depth order have no place there.
+    """Write records as ``order_results.json``. Counts of the depth order are lost.
 
     Args:
         records: image ids must be unique.
-        path: file to write; its folder is made if need be.
+        path: file to write; its folder is created if missing.
         categories: [{"id", "name"}].
         image_root: as in :func:`results_of`.
 
@@ -300,22 +299,22 @@ def image_of(
     file_names: Mapping[int | str, str] | None = None,
     image_files: Iterable[str] | None = None,
 ) -> Path:
-    """Find the image of one image of ``order_results.json``.
+    """Find the image file of one image of ``order_results.json``.
 
-    Looked for in turn: the name that ``file_names`` gives, the key "file_name" of the image itself,
-    and an image whose name without its ending is the image id (COCO's leading zeros are fine).
+    The first that exists of: the name in ``file_names``, "file_name" of the image, and a file whose
+    name without extension is the image id (with COCO's leading zeros).
 
     Args:
         image: dict with "image_id".
-        folder: where the images are.
-        file_names: file name by image id, relative to the folder, for instance of a COCO file.
-        image_files: names in the folder, from :func:`list_images`, to search them only once.
+        folder: image folder.
+        file_names: image id -> file name relative to the folder, for instance of a COCO file.
+        image_files: names in the folder, from :func:`list_images`, to list them only once.
 
     Returns:
         Path of an existing file.
 
     Raises:
-        ValueError: the name leaves the folder, several images bear the id, or there is none.
+        ValueError: the name leaves the folder, several files match the id, or there is none.
     """
     image_id = image["image_id"]
     name = (file_names or {}).get(image_id) or image.get("file_name")

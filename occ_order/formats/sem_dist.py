@@ -1,6 +1,6 @@
-"""Sem-dist maps on disk, for other programs: float32 NPZ, or 16-bit PNG that any viewer opens.
+"""Export of sem-dist maps for other programs, as float32 NPZ or 16-bit PNG.
 
-What the project itself keeps are levels and probabilities (`occ_order.targets.layering` says why).
+The package itself stores levels and probabilities; `occ_order.targets.layering` explains why.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ PNG_ZERO = 128
 def save_sem_dist(path: str | os.PathLike[str], values: np.ndarray) -> None:
     """Write sem-dist maps ``M = C - L`` of the objects of an image.
 
-    A PNG holds the maps of N objects below one another, so that its height is N * H. Values are
-    rounded down: rounded up, a confidence of 0.999 would become 1, which means 0 one level nearer.
+    A PNG contains the maps of N objects stacked vertically, so its height is N * H. Values are
+    rounded down: rounded up, a confidence of 0.999 would become 1, i.e. 0 at the next nearer level.
 
     Args:
         path: name.npz (array "sem_dist" (N, H, W) float32) or name.png (uint16).
@@ -50,7 +50,7 @@ def save_sem_dist(path: str | os.PathLike[str], values: np.ndarray) -> None:
 
 
 def _as_png(values: np.ndarray) -> bytes:
-    """Return a PNG cannot be empty: no object is one row of zeros, a value that no map has."""
+    """Encode as PNG; N = 0 is encoded as one row of zeros, since a PNG cannot be empty."""
     encoded = np.zeros((1, max(values.shape[2], 1)), np.uint16)
     if values.size:
         stacked = values.reshape(-1, values.shape[2]).astype(float)
@@ -61,17 +61,17 @@ def _as_png(values: np.ndarray) -> bytes:
 
 
 def load_sem_dist(path: str | os.PathLike[str], *, height: int | None = None) -> np.ndarray:
-    """Read what `save_sem_dist` wrote.
+    """Read sem-dist maps written by `save_sem_dist`.
 
     Args:
         path: name.npz or name.png.
-        height: H, needed for a PNG, which does not say where one object ends.
+        height: H, needed for a PNG to separate the objects.
 
     Returns:
-        float32 (N, H, W); from a PNG at most 1 / 256 below what was written, on the same level.
+        float32 (N, H, W); from a PNG at most 1 / 256 below the written values, at the same level.
 
     Raises:
-        ValueError: the file is not such a file, or `height` is missing or does not divide it.
+        ValueError: an invalid file, or `height` is missing or does not divide the image height.
     """
     path = Path(path)
     if path.suffix == ".npz":

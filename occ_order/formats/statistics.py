@@ -1,8 +1,8 @@
-"""What the orders of a data set are like: the numbers of InstaOrder's Figures 4 and 5, for any set.
+"""Statistics of the orders of a data set: the numbers of InstaOrder's Figures 4 and 5.
 
-Everything is counted over ordered pairs (i, j), i != j, whose relation is read off the matrices of
-`occ_order.order.encoding`; a pair that is not annotated is in no share. Since (j, i) is counted as
-well, "i occludes j" and "j occludes i" are equally frequent, and so are closer and farther.
+Ordered pairs (i, j), i != j, are counted by their relation in the matrices of
+`occ_order.order.encoding`; unknown pairs are ignored. Since (j, i) is counted as well, "i occludes
+j" and "j occludes i" are equally frequent, and so are closer and farther.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
 def pair_types(record: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Index of every pair's relation.
+    """Return the index of the relation of every pair.
 
     Args:
-        record: `occ_order.formats`; matrices that it does not have are unknown.
+        record: see `occ_order.formats`; missing matrices are treated as unknown.
 
     Returns:
         int64 (N, N) each, index into `OCCLUSIONS` and into `DEPTHS`, -1 where not annotated and on
@@ -70,14 +70,14 @@ def pair_types(record: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 def order_statistics(
     records: Iterable[dict[str, Any]], *, look_at_masks: bool = True
 ) -> dict[str, Any]:
-    """Count the instances, orders, agreement and meeting masks of a data set.
+    """Compute statistics of instances, orders, agreement and touching masks of a data set.
 
     Args:
-        records: any number of records, may be an iterator.
-        look_at_masks: False leaves out `meeting`, which needs every mask decoded.
+        records: any number of records; may be an iterator.
+        look_at_masks: False leaves out `meeting`, for which all masks have to be decoded.
 
     Returns:
-        A JSON-ready dictionary. Shares are in [0, 1], None where nothing was counted.
+        A JSON-serializable dict. Shares are in [0, 1], None if undefined.
 
         * ``images``, ``instances``, ``pairs`` (unordered), ``occlusion_pairs`` and ``depth_pairs``
           (annotated ones);
@@ -122,7 +122,7 @@ def order_statistics(
 
 
 def pair_geometry(record: dict[str, Any]) -> np.ndarray:
-    """Sizes and places of the one-way occluding pairs whose whole masks are known; no stuff.
+    """Measure the geometry of one-way occluding pairs of things with known amodal masks.
 
     Returns:
         float64 (P, 5), the columns are `GEOMETRY`: square root of the occludee's area as a share of
@@ -208,7 +208,7 @@ def _count_meeting(record, occlusion: np.ndarray, meeting: dict[str, Counter]) -
 
 
 def _summary(joint: np.ndarray, sizes: Counter) -> dict[str, Any]:
-    """Everything that follows from the table of ordered pairs and the numbers of instances."""
+    """Compute the statistics from the counts of ordered pairs and of instances."""
     by_occlusion, by_depth = joint[:-1].sum(1), joint[:, :-1].sum(0)
     over, under, both, neither = by_occlusion.tolist()
     known = joint[:-1, :-1]
@@ -252,10 +252,10 @@ def _meeting_shares(counts: Counter) -> dict[str, float | None]:
 
 
 def format_statistics(statistics: dict[str, Any], *, title: str = "") -> str:
-    """Statistics as Markdown tables.
+    """Format statistics as Markdown tables.
 
     Args:
-        statistics: of `order_statistics`.
+        statistics: result of `order_statistics`.
         title: name of the data set.
     """
     names = ("images", "instances", "pairs", "occlusion_pairs", "depth_pairs")

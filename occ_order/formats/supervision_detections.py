@@ -1,7 +1,7 @@
-"""``supervision.Detections`` (https://supervision.roboflow.com) as instances, and back.
+"""Conversion from and to ``supervision.Detections`` (https://supervision.roboflow.com).
 
-Detections can be filtered, so the order travels with each instance: ``data["occludes"]`` holds the
-ids of what it occludes, not places in a list. supervision is imported at the first call only.
+Detections can be filtered, so the order is stored per instance: ``data["occludes"]`` holds the ids
+of its occludees, not indices. supervision is imported lazily.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def to_detections(result: OrderedInstances) -> supervision.Detections:
-    """Return instances as Detections.
+    """Convert instances to Detections.
 
     Returns:
-        Detections with "mask" (visible parts), "xyxy" their boxes, "class_id", "confidence", and in
-        "data": "id"; "class_name" where there are names; where there is an occlusion order,
-        "occludes", lists of ids, "layer" and "relative_depth".
+        Detections with "mask" (modal), "xyxy", "class_id", "confidence", and in "data": "id";
+        "class_name" if there are names; with an occlusion order, "occludes" (lists of ids), "layer"
+        and "relative_depth".
 
     Raises:
         ImportError: supervision is not installed.
@@ -33,7 +33,7 @@ def to_detections(result: OrderedInstances) -> supervision.Detections:
     detections = _supervision().Detections
     if not len(result):
         return detections.empty()
-    kinds = {type(number) for number in result.ids}  # a mixed array would turn numbers into texts
+    kinds = {type(number) for number in result.ids}  # mixed types would become strings
     data: dict[str, Any] = {"id": np.array(result.ids, object if len(kinds) > 1 else None)}
     if result.occlusion is not None:
         data["occludes"] = [
@@ -54,11 +54,11 @@ def to_detections(result: OrderedInstances) -> supervision.Detections:
 def from_detections(
     detections: supervision.Detections, size: tuple[int, int], *, image_id: int | str = 0
 ) -> OrderedInstances:
-    """Return Detections as instances.
+    """Convert Detections to instances.
 
     Args:
-        detections: with masks; classes default to 1, scores to 1, ids to 1 .. N. The order is taken
-            from ``data["occludes"]`` where that is there; ids that were filtered out are left out.
+        detections: with masks; classes and scores default to 1, ids to 1 .. N. The order is read
+            from ``data["occludes"]``, if present; ids that were filtered out are ignored.
         size: (H, W) of the image.
         image_id: id of the image.
 
@@ -84,11 +84,11 @@ def from_detections(
 
 
 def occlusion_by_ids(ids: list[Any], occludes: Any) -> np.ndarray:
-    """Return the occlusion matrix of instances that say the ids of what they occlude.
+    """Build the occlusion matrix from the ids of the occludees of each instance.
 
     Args:
         ids: N ids.
-        occludes: N lists of ids; those that are not among `ids` are left out.
+        occludes: N lists of ids; unknown ids are ignored.
     """
     place, occlusion = {number: k for k, number in enumerate(ids)}, empty_occlusion(len(ids))
     for i, behind in enumerate(occludes):

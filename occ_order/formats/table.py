@@ -1,8 +1,8 @@
-"""The table of data set formats: one row each, and whatever has to know formats reads it.
+"""Table of all data set formats, one row each.
 
 Registration, the converter and its `--from` and `--to`, the validator, `occ-order score`, the
-evaluators, generated scenes and a user's own folders know a format by its row and by nothing else.
-A new format is one module with a reader and a writer, and one row of `FORMATS`.
+evaluators, generated scenes and a user's own folders access formats only through this table. A new
+format is one module with a reader and a writer, and one row of `FORMATS`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _COCOA_CLS_MARKS = {"visible_mask", "invisible_mask", "occlude_rate", "occl_dept
 
 @dataclass(frozen=True)
 class Given:
-    """What a user may say beside the file that is read; see `convert.read_dataset`."""
+    """Options for reading a file; see `convert.read_dataset`."""
 
     images: str | os.PathLike | None = None
     instances: str | os.PathLike | None = None
@@ -70,35 +70,35 @@ class Given:
 
 @dataclass(frozen=True)
 class Format:
-    """One format. What a row leaves out, the format does not have.
+    """One format. Attributes that are left out are not supported by the format.
 
     Attributes:
-        name: what commands and `evaluator_type` call it.
-        what: what it is on disk, in words.
-        files: names of the files that are written; data are read by the first. None for formats
-            that are written into a folder as a whole.
-        inputs: how many of `files` the reader needs.
+        name: name in commands and `evaluator_type`.
+        what: description of its files.
+        files: names of the files that are written; the first one is given to readers. None for
+            formats that are written as a folder.
+        inputs: number of `files` that the reader needs.
         load: (`inputs` paths, image_root, ...) -> records.
-        read: (path, image_root, Given) -> records and categories; by default `load`, with the files
-            beside the first, and `categories`.
+        read: (path, image_root, Given) -> records and categories; default: `load` with the files
+            beside the first one, and `categories`.
         categories: (`inputs` paths) -> [{"id", "name"}].
         one_class: the only class of a format without classes.
         save: (records, paths of `files`, categories, image_root=) -> None.
-        fit: changes a copy of a record so that the format can hold it, given the names of classes;
-            raises ValueError where it cannot.
-        pages: (file, its parsed JSON or None) -> what the file says of the masks of each image;
-            such a file may be given as masks, and a file or folder of them is read as a data set.
-        endings: of the files that `pages` reads.
-        tell: whether a parsed JSON file is of the format, by it and the keys of its annotations; of
-            a list, by {} and the keys of its entries.
-        marks: the keys that `tell` looks for, in words, for the message of a file that none fits.
-        ending: of a text file of the format.
-        mask_keys: (parsed file) -> the keys of "modal", "amodal", "hidden" masks and of
-            "modal_area", "amodal_area", "rate", what is stated about them.
-        needs_whole: whether each instance must have a whole mask.
-        standard: whether scenes are written in it, and it is looked for in a user's own folders.
-        evaluators: names of those that run where TEST.EVALUATORS names none.
-        amodal_scores: scores of `AmodalEvaluator` that its fields allow.
+        fit: adapts a copy of a record to the format, given the class names; raises ValueError if
+            the format cannot express it.
+        pages: (file, its parsed JSON or None) -> pages; the file is accepted as input masks, and a
+            file or folder of such files as a data set.
+        endings: file extensions that `pages` reads.
+        tell: (parsed JSON, keys of its annotations) -> whether the file has this format; for a list
+            ({}, keys of its entries).
+        marks: description of the keys that `tell` tests, for error messages.
+        ending: extension of a text file of the format.
+        mask_keys: (parsed file) -> keys of the "modal", "amodal" and "hidden" masks and of the
+            stated "modal_area", "amodal_area" and "rate".
+        needs_whole: whether each instance needs an amodal mask.
+        standard: whether scenes are written in it, and user folders are searched for it.
+        evaluators: names of the default evaluators.
+        amodal_scores: scores of `AmodalEvaluator` supported by its fields.
     """
 
     name: str
@@ -123,12 +123,12 @@ class Format:
     amodal_scores: tuple[str, ...] = field(default=())
 
     def paths_in(self, folder: Path, suffix: str = "") -> list[Path]:
-        """Return the paths of the files of the format in a folder, `suffix` after their stems."""
+        """Return the paths of the files of the format in a folder, with a suffix to their stems."""
         names = [Path(name) for name in self.files]
         return [folder / f"{name.stem}{suffix}{name.suffix}" for name in names]
 
     def read_from(self, path: Path, image_root: str, given: Given) -> tuple[Records, Categories]:
-        """Return records and categories of a data set, with what lies beside its file.
+        """Read records and categories of a data set, with further files beside the first one.
 
         Raises:
             ValueError: names file and entry of what is wrong.
@@ -145,11 +145,11 @@ class Format:
         return self.load(*paths, image_root), self.categories(*paths)
 
     def pages_below(self, path: Path) -> list[Page]:
-        """Return what a file, or every file of the format in a folder, says of each image.
+        """Return the pages of a file, or of all files of the format in a folder.
 
         Raises:
-            ValueError: names the file that is none of the format.
-            FileNotFoundError: there is no such file in the folder.
+            ValueError: a file has another format; names the file.
+            FileNotFoundError: there is no file of the format in the folder.
         """
         files = [path]
         if path.is_dir():
@@ -165,10 +165,10 @@ class Format:
         return found
 
     def pages_of(self, path: Path) -> list[Page]:
-        """Return what a file says of each image.
+        """Return the pages of a file.
 
         Raises:
-            ValueError: names the file; it is none of the format.
+            ValueError: the file has another format; names the file.
         """
         if self.endings != (".json",):
             return self.pages(path, None)
@@ -178,7 +178,7 @@ class Format:
         return self.pages(path, data)
 
     def told(self, data: Any) -> bool:
-        """Return whether parsed JSON is of the format."""
+        """Return whether parsed JSON has this format."""
         parsed = data if isinstance(data, dict) else {}
         return self.tell is not None and self.tell(parsed, entry_keys(data))
 
@@ -248,7 +248,7 @@ def _save_cocoa(
 
 
 def _name_by_class(record: dict[str, Any], names: Mapping[int, str]) -> None:
-    """COCOA has no classes; their names survive as free text."""
+    """Store class names as free text, since COCOA has no classes."""
     for annotation in record["annotations"]:
         annotation.setdefault("name", names.get(annotation["category_id"], ""))
 
@@ -443,7 +443,7 @@ ROWS = (
 )
 
 FORMATS: dict[str, Format] = {row.name: row for row in ROWS}
-"""Every format by its name; a file is told to be of the first that fits."""
+"""Name -> format; a file is recognized as the first one that matches."""
 
 
 def convertible() -> list[str]:
@@ -462,14 +462,14 @@ def checkable() -> list[str]:
 
 
 def pages_of_json(path: Path, data: Any) -> list[Page]:
-    """Return what parsed JSON says of the masks of each image, whatever its format.
+    """Return the pages of parsed JSON in any format.
 
     Args:
         path: the file, for messages.
         data: its content.
 
     Raises:
-        ValueError: names the file; it holds masks in none of the formats.
+        ValueError: no format matches; names the file.
     """
     for row in FORMATS.values():
         if row.pages is not None and row.told(data):
@@ -488,7 +488,7 @@ def pages_of_json(path: Path, data: Any) -> list[Page]:
 
 
 def pages_of_file(path: Path) -> list[Page] | None:
-    """Return what a file that is no JSON says of the masks of each image; None for an image."""
+    """Return the pages of a file that is not JSON; None for an image."""
     for row in FORMATS.values():
         if row.pages is not None and path.suffix.lower() in row.endings and not row.tell:
             return row.pages(path, None)
@@ -501,17 +501,17 @@ def registrable() -> list[str]:
 
 
 def standard() -> list[Format]:
-    """Return the formats that scenes are written in, and that are looked for in own folders."""
+    """Return the formats in which scenes are written, and for which user folders are searched."""
     return [row for row in FORMATS.values() if row.standard]
 
 
 def with_order() -> list[str]:
-    """Return the names of formats by which orders of instances are evaluated."""
+    """Return the names of formats for which orders of instances are evaluated."""
     return [name for name, row in FORMATS.items() if "OrderResults" in row.evaluators]
 
 
 def scorable() -> list[str]:
-    """Return the names of formats of ground truth: those evaluated by, and others with an order."""
+    """Return the names of formats that `occ-order score` reads as ground truth."""
     return [name for name, row in FORMATS.items() if name in with_order() or row.save]
 
 

@@ -1,4 +1,4 @@
-"""Masks of one image as users have them: a file of a labelling tool, a label map, or a folder.
+"""Input masks of one image: a file of a labelling tool, a label map, or a folder.
 
 =====================  ==========================================================================
 ``masks.json``         COCO instances, COCO panoptic, COCOA, COCOA-cls, KINS, Label Studio, VIA or
@@ -7,17 +7,18 @@
 ``masks.xml``          CVAT for images
 ``masks.txt``          YOLO's segments
 ``masks.npy, .npz``    arrays of NumPy
-``labels.png``         each value (or colour) but 0 (black) and the void rim is an instance
-``folder/``            one PNG file for each instance, nonzero (or not transparent) = inside; sorted
-                       as people count: ``2.png`` before ``10.png``
+``labels.png``         label map: each value (or colour) except 0 (black) and void is an instance
+``folder/``            one PNG file per instance, nonzero (or not transparent) = inside; in natural
+                       order: ``2.png`` before ``10.png``
 =====================  ==========================================================================
 
-The formats are those rows of :mod:`occ_order.formats.table` that have `pages`. Masks are visible
-parts. A file without an instance of the image is told in the log.
+The formats are the rows of :mod:`occ_order.formats.table` with `pages`. Masks are modal. A warning
+is logged for a file without instances of the image.
 
-Void, which belongs to no instance, is the largest value (255, or 65535 of 16 bits) of a label map
-whose other values count 1, 2, 3, ..., and VOC's colour (224, 224, 192). A mask image of several
-grey levels is soft: half of the largest possible value and more is inside. Both are logged.
+Void pixels, which belong to no instance, are those of the maximum value (255, or 65535 with 16
+bits) in a label map whose other values are 1, 2, 3, ..., and of VOC's colour (224, 224, 192). A
+mask image with several grey levels is soft: values of at least half of the maximum are inside. Both
+are logged.
 
 Needs neither PyTorch nor Detectron2.
 """
@@ -40,10 +41,10 @@ from occ_order.formats.table import FORMATS, pages_of_file, pages_of_json
 from occ_order.instances import OrderedInstances
 
 MOST_LABELS = 1000
-"""Distinct values of a label map; an image with more is taken for a photograph."""
+"""Maximum number of labels in a label map; images with more values are taken for photographs."""
 
 VOID_COLOUR = (224, 224, 192)
-"""Of the rims of objects in images of Pascal VOC."""
+"""RGB of the void label (object boundaries) in Pascal VOC."""
 
 _LOSSY = ("JPEG", "WEBP", "MPO")
 
@@ -62,27 +63,25 @@ def load_masks(
     """Read the masks of one image.
 
     Args:
-        path: file or folder; see the head of this module.
+        path: file or folder; see the module docstring.
         image_size: (H, W) of the image.
-        image_name: file name of the image, to find it in a file about several; matched as a whole,
-            else by its last part, else without its ending.
-        allow_empty: keep masks that cover no pixel, which are otherwise refused.
-        keep_crowds: also take annotations with `iscrowd` 1, which CVAT gives to every mask that is
-            drawn with a brush; they are otherwise left out and counted in the log.
-        skip_damaged: leave out entries that cannot be read, and masks that cover no pixel, and
-            count them in the log.
+        image_name: file name of the image, to find it in a file with several images; matched in
+            full, else by its last part, else without extension.
+        allow_empty: keep empty masks, which otherwise raise an error.
+        keep_crowds: also read annotations with `iscrowd` 1, as CVAT marks brush masks; otherwise
+            they are skipped, and their number is logged.
+        skip_damaged: skip entries that cannot be read and empty masks, and log their number.
 
     Returns:
-        The instances: masks are visible parts; ids are those of the file, values of the label map,
-        or 1 .. N; classes and scores 1 where the file has none; an order where Label Studio or CVAT
-        says one. `image_id` is that of the file, else the stem of `image_name`. No instances are a
-        warning in the log.
+        The instances with modal masks; ids are those of the file, values of the label map, or
+        1 .. N; classes and scores are 1 if the file has none; with an order if a Label Studio or
+        CVAT file has one. `image_id` is that of the file, else the stem of `image_name`. Without
+        any instances a warning is logged.
 
     Raises:
-        ValueError: names the file and every mask that is wrong: not such a file, another size than
-            the image, a damaged mask, an empty one, nothing but crowds, or an image that the
-            file does not have.
-        OSError: the file cannot be read, or there is none.
+        ValueError: an unknown format, another size than the image, damaged or empty masks, only
+            crowds, or an image that is not in the file; names the file and all invalid masks.
+        OSError: the file does not exist or cannot be read.
     """
     path, size = Path(path), (int(image_size[0]), int(image_size[1]))
     pages = None if path.is_dir() else pages_of(path)
@@ -106,10 +105,10 @@ def load_masks(
 def read_page(
     path: str | os.PathLike, page: Page, size: tuple[int, int], tolerance: Tolerance
 ) -> OrderedInstances:
-    """Return the instances of a page, with the id of its image.
+    """Read the instances of a page, with the id of its image.
 
     Raises:
-        ValueError: names the file: the page is about an image of another size, or as `Page.read`.
+        ValueError: the page has another image size, or see `Page.read`; names the file.
     """
     if page.size not in (None, size):
         where = "" if page.image_id == UNNAMED else f"image {page.image_id!r} "
@@ -118,11 +117,11 @@ def read_page(
 
 
 def pages_of(path: Path) -> list[Page] | None:
-    """Return what a file says of each image; None for an image, which may be a label map.
+    """Return the pages of a file; None for an image file, which may be a label map.
 
     Raises:
-        ValueError: names the file; it holds masks in no format that is known.
-        OSError: it cannot be read.
+        ValueError: an unknown format; names the file.
+        OSError: the file cannot be read.
     """
     status = path.stat()
     return _pages(path, (status.st_mtime_ns, status.st_size))
@@ -130,9 +129,9 @@ def pages_of(path: Path) -> list[Page] | None:
 
 @functools.lru_cache(maxsize=1)
 def _pages(path: Path, stamp: tuple[int, int]) -> list[Page] | None:
-    """Return what a file says of each image, parsed once for all of them; None for an image.
+    """Return the pages of a file, cached; None for an image file.
 
-    `stamp` tells the states of the file apart.
+    `stamp` changes with the file, so that a modified file is read again.
     """
     if path.suffix.lower() == ".json":
         return pages_of_json(path, parse_json(path))
@@ -143,10 +142,9 @@ def masks_file(path: str | os.PathLike, pixels: str | os.PathLike) -> Path:
     """Return the file or folder with the masks of one image.
 
     Args:
-        path: what :func:`load_masks` takes, or a folder that has such a thing for each of several
-            images, named like the image: ``cup/``, ``cup.json``, ``cup.txt``, ``cup.npy`` or
-            ``cup.png``.
-        pixels: the image's file.
+        path: a file or folder for :func:`load_masks`, or a folder with one of these per image,
+            named like the image: ``cup/``, ``cup.json``, ``cup.txt``, ``cup.npy`` or ``cup.png``.
+        pixels: path of the image.
     """
     path, stem = Path(path), Path(pixels).stem
     if path.is_dir():
@@ -162,7 +160,7 @@ def masks_file(path: str | os.PathLike, pixels: str | os.PathLike) -> Path:
 
 
 def _open(path: Path, size: tuple[int, int]) -> Image.Image:
-    """Return an image of masks: readable, lossless, of the right size."""
+    """Open a mask image, and check that it is lossless and of the right size."""
     try:
         with opened(path) as pixels:
             pixels.load()
@@ -178,7 +176,7 @@ def _open(path: Path, size: tuple[int, int]) -> Image.Image:
 
 
 def _values(pixels: Image.Image) -> np.ndarray:
-    """Integer (H, W): the labels of an image, 0 where nothing is."""
+    """Return the labels of an image, integer (H, W), 0 = background."""
     if pixels.mode in ("RGB", "RGBA"):
         channels = np.asarray(pixels).astype(np.int64)
         values = channels[..., 0] + 256 * channels[..., 1] + 65536 * channels[..., 2]
@@ -209,7 +207,7 @@ def _from_label_map(path: Path, size: tuple[int, int]) -> OrderedInstances:
 
 
 def _void_of(pixels: Image.Image, labels: np.ndarray) -> int | None:
-    """Return the value of a label map that stands for no instance, if there is one."""
+    """Return the void value of a label map, if there is one."""
     if pixels.mode in ("RGB", "RGBA"):
         red, green, blue = VOID_COLOUR
         void = red + 256 * green + 65536 * blue
@@ -221,7 +219,7 @@ def _void_of(pixels: Image.Image, labels: np.ndarray) -> int | None:
 
 
 def _inside(path: Path, pixels: Image.Image) -> np.ndarray:
-    """bool (H, W): an image of one mask; its transparency counts where there is any."""
+    """Return the mask of an image, bool (H, W); from its alpha channel if not opaque."""
     values, most = _values(pixels), 65535 if pixels.mode.startswith("I") else 255
     if pixels.mode in ("RGBA", "LA", "PA") and (np.asarray(pixels)[..., -1] < 255).any():
         values = np.asarray(pixels)[..., -1]
@@ -258,6 +256,6 @@ def _from_folder(folder: Path, size: tuple[int, int]) -> OrderedInstances:
 
 
 def _as_counted(name: str) -> list[tuple[int, int, str]]:
-    """Sorting key by which "2.png" stands before "10.png"."""
+    """Return a key for natural sorting: "2.png" before "10.png"."""
     parts = re.split(r"(\d+)", name)
     return [(1, int(part), part) if part.isdecimal() else (0, 0, part) for part in parts]

@@ -1,7 +1,7 @@
-"""Says what is wrong with a data file, entry by entry: what `occ-order validate` prints.
+"""Validation of data files, entry by entry, for `occ-order validate`.
 
-Checked are the structure and the order (all of the file), then masks, areas and hidden shares
-pixel by pixel and, where their folder is named, that the images are there and as large as stated.
+Checks the structure and the order of the whole file, then masks, areas and occlusion ratios pixel
+by pixel and, if the image folder is given, that the images exist and have the stated size.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from occ_order.formats.user_masks import read_page
 from occ_order.order import instances_in_cycles
 
 RATE_TOLERANCE = 0.01
-"""Largest difference between a stated and a counted `occlude_rate`."""
+"""Maximum difference between the stated and the computed `occlude_rate`."""
 
 
 @dataclasses.dataclass
 class Validation:
-    """What was found: problems, remarks, and counts of what could be read."""
+    """Result of a validation: errors, notes, and counts of valid entries."""
 
     errors: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
@@ -62,20 +62,19 @@ def validate(
 
     Args:
         path: the file.
-        format: one of `table.checkable()`; None to tell it by the keys.
-        images: folder of the images (for KITTI: with the folders of images and depth maps in
-            it); None does not look at them.
-        instances: for InstaOrder, the COCO instances file; None looks beside `path`.
-        limit: pixels and images of so many images only; None for all.
-        options: further keyword arguments of the reader of the format.
-        watch: gets the list of what is decoded, one entry for each mask, and yields the same; for
-            progress.
+        format: one of `table.checkable()`; None = detect it by the keys.
+        images: image folder (for KITTI: with the folders of images and depth maps in it); None =
+            do not check images.
+        instances: for InstaOrder, the COCO instances file; None = searched beside `path`.
+        limit: maximum number of images whose masks and image files are checked; None = all.
+        options: additional arguments of the reader of the format.
+        watch: wraps the iteration over the masks, for progress reports.
 
     Returns:
-        The report; `errors` is empty if the file is good.
+        The report; `errors` is empty if the file is valid.
 
     Raises:
-        ValueError: the format cannot be told, or a second file is needed and not found.
+        ValueError: unknown format, or a second file is needed and not found.
         OSError: the file cannot be opened.
     """
     path = os.fspath(path)
@@ -91,7 +90,7 @@ def validate(
         return _validate_pages(path, row, data, root)
     if row.ending:
         return _validate_points(path, row, root, limit, options or {})
-    data = cast("dict[str, Any]", data)  # lists have gone their way
+    data = cast("dict[str, Any]", data)  # lists were handled above
     result, paths = Validation(), [path]
     if row.inputs == 2:
         paths.append(os.fspath(instances or _beside(path)))
@@ -115,7 +114,7 @@ def validate(
 
 
 def _parse(path: str) -> dict | list | Validation | None:
-    """Return parsed JSON, None for a file that looks like text, or a report that it is neither."""
+    """Return parsed JSON, None for a text file, or a report if it is neither."""
     with open(path, "rb") as file:
         start = file.read(64).lstrip()
     if not start.startswith((b"{", b"[")) and path.lower().endswith((".csv", ".txt")):
@@ -128,14 +127,14 @@ def _parse(path: str) -> dict | list | Validation | None:
 
 
 def _by_ending(path: str) -> Format | None:
-    """Return the format that a file is of by its ending alone; text files are of another."""
+    """Return the format of a file by its extension, except for text files."""
     ending = os.path.splitext(path)[1].lower()
     found = [row for row in FORMATS.values() if row.pages and not row.tell]
     return next((row for row in found if ending in row.endings and ending != ".txt"), None)
 
 
 def _validate_pages(path: str, row: Format, data: Any, root: str) -> Validation:
-    """Return a file of masks: every image of it that states its size, or is found below `root`."""
+    """Validate a file of masks, for images with a stated size or an image file below `root`."""
     result, images, instances = Validation(), 0, 0
     try:
         pages = row.pages(Path(path), data)
@@ -159,7 +158,7 @@ def _validate_pages(path: str, row: Format, data: Any, root: str) -> Validation:
 
 
 def detect_format(path: str, data: dict | list | None) -> str:
-    """Tell the format of a file by its keys.
+    """Detect the format of a file by its keys.
 
     Args:
         path: the file.
@@ -169,7 +168,7 @@ def detect_format(path: str, data: dict | list | None) -> str:
         One of `table.checkable()`.
 
     Raises:
-        ValueError: it is none of them; the message says what was looked for.
+        ValueError: no format matches; the message lists the tested keys.
     """
     if data is None:
         endings = {row.ending: name for name, row in FORMATS.items() if row.ending}
@@ -194,12 +193,12 @@ def _beside(path: str) -> str:
 
 
 def _folder_of(path: str, data: dict) -> str:
-    """Return a single COCOA annotation takes its image from the folder that it lies in."""
+    """Return the image folder: for a single COCOA annotation, the folder of the file."""
     return os.path.dirname(path) if "regions" in data else ""
 
 
 def _listed_instances(order: dict, instances: str) -> dict:
-    """Return parsed instances file with only those annotations that an InstaOrder entry lists."""
+    """Return the parsed instances file with only the annotations listed in InstaOrder entries."""
     wanted: set[int] = set()
     for entry in listed(order, "annotations"):
         ids = entry.get("instance_ids")
@@ -222,7 +221,7 @@ def _check_pixels(
     limit: int | None,
     watch: Callable[[list], Iterable],
 ) -> None:
-    """Decode every mask of the file, also of images that the reader refused for another entry."""
+    """Decode all masks of the file, including those of images rejected for another error."""
     sizes = _sizes(path, data, records)
     shown = {record["image_id"] for record in records[:limit]}
     known = {line[len(path) + 2 :] for line in result.errors if line.startswith(path)}
@@ -236,7 +235,7 @@ def _check_pixels(
 
 
 def _sizes(path: str, data: dict, records: list[dict[str, Any]]) -> dict[int, tuple[int, int]]:
-    """(height, width) by image id, of all images whose own entry can be read."""
+    """Return image id -> (height, width) of all images with a valid entry."""
     images = list(records)
     if "annotations" in data:  # errors of the `images` list were reported by the reader
         images += read_images(data, "", Report(path, [])).values()
@@ -244,7 +243,7 @@ def _sizes(path: str, data: dict, records: list[dict[str, Any]]) -> dict[int, tu
 
 
 def _mask_entries(data: dict) -> Iterator[tuple[Any, str, dict]]:
-    """Yield (image id, place, object that holds masks)."""
+    """Yield (image id, location, object with masks)."""
     for entry in listed(data, "instances"):
         if isinstance(entry.get("image_id"), int):
             place = f"image {entry['image_id']}: instance {entry.get('id')}"
@@ -269,7 +268,7 @@ def _check_masks(
     report: Report,
     result: Validation,
 ) -> None:
-    """Compare the masks of one object with each other and with what is stated about them."""
+    """Compare the masks of one object with each other and with the stated areas and rate."""
     decoded: dict[str, np.ndarray] = {}
     for kind in ("amodal", "modal", "hidden"):
         key = keys.get(kind)
@@ -282,7 +281,7 @@ def _check_masks(
     if not whole.any():
         raise ValueError("the mask covers no pixel of the image")
     x0, y0, x1, y1 = masks.bounding_box(whole)
-    # Two rasterisers may differ along the outline; half the box perimeter bounds an honest error.
+    # Rasterisers may differ along the outline: tolerate half the perimeter of the box.
     slack = int(x1 - x0 + y1 - y0)
     if "modal" in decoded and "amodal" in decoded:
         _check_visible(decoded, slack, report, result)
@@ -329,7 +328,7 @@ def _check_rate(entry: dict, key: str, decoded: dict[str, np.ndarray], report: R
 
 
 def _check_order(record: dict[str, Any], file_name: str, result: Validation) -> None:
-    """Note cycles: they are legal, but a layer then holds several instances."""
+    """Add notes about cycles, which are valid, but whose instances share a layer."""
     occlusion = record.get("occlusion")
     if occlusion is None or not len(occlusion):
         return
@@ -377,7 +376,7 @@ def _counts(records: list[dict[str, Any]]) -> dict[str, int]:
 def _validate_points(
     path: str, row: Format, root: str, limit: int | None, options: dict[str, Any]
 ) -> Validation:
-    """DIW and KITTI depth: lists of images with two points or a depth map each."""
+    """Validate DIW and KITTI depth: lists of images with two points or a depth map each."""
     result = Validation()
     entries = row.load(path, root, problems=result.errors, **options)
     for entry in entries[:limit] if root else []:

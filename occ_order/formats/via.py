@@ -4,11 +4,11 @@
         {"shape_attributes": {"name": "polygon", "all_points_x": [...], "all_points_y": [...]},
          "region_attributes": {"class": "cup"}}]}}
 
-In a project file this stands below "_via_img_metadata"; version 1 has an object of regions by
-number in place of the list, version 3 another layout (`via_3`). Polygons, circles and ellipses are
-instances; boxes ("rect"), which outline nothing, points and lines are left out with a warning. The
-class of a region is the attribute called as one of `LABELS`, else its first one; of boxes to tick,
-all that are ticked. VIA does not say how large images are.
+In a project file this is the value of "_via_img_metadata"; version 1 has an object of regions by
+number instead of the list, version 3 another layout (`via_3`). Polygons, circles and ellipses are
+instances; boxes ("rect"), points and lines are skipped with a warning. The class of a region is the
+attribute with a name in `LABELS`, else the first one; for checkboxes, all checked options. VIA
+files do not state image sizes.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from occ_order.formats.pages import Found, Page, Tolerance, gathered, numbered
 from occ_order.instances import OrderedInstances
 
 LABELS = ("label", "class", "category", "name", "object", "type")
-"""Names of the attribute that is taken for the class, the first that a region has."""
+"""Region attributes read as the class, in order of precedence."""
 
 NO_OUTLINE = ("point", "polyline", "line", "rect")
-"""Shapes that outline nothing."""
+"""Shape types that are not instance masks; they are skipped with a warning."""
 
 METADATA = "_via_img_metadata"
 
@@ -50,10 +50,10 @@ def is_via(data: dict[str, Any], keys: set[str]) -> bool:
 
 
 def via_pages(path: Path, data: dict[str, Any]) -> list[Page]:
-    """Return the images of a file, with their regions.
+    """Return the images of a file with their regions as pages.
 
     Raises:
-        ValueError: names the file; an image is no object, or has no name or no regions.
+        ValueError: an image that is not an object, or without name or regions; names the file.
     """
     report, found = Report(path), []
     images = data.get(METADATA, data)
@@ -90,13 +90,13 @@ def _page(path: Path, name: str, regions: list[Any], kinds: dict[str, int]) -> P
 
 
 def _label(region: Any) -> str:
-    """Return the class of a region; "" where it has none."""
+    """Return the class of a region; "" if it has none."""
     said = region.get("region_attributes") if isinstance(region, dict) else None
     if not isinstance(said, dict) or not said:
         return ""
     key = next((key for key in LABELS if key in said), next(iter(said)))
     value = said[key]
-    if isinstance(value, dict):  # boxes to tick
+    if isinstance(value, dict):  # checkboxes
         return ", ".join(sorted(str(word) for word, ticked in value.items() if ticked))
     return str(value).strip()
 
@@ -111,7 +111,7 @@ def _found(number: int, region: Any, kinds: dict[str, int]) -> Found:
 
 
 def _outline(shape: dict[str, Any]) -> list[list[float]]:
-    """Return the polygon of a shape, by the corner (0, 0) of the top left pixel."""
+    """Return the polygon of a shape; (0, 0) is the corner of the top left pixel."""
     kind = field(shape, "name", "a string")
 
     def read(*keys: str) -> list[float]:

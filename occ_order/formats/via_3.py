@@ -1,7 +1,7 @@
-"""Projects of VGG Image Annotator (VIA) 3, brought into the form of version 2.
+"""Conversion of projects of VGG Image Annotator (VIA) 3 to the layout of version 2.
 
-Version 3 keeps files, views (lists of files), attributes, and below "metadata" the regions of all
-views, each with the number of its shape and the coordinates behind it:
+Version 3 has files, views (lists of files), attributes, and in "metadata" the regions of all views,
+each as the number of its shape followed by the coordinates:
 
     {"project": {...}, "file": {"1": {"fname": "cup.jpg", "src": "cup.jpg"}},
      "view": {"1": {"fid_list": ["1"]}}, "attribute": {"1": {"aname": "class", "type": 1}},
@@ -44,13 +44,14 @@ def is_version_3(data: dict[str, Any]) -> bool:
 
 
 def images_of(path: Path, data: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the images of a project by their id, as version 2 describes them.
+    """Convert the images of a project to the layout of version 2, by their id.
 
-    Entries about whole images and deleted regions are left out. Shapes that do not exist are
-    passed on under their number, so that whoever reads a region refuses it by its place.
+    Entries about whole images and deleted regions are left out. Unknown shapes keep their number as
+    name, so that the reader of the region reports them with their location.
 
     Raises:
-        ValueError: names the file and the entry: it is no object, or names no view or file.
+        ValueError: an entry that is not an object, or refers to no view or file; names file and
+            entry.
     """
     report, sections = Report(path), {}
     for key in SECTIONS:
@@ -80,7 +81,7 @@ def _checked(value: Any) -> dict[str, Any]:
 
 
 def _shape(numbers: list[Any]) -> dict[str, Any]:
-    """Return [number of the shape, coordinates ...] as version 2 writes it."""
+    """Convert [number of the shape, coordinates ...] to a shape of version 2."""
     number, values = numbers[0], numbers[1:]
     unknown = (str(number), ())
     name, keys = SHAPES.get(number, unknown) if isinstance(number, int) else unknown
@@ -90,7 +91,7 @@ def _shape(numbers: list[Any]) -> dict[str, Any]:
 
 
 def _values(entry: dict[str, Any], attributes: dict[str, Any]) -> dict[str, Any]:
-    """Return what is said of a region by the names of the attributes, options by their text."""
+    """Return attribute name -> value of a region, with options replaced by their text."""
     said = {}
     for key, value in field(entry, "av", "an object", {}).items():
         attribute = _checked(attributes.get(key, {}))

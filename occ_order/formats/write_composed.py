@@ -1,13 +1,13 @@
-"""Writes composed photographs: their parameters, their library, and what each format can say.
+"""Writing of composed photographs: parameters, libraries, and annotation files.
 
-A composed photograph has instances whose whole masks are not known and pairs whose order is not
-known. Only the layout of ``photos`` holds both; the other formats get the instances that they can
-hold, and of these a set in which every pair is known:
+Composed photographs have instances with unknown amodal masks and pairs of unknown order. Only the
+format ``photos`` supports both; the other formats contain a subset of the instances in which all
+required values are known:
 
 ==============  ==================================================================================
 ``photos``      everything
-``instaorder``  all pasted objects, and regions of the photograph whose order is known
-``cocoa``,      of these, what is known to be whole
+``instaorder``  all pasted objects, and regions of the photograph with known order
+``cocoa``,      of these, instances with known amodal mask
 ``cocoa_cls``,
 ``kins``
 ==============  ==================================================================================
@@ -49,12 +49,12 @@ def composed_parameters(
     jpeg: int | None = 92,
     formats: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Return what a data set of composed photographs depends on, JSON-ready.
+    """Return the parameters of a data set of composed photographs, JSON-serializable.
 
     Args:
         sources, images, masks, assume_whole: see `occ_order.formats.compose_sources.read_sources`.
         train, val: numbers of images.
-        seed: same seed and sources, same bytes.
+        seed: random seed.
         size: longer side in pixels.
         jpeg: quality of the files in [1, 100]; None writes PNG.
         formats: some of :func:`composed_formats`; all by default.
@@ -82,12 +82,12 @@ def composed_parameters(
 
 
 def is_composed(parameters: dict[str, Any]) -> bool:
-    """Whether the parameters are those of composed photographs."""
+    """Return whether the parameters are those of composed photographs."""
     return "composer" in parameters
 
 
 def composed_library(parameters: dict[str, Any], split: str, *, workers: int = 1) -> Library:
-    """Return the library of one split, read by `workers` processes, with all splits' categories."""
+    """Build the library of one split in `workers` processes, with the categories of all splits."""
     records = read_sources(
         parameters["sources"],
         split,
@@ -110,7 +110,7 @@ def _library_folder(output: Path, split: str) -> Path:
 
 
 def add_libraries(output: Path, parameters: dict[str, Any], workers: int) -> None:
-    """Build the libraries that the workers will share; those of an interrupted run are kept."""
+    """Build the libraries shared by the workers; those of an interrupted run are reused."""
     library_of.cache_clear()
     for split in ("train", "val"):
         folder = _library_folder(output, split)
@@ -120,7 +120,7 @@ def add_libraries(output: Path, parameters: dict[str, Any], workers: int) -> Non
 
 @functools.lru_cache(maxsize=2)
 def library_of(output: Path, split: str) -> Library:
-    """Return the library that :func:`add_libraries` saved."""
+    """Load a library saved by :func:`add_libraries`."""
     return Library.load(_library_folder(output, split))
 
 
@@ -179,16 +179,16 @@ def subset(record: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
 
 
 def known_whole(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the record with the instances whose whole masks are known."""
+    """Return the record with only the instances whose amodal masks are known."""
     known = ["amodal_segmentation" in annotation for annotation in record["annotations"]]
     return subset(record, np.flatnonzero(known))
 
 
 def with_known_order(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the record with instances among which no pair is unknown.
+    """Return the record with a subset of its instances without unknown pairs.
 
-    The instance with most unknown pairs is left out until there are none; of several, the first
-    unnamed region, else the first.
+    The instance with the most unknown pairs is removed until there are none; ties: the first
+    unnamed region, else the first instance.
     """
     unknown = (record["occlusion"] == -1) | (record["occlusion"].T == -1)
     kept = np.arange(len(unknown))

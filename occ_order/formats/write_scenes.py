@@ -1,8 +1,8 @@
-"""Writes generated scenes in the formats of the real data sets, and finishes what was cut off.
+"""Writing of generated scenes in the formats of the real data sets, resumable.
 
-`scene_parameters` says what a data set consists of, `make` writes it; its command is
-occ-order scenes, whose help shows the layout of the folder; `occ_order.formats.builtin`
-registers what is found below `$DETECTRON2_DATASETS/scenes`.
+`scene_parameters` defines a data set, `make` writes it. The command is occ-order scenes, whose help
+shows the layout of the folder; `occ_order.formats.builtin` registers the data sets below
+`$DETECTRON2_DATASETS/scenes`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from occ_order.scenes.photographs import Library, compose
 
 SPLITS = ("train", "val")
 CATEGORIES = [{"id": k + 1, "name": name} for k, name in enumerate(CLASSES)]
-CHUNK = 20  # scenes that one worker makes at a time, and that an interruption may cost
+CHUNK = 20  # scenes per job; an interruption loses at most the unfinished jobs
 _MATRICES = {"occlusion": np.int8, "depth": np.int8, "overlap": np.int8, "count": np.int16}
 
 
@@ -54,13 +54,13 @@ def scene_parameters(
     texture: float = 1.0,
     jpeg: int | None = None,
 ) -> dict[str, Any]:
-    """Return what a data set of scenes depends on, JSON-ready.
+    """Return the parameters of a data set of scenes, JSON-serializable.
 
     Args:
         train, val: numbers of images.
-        seed: same seed, same bytes.
-        size: (height, width) in pixels, or the range that both are drawn from.
-        size_is_range: which of the two `size` is.
+        seed: random seed.
+        size: (height, width) in pixels, or the range from which both are sampled.
+        size_is_range: whether `size` is a range.
         instances, classes, interlocked, cyclic, texture: see `occ_order.scenes.generate`.
         jpeg: quality of JPEG images in [1, 100]; None writes PNG.
 
@@ -80,7 +80,7 @@ def scene_parameters(
         "cyclic": cyclic,
         "jpeg": jpeg,
     }
-    if texture != 1.0:  # absent where it is 1: so have it the folders that are older than it
+    if texture != 1.0:  # left out if 1, for compatibility with data sets older than this parameter
         parameters["texture"] = texture
     if min(train, val, seed) < 0:
         raise ValueError(f"train, val and seed must not be negative, got {train}, {val} and {seed}")
@@ -93,13 +93,13 @@ def scene_parameters(
 def make_scene(
     parameters: dict[str, Any], split: str, index: int, *, library: Library | None = None
 ) -> Scene:
-    """Scene ``index`` (from 0) of a split; depends on nothing but its arguments.
+    """Generate scene ``index`` (from 0) of a split, independent of other scenes.
 
     Args:
-        parameters: of the data set.
+        parameters: parameters of the data set.
         split: "train" or "val".
-        index: number of the scene.
-        library: of the split, for composed photographs.
+        index: index of the scene.
+        library: library of the split, for composed photographs.
     """
     seed = scene_seed(parameters["seed"], 2 * index + SPLITS.index(split))
     if library is not None:
@@ -125,13 +125,13 @@ def _encode(image: np.ndarray, quality: int | None) -> bytes:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; without waiting for the disk, as there are many."""
+    """Write a file atomically, without synchronizing to disk, since there are many."""
     with atomic_writer(path, "wb", sync=False) as file:
         file.write(data)
 
 
 def point_pair(scene: Scene, seed: int) -> dict[str, Any] | None:
-    """Two random pixels whose depths differ by more than a tenth, as DIW asks about.
+    """Sample two pixels whose depths differ by more than a tenth, as annotated in DIW.
 
     Returns:
         ``{"point_a": (y, x), "point_b": (y, x), "relation": "<" (A closer) or ">"}``; None where
@@ -175,7 +175,7 @@ def write_scene(output: Path, parameters: dict[str, Any], split: str, index: int
 
 
 def _write_chunk(job: tuple[str, dict[str, Any], str, int, int]) -> int:
-    """Write scenes [first, last) and then, as a sign that all is there, their records."""
+    """Write scenes [first, last), then their records, which mark the chunk as complete."""
     output, parameters, split, first, last = job
     cv2.setNumThreads(1)
     results = [write_scene(Path(output), parameters, split, k) for k in range(first, last)]
@@ -192,7 +192,7 @@ def state_of(output: Path, parameters: dict[str, Any]) -> str:
     """Return ``"new"``, ``"unfinished"`` or ``"complete"``.
 
     Raises:
-        ValueError: the folder holds something else, or scenes made with other parameters.
+        ValueError: the folder has other files, or scenes with other parameters.
     """
     if output.exists() and not output.is_dir():
         raise ValueError(f"{output} is not a folder")
@@ -226,7 +226,7 @@ def _missing(output: Path, parameters: dict[str, Any]) -> list[str]:
 
 
 def _images(parameters: dict[str, Any], split: str, indices: Iterable[int]) -> list[str]:
-    """Names of the images, and of their depth maps where they have one."""
+    """Return the names of the images and of their depth maps, if any."""
     suffix = ".png" if parameters["jpeg"] is None else ".jpg"
     stems = [f"{k + 1:06d}" for k in indices]
     depth = [] if is_composed(parameters) else [f"{split}/depth/{stem}.png" for stem in stems]
@@ -250,7 +250,7 @@ def annotation_files(split: str) -> dict[str, str]:
 
 
 def write_annotations(output: Path, split: str, results: list[dict[str, Any]]) -> None:
-    """Write every annotation file of a split from what :func:`write_scene` returned."""
+    """Write all annotation files of a split from the results of :func:`write_scene`."""
     root, images = output / split, output / split / "images"
     files = {k: output / "annotations" / v for k, v in annotation_files(split).items()}
     records = []
@@ -262,7 +262,7 @@ def write_annotations(output: Path, split: str, results: list[dict[str, Any]]) -
         records.append(record)
     front = [front_to_back(record) for record in records]
     for row in standard():
-        # Files with whole masks list the instances front to back, as the published ones do.
+        # Amodal formats list the instances front to back, as in the published files.
         given = front if row.needs_whole else records
         paths = row.paths_in(output / "annotations", f"_{split}")
         row.save(given, *paths, CATEGORIES, image_root=images)
@@ -287,7 +287,7 @@ def front_to_back(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def make(output: str | os.PathLike, parameters: dict[str, Any], *, workers: int = 1) -> bool:
-    """Make the data set, or finish it.
+    """Write the data set, or finish an interrupted one.
 
     Args:
         output: folder.
@@ -295,7 +295,7 @@ def make(output: str | os.PathLike, parameters: dict[str, Any], *, workers: int 
         workers: processes; the result does not depend on it.
 
     Returns:
-        False if everything was there already.
+        False if it was already complete.
 
     Raises:
         ValueError: the folder cannot be used (see :func:`state_of`), or photographs to compose
@@ -307,7 +307,7 @@ def make(output: str | os.PathLike, parameters: dict[str, Any], *, workers: int 
     if state == "complete":
         return False
     output.mkdir(parents=True, exist_ok=True)
-    _write_state(output, parameters)  # first, so that an interrupted run knows its own folder
+    _write_state(output, parameters)  # first, so that an interrupted run can be resumed
     kinds = ("images",) if is_composed(parameters) else ("images", "depth")
     folders = [f"{split}/{kind}" for split in SPLITS for kind in kinds]
     for folder in (*folders, "annotations", ".partial"):
@@ -343,7 +343,7 @@ def _write_state(output: Path, parameters: dict[str, Any], **more: Any) -> None:
 
 
 def _write_chunks(output: Path, parameters: dict[str, Any], workers: int) -> None:
-    """Make the chunks that are not there yet."""
+    """Write the missing chunks."""
     jobs = []
     for split in SPLITS:
         for first in range(0, parameters[split], CHUNK):

@@ -1,11 +1,10 @@
-"""YOLO's text files of segments: one for each image, named like it, with a line for each instance.
+"""Text files of YOLO segmentation: one per image, named like it, with one line per instance.
 
     0 0.31 0.20 0.55 0.21 0.54 0.60          class, then x y of each corner, from 0 to 1
     0 0.31 0.20 0.55 0.21 0.54 0.60 0.87     the same with a score (`save_conf=True`)
 
-Names of the classes are the lines of `classes.txt` or `obj.names` in the folder of the file or the
-one above it, where there is such a file. Lines of boxes (class x y width height) have no outline
-and are refused.
+Class names are the lines of `classes.txt` or `obj.names` in the folder of the file or its parent,
+if there is such a file. Lines of boxes (class x y width height) are rejected.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ SLACK = 0.01
 
 
 def yolo_page(path: Path, data: None = None) -> list[Page]:
-    """Return what a text file says of its image; a file of class names says nothing."""
+    """Return the instances of a text file as a page; none for a file of class names."""
     if path.name in NAMES:
         return []
 

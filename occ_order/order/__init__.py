@@ -1,12 +1,13 @@
-"""Orders between instances: definition, graph algorithms, baselines, files.
+"""Orders between instances: definition, graph algorithms, baselines and files.
 
-:mod:`~occ_order.order.encoding` holds the definition and every other notation (that of KINS is in
-:mod:`~occ_order.order.kins`),
-:mod:`~occ_order.order.pairs` which pairs are looked at, :mod:`~occ_order.order.graph` paths, cycles
-and layers, :mod:`~occ_order.order.near_to_far` both orders on one scale,
-:mod:`~occ_order.order.baselines` orders without a network,
-:mod:`~occ_order.order.support` orders that masks alone leave no doubt of, and
-:mod:`~occ_order.order.io` results on disk.
+* :mod:`~occ_order.order.encoding`: definition of the order matrices, conversion from and to other
+  notations; :mod:`~occ_order.order.kins`: that of KINS.
+* :mod:`~occ_order.order.pairs`: selection of pairs.
+* :mod:`~occ_order.order.graph`: paths, cycles, layers and relative depth.
+* :mod:`~occ_order.order.near_to_far`: one ranking from occlusion and depth order.
+* :mod:`~occ_order.order.baselines`: orders predicted without a network.
+* :mod:`~occ_order.order.support`: occlusions that follow from the masks alone.
+* :mod:`~occ_order.order.io`: results on disk.
 """
 
 from occ_order.order import baselines, encoding, graph, io, kins, pairs, support

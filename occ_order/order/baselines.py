@@ -1,15 +1,14 @@
-"""Order without a network: by area, by height in the image, by a disparity map.
+"""Baselines that predict the order without a network: by area, position or a disparity map.
 
-The baselines of Lee & Park (CVPR 2022), and the bottom edge. Each gives a number to every instance;
-of two instances the one with the larger number is in front. What "in front" says depends on
-``order``:
+These are the baselines of Lee & Park (CVPR 2022), and the bottom edge. Each computes a value per
+instance; of two instances the one with the larger value is in front. The meaning of "in front"
+depends on ``order``:
 
-* ``"occlusion"``: the one in front occludes the other. By default only for *bordering* pairs
+* ``"occlusion"``: the instance in front occludes the other. By default only for *bordering* pairs
   (masks that touch or overlap), as published; all other pairs are 0.
-* ``"depth"``: the one in front is closer. By default for all pairs; pairs left out are -1.
+* ``"depth"``: the instance in front is closer. By default for all pairs; pairs left out are -1.
 
-An instance with an empty mask has no area, place or disparity: it occludes nothing and its depth is
--1 with everybody.
+An instance with an empty mask has no value: it occludes nothing, and its depth relations are -1.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ def area_order(
     gap: int = 0,
     compat: str | None = None,
 ) -> np.ndarray:
-    """In front = the larger visible area; of equal areas the lower index.
+    """Predict the order by area: the larger modal mask is in front; ties: the lower index.
 
     Args:
         masks: (N, H, W) modal masks, nonzero = inside.
         order: "occlusion" or "depth".
-        pairs: "all", "bordering" or "overlapping"; by default as the module says.
-        gap: most pixels between two masks that border, see
+        pairs: "all", "bordering" or "overlapping"; default: see the module docstring.
+        gap: maximum gap in pixels between bordering masks, see
             :func:`occ_order.masks.bordering_pairs`.
-        compat: None, or "deocclusion_cocoa" for the rule that deocclusion uses on COCOA: the
-            smaller area is in front, of equal areas the higher index. (InstaOrder's code takes
-            the larger area for every data set, as None does.)
+        compat: None, or "deocclusion_cocoa" for the rule of deocclusion on COCOA: the smaller area
+            is in front; ties: the higher index. (InstaOrder's code uses the larger area for every
+            data set, like None.)
 
     Returns:
         int8 (N, N) occlusion or depth matrix.
@@ -58,15 +57,16 @@ def area_order(
 def bottom_edge_order(
     masks: np.ndarray, *, order: str = "occlusion", pairs: str | None = None, gap: int = 0
 ) -> np.ndarray:
-    """In front = the lower bottom edge (larger last row), as of things that stand on one ground.
+    """Predict the order by the bottom edge: the instance that ends lower in the image is in front.
 
-    Equal rows mean equal depth (2) and no occlusion.
+    This holds for objects that stand on a common ground plane. Equal rows mean equal depth (2) and
+    no occlusion.
 
     Args:
         masks: (N, H, W) modal masks, nonzero = inside.
         order: "occlusion" or "depth".
-        pairs: "all", "bordering" or "overlapping"; by default as the module says.
-        gap: most pixels between two masks that border, see
+        pairs: "all", "bordering" or "overlapping"; default: see the module docstring.
+        gap: maximum gap in pixels between bordering masks, see
             :func:`occ_order.masks.bordering_pairs`.
 
     Returns:
@@ -90,18 +90,19 @@ def y_axis_order(
     gap: int = 0,
     compat: str | None = None,
 ) -> np.ndarray:
-    """In front = lower in the image (larger mean row); of equal means the lower index.
+    """Predict the order by the mean row: the instance lower in the image is in front.
+
+    Ties: the lower index is in front.
 
     Args:
         masks: (N, H, W) modal masks, nonzero = inside.
         order: "occlusion" or "depth".
-        pairs: "all", "bordering" or "overlapping"; by default as the module says.
-        gap: most pixels between two masks that border, see
+        pairs: "all", "bordering" or "overlapping"; default: see the module docstring.
+        gap: maximum gap in pixels between bordering masks, see
             :func:`occ_order.masks.bordering_pairs`.
-        compat: None, or "instaorder" for what the published code does on InstaOrder and COCOA: for
-            occlusion it is upside down (the instance *higher* in the image occludes, of equal
-            means the higher index); its depth is as with None. On KINS the published code is as
-            with None.
+        compat: None, or "instaorder" to reproduce the published code on InstaOrder and COCOA, in
+            which occlusion is inverted (the instance *higher* in the image occludes; ties: the
+            higher index). Its depth, and all its results on KINS, agree with None.
 
     Returns:
         int8 (N, N) occlusion or depth matrix.
@@ -129,24 +130,25 @@ def disparity_order(
     gap: int = 0,
     compat: str | None = None,
 ) -> np.ndarray:
-    """In front = the larger disparity, the "MiDaS (mean / median)" rows of the paper.
+    """Predict the order by disparity: the instance with the larger mean or median is in front.
 
-    Masks are not perfect, so the paper ignores the top and bottom 5 % of the disparities inside one
-    (its footnote 3): of n values the ``floor(trim n)`` largest and as many of the smallest are left
-    out, and the rest is averaged. Exactly equal numbers mean equal depth (2) and no occlusion.
+    These are the "MiDaS (mean / median)" rows of the paper. Since masks are not perfect, the paper
+    ignores the top and bottom 5 % of the disparities inside a mask (its footnote 3): of n values
+    the ``floor(trim n)`` largest and as many of the smallest are left out, and the rest is
+    averaged. Exactly equal values mean equal depth (2) and no occlusion.
 
     Args:
         disparity_map: (H, W), larger = nearer, any scale and offset.
         masks: (N, H, W) modal masks, nonzero = inside.
         order: "occlusion" or "depth".
         statistic: "mean" or "median".
-        trim: share of the values that are ignored at either end, in [0, 0.5).
-        pairs: "all", "bordering" or "overlapping"; by default as the module says.
-        gap: most pixels between two masks that border, see
+        trim: fraction of the values ignored at either end, in [0, 0.5).
+        pairs: "all", "bordering" or "overlapping"; default: see the module docstring.
+        gap: maximum gap in pixels between bordering masks, see
             :func:`occ_order.masks.bordering_pairs`.
-        compat: None, or "instaorder" for the published code, which averages the depth
-            ``1 / (disparity + 1e-6)`` instead, replaces values beyond the quantiles ``trim`` and
-            ``1 - trim`` by these (clipping) and takes the lower of two middle values as median.
+        compat: None, or "instaorder" to reproduce the published code, which averages the depth
+            ``1 / (disparity + 1e-6)`` instead, clips values to the quantiles ``trim`` and
+            ``1 - trim``, and takes the lower of the two middle values as median.
 
     Returns:
         int8 (N, N) occlusion or depth matrix.
@@ -175,26 +177,27 @@ def disparity_order(
 
 
 def _areas(masks: np.ndarray) -> np.ndarray:
-    """float64 (N,) pixels, NaN where empty."""
+    """Return the area of each mask in pixels, float64 (N,); NaN for an empty mask."""
     pixels = masks.sum(axis=(1, 2)).astype(np.float64)
     pixels[pixels == 0] = np.nan
     return pixels
 
 
 def _average(values: np.ndarray, statistic: str, trim: float) -> float:
-    """Mean or median without the ``floor(trim n)`` smallest and largest of n values."""
+    """Return the mean or median without the ``floor(trim n)`` smallest and largest of n values."""
     if len(values) == 0:
         return np.nan
     ignored = int(trim * len(values))
     kept = np.sort(values)[ignored : len(values) - ignored]
     if statistic == "median":
         return float(np.median(kept))
-    # Relative to the smallest, so that constant values give the same mean whatever their number.
+    # Averaged relative to the minimum, so that rounding does not make the means of two instances
+    # with the same constant value differ.
     return float(kept[0] + (kept - kept[0]).mean())
 
 
 def _published_average(values: np.ndarray, statistic: str, trim: float) -> float:
-    """Mean or lower median of the values clipped to two of their quantiles."""
+    """Return the mean or lower median of the values clipped to their outer quantiles."""
     if len(values) == 0:
         return np.nan
     low, high = np.quantile(values, [trim, 1 - trim])
@@ -208,7 +211,10 @@ def _published_average(values: np.ndarray, statistic: str, trim: float) -> float
 def _compare(
     nearness: np.ndarray, masks: np.ndarray, order: str, kind: str | None, gap: int, *, tie: str
 ) -> np.ndarray:
-    """Order matrix of the chosen pairs; ``tie``: "lower" or "higher" index in front, or "equal"."""
+    """Return the order matrix that ranks pairs by ``nearness``, float64 (N,), NaN = no value.
+
+    ``tie`` decides equal values: the "lower" or "higher" index is in front, or "equal".
+    """
     _check_choice("order", order, ("occlusion", "depth"))
     kind = kind or {"occlusion": "bordering", "depth": "all"}[order]
     first, second = select_pairs(masks, kind, gap=gap).T

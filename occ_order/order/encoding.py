@@ -1,18 +1,18 @@
-"""Definition of the order matrices, and all conversions from and to other notations.
+"""Definition of the order matrices, and conversions from and to all other notations.
 
-The definition, for N instances of one image; row = first of the pair, column = second:
+Definition for N instances of one image; row = first of the pair, column = second:
 
 * **Occlusion** ``int8 (N, N)``: ``occ[i, j] = 1`` iff instance i occludes instance j, 0 iff it does
-  not, -1 iff nobody has said. Both ``occ[i, j]`` and ``occ[j, i]`` 1 = the two occlude each other
-  (bidirectional, mutual). The diagonal is 0.
+  not, -1 = unknown (not annotated). If both ``occ[i, j]`` and ``occ[j, i]`` are 1, the two occlude
+  each other (mutual, bidirectional occlusion). The diagonal is 0.
 * **Depth** ``int8 (N, N)``: ``depth[i, j] = 1`` iff i is closer to the camera than j, 0 iff it is
-  farther, 2 iff they are equal, -1 iff nobody has said; ``depth[j, i]`` is then 0, 1, 2 or -1. The
-  diagonal is -1. Beside it, both symmetric and with the diagonal -1: ``overlap int8 (N, N)``, 1 iff
-  the depth ranges of the two overlap, 0 iff they are distinct, -1 unknown; ``count int16 (N, N)``,
-  how many workers were asked until two agreed, -1 unknown.
+  farther, 2 iff they are equal, -1 = unknown; ``depth[j, i]`` is then 0, 1, 2 or -1. The diagonal
+  is -1. Two optional matrices, symmetric and with the diagonal -1, add details: ``overlap int8
+  (N, N)``, 1 iff the depth ranges of the two overlap, 0 iff they are distinct, -1 unknown; ``count
+  int16 (N, N)``, number of annotators asked until two agreed, -1 unknown.
 
-Every file, evaluator, plot and network output of this project uses these matrices. The other
-notations, each converted here and nowhere else:
+All files, evaluators, plots and networks of this package use these matrices. Other notations are
+converted only in this module and in :mod:`occ_order.order.kins`:
 
 ==================  ==============================================================================
 InstaOrder          ``{"order": "0<1", "count": 2}``; 0-based positions in ``instance_ids``.
@@ -26,8 +26,8 @@ signed matrix       +1 row occludes column, -1 row is occluded by column, 0 neit
 edge list           ``int64 (E, 2)``, rows (occluder, occludee), 0-based
 ==================  ==============================================================================
 
-What a notation cannot hold, and what is damaged, is refused by a ``ValueError`` that quotes the
-string or names the pair; the exceptions stand in the docstrings. Zero instances give (0, 0).
+Damaged input, and orders that a notation cannot express, raise a ``ValueError`` that quotes the
+string or names the pair. Zero instances give (0, 0).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ import numpy as np
 from occ_order.masks import bordering_pairs, overlap_areas
 
 UNKNOWN = -1
-"""Not annotated, in every matrix."""
+"""Unknown or not annotated, in every matrix."""
 
 CLOSER = 1
 """Depth: the row is closer than the column."""
@@ -51,13 +51,13 @@ FARTHER = 0
 """Depth: the row is farther than the column."""
 
 EQUAL = 2
-"""Depth: both are equally far."""
+"""Depth: row and column are equally far."""
 
 OVERLAPPING = 1
-"""Overlap: the two extend over ranges of depth that meet."""
+"""Overlap: the depth ranges of the two instances overlap."""
 
 DISTINCT = 0
-"""Overlap: the ranges of depth do not meet."""
+"""Overlap: the depth ranges of the two instances are disjoint."""
 
 DEPTH_REVERSED = np.array([CLOSER, FARTHER, EQUAL, UNKNOWN], dtype=np.int8)
 """``DEPTH_REVERSED[depth[i, j]]`` is what ``depth[j, i]`` must be (index -1 is the last entry)."""
@@ -66,7 +66,7 @@ _RELATION = re.compile(r"\s*([0-9]{1,9})\s*([<=])\s*([0-9]{1,9})\s*")
 _CONSTRAINT = re.compile(r"\s*([0-9]{1,9})\s*-\s*([0-9]{1,9})\s*")
 
 
-# --- the definition as checks --------------------------------------------------------------
+# --- validation ----------------------------------------------------------------------------
 
 
 def check_occlusion(occ: np.ndarray, *, name: str = "occlusion") -> np.ndarray:
@@ -74,7 +74,7 @@ def check_occlusion(occ: np.ndarray, *, name: str = "occlusion") -> np.ndarray:
 
     Args:
         occ: (N, N), values 1, 0, -1, diagonal 0; any numeric or bool dtype.
-        name: what to call the matrix in errors.
+        name: name of the matrix in error messages.
 
     Returns:
         The same values as int8 (N, N); the input itself if it is int8 already.
@@ -98,17 +98,17 @@ def check_depth(
     """Check depth, overlap and count matrices against the definition.
 
     Args:
-        depth: (N, N), values 1, 0, 2, -1; the two entries of a pair agree; diagonal -1.
+        depth: (N, N), values 1, 0, 2, -1; the two entries of a pair are consistent; diagonal -1.
         overlap: (N, N) or None, values 1, 0, -1; symmetric, diagonal -1.
         count: (N, N) or None, values -1 or at least 1; symmetric, diagonal -1.
-        name: what to call the depth matrix in errors.
+        name: name of the depth matrix in error messages.
 
     Returns:
-        depth int8, overlap int8 or None, count int16 or None; inputs that have the right dtype
-        already are returned themselves.
+        depth int8, overlap int8 or None, count int16 or None; inputs of that dtype are returned
+        without a copy.
 
     Raises:
-        ValueError: a shape or value is wrong, or the two entries of a pair contradict each other.
+        ValueError: an invalid shape or value, or the two entries of a pair contradict each other.
     """
     depth = _check_matrix(depth, (CLOSER, FARTHER, EQUAL, UNKNOWN), name, np.int8)
     _check_agreement(depth, DEPTH_REVERSED[depth].T, name)
@@ -124,7 +124,7 @@ def check_depth(
 
 
 def empty_occlusion(num_instances: int) -> np.ndarray:
-    """Return the occlusion matrix without any occlusion: int8 (N, N) of 0.
+    """Return an occlusion matrix without any occlusion: int8 (N, N), all 0.
 
     Raises:
         ValueError: ``num_instances`` is not an integer of at least 0.
@@ -134,7 +134,7 @@ def empty_occlusion(num_instances: int) -> np.ndarray:
 
 
 def empty_depth(num_instances: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return depth int8, overlap int8 and count int16, each (N, N) of -1 (unknown).
+    """Return depth int8, overlap int8 and count int16, each (N, N), all -1 (unknown).
 
     Raises:
         ValueError: ``num_instances`` is not an integer of at least 0.
@@ -150,12 +150,12 @@ def empty_depth(num_instances: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 def occlusion_from_instaorder(
     items: Sequence[Mapping[str, Any]], num_instances: int, *, name: str = ""
 ) -> np.ndarray:
-    """Occlusion matrix from the ``occlusion`` list of an InstaOrder entry.
+    """Convert the ``occlusion`` list of an InstaOrder entry to an occlusion matrix.
 
     Args:
-        items: ``{"order": "0<1" | "0<1 & 1<0", "count": int}``; ``count`` is checked where it is
-            present and read by :func:`occlusion_count_from_instaorder`. Pairs that are absent do
-            not occlude each other.
+        items: ``{"order": "0<1" | "0<1 & 1<0", "count": int}``; ``count`` is optional and only
+            checked here, see :func:`occlusion_count_from_instaorder`. Pairs without an item do not
+            occlude each other.
         num_instances: N, the length of ``instance_ids``.
         name: prefix for errors, for instance ``"x.json, image 7"``.
 
@@ -163,9 +163,9 @@ def occlusion_from_instaorder(
         int8 (N, N).
 
     Raises:
-        ValueError: an order that cannot be read, an index out of range, i = j, a pair given twice
-            (also as "0<1" and "1<0" in two items: mutual occlusion is written in one), or a
-            ``count`` that is not a positive integer. The message quotes the string.
+        ValueError: an invalid order string, an index out of range, i = j, a duplicate pair (also
+            "0<1" and "1<0" as two items: mutual occlusion is a single item), or a ``count`` that is
+            not a positive integer. The message quotes the string.
     """
     occ = empty_occlusion(num_instances)
     for item, i, j, relation in _read_items(items, len(occ), "occlusion", "<&", name):
@@ -178,18 +178,18 @@ def occlusion_from_instaorder(
 def occlusion_count_from_instaorder(
     items: Sequence[Mapping[str, Any]], num_instances: int, *, name: str = ""
 ) -> np.ndarray:
-    """How many workers were asked about each occluding pair of an InstaOrder entry.
+    """Return the number of annotators asked about each occluding pair of an InstaOrder entry.
 
-    Two random workers annotate every pair, and more are asked until two agree (Section 3.1).
+    Two random annotators are asked about every pair, and more until two agree (Section 3.1).
 
     Args:
-        items: as :func:`occlusion_from_instaorder` takes them.
+        items: as for :func:`occlusion_from_instaorder`.
         num_instances: N.
         name: prefix for errors.
 
     Returns:
-        int16 (N, N), symmetric; -1 where no count is given, and for pairs without occlusion, of
-        which the format says nothing.
+        int16 (N, N), symmetric; -1 where no count is given, and for pairs without occlusion, whose
+        counts the format does not store.
 
     Raises:
         ValueError: as :func:`occlusion_from_instaorder`.
@@ -203,12 +203,12 @@ def occlusion_count_from_instaorder(
 def occlusion_to_instaorder(
     occ: np.ndarray, *, count: int | np.ndarray = 2
 ) -> list[dict[str, Any]]:
-    """Return the ``occlusion`` list of an InstaOrder entry from an occlusion matrix.
+    """Convert an occlusion matrix to the ``occlusion`` list of an InstaOrder entry.
 
     Args:
-        occ: (N, N) without -1 (the format cannot say "not annotated").
-        count: workers asked, for all pairs or int (N, N); 2 is the fewest the format knows. Where
-            it is -1 the item has no ``count``.
+        occ: (N, N) without -1 (the format cannot express "not annotated").
+        count: number of annotators asked, one for all pairs or int (N, N); at least 2 in
+            InstaOrder. Items of pairs with -1 have no ``count``.
 
     Returns:
         ``{"order": str, "count": int}`` for each pair i < j with occlusion, row-major.
@@ -233,11 +233,11 @@ def occlusion_to_instaorder(
 def depth_from_instaorder(
     items: Sequence[Mapping[str, Any]], num_instances: int, *, name: str = ""
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Depth, overlap and count matrices from the ``depth`` list of an InstaOrder entry.
+    """Convert the ``depth`` list of an InstaOrder entry to depth, overlap and count matrices.
 
     Args:
-        items: ``{"order": "0<1" | "0=1", "count": int, "overlap": bool}``; an absent ``count`` or
-            ``overlap`` stays -1, and so does every pair that is absent.
+        items: ``{"order": "0<1" | "0=1", "count": int, "overlap": bool}``; a missing ``count`` or
+            ``overlap`` is -1, and so is every pair without an item.
         num_instances: N, the length of ``instance_ids``.
         name: prefix for errors.
 
@@ -245,9 +245,9 @@ def depth_from_instaorder(
         depth int8, overlap int8, count int16, each (N, N).
 
     Raises:
-        ValueError: an order that cannot be read, an index out of range, i = j, a pair given twice
-            (the same or contradicting: "0<1" with "1<0", "0=1" with "0<1"), an ``overlap`` that is
-            not a bool, or a ``count`` that is not an integer in 1 .. 32767. The message quotes the
+        ValueError: an invalid order string, an index out of range, i = j, a duplicate pair (equal
+            or contradictory: "0<1" with "1<0", "0=1" with "0<1"), an ``overlap`` that is not a
+            bool, or a ``count`` that is not an integer in 1 .. 32767. The message quotes the
             string.
     """
     depth, overlap, count = empty_depth(num_instances)
@@ -262,12 +262,12 @@ def depth_from_instaorder(
 def depth_to_instaorder(
     depth: np.ndarray, overlap: np.ndarray, count: np.ndarray
 ) -> list[dict[str, Any]]:
-    """Return the ``depth`` list of an InstaOrder entry from the three matrices.
+    """Convert depth, overlap and count matrices to the ``depth`` list of an InstaOrder entry.
 
     Args:
         depth: (N, N); pairs with -1 are left out.
-        overlap: (N, N); where it is -1 the item has no ``overlap``.
-        count: (N, N); where it is -1 the item has no ``count``.
+        overlap: (N, N); items of pairs with -1 have no ``overlap``.
+        count: (N, N); items of pairs with -1 have no ``count``.
 
     Returns:
         ``{"order": str, "count": int, "overlap": bool}`` for each annotated pair i < j, row-major.
@@ -293,15 +293,15 @@ def depth_to_instaorder(
 
 
 def without_bidirectional(occ: np.ndarray) -> np.ndarray:
-    """Return an occlusion matrix in which pairs that occlude each other are not annotated (-1).
+    """Return a copy of an occlusion matrix with mutual occlusions set to unknown (-1).
 
-    InstaOrder's supplement A2.1 (Table A1) trains and tests with and without them.
+    InstaOrder's supplement A2.1 (Table A1) trains and tests with and without bidirectional pairs.
 
     Args:
         occ: int (N, N), 1 / 0 / -1.
 
     Returns:
-        A copy, int8 (N, N).
+        int8 (N, N).
     """
     occ = np.array(occ, dtype=np.int8)
     occ[(occ == 1) & (occ.T == 1)] = UNKNOWN
@@ -319,14 +319,14 @@ def occlusion_from_depth_constraint(
     max_occlude_rate: float | None = None,
     name: str = "",
 ) -> np.ndarray:
-    """Occlusion matrix from COCOA's ``depth_constraint``.
+    """Convert COCOA's ``depth_constraint`` to an occlusion matrix.
 
     Args:
         text: ``"1-2,1-5"``, 1-based positions in ``regions``, the first occludes the second; an
-            empty string means no occlusion. "1-2,2-1" is mutual (COCOA itself never has it).
+            empty string means no occlusion. "1-2,2-1" is mutual occlusion (not used in COCOA).
         num_regions: N, the length of ``regions``.
-        occlude_rate: N hidden fractions of the regions in [0, 1], absent = 0.
-        max_occlude_rate: leave out pairs whose occludee is hidden by more than this; InstaOrder's
+        occlude_rate: N occluded fractions of the regions in [0, 1], absent = 0.
+        max_occlude_rate: ignore pairs whose occludee has a larger occluded fraction; InstaOrder's
             published evaluation uses 0.95. None keeps all.
         name: prefix for errors.
 
@@ -334,8 +334,8 @@ def occlusion_from_depth_constraint(
         int8 (N, N).
 
     Raises:
-        ValueError: a constraint that cannot be read, an index out of range, i = j, a constraint
-            given twice; ``max_occlude_rate`` without N rates. The message quotes the constraint.
+        ValueError: an invalid constraint, an index out of range, i = j, a duplicate constraint;
+            ``max_occlude_rate`` without N rates. The message quotes the constraint.
     """
     where = f"{name}: " if name else ""
     occ = empty_occlusion(num_regions)
@@ -358,10 +358,10 @@ def occlusion_from_depth_constraint(
 
 
 def occlusion_to_depth_constraint(occ: np.ndarray) -> str:
-    """COCOA's ``depth_constraint`` from an occlusion matrix.
+    """Convert an occlusion matrix to COCOA's ``depth_constraint``.
 
     Args:
-        occ: (N, N) without -1 (the format cannot say "not annotated").
+        occ: (N, N) without -1 (the format cannot express "not annotated").
 
     Returns:
         ``"1-2,1-5"``, 1-based, row-major; empty for no occlusion.
@@ -377,15 +377,16 @@ def occlusion_to_depth_constraint(occ: np.ndarray) -> str:
 
 
 def occlusion_from_masks(modal: np.ndarray, amodal: np.ndarray) -> np.ndarray:
-    """Occlusion matrix from visible and whole masks: the rule published for KINS' 2019 files.
+    """Derive the occlusion matrix from modal and amodal masks, as published for KINS' 2019 files.
 
-    For each pair of bordering modal masks let ``o_ij = |modal_i & amodal_j|``, the part of j that
-    lies behind what is seen of i. Both 0: no occlusion. Otherwise the larger one occludes, and of
-    equal ones the lower index. Never mutual; cycles are possible.
+    For each pair of bordering modal masks let ``o_ij = |modal_i & amodal_j|``, the area of j that
+    lies behind the visible part of i. If ``o_ij = o_ji = 0`` there is no occlusion; otherwise i
+    occludes j if ``o_ij > o_ji``, and for equal areas the lower index occludes. The result has no
+    mutual occlusion; cycles are possible.
 
     Args:
-        modal: (N, H, W) visible parts, nonzero = inside.
-        amodal: (N, H, W) whole instances, nonzero = inside.
+        modal: (N, H, W) modal masks, nonzero = inside.
+        amodal: (N, H, W) amodal masks, nonzero = inside.
 
     Returns:
         int8 (N, N).
@@ -406,10 +407,10 @@ def occlusion_from_masks(modal: np.ndarray, amodal: np.ndarray) -> np.ndarray:
 
 
 def occlusion_from_signed(signed: np.ndarray) -> np.ndarray:
-    """Occlusion matrix from +1 (row occludes column), -1 (row is occluded), 0 (neither).
+    """Convert a signed matrix to an occlusion matrix.
 
     Args:
-        signed: (N, N), antisymmetric.
+        signed: (N, N), antisymmetric: +1 row occludes column, -1 row is occluded, 0 neither.
 
     Returns:
         int8 (N, N) with values 0 and 1.
@@ -423,10 +424,10 @@ def occlusion_from_signed(signed: np.ndarray) -> np.ndarray:
 
 
 def occlusion_to_signed(occ: np.ndarray) -> np.ndarray:
-    """Signed matrix from an occlusion matrix: +1, -1, 0 as in :func:`occlusion_from_signed`.
+    """Convert an occlusion matrix to a signed matrix, as in :func:`occlusion_from_signed`.
 
     Args:
-        occ: (N, N) without -1 and without mutual occlusion, neither of which has a sign.
+        occ: (N, N) without -1 and without mutual occlusion, which a signed matrix cannot express.
 
     Returns:
         int8 (N, N), antisymmetric.
@@ -440,7 +441,7 @@ def occlusion_to_signed(occ: np.ndarray) -> np.ndarray:
 
 
 def edges_from_occlusion(occ: np.ndarray) -> np.ndarray:
-    """Edge list from an occlusion matrix; pairs that are not annotated (-1) are no edges.
+    """Convert an occlusion matrix to an edge list; unknown pairs (-1) are no edges.
 
     Args:
         occ: (N, N) occlusion matrix.
@@ -455,7 +456,7 @@ def edges_from_occlusion(occ: np.ndarray) -> np.ndarray:
 
 
 def occlusion_from_edges(edges: Any, num_instances: int) -> np.ndarray:
-    """Occlusion matrix from an edge list.
+    """Convert an edge list to an occlusion matrix.
 
     Args:
         edges: E rows (occluder, occludee), 0-based integers; may be empty.
@@ -465,7 +466,7 @@ def occlusion_from_edges(edges: Any, num_instances: int) -> np.ndarray:
         int8 (N, N) with values 0 and 1.
 
     Raises:
-        ValueError: not E pairs of integers, an index out of range, i = j, or an edge given twice.
+        ValueError: not E pairs of integers, an index out of range, i = j, or a duplicate edge.
     """
     occ = empty_occlusion(num_instances)
     edges = np.asarray(edges)
@@ -516,7 +517,7 @@ def _check_matrix(
 
 
 def _refuse_first(bad: np.ndarray, message: str, matrix: np.ndarray) -> None:
-    """Raise, naming value and place, if any entry of ``bad`` is True."""
+    """Raise a ValueError with the first entry of ``matrix`` where ``bad`` is True, if any."""
     if bad.any():
         i, j = np.argwhere(bad)[0]
         raise ValueError(f"{message} {matrix[i, j]} at [{i}, {j}]")
@@ -532,7 +533,7 @@ def _check_agreement(
 
 
 def check_annotated(occ: np.ndarray, notation: str) -> np.ndarray:
-    """Return an occlusion matrix without -1, which the notation cannot hold.
+    """Check an occlusion matrix for a notation that cannot express unknown pairs (-1).
 
     Raises:
         ValueError: ``occ`` is not an occlusion matrix or holds -1.
@@ -543,7 +544,7 @@ def check_annotated(occ: np.ndarray, notation: str) -> np.ndarray:
 
 
 def _check_pair(i: int, j: int, n: int, what: str, first: int = 0) -> None:
-    """``first`` is the notation's lowest index, for the message."""
+    """Check the 0-based indices of a pair; ``first`` is the notation's lowest index, for errors."""
     for k in (i, j):
         if not 0 <= k < n:
             raise ValueError(
@@ -570,7 +571,7 @@ def integers(values: Any, name: str) -> np.ndarray:
 def _read_items(
     items: Sequence[Mapping[str, Any]], n: int, kind: str, allowed: str, name: str
 ) -> list[tuple[Mapping[str, Any], int, int, str]]:
-    """(item, i, j, relation) of each item; relation is "<", "=" or "&" (mutual)."""
+    """Return (item, i, j, relation) of each item; relation is "<", "=" or "&" (mutual)."""
     where = f"{name}: " if name else ""
     if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, Sequence):
         raise ValueError(f"{where}{kind} must be a list of items, got {type(items).__name__}")

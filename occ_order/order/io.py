@@ -1,4 +1,4 @@
-"""Results on disk: ``order_results.json``, and graphs as GraphML, DOT and CSV.
+"""Results on disk: ``order_results.json``, and order graphs as GraphML, DOT and CSV.
 
 The JSON file, format ``occ_order/1``::
 
@@ -8,18 +8,19 @@ The JSON file, format ``occ_order/1``::
                       "segmentation": RLE (modal), "amodal_segmentation": RLE,
                       "layer": 0, "relative_depth": 2}, ...],
        "occlusion": [[0, 1, 0.93], ...],                  # [occluder, occludee, probability]
-       "occlusion_unknown": [[0, 2], ...],                # directed pairs that were not judged
+       "occlusion_unknown": [[0, 2], ...],                # directed pairs of unknown occlusion
        "depth": [[0, 1, "closer", "distinct", 0.8], ...], # [i, j, relation, range, probability]
-       "cycles": [[2, 4, 5], ...]}]}                      # strongly connected groups
+       "cycles": [[2, 4, 5], ...]}]}                      # strongly connected components
 
-Indices count from 0 in ``instances``. ``amodal_segmentation``, ``layer``, ``relative_depth``,
-``occlusion_unknown`` and the range of a depth entry ("distinct" or "overlap") may be absent. So may
-``occlusion`` (with ``cycles``) and ``depth``, which then were not predicted: absent is not empty.
-A directed pair without an occlusion entry does not occlude. Depth ``[i, j, "closer", ...]`` says
-that i is closer than j, ``"equal"`` that they are equally far; each pair stands there once, and a
-pair that is absent is unknown. Other keys are kept. In memory an image is the same dict.
+Indices are 0-based positions in ``instances``. ``amodal_segmentation``, ``layer``,
+``relative_depth``, ``occlusion_unknown`` and the range of a depth entry ("distinct" or "overlap")
+are optional. If ``occlusion`` (with ``cycles``) or ``depth`` is missing, that order was not
+predicted; an empty list means that there are no relations. A directed pair without an occlusion
+entry does not occlude. Depth ``[i, j, "closer", ...]`` means that i is closer than j, ``"equal"``
+that they are equally far; each pair is listed once, and a missing pair is unknown. Other keys are
+kept. In memory an image is the same dict.
 
-Files appear under their final name only when they are complete.
+Files are written atomically.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _CSV_FIELDS = ("image_id", "relation", "first", "second", "range", "probability")
 
 
-# --- between arrays and the dict of one image ----------------------------------------------
+# --- conversion between arrays and the dict of one image -----------------------------------
 
 
 def results_image(
@@ -84,14 +85,14 @@ def results_image(
     amodal: np.ndarray | None = None,
     ids: Sequence[int | str] | None = None,
 ) -> dict[str, Any]:
-    """Return the results of one image as a dict, from arrays.
+    """Convert the results of one image from arrays to a dict.
 
     Args:
         image_id: as in the data set.
         height: H in pixels.
         width: W in pixels.
         modal: (N, H, W) visible masks, nonzero = inside.
-        classes: N category ids, as the file shall have them.
+        classes: N category ids to write to the file.
         scores: N finite numbers, any scale.
         occlusion: (N, N) occlusion matrix; layers, relative depth and cycles are filled in from it.
         occlusion_prob: (N, N), ``[i, j]`` = probability in [0, 1] that i occludes j; by default 1.
@@ -99,14 +100,14 @@ def results_image(
         overlap: (N, N) overlap of the depth ranges.
         depth_prob: (N, N), ``[i, j]`` for i < j = probability in [0, 1] of the relation that
             ``depth`` gives to i and j; by default 1.
-        amodal: (N, H, W) whole masks.
-        ids: N instance ids, by default 1 .. N.
+        amodal: (N, H, W) amodal masks.
+        ids: N instance ids; default: 1 .. N.
 
     Returns:
         Dict of plain Python values, valid for :func:`save_results`.
 
     Raises:
-        ValueError: a shape does not fit, or a value is not allowed; names the image.
+        ValueError: an invalid shape or value; names the image.
     """
     n, where = len(modal), f"image {image_id!r}"
     ids = list(range(1, n + 1)) if ids is None else list(ids)
@@ -136,10 +137,10 @@ def results_image(
 def matrices(
     image: Mapping[str, Any],
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-    """Order matrices of one image, back from its edges.
+    """Return the order matrices of one image.
 
     Args:
-        image: dict of one image, as :func:`results_image` or :func:`load_results` give it.
+        image: dict of one image, from :func:`results_image` or :func:`load_results`.
 
     Returns:
         occlusion int8 (N, N) or None if the image has no ``occlusion``; depth int8 (N, N) and
@@ -164,15 +165,15 @@ def matrices(
 
 
 def probabilities(image: Mapping[str, Any]) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Probabilities of the edges of one image.
+    """Return the probabilities of the relations of one image.
 
     Args:
         image: dict of one image.
 
     Returns:
-        float64 (N, N) that the row occludes the column, NaN where there is no edge, or None
-        without ``occlusion``; float64 (N, N), symmetric, of the depth relation, NaN where there is
-        none, or None without ``depth``.
+        occlusion_prob, float64 (N, N): probability that the row occludes the column, NaN without
+        an edge; None without ``occlusion``. depth_prob, float64 (N, N), symmetric: probability of
+        the depth relation, NaN if unknown; None without ``depth``.
     """
     n = len(image["instances"])
     occ_prob = depth_prob = None
@@ -240,11 +241,11 @@ def check_image(image: Any, *, name: str = "") -> None:
     """Check the dict of one image against the format.
 
     Args:
-        image: what may be the dict of one image; plain Python values.
-        name: what to call the image in errors, by default by its id.
+        image: the parsed JSON value to check.
+        name: name of the image in error messages; default: its id.
 
     Raises:
-        ValueError: names the image, the instance index or entry, what was expected and found.
+        ValueError: invalid; names the image, the instance or entry, expected and actual value.
     """
     if not isinstance(image, Mapping):
         raise ValueError(f"{name or 'image'}: must be an object, got {type(image).__name__}")
@@ -350,7 +351,7 @@ def _require(mapping: Mapping[str, Any], keys: Sequence[str], where: str) -> Non
 
 
 def _is_integer(value: Any) -> bool:
-    """Whether it is an integer that the arrays which are made of such values can hold."""
+    """Return whether a value is an integer in the range of int64."""
     integer = isinstance(value, Integral) and not isinstance(value, bool)
     return integer and -(2**63) <= value < 2**63
 
@@ -370,17 +371,16 @@ def _is_finite(value: Any) -> bool:
 def save_results(path: str | os.PathLike[str], images: Sequence[Mapping[str, Any]]) -> None:
     """Write ``order_results.json``.
 
-    numpy numbers and arrays inside the dicts are converted. The file is written beside its final
-    name, flushed to the disk and renamed, so that no half-written file ever bears the name.
+    NumPy numbers and arrays inside the dicts are converted. The file is written atomically.
 
     Args:
         path: file to write; its folder must exist.
-        images: dicts of the images, may be empty.
+        images: dicts of the images; may be empty.
 
     Raises:
-        ValueError: an image does not fit the format (see :func:`check_image`), or two images have
-            one id. Nothing is written then.
-        OSError: the file cannot be written. An existing file of that name is left as it was.
+        ValueError: an image is invalid (see :func:`check_image`), or two images have the same id;
+            nothing is written.
+        OSError: the file cannot be written; an existing file is not changed.
     """
     _write(path, results_text(images, name=str(path)))
 
@@ -389,11 +389,11 @@ def results_text(images: Sequence[Mapping[str, Any]], *, name: str = FORMAT) -> 
     """Return the text of an ``order_results.json``.
 
     Args:
-        images: dicts of the images, may be empty; numpy numbers and arrays are converted.
-        name: what to call the text in errors.
+        images: dicts of the images, may be empty; NumPy numbers and arrays are converted.
+        name: name of the file in error messages.
 
     Raises:
-        ValueError: an image does not fit the format, or two images have one id.
+        ValueError: an image is invalid, or two images have the same id.
     """
     images = [_plain(image) for image in images]
     _check_images(images, name)
@@ -402,20 +402,20 @@ def results_text(images: Sequence[Mapping[str, Any]], *, name: str = FORMAT) -> 
 
 @contextmanager
 def growing_results(path: str | os.PathLike[str]) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Write ``order_results.json`` image by image, for predictions that take long.
+    """Write ``order_results.json`` image by image, for long-running predictions.
 
-    Each image is a line of a file beside it, ``order_results.TOKEN.jsonl``, which becomes the JSON
-    file when the block ends, also by an error. Only what cannot be caught (``kill -9``, a loss of
-    power) leaves the lines, which :func:`load_results` reads as well.
+    Each image is appended as a line to ``order_results.TOKEN.jsonl`` in the same folder, which is
+    converted to the JSON file when the block ends, also by an exception. If the process is killed,
+    the ``.jsonl`` file remains, and :func:`load_results` reads it as well.
 
     Args:
-        path: file to write; its folder is made if need be.
+        path: file to write; its folder is created if missing.
 
     Yields:
-        A function that adds the dict of one image.
+        A function that writes the dict of one image.
 
     Raises:
-        ValueError: an image does not fit the format, or two images have one id.
+        ValueError: an image is invalid, or two images have the same id.
         OSError: a file cannot be written.
     """
     path = Path(path)
@@ -438,18 +438,18 @@ def growing_results(path: str | os.PathLike[str]) -> Iterator[Callable[[Mapping[
 
 
 def load_results(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Read ``order_results.json``, checking everything.
+    """Read and check an ``order_results.json``.
 
     Args:
-        path: file written by :func:`save_results` or by hand, or a ``.jsonl`` file that
-            :func:`growing_results` has left, whose last line may be cut off.
+        path: file written by :func:`save_results` or by hand, or a ``.jsonl`` file left by an
+            interrupted :func:`growing_results`; an incomplete last line is ignored.
 
     Returns:
-        Dicts of the images, in the order of the file; ids and extra keys as they stand there.
+        Dicts of the images, in the order of the file, with their ids and extra keys unchanged.
 
     Raises:
-        ValueError: not JSON, another format, two images of one id, or an image that does not fit
-            (see :func:`check_image`); names the file, the image and the instance or entry.
+        ValueError: not JSON, another format, two images with the same id, or an invalid image (see
+            :func:`check_image`); names the file, the image and the instance or entry.
         OSError: the file cannot be read.
     """
 
@@ -488,14 +488,14 @@ def _check_images(images: Sequence[Any], path: str) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """``value`` with numpy scalars and arrays, tuples and bytes as plain JSON types."""
+    """Convert NumPy scalars and arrays, tuples and bytes in ``value`` to plain JSON types."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, (np.ndarray, np.generic)):
         return _plain(value.tolist()) if isinstance(value, np.ndarray) else value.item()
-    if isinstance(value, bytes):  # counts as pycocotools gives them
+    if isinstance(value, bytes):  # RLE counts of pycocotools
         return value.decode("ascii")
     return value
 
@@ -512,17 +512,17 @@ def save_graphml(
     order: str = "occlusion",
     names: Sequence[str] | None = None,
 ) -> None:
-    """Write one image's graph as GraphML (yEd, Gephi, networkx).
+    """Write the order graph of one image as GraphML (yEd, Gephi, networkx).
 
-    Nodes are the indices of the instances with their id, category_id, score, layer and
-    relative_depth, and ``name`` where given; edges carry ``relation`` and ``probability``. An
-    "equal" pair of the depth graph is one edge from the lower to the higher index.
+    Nodes are the indices of the instances, with attributes id, category_id, score, layer,
+    relative_depth and, if given, ``name``; edges have ``relation`` and ``probability``. An "equal"
+    pair of the depth graph is one edge from the lower to the higher index.
 
     Args:
         path: file to write.
         image: dict of one image.
         order: "occlusion" or "depth".
-        names: N names of the instances; characters that XML forbids become U+FFFD.
+        names: N names of the instances; characters that XML forbids are replaced by U+FFFD.
 
     Raises:
         ValueError: the image has no such order, or there are not N names.
@@ -548,10 +548,10 @@ def save_dot(
     order: str = "occlusion",
     names: Sequence[str] | None = None,
 ) -> None:
-    """Write one image's graph for Graphviz.
+    """Write the order graph of one image as DOT, for Graphviz.
 
-    Nodes are labelled with their name (by default "category_id #index"), edges with their
-    probability; the nearest layer is drawn on top. Pairs of equal depth have no arrow.
+    Nodes are labelled with their name (default: "category_id #index"), edges with their
+    probability; the nearest layer is drawn on top. Edges of equal depth have no arrowhead.
 
     Args:
         path: file to write.
@@ -580,10 +580,10 @@ def save_dot(
 
 
 def save_edges(path: str | os.PathLike[str], images: Sequence[Mapping[str, Any]]) -> None:
-    """Write all edges of many images as one CSV table.
+    """Write the relations of many images as one CSV table.
 
     Columns: image_id, relation ("occludes", "closer" or "equal"), first, second (indices), range
-    ("distinct", "overlap" or empty), probability. Images without edges leave no trace.
+    ("distinct", "overlap" or empty), probability. Images without relations have no rows.
 
     Args:
         path: file to write.
@@ -602,18 +602,18 @@ def save_edges(path: str | os.PathLike[str], images: Sequence[Mapping[str, Any]]
 
 
 def load_edges(path: str | os.PathLike[str]) -> dict[int | str, dict[str, list[list[Any]]]]:
-    """Read a CSV table of edges.
+    """Read a CSV table of relations.
 
     Args:
-        path: file written by :func:`save_edges` or by hand, with its header line.
+        path: file written by :func:`save_edges` or by hand, with a header line.
 
     Returns:
         ``{image_id: {"occlusion": [[i, j, probability], ...], "depth": [[i, j, relation, range,
-        probability], ...]}}``, entries as in ``order_results.json``; an image id that looks like an
-        integer is one.
+        probability], ...]}}``, entries as in ``order_results.json``; image ids that are integers in
+        decimal notation are returned as int.
 
     Raises:
-        ValueError: another header or a row that does not fit; names file and line.
+        ValueError: another header or an invalid row; names file and line.
         OSError: the file cannot be read.
     """
     result: dict[int | str, dict[str, list[list[Any]]]] = {}
@@ -673,5 +673,5 @@ def _names(image: Mapping[str, Any], names: Sequence[str] | None) -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    """Return a DOT string; a backslash would otherwise start one of Graphviz' escapes."""
+    """Return a quoted DOT string; backslashes are escaped, as Graphviz interprets them."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

@@ -1,4 +1,4 @@
-"""The layers of KINS' 2020 files, in which a cluster of instances is ordered front to back."""
+"""Conversion from and to the occlusion layers of KINS' 2020 files."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from occ_order.order.graph import connected_labels, layers
 def occlusion_from_kins(
     oco_ids: ArrayLike, ico_ids: ArrayLike, *, related: np.ndarray | None = None
 ) -> np.ndarray:
-    """Occlusion matrix from the layers of KINS' 2020 files.
+    """Convert the layers of KINS' 2020 files to an occlusion matrix.
 
     In a cluster (equal ``oco_id``) the instance with the smaller ``ico_id`` occludes the one with
-    the larger. ``ico_id`` 0 means "overlaps nothing": 0 with everybody. Two instances of a cluster
-    with one layer: the file does not say, -1 both ways. Instances of different clusters: 0.
+    the larger. ``ico_id`` 0 means that the instance overlaps no other: 0 in all pairs. Two
+    instances of a cluster in the same layer are unknown, -1 in both directions. Instances of
+    different clusters: 0.
 
-    The layers say who would be in front, not who meets whom: in a cluster where A covers B and B
-    covers C, A-C is ordered too. ``related`` limits the answer to pairs that really meet.
+    Layers also order pairs that do not overlap: if A occludes B and B occludes C, then A is before
+    C as well. ``related`` restricts the result to pairs that border or overlap.
 
     Args:
         oco_ids: N cluster ids.
         ico_ids: N layers, 0 or counted from 1 (nearest).
         related: bool (N, N), symmetric, for instance :func:`occ_order.masks.bordering_pairs` or
-            amodal overlap; pairs outside it get 0. None relates all pairs of a cluster.
+            amodal overlap; other pairs are 0. None = all pairs of a cluster.
 
     Returns:
         int8 (N, N), free of cycles.
 
     Raises:
-        ValueError: lengths differ, an id is not an integer, a layer is negative, ``related`` is
+        ValueError: lengths differ, an id is not an integer, a layer is negative, or ``related`` is
             not (N, N).
     """
     clusters, ranks = integers(oco_ids, "oco_id"), integers(ico_ids, "ico_id")
@@ -52,19 +53,19 @@ def occlusion_from_kins(
 
 
 def occlusion_to_kins(occ: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """KINS 2020 cluster ids and layers from an occlusion matrix.
+    """Convert an occlusion matrix to cluster ids and layers of KINS' 2020 files.
 
-    Instances connected by occlusion form a cluster; the layer is one more than the largest layer
-    of what occludes the instance. Mutual occlusion and cycles cannot be written in layers: such
-    instances share one layer and read back as -1.
+    Instances connected by occlusion form a cluster; the layer of an instance is one more than the
+    largest layer of its occluders. Layers cannot express mutual occlusion and cycles: such
+    instances share one layer and are read back as -1.
 
     Args:
         occ: (N, N) without -1.
 
     Returns:
-        oco_ids int64 (N,), counted from 0 by lowest member; ico_ids int64 (N,), 0 for an instance
-        without any occlusion, else from 1. ``occlusion_from_kins(..., related=occ | occ.T)`` gives
-        an ``occ`` without cycles back.
+        oco_ids int64 (N,), numbered from 0 by lowest member; ico_ids int64 (N,), 0 for an instance
+        without any occlusion, else from 1. ``occlusion_from_kins(..., related=occ | occ.T)``
+        restores an ``occ`` without cycles.
 
     Raises:
         ValueError: ``occ`` is not an occlusion matrix or holds -1.

@@ -1,7 +1,7 @@
-"""One scale from far to near for all instances of an image, from whatever orders are known.
+"""Ranking of the instances of an image from far to near, from occlusion and depth order.
 
-N instances. The occlusion order decides; the depth order ranks what it leaves open. An instance
-that neither order relates to another has no place on the scale.
+The occlusion order takes precedence; the depth order ranks instances that it does not order. An
+instance without a relation in either order has no rank.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from occ_order.order.graph import group_labels, reachability, relative_depth
 def nearness(
     occlusion: np.ndarray | None, depth: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the place of each instance from far to near.
+    """Rank the instances from far to near.
 
-    An occluder is always nearer than what it occludes, unless the two lie on a cycle, whose
-    instances share one place. Without a depth order, places are in the order of `relative_depth`.
-    With one, instances are ranked by depth, and an occluder is raised above what it occludes where
-    the two orders contradict each other.
+    An occluder is always nearer than its occludees, except on a cycle, whose instances share one
+    rank. Without a depth order, ranks follow `relative_depth`. With one, instances are ranked by
+    depth, and where the two orders contradict each other, the occluder is raised above the
+    occludee.
 
     Args:
         occlusion: (N, N) occlusion matrix, or None.
         depth: (N, N) depth matrix, or None.
 
     Returns:
-        int64 (N,), 0 = farthest, larger = nearer, without gaps among the known instances, 0 for
-        the others; bool (N,), True where an order says something of the instance.
+        ranks, int64 (N,): 0 = farthest, larger = nearer, consecutive among the known instances, 0
+        for the others; known, bool (N,): True for instances with a relation in either order.
 
     Raises:
-        ValueError: neither order is given, they are not of one size, or one is no such matrix.
+        ValueError: neither order is given, their sizes differ, or one is not a valid order matrix.
     """
     if occlusion is not None and depth is not None and len(occlusion) != len(depth):
         raise ValueError(f"occlusion has {len(occlusion)} instances, depth {len(depth)}")
@@ -51,17 +51,17 @@ def nearness(
 
 
 def _related(pairs: np.ndarray) -> np.ndarray:
-    """bool (N,): instances of which a pair of two different ones is True, in either direction."""
+    """Return bool (N,): instances with a True off-diagonal entry in their row or column."""
     pairs = pairs & ~np.eye(len(pairs), dtype=bool)
     return np.logical_or(pairs.any(0), pairs.any(1))
 
 
 def _depth_ranks(depth: np.ndarray) -> np.ndarray:
-    """int64 (N,), larger = nearer.
+    """Rank the instances by depth, int64 (N,), larger = nearer.
 
-    By the number of instances that are farther, less that of those that are nearer, directly or by
-    way of others. A predicted order may contradict itself (a before b, b before c, c before a), so
-    that all of these are before each other: they are told apart by their own pairs alone.
+    The score of an instance is the number of farther minus the number of nearer instances in the
+    transitive closure. A predicted order may be cyclic (a before b, b before c, c before a); all
+    instances of a cycle have the same score there and are ranked by their direct relations.
     """
     closer, equal = depth == CLOSER, depth == EQUAL
     before = reachability((closer | equal).astype(np.int8))
@@ -75,13 +75,13 @@ def _depth_ranks(depth: np.ndarray) -> np.ndarray:
 
 
 def _raised(place: np.ndarray, occlusion: np.ndarray) -> np.ndarray:
-    """int64 (N,): `place` with occluders raised above what they occlude; a cycle shares a place."""
+    """Return `place` with occluders raised above their occludees; a cycle shares one place."""
     group = group_labels(occlusion)
     raised = np.zeros(group.max(initial=-1) + 1, np.int64)
     np.maximum.at(raised, group, place)
     front, back = group[np.argwhere(occlusion == 1).T]
     front, back = front[front != back], back[front != back]
-    # From the farthest group on, so that what a group occludes has its final place already.
+    # From the farthest group to the nearest, so that the occludees of a group are already final.
     from_behind = group[np.argsort(relative_depth(occlusion), kind="stable")]
     for number in dict.fromkeys(from_behind.tolist()):
         raised[number] = max([raised[number], *(raised[back[front == number]] + 1)])

@@ -1,4 +1,4 @@
-"""Selection of pairs of instances, always enumerated in the same order.
+"""Selection of pairs of instances, always in the same order.
 
 Pairs are ``int64 (P, 2)`` with first < second, sorted by first, then second (row-major order of the
 upper triangle). Everything that holds one value per pair - network batches, probabilities, files -
@@ -12,11 +12,11 @@ import numpy as np
 from occ_order import masks as _masks
 
 KINDS = ("all", "bordering", "overlapping")
-"""Names that :func:`select_pairs` takes."""
+"""Rules of :func:`select_pairs`."""
 
 
 def all_pairs(num_instances: int) -> np.ndarray:
-    """Every pair of N instances.
+    """Return all pairs of N instances.
 
     Args:
         num_instances: N.
@@ -33,11 +33,11 @@ def all_pairs(num_instances: int) -> np.ndarray:
 
 
 def bordering_pairs(masks: np.ndarray, *, gap: int = 0) -> np.ndarray:
-    """Pairs whose masks overlap or are 4-neighbours (:func:`occ_order.masks.bordering`).
+    """Return pairs whose masks overlap or are 4-neighbours (:func:`occ_order.masks.bordering`).
 
     Args:
         masks: (N, H, W), nonzero = inside.
-        gap: most pixels between the two (:func:`occ_order.masks.bordering_pairs`).
+        gap: maximum gap in pixels (:func:`occ_order.masks.bordering_pairs`).
 
     Returns:
         int64 (P, 2).
@@ -46,11 +46,11 @@ def bordering_pairs(masks: np.ndarray, *, gap: int = 0) -> np.ndarray:
 
 
 def overlapping_pairs(masks: np.ndarray, *, min_area: int = 1) -> np.ndarray:
-    """Pairs whose masks share pixels; meant for amodal masks, which overlap by nature.
+    """Return pairs whose masks share pixels; meant for amodal masks.
 
     Args:
         masks: (N, H, W), nonzero = inside.
-        min_area: fewest shared pixels, at least 1.
+        min_area: minimum number of shared pixels, at least 1.
 
     Returns:
         int64 (P, 2).
@@ -65,12 +65,12 @@ def overlapping_pairs(masks: np.ndarray, *, min_area: int = 1) -> np.ndarray:
 
 
 def select_pairs(masks: np.ndarray, kind: str = "all", *, gap: int = 0) -> np.ndarray:
-    """Pairs by the name of a rule, as configuration files give it.
+    """Return the pairs selected by a rule, named as in configuration files.
 
     Args:
         masks: (N, H, W), nonzero = inside.
         kind: one of :data:`KINDS`.
-        gap: of "bordering", see :func:`bordering_pairs`.
+        gap: for "bordering", see :func:`bordering_pairs`.
 
     Returns:
         int64 (P, 2).
@@ -88,7 +88,7 @@ def select_pairs(masks: np.ndarray, kind: str = "all", *, gap: int = 0) -> np.nd
 
 
 def pairs_where(related: np.ndarray) -> np.ndarray:
-    """Pairs i < j with ``related[i, j]`` or ``related[j, i]``.
+    """Return pairs i < j with ``related[i, j]`` or ``related[j, i]``.
 
     Args:
         related: (N, N), nonzero = related; the diagonal is ignored.

@@ -1,7 +1,8 @@
-"""Occlusions that follow from the masks alone: one instance is set into another.
+"""Occlusions that follow from the masks alone: an object that stands on another one.
 
-A cup that stands on a table is surrounded by it below and on both sides, and hides a part of it.
-Depth cameras see no step where the two touch, so lists of measured orders leave such pairs out.
+The mask of a cup on a table is surrounded by the table below and on both sides, so the cup occludes
+the table. Depth cameras measure no discontinuity where the two touch, so orders derived from
+measured depth lack such pairs.
 """
 
 from __future__ import annotations
@@ -13,27 +14,28 @@ import numpy as np
 from occ_order import masks
 
 LOW = 0.3
-"""Share of an instance's height, from its lower edge, that has to be set into another."""
+"""Lower part of an instance that is tested, as a fraction of its height."""
 
 SURROUNDED = 0.7
-"""Share of the rim of that part which the other one has to fill."""
+"""Minimum fraction of the rim around that part covered by the other instance."""
 
 ON_EACH_SIDE = 0.5
-"""The same below, on the left and on the right, each apart."""
+"""Minimum fraction covered below, on the left and on the right, each on its own."""
 
 
 def set_into(modal: np.ndarray, *, radius: int | None = None) -> np.ndarray:
-    """Return which instances have their lower part set into which others.
+    """Return which instances are surrounded by another one at their lower part.
 
-    The rim of the lower part is looked at: pixels outside the instance, at most `radius` away. The
-    other instance has to fill most of it below and on both sides.
+    The rim of the lower part consists of the pixels outside the instance at a distance of at most
+    `radius`. The other instance has to cover most of it below and on both sides.
 
     Args:
         modal: bool (N, H, W).
-        radius: in pixels; None = 1 % of the diagonal, at least 2: annotation leaves gaps.
+        radius: width of the rim in pixels; None = 1 % of the image diagonal, at least 2, because
+            annotated masks leave gaps.
 
     Returns:
-        bool (N, N): ``[i, j]`` where i is set into j, and so occludes it; never both ways.
+        bool (N, N): ``[i, j]`` True if i is surrounded by j and so occludes it; never mutual.
 
     Raises:
         ValueError: another shape than (N, H, W).
@@ -51,7 +53,7 @@ def set_into(modal: np.ndarray, *, radius: int | None = None) -> np.ndarray:
 
 
 def _surrounding(modal: np.ndarray, k: int, radius: int) -> np.ndarray:
-    """Return bool (N,): which instances instance `k` is set into."""
+    """Return bool (N,): which instances surround the lower part of instance `k`."""
     x0, y0, x1, y1 = masks.bounding_box(modal[k]).astype(int)
     top = y1 - max(1, math.ceil(LOW * (y1 - y0)))
     rows = slice(max(0, top - radius), y1 + radius)
@@ -64,7 +66,7 @@ def _surrounding(modal: np.ndarray, k: int, radius: int) -> np.ndarray:
     left = (2 * (at[1] + columns.start) < x0 + x1) & ~below
     sides = [rim & below, rim & left, rim & ~below & ~left]
     sizes = np.array([side.sum() for side in sides])
-    if not sizes.all():  # at an edge of the image
+    if not sizes.all():  # the rim is cut off at the image border
         return np.zeros(len(modal), bool)
     filled = np.array([part[:, side].sum(axis=1) for side in sides])
     enough = (filled >= ON_EACH_SIDE * sizes[:, None]).all(axis=0)

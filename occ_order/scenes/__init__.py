@@ -1,4 +1,4 @@
-"""Generated layered scenes: seeded images with masks, occlusion, depth order and disparity.
+"""Synthetic layered scenes: reproducible images with masks, order matrices and disparity.
 
 >>> from occ_order.scenes import generate
 >>> scene = generate(7, size=(128, 192), num_instances=5)

@@ -1,10 +1,10 @@
-"""Placed objects of a generated scene: pose, depth range, silhouette, and who covers whom.
+"""Placed objects of a generated scene: pose, depth range, silhouette and layer order.
 
-Objects come in groups. A group is one object, or a few that are interlocked (a ring around a pole,
-two linked rings, something passing through an arch, standing in a cup, held in somebody's arms, or
-three bars that cover each other in a circle). Each group lists its layers from back to front; an
-object that is threaded through another has two layers, its front part and the rest, with the
-partner between them. Groups are painted in the order of their ``key``, the farthest first.
+Objects are placed in groups. A group is one object, or several interlocked ones (a ring around a
+pole, two linked rings, an object that passes through an arch, stands in a cup or is held in a
+person's arms, or three bars that occlude each other in a cycle). Each group lists its layers from
+back to front; an object that encloses its partner has two layers, its front part and the rest, with
+the partner between them. Groups are painted in descending order of their ``key``, a depth.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ class Item:
 
     Attributes:
         kind: index into ``CLASSES``.
-        shape: what it looks like.
-        px: its height in pixels.
+        shape: silhouette and appearance.
+        px: height in pixels.
         x, y: image position of its foot (column, row); may lie outside the image.
-        angle: rotation about its middle, radians, clockwise on screen.
-        mirrored: left and right exchanged.
+        angle: rotation about its centre, radians, clockwise in the image.
+        mirrored: whether left and right are exchanged.
         near, far: depth range.
-        standing: meets the floor.
-        tilt: direction (x, y) in the image towards which its surface comes nearer; not unit.
-        box: (y0, x0, y1, x1) of the rasters below, in image coordinates, may leave the image.
+        standing: whether it stands on the floor.
+        tilt: direction (x, y) in the image in which its surface gets nearer; not normalized.
+        box: (y0, x0, y1, x1) of the rasters below, in image coordinates; may exceed the image.
         alpha: uint8 coverage of the silhouette.
-        front: bool, the pixels of its front layer, or None where it has one layer.
+        front: bool, pixels of its front layer, or None if it has a single layer.
     """
 
     kind: int
@@ -57,7 +57,7 @@ class Item:
     front: np.ndarray | None = None
 
     def to_image(self, polygon: Polygon) -> Polygon:
-        """Shape coordinates to image coordinates."""
+        """Transform shape coordinates to image coordinates."""
         c, s = math.cos(self.angle) * self.px, math.sin(self.angle) * self.px
         x = -polygon[:, 0] if self.mirrored else polygon[:, 0]
         y = polygon[:, 1] + 0.5
@@ -68,11 +68,11 @@ class Item:
 
     @property
     def middle(self) -> float:
-        """Middle of the depth range."""
+        """Mean of the depth range."""
         return 0.5 * (self.near + self.far)
 
     def layer_mask(self, part: int) -> np.ndarray:
-        """bool raster of one layer (WHOLE, FRONT or BACK) in :attr:`box`."""
+        """Return the mask of one layer (WHOLE, FRONT or BACK) in :attr:`box`, bool."""
         mask = self.alpha >= 128
         if part == WHOLE or self.front is None:
             return mask
@@ -86,7 +86,7 @@ class Group:
     items: list[Item]
     layers: list[tuple[int, int]]
     key: float
-    threaded: bool = False  # the split line of item 0 must not be touched by its partner
+    threaded: bool = False  # the partner must not touch the border between the layers of item 0
 
 
 def fill(canvas: np.ndarray, item: Item, polygon: Polygon, value: int) -> None:
@@ -96,9 +96,9 @@ def fill(canvas: np.ndarray, item: Item, polygon: Polygon, value: int) -> None:
 
 
 def rasterise(item: Item, height: int, width: int, *, margin: int) -> None:
-    """Draw the silhouette of an item (sets box, alpha and front).
+    """Rasterise the silhouette of an item; sets its box, alpha and front.
 
-    Parts that lie more than ``margin`` pixels outside the image are not drawn.
+    Parts more than ``margin`` pixels outside the image are not rasterised.
     """
     points = item.to_image(item.shape.points)
     low, high = np.floor(points.min(axis=0)) - 2, np.ceil(points.max(axis=0)) + 3
@@ -120,7 +120,7 @@ def rasterise(item: Item, height: int, width: int, *, margin: int) -> None:
 
 
 def window(box: tuple[int, int, int, int], height: int, width: int) -> tuple[tuple, tuple]:
-    """Slices of a box that lie inside the image: (in the image, in the box's raster)."""
+    """Return slices of the part of a box inside the image: (in the image, in the box's raster)."""
     y0, x0, y1, x1 = box
     top, left, bottom, right = max(y0, 0), max(x0, 0), min(y1, height), min(x1, width)
     bottom, right = max(bottom, top), max(right, left)
@@ -129,7 +129,7 @@ def window(box: tuple[int, int, int, int], height: int, width: int) -> tuple[tup
 
 
 class Board:
-    """The groups placed so far, and the rules that a new one must keep."""
+    """The groups placed so far, and the visibility constraints on new ones."""
 
     def __init__(self, world: World, *, min_visible: int, max_hidden: float) -> None:
         self.world = world
@@ -140,11 +140,11 @@ class Board:
 
     @property
     def items(self) -> list[Item]:
-        """All items, group by group: the order of the instances."""
+        """All items, group by group, in the order of the instances."""
         return [item for group in self.groups for item in group.items]
 
     def try_to_place(self, group: Group) -> bool:
-        """Add a group if every object, old and new, stays visible enough; say whether it was."""
+        """Add a group if all old and new objects remain visible enough; return whether added."""
         height, width = self.world.height, self.world.width
         self._lift_off_floor(group)
         for item in group.items:
@@ -166,7 +166,7 @@ class Board:
         return True
 
     def layers(self) -> Iterator[tuple[int, Item, int]]:
-        """(instance index, item, part) from back to front."""
+        """Yield (instance index, item, part) from back to front."""
         starts = np.cumsum([0] + [len(group.items) for group in self.groups])
         order = sorted(range(len(self.groups)), key=lambda k: -self.groups[k].key)
         for k in order:
@@ -174,7 +174,7 @@ class Board:
                 yield int(starts[k]) + local, self.groups[k].items[local], part
 
     def _lift_off_floor(self, group: Group) -> None:
-        """Raise a group of which a part would reach below the floor at its depth."""
+        """Raise a group that would extend below the floor at its depth."""
         if self.world.camera == 0.0:
             return
         sunk = 0.0
@@ -199,7 +199,7 @@ class Board:
         return bool(enough.all())
 
     def _rest_on_pile(self, group: Group) -> bool:
-        """Table: put the group on what lies under it; False if the heap would get too high."""
+        """Put a group on the objects below it (table); False if the heap would get too high."""
         under = []
         for item in group.items:
             seen, inside = window(item.box, self.world.height, self.world.width)
@@ -222,7 +222,7 @@ class Board:
 
 
 def _touches_seam(group: Group) -> bool:
-    """Do the partner of a threaded object lie where its front part meets its back part?"""
+    """Return whether the partner touches the border between front and back part of item 0."""
     outer, partner = group.items[0], group.items[1]
     assert outer.front is not None
     mask = outer.alpha >= 128

@@ -1,4 +1,4 @@
-"""Depth order of a generated scene, from its depth ranges (encoding: order/encoding.py)."""
+"""Depth order of a generated scene, from its depth ranges (see `occ_order.order.encoding`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EQUAL_TOLERANCE = 0.01  # of the pair's mean depth
 def depth_from_ranges(
     depth_range: np.ndarray, *, tolerance: float = EQUAL_TOLERANCE
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Depth order of every pair from the instances' depth ranges.
+    """Compute the depth order of all pairs from the depth ranges of the instances.
 
     InstaOrder, Section 3.2, with A_S and A_E for the nearest and farthest depth of A:
 
@@ -21,18 +21,17 @@ def depth_from_ranges(
     * the pair is *overlapping* iff the ranges have a common depth, else *distinct*. Equal ranges
       are distinct iff they have no extent, A_S = A_E.
 
-    No two measured depths are the same number, so ``tolerance`` says when a pair is equal; the
-    starts of every other pair are compared as they are. The paper is silent about ranges that
-    touch, A_E = B_S: they overlap here.
+    Real-valued depths are hardly ever exactly equal, so equality is tested up to ``tolerance``; the
+    starts of all other pairs are compared exactly. The paper does not define ranges that touch,
+    A_E = B_S; they overlap here.
 
     Args:
         depth_range: (N, 2), nearest and farthest depth, smaller = nearer.
-        tolerance: two depths of a pair count as the same for equality where they differ by at most
-            this share of the mean depth of the pair.
+        tolerance: maximum difference of equal depths, relative to the mean depth of the pair.
 
     Returns:
-        (depth, overlap): int8 (N, N). ``depth[i, j]`` is 1 where i is closer, 0 where farther, 2
-        where equal, -1 on the diagonal; ``overlap`` is 1, 0, and -1 on the diagonal.
+        (depth, overlap): int8 (N, N). ``depth[i, j]`` is 1 if i is closer, 0 if farther, 2 if
+        equal, and -1 on the diagonal; ``overlap`` is 1 or 0, and -1 on the diagonal.
     """
     ends = np.asarray(depth_range, dtype=np.float64).reshape(-1, 2)
     near, far = ends[:, 0], ends[:, 1]
@@ -54,10 +53,10 @@ def depth_from_ranges(
 def annotator_counts(
     rng: np.random.Generator, depth_range: np.ndarray, depth: np.ndarray, overlap: np.ndarray
 ) -> np.ndarray:
-    """Return simulated number of workers asked about each pair: 2 (easy) to 5.
+    """Simulate the number of annotators asked about each pair: 2 (easy) to 5.
 
-    A worker errs with a probability that grows from 0.03 for ranges far apart to 0.45 for equal
-    ones; as in InstaOrder (section 3.3) workers are asked until two agree.
+    An annotator errs with a probability that grows from 0.03 for distant ranges to 0.45 for equal
+    ones; as in InstaOrder (Section 3.3), annotators are asked until two agree.
 
     Returns:
         int16 (N, N), symmetric, -1 on the diagonal.

@@ -13,8 +13,8 @@ from occ_order.scenes.layout import BACK, FRONT, WHOLE, Board, Group, Item
 from occ_order.scenes.shapes import CLASSES, Shape
 from occ_order.scenes.world import World
 
-# Height of an object relative to World.base at the middle depth of the scene. They differ less
-# than those of the real things, and every object varies, so that size alone says little.
+# Height of an object relative to World.base at the mean depth of the scene. Classes differ less in
+# size than real objects, and sizes are random, so that size is a weak cue to class and depth.
 _SIZES = {
     "ball": 0.32, "box": 0.36, "star": 0.38, "car": 0.30, "person": 0.60, "tree": 0.70,
     "pole": 0.80, "ring": 0.38, "arch": 0.55, "cup": 0.34, "leaf": 0.45, "book": 0.42,
@@ -25,13 +25,13 @@ _WEIGHTS = {
     "arch": 0.85,
     "cup": 0.85,
     "pole": 0.85,
-}  # they come in interlocked pairs as well
+}  # smaller than 1: these classes occur in interlocked pairs, too
 _TUMBLING = ("star", "leaf", "ring", "ball", "book", "cup")  # seen at any angle when not standing
 _FIXED = [i for i, name in enumerate(CLASSES) if name in ("car", "person", "tree", "pole", "arch")]
 
 
 class Placer:
-    """Draws random groups that fit a world."""
+    """Samples random groups of objects for a world."""
 
     def __init__(
         self, rng: np.random.Generator, board: Board, kinds: tuple[int, ...], crowd: int
@@ -45,7 +45,7 @@ class Placer:
         self.scale = min(max((8.5 / max(crowd, 1)) ** 0.4, 0.5), 1.4)
 
     def single(self) -> Group:
-        """One object: anywhere, or near, on top of, or beside an object that is already there."""
+        """Sample one object: anywhere, or near, on top of, or beside an existing object."""
         rng, items = self.rng, self.board.items
         kind = int(rng.choice(self.kinds, p=self.weights))
         anchor = items[int(rng.integers(len(items)))] if items else None
@@ -54,7 +54,7 @@ class Placer:
             relation = "free"
         depth = self._depth(anchor, str(relation))
         item = self._item(kind, depth)
-        if anchor is None:  # the others gather around the first: not at the border
+        if anchor is None:  # not at the border: other objects are placed around the first one
             item.x = self.world.width * rng.uniform(0.2, 0.8)
         if relation == "beside" and anchor is not None:
             self._put_beside(item, anchor)
@@ -67,7 +67,7 @@ class Placer:
         return Group([item], [(0, WHOLE)], self._key([item]))
 
     def pair(self) -> Group:
-        """Two interlocked objects; the classes allowed decide which kinds of pairs are possible."""
+        """Sample two interlocked objects of the allowed classes; a single one if impossible."""
         builders = [build for build, needed, some in self._recipes() if self._has(needed, some)]
         if not builders:
             return self.single()
@@ -76,7 +76,7 @@ class Placer:
         return group
 
     def circle(self) -> Group:
-        """Three bars, each over the next: A over B, B over C, C over A."""
+        """Sample three bars in a cycle: A occludes B, B occludes C, C occludes A."""
         rng, world = self.rng, self.world
         if CLASSES.index("pole") not in self.kinds:
             return self.single()
@@ -96,7 +96,7 @@ class Placer:
         return Group(bars, [(0, BACK), (2, WHOLE), (1, WHOLE), (0, FRONT)], self._key(bars))
 
     def _bar(self, a, b, depth: float, length: float, half: float, *, split: bool) -> Item:
-        """Return a bar through a and b, of which the half at b is the front part if it is split."""
+        """Build a bar through a and b; if split, its half at b is the front part."""
         shape = Shape(
             (shapes.limb((0, -half), (0, half - 1), 2 * half),),
             front=(shapes.rectangle(-1, -2, 1, -0.5),) if split else (),
@@ -127,7 +127,7 @@ class Placer:
     def _px(self, name: str, depth: float) -> float:
         world = self.world
         centre = math.sqrt(world.nearest * world.farthest)
-        # far objects are taken larger than they should be, or area would give the order away
+        # exponent < 1: distant objects are larger than in perspective, so that area is a weak cue
         closeness = 1.0 if world.kind == "table" else (centre / depth) ** 0.75
         px = world.base * _SIZES[name] * self.scale * math.exp(self.rng.normal(0.0, 0.38))
         return min(max(px * closeness, 9.0, 0.07 * world.base), 1.15 * world.height)
@@ -135,7 +135,7 @@ class Placer:
     def _item(
         self, kind: int, depth: float, *, shape: Shape | None = None, px: float = 0.0
     ) -> Item:
-        """Return an object at a free position with its depth range."""
+        """Sample an object of class `kind` at a random position, with its depth range."""
         rng, world = self.rng, self.world
         name = CLASSES[kind]
         px = px or self._px(name, depth)
@@ -171,7 +171,7 @@ class Placer:
         )
 
     def _put_near(self, item: Item, anchor: Item) -> None:
-        """Close enough to overlap, with the floor deciding the row of a standing object."""
+        """Move an item close enough to overlap; the row of a standing object is not changed."""
         rng = self.rng
         reach = 0.5 * (anchor.shape.width * anchor.px + item.shape.width * item.px)
         item.x = anchor.x + rng.normal(0.0, 0.6) * reach
@@ -182,7 +182,7 @@ class Placer:
             item.y = middle + 0.5 * item.px
 
     def _put_beside(self, item: Item, anchor: Item) -> None:
-        """Next to the anchor, hardly touching it, with nearly the same depth range."""
+        """Move an item next to the anchor, barely touching, at nearly the same depth range."""
         reach = 0.5 * (anchor.shape.width * anchor.px + item.shape.width * item.px)
         side = 1.0 if self.rng.random() < 0.5 else -1.0
         item.x = anchor.x + side * reach * self.rng.uniform(1.0, 1.3)
@@ -192,7 +192,7 @@ class Placer:
         item.near, item.far = anchor.near * drift, anchor.far * drift
 
     def _key(self, items: list[Item]) -> float:
-        """Depth at which a group is painted: inside its range; on a table, the newest on top."""
+        """Return the depth at which a group is painted: inside its range; table: latest on top."""
         if self.world.kind == "table":
             return -float(len(self.board.groups))
         first = items[0]
@@ -222,7 +222,7 @@ class Placer:
         return self._item(kind, depth)
 
     def _follow(self, leader: Item, kind: int, px: float, **options) -> Item:
-        """Return partner of ``leader`` with its own shape and size, upright, at the same depth."""
+        """Build the partner of ``leader`` at the same position, depth and angle."""
         shape = shapes.make(CLASSES[kind], self.rng, px, **options)
         item = self._item(kind, leader.middle, shape=shape, px=px)
         item.angle, item.standing = leader.angle, False
@@ -230,7 +230,7 @@ class Placer:
         return item
 
     def _enclose(self, outer: Item, inner: Item) -> None:
-        """Give the outer object a depth range that contains the inner one's."""
+        """Set the depth range of the outer object to contain that of the inner one."""
         extent = max(outer.far - outer.near, 1.25 * (inner.far - inner.near))
         room = 0.5 * (extent - (inner.far - inner.near))
         middle = inner.middle + self.rng.uniform(-0.7, 0.7) * room
@@ -292,7 +292,7 @@ class Placer:
         inner = self._follow(cup, kind, px)
         inner.angle = cup.angle + rng.uniform(-0.3, 0.3)
         up = rng.uniform(0.3, 0.7) * cup.px
-        # along the cup's own axis, so that it also holds for a cup that lies on a table
+        # along the cup's axis, so that this also works for a cup that lies on a table
         inner.x = cup.x + math.sin(cup.angle) * (up + 0.5 * (px - cup.px))
         inner.y = cup.y - 0.5 * cup.px + 0.5 * px - math.cos(cup.angle) * (up + 0.5 * (px - cup.px))
         cup.tilt = (-math.sin(cup.angle), math.cos(cup.angle))
@@ -326,20 +326,20 @@ def arrange(
     min_visible: int,
     max_hidden: float,
 ) -> Board:
-    """Place ``count`` objects; fewer only where many attempts at shrinking sizes found no room.
+    """Place ``count`` objects; fewer if there is no space after many attempts with smaller sizes.
 
     Args:
-        rng: random source.
+        rng: random generator.
         world: the background.
         count: number of objects.
-        kinds: class indices to choose from.
+        kinds: class indices to sample from.
         interlocked: probability that a placement is an interlocked pair.
-        cyclic: probability that the scene holds a circle of three.
-        min_visible: least visible pixels of an object.
-        max_hidden: largest hidden share of an object.
+        cyclic: probability that the scene has a cycle of three.
+        min_visible: minimum number of visible pixels of an object.
+        max_hidden: maximum occluded fraction of an object.
 
     Returns:
-        The board; ``board.items`` in random order as to depth.
+        The board; the order of ``board.items`` is independent of depth.
     """
     board = Board(world, min_visible=min_visible, max_hidden=max_hidden)
     placer = Placer(rng, board, kinds, count)

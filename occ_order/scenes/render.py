@@ -1,4 +1,4 @@
-"""From placed objects to masks, disparity and the image."""
+"""Rendering of placed objects: masks, disparity and image."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from occ_order.scenes.world import World, haze_colour, paint_world
 
 
 def masks_and_overlaps(board: Board, *, min_overlap: int) -> tuple[np.ndarray, np.ndarray]:
-    """Amodal masks with the depth rank of every pixel, and who covers how much of whom.
+    """Compute amodal masks with the layer rank of every pixel, and the pairwise occluded areas.
 
-    Where one object covers fewer than ``min_overlap`` pixels of another, these pixels are taken out
-    of the covered object's amodal mask, so that no occlusion rests on a sliver.
+    Where one object covers fewer than ``min_overlap`` pixels of another, these pixels are removed
+    from the covered object's amodal mask, so that an overlap of a few pixels is no occlusion.
 
     Returns:
-        rank: int16 (N, H, W), 0 outside the amodal mask, else a number that is larger for what is
-            nearer (the same number never twice at one pixel).
-        covered: int64 (N, N), pixels at which i lies in front of j, 0 or at least ``min_overlap``.
+        rank: int16 (N, H, W), 0 outside the amodal mask, otherwise the layer, larger = nearer
+            (unique at each pixel).
+        covered: int64 (N, N), number of pixels at which i is in front of j, 0 or at least
+            ``min_overlap``.
     """
     height, width = board.world.height, board.world.width
     items = board.items
@@ -30,7 +31,7 @@ def masks_and_overlaps(board: Board, *, min_overlap: int) -> tuple[np.ndarray, n
         rank[index][seen][item.layer_mask(part)[inside]] = level
     covered = np.zeros((len(items), len(items)), dtype=np.int64)
     boxes = [window(item.box, height, width)[0] for item in items]
-    while True:  # ends: every round but the last takes pixels away
+    while True:  # terminates: every iteration but the last removes pixels
         for i in range(len(items)):
             for j in range(i + 1, len(items)):
                 covered[i, j], covered[j, i] = _overlap(rank[i], rank[j], boxes[i], boxes[j])
@@ -54,7 +55,7 @@ def _overlap(a: np.ndarray, b: np.ndarray, box_a: tuple, box_b: tuple) -> tuple[
 
 
 def levels_from_rank(rank: np.ndarray) -> np.ndarray:
-    """int8 (N, H, W): -1 outside the amodal mask, else the number of instances in front."""
+    """Return int8 (N, H, W): number of instances in front, -1 outside the amodal mask."""
     levels = np.full(rank.shape, -1, dtype=np.int8)
     inside = rank > 0
     for i in range(len(rank)):
@@ -68,10 +69,10 @@ def levels_from_rank(rank: np.ndarray) -> np.ndarray:
 
 
 def surface(item: Item, height_map: np.ndarray) -> np.ndarray:
-    """Depth of the visible side of an item, float32, in the raster of its box.
+    """Compute the depth of the front surface of an item in the raster of its box, float32.
 
-    A tilted plane plus the bulge of the relief; it begins at the item's nearest depth and reaches
-    over a part of its range, the back side being unseen. A threaded object reaches over all of it.
+    The surface is a tilted plane plus the relief. It starts at the item's nearest depth and extends
+    over a part of its depth range, or over all of it for an object with two layers.
     """
     rows, cols = item.alpha.shape
     y = np.arange(rows, dtype=np.float32)[:, None]
@@ -92,12 +93,12 @@ def surface(item: Item, height_map: np.ndarray) -> np.ndarray:
 
 
 class Painter:
-    """Paints a board's layers over its background, the farthest first.
+    """Paints the layers of a board over its background, from back to front.
 
     Attributes:
         canvas: float32 (H, W, 3), RGB in [0, 255].
-        disparity: float32 (H, W), of what is visible so far.
-        owner: int16 (H, W), index of the instance that is visible so far, -1 = background.
+        disparity: float32 (H, W), disparity of the surfaces painted so far.
+        owner: int16 (H, W), index of the visible instance so far, -1 = background.
     """
 
     def __init__(self, rng: np.random.Generator, board: Board) -> None:
@@ -116,7 +117,7 @@ class Painter:
             self.canvas += (self.air - self.canvas) * share
 
     def run(self, rank: np.ndarray) -> None:
-        """Paint everything; ``rank`` (N, H, W) defines the visible pixels of each instance."""
+        """Paint all layers; ``rank`` (N, H, W), see :func:`masks_and_overlaps`."""
         looks: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         for index, item, part in self.board.layers():
             if index not in looks:
@@ -131,7 +132,7 @@ class Painter:
         return np.clip(share * share / (share * share + np.float32(1.0)), 0, np.float32(0.8))
 
     def _look(self, item: Item) -> tuple[np.ndarray, np.ndarray]:
-        """Colour (h, w, 3) and depth (h, w) of an item, where its box is inside the image."""
+        """Return colour (h, w, 3) and depth (h, w) of an item, for its box clipped to the image."""
         rng, name = self.rng, CLASSES[item.kind]
         seen, inside = window(item.box, self.world.height, self.world.width)
         rows, cols = seen[0].stop - seen[0].start, seen[1].stop - seen[1].start
@@ -157,9 +158,9 @@ class Painter:
         return colour, depth
 
     def _cast_shadow(self, item: Item, part: int, index: int) -> None:
-        """Darken what lies closely behind a layer: a soft rim away from the light, and the ground.
+        """Darken surfaces closely behind a layer, opposite of the light, and the ground.
 
-        The farther behind, the weaker: an object that floats far in front casts no rim.
+        The shadow gets weaker with the distance to the surface behind.
         """
         world = self.world
         gap_limit = np.float32(0.35)
@@ -179,7 +180,7 @@ class Painter:
         gap = np.maximum(nearest - behind, np.float32(0.0)) / nearest
         amount = np.clip(np.float32(1.0) - gap / gap_limit, 0, 1)
         amount = amount * soft[inside].astype(np.float32) * np.float32(self.hardness / 255.0)
-        amount *= self.owner[seen] != index  # its two layers are one body
+        amount *= self.owner[seen] != index  # no shadow on the item's own other layer
         self.canvas[seen] *= (np.float32(1.0) - amount)[..., None]
         if item.standing and part == WHOLE:
             self._ground_shadow(item)
@@ -207,7 +208,7 @@ class Painter:
         ]
 
     def _lay(self, item: Item, part: int, colour, depth, rank: np.ndarray) -> None:
-        """Blend one layer over the canvas and put its surface into the disparity map."""
+        """Blend one layer over the canvas and write its surface to the disparity map."""
         world = self.world
         seen, inside = window(item.box, world.height, world.width)
         cover = item.alpha[inside].astype(np.float32) / np.float32(255.0)
@@ -218,8 +219,8 @@ class Painter:
         mask = (rank[seen] > 0) & region
         behind, floor = self.disparity[seen], self.floor[seen]
         disparity = np.float32(1.0) / depth
-        # nothing may be nearer than what covers it: bring the whole surface forward if need be,
-        # and the near end of the range with it
+        # A surface must not be farther than what it covers: move it forward if necessary, together
+        # with the near end of its depth range.
         needed = np.where(mask, behind, np.float32(0.0))
         lack = np.where(needed > floor, needed - disparity, np.float32(0.0))
         lift = max(float(lack.max(initial=0.0)), 0.0)
@@ -235,10 +236,10 @@ class Painter:
 
 
 def class_hue(rng: np.random.Generator, kind: int) -> float:
-    """Hue of an object in turns: a cue to its class, not the answer.
+    """Sample the hue of an object in turns, a weak cue to its class.
 
-    Normal about the class's own hue (classes are 1 / len(CLASSES) turns apart) with a standard
-    deviation of 0.07 turns; one object in seven has any hue.
+    Normal around the hue of the class (classes are 1 / len(CLASSES) turns apart) with a standard
+    deviation of 0.07 turns; uniform for one object in seven.
     """
     if rng.random() < 1.0 / 7.0:
         return float(rng.random())
@@ -257,7 +258,7 @@ def _kinds(rng: np.random.Generator, name: str) -> tuple[str, ...]:
 
 
 def _paint_details(colour: np.ndarray, item: Item, seen: tuple[slice, slice]) -> None:
-    """Paint the details of the shape, in place, over a texture that fills ``seen``."""
+    """Paint the details of a shape over its texture, in place; ``seen`` is the texture's window."""
     y0, y1, x0, x1 = seen[0].start, seen[0].stop, seen[1].start, seen[1].stop
     for detail in item.shape.details:
         points = item.to_image(detail.polygon)
@@ -278,7 +279,7 @@ def _paint_details(colour: np.ndarray, item: Item, seen: tuple[slice, slice]) ->
 
 
 def develop(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
-    """Canvas to photograph: white balance, vignette, blur, sensor noise; uint8 (H, W, 3)."""
+    """Simulate a camera: white balance, vignetting, blur and sensor noise; uint8 (H, W, 3)."""
     height, width = canvas.shape[:2]
     balance = np.float32(rng.uniform(0.8, 1.1)) * (
         1 + rng.normal(0, 0.04, size=3).astype(np.float32)
@@ -291,7 +292,7 @@ def develop(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
     if sigma > 0.35:
         image = cv2.GaussianBlur(image, (5, 5), sigma)
     strength = rng.uniform(0.5, 7.0)
-    # the sum of two random bytes stands in for a normal variate: sd = 73.9 * sqrt(2) = 104.5
+    # the sum of two random bytes approximates a normal variate: sd = 73.9 * sqrt(2) = 104.5
     grain = np.frombuffer(rng.bytes(2 * image.size), dtype=np.uint8).reshape(2, *image.shape)
     noise = grain[0].astype(np.float32)
     noise += grain[1]

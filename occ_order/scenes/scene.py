@@ -1,4 +1,4 @@
-"""Generated scenes: the public functions."""
+"""Generation of scenes, and their conversion to data set records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from occ_order.scenes.render import Painter, develop, levels_from_rank, masks_an
 from occ_order.scenes.shapes import CLASSES
 from occ_order.scenes.world import KINDS, draw_world
 
-VERSION = 2  # raised whenever the same arguments give other bytes than before
+VERSION = 2  # increased whenever the output for the same arguments changes
 SMALLEST, LARGEST = 16, 4096  # allowed side of an image in pixels
 MOST_INSTANCES = 100
 
@@ -24,37 +24,36 @@ PLAIN: dict[str, Any] = {
     "interlocked": 0.0,
     "texture": 0.0,
 }
-"""Options of :func:`generate` for plain scenes: few compact objects without patterns. A detector of
-a million parameters learns to find most of them within minutes of a CPU."""
+"""Options of :func:`generate` for plain scenes: few compact objects without patterns. A detector
+with a million parameters learns to detect most of them within minutes on a CPU."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """An image and everything that is true about it. N instances, H x W pixels.
+    """An image and its ground truth. N instances, H x W pixels.
 
     Attributes:
         image: uint8 (H, W, 3), RGB.
-        modal: bool (N, H, W), visible parts; pairwise disjoint, never empty.
-        amodal: bool (N, H, W), whole objects, clipped to the image.
-        levels: int8 (N, H, W), -1 outside the amodal mask, else how many instances lie in front
-            (0 = visible). Exact also for interlocked instances, whose order differs by region.
-        classes: int64 (N,), index into ``CLASSES``.
-        occlusion: int8 (N, N), 1 iff i lies in front of j somewhere on j's amodal mask (also where
-            a third instance covers both); both directions 1 for interlocked instances.
+        modal: bool (N, H, W), modal masks; pairwise disjoint, never empty.
+        amodal: bool (N, H, W), amodal masks, clipped to the image.
+        levels: int8 (N, H, W), number of instances in front (0 = visible), -1 outside the amodal
+            mask. Exact also for interlocked instances, whose order differs by region.
+        classes: int64 (N,), index into ``names``.
+        occlusion: int8 (N, N), 1 iff i is in front of j somewhere on j's amodal mask (also where a
+            third instance covers both); both directions 1 for interlocked instances.
         depth: int8 (N, N), 1 closer, 0 farther, 2 equal, -1 on the diagonal.
         overlap: int8 (N, N), 1 overlapping depth ranges, 0 distinct, -1 on the diagonal.
-        count: int16 (N, N), simulated workers asked (2 to 5), -1 on the diagonal.
-        disparity: float32 (H, W), 1 / depth of what is visible; larger = nearer, positive.
-        depth_range: float32 (N, 2), nearest and farthest depth of the whole instance.
-        kind: the kind of background, one of ``KINDS``, or "photograph: SOURCE".
-        names: the class names that ``classes`` counts in.
-        amodal_known: bool (N,); where False, the amodal mask is not known, and ``amodal`` holds no
-            more than the part of it that was visible before anything was pasted in front. None =
-            all are known.
-        stuff: bool (N,), regions such as walls and floors. None = there are none.
+        count: int16 (N, N), simulated number of annotators asked (2 to 5), -1 on the diagonal.
+        disparity: float32 (H, W), 1 / depth of the visible surface; larger = nearer, positive.
+        depth_range: float32 (N, 2), nearest and farthest depth of the instance.
+        kind: kind of background, one of ``KINDS``, or "photograph: SOURCE".
+        names: class names.
+        amodal_known: bool (N,); where False, the amodal mask is unknown, and ``amodal`` is only the
+            part that was visible in the source photograph. None = all are known.
+        stuff: bool (N,), stuff regions such as walls and floors. None = there are none.
 
     Composed photographs have no ``disparity`` and no ``depth_range``, and -1 in ``occlusion``,
-    ``depth``, ``overlap`` and ``count`` where nothing is known about a pair.
+    ``depth``, ``overlap`` and ``count`` for unknown pairs.
     """
 
     image: np.ndarray
@@ -88,35 +87,33 @@ def generate(
     min_visible: int | None = None,
     min_overlap: int | None = None,
 ) -> Scene:
-    """Generate one scene. The same arguments give the same bytes.
+    """Generate one scene, bitwise reproducible.
 
-    Random numbers come from ``numpy.random.PCG64`` seeded by ``seed`` alone; pixels pass only
-    through integer operations and exactly rounded float32 arithmetic.
+    Random numbers come from ``numpy.random.PCG64`` seeded by ``seed`` only; pixels are computed
+    with integer operations and exactly rounded float32 arithmetic.
 
-    Which objects are kept: a placement that would leave any object, new or old, with fewer than
-    ``min_visible`` visible pixels or a hidden share above ``max_hidden``, or with less than 30 % of
-    its silhouette inside the image, is refused and another one drawn. So nothing is dropped
-    afterwards and every instance of the result is visible.
+    A placement is rejected and sampled again if any object, new or old, would have fewer than
+    ``min_visible`` visible pixels, an occluded fraction above ``max_hidden``, or less than 30 % of
+    its silhouette inside the image. So every instance of the result is visible.
 
     Args:
         seed: non-negative integer.
         size: (height, width) in pixels, each in [16, 4096]; meant for 64 to 640.
-        num_instances: how many, or (lowest, highest), both included, at most 100. A scene has fewer
-            only where the image has no room for more.
-        classes: names out of ``CLASSES`` to choose from; None = all.
-        background: one of ``KINDS``; None = any.
+        num_instances: number of instances, or (minimum, maximum), at most 100. A scene has fewer if
+            there is no space for more.
+        classes: names out of ``CLASSES`` to sample from; None = all.
+        background: one of ``KINDS``; None = random.
         interlocked: probability that a placement is an interlocked pair (each occludes the other).
-        cyclic: probability that the scene holds three bars that cover each other in a circle (A
-            over B over C over A; a bar's end may be hidden or cut off, so nine in ten of these
-            scenes really have a cycle). Such scenes have no front-to-back order.
-        texture: contrast of the patterns on objects and backgrounds, in [0, 1]; 0 leaves plain,
-            shaded colours, which small networks learn to tell apart within minutes. Shapes, places
-            and orders are the same whatever it is.
-        max_hidden: largest hidden share of an instance, in [0, 1).
-        min_visible: least number of visible pixels; None = 0.0004 of the image, at least 12.
-        min_overlap: an instance that covers fewer pixels of another does not count as occluding
-            it, and those pixels leave the other's amodal mask; None = 0.0001 of the image, at
-            least 4.
+        cyclic: probability that the scene has three bars that occlude each other in a cycle (A over
+            B over C over A; since the end of a bar may be occluded or cut off, nine in ten of these
+            scenes actually have a cycle). Such scenes have no front-to-back order.
+        texture: contrast of the patterns on objects and backgrounds, in [0, 1]; 0 = plain, shaded
+            colours, which small networks learn to separate within minutes. Shapes, positions and
+            orders do not depend on it.
+        max_hidden: maximum occluded fraction of an instance, in [0, 1).
+        min_visible: minimum number of visible pixels; None = 0.0004 of the image, at least 12.
+        min_overlap: minimum number of pixels of an occlusion; smaller overlaps are removed from the
+            amodal mask of the instance behind. None = 0.0001 of the image, at least 4.
 
     Returns:
         The scene.
@@ -179,7 +176,7 @@ def generate(
 
 
 def scene_seed(seed: int, index: int) -> int:
-    """Seed of scene ``index`` of a series, so that any scene can be made without the others."""
+    """Return the seed of scene ``index`` of a series, independent of the other scenes."""
     return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0])
 
 
@@ -191,14 +188,14 @@ def generate_many(
     size_range: tuple[int, int] | None = None,
     **options,
 ) -> Iterator[Scene]:
-    """Scenes ``first`` to ``first + count - 1`` of the series ``seed``.
+    """Generate scenes ``first`` to ``first + count - 1`` of the series ``seed``.
 
     Args:
-        seed: of the series, non-negative.
-        count: how many scenes.
+        seed: seed of the series, non-negative.
+        count: number of scenes.
         first: index of the first one.
-        size_range: (smallest, largest) side; each scene draws its height and width from it. None
-            leaves the size to ``options``.
+        size_range: (minimum, maximum) side, from which height and width of each scene are sampled.
+            None = size given in ``options``.
         options: keyword arguments of :func:`generate`.
 
     Yields:
@@ -212,7 +209,7 @@ def generate_many(
 
 
 def draw_size(seed: int, size_range: tuple[int, int]) -> tuple[int, int]:
-    """(height, width), each uniform on a log scale over ``size_range``, both ends included."""
+    """Sample (height, width), each log-uniform over ``size_range``, both ends included."""
     low, high = _check_size(size_range)
     if low > high:
         raise ValueError(f"size range must be (smallest, largest), got {size_range!r}")
@@ -224,26 +221,26 @@ def draw_size(seed: int, size_range: tuple[int, int]) -> tuple[int, int]:
 def to_record(
     scene: Scene, *, image_id: int, file_name: str, front_to_back: bool = False
 ) -> dict[str, Any]:
-    """Return the scene as a data set record (Detectron2's standard dict with orders).
+    """Convert a scene to a data set record (Detectron2's standard dict with orders).
 
-    Annotation ids are ``1000 * image_id + r``, r = 1, 2, ... from front to back (the layers of
-    ``occ_order.order.layers``), the numbering that COCOA regions get when they are read.
+    Annotation ids are ``1000 * image_id + r``, r = 1, 2, ... from front to back (by
+    ``occ_order.order.layers``), the ids that COCOA regions get when they are read.
 
     Args:
         scene: a generated scene.
         image_id: id of the image.
         file_name: path of the image.
-        front_to_back: put the annotations (and the matrices) in the order of their ids, as COCOA
-            has them. Otherwise annotation k is instance k of the scene, whose order says nothing.
+        front_to_back: sort annotations and matrices by id, as in COCOA. Otherwise annotation k is
+            instance k of the scene, in an order independent of depth.
 
     Returns:
         ``{"file_name", "image_id", "height", "width", "annotations", "occlusion", "depth",
         "overlap", "count"}``. An annotation holds ``id``, ``category_id`` (class index + 1),
         ``bbox`` ([x0, y0, x1, y1], x1 and y1 exclusive), ``segmentation``
-        (modal RLE), ``iscrowd`` 0, ``is_stuff``, ``name`` and, where the whole object is known,
-        ``amodal_segmentation`` (RLE), ``amodal_bbox`` and ``occlude_rate`` (hidden share).
+        (modal RLE), ``iscrowd`` 0, ``is_stuff``, ``name`` and, where the amodal mask is known,
+        ``amodal_segmentation`` (RLE), ``amodal_bbox`` and ``occlude_rate`` (occluded fraction).
     """
-    from occ_order.order import layers  # imported here: making scenes does not need networkx
+    from occ_order.order import layers  # imported lazily: generating scenes does not need it
 
     ranks = np.argsort(layers(scene.occlusion), kind="stable")
     numbers = np.empty(len(ranks), dtype=np.int64)

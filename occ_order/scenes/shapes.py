@@ -1,8 +1,8 @@
-"""Silhouettes of the generated scenes: one random outline factory per class.
+"""Silhouettes of the generated scenes: one factory of random shapes per class.
 
 Shape coordinates: x to the right, y down, the foot of the object at (0, 0), its height 1 (top at
-y = -1). A polygon is a float64 array (M, 2) of (x, y). A factory gets the height in pixels that the
-object will have, so that thin parts never fall below what a pixel grid can hold.
+y = -1). A polygon is a float64 array (M, 2) of (x, y). A factory takes the height of the object in
+pixels, so that thin parts are not thinner than the pixel grid resolves.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _THINNEST = 2.4  # pixels; a narrower bar breaks up when its coverage is thresho
 
 @dataclass(frozen=True)
 class Detail:
-    """A painted part inside a silhouette (a window, a wheel, a face of a box).
+    """A painted part of a silhouette (a window, a wheel, a face of a box).
 
     Attributes:
         polygon: (M, 2), shape coordinates.
         colour: RGB in [0, 255] that replaces the texture, or None to keep the texture.
-        gain: factor on the brightness.
-        opacity: 0 (invisible) to 1.
+        gain: brightness factor.
+        opacity: 0 (transparent) to 1.
     """
 
     polygon: Polygon
@@ -43,15 +43,15 @@ class Shape:
 
     Attributes:
         outline: polygons whose union is the silhouette.
-        holes: polygons taken out of the union.
-        details: painted over the texture, in this order.
-        front: polygons; where they meet the silhouette the object lies in front of a partner that
-            is threaded through it. Empty for an object in one layer.
-        roundness: radius of the shaded bevel, in heights.
-        thickness: extent in depth, in heights.
+        holes: polygons subtracted from the union.
+        details: parts painted over the texture, in this order.
+        front: polygons; their intersection with the silhouette is in front of an interlocked
+            partner. Empty for an object with one layer.
+        roundness: radius of the shaded bevel, relative to the height.
+        thickness: extent in depth, relative to the height.
         gloss: strength of the highlight, 0 to 1.
-        width: of the silhouette, in heights.
-        points: (M, 2), the corners of all outlines.
+        width: width of the silhouette, relative to the height.
+        points: (M, 2), the vertices of all outlines.
     """
 
     outline: tuple[Polygon, ...]
@@ -73,7 +73,7 @@ class Shape:
 def ellipse(
     cx: float, cy: float, rx: float, ry: float, *, begin: float = 0.0, end: float = 1.0, points=36
 ) -> Polygon:
-    """Ellipse or arc; ``begin`` and ``end`` in turns, 0 = right, 0.25 = bottom (y is down)."""
+    """Return an ellipse or arc; ``begin`` and ``end`` in turns, 0 = right, 0.25 = bottom."""
     unit = _arc(begin, end, points)
     return unit * (rx, ry) + (cx, cy)
 
@@ -85,12 +85,12 @@ def _arc(begin: float, end: float, points: int) -> Polygon:
 
 
 def rectangle(x0: float, y0: float, x1: float, y1: float) -> Polygon:
-    """Axis-parallel rectangle."""
+    """Return an axis-aligned rectangle."""
     return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], dtype=np.float64)
 
 
 def limb(a: tuple[float, float], b: tuple[float, float], width: float) -> Polygon:
-    """Bar from a to b with round ends."""
+    """Return a bar from a to b with round ends."""
     angle = math.atan2(b[1] - a[1], b[0] - a[0]) / (2.0 * math.pi)
     r = 0.5 * width
     return np.concatenate(
@@ -102,7 +102,7 @@ def limb(a: tuple[float, float], b: tuple[float, float], width: float) -> Polygo
 
 
 def blob(rng: np.random.Generator, cx: float, cy: float, r: float, *, wobble=0.12) -> Polygon:
-    """Disc whose radius varies smoothly."""
+    """Return a disc whose radius varies smoothly."""
     turn = np.linspace(0.0, 2.0 * math.pi, 40, endpoint=False)
     radius = np.full(40, r)
     for k in range(2, 6):
@@ -294,7 +294,7 @@ def _pole(rng: np.random.Generator, px: float) -> Shape:
 
 
 def _ring(rng: np.random.Generator, px: float, *, squash: float | None = None) -> Shape:
-    """Ring seen at an angle; ``squash`` = height / width of its outer rim (1 = face on)."""
+    """Return a ring seen at an angle; ``squash`` = height / width of its rim (1 = frontal)."""
     if squash is None:
         squash = rng.choice([1.0, rng.uniform(0.4, 0.9)], p=[0.5, 0.5])
     rx = 0.5 / squash
@@ -442,5 +442,5 @@ CLASSES: tuple[str, ...] = tuple(FACTORIES)
 
 
 def make(name: str, rng: np.random.Generator, px: float, **options) -> Shape:
-    """Draw one random shape of class ``name`` that will be ``px`` pixels high."""
+    """Sample a random shape of class ``name`` for a height of ``px`` pixels."""
     return FACTORIES[name](rng, px, **options)

@@ -1,4 +1,4 @@
-"""Statistics of a set of generated scenes, to check before training on it."""
+"""Statistics of a set of generated scenes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from occ_order.scenes.scene import Scene
 
 
 def _foot_and_area(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """Mean row and area (N,) of the modal masks, what the two heuristics look at."""
+    """Return mean row and area (N,) of the modal masks, as used by the heuristic baselines."""
     area = scene.modal.reshape(len(scene.modal), -1).sum(axis=1)
     rows = scene.modal.sum(axis=2) @ np.arange(scene.image.shape[0])
     return rows / np.maximum(area, 1), area
@@ -47,21 +47,21 @@ def _tally(scene: Scene, sums: dict[str, list]) -> None:
 
 
 def summarize(scenes: Iterable[Scene]) -> dict[str, float | list[float]]:
-    """Statistics of a set of scenes.
+    """Compute statistics of a set of scenes.
 
     Args:
-        scenes: any number of scenes, may be an iterator.
+        scenes: any number of scenes; may be an iterator.
 
     Returns:
-        A JSON-ready dictionary. Shares are in [0, 1] and NaN where nothing was counted:
+        A JSON-serializable dict. Fractions are in [0, 1], NaN if undefined:
         ``scenes``, ``instances_per_scene``, ``pairs``, ``occluding_pairs``;
         ``occluding_share`` and ``unknown_share`` (occlusion, of all pairs), ``bidirectional_share``
         (of the occluding ones),
         ``cyclic_scenes`` (with a cycle of one-way occlusions), ``covered`` (image under
         instances); ``area_occlusion`` and ``y_occlusion`` (one-way pairs in which the occluder has
-        the larger visible area / the lower mean row), ``area_depth`` and ``y_depth`` (the same for
-        the closer one of all unequal pairs), ``occluder_closer``; ``distinct_share``,
-        ``equal_share``, ``mean_count``; ``hidden_histogram`` (hidden share 0, then fifths of
+        the larger visible area / is lower in the image), ``area_depth`` and ``y_depth`` (the same
+        for the closer one of all unequal pairs), ``occluder_closer``; ``distinct_share``,
+        ``equal_share``, ``mean_count``; ``hidden_histogram`` (occluded fraction 0, then fifths of
         (0, 1]) and ``level_histogram`` (object pixels at level 0, 1, 2, 3, 4 and more).
     """
     names = (

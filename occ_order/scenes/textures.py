@@ -1,7 +1,7 @@
 """Procedural textures and relief shading of the generated scenes.
 
-Only integer operations, exactly rounded float32 arithmetic (+ - * / sqrt floor) and OpenCV's
-integer filters touch pixels, so that a seed gives the same bytes whatever vector unit is used.
+Pixels are computed only with integer operations, exactly rounded float32 arithmetic (+ - * / sqrt
+floor) and OpenCV's integer filters, so that the result of a seed is the same on every CPU.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KINDS = (
 def value_noise(
     rng: np.random.Generator, height: int, width: int, cell: float, octaves: int = 3
 ) -> np.ndarray:
-    """Smooth noise: random grids, each finer and weaker than the last.
+    """Return value noise: a sum of interpolated random grids, each finer and weaker than the last.
 
     Args:
         rng: random source.
@@ -51,7 +51,7 @@ def _axes(rng: np.random.Generator, height: int, width: int, angle: float):
 
 
 def _wave(phase: np.ndarray, sharpness: float) -> np.ndarray:
-    """Periodic wave of period 1 in [0, 1]; large sharpness gives a square wave with soft edges."""
+    """Return a wave of period 1 in [0, 1]; from triangle to square wave with rising sharpness."""
     saw = phase - np.floor(phase)
     triangle = np.abs(saw * np.float32(2.0) - np.float32(1.0))
     return np.clip((triangle - np.float32(0.5)) * np.float32(sharpness) + np.float32(0.5), 0, 1)
@@ -83,7 +83,7 @@ def _wood(rng: np.random.Generator, u, v, period: np.float32) -> np.ndarray:
 def pattern(
     kind: str, rng: np.random.Generator, height: int, width: int, period: float
 ) -> np.ndarray:
-    """One grey pattern.
+    """Return a random greyscale pattern.
 
     Args:
         kind: one of :data:`KINDS`.
@@ -124,13 +124,13 @@ def pattern(
 
 
 def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
-    """RGB float32 (3,) in [0, 255] of a hue in turns, saturation and value in [0, 1] (clipped)."""
+    """Convert hue in turns, saturation, value in [0, 1] (clipped) to RGB float32 (3,), 0 .. 255."""
     s, v = min(max(saturation, 0.0), 1.0), min(max(value, 0.0), 1.0)
     return np.array(colorsys.hsv_to_rgb(hue % 1.0, s, v), dtype=np.float32) * np.float32(255.0)
 
 
 def two_colours(rng: np.random.Generator, hue: float) -> tuple[np.ndarray, np.ndarray]:
-    """Colours of a pattern's two ends: one near ``hue``, the other a variation of it."""
+    """Sample the two colours of a pattern: one of hue ``hue``, the other a variation of it."""
     saturation, value = rng.beta(3.0, 2.0), rng.uniform(0.35, 0.95)
     first = hsv(hue, saturation, value)
     change = rng.uniform(0.25, 0.6) * (1.0 if value < 0.55 else -1.0)
@@ -149,14 +149,14 @@ def texture(
     kinds=KINDS,
     contrast: float = 1.0,
 ) -> np.ndarray:
-    """Coloured texture.
+    """Return a random coloured texture.
 
     Args:
         rng: random source.
         height, width: size in pixels.
-        hue: turns, the dominant colour.
+        hue: hue of the dominant colour, in turns.
         period: size of the pattern's element in pixels.
-        kinds: the patterns to choose from.
+        kinds: patterns to sample from.
         contrast: factor on the contrast of pattern and grain; 0 = one colour.
 
     Returns:
@@ -172,18 +172,18 @@ def texture(
 
 
 def relief(mask: np.ndarray, radius: float) -> np.ndarray:
-    """Height of a surface that rises from the outline like a quarter circle and is flat inside.
+    """Compute the height of a surface with a bevel shaped like a quarter circle, flat inside.
 
     Args:
         mask: (H, W) bool.
         radius: bevel radius in pixels; the surface reaches 1 that far from the outline.
 
     Returns:
-        float32 (H, W): 0 at the outline and outside, 1 inside. A radius that reaches the middle
-        makes a disc a sphere, a bar a cylinder and a ring a torus.
+        float32 (H, W): 0 at the outline and outside, 1 inside. With a radius of half the width, a
+        disc becomes a sphere, a bar a cylinder and a ring a torus.
     """
     inside = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    # the variant with labels, since the one without gives other bytes where OpenCV uses Intel's IPP
+    # The variant with labels: without labels, results differ where OpenCV uses Intel's IPP.
     distance = cv2.distanceTransformWithLabels(inside, cv2.DIST_L2, cv2.DIST_MASK_5)[0][1:-1, 1:-1]
     steep = np.float32(1.0) - np.minimum(distance / np.float32(max(radius, 1.0)), np.float32(1.0))
     height = np.sqrt(np.maximum(np.float32(1.0) - steep * steep, np.float32(0.0)))
@@ -195,7 +195,7 @@ def relief(mask: np.ndarray, radius: float) -> np.ndarray:
 def shade(
     height: np.ndarray, radius: float, light: np.ndarray, gloss: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Diffuse shading and highlight of a relief.
+    """Compute diffuse shading and highlight of a relief.
 
     Args:
         height: float32 (H, W) from :func:`relief`.

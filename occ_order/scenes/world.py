@@ -1,4 +1,4 @@
-"""Backgrounds of the generated scenes: camera, disparity and image of what stands behind.
+"""Backgrounds of the generated scenes: camera, disparity and image.
 
 Four kinds: ``ground`` (outdoors, horizon), ``room`` (floor and wall), ``table`` (seen from above,
 objects heaped) and ``wall`` (objects at any height before a wall). Depth is in arbitrary units
@@ -25,14 +25,14 @@ class World:
     Attributes:
         kind: one of :data:`KINDS`.
         height, width: image size in pixels.
-        base: typical length in pixels that object sizes are taken from; also the focal length.
-        horizon: row of the horizon (meaningless for table and wall).
-        camera: height of the camera over the floor, in depth units times focal length (pixels), so
-            that the floor at depth Z is seen in row ``horizon + camera / Z``; 0 = no floor.
-        nearest, farthest: depth range in which objects are put.
+        base: reference length in pixels for object sizes; also the focal length.
+        horizon: row of the horizon (unused for table and wall).
+        camera: height of the camera above the floor times the focal length (depth units x pixels):
+            the floor at depth Z is in row ``horizon + camera / Z``; 0 = no floor.
+        nearest, farthest: depth range of the objects.
         back: depth of the wall, table top or sky.
         light: (3,) unit vector towards the light: right, down, towards the viewer.
-        haze: share of the haze colour at the depth ``farthest``.
+        haze: amount of haze at the depth ``farthest``.
         texture: factor on the contrast of all patterns, in [0, 1].
     """
 
@@ -50,11 +50,11 @@ class World:
     texture: float = 1.0
 
     def foot(self, depth: float) -> float:
-        """Row in which an object at this depth meets the floor."""
+        """Return the row in which an object at this depth stands on the floor."""
         return self.horizon + self.camera / depth
 
     def floor_disparity(self) -> np.ndarray:
-        """float32 (height, 1): disparity of the background in every row."""
+        """Return the disparity of the background in each row, float32 (height, 1)."""
         rows = np.arange(self.height, dtype=np.float32)[:, None] + np.float32(0.5)
         far = np.float32(1.0 / self.back)
         if self.camera == 0.0:
@@ -65,7 +65,7 @@ class World:
 def draw_world(
     rng: np.random.Generator, kind: str, height: int, width: int, *, texture: float = 1.0
 ) -> World:
-    """Choose the camera and the light of an image."""
+    """Sample the camera and the light of an image."""
     base = min(1.25 * min(height, width), math.sqrt(height * width))
     side, lift = rng.uniform(-0.75, 0.75), rng.uniform(0.3, 0.7)
     light = np.array([side, -lift, 0.75])
@@ -87,7 +87,7 @@ def draw_world(
 
 
 def haze_colour(rng: np.random.Generator) -> np.ndarray:
-    """RGB float32 (3,) of the air."""
+    """Sample the colour of haze, RGB float32 (3,)."""
     return hsv(rng.uniform(0.5, 0.65), rng.uniform(0.02, 0.25), rng.uniform(0.7, 0.95))
 
 
@@ -107,7 +107,7 @@ def _plane(rng: np.random.Generator, world: World, kinds) -> np.ndarray:
 
 
 def _floor(rng: np.random.Generator, world: World) -> np.ndarray:
-    """Floor seen in perspective: (height, width, 3), valid below the horizon."""
+    """Render a floor in perspective, (height, width, 3), valid below the horizon."""
     size = 256
     tile_x = pattern(str(rng.choice(_FLOOR_PATTERNS)), rng, size, size, 256 / 8)
     rough = value_noise(rng, size, size, 32, 4)
@@ -121,7 +121,7 @@ def _floor(rng: np.random.Generator, world: World) -> np.ndarray:
     first, second = two_colours(rng, rng.choice([0.08, 0.1, 0.28, 0.6]) + rng.normal(0, 0.04))
     dull = np.float32(rng.uniform(0.3, 0.75))
     first, second = (c + (c.mean() - c) * dull for c in (first, second))
-    # far away the pattern is finer than a pixel: fade to its mean instead of aliasing
+    # Far away the pattern is finer than a pixel: fade to its mean to avoid aliasing.
     fade = np.clip(np.float32(1.4) - depth * zoom / np.float32(0.05 * world.base * zoom), 0, 1)
     grey = (np.float32(0.6) * tile_x[v, u] + np.float32(0.4) * rough[v, u] - 0.5) * fade + 0.5
     contrast = np.float32(world.texture * rng.uniform(0.25, 0.8))
@@ -129,7 +129,7 @@ def _floor(rng: np.random.Generator, world: World) -> np.ndarray:
 
 
 def _mirror(position: np.ndarray) -> np.ndarray:
-    """Index into a tile of 256 that is repeated mirrored, so that no seam shows."""
+    """Return indices into a tile of 256 that is repeated by reflection, without seams."""
     index = position.astype(np.int32) & 511
     return np.where(index > 255, 511 - index, index)
 
@@ -147,7 +147,7 @@ def _sky(rng: np.random.Generator, world: World) -> np.ndarray:
 
 
 def _hills(rng: np.random.Generator, world: World, sky: np.ndarray) -> np.ndarray:
-    """Distant silhouettes on the horizon: borders that belong to no instance."""
+    """Paint distant hills on the horizon: edges that belong to no instance."""
     for _ in range(int(rng.integers(0, 3))):
         cell = world.base * rng.uniform(0.1, 0.4)
         crest = value_noise(rng, 1, world.width, cell, 3)[0]
@@ -160,7 +160,7 @@ def _hills(rng: np.random.Generator, world: World, sky: np.ndarray) -> np.ndarra
 
 
 def paint_world(rng: np.random.Generator, world: World) -> np.ndarray:
-    """Image of the background: float32 (height, width, 3), RGB in [0, 255]."""
+    """Render the background: float32 (height, width, 3), RGB in [0, 255]."""
     height = world.height
     kinds: tuple[str, ...]
     if world.kind == "table":

@@ -1,1 +1,1 @@
-"""Asking people for occlusion and depth orders, the way the InstaOrder data set was made."""
+"""Annotation of occlusion and depth orders by several people, as for the InstaOrder data set."""

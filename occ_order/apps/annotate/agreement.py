@@ -1,9 +1,9 @@
-"""How well people agree, and how long they take.
+"""Inter-annotator agreement and annotation time.
 
-What InstaOrder reports of its annotation (Lee & Park, CVPR 2022): "count", the number of people
-asked about a pair until two said the same (Section 3.1); the shares of pairs by count, of which
+The statistics that InstaOrder reports (Lee & Park, CVPR 2022): "count", the number of annotators
+asked about a pair until two agreed (Section 3.1); the shares of pairs by count, of which
 those "accepted by the first two annotators" were 81 % for occlusion and 75.4 % for depth (Fig. 4b);
-and seconds for an answer, on average 2.68 and 5.05 (supplement, A3.3).
+and seconds per answer, on average 2.68 and 5.05 (supplement, A3.3).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from occ_order.apps.annotate.answers import UNCLEAR, Answer, settle
 
 
 def task_agreement(said: Iterable[Mapping[str, Any]], *, agree: int = 2) -> dict[str, Any]:
-    """Agreement about one task.
+    """Compute the agreement of annotators on one task.
 
     Args:
-        said: for each pair, what each person says, in the order in which they were asked.
-        agree: how many must say the same.
+        said: for each pair, annotator -> answer, in the order in which they were asked.
+        agree: number of equal answers that settle a pair.
 
     Returns:
-        "pairs" with an answer; "settled" ones, "unclear" ones among them (people agree that nobody
-        can tell); "count": number of settled pairs by the number of people asked, which is "count"
-        of the data set; "first_agree": share of settled pairs among those that as many people as
-        must agree have answered at least, settled by these first ones; "pairwise": share of every
-        two answers about the same pair that are equal. A share of nothing is None.
+        Dict with the number of "pairs" that have an answer, of "settled" pairs, and of "unclear"
+        ones among these (settled on "unclear"); "count": number of annotators asked -> number of
+        settled pairs; "first_agree": of the pairs with at least `agree` answers, the share settled
+        by the first `agree` of them; "pairwise": share of equal answers among all pairs of answers
+        to the same question. A share of an empty set is None.
     """
     said = [values for values in said if values]
     results = [settle(values.values(), agree=agree) for values in said]
@@ -47,7 +47,10 @@ def task_agreement(said: Iterable[Mapping[str, Any]], *, agree: int = 2) -> dict
 
 
 def agreement_with_others(said: Iterable[Mapping[str, Any]], name: str) -> float | None:
-    """Share of what others say about the same pairs that a person says, too; None: no others."""
+    """Return the share of other annotators' answers that equal those of annotator `name`.
+
+    None if nobody else has answered about the same pairs.
+    """
     equal = [
         value == values[name]
         for values in said
@@ -59,12 +62,12 @@ def agreement_with_others(said: Iterable[Mapping[str, Any]], name: str) -> float
 
 
 def seconds_per_answer(turns: Sequence[Sequence[Answer]]) -> float | None:
-    """Median seconds of a person's answers about one pair; None where none was timed.
+    """Return the median time of an annotator per pair, in seconds; None if no answer was timed.
 
-    The median, since somebody who leaves the page open for an hour is no slower than before.
+    The median, because a page that is left open for an hour would dominate the mean.
 
     Args:
-        turns: answers that were sent together; each of them bears its share of the time.
+        turns: submissions, each a list of answers sent together that share its time.
     """
     seconds = [a.seconds for turn in turns for a in turn if a.seconds is not None]
     return median(seconds) if seconds else None

@@ -1,15 +1,14 @@
-"""Answers of several people about a pair of instances, and when they agree.
+"""Answers of several annotators about pairs of instances, their log file and their agreement.
 
-Lee & Park (InstaOrder, CVPR 2022, Section 3.1): about every pair of an image's instances people are
-asked one after another, who occludes whom and who is closer, until two of them have given the same
-answer; "count" is how many were asked until then. Occlusion and depth are settled apart from each
-other; a depth answer is the relation together with the range ("distinct" or "overlap").
+Lee & Park (InstaOrder, CVPR 2022, Section 3.1): annotators are asked about each pair of instances
+of an image one after another, who occludes whom and who is closer, until two of them have given the
+same answer; "count" is the number of annotators asked. Occlusion and depth are settled
+independently; a depth answer is the relation together with the range ("distinct" or "overlap").
 
-The answers lie in a text file, one JSON object a line, that is only ever added to: an answer that
-is taken back stays, and a later line says so. A line is on the disk before the next question is
-asked, so that nothing but a half-written last line can be lost: it is cut off before the next line
-is added. Where the system can lock files (not on Windows), several programs may add to one file,
-and each takes up what the others have added.
+The log is an append-only JSON Lines file: a withdrawn answer stays, and a later line withdraws it.
+Each line is synchronized to disk before the next question is asked, so at most an incomplete last
+line can be lost; it is truncated before the next line is appended. Where the system can lock files
+(not on Windows), several processes may append to one file, and each reads what the others appended.
 """
 
 from __future__ import annotations
@@ -34,22 +33,22 @@ except ImportError:  # Windows
 TASKS = ("occlusion", "depth")
 
 UNCLEAR = "unclear"
-"""The answer of a person who cannot tell."""
+"""Answer of an annotator who cannot decide."""
 
 WITHDRAWN = "withdrawn"
-"""In the file: the person takes back what they said before."""
+"""Value in the log that withdraws an earlier answer of the same annotator."""
 
 OCCLUSIONS = ("first", "second", "both", "none", UNCLEAR)
-"""Who hides a part of the other."""
+"""Occlusion answers: which instance of the pair occludes the other."""
 
 DEPTHS = ("first", "second", "equal", UNCLEAR)
-"""Who is closer."""
+"""Depth answers: which instance of the pair is closer."""
 
 RANGES = ("distinct", "overlap")
-"""Whether the ranges of depth that the two extend over are apart or overlap."""
+"""Whether the depth ranges of the two instances are disjoint or overlap."""
 
 SOURCES = ("question", "guess", "image")
-"""How an answer was given: to a question, by confirming a guess, or by ordering a whole image."""
+"""Origin of an answer: a question, a confirmed prediction, or the ordering of a whole image."""
 
 LONGEST_NAME = 40
 
@@ -59,19 +58,19 @@ Pair = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Answer:
-    """What one person says about one pair; what they were not asked is None.
+    """Answer of one annotator about one pair; None for a task that was not asked.
 
     Attributes:
         image_id: id of the image.
         first: annotation id of the first instance.
         second: annotation id of the second instance.
-        annotator: name of the person.
+        annotator: name of the annotator.
         occlusion: one of `OCCLUSIONS`, or `WITHDRAWN`.
         depth: one of `DEPTHS`, or `WITHDRAWN`.
-        range: one of `RANGES`; only with a depth that is a relation.
-        seconds: from the question to its answer, as measured by the page.
+        range: one of `RANGES`; only if `depth` is a relation.
+        seconds: time from question to answer, measured by the page.
         source: one of `SOURCES`.
-        time: when it was stored, as ISO 8601; answers sent together share it.
+        time: time of storage, ISO 8601; answers sent together share it.
     """
 
     image_id: int
@@ -91,7 +90,7 @@ class Answer:
         return self.image_id, self.first, self.second
 
     def value(self, task: str) -> str | tuple[str, str | None] | None:
-        """Return the answer to "occlusion", or (relation, range) to "depth"; None: no answer."""
+        """Return the answer to "occlusion", or (relation, range) for "depth"; None: no answer."""
         if task == "occlusion":
             return self.occlusion
         return None if self.depth is None else (self.depth, self.range)
@@ -104,11 +103,10 @@ _OPTIONAL = (*TASKS, "range", "seconds", "source", "time")
 
 
 def checked_answer(entry: Any) -> Answer:
-    """Return an answer from a parsed JSON object.
+    """Return the `Answer` of a parsed JSON object.
 
     Raises:
-        ValueError: not an object, a key missing or too many, a value that is not allowed, or
-            nothing said.
+        ValueError: not an object, a missing or unknown key, an invalid value, or no task answered.
     """
     if (
         not isinstance(entry, Mapping)
@@ -148,10 +146,10 @@ def _check_timing(entry: Mapping[str, Any]) -> None:
 
 
 def checked_name(name: Any) -> str:
-    """Return a person's name, without blanks around it.
+    """Return an annotator's name without surrounding whitespace.
 
     Raises:
-        ValueError: no text, empty, longer than `LONGEST_NAME`, or with control characters.
+        ValueError: not a string, empty, longer than `LONGEST_NAME`, or with control characters.
     """
     if not isinstance(name, str) or not name.strip() or not name.strip().isprintable():
         raise ValueError(f"the name must be printable text, got {name!r:.60}")
@@ -161,15 +159,15 @@ def checked_name(name: Any) -> str:
 
 
 def settle(values: Iterable[Any], *, agree: int = 2) -> tuple[Any, int]:
-    """Return the value that enough people agree on.
+    """Return the first value on which enough annotators agree.
 
     Args:
-        values: one for each person, in the order in which they were asked.
-        agree: how many must say the same.
+        values: one per annotator, in the order in which they were asked.
+        agree: number of equal answers needed.
 
     Returns:
-        The first value said by `agree` people, and how many were asked until then; (None, number
-        of people) while there is none.
+        The value and the number of annotators asked until it had `agree` votes; (None, number of
+        annotators) if no value has.
     """
     votes: dict[Any, int] = {}
     asked = 0
@@ -181,32 +179,32 @@ def settle(values: Iterable[Any], *, agree: int = 2) -> tuple[Any, int]:
 
 
 class AnswerLog:
-    """The file of answers, and what it says.
+    """Append-only log of answers.
 
-    A person who answers about a pair again corrects the earlier answer and keeps their place, also
-    after the earlier one was taken back.
+    A second answer of an annotator about the same pair replaces the first one but keeps its
+    position in the order of annotators, even if the first one was withdrawn.
 
     Args:
-        path: the file; made with the first answer.
+        path: the log file; created with the first answer.
 
     Raises:
-        ValueError: names file and line of an answer that cannot be read. A last line without an
-            end, as an interrupted write leaves it, is no error: it does not count.
+        ValueError: an answer cannot be parsed; names file and line. An incomplete last line, as an
+            interrupted write leaves it, is ignored.
         OSError: the file cannot be read.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
-        self._said: dict[Pair, dict[str, dict[str, Any]]] = {}  # pair -> task -> person -> value
-        self._turns: dict[str, list[list[Answer]]] = {}  # person -> what was sent together
-        self._latest: dict[str, dict[Pair, Answer]] = {}  # as said last, also if taken back
-        self._lines, self._end = 0, 0  # what was read: lines, and bytes up to their end
+        self._said: dict[Pair, dict[str, dict[str, Any]]] = {}  # pair -> task -> annotator -> value
+        self._turns: dict[str, list[list[Answer]]] = {}  # annotator -> submissions
+        self._latest: dict[str, dict[Pair, Answer]] = {}  # last answer, even if withdrawn
+        self._lines, self._end = 0, 0  # lines and bytes read so far
         if self.path.is_file():
             with open(self.path, "rb") as file:
                 self._read_on(file)
 
     def _read_on(self, file: BinaryIO) -> list[Answer]:
-        """Take up the whole lines behind those that are known; returns their answers."""
+        """Read the complete lines behind those already read; return their answers."""
         file.seek(self._end)
         data = file.read()
         found = []
@@ -240,36 +238,36 @@ class AnswerLog:
         latest[answer.pair] = _merged(latest.get(answer.pair), answer)
 
     def append(self, answers: Sequence[Answer]) -> list[Answer]:
-        """Add answers; return when the disk has them.
+        """Append answers and synchronize the file to disk.
 
         Returns:
-            What was taken up: answers that other programs have added meanwhile, and these.
+            The new answers: those that other processes appended in the meantime, then these.
 
         Raises:
-            OSError: names the file: it cannot be written, or the disk is full. It holds the whole
-                lines that it held before.
-            ValueError: names file and line of what another program has added and is no answer.
+            OSError: the file cannot be written, or the disk is full; names the file, which keeps
+                the complete lines it had before.
+            ValueError: another process appended a line that is no answer; names file and line.
         """
         lines = "".join(_line(answer) for answer in answers).encode("utf-8")
         with self._locked() as file:
             if file.seek(0, os.SEEK_END) < self._end:
                 raise OSError("it has become shorter since it was read")
             others = self._read_on(file)
-            file.truncate(self._end)  # a line without an end
+            file.truncate(self._end)  # drop an incomplete last line
             try:
                 _write(file, lines)
             except OSError:
-                with suppress(OSError):  # then the next one to write cuts it off
+                with suppress(OSError):  # otherwise the next append truncates it
                     file.truncate(self._end)
                 raise
             return [*others, *self._read_on(file)]
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
-        """Yield the file, opened to be changed by this program alone; every error names it."""
+        """Yield the file, opened for writing under an exclusive lock; every OSError names it."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Unbuffered, so that an error shows where it arises and not when the file is closed.
+            # Unbuffered, so that an error is raised by the write and not when the file is closed.
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
             with open(handle, "r+b", buffering=0) as file:
                 if fcntl is not None:
@@ -282,39 +280,39 @@ class AnswerLog:
             ) from error
 
     def said(self, pair: Pair, task: str) -> dict[str, Any]:
-        """Return each person's answer about a pair (`Answer.value`), in the order asked."""
+        """Return annotator -> answer (`Answer.value`) about a pair, in the order asked."""
         values = self._said.get(pair, {}).get(task, {})
         return {name: value for name, value in values.items() if value not in _TAKEN_BACK}
 
     def said_last(self, pair: Pair, annotator: str) -> Answer | None:
-        """Return what a person said last about a pair, even if they took it back."""
+        """Return an annotator's last answer about a pair, even if it was withdrawn."""
         return self._latest.get(annotator, {}).get(pair)
 
     def answered_by(self, annotator: str, tasks: Sequence[str] = TASKS) -> set[Pair]:
-        """Pairs about which a person says something to each of the tasks."""
+        """Return the pairs for which an annotator has answered every task in `tasks`."""
         pairs = self._latest.get(annotator, {})
         return {p for p in pairs if all(annotator in self.said(p, task) for task in tasks)}
 
     def turns(self, annotator: str) -> list[list[Answer]]:
-        """Return what a person has sent and not taken back, the most recent last."""
+        """Return an annotator's submissions that were not withdrawn, the most recent last."""
         return self._turns.get(annotator, [])
 
     def annotators(self) -> list[str]:
-        """Everybody who has answered."""
+        """Return the names of all annotators."""
         return list(self._turns)
 
     def pairs(self) -> list[Pair]:
-        """Every pair that somebody has answered."""
+        """Return all pairs with an answer, withdrawn or not."""
         return list(self._said)
 
 
 def _says(answer: Answer, pair: Pair, tasks: Sequence[str]) -> bool:
-    """Whether an answer is about a pair and says something to one of the tasks."""
+    """Return whether an answer is about `pair` and answers one of the tasks."""
     return answer.pair == pair and any(answer.value(task) is not None for task in tasks)
 
 
 def _merged(before: Answer | None, answer: Answer) -> Answer:
-    """Return an answer, completed by an earlier one where it says nothing about a task."""
+    """Return `answer`, with the tasks it leaves out taken from the earlier answer `before`."""
     if before is None:
         return answer
     if answer.depth is None:
@@ -328,7 +326,7 @@ def _line(answer: Answer) -> str:
 
 
 def _write(file: BinaryIO, data: bytes) -> None:
-    """Add to an unbuffered file, which may take less than it is given; wait for the disk."""
+    """Append to an unbuffered file, whose `write` may be partial, and synchronize it to disk."""
     file.seek(0, os.SEEK_END)
     while data:
         data = data[file.write(data) :]

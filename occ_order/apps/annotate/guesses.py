@@ -1,4 +1,4 @@
-"""Orders that a network has predicted, as first guesses of what people will answer."""
+"""Predicted orders as suggested answers for the annotators."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ RANGE_WORDS = {DISTINCT: "distinct", OVERLAPPING: "overlap"}
 def read_guesses(
     path: str | os.PathLike, records: Sequence[dict[str, Any]]
 ) -> dict[Pair, dict[str, str]]:
-    """Guesses about the pairs of records.
+    """Read predicted orders for the pairs of the records.
 
-    An image of the file belongs to the record with its id, unless it names another file; then to
-    the one with its file name. Instances belong together where their masks do (IoU above 0.5),
-    since ids of a prediction need not be those of the data.
+    An image of the file is assigned to the record with its image id, or, if the two file names
+    differ, to the record with its file name. Instances are matched by mask IoU (above 0.5), since
+    the ids of a prediction need not be those of the data set.
 
     Args:
         path: ``order_results.json``.
         records: with visible masks.
 
     Returns:
-        "occlusion", "depth" and "range" of each pair, in the words of an answer, as far as the
-        file says something.
+        pair -> {"occlusion", "depth", "range"}, with the values of `Answer`; a key is missing where
+        the file has no prediction.
 
     Raises:
-        ValueError: names the file: not the format, an image of another size, or none of the images.
+        ValueError: invalid file, an image of another size, or none of the images; names the file.
         OSError: the file cannot be read.
     """
     images = load_results(path)

@@ -1,4 +1,4 @@
-"""What is to be asked about a data set, what has been answered, and the files made from it."""
+"""An annotation project: the questions about a data set, the answers, and the exported files."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ TABLE_FILE = "order.csv"
 AGREEMENT_FILE = "agreement.json"
 
 MAX_SIDE = 1600
-"""Images are shown no larger than this, in pixels."""
+"""Longest side of a displayed image, in pixels."""
 
 _OCCLUSIONS = {word: directions for directions, word in OCCLUSION_WORDS.items()}
 _DEPTHS = {word: relation for relation, word in DEPTH_WORDS.items()}
@@ -57,16 +57,16 @@ _RANGES = {word: value for value, word in RANGE_WORDS.items()} | {None: UNKNOWN}
 
 
 class Project:
-    """Questions about a data set and the answers to them.
+    """Questions about the instances of a data set and their answers.
 
     Args:
-        data: records with visible masks; their images must exist. Orders they have are not used.
-        folder: where answers and results lie; made if need be.
-        protocol: how to ask. Images with fewer than two instances left are left out.
+        data: records with visible masks; the image files must exist. Existing orders are ignored.
+        folder: folder of answers and exported files; created if missing.
+        protocol: annotation protocol. Images with fewer than two selected instances are skipped.
 
     Raises:
-        ValueError: names the image and what is wrong: an image missing, ids used twice, or answers
-            of another data set in the folder.
+        ValueError: an image file is missing, an id is duplicated, or the folder holds answers about
+            another data set; names the image.
     """
 
     def __init__(
@@ -97,26 +97,26 @@ class Project:
         self._judge()
 
     def set_quiz(self, path: str | os.PathLike) -> None:
-        """Ask everybody about pairs first of which the right answer is known.
+        """Add a quiz: pairs with known answers that every annotator is asked about first.
 
         Section 3.1 of the paper: "real examples appear as quizzes. Only annotators who passed all
         quizzes were allowed to participate in the annotation."
 
         Args:
-            path: answers to the pairs, as this program writes them.
+            path: answers to the pairs, a file as written by `AnswerLog`.
 
         Raises:
-            ValueError: the file cannot be read, is empty, or about a pair that is not asked about;
-                a right answer is missing, unclear, or not the only one.
+            ValueError: the file is invalid or empty, or contains an unknown pair; a correct answer
+                is missing, "unclear" or ambiguous.
             OSError: there is no such file.
         """
-        read_bytes(path, 0)  # an OSError where it cannot be read; a new log would begin empty
+        read_bytes(path, 0)  # raises OSError: AnswerLog would take a missing file for an empty log
         log = AnswerLog(path)
         quiz = {}
         for pair in log.pairs():
             self._check_known(pair, path)
             right = {task: self._right(log, pair, task) for task in self.protocol.tasks}
-            if any(right.values()):  # not all taken back
+            if any(right.values()):  # not all withdrawn
                 quiz[pair] = right
         if not quiz:
             raise ValueError(f"{path}: holds no answer")
@@ -126,7 +126,7 @@ class Project:
         self._judge()
 
     def _right(self, log: AnswerLog, pair: Pair, task: str) -> Any:
-        """Return the only answer of a quiz about a task; None if all was taken back."""
+        """Return the correct quiz answer to a task; None if all answers were withdrawn."""
         values = {self._as_asked(task, value) for value in log.said(pair, task).values()}
         if not values and not any(log.said(pair, other) for other in self.protocol.tasks):
             return None
@@ -138,26 +138,27 @@ class Project:
             )
         return values.pop()
 
-    # --- what is settled, and who counts
+    # --- settled pairs and dismissed annotators
 
     def said(self, pair: Pair, task: str) -> dict[str, Any]:
-        """Return what each person who was not dismissed says about a pair, in the order asked."""
+        """Return annotator -> answer about a pair, without dismissed ones, in the order asked."""
         said = self.log.said(pair, task)
         return {name: value for name, value in said.items() if name not in self._dismissed}
 
     def votes(self, pair: Pair, task: str) -> dict[str, Any]:
-        """Return what must agree of what each person says: no ranges where these are not asked."""
+        """Return annotator -> answer as compared for agreement: without ranges if not asked."""
         said = self.said(pair, task)
         return {name: self._as_asked(task, value) for name, value in said.items()}
 
     def _as_asked(self, task: str, value: Any) -> Any:
-        """Return a value without the range of depth, where this is not asked."""
+        """Return an answer, without its depth range if the protocol does not ask for ranges."""
         return value if task == "occlusion" or self.protocol.ranges else value[0]
 
     def decided(self, pair: Pair, task: str) -> tuple[Any, int]:
-        """Return what enough people say about a pair, and how many were asked for it (`settle`).
+        """Return the agreed answer about a pair and the number of annotators asked (`settle`).
 
-        Where ranges are not asked, a depth has the one that those who said it gave all the same.
+        If the protocol does not ask for ranges, a settled depth gets the range given by all
+        annotators who voted for it, or None if they differ.
         """
         value, asked = settle(self.votes(pair, task).values(), agree=self.protocol.agree)
         if task == "depth" and not self.protocol.ranges and value is not None:
@@ -166,15 +167,15 @@ class Project:
         return value, asked
 
     def settled(self, pair: Pair) -> bool:
-        """Whether enough people agree on each task about a pair."""
+        """Return whether every task about a pair is settled."""
         return pair in self._settled
 
     def dismissed(self, annotator: str) -> bool:
-        """Whether a person has failed the quiz: they are not asked, and do not count."""
+        """Return whether an annotator failed the quiz; their answers are ignored."""
         return annotator in self._dismissed
 
     def _judge(self) -> None:
-        """Find out anew who is dismissed and what is settled."""
+        """Recompute the dismissed annotators and the settled pairs."""
         self._dismissed = {name for name in self.log.annotators() if self._fails(name)}
         self._settled = {pair for pair in self.log.pairs() if self._agreed(pair)}
 
@@ -183,7 +184,7 @@ class Project:
         return 0 < len(self.quiz) == done and right < self.protocol.quiz_share * done
 
     def quiz_result(self, annotator: str) -> tuple[int, int]:
-        """Return number of quiz pairs that a person has answered, and of those answered right."""
+        """Return the numbers of quiz pairs an annotator has answered, and answered correctly."""
         tasks = self.protocol.tasks
         done = self.log.answered_by(annotator, tasks) & set(self.quiz)
         right = [
@@ -202,10 +203,10 @@ class Project:
     # --- questions
 
     def next_pair(self, annotator: str) -> Pair | None:
-        """Return the pair to ask a person about next; None: nothing is left, or they are dismissed.
+        """Return the next pair for an annotator; None if none is left or they are dismissed.
 
-        Pairs of the quiz come first, whether or not they are settled; then those that are not
-        settled; skipped ones once no other is left. Each only if the person has not answered it.
+        Quiz pairs come first, settled or not, then unsettled pairs, and skipped pairs last. Pairs
+        that the annotator has already answered are left out.
         """
         annotator = checked_name(annotator)
         skipped = self._skipped.get(annotator, {})
@@ -218,7 +219,7 @@ class Project:
         return next((pair for pair in skipped if pair in waiting), None)
 
     def _left(self, annotator: str) -> list[Pair]:
-        """Return the pairs that a person will be asked about, in their order."""
+        """Return the pairs still to be asked, in this annotator's order."""
         if self.dismissed(annotator):
             return []
         done = self.log.answered_by(annotator, self.protocol.tasks)
@@ -228,19 +229,19 @@ class Project:
         return [p for p in pairs if p not in done and (p in self.quiz or not self.settled(p))]
 
     def skip(self, annotator: str, pairs: Iterable[Pair]) -> None:
-        """Put pairs behind all others of a person; nothing is written."""
+        """Move pairs to the end of an annotator's queue; this is not saved."""
         skipped = self._skipped.setdefault(annotator, {})
         for pair in pairs:
             skipped.pop(pair, None)
             skipped[pair] = None
 
     def answer(self, answers: Iterable[Answer]) -> None:
-        """Take answers that a person gives at once.
+        """Store answers that were submitted together.
 
         Raises:
-            ValueError: one is about a pair that is not asked about, or changes the quiz after its
-                end, or another program has added such a one to the file.
-            OSError: they cannot be written.
+            ValueError: an answer is about an unknown pair or changes a finished quiz, or another
+                process has appended an answer about an unknown pair.
+            OSError: the log cannot be written.
         """
         answers = list(answers)
         for answer in answers:
@@ -254,19 +255,19 @@ class Project:
             self._check_known(answer.pair)
         if any(answer.pair in self.quiz for answer in new):
             self._judge()
-        for answer in new:  # a correction can also end an agreement
+        for answer in new:  # a corrected answer can also undo an agreement
             change = self._settled.add if self._agreed(answer.pair) else self._settled.discard
             change(answer.pair)
 
     def undo(self, annotator: str) -> list[Pair]:
-        """Take back what a person has sent last.
+        """Withdraw an annotator's last submission.
 
         Returns:
-            The pairs that it was about; none where nothing can be taken back, as after the end of
-            the quiz its answers.
+            The pairs of the submission; empty if there is none, or if it belongs to a quiz that the
+            annotator has finished.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the log cannot be written.
         """
         if not self.can_undo(annotator):
             return []
@@ -283,7 +284,7 @@ class Project:
         return [answer.pair for answer in turn]
 
     def can_undo(self, annotator: str) -> bool:
-        """Whether `undo` would take something back."""
+        """Return whether `undo` has anything to withdraw."""
         turns = self.log.turns(annotator)
         if not turns:
             return False
@@ -300,12 +301,13 @@ class Project:
             )
 
     def progress(self, annotator: str) -> dict[str, Any]:
-        """How far everybody and a person are.
+        """Return the progress of the project and of one annotator.
 
         Returns:
-            Counts of pairs: "pairs", "settled"; "answered" by the person and "left" for them;
-            "seconds_left" at the person's speed, None while it is unknown; "quiz": None or counts
-            of "pairs", "answered", "right"; "dismissed"; "can_undo".
+            Numbers of pairs: "pairs", "settled", "answered" by the annotator and "left" for them;
+            "seconds_left": estimate from the annotator's median time, None without timed answers;
+            "quiz": None or the numbers of "pairs", "answered" and "right"; "dismissed" and
+            "can_undo": bool.
         """
         left = len(self._left(annotator))
         seconds = seconds_per_answer(self.log.turns(annotator))
@@ -324,14 +326,14 @@ class Project:
         }
 
     def question(self, pairs: list[Pair], annotator: str) -> dict[str, Any]:
-        """Return what a page needs to ask about pairs of one image.
+        """Return the data with which the page asks about pairs of one image.
 
         Returns:
-            The image with its "things" (outline, box and a point inside of each instance that the
-            pairs name) and "pairs": indices of the two things, "open" (not answered yet), what the
-            person has said last ("earlier") and what is guessed ("guess"), each as "occlusion",
-            "depth", "range", as far as said; "ranks" of the things from front to back, where
-            that says the depth of every pair.
+            The image with "things", the instances of the pairs (outline, bounding box and an inner
+            point), and "pairs": indices of the two things, "open" (not answered yet), the
+            annotator's last answer ("earlier") and the prediction ("guess"), the latter two as
+            dicts of "occlusion", "depth" and "range"; "ranks": ranks of the things from front to
+            back, None unless the depth of every pair is answered or predicted.
         """
         place = self._place[pairs[0][0]]
         record = self.records[place]
@@ -377,11 +379,11 @@ class Project:
         ]
 
     def image_pairs(self, pair: Pair) -> list[Pair]:
-        """Every pair of the same image that is asked about, but for the quiz."""
+        """Return all asked pairs of the same image, without quiz pairs."""
         return [p for p in self.pairs if p[0] == pair[0] and p not in self.quiz]
 
     def image(self, place: int) -> bytes:
-        """JPEG file of the image of the `place`-th image.
+        """Return the image of record number `place` as a JPEG file.
 
         Raises:
             IndexError: there is no such image.
@@ -394,11 +396,11 @@ class Project:
     # --- results
 
     def annotated_records(self) -> list[dict[str, Any]]:
-        """Record of the images about which something is settled, with what is settled.
+        """Return the records of the images with a settled pair, with the settled orders.
 
-        "depth", "overlap" and "count" hold the settled pairs. "occlusion" is -1 where it is asked
-        about and not settled, or people agree that nobody can tell; 0 for pairs that are not asked
-        about, which do not touch. "occlusion_count" says how many people were asked.
+        "depth", "overlap" and "count" hold the settled pairs. "occlusion" is -1 for pairs that are
+        asked about and not settled, or settled on "unclear"; 0 for pairs that are not asked about,
+        which do not touch. "occlusion_count" is the number of annotators asked.
         """
         found = []
         for record in self.records:
@@ -433,11 +435,11 @@ class Project:
         return orders
 
     def agreement(self) -> dict[str, Any]:
-        """How well people agree on each task, and about each person what they did.
+        """Compute the agreement on each task and statistics of each annotator.
 
         Returns:
-            `task_agreement` of each task asked; "annotators": by name "answers", "seconds" (median
-            of one answer), "agreement" with others by task, "quiz" (right, answered), "dismissed".
+            task -> `task_agreement`; "annotators": name -> "answers" (number), "seconds" (median
+            per answer), "agreement" with others per task, "quiz" ([right, answered]), "dismissed".
         """
         tasks, pairs = self.protocol.tasks, self.log.pairs()
         said = {task: [self.votes(pair, task) for pair in pairs] for task in tasks}
@@ -455,14 +457,15 @@ class Project:
         return {**shares, "annotators": people}
 
     def write(self) -> dict[str, int]:
-        """Write the files that say what is settled, and how well people agree.
+        """Write the settled orders and the agreement of annotators.
 
-        `order.csv` holds everything, with `unknown` for what is not settled; `instaorder.json`
-        has occlusion only of the images where it is settled for every pair, because InstaOrder
-        takes a pair that is not listed for one that does not occlude.
+        `order.csv` holds all pairs, with `unknown` where not settled; `instaorder.json` holds
+        occlusion only for images where every pair is settled, because in InstaOrder a pair that is
+        not listed means no occlusion.
 
         Returns:
-            Counts: "images" about which something is settled, and of these "complete" (each pair).
+            The number of "images" with a settled pair, and of "complete" ones, with every pair
+            settled.
 
         Raises:
             OSError: a file cannot be written.
@@ -481,14 +484,14 @@ class Project:
 
 
 def _with_whole_occlusion(record: dict[str, Any]) -> dict[str, Any] | None:
-    """Return record without an occlusion that is unknown somewhere; None if no order is left."""
+    """Return the record without a partly unknown occlusion order; None if no order is left."""
     if UNKNOWN in record.get("occlusion", ()):
         record = {k: v for k, v in record.items() if k not in ("occlusion", "occlusion_count")}
     return record if "occlusion" in record or "depth" in record else None
 
 
 def _words(answer: Answer | None) -> dict[str, str]:
-    """Return what an answer says, by the names of a page."""
+    """Return the answered tasks of an answer as a dict for the page."""
     if answer is None:
         return {}
     said = {key: getattr(answer, key) for key in ("occlusion", "depth", "range")}
@@ -496,10 +499,10 @@ def _words(answer: Answer | None) -> dict[str, str]:
 
 
 def _ranks(number: int, pairs: list[Mapping[str, Any]]) -> list[int] | None:
-    """Places of things from front (0) to back, from the depth said or guessed of their pairs.
+    """Return ranks of things from front (0) to back, from answered or predicted pairwise depth.
 
-    None where the depth of a pair is not known. Things that are equally far, or said to be in
-    front of each other in a circle, share a place.
+    None if the depth of a pair is unknown. Things at equal depth, or in a cycle of the depth order,
+    share a rank.
     """
     nearer = np.zeros((number, number), np.int8)
     for pair in pairs:

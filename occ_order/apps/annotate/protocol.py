@@ -1,4 +1,4 @@
-"""How a data set is asked about: what is left out, in which order, and who may answer."""
+"""Annotation protocols: which instances and pairs are asked, in which order, and who qualifies."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ PAIRS = ("touching", "all")
 
 @dataclass(frozen=True)
 class Protocol:
-    """The rules of asking; `INSTAORDER` has those of the InstaOrder data set.
+    """Settings of an annotation project; `INSTAORDER` has those of the InstaOrder data set.
 
     Attributes:
-        tasks: what is asked: "occlusion", "depth" or both.
-        ranges: whether a depth answer says if the two ranges of depth are apart or overlap.
-        pairs: "touching": pairs whose masks overlap or border; "all": every pair of an image.
-        gap: most pixels between masks that count as touching; annotated masks leave a few free.
-        agree: how many people must say the same; the paper's 2, or 1 for somebody alone.
-        min_size: instances whose mask has fewer pixels than the square of this are left out.
-        max_instances: of more instances in an image, so many are drawn at random.
+        tasks: "occlusion", "depth" or both.
+        ranges: whether a depth answer includes if the two depth ranges are distinct or overlap.
+        pairs: "touching": pairs whose masks overlap or are adjacent; "all": every pair of an image.
+        gap: maximum gap in pixels between touching masks; annotated masks often leave a few pixels.
+        agree: number of equal answers that settle a pair; 2 in the paper, 1 for a single annotator.
+        min_size: instances with fewer than `min_size` squared pixels are left out.
+        max_instances: maximum number of instances per image; of more, a random sample is drawn.
         shuffle: whether each annotator has an order of images and pairs of their own.
-        guideline: whether the guideline is shown before the first question.
-        whole_image: whether the page offers to order a whole image at once, which can say nothing
-            about ranges and is not offered where these are asked.
-        quiz_share: share of the quiz that must be right; whoever has less is dismissed.
-        seed: of the draw of instances and of the shuffling.
+        guideline: whether to show the guideline before the first question.
+        whole_image: whether the page offers to order a whole image at once; not offered for depth
+            with ranges, which such an order cannot express.
+        quiz_share: share of quiz pairs that must be answered correctly; below it an annotator is
+            dismissed.
+        seed: random seed of the sampling and shuffling.
 
     Raises:
         ValueError: a value that is not allowed.
@@ -58,15 +59,15 @@ class Protocol:
 
     @property
     def offers_whole_image(self) -> bool:
-        """Whether a whole image can be ordered at once."""
+        """Whether the page offers to order a whole image at once."""
         return self.whole_image and not (self.ranges and "depth" in self.tasks)
 
 
 INSTAORDER = Protocol(
     ranges=True, pairs="all", min_size=25, shuffle=True, guideline=True, whole_image=False
 )
-"""Lee & Park (CVPR 2022): instances smaller than 25 x 25 pixels are omitted, two workers and more
-until two agree, all quizzes passed (3.1), ten instances of an image (3.3), a guideline and an order
-of images shuffled for each annotator (supplement A3.2)."""
+"""Protocol of Lee & Park (CVPR 2022): instances smaller than 25 x 25 pixels are omitted, annotators
+are asked until two agree, all quizzes must be passed (3.1), at most ten instances per image (3.3),
+a guideline, and images shuffled for each annotator (supplement A3.2)."""
 
 PROTOCOLS = {"quick": Protocol(), "instaorder": INSTAORDER}

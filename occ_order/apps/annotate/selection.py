@@ -1,4 +1,4 @@
-"""Which instances and which pairs of a data set are asked about, and in which order."""
+"""Selection and shuffling of the instances and pairs to annotate."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from occ_order.apps.annotate.protocol import Protocol
 
 
 def chosen(record: dict[str, Any], protocol: Protocol) -> dict[str, Any]:
-    """Return a record without its orders, and with those instances alone that may be asked about.
+    """Return a record with only the instances to annotate and without its orders.
 
-    Instances of which nothing is visible are left out: nobody could tell which one is meant.
+    Fully occluded instances are left out, since the page cannot show them.
 
     Raises:
         ValueError: two instances of the image have the same id.
@@ -37,20 +37,20 @@ def chosen(record: dict[str, Any], protocol: Protocol) -> dict[str, Any]:
 
 
 def stack(record: dict[str, Any], annotations: list[dict[str, Any]] | None = None) -> np.ndarray:
-    """Visible masks of a record, or of some of its annotations: bool (N, H, W)."""
+    """Return the visible masks of a record, or of some of its annotations, as bool (N, H, W)."""
     annotations = record["annotations"] if annotations is None else annotations
     segmentations = [annotation["segmentation"] for annotation in annotations]
     return masks.decode_all(segmentations, record["height"], record["width"])
 
 
 def pairs_of(record: dict[str, Any]) -> list[Pair]:
-    """Every pair of a record."""
+    """Return all pairs of instances of a record."""
     ids = [annotation["id"] for annotation in record["annotations"]]
     return [(record["image_id"], i, j) for i, j in combinations(ids, 2)]
 
 
 def asked_pairs(record: dict[str, Any], protocol: Protocol) -> list[Pair]:
-    """Return the pairs of a record that are asked about."""
+    """Return the pairs of a record that the protocol asks about."""
     pairs = pairs_of(record)
     if protocol.pairs == "all":
         return pairs
@@ -60,9 +60,9 @@ def asked_pairs(record: dict[str, Any], protocol: Protocol) -> list[Pair]:
 
 
 def shuffled(pairs: list[Pair], annotator: str, seed: int) -> list[Pair]:
-    """Return pairs in an order of this annotator: images shuffled, and pairs within each of them.
+    """Shuffle images, and the pairs within each image, in an order fixed per annotator.
 
-    The pairs of an image stay together, so that nobody has to look at each image many times.
+    The pairs of an image stay together, so that an annotator sees each image once.
     """
     rng = np.random.default_rng([abs(seed), *annotator.encode()])
     by_image: dict[int, list[Pair]] = {}

@@ -1,8 +1,8 @@
-"""The page that asks, served to this machine alone.
+"""HTTP server of the annotation page, for the local machine only.
 
-Only 127.0.0.1 is listened on. A browser may be led by other pages to send requests here, so a
-request must name this server in its Host header, and an answer must come from this page (Origin) as
-JSON. No path of a file is ever taken from a request: images are asked for by their number.
+It listens on 127.0.0.1. Against cross-site requests and DNS rebinding, a request must have this
+server as its Host, and a POST must have the page's Origin and a JSON body. File paths are never
+taken from a request: images are requested by number.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from occ_order.files import check_writable, read_bytes
 
 ADDRESS = "127.0.0.1"
 LONGEST_REQUEST = 1_000_000
-"""Bytes of a request body; an answer has some 200, and an image may have a thousand pairs."""
+"""Maximum bytes of a request body; an answer has about 200, an image up to a thousand pairs."""
 
 _PAGE = {
     "/": ("page.html", "text/html; charset=utf-8"),
@@ -51,14 +51,14 @@ class RequestError(Exception):
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one project on 127.0.0.1.
+    """HTTP server of one project on 127.0.0.1.
 
     Args:
-        project: what is asked.
-        port: 0 takes any free one; `address` tells which.
+        project: the annotation project.
+        port: TCP port; 0 selects a free one, see `address`.
 
     Raises:
-        OSError: the port is taken, or the folder of the answers cannot be written.
+        OSError: the port is in use, or the project folder is not writable.
     """
 
     daemon_threads = True
@@ -74,12 +74,12 @@ class Server(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """Address of the page."""
+        """URL of the page."""
         return f"http://{ADDRESS}:{self.server_port}/"
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """What the Host header of a request may be."""
+        """Allowed values of the Host header."""
         return (f"{ADDRESS}:{self.server_port}", f"localhost:{self.server_port}")
 
 
@@ -117,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
         ):
             self.send_header(name, value)
         self.end_headers()
-        with suppress(ConnectionError):  # the browser no longer waits for it
+        with suppress(ConnectionError):  # the browser has closed the connection
             self.wfile.write(body)
 
     def _get(self, url: Any) -> tuple[str, bytes]:
@@ -136,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
         raise RequestError(HTTPStatus.NOT_FOUND, "there is nothing here")
 
     def _state(self, name: str, view: Any, pairs: list[Pair] | None = None) -> bytes:
-        """Return what the page shows next to a person: these pairs, or those to be asked about."""
+        """Return the state of the page as JSON, with `pairs` or the annotator's next question."""
         project = self.server.project
         whole_image = project.protocol.offers_whole_image
         if view not in VIEWS:
@@ -181,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
         raise RequestError(HTTPStatus.NOT_FOUND, "there is nothing here")
 
     def _change(self, path: str, entry: Any) -> bytes:
-        """Take answers, skip pairs or take the last answers back; return what comes next."""
+        """Store answers, skip pairs or undo the last answers; return the new state of the page."""
         if not isinstance(entry, dict):
             raise ValueError(f"expected an object, got {entry!r:.60}")
         project, name = self.server.project, checked_name(entry.get("annotator"))
@@ -197,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._state(name, entry.get("view"))
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Print nothing: there is one request for every key that is pressed."""
+        """Log nothing: every key press sends a request."""
 
 
 def _named(answer: Any, name: str) -> Any:
@@ -212,7 +212,7 @@ def _checked_pair(pair: Any) -> Pair:
 
 @contextmanager
 def _stored() -> Iterator[None]:
-    """Yield a full disk, or a folder that cannot be written any more, is told to the page."""
+    """Turn an OSError (disk full, folder not writable) into an error response for the page."""
     try:
         yield
     except OSError as error:

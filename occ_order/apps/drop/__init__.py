@@ -1,1 +1,1 @@
-"""A page to drop a photograph on: masks from files or outlined by clicks, and their order."""
+"""Browser demo: order the instances of a photograph, from mask files, clicks or a detector."""

@@ -1,4 +1,4 @@
-"""What the page answers: sentences, panels and files, from a photograph and its masks."""
+"""Run the models on a photograph and its masks, and write panels and files for the page."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ HEADINGS = {
     "levels": "levels",
     "disparity_color": "disparity: bright is near",
 }
-"""Image that is written of a result -> its heading, in the order of the page."""
+"""Panel name -> heading, in the order of the page."""
 
 Write = Callable[[Path, OrderedInstances], None]
-"""Writes all files of a result into a folder."""
+"""Function that writes all files of a result to a folder."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What stays the same while the page is served.
+    """Settings of the page.
 
     Attributes:
-        write: writes images, layers and graphs of a result.
-        detector: finds instances where no masks are given, beside the ones that the page offers; a
-            name or a file, as of `occ_order.predict`.
+        write: function that writes images, layers and graphs of a result.
+        detector: detector for photographs without masks, in addition to the built-in ones; a name
+            or a file as for `occ_order.predict`.
         device: "cpu" or "cuda".
-        backend: as of `occ_order.predict`.
+        backend: as for `occ_order.predict`.
     """
 
     write: Write
@@ -50,13 +50,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is shown.
+    """Results that the page shows.
 
     Attributes:
-        about: which models said it, what they were trained on, and what to expect.
-        sentences: each instance and each relation in a line.
-        panels: files of images, each with its heading.
-        files: to be downloaded.
+        about: description of the models used, their training data and their limits.
+        sentences: one line per instance and per relation.
+        panels: image files with their headings.
+        files: files offered for download.
     """
 
     about: str
@@ -66,10 +66,10 @@ class Answer:
 
 
 def models(backend: str = "auto") -> list[str]:
-    """Return the names of models that order given masks, beside the default, if they run here.
+    """Return the names of the zoo models that accept input masks and can run here.
 
     Args:
-        backend: as of `occ_order.predict`.
+        backend: as for `occ_order.predict`.
     """
     if backend == "onnx" or not installed("torch", "detectron2"):
         return []
@@ -85,7 +85,7 @@ def models(backend: str = "auto") -> list[str]:
 
 
 def detectors(settings: Settings) -> list[str]:
-    """Return what may find the instances of a photograph without masks, the default first."""
+    """Return the available detectors for photographs without masks, the default first."""
     found = [] if settings.detector is None else [settings.detector]
     by_torch = settings.backend != "onnx" and installed("torch", "detectron2")
     if by_torch or "graph" in model_zoo.row(model_zoo.FINDS_INSTANCES):
@@ -104,19 +104,19 @@ def answer(
     detector: str | None = None,
     acyclic: bool = False,
 ) -> Answer:
-    """Order the instances of a photograph, and write everything that can be downloaded.
+    """Predict the order of the instances of a photograph and write the files for download.
 
     Args:
-        work: a photograph; without masks a detector finds the instances.
-        folder: of this answer, empty.
-        settings: of the page.
-        model: name in the zoo; None = the default, which completes hidden parts as well.
+        work: a photograph; if it has no masks, a detector is run.
+        folder: empty folder for the files.
+        settings: settings of the page.
+        model: name in the zoo; None = the default, which also predicts amodal masks.
         detector: one of `detectors`.
-        acyclic: leave the least probable occlusions out of cycles.
+        acyclic: break cycles by removing the least probable occlusions.
 
     Raises:
-        ValueError: an outline is not closed; what `occ_order.predict` refuses; a detector that the
-            page does not offer; no masks, and nothing that finds instances.
+        ValueError: an outline is not closed; input that `occ_order.predict` rejects; an unknown
+            detector; neither masks nor a detector.
         ImportError, OSError: as `occ_order.predict`.
     """
     given = instances(work)
@@ -147,7 +147,7 @@ def answer(
 def _written(
     result: OrderedInstances, folder: Path, write: Write
 ) -> tuple[list[tuple[Path, str]], list[Path]]:
-    """Return panels and the downloads of a result: results, layers as one file, and everything."""
+    """Write a result; return its panels and the downloads: JSON results, PSD layers, ZIP of all."""
     everything = folder / Path(str(result.file_name)).stem
     write(everything, result)
     result.save(everything / "order_results.json")

@@ -1,4 +1,4 @@
-"""The page itself: what is on it, and what its buttons do.
+"""Layout and event handlers of the Gradio page.
 
 Needs Gradio: pip install "occ_order[app]".
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 TITLE = "Who occludes whom?"
 
 DEFAULT = "the default"
-"""Choice of the models that `occ_order.predict` takes where none is named."""
+"""Menu entry for the default models of `occ_order.predict`."""
 
 CSS = """
 .fault, .note { border-left: 4px solid; padding: .4em .8em; margin: .3em 0; line-height: 1.4;
@@ -42,7 +42,7 @@ CSS = """
 #downloads .label-clear-button { display: none; }
 @media (max-width: 640px) { #panels .grid-container { grid-template-columns: 1fr; } }
 """
-"""Messages; captions below the panels instead of on them; one column on a narrow screen."""
+"""Styles of messages; captions below the panels, not over them; one column on narrow screens."""
 
 _INTRODUCTION = (
     f"# {TITLE}\nDrop a photograph, and its masks if you have any: a file of a labelling tool, a "
@@ -59,15 +59,15 @@ _FILES = (
 )
 
 _WRONG = (ValueError, OSError, ImportError)
-"""Faults of the input, or of what is installed, which are told on the page."""
+"""Errors of the input or the installation, shown on the page."""
 
 
 def build(folder: Path, settings: Settings) -> gr.Blocks:
-    """Return the page.
+    """Build the Gradio page.
 
     Args:
-        folder: of everything that is uploaded and written.
-        settings: of the page.
+        folder: folder of uploads and results.
+        settings: settings of the page.
     """
     import gradio as gr
 
@@ -117,7 +117,7 @@ def build(folder: Path, settings: Settings) -> gr.Blocks:
                     )
                     gr.Markdown(_FILES)
 
-        # One after the other: each takes the work as the one before has left it.
+        # Handlers run one at a time: each updates the state that the previous one left.
         turn: dict[str, Any] = {"concurrency_id": "work", "concurrency_limit": 1}
         hidden = {**turn, "show_progress": "hidden"}
         for changed in (photo.change, masks.change):
@@ -126,7 +126,8 @@ def build(folder: Path, settings: Settings) -> gr.Blocks:
         def select(now: Work | None, event: gr.SelectData) -> tuple[Any, ...]:
             return outlined(partial(clicked, x=event.index[0], y=event.index[1]), now)
 
-        select.__annotations__["event"] = gr.SelectData  # by which Gradio knows what to pass
+        # Gradio passes the event to the parameter with this annotation.
+        select.__annotations__["event"] = gr.SelectData
         for happens, change in (
             (view.select, select),
             (close.click, partial(outlined, closed)),
@@ -143,7 +144,7 @@ def build(folder: Path, settings: Settings) -> gr.Blocks:
 
 
 def _choices(settings: Settings) -> list[Any]:
-    """Return the components that choose model, detector and treatment of cycles."""
+    """Return the inputs for model, detector and cycle removal."""
     import gradio as gr
 
     finders = detectors(settings)
@@ -164,15 +165,15 @@ def _choices(settings: Settings) -> list[Any]:
         ]
 
 
-# --- what happens -------------------------------------------------------------------------
+# --- event handlers -----------------------------------------------------------------------
 
 
 def opened(photo: str | None, masks: Sequence[str] | None) -> tuple[Any, ...]:
-    """Return work, view, message and results after a photograph or masks came or went.
+    """Handle a change of the uploaded files; return work, view, message and results.
 
     Args:
-        photo: file of the photograph.
-        masks: files of masks.
+        photo: path of the photograph, or None.
+        masks: paths of the mask files, or None.
     """
     import gradio as gr
 
@@ -190,11 +191,11 @@ def opened(photo: str | None, masks: Sequence[str] | None) -> tuple[Any, ...]:
 
 
 def outlined(change: Callable[[Work], Work], work: Work | None) -> tuple[Any, ...]:
-    """Return work, view and message after a click on the photograph or on a button below it.
+    """Handle a click on the photograph or a button below it; return work, view and message.
 
     Args:
-        change: what the click does.
-        work: None where there is no photograph yet.
+        change: function that applies the click.
+        work: None if there is no photograph yet.
     """
     import gradio as gr
 
@@ -217,14 +218,15 @@ def told(
     detector: str | None,
     acyclic: bool,
 ) -> tuple[Any, ...]:
-    """Return message, results, panels, sentences and downloads: the order of the instances.
+    """Predict the order; return message, results, panels, sentences and downloads.
 
     Args:
-        folder: gets a folder of this answer.
-        settings: of the page.
+        folder: folder in which a new one is created for the results.
+        settings: settings of the page.
         work: photograph, masks and outlines.
-        photo, masks: their files. Masks that were refused are refused again, not left out.
-        model, detector, acyclic: what is chosen.
+        photo, masks: paths of the uploads; read again, so that invalid masks raise an error here,
+            too, and are not silently left out.
+        model, detector, acyclic: values of the inputs.
     """
     import gradio as gr
 
@@ -249,11 +251,11 @@ def told(
 
 
 def _note(text: str) -> str:
-    """Return a message as HTML."""
+    """Return a notice as HTML."""
     return f'<div class="note" role="status">{html.escape(text)}</div>'
 
 
 def _fault(error: Exception) -> str:
-    """Return what is wrong, as HTML."""
+    """Return an error message as HTML."""
     text = str(error) or type(error).__name__
     return f'<div class="fault" role="alert">{html.escape(text)}</div>'

@@ -1,9 +1,9 @@
-"""Serves the page to this machine alone.
+"""Web server of the page, for the local machine only.
 
-Only 127.0.0.1 is listened on. A browser may be led by other pages to send requests here, so a
-request must name this server in its Host header and, where it has one, in its Origin. The page may
-load nothing from elsewhere (Content-Security-Policy), and Gradio fetches no address for it. The
-files that Gradio serves are its own and those in the folder of uploads and answers.
+It listens on 127.0.0.1. Against cross-site requests and DNS rebinding, a request must have this
+server as its Host and, if it has one, its Origin. The page loads no external resources
+(Content-Security-Policy), and Gradio fetches no URL for it. Gradio serves only its own files and
+those in the folder of uploads and results.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ QUIET = {
     "GRADIO_MCP_SERVER": "False",
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
-"""Environment variables that keep Gradio from telling anybody anything."""
+"""Environment variables that disable Gradio's telemetry."""
 
 POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; connect-src 'self'; font-src 'self' data:; "
     "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
     "worker-src 'self' blob:; object-src 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""What a browser may load for the page; Gradio's pages hold scripts and styles of their own."""
+"""Content-Security-Policy; inline scripts and styles are allowed because Gradio needs them."""
 
 FETCHES = ("/file=http:", "/file=https:", "/proxy=")
-"""In paths by which Gradio would fetch an address."""
+"""Parts of request paths that make Gradio fetch a URL; such requests are refused."""
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Guard:
-    """An ASGI application that lets requests of its own page through to another one.
+    """ASGI middleware that only passes on requests of the server's own page.
 
     Args:
-        inner: the other application.
-        port: of this server.
+        inner: the ASGI application to protect.
+        port: port of this server.
     """
 
     def __init__(self, inner: Callable[..., Awaitable[None]], port: int) -> None:
@@ -54,7 +54,7 @@ class Guard:
         self.hosts = (f"{ADDRESS}:{port}", f"localhost:{port}")
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Handle a request, as ASGI specifies."""
         if scope["type"] == "lifespan":
             await self.inner(scope, receive, send)
         elif scope["type"] != "http" or not self.is_ours(scope):
@@ -63,7 +63,7 @@ class Guard:
             await self.inner(scope, receive, _with_policy(send))
 
     def is_ours(self, scope: dict[str, Any]) -> bool:
-        """Return whether a request came from the page and asks for nothing from elsewhere."""
+        """Return whether a request comes from the page and makes Gradio fetch no URL."""
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
         origin = headers.get(b"origin")
         path = unquote(scope["path"]).lower()
@@ -84,7 +84,7 @@ async def _refuse(scope: dict[str, Any], send: Send) -> None:
 
 
 def _with_policy(send: Send) -> Send:
-    """Send with the headers that keep a browser from loading what is elsewhere."""
+    """Wrap `send` to add the security headers to each response."""
 
     async def sending(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
@@ -100,16 +100,16 @@ def _with_policy(send: Send) -> Send:
 
 
 class Server:
-    """Serves one page on 127.0.0.1.
+    """Web server of one page on 127.0.0.1.
 
     Args:
-        folder: of uploads and answers; empty.
-        settings: of the page.
-        port: 0 takes any free one; `address` tells which.
+        folder: empty folder for uploads and results.
+        settings: settings of the page.
+        port: TCP port; 0 selects a free one, see `address`.
 
     Raises:
-        ImportError: Gradio, or Matplotlib, which draws the panels, is not installed.
-        OSError: the port is taken.
+        ImportError: Gradio, or Matplotlib (for the panels), is not installed.
+        OSError: the port is in use.
     """
 
     def __init__(self, folder: Path, settings: Settings, port: int = 0) -> None:
@@ -125,20 +125,20 @@ class Server:
 
     @property
     def address(self) -> str:
-        """Address of the page."""
+        """URL of the page."""
         return f"http://{ADDRESS}:{self._socket.getsockname()[1]}/"
 
     def serve_forever(self) -> None:
-        """Answer the page until `stop`, or a signal."""
+        """Serve requests until `stop` is called or a signal arrives."""
         self._server.run(sockets=[self._socket])
 
     def stop(self) -> None:
-        """End `serve_forever`, from another thread."""
+        """End `serve_forever`; called from another thread."""
         self._server.should_exit = True
 
 
 def _server(folder: Path, settings: Settings, port: int) -> Any:
-    # Before Gradio is imported: it reads them, and makes a folder, at once.
+    # Set before the import: Gradio reads these, and creates its folder, when it is imported.
     places = {"GRADIO_TEMP_DIR": str(folder), "GRADIO_EXAMPLES_CACHE": str(folder / "examples")}
     os.environ.update(QUIET | places)
     import fastapi

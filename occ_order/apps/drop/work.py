@@ -1,7 +1,7 @@
-"""What somebody has given on the page so far: a photograph, masks of files, clicked outlines.
+"""State of the page: a photograph, masks read from files, and outlines drawn by clicks.
 
-Coordinates are (x, y) in pixels: "shown" ones count on the image that the page shows, which is no
-larger than `SIDE`, all others on the photograph. Needs no Gradio.
+Coordinates are (x, y) in pixels of the photograph, or, where called "shown", of the displayed
+image, whose longest side is at most `SIDE`. Does not import Gradio.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from occ_order.formats.user_masks import load_masks
 from occ_order.instances import OrderedInstances
 
 SIDE = 1280
-"""Longest side of the image that the page shows, in pixels."""
+"""Maximum longest side of the displayed image, in pixels."""
 
 REACH = 10.0
-"""Shown pixels from its first corner within which a click closes an outline."""
+"""Maximum distance in shown pixels from the first corner at which a click closes an outline."""
 
 _LINE, _RIM = (255, 255, 255), (0, 0, 0)
 
 Outline = tuple[tuple[float, float], ...]
-"""Corners of a polygon."""
+"""Polygon as a tuple of (x, y) corners."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """A photograph and its masks. Each function below returns a new one.
+    """Immutable state of the page: a photograph and its masks.
 
     Attributes:
-        photo: the file.
+        photo: path of the photograph.
         pixels: uint8 (H, W, 3) RGB.
-        given: instances of the files of masks; None = there are none.
-        outlines: closed polygons, an instance each.
-        corners: of the polygon that is not closed yet.
-        notes: what the reader of the masks left out.
+        given: instances read from mask files; None = no files.
+        outlines: closed polygons, one per instance.
+        corners: corners of the polygon being drawn.
+        notes: warnings of the mask reader, such as about skipped parts.
     """
 
     photo: Path
@@ -62,31 +62,31 @@ class Work:
 
     @property
     def scale(self) -> float:
-        """Shown pixels for each pixel of the photograph, at most 1."""
+        """Scale of the displayed image relative to the photograph, at most 1."""
         return min(1.0, SIDE / max(self.size))
 
 
 def open_photo(file: Path) -> Work:
-    """Return a photograph without masks.
+    """Return a new state with a photograph and no masks.
 
     Raises:
-        ValueError: the file is no image, or a damaged one.
-        FileNotFoundError: there is no such file.
+        ValueError: the file is not an image or is damaged.
+        FileNotFoundError: the file does not exist.
     """
     with _plain_names(file.parent):
         return Work(file, as_image(file))
 
 
 def with_masks(work: Work, files: Sequence[Path]) -> Work:
-    """Return the same with the masks of files in place of those of earlier files.
+    """Return the state with the masks of `files`, which replace those of earlier files.
 
     Args:
-        work: of one photograph.
-        files: none; one that `occ_order.formats.user_masks` reads; or several PNG files, a mask
-            each.
+        work: state of the page.
+        files: empty; one file that `occ_order.formats.user_masks` reads; or several PNG files with
+            one mask each.
 
     Raises:
-        ValueError: no masks, or masks of another size; names the file.
+        ValueError: not a mask file, or masks of another size; names the file.
     """
     if not files:
         return replace(work, given=None, notes=())
@@ -99,7 +99,7 @@ def with_masks(work: Work, files: Sequence[Path]) -> Work:
 
 @contextmanager
 def _one_place(files: Sequence[Path]) -> Iterator[Path]:
-    """Yield a file, or a folder with several of them for as long as they are read."""
+    """Yield the only file, or a temporary folder with copies of several files."""
     if len(files) == 1:
         yield files[0]
         return
@@ -117,7 +117,7 @@ def _one_place(files: Sequence[Path]) -> Iterator[Path]:
 
 
 def _plain(text: str, folder: Path) -> str:
-    """Return message with files by their names, without a folder that their owner does not know."""
+    """Return a message without the path of the upload folder, which means nothing to the user."""
     return text.replace(f"{folder}{os.sep}", "")
 
 
@@ -130,7 +130,7 @@ def _plain_names(folder: Path) -> Iterator[None]:
 
 
 class _Lines(logging.Handler):
-    """Keeps what is logged."""
+    """Logging handler that stores warnings in a list."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -142,7 +142,7 @@ class _Lines(logging.Handler):
 
 @contextmanager
 def _warnings() -> Iterator[list[str]]:
-    """Collect what readers log as warnings."""
+    """Yield a list that collects the warnings logged by readers."""
     handler, logger = _Lines(), logging.getLogger("occ_order")
     logger.addHandler(handler)
     try:
@@ -155,11 +155,11 @@ def _warnings() -> Iterator[list[str]]:
 
 
 def clicked(work: Work, x: float, y: float) -> Work:
-    """Return the same with one more corner; a click on the first corner closes the outline.
+    """Return the state with one more corner; a click on the first corner closes the outline.
 
     Args:
-        work: of one photograph.
-        x, y: where, in shown pixels.
+        work: state of the page.
+        x, y: position of the click in shown pixels.
 
     Raises:
         ValueError: as `closed`.
@@ -168,16 +168,16 @@ def clicked(work: Work, x: float, y: float) -> Work:
         first = np.array(work.corners[0]) * work.scale
         if np.hypot(*(first - (x, y))) <= REACH:
             return closed(work)
-    # The middle of a shown pixel is the middle of what it stands for.
+    # + 0.5: the centre of a shown pixel maps to the centre of the area it covers.
     corner = ((x + 0.5) / work.scale, (y + 0.5) / work.scale)
     return replace(work, corners=(*work.corners, corner))
 
 
 def closed(work: Work) -> Work:
-    """Return the same with the begun outline as an instance.
+    """Return the state with the outline being drawn closed, as an instance.
 
     Raises:
-        ValueError: it has fewer than three corners, or no pixel in it.
+        ValueError: the outline has fewer than three corners, or encloses no pixel.
     """
     if len(work.corners) < 3:
         raise ValueError(f"an outline has three corners or more, this one has {len(work.corners)}")
@@ -187,14 +187,14 @@ def closed(work: Work) -> Work:
 
 
 def taken_back(work: Work) -> Work:
-    """Return the same without the last corner; where no outline is begun, without the last one."""
+    """Return the state without the last corner, or, if there is none, without the last outline."""
     if work.corners:
         return replace(work, corners=work.corners[:-1])
     return replace(work, outlines=work.outlines[:-1])
 
 
 def _filled(outline: Outline, size: tuple[int, int]) -> np.ndarray:
-    """bool (H, W) inside an outline."""
+    """Return the mask of an outline as bool (H, W)."""
     return mask_codec.decode([[number for corner in outline for number in corner]], *size)
 
 
@@ -202,9 +202,9 @@ def _filled(outline: Outline, size: tuple[int, int]) -> np.ndarray:
 
 
 def instances(work: Work) -> OrderedInstances | None:
-    """Return the masks of the files, then the outlined ones; None where there are neither.
+    """Return the instances of the mask files, then the outlined ones; None if there are none.
 
-    Ids of outlined instances count on from the largest number among the others.
+    Ids of outlined instances continue from the largest integer id of the others.
 
     Raises:
         ValueError: an outline is not closed.
@@ -233,7 +233,7 @@ def instances(work: Work) -> OrderedInstances | None:
 
 
 def shown(work: Work) -> np.ndarray:
-    """Return the photograph with its masks and outlines, uint8 (h, w, 3), for the page."""
+    """Return the displayed image: photograph with masks and outlines, uint8 (h, w, 3) RGB."""
     from occ_order.draw.maps import draw_instances
 
     size = tuple(max(1, round(side * work.scale)) for side in work.size[::-1])

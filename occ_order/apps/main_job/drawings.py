@@ -1,6 +1,6 @@
-"""Images of the main job's report: what went in, what came out, what went wrong.
+"""Figures of the report: inputs, predictions and their comparison with ground truth.
 
-Shape shorthand: ``H, W`` image size, ``N`` annotated instances, ``P`` instances found.
+Shape shorthand: ``H, W`` image size, ``N`` ground-truth instances, ``P`` predicted instances.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from occ_order.order import nearness
 from occ_order.targets.oriented_boundary import DIRECTIONS
 
 SHARPNESS = {"occlusion_graph": 1.5, "depth_graph": 1.5}
-"""Pixels of a panel for each of the page; the others have one."""
+"""Panel -> image pixels per CSS pixel; 1 for the others."""
 
 FLAT = ("occlusion_graph", "depth_graph", "relative_depth")
-"""Panels without anything of the photograph but thumbnails: few colours."""
+"""Panels with few colours, encoded as PNG."""
 
 
 def encoded(parts: Mapping[str, Panel], key: str) -> dict[str, ReportImage]:
-    """Return panels as files of a report, called after `key`."""
+    """Encode panels for a report, with file names that start with `key`."""
     return {
         kind: encode_image(
             panel.image,
@@ -49,13 +49,13 @@ def encoded(parts: Mapping[str, Panel], key: str) -> dict[str, ReportImage]:
 def compared(
     example: Example, found: OrderedInstances, *kinds: str, key: str = ""
 ) -> dict[str, ReportImage]:
-    """Return panels of what was found, named and judged by the annotation.
+    """Return panels of a prediction, with labels and verdicts from the ground truth.
 
     Args:
-        example: the annotation.
-        found: P instances.
-        kinds: of panels.
-        key: what the files are called after; default: the example's.
+        example: the ground truth.
+        found: P predicted instances.
+        kinds: kinds of panels, see `occ_order.draw.image_panels`.
+        key: prefix of the file names; default: the key of the example.
     """
     truth = example.truth
     parts = panels(found, truth.image, truth, kinds=kinds, legend=False, touching=True)
@@ -65,16 +65,16 @@ def compared(
 def example_images(
     example: Example, occludes: np.ndarray, found: OrderedInstances
 ) -> dict[str, ReportImage]:
-    """Return the images of one example of the CRF.
+    """Return the figures of one example of the CRF.
 
     Args:
-        example: what went in.
-        occludes: bool (4, H, W), the boundary that went in.
-        found: what the CRF made of it.
+        example: the ground truth.
+        occludes: bool (4, H, W), oriented boundary, the input of the CRF.
+        found: instances predicted by the CRF.
 
     Returns:
-        "image", "overlay", "relative_depth", "check" of what was found, and "annotated",
-        "semantic", "boundary".
+        "image", "overlay", "relative_depth", "check" of the prediction, "annotated" (ground truth)
+        and the inputs "semantic" and "boundary".
     """
     key, truth = example.key, example.truth
     kinds = ("image", "overlay", "relative_depth", "check")
@@ -88,7 +88,7 @@ def example_images(
 
 
 def class_map(example: Example, foreground: np.ndarray) -> ReportImage:
-    """Return the class map, uint8 (H, W), over the photograph."""
+    """Draw a class map, uint8 (H, W), over the image."""
     image = example.truth.image
     drawn = draw_semantic(foreground, image=image, scale=display_scale(*image.shape[:2]))
     alt = "Class map: things in blue, background in grey."
@@ -96,7 +96,7 @@ def class_map(example: Example, foreground: np.ndarray) -> ReportImage:
 
 
 def boundary_image(example: Example, occludes: np.ndarray, name: str) -> ReportImage:
-    """Return the oriented boundary (bool (4, H, W)) over the faded photograph."""
+    """Draw an oriented boundary, bool (4, H, W), over the faded image."""
     image = example.truth.image
     scale = display_scale(*image.shape[:2])
     drawing = draw_oriented_boundary(occludes, image, scale=scale, thickness=3.5)
@@ -105,7 +105,7 @@ def boundary_image(example: Example, occludes: np.ndarray, name: str) -> ReportI
 
 
 def level_images(example: Example) -> dict[str, ReportImage]:
-    """Hidden parts: "amodal", "overlaps", "levels"; nothing where whole things are not known."""
+    """Return the figures "amodal", "overlaps" and "levels"; empty without amodal masks."""
     truth = example.truth
     if truth.amodal is None:
         return {}
@@ -140,16 +140,16 @@ def draw_banner(
     *,
     width: int = 1600,
 ) -> np.ndarray:
-    """One row of five panels: image, oriented boundary, instances, relative depth, graph.
+    """Draw a row of five panels: image, oriented boundary, instances, relative depth, graph.
 
     Args:
-        example: an image, best about square and with fewer than ten things.
-        occludes: bool (4, H, W).
-        found: what the CRF made of it.
-        width: of the banner in pixels.
+        example: ground truth, preferably of a square image with fewer than ten instances.
+        occludes: bool (4, H, W), oriented boundary.
+        found: instances predicted by the CRF.
+        width: width of the banner in pixels.
 
     Returns:
-        image (about width / 4, width, 3).
+        uint8 (about width / 4, width, 3) RGB.
     """
     gap, margin = 18, 14
     side = (width - 2 * margin - 4 * gap) // 5
@@ -192,7 +192,7 @@ def draw_banner(
 
 
 def _fit(drawing: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Shrink (or enlarge) an image into width x height, keeping its proportions."""
+    """Resize an image to fit into width x height pixels, keeping its aspect ratio."""
     factor = min(width / drawing.shape[1], height / drawing.shape[0])
     size = (max(1, round(drawing.shape[1] * factor)), max(1, round(drawing.shape[0] * factor)))
     flag = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
@@ -219,7 +219,7 @@ def _graph_panel(
 
 
 def _color_words(entries: list[tuple[str, np.ndarray]], width: int) -> np.ndarray:
-    """Return a centred row of words, each behind a bar of its colour."""
+    """Draw a centred colour legend: a bar of colour before each word."""
     size, bar, gap = 17, 20, 12
     drawing = np.full((26, width, 3), PAPER, np.uint8)
     widths = [bar + 5 + text_width(word, size, bold=False) for word, _ in entries]

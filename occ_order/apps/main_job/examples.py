@@ -1,4 +1,4 @@
-"""Annotated images that go into the main job."""
+"""Annotated images that the main demo runs on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCENE_SIZES = ((240, 320), (160, 160), (256, 384), (320, 240), (360, 480), (480,
 """(H, W) of the generated scenes, used in turn."""
 
 NETWORK_SEED = 50_000
-"""Seed of the first image that the network is shown; it was not trained on any of them."""
+"""Seed of the network's first test image; none of these images were in its training set."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Example:
     """One annotated image.
 
     Attributes:
-        key: name for files, unique in a report.
-        title: heading.
+        key: prefix of file names, unique in a report.
+        title: heading in the report.
         truth: N instances with their order and their image; `amodal` where it is annotated.
-        left_out: names of annotated regions that became background.
+        left_out: names of annotated stuff regions, which are treated as background.
     """
 
     key: str
@@ -43,17 +43,18 @@ class Example:
     left_out: tuple[str, ...] = ()
 
     def judged_edges(self) -> np.ndarray:
-        """bool (N, N): annotated one-way orders between instances whose visible masks touch."""
+        """Return bool (N, N): one-way ground-truth orders between touching visible masks."""
         occlusion = self.truth.occlusion
         return (occlusion == 1) & ~(occlusion.T == 1) & bordering_pairs(self.truth.modal)
 
 
 def scene_examples(count: int, seed: int) -> list[Example]:
-    """Return generated scenes of different sizes; the same seed gives the same ones."""
+    """Generate `count` scenes of different sizes, reproducible by `seed`."""
     examples = []
     for k in range(count):
         height, width = SCENE_SIZES[k % len(SCENE_SIZES)]
-        # Two of three scenes without interlocked pairs, which one label per instance cannot order.
+        # Only every third scene has pairs that occlude each other, because one label per instance
+        # cannot order these.
         interlocked = 0.3 if k % 3 == 2 else 0.0
         scene = scenes.generate(
             seed + k, size=(height, width), num_instances=(6, 14), interlocked=interlocked
@@ -64,7 +65,7 @@ def scene_examples(count: int, seed: int) -> list[Example]:
 
 
 def network_examples(count: int, seed: int) -> list[Example]:
-    """Return scenes of the size and kind that the network knows, but none it was trained on."""
+    """Generate scenes of the size and kind that the network was trained on, but unseen ones."""
     examples = []
     for k in range(count):
         scene = scenes.generate(NETWORK_SEED + 100 * seed + k, size=(160, 160), **scenes.PLAIN)
@@ -73,7 +74,7 @@ def network_examples(count: int, seed: int) -> list[Example]:
 
 
 def example_from_scene(scene: scenes.Scene, key: str, title: str, image_id: int) -> Example:
-    """Return the visible instances of a scene."""
+    """Return an example with the instances of a scene that are at least partly visible."""
     seen = scene.modal.any((1, 2))
     truth = OrderedInstances(
         image_id,
@@ -89,15 +90,15 @@ def example_from_scene(scene: scenes.Scene, key: str, title: str, image_id: int)
 
 
 def labelme_examples(folder: str | os.PathLike[str], key: str) -> list[Example]:
-    """Return the photographs of a folder of labelme files with the order of its `order.csv`.
+    """Load a folder of labelme files with the occlusion order of its `order.csv`.
 
     Args:
-        folder: with images, JSON files and the table.
-        key: what the keys of the examples start with.
+        folder: folder with images, JSON files and the table.
+        key: prefix of the keys of the examples.
 
     Raises:
-        ValueError: damaged annotation, one without an order of occlusion, or an image that is
-            missing, unreadable or of another size.
+        ValueError: invalid annotation, no occlusion order, or an image that is missing, unreadable
+            or of another size.
     """
     records, categories = load_labelme(folder)
     return [
@@ -109,7 +110,7 @@ def labelme_examples(folder: str | os.PathLike[str], key: str) -> list[Example]:
 def cocoa_examples(
     json_file: str | os.PathLike[str], image_root: str | os.PathLike[str]
 ) -> list[Example]:
-    """Return photographs with COCOA annotation: things only, stuff becomes background.
+    """Load photographs with COCOA annotation; stuff regions are treated as background.
 
     Raises:
         ValueError: as `labelme_examples`.

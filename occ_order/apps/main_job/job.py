@@ -1,4 +1,4 @@
-"""The main job as one function, and the page that it writes."""
+"""Entry point of the main demo, and the report that it writes."""
 
 from __future__ import annotations
 
@@ -50,26 +50,26 @@ BANNER_SCENE: dict[str, Any] = {
 }
 
 SMOOTHNESS = 40.0
-"""Weight of the CRF's smoothness per neighbour pair: the paper's 20, counted in both directions."""
+"""Smoothness weight per unordered pair of neighbours: the paper's 20 for each direction."""
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the main job is asked for.
+    """Settings of the main demo.
 
     Attributes:
-        photographs: folder of labelme files with an `order.csv`, to be ordered by a model; None.
-        credit: a sentence for the foot of the page, whose these photographs are.
-        cocoa: annotation file in COCOA format, whose photographs are ordered by a model and go
-            through the second stage; None.
-        images: folder that its file names start from.
-        scenes: generated scenes for the second stage.
-        network_scenes: generated images that the network looks at.
-        seed: of scenes and damage.
-        smoothness: of the CRF.
-        jobs: processes.
+        photographs: folder of labelme files with an `order.csv`, whose masks a model orders; None.
+        credit: credit line of these photographs for the footer.
+        cocoa: annotation file in COCOA format, for the model of input masks and the second stage;
+            None.
+        images: image folder of the COCOA file.
+        scenes: number of generated scenes for the second stage.
+        network_scenes: number of generated images for the network.
+        seed: random seed of scenes and damage.
+        smoothness: smoothness weight of the CRF.
+        jobs: number of processes.
         banner: also write banner.png, one scene in five panels.
     """
 
@@ -86,19 +86,19 @@ class Options:
 
 
 def run(output: str | os.PathLike[str], options: Options, *, say: Say = print) -> Path:
-    """Do the main job.
+    """Run the main demo.
 
     Args:
-        output: folder; made if new. It gets index.html with its images inside, these as files in
-            `images`, metrics.json, and an order_results.json for each data set.
-        options: what is asked for.
-        say: gets lines of progress.
+        output: folder, created if missing. Receives index.html with embedded images, the same
+            images as files in `images`, metrics.json, and an order_results.json per data set.
+        options: settings.
+        say: called with each line of progress.
 
     Returns:
-        The page.
+        Path of index.html.
 
     Raises:
-        ValueError: annotation or photographs are damaged; names the file.
+        ValueError: invalid annotation or image; names the file.
         OSError: a file cannot be read or written.
     """
     output, start = Path(output), time.perf_counter()
@@ -125,7 +125,7 @@ def run(output: str | os.PathLike[str], options: Options, *, say: Say = print) -
 
 
 def _ordered(output: Path, examples: Sequence[Example], say: Say) -> list[OrderedPhotograph]:
-    """Return what the model for given masks says of photographs; nothing where it cannot run."""
+    """Predict the order of the input masks of photographs; empty if the model cannot run."""
     if not examples:
         return []
     say(f"{MODEL} orders the masks of {len(examples)} photographs")
@@ -148,7 +148,7 @@ def _ordered(output: Path, examples: Sequence[Example], say: Say) -> list[Ordere
 def data_set(
     output: Path, key: str, title: str, examples: Sequence[Example], options: Options, say: Say
 ) -> dict[str, Any]:
-    """Run the second stage on one data set, score it and write its results file."""
+    """Run the second stage on one data set, compute its scores and write its results file."""
     say(f"{title}: {len(examples)} images")
     finished = run_all(examples, options, say)
     start = time.perf_counter()
@@ -180,11 +180,12 @@ def data_set(
 
 
 def run_all(examples: Sequence[Example], options: Options, say: Say) -> list[Finished]:
-    """`finish` for every example, over processes, with a line of progress for each."""
+    """Run `finish` for every example in parallel processes, with a line of progress for each."""
     tasks = [(example, options.seed, options.smoothness) for example in examples]
     done = []
     jobs = min(options.jobs, len(tasks))
-    # Not "fork": a copied process inherits the locks of OpenCV's threads, but not the threads.
+    # Not "fork": a forked process inherits the locks of OpenCV's threads but not the threads, and
+    # would wait for them forever.
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) if jobs > 1 else None
     start = time.perf_counter()
     try:
@@ -202,13 +203,13 @@ def run_all(examples: Sequence[Example], options: Options, say: Say) -> list[Fin
 
 
 def _result_of(f: Finished) -> dict[str, Any]:
-    """One image of order_results.json: exact maps, default bound."""
+    """Return one image of order_results.json: the prediction from exact maps, default bound."""
     found = f.outcomes["exact", "alternate"].found
     return found.replace(image_id=f.example.truth.image_id).to_dict()
 
 
 def showcase(finished: Sequence[Finished]) -> int:
-    """Index of the image to explain the steps on: many orders, but few enough to follow."""
+    """Return the index of the image that illustrates the steps: most orders, <= 12 instances."""
 
     def worth(f: Finished) -> tuple[bool, int]:
         return len(f.example.truth) <= 12, int(f.example.judged_edges().sum())
@@ -217,7 +218,7 @@ def showcase(finished: Sequence[Finished]) -> int:
 
 
 def damage_images(f: Finished) -> dict[str, ReportImage]:
-    """Boundary with gaps and what either bound makes of it: "boundary", "alternate", "constant"."""
+    """Return figures of a "boundary" with gaps and of the result of either bound on it."""
     name = f"{f.example.key}_gaps"
     images = {}
     for bound in BOUNDS:
@@ -228,7 +229,7 @@ def damage_images(f: Finished) -> dict[str, ReportImage]:
 
 
 def curve_image(rows: Sequence[dict[str, Any]], key: str, title: str) -> ReportImage:
-    """OAIR curves by IoU of all CRF rows."""
+    """Draw the OAIR curves by IoU of all CRF rows."""
     curves = {}
     for j, (bound, how) in enumerate(BOUNDS.items()):
         for i, (condition, what) in enumerate(CONDITIONS.items()):
@@ -242,12 +243,12 @@ def curve_image(rows: Sequence[dict[str, Any]], key: str, title: str) -> ReportI
 
 
 def write_banner(path: Path, smoothness: float) -> None:
-    """Write one generated scene in five panels."""
+    """Write the banner: one generated scene in five panels."""
     example = example_from_scene(scenes.generate(**BANNER_SCENE), "banner", "Banner", 1)
     background_prob, occludes = input_maps(example)
     outcome = run_crf(background_prob, occludes, "alternate", smoothness)
     drawing = draw_banner(example, occludes, outcome.found)
-    # Every fourth grey level is enough for the eye and makes the file a third smaller.
+    # Quantizing to every fourth level is not visible and makes the file a third smaller.
     coarse = np.minimum(np.rint(drawing / 4.0) * 4.0, 255.0).astype(np.uint8)
     write_bytes(path, png_bytes(coarse))
 
@@ -259,7 +260,7 @@ def write_page(
     network: dict[str, Any] | None,
     options: Options,
 ) -> None:
-    """Write index.html with its images inside, the same images as files, and metrics.json."""
+    """Write index.html with embedded images, the same images as files, and metrics.json."""
     folder = output / "images"
     folder.mkdir(parents=True, exist_ok=True)
     groups = [one.images for one in ordered]
@@ -299,7 +300,7 @@ def numbers(
     sets: Sequence[dict[str, Any]],
     network: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """Return what stands in metrics.json beside the settings."""
+    """Return the contents of metrics.json apart from the settings."""
     return {
         "ordered": [{"title": one.example.title, **one.verdicts} for one in ordered],
         "sets": {

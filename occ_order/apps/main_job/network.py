@@ -1,4 +1,4 @@
-"""The whole way of OOSIS on generated images: a network of the zoo predicts, the CRF reads."""
+"""Both stages of OOSIS on generated images: a network of the zoo, then the CRF."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from occ_order.apps.main_job.second_stage import input_maps, run_crf
 from occ_order.apps.main_job.sentences import things_found, verdict_counts
 
 NAME = "oosis_mini_scenes"
-"""The network of the model zoo that looks at images."""
+"""Name of the network in the model zoo."""
 
 
 def network_part(
     count: int, seed: int, smoothness: float, say: Callable[[str], None]
 ) -> dict[str, Any] | None:
-    """Return images that only the network sees, what comes out, and scores.
+    """Run network and CRF on generated images and compute the scores.
 
     Args:
-        count: of generated images.
-        seed: of them.
-        smoothness: of the CRF, for the row of exact maps.
-        say: gets lines of progress.
+        count: number of generated images.
+        seed: random seed of the images.
+        smoothness: smoothness weight of the CRF, for the row of exact maps.
+        say: called with each line of progress.
 
     Returns:
-        None without images, or where the network or what it needs is not there.
+        {"name", "seen" (one dict per image), "rows" (scores), "seconds"}; None if `count` is 0 or
+        the network or its dependencies are not available.
     """
     if not count:
         return None
@@ -61,11 +62,11 @@ def network_part(
 
 
 def _outcome(predictor: Any, example: Example) -> dict[str, Any]:
-    """One image through network and CRF.
+    """Run network and CRF on one image.
 
     Args:
-        predictor: an `OrderPredictor` of OOSIS; it gets the image and nothing else.
-        example: the image, and the annotation to compare with.
+        predictor: an `OrderPredictor` of OOSIS; its only input is the image.
+        example: the image and its ground truth for comparison.
 
     Returns:
         "example", "found" (OrderedInstances), "images", "verdicts", "facts".

@@ -1,4 +1,4 @@
-"""Photographs with masks: their order and hidden parts by a model of the zoo."""
+"""Order and amodal masks of photographs with input masks, predicted by a model of the zoo."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from occ_order.front import predictor
 from occ_order.instances import OrderedInstances
 
 MODEL = "mask_completion_photos"
-"""The model of the zoo that orders given masks and completes them."""
+"""Model of the zoo that predicts order and amodal masks of input masks."""
 
 KINDS = ("image", "occlusion", "occlusion_graph", "relative_depth", "layers")
 
 
 @dataclass(frozen=True)
 class OrderedPhotograph:
-    """A photograph and what the model says of its masks.
+    """A photograph and the predicted order of its masks.
 
     Attributes:
-        example: the photograph with its annotation.
+        example: the photograph with its ground truth.
         result: the prediction.
-        verdicts: how many annotated orders are "correct", "wrong", "missed".
-        images: by kind of panel, and "check".
+        verdicts: number of ground-truth orders that are "correct", "wrong" and "missed".
+        images: kind of panel, or "check" -> figure.
     """
 
     example: Example
@@ -37,10 +37,10 @@ class OrderedPhotograph:
 
 
 def order_photographs(examples: Sequence[Example]) -> list[OrderedPhotograph]:
-    """Order the visible masks of each example; the model gets nothing else of the annotation.
+    """Predict the order of each example from its image and visible masks alone.
 
     Raises:
-        ImportError: what the model needs is not installed.
+        ImportError: a dependency of the model is not installed.
         ValueError: the zoo has no such model.
     """
     predict = predictor(MODEL)

@@ -1,4 +1,4 @@
-"""The numbers of the main job's tables, by the scorers of `occ_order.metrics`."""
+"""Tables of the report, computed by the scorers of `occ_order.metrics`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ RULES = ((area_order, "larger one is in front"), (y_axis_order, "lower one is in
 
 
 def score(pairs: Iterable[tuple[Example, OrderedInstances]]) -> dict[str, Any]:
-    """All measures of one data set under one condition, all things of one class.
+    """Compute all metrics of one data set under one condition, class-agnostically.
 
     Args:
-        pairs: of each image what is annotated and what was found.
+        pairs: (ground truth, prediction) of each image.
 
     Returns:
-        counts pooled over the images, percentages in [0, 100], the OAIR curve as fractions.
+        Counts summed over the images, percentages in [0, 100], and the OAIR curve as fractions.
     """
     oair, coverage = OAIRScorer(class_agnostic=True), CoverageScorer()
     cycles, ap = CycleScorer(), ClassAPScorer(class_agnostic=True, min_occlusion=())
@@ -63,7 +63,7 @@ def _as_scored(example: Example, side: OrderedInstances) -> dict[str, Any]:
 
 
 def table_rows(finished: Sequence[Finished]) -> list[dict[str, Any]]:
-    """Return the rows of a data set: condition x bound, the limit, the two rules of thumb."""
+    """Return the table of a data set: condition x bound, the upper limit, two heuristic rules."""
     titles = {
         (condition, bound): (what, f"CRF, {how}")
         for condition, what in CONDITIONS.items()
@@ -90,6 +90,6 @@ def table_rows(finished: Sequence[Finished]) -> list[dict[str, Any]]:
             row
             | {"bound": rule.__name__}
             | scores
-            | {"ap": None, "energy": None, "seconds": None}  # the masks themselves were given
+            | {"ap": None, "energy": None, "seconds": None}  # undefined for given masks
         )
     return rows

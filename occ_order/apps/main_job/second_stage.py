@@ -1,4 +1,4 @@
-"""The second stage alone: maps made from annotation, exact or damaged, and the CRF on them."""
+"""The second stage of OOSIS alone: the CRF on exact or damaged maps made from ground truth."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from occ_order.order import relative_depth
 from occ_order.targets import neighbour_slices, oriented_boundary
 
 MIN_AREA = 20
-"""Components of fewer pixels (strips that the CRF leaves) are dropped before scoring."""
+"""Minimum area of a component in pixels; smaller ones (thin strips) are dropped before scoring."""
 
 CONDITIONS = {
     "exact": "exact maps",
@@ -31,18 +31,18 @@ CONDITIONS = {
 BOUNDS = {"alternate": "default", "constant": "as published"}
 
 LIMIT = ("limit", "pieces")
-"""Key of what the annotation itself would score, cut into connected pieces."""
+"""Key of the outcome of the ground truth itself, cut into connected components."""
 
 
 @dataclass
 class Outcome:
-    """What the CRF made of one image under one condition with one bound.
+    """Result of the CRF on one image under one condition with one bound.
 
     Attributes:
-        found: P instances.
-        labels: int (P,), the label of each: larger = nearer.
-        energy: of the labelling.
-        seconds: of processor time.
+        found: P predicted instances.
+        labels: int (P,), label of each instance: larger = nearer.
+        energy: energy of the labelling.
+        seconds: CPU time.
     """
 
     found: OrderedInstances
@@ -53,18 +53,18 @@ class Outcome:
 
 @dataclass
 class Finished:
-    """Everything about one image, ready for scoring and for the report.
+    """All results of one image, for scoring and for the report.
 
     Attributes:
-        example: what went in.
-        outcomes: by condition and bound.
-        boundaries: bool (4, H, W) by condition.
-        images: by name.
-        verdicts: how many orders are right, wrong, missed (exact maps, default bound).
-        facts: a sentence of numbers.
-        notes: sentences for a reader.
-        level_orders: how many orders of whole instances that overlap the levels say, and how many
-            there are.
+        example: the ground truth.
+        outcomes: (condition, bound) -> result.
+        boundaries: condition -> bool (4, H, W), oriented boundary given to the CRF.
+        images: name -> figure.
+        verdicts: numbers of orders that are correct, wrong and missed (exact maps, default bound).
+        facts: one sentence with the main numbers.
+        notes: sentences that explain the errors.
+        level_orders: number of orders between overlapping amodal instances that the visibility
+            levels recover, and number of all such orders.
     """
 
     example: Example
@@ -78,10 +78,11 @@ class Finished:
 
 
 def input_maps(example: Example) -> tuple[np.ndarray, np.ndarray]:
-    """Return the two maps that a perfect network would predict.
+    """Return the ground-truth maps, as a perfect network would predict them.
 
     Returns:
-        background_prob float64 (H, W), .05 on things and .95 elsewhere; occludes bool (4, H, W).
+        background_prob, float64 (H, W): 0.05 on instances and 0.95 elsewhere; occludes,
+        bool (4, H, W).
     """
     ids = paint(example.truth.modal, occlusion=example.truth.occlusion)
     boundary, orientation = oriented_boundary(ids, example.truth.occlusion)
@@ -91,19 +92,19 @@ def input_maps(example: Example) -> tuple[np.ndarray, np.ndarray]:
 def damage(
     background_prob: np.ndarray, occludes: np.ndarray, condition: str, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Input maps with controlled faults.
+    """Damage the input maps in a controlled way.
 
     Args:
         background_prob: float64 (H, W).
         occludes: bool (4, H, W).
         condition: "exact" changes nothing. "gaps" clears 12 x 12 blocks, centred on random
-            boundary pixels, until 10 % of the boundary pixels are gone. "noisy" does that, then
-            adds normal noise (standard deviation 0.25) to the background probability and false
-            pieces of boundary, 6 pixels each, in all 2 % of the boundary's length.
-        rng: source of the randomness.
+            boundary pixels, until 10 % of the boundary pixels are removed. "noisy" also adds
+            Gaussian noise (standard deviation 0.25) to the background probability and false
+            boundary segments of 6 pixels, in total 2 % of the boundary's length.
+        rng: random generator.
 
     Returns:
-        background_prob and occludes, new arrays where they differ.
+        background_prob and occludes; the inputs are not modified.
     """
     if condition == "exact" or not occludes.any():
         return background_prob, occludes
@@ -119,7 +120,7 @@ def damage(
 def cut_gaps(
     occludes: np.ndarray, *, share: float, block: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return copy without the boundary in random blocks, at least `share` of its pixels removed."""
+    """Return a copy with at least `share` of the boundary pixels removed, in random blocks."""
     damaged, active = occludes.copy(), np.any(occludes, axis=0)
     pixels = np.argwhere(active)
     allowed = (1 - share) * len(pixels)
@@ -135,9 +136,9 @@ def cut_gaps(
 def add_false_boundary(
     occludes: np.ndarray, pieces: int, *, length: int, rng: np.random.Generator
 ) -> None:
-    """Add straight pieces with random place and direction, in place.
+    """Add `pieces` straight segments at random positions and directions, in place.
 
-    Pairs that would leave the image or contradict one that is there already are not set.
+    Pixel pairs that leave the image or contradict an existing boundary are not set.
     """
     height, width = occludes.shape[1:]
     for _ in range(pieces):
@@ -151,7 +152,7 @@ def add_false_boundary(
 def run_crf(
     background_prob: np.ndarray, occludes: np.ndarray, bound: str, smoothness: float
 ) -> Outcome:
-    """CRF and what it means: labels -> instances, without the pieces below `MIN_AREA` pixels."""
+    """Solve the CRF and extract instances of at least `MIN_AREA` pixels from its labels."""
     start = time.process_time()
     result = solve(background_prob, occludes, smoothness=smoothness, bound=bound)
     seconds = time.process_time() - start
@@ -162,17 +163,17 @@ def run_crf(
 
 
 def ordered(found: InstanceSet) -> OrderedInstances:
-    """Return instances of the CRF as those of an image."""
+    """Convert instances of the CRF to `OrderedInstances`."""
     return OrderedInstances(
         0, found.ids.shape, found.masks, scores=found.scores, occlusion=found.occlusion
     )
 
 
 def annotated_pieces(example: Example, smoothness: float) -> Outcome:
-    """Return the annotation itself, but every connected piece of a thing for one instance.
+    """Return the ground truth with every connected component as an instance of its own.
 
-    What labels can say at best: the CRF has no way to know that two pieces belong to one thing
-    that something cuts in two.
+    This is the upper limit of the CRF, which cannot know that two components belong to one
+    instance that is cut in two by an occluder.
     """
     background_prob, occludes = input_maps(example)
     truth = example.truth
@@ -193,14 +194,14 @@ def annotated_pieces(example: Example, smoothness: float) -> Outcome:
 
 @lru_cache(maxsize=1)
 def warm_up() -> None:
-    """Run the CRF once on a tiny scene, so that no time is counted for compiling it."""
+    """Run the CRF once on a tiny scene, so that compilation is not included in the timings."""
     tiny = example_from_scene(scenes.generate(0, size=(64, 64), num_instances=4), "", "", 0)
     for bound in BOUNDS:
         run_crf(*input_maps(tiny), bound, 40.0)
 
 
 def finish(task: tuple[Example, int, float]) -> Finished:
-    """All conditions, bounds, images and notes of one image (runs in a worker process)."""
+    """Compute all conditions, bounds, figures and notes of one image (in a worker process)."""
     example, seed, smoothness = task
     cv2.setNumThreads(1)
     warm_up()

@@ -1,4 +1,4 @@
-"""Sentences and counts about one example: what was found, what went wrong, and why."""
+"""Text and counts about one example: instances found, orders correct or wrong, and reasons."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from occ_order.targets import order_from_levels, visibility_levels
 
 
 def verdicts_of(example: Example, found: OrderedInstances) -> dict[tuple[int, int], str]:
-    """`edge_verdicts` of one example."""
+    """Return the `edge_verdicts` of one example."""
     truth = example.truth
     return edge_verdicts(
         truth.modal, truth.occlusion, found.modal, found.occlusion, scores=found.scores
@@ -22,18 +22,18 @@ def verdicts_of(example: Example, found: OrderedInstances) -> dict[tuple[int, in
 
 
 def verdict_counts(example: Example, found: OrderedInstances) -> dict[str, int]:
-    """How many annotated orders are "correct", "wrong", "missed"."""
+    """Count the ground-truth orders that are "correct", "wrong" and "missed"."""
     words = list(verdicts_of(example, found).values())
     return {word: words.count(word) for word in EDGE_STYLES}
 
 
 def things_found(example: Example, found: OrderedInstances) -> int:
-    """How many annotated instances have a match."""
+    """Return the number of ground-truth instances that have a match."""
     return int((match_instances(example.truth.modal, found.modal, scores=found.scores) >= 0).sum())
 
 
 def facts(example: Example, found: OrderedInstances, published: OrderedInstances) -> str:
-    """One sentence of numbers about one image."""
+    """Return the main numbers of one image as text."""
     verdicts, others = (verdict_counts(example, one) for one in (found, published))
     number, judged = len(example.truth), sum(verdicts.values())
     orders = "1 order" if judged == 1 else f"{judged} orders"
@@ -45,16 +45,16 @@ def facts(example: Example, found: OrderedInstances, published: OrderedInstances
 
 
 def levels_of(example: Example) -> np.ndarray:
-    """int8 (N, H, W): `occ_order.targets.visibility_levels` of the whole things."""
+    """Return the `occ_order.targets.visibility_levels` of the amodal masks, int8 (N, H, W)."""
     truth = example.truth
     whole = truth.modal if truth.amodal is None else truth.amodal | truth.modal
     return visibility_levels(whole, truth.occlusion, modal=truth.modal)
 
 
 def level_orders(example: Example) -> tuple[int, int]:
-    """Annotated one-way orders between whole things that overlap: those that levels say, and all.
+    """Count one-way orders between overlapping amodal instances: recovered from levels, and all.
 
-    Order is read off the levels as SLN does (`occ_order.targets.order_from_levels`).
+    The order is decoded from the levels as in SLN (`occ_order.targets.order_from_levels`).
     """
     levels = levels_of(example)
     whole = (levels >= 0).reshape(len(levels), int(np.prod(levels.shape[1:]))).astype(np.float32)
@@ -67,16 +67,16 @@ def level_orders(example: Example) -> tuple[int, int]:
 def explain(
     example: Example, found: OrderedInstances, labels: np.ndarray, *, min_piece: int = 20
 ) -> list[str]:
-    """Return what a reader of one example should know: cut things, misses, wrong orders and why.
+    """Explain the errors of one example: split instances, misses, and wrong orders with reasons.
 
     Args:
-        example: what went in.
-        found: P instances, what the CRF made of it.
-        labels: int (P,), their labels.
-        min_piece: components of fewer pixels are not counted as pieces of a thing.
+        example: the ground truth.
+        found: P instances predicted by the CRF.
+        labels: int (P,), their labels; larger = nearer.
+        min_piece: minimum area in pixels of a visible piece that is counted.
 
     Returns:
-        sentences, the most frequent kinds first; empty where everything is as annotated.
+        Sentences; empty if nothing is to be explained.
     """
     sentences = _cut_things(example, min_piece)
     mutual = np.argwhere(np.triu((example.truth.occlusion == 1) & (example.truth.occlusion.T == 1)))

@@ -1,1 +1,1 @@
-"""What several methods share. Nothing here imports a method."""
+"""Modules shared by several methods. Nothing here imports a method."""

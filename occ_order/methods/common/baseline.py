@@ -1,4 +1,4 @@
-"""Area, y-axis, bottom edge, disparity as networks without weights: they share the evaluation."""
+"""Heuristic baselines (area, y-axis, bottom edge, disparity) as Detectron2 models."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class OrderBaseline(nn.Module):
     """Orders input masks by a heuristic of `occ_order.order.baselines`, without training.
 
     The result for each image is {"instances"} with PairMatrix fields occlusion, depth and
-    occlusion_probability: 1 for the one in front of every pair, also of the pairs that
-    `occlusion_pairs` leaves out of occlusion, so that "who would be in front" has an answer.
+    occlusion_probability. The latter is 1 if the row is in front, for all pairs, also for those
+    that `occlusion_pairs` excludes, so that metrics of the direction are defined.
     """
 
-    requires_masks = accepts_masks = True  # of `OrderPredictor`
+    requires_masks = accepts_masks = True  # read by `OrderPredictor`
 
     @configurable
     def __init__(
@@ -43,18 +43,18 @@ class OrderBaseline(nn.Module):
         compat: str | None = None,
         disparity_net: nn.Module | None = None,
     ) -> None:
-        """Keep the arguments.
+        """Initialise the baseline.
 
         Args:
             name: one of `NAMES`.
-            occlusion_pairs, depth_pairs: which pairs get an order, see the functions.
-            gap: most pixels between two masks that border.
-            compat: a published rule, see the functions.
-            disparity_net: gives {"disparity": (H, W)} for each input; None takes the input's own
-                "disparity".
+            occlusion_pairs, depth_pairs: pairs to order, see `occ_order.order.baselines`.
+            gap: maximum gap in pixels between bordering masks.
+            compat: a published variant, see `occ_order.order.baselines`.
+            disparity_net: network that returns {"disparity": (H, W)} for each input; None uses
+                "disparity" of the input.
 
         Raises:
-            ValueError: unknown name, or a published rule of a baseline that has none.
+            ValueError: unknown name, or `compat` for a baseline without published variant.
         """
         super().__init__()
         if name not in NAMES:
@@ -69,7 +69,7 @@ class OrderBaseline(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """MODEL.ORDER_BASELINE."""
+        """Read MODEL.ORDER_BASELINE."""
         own = cfg.MODEL.ORDER_BASELINE
         net = None
         if own.DISPARITY_ARCHITECTURE:
@@ -85,7 +85,7 @@ class OrderBaseline(nn.Module):
 
     @torch.no_grad()
     def forward(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """One {"instances"} for each input.
+        """Return {"instances"} for each input.
 
         Raises:
             ValueError: in training; a disparity baseline without a disparity map.
@@ -123,7 +123,7 @@ class OrderBaseline(nn.Module):
         return disparity_order(disparity, masks, statistic=statistic, **options)
 
     def _disparity(self, one: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
-        """float (H, W) in the size of the masks."""
+        """Return the disparity map, float (H, W), resized to the size of the masks."""
         if self.disparity_net is not None:
             found = self.disparity_net([one])[0]["disparity"]
         elif "disparity" in one:

@@ -1,4 +1,4 @@
-"""Changes of colour by which networks learn not to rely on it."""
+"""Colour augmentation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def jittered_color(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return uint8 (H, W, 3) RGB with another brightness, contrast, saturation and hue."""
+    """Randomly change brightness, contrast, saturation and hue of an image, uint8 (H, W, 3) RGB."""
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV).astype(np.int16)
     hsv[..., 0] = (hsv[..., 0] + int(rng.integers(-8, 9))) % 180
     hsv[..., 1] = np.clip(hsv[..., 1] * rng.uniform(0.5, 1.5), 0, 255)

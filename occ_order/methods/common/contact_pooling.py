@@ -1,11 +1,12 @@
-"""Pooling of one dense map over the places where two instances meet, for all pairs at once.
+"""Pooling of a feature map over the contact of two instances, for all pairs at once.
 
-Who occludes whom shows along the common border of two instances. A map that is computed once for
-the image is averaged, for each ordered pair (a, b), over the cells of a that lie within a few cells
-of b. The work grows with the length of the borders, not with the number of pairs.
+The evidence for an occlusion lies along the common border of two instances. For each ordered pair
+(a, b), a feature map of the image is averaged over the cells of a within a few cells of b. The
+cost grows with the length of the borders, not with the number of pairs.
 
-Shapes: I images, M instances of all of them, Q ordered pairs (`instance_pairs`), C channels, h x w
-cells, T contacts. A *cover* float (M, h, w) in [0, 1] says how much of a cell an instance fills.
+Shapes: I images, M instances of all images, Q ordered pairs (`instance_pairs`), C channels, h x w
+cells, T contacts. A *cover*, float (M, h, w) in [0, 1], is the fraction of each cell that an
+instance covers.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from occ_order.methods.common.instance_pairs import PairLayout
 
 @dataclass(frozen=True)
 class Contacts:
-    """Cells at which a pair of instances meets, sorted by pair, then by cell.
+    """Contact cells of all ordered pairs, sorted by pair, then by cell.
 
     Attributes:
-        cell: int64 (T,), counted over the batch: image * h * w + y * w + x.
-        weight: float32 (T,), how much of the cell the first of the pair fills.
-        offsets: int64 (Q,), where the contacts of each pair begin.
-        length: float32 (Q,), sum of the weights of each pair; 0 for a pair that does not meet.
+        cell: int64 (T,), index in the batch: image * h * w + y * w + x.
+        weight: float32 (T,), fraction of the cell that the first instance of the pair covers.
+        offsets: int64 (Q,), index of the first contact of each pair.
+        length: float32 (Q,), sum of the weights of each pair; 0 for a pair without contact.
     """
 
     cell: torch.Tensor
@@ -36,7 +37,7 @@ class Contacts:
 
 
 def dilate(cover: torch.Tensor, radius: int) -> torch.Tensor:
-    """bool (M, h, w): cells within `radius` rows and columns of a cell that is not empty."""
+    """Return bool (M, h, w): cells within `radius` rows and columns of a non-empty cell."""
     near = cover > 0
     for _ in range(radius):
         wider = near.clone()
@@ -49,19 +50,19 @@ def dilate(cover: torch.Tensor, radius: int) -> torch.Tensor:
 
 
 def find_contacts(cover: torch.Tensor, layout: PairLayout, radius: int) -> Contacts:
-    """Where each instance lies within `radius` cells of each other one of its image.
+    """Find the cells of each instance within `radius` cells of each other one in its image.
 
     Args:
         cover: float (M, h, w), in the order of the layout.
         layout: the pairs.
-        radius: in cells; 0 = only cells that both fill.
+        radius: contact radius in cells; 0 = only cells that both cover.
     """
     near = dilate(cover, radius)
     shared = [part.sum(0, dtype=torch.int32) > 1 for part in near.split(list(layout.counts))]
     shared = torch.stack(shared)[layout.image]
     in_of, in_cell = _listed((cover > 0) & shared, layout)
     near_of, near_cell = _listed(near & shared, layout)
-    # Each cell that is near an instance meets all instances that lie inside that cell.
+    # A cell near an instance is a contact with every instance that covers the cell.
     inside = torch.bincount(in_cell, minlength=len(layout.counts) * cover.shape[1:].numel())
     first = (inside.cumsum(0) - inside)[near_cell]
     which = torch.repeat_interleave(inside[near_cell])
@@ -76,7 +77,7 @@ def find_contacts(cover: torch.Tensor, layout: PairLayout, radius: int) -> Conta
 
 
 def _listed(cells: torch.Tensor, layout: PairLayout) -> tuple[torch.Tensor, torch.Tensor]:
-    """Instance and cell (counted over the batch) of each true entry of bool (M, h, w)."""
+    """Return instance and cell (index in the batch) of each True entry of bool (M, h, w)."""
     instance, cell = cells.flatten(1).nonzero(as_tuple=True)
     return instance, layout.image[instance] * cells.shape[1:].numel() + cell
 
@@ -90,14 +91,14 @@ def _sorted_contacts(place, cell, weight, num_pairs: int) -> Contacts:
 
 
 def pool_contacts(features: torch.Tensor, contacts: Contacts) -> torch.Tensor:
-    """Mean of a map over the contacts of each pair.
+    """Average a feature map over the contacts of each pair.
 
     Args:
         features: (I, C, h, w).
-        contacts: of the same batch.
+        contacts: contacts of the same batch.
 
     Returns:
-        float32 (Q, C); 0 for pairs that do not meet.
+        float32 (Q, C); 0 for pairs without contact.
     """
     table = features.permute(0, 2, 3, 1).flatten(0, 2).float()
     sums = F.embedding_bag(
@@ -111,7 +112,7 @@ def pool_contacts(features: torch.Tensor, contacts: Contacts) -> torch.Tensor:
 
 
 def pool_masks(features: torch.Tensor, cover: torch.Tensor, layout: PairLayout) -> torch.Tensor:
-    """Mean of a map over each instance.
+    """Average a feature map over the mask of each instance.
 
     Args:
         features: (I, C, h, w).
@@ -131,7 +132,7 @@ def pool_masks(features: torch.Tensor, cover: torch.Tensor, layout: PairLayout) 
 
 
 def pool_boxes(features: torch.Tensor, image: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-    """Mean of a map over boxes of whole cells, from sums over all cells above and to the left.
+    """Average a feature map over boxes of whole cells, using an integral image.
 
     Args:
         features: (I, C, h, w).
@@ -141,7 +142,7 @@ def pool_boxes(features: torch.Tensor, image: torch.Tensor, boxes: torch.Tensor)
     Returns:
         float32 (B, C); 0 for an empty box.
     """
-    # Sums over a large image need more digits than float32 has.
+    # float64: sums over a large image exceed the precision of float32.
     sums = F.pad(features.double().cumsum(2).cumsum(3), (1, 0, 1, 0)).permute(0, 2, 3, 1)
     x0, y0, x1, y1 = boxes.unbind(1)
     total = sums[image, y1, x1] - sums[image, y0, x1] - sums[image, y1, x0] + sums[image, y0, x0]
@@ -150,7 +151,10 @@ def pool_boxes(features: torch.Tensor, image: torch.Tensor, boxes: torch.Tensor)
 
 
 def covers(masks: torch.Tensor, stride: int) -> torch.Tensor:
-    """float32 (M, H / stride, W / stride): how much of a cell each of bool (M, H, W) fills."""
+    """Return the fraction of each cell covered by masks bool (M, H, W).
+
+    float32 (M, H / stride, W / stride) in [0, 1].
+    """
     count, height, width = masks.shape
     rows = masks.view(torch.uint8).reshape(count, height // stride, stride, width)
     columns = sum(rows.unbind(2)).reshape(count, height // stride, width // stride, stride)

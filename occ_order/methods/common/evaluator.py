@@ -1,4 +1,4 @@
-"""What every evaluator shares: ground truth from the catalog, one answer from several processes."""
+"""Base class of the evaluators: ground truth from the catalog, results from several processes."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ EVALUATOR_REGISTRY.__doc__ = (
 
 
 class OrderEvaluator(DatasetEvaluator):
-    """Keeps one row for each image and makes scores of all rows at the end.
+    """Stores one row per image and computes the scores from all rows at the end.
 
-    A subclass gives `row` and `scores`. Rows of all processes are gathered; an image that two of
-    them have seen counts once. `evaluate` can be called again and gives the same.
+    A subclass implements `row` and `scores`. Rows of all processes are gathered; an image processed
+    by two of them counts once. `evaluate` can be called repeatedly.
 
     Attributes:
-        needs: keys of a record without which there is nothing to compare with (class attribute).
-        dataset_name: registered name.
-        metadata: of the data set.
+        needs: required keys of a ground-truth record (class attribute).
+        dataset_name: registered name of the data set.
+        metadata: its metadata.
         output_dir: folder for files; it may not exist yet.
     """
 
     needs: tuple[str, ...] = ()
 
     def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str) -> None:
-        """Keep the names; `cfg` is for subclasses."""
+        """Initialise the evaluator; `cfg` is used by subclasses."""
         self.dataset_name = dataset_name
         self.metadata = MetadataCatalog.get(dataset_name)
         self.output_dir = output_dir
@@ -44,7 +44,7 @@ class OrderEvaluator(DatasetEvaluator):
 
     @functools.cached_property
     def records(self) -> dict[Any, dict[str, Any]]:
-        """The data set's records by image id (`occ_order.formats`); never the model's input.
+        """Ground-truth records by image id (`occ_order.formats`); never the model's input.
 
         Raises:
             ValueError: two records share an image id.
@@ -63,12 +63,12 @@ class OrderEvaluator(DatasetEvaluator):
 
         Args:
             record: ground truth, from `records`.
-            output: the network's answer.
+            output: the model's output for the image.
         """
         raise NotImplementedError(f"{type(self).__name__} has no row()")
 
     def scores(self, rows: dict[Any, Any]) -> Mapping[str, Mapping[str, float]]:
-        """Scores from the rows of all images, in the order of image ids.
+        """Compute the scores from the rows of all images, in the order of image ids.
 
         Returns:
             {task: {metric: float}}: the same keys for any data, NaN where undefined.
@@ -76,14 +76,14 @@ class OrderEvaluator(DatasetEvaluator):
         raise NotImplementedError(f"{type(self).__name__} has no scores()")
 
     def reset(self) -> None:
-        """Forget all images."""
+        """Discard the rows of all images."""
         self._rows = {}
 
     def process(self, inputs: Sequence[dict[str, Any]], outputs: Sequence[dict[str, Any]]) -> None:
-        """Keep the rows of a batch.
+        """Compute and store the rows of a batch.
 
         Raises:
-            ValueError: an image is not in the data set or has not what is needed; a score of an
+            ValueError: an image is not in the data set or lacks a required key; a score of an
                 instance is not finite.
         """
         for item, output in zip(inputs, outputs, strict=True):
@@ -110,7 +110,7 @@ class OrderEvaluator(DatasetEvaluator):
                 )
 
     def evaluate(self) -> Mapping[str, Mapping[str, float]] | None:
-        """Scores over the images of all processes; None in processes other than the first."""
+        """Compute the scores over the images of all processes; None except in the main process."""
         parts = comm.gather(self._rows) if comm.get_world_size() > 1 else [self._rows]
         if not comm.is_main_process():
             return None

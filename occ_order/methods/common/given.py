@@ -1,7 +1,7 @@
-"""Input masks: instances that are input of a network and are returned with their order.
+"""Input masks: instances that are the input of a network and are returned with their order.
 
-Networks of this package do not find instances: they take those of the input - annotated ones, a
-user's masks, or what a detector has found - and return them, in the same order, with pair fields.
+Order networks take instances as input (ground truth, a user's masks, or detections) and return
+them in the same order with pair fields.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from occ_order.methods.common.pair_crops import mask_boxes
 from occ_order.methods.common.pair_matrix import PairMatrix
 
 PAIR_FIELDS = ("occlusion", "occlusion_probability", "depth", "depth_probability")
-"""Pair fields that a network may give to the instances."""
+"""Names of the pair fields of predictions."""
 
 
 @dataclass
 class GivenInstances:
-    """The instances of one image. Sizes: N instances, H x W the size of the network's input.
+    """Input instances of one image. Shapes: N instances, H x W the size of the network's input.
 
     Attributes:
         masks: bool (N, H, W), modal.
         classes: int64 (N,), contiguous.
-        scores: float32 (N,); 1 for annotated instances.
-        maps: float32 (N, H, W), a further map of each instance, or None.
+        scores: float32 (N,); 1 for ground truth.
+        maps: float32 (N, H, W), an additional map per instance, or None.
     """
 
     masks: torch.Tensor
@@ -44,13 +44,13 @@ class GivenInstances:
 def given_instances(
     inputs: dict[str, Any], device: torch.device, *, map_field: str = ""
 ) -> GivenInstances:
-    """Read the instances of one input.
+    """Read the input instances of one image.
 
     Args:
-        inputs: an input of Detectron2 with `instances`: annotated ones (`gt_masks`, `gt_classes`)
-            or predicted ones (`pred_masks` bool (N, H, W), `pred_classes`, `scores`).
-        device: where to put the tensors.
-        map_field: field with a map for each instance, (N, H, W); "" for none.
+        inputs: an input of a Detectron2 model with `instances`: ground truth (`gt_masks`,
+            `gt_classes`) or predictions (`pred_masks` bool (N, H, W), `pred_classes`, `scores`).
+        device: device of the returned tensors.
+        map_field: field with a map per instance, (N, H, W); "" for none.
 
     Raises:
         ValueError: no instances, no masks, or no such map; names the image.
@@ -89,14 +89,13 @@ def given_instances(
 def with_orders(
     given: GivenInstances, orders: dict[str, torch.Tensor], *, height: int, width: int
 ) -> Instances:
-    """Return the instances as a prediction.
+    """Return the input instances as a prediction with the given fields.
 
     Args:
         given: N instances.
-        orders: pair field -> (N, N, ...) of `PAIR_FIELDS`; other names are ordinary fields with
-            one value for each instance, and bool (N, H, W) ones are masks.
-        height, width: size of the image that the prediction is for; masks of another size are
-            stretched to it.
+        orders: field -> values: pair fields (N, N, ...) if in `PAIR_FIELDS`, masks if
+            bool (N, H, W), otherwise one value per instance.
+        height, width: size of the output image, to which masks are resized.
 
     Returns:
         Instances with pred_masks (modal), pred_boxes, pred_classes, scores and the given fields.
@@ -116,7 +115,7 @@ def with_orders(
 
 
 def _fit(masks: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Masks of another size by the nearest pixel."""
+    """Resize masks by nearest-neighbour interpolation."""
     if tuple(masks.shape[1:]) == (height, width):
         return masks
     moved = [resize_nearest(mask, (height, width)) for mask in masks.cpu().numpy()]

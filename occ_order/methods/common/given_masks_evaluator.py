@@ -1,4 +1,4 @@
-"""Order of given masks against the annotation (Lee & Park, Tables 2, 3 and A1)."""
+"""Evaluation of the order of input masks (Lee & Park, Tables 2, 3 and A1)."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from occ_order.metrics.given_masks import GivenMaskScorer
 
 @EVALUATOR_REGISTRY.register()
 class GivenMaskOrder(OrderEvaluator):
-    """Occlusion and depth order of networks that return the annotated instances in their order.
+    """Evaluates occlusion and depth order of networks that take the ground-truth masks as input.
 
-    Tasks (all values percent; NaN where data or network have no such order):
+    Tasks (all values in percent; NaN if the data or the network have no such order):
 
     * occlusion: recall, precision, f1 over the data set; occlusion_per_image: their averages over
-      images, the papers' numbers; both again with "_unidirectional", without bidirectional pairs
-      (Table A1); pair_accuracy: all, occluding.
-    * direction: of the pairs that the annotation occludes in one direction, those whose probability
-      is larger in that direction, equal ones half: all, objects (without "stuff").
-    * depth: whdr_distinct, whdr_overlap, whdr_all, each also "_equal" and "_not_equal", over the
-      data set; depth_per_image: averages over images, the papers' numbers.
+      images, as reported in the papers; both also with "_unidirectional", without bidirectional
+      pairs (Table A1); pair_accuracy: all, occluding.
+    * direction: percentage of the pairs with one-way occlusion for which the predicted probability
+      is larger in the correct direction, ties count half: all, objects (without "stuff").
+    * depth: whdr_distinct, whdr_overlap, whdr_all, each also with "_equal" and "_not_equal", over
+      the data set; depth_per_image: averages over images, as reported in the papers.
     """
 
     def row(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, tuple]:
-        """Matrices of one image: annotation and prediction.
+        """Return the matrices of one image: ground truth and prediction.
 
         Raises:
-            ValueError: the prediction has not as many instances as the annotation.
+            ValueError: prediction and ground truth differ in the number of instances.
         """
         found, count = output["instances"], len(record["annotations"])
         if len(found) != count:
@@ -46,7 +46,7 @@ class GivenMaskOrder(OrderEvaluator):
         return GivenMaskScorer().row(record, orders)
 
     def scores(self, rows: dict[Any, dict[str, tuple]]) -> dict[str, dict[str, float]]:
-        """See the class."""
+        """Compute the scores listed in the class docstring."""
         result: dict[str, dict[str, float]] = {}
         for name, value in GivenMaskScorer(rows.values()).compute().items():
             task, metric = name.split("/", 1)

@@ -1,4 +1,4 @@
-"""A part of an image that can be a field of Detectron2's `Instances`."""
+"""A region of the image as a field of Detectron2's `Instances`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 
 class ImageArea:
-    """A part of the image that N instances are in; it stays the same whichever are chosen.
+    """A region of the image shared by N instances; indexing instances does not change it.
 
     Attributes:
         mask: bool (H, W), True = inside.
@@ -36,14 +36,14 @@ class ImageArea:
         return ImageArea(self.mask.to(device), self._num_instances)
 
     def fractions(self, boxes: torch.Tensor) -> torch.Tensor:
-        """Compute how much of each box lies in the area.
+        """Compute the fraction of each box inside the area.
 
         Args:
-            boxes: (N, 4) x0, y0, x1, y1 in pixels, on the mask's device; corners are rounded. They
-                may reach beyond the image; that part does not count.
+            boxes: (N, 4) x0, y0, x1, y1 in pixels, on the mask's device; corners are rounded, and
+                boxes are clipped to the image.
 
         Returns:
-            float (N,), 0 to 1; 1 for a box of which no pixel is in the image.
+            float (N,) in [0, 1]; 1 for a box entirely outside the image.
         """
         height, width = self.mask.shape
         sums = F.pad(self.mask.long().cumsum(0).cumsum(1), (1, 0, 1, 0))

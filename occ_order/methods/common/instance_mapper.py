@@ -1,4 +1,4 @@
-"""Images with instances, their masks and the order between them."""
+"""Dataset mapper of images with instances and their order."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from occ_order.methods.common.registry import MAPPER_REGISTRY
 
 @MAPPER_REGISTRY.register()
 class InstanceOrderMapper:
-    """Augments an image together with its masks and keeps the order of the instances in step.
+    """Reads and augments an image with its masks and order matrices.
 
-    The result holds `image` (uint8 (C, H, W)), `height`, `width`, `image_id`, `file_name` and,
-    where ground truth is wanted, `instances` with the fields of
-    `occ_order.methods.common.reading.ground_truth_instances`, which are all there for an image
-    without instances, too. In training, instances that the augmentation has moved out of the
-    image are dropped, rows and columns of the matrices with them.
+    Returns a dict with `image` (uint8 (C, H, W)), `height`, `width`, `image_id`, `file_name` and,
+    in training or with `keep_ground_truth`, `instances` with all fields of
+    `occ_order.methods.common.reading.ground_truth_instances`, also for an image without instances.
+    In training, instances that are cropped away by the augmentation are removed, together with
+    their rows and columns of the matrices.
     """
 
     @configurable
@@ -40,19 +40,19 @@ class InstanceOrderMapper:
         keep_ground_truth: bool = False,
         output_size: Sequence[int] = (),
     ) -> None:
-        """Keep the arguments.
+        """Initialise the mapper.
 
         Args:
-            is_train: whether instances outside the image are dropped.
-            augmentations: Detectron2's, applied in order.
+            is_train: whether to remove instances outside the augmented image.
+            augmentations: augmentations of Detectron2, applied in order.
             image_format: "RGB" or "BGR".
-            boxes: "modal" or "amodal": which masks the boxes go around, and which of them being
-                empty makes an instance dropped.
-            keep_ground_truth: whether `instances` is there at test time as well.
-            output_size: height and width of the network's results; empty = the record's.
+            boxes: "modal" or "amodal": masks that the boxes enclose; in training, instances with
+                an empty box are removed.
+            keep_ground_truth: whether to return `instances` at test time, too.
+            output_size: height and width of the network's results; empty = those of the record.
 
         Raises:
-            ValueError: `boxes` is neither.
+            ValueError: invalid `boxes`.
         """
         if boxes not in ("modal", "amodal"):
             raise ValueError(f"boxes must be 'modal' or 'amodal', got {boxes!r}")
@@ -65,7 +65,7 @@ class InstanceOrderMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool) -> dict[str, Any]:
-        """INPUT.*; augmentations are Detectron2's (resize, crop if enabled, flip)."""
+        """Read INPUT.*; the augmentations are Detectron2's (resize, crop if enabled, flip)."""
         augmentations = detection_utils.build_augmentation(cfg, is_train)
         if cfg.INPUT.CROP.ENABLED and is_train:
             augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
@@ -79,10 +79,10 @@ class InstanceOrderMapper:
         }
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Map one record; the record itself stays as it is.
+        """Map one record, which is not modified.
 
         Raises:
-            ValueError: image or annotation is damaged or they do not fit together.
+            ValueError: image or annotation is damaged, or they do not match.
         """
         result, transforms = augmented_image(
             record, self.augmentations, self.image_format, output_size=self.output_size

@@ -1,8 +1,8 @@
-"""Ordered pairs of the instances of a batch as one flat list, without a loop over images.
+"""Index arithmetic for the ordered pairs of the instances of a batch, without a loop over images.
 
-Sizes: I images, M instances of all images together, Q = sum of n * n ordered pairs, the diagonal
-included. Image after image, row after row: the pairs of an image, reshaped to (n, n), are a matrix
-with row = first of the pair, column = second.
+Sizes: I images, M instances of all images, Q = sum of n * n ordered pairs, including the diagonal.
+Pairs are listed image by image in row-major order: the Q entries of an image with n instances,
+reshaped to (n, n), are a matrix with row = first instance of the pair, column = second.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import torch
 
 @dataclass(frozen=True)
 class PairLayout:
-    """Where each ordered pair of a batch stands.
+    """Indices of all ordered pairs of a batch.
 
     Attributes:
-        counts: instances of each image.
+        counts: number of instances of each image.
         image: int64 (M,), image of each instance.
-        start: int64 (M,), place of the pair (instance, first instance of its image).
-        position: int64 (M,), place of each instance within its image.
-        row: int64 (Q,), first instance of each pair, counted over the batch.
+        start: int64 (M,), index of the pair (instance, first instance of its image).
+        position: int64 (M,), index of each instance within its image.
+        row: int64 (Q,), first instance of each pair, index in the batch.
         col: int64 (Q,), second instance.
-        swapped: int64 (Q,), place of the pair (second, first).
+        swapped: int64 (Q,), index of the pair (second, first).
     """
 
     counts: tuple[int, ...]
@@ -37,20 +37,20 @@ class PairLayout:
 
     @property
     def off_diagonal(self) -> torch.Tensor:
-        """bool (Q,): the pair has two different instances."""
+        """Whether each pair has two different instances, bool (Q,)."""
         return self.row != self.col
 
     @property
     def pairs(self) -> torch.Tensor:
-        """int64 (Q, 2): first and second instance of each pair."""
+        """First and second instance of each pair, int64 (Q, 2)."""
         return torch.stack([self.row, self.col], 1)
 
     def place(self, row: torch.Tensor, col: torch.Tensor) -> torch.Tensor:
-        """Places of pairs of instances (counted over the batch) of the same image."""
+        """Return the indices of pairs, given two instances (indices in the batch) of one image."""
         return self.start[row] + self.position[col]
 
     def split(self, values: torch.Tensor) -> list[torch.Tensor]:
-        """Values (Q, ...) of the pairs as one matrix (n, n, ...) for each image."""
+        """Split values (Q, ...) of the pairs into one matrix (n, n, ...) per image."""
         parts = values.split([count * count for count in self.counts])
         return [
             part.reshape(count, count, *values.shape[1:])
@@ -59,11 +59,11 @@ class PairLayout:
 
 
 def pair_layout(counts: Sequence[int], device: torch.device | str = "cpu") -> PairLayout:
-    """Return the layout of images with so many instances.
+    """Build the layout of a batch.
 
     Args:
-        counts: instances of each image; any of them may be 0, and there may be no image.
-        device: where the indices are put.
+        counts: number of instances of each image; may be 0, and there may be no image.
+        device: device of the index tensors.
     """
     sizes = torch.tensor(list(counts), dtype=torch.int64, device=device)
     image = torch.repeat_interleave(sizes)
@@ -78,14 +78,17 @@ def pair_layout(counts: Sequence[int], device: torch.device | str = "cpu") -> Pa
 
 
 def canonical_order(cover: torch.Tensor, layout: PairLayout) -> torch.Tensor:
-    """int64 (M,): the instances of each image by area, then by where their cells are.
+    """Sort the instances of each image by area, then by the sum of their cell indices.
 
-    Both are sums of few binary digits, exact in double precision; masks that agree in both are, but
-    for a freak of chance, the same.
+    Both keys are exact in float64, so the result does not depend on the input order. Masks with
+    equal keys are almost surely identical.
 
     Args:
         cover: float (M, h, w), in the order of the layout.
         layout: the instances.
+
+    Returns:
+        int64 (M,), permutation of the instances.
     """
     cells = cover.flatten(1).double()
     place = torch.arange(cells.shape[1], device=cells.device)

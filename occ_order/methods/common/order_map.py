@@ -1,6 +1,6 @@
-"""Dense feature map of the order head, to be pooled over instances and their contacts.
+"""Dense feature map of the order head, pooled over instances and their contacts.
 
-Shapes: I images, M instances of all of them, H x W pixels (padded to a multiple of `stride`), h x w
+Shapes: I images, M instances of all images, H x W pixels (padded to a multiple of `stride`), h x w
 cells of `stride` pixels, C channels.
 """
 
@@ -14,19 +14,19 @@ from detectron2.layers import Conv2d, get_norm
 from torch import nn
 
 CUES = 4
-"""Maps that `mask_cues` makes."""
+"""Number of channels of `mask_cues`."""
 
 
 def mask_cues(masks: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
-    """Compute maps of all masks of an image that do not depend on their order or number.
+    """Summarize all masks of an image in maps that do not depend on their order or number.
 
     Args:
         masks: bool (M, H, W).
-        counts: instances of each image.
+        counts: number of instances of each image.
 
     Returns:
-        float32 (I, 4, H, W): covered; covered more than once; an outline runs between the pixel and
-        its right neighbour; between the pixel and the one below.
+        float32 (I, 4, H, W), 0 or 1: inside a mask; inside several masks; mask boundary between the
+        pixel and its right neighbour; between the pixel and the one below.
     """
     right, below = torch.zeros_like(masks), torch.zeros_like(masks)
     torch.ne(masks[:, :, :-1], masks[:, :, 1:], out=right[:, :, :-1])
@@ -37,7 +37,7 @@ def mask_cues(masks: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
             own = slice(start, start + count)
             cues[image, 1] = masks[own].sum(0, dtype=torch.int32) > 1
             for channel, part in ((0, masks), (2, right), (3, below)):
-                # The largest of bytes is found a hundred times faster than "any" of bools.
+                # amax over bytes is a hundred times faster than any over bools.
                 cues[image, channel] = part[own].view(torch.uint8).amax(0)
     return cues
 
@@ -47,10 +47,10 @@ def _starts(counts: Sequence[int]) -> list[int]:
 
 
 class OrderMap(nn.Module):
-    """A small U-net over the image, the outlines of the masks and the backbone's features.
+    """A small U-Net on the image, the mask outlines and the features of the backbone.
 
-    The first convolution has a stride of `stride` and sees three cells a side, so no pixel of an
-    outline is lost. The map is computed once for an image, whatever the number of instances.
+    The first convolution has stride `stride` and a kernel of three cells per side, so no pixel of
+    an outline is lost. The map is computed once per image for any number of instances.
     """
 
     def __init__(
@@ -64,19 +64,19 @@ class OrderMap(nn.Module):
         depth: int = 2,
         norm: str = "BN",
     ) -> None:
-        """Build it.
+        """Initialise the layers.
 
         Args:
-            stride: pixels a side of a cell of the result.
-            width: channels of the result; coarser levels have 2, 4, 4, ... times as many.
-            in_channels: channels of the image; 0 = the map sees outlines only.
-            feature_channels: channels of the backbone's map.
-            feature_stride: stride of the backbone's map, `stride` times a power of 2.
-            depth: levels below the finest.
-            norm: Detectron2's name of a normalisation.
+            stride: stride of the output.
+            width: channels of the output; coarser levels have 2, 4, 4, ... times as many.
+            in_channels: channels of the image; 0 = outlines only.
+            feature_channels: channels of the backbone's feature map.
+            feature_stride: stride of the backbone's feature map, `stride` times a power of 2.
+            depth: number of levels below the finest.
+            norm: name of a normalisation in Detectron2.
 
         Raises:
-            ValueError: the strides do not fit.
+            ValueError: the strides do not match.
         """
         super().__init__()
         level = (feature_stride // stride).bit_length() - 1
@@ -107,7 +107,7 @@ class OrderMap(nn.Module):
     def forward(
         self, images: torch.Tensor, cues: torch.Tensor, features: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Compute the map and a coarse one.
+        """Compute the feature map and its coarsest level.
 
         Args:
             images: (I, 3, H, W), normalised.

@@ -1,4 +1,4 @@
-"""Losses of the order head, and the order matrices that its logits mean.
+"""Losses of the order head, and conversion of its logits to order matrices.
 
 Shapes: Q ordered pairs of a batch (`occ_order.methods.common.instance_pairs`), N instances of an
 image.
@@ -26,22 +26,22 @@ def order_losses(
     *,
     depth_weights: tuple[float, float] = (0.9, 0.1),
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Losses over all annotated pairs of a batch.
+    """Compute the losses over all annotated pairs of a batch.
 
     Args:
         occlusion: float (Q,), logit of "the first occludes the second".
         depth: float (Q, 3), logits of closer, farther, equal.
         layout: the pairs.
-        targets: of each image, with PairMatrix fields gt_occlusion, gt_depth, gt_overlap; -1 is
-            never a label.
-        depth_weights: of distinct pairs and of overlapping ones.
+        targets: ground truth of each image with PairMatrix fields gt_occlusion, gt_depth,
+            gt_overlap; entries of -1 are ignored.
+        depth_weights: weights of distinct and of overlapping pairs.
 
     Returns:
         The occlusion loss and the depth loss; both 0, with a gradient, without annotated pairs.
     """
     wanted = flat_matrices(targets, "gt_occlusion", occlusion.device).float()
     wanted = torch.where(layout.off_diagonal, wanted, -1.0)
-    upper = layout.row < layout.col  # the other half says the same
+    upper = layout.row < layout.col  # the lower triangle is redundant
     classes = flat_matrices(targets, "gt_depth", depth.device).long()[upper]
     classes = torch.where((classes == 0) | (classes == 1), 1 - classes, classes)
     overlap = flat_matrices(targets, "gt_overlap", depth.device)[upper]
@@ -52,7 +52,7 @@ def order_losses(
 
 
 def flat_matrices(targets: Sequence[Instances], name: str, device: torch.device) -> torch.Tensor:
-    """(Q,): the entries of a matrix of all images, in the order of the layout."""
+    """Concatenate a matrix field of all images to (Q,), in the order of the layout."""
     parts = [one.get(name).tensor.reshape(-1).to(device) for one in targets]
     return torch.cat(parts) if parts else torch.zeros(0, device=device)
 
@@ -60,19 +60,19 @@ def flat_matrices(targets: Sequence[Instances], name: str, device: torch.device)
 def order_matrices(
     occlusion: torch.Tensor, depth: torch.Tensor, layout: PairLayout, *, threshold: float = 0.5
 ) -> list[dict[str, torch.Tensor]]:
-    """Convert the logits of a batch to order matrices of each image.
+    """Convert the logits of a batch to order matrices per image.
 
     Args:
         occlusion: float (Q,).
         depth: float (Q, 3).
         layout: the pairs.
-        threshold: an instance occludes another where the probability is above it.
+        threshold: occlusion probability above which an instance occludes another.
 
     Returns:
         For each image "occlusion" int8 (N, N), "occlusion_probability" float32 (N, N), "depth" int8
-        (N, N), "depth_probability" float32 (N, N, 3) [closer, farther, equal]. Where closer and
-        farther have the same probability up to rounding, as for two identical masks, the two are
-        equal. On the diagonal stand 0, 0, -1, 0.
+        (N, N), "depth_probability" float32 (N, N, 3) [closer, farther, equal]. If closer and
+        farther have the same probability up to rounding, as for two identical masks, the depth is
+        equal. The diagonals are 0, 0, -1 and 0.
     """
     other = layout.off_diagonal
     over = occlusion.float().sigmoid() * other
@@ -91,14 +91,14 @@ def order_matrices(
 
 
 def spread_orders(orders: dict[str, torch.Tensor], keep: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Orders of the chosen instances as matrices over all of them.
+    """Expand order matrices of selected instances to matrices of all instances.
 
     Args:
-        orders: of `order_matrices`, for the K instances that `keep` chooses.
-        keep: bool (N,).
+        orders: result of `order_matrices` for the K selected instances.
+        keep: bool (N,), the selection.
 
     Returns:
-        The same names, (N, N, ...); pairs of an instance that was not chosen have -1, 0, -1, 0.
+        Dict of (N, N, ...); pairs with an instance that was not selected are -1, 0, -1 and 0.
     """
     size = len(keep)
     pairs = keep[:, None] & keep[None, :]

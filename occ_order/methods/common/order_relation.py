@@ -1,7 +1,7 @@
-"""From pooled features to the logits of every ordered pair.
+"""Relation network: from pooled features to the logits of every ordered pair.
 
-The logits of (a, b) and of (b, a) come from the same function with the two instances exchanged. So
-exchanging two instances transposes the output by construction, not by training.
+The logits of (a, b) and (b, a) are computed by the same function with the two instances exchanged,
+so exchanging two instances transposes the output by construction.
 
 Shapes: M instances, Q ordered pairs (`occ_order.methods.common.instance_pairs`), D hidden channels.
 """
@@ -26,12 +26,12 @@ def instance_geometry(boxes: torch.Tensor, area: torch.Tensor, size: torch.Tenso
 
     Args:
         boxes: float (M, 4), x0, y0, x1, y1, ends exclusive, in pixels.
-        area: float (M,), pixels of the mask.
+        area: float (M,), area of the mask in pixels.
         size: float (M, 2), height and width of its image.
 
     Returns:
-        float32 (M, 7): x, y of the centre, width, height, lower end, square root of the area, each
-        as a share of the image, and the share of the box that the mask fills.
+        float32 (M, 7): x, y of the centre, width, height, bottom edge and square root of the area,
+        relative to the image size, and the fraction of the box that the mask fills.
     """
     height, width = size.unbind(1)
     x0, y0, x1, y1 = boxes.unbind(1)
@@ -57,15 +57,16 @@ def pair_geometry(
 
     Args:
         boxes: float (M, 4), in cells of the map.
-        area: float (M,), cells.
-        length: float (Q,), cells in which the first of the pair meets the second.
+        area: float (M,), in cells.
+        length: float (Q,), contact length of each ordered pair in cells (`Contacts.length`).
         layout: the pairs.
 
     Returns:
-        float32 (Q, 14): the differences (first minus second) of centre, upper and lower end,
-        width, height in units of the union box; the logarithm of the ratio of areas; overlap of
-        the boxes over the smaller, and over the union; and whether the two meet, and along how
-        much of the first, of the second, and of either.
+        float32 (Q, 14): the differences (first minus second) of the box corners (4), centre (2),
+        width and height (2) in units of the union box; half the logarithm of the ratio of areas;
+        intersection of the boxes over the smaller box, and over the union box; whether the two are
+        in contact; and the contact length of (first, second) and (second, first) in units of the
+        square root of the area of the first and of the second.
     """
     first, second = boxes[layout.row], boxes[layout.col]
     union = union_boxes(boxes, layout.pairs)

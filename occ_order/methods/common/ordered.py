@@ -1,4 +1,4 @@
-"""Between Detectron2's Instances, which networks give and take, and `OrderedInstances`."""
+"""Conversion between Detectron2's `Instances` and `OrderedInstances`."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def from_instances(
     category_ids: Sequence[int] | None = None,
     **more: Any,
 ) -> OrderedInstances:
-    """Return a prediction of a network, as arrays.
+    """Convert predicted `Instances` to `OrderedInstances`.
 
     Args:
-        instances: pred_masks bool (N, H, W), the visible parts; optional pred_amodal_masks, the
-            whole objects, or pred_modal_masks (then pred_masks are the whole objects); optional
-            pred_classes, scores, ids, pred_levels, and the PairMatrix fields occlusion,
-            occlusion_probability, depth, depth_probability (N, N, 3: closer, farther, equal).
+        instances: pred_masks bool (N, H, W), modal masks; optional pred_amodal_masks, or
+            pred_modal_masks (pred_masks are then amodal); optional pred_classes, scores, ids,
+            pred_levels, and the PairMatrix fields occlusion, occlusion_probability, depth,
+            depth_probability (N, N, 3: closer, farther, equal).
         image_id: as in the data set.
-        category_ids: the file's category id of each class; None keeps the classes as they are.
-        more: further attributes of `OrderedInstances`.
+        category_ids: category id in the data set of each class; None keeps the class indices.
+        more: additional attributes of `OrderedInstances`.
     """
     height, width = instances.image_size
     masks = _array(instances.pred_masks).astype(bool).reshape((-1, height, width))
@@ -59,12 +59,11 @@ def from_instances(
 
 
 def to_instances(ordered: OrderedInstances) -> Instances:
-    """Return the same as Detectron2's Instances.
+    """Convert `OrderedInstances` to Detectron2's `Instances`.
 
     Returns:
-        Instances with pred_masks (modal), pred_boxes, pred_classes, scores, pred_amodal_masks where
-        they are known, and the PairMatrix fields occlusion, depth and occlusion_probability as far
-        as they are there.
+        Instances with pred_masks (modal), pred_boxes, pred_classes, scores and, if known,
+        pred_amodal_masks and the PairMatrix fields occlusion, depth and occlusion_probability.
     """
     result = Instances(ordered.size)
     result.pred_masks = torch.from_numpy(np.ascontiguousarray(ordered.modal))
@@ -100,7 +99,7 @@ def _pairs(instances: Instances, name: str) -> np.ndarray | None:
 
 
 def _relation_probability(depth: np.ndarray | None, prob: np.ndarray | None) -> np.ndarray | None:
-    """(N, N): probability of the relation that was decided for each pair."""
+    """Return the probability of the predicted relation of each pair, (N, N)."""
     if depth is None or prob is None:
         return None
     channel = np.select([depth == CLOSER, depth == FARTHER, depth == EQUAL], [0, 1, 2], 0)

@@ -1,7 +1,7 @@
-"""The classifier of a pair: any Detectron2 backbone, average pooling, one linear layer a task.
+"""Pair classifier: any Detectron2 backbone, average pooling, one linear layer per task.
 
-`build_torchvision_resnet_backbone` is the ResNet of the published networks (torchvision's layout,
-the stride in the 3x3 convolution) with as many input channels as a pair has.
+`build_torchvision_resnet_backbone` builds the ResNet of the published networks (torchvision's
+layout, with the stride in the 3x3 convolution) for the input channels of a pair.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ DEPTHS = (18, 34, 50, 101, 152)
 
 
 class TorchvisionResNet(Backbone):
-    """torchvision's ResNet without its last layer; modules are named as there."""
+    """ResNet of torchvision without its classifier, with the same module names."""
 
     def __init__(self, depth: int = 50, in_channels: int = 3) -> None:
-        """Build it with random weights.
+        """Initialise with random weights.
 
         Args:
             depth: 18, 34, 50, 101 or 152.
@@ -45,26 +45,26 @@ class TorchvisionResNet(Backbone):
         self.out_channels = net.fc.in_features
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """float (B, in_channels, H, W) -> {"res5": float (B, C, H / 32, W / 32)}."""
+        """Compute {"res5": float (B, C, H / 32, W / 32)} of float (B, in_channels, H, W)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         return {"res5": self.layer4(self.layer3(self.layer2(self.layer1(x))))}
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of the one feature."""
+        """Return channels and stride of "res5"."""
         return {"res5": ShapeSpec(channels=self.out_channels, stride=32)}
 
 
 @BACKBONE_REGISTRY.register()
 def build_torchvision_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TorchvisionResNet:
-    """Build `TorchvisionResNet` of MODEL.RESNETS.DEPTH."""
+    """Build a `TorchvisionResNet` of depth MODEL.RESNETS.DEPTH."""
     return TorchvisionResNet(cfg.MODEL.RESNETS.DEPTH, input_shape.channels)
 
 
 class PairClassifier(nn.Module):
-    """Logits of every task for a batch of pair inputs."""
+    """Classifier of pairs with one linear head per task."""
 
     def __init__(self, backbone: Backbone, outputs: dict[str, int]) -> None:
-        """Put linear layers behind the backbone.
+        """Add linear heads to the backbone.
 
         Args:
             backbone: its coarsest feature is pooled.
@@ -80,17 +80,17 @@ class PairClassifier(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """float (B, channels, S, S) -> {task: float (B, logits)}."""
+        """Compute {task: logits, float (B, C)} of pair inputs float (B, channels, S, S)."""
         pooled = self.backbone(x)[self.feature].mean(dim=(2, 3))
         return {task: head(pooled) for task, head in self.heads.items()}
 
 
 def init_xavier(module: nn.Module, *, gain: float = 0.02, first_std: float = 0.0005) -> None:
-    """Initialise as published: Xavier with a small gain, the first convolution smaller still.
+    """Initialise as published: Xavier with a small gain, and a smaller first convolution.
 
     Args:
         module: its convolutions and linear layers are initialised in place.
-        gain: of every weight; biases are 0.
+        gain: Xavier gain of all weights; biases are 0.
         first_std: standard deviation of the first convolution.
     """
     layers = [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.Linear)]

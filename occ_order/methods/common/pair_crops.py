@@ -2,7 +2,7 @@
 
 Shapes: P pairs or boxes, N instances, S the side of the network's input. Boxes are float (P, 4)
 ``x0, y0, x1, y1`` in pixels of the image, x1 and y1 exclusive; a *square* is int64 (P, 3) ``x, y,
-side``, its upper left pixel and its side, and may reach beyond the image, where everything is 0.
+side``: its upper left pixel and its side. It may extend beyond the image, which is padded with 0.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import torch
 from torch.nn import functional as F
 
 EXPANSION = 3.0
-"""Area of the square around one instance, in areas of its box, that published test code takes."""
+"""Area of the square around an instance relative to its box, in the published test code."""
 
 
 def mask_boxes(masks: torch.Tensor) -> torch.Tensor:
-    """Tight boxes of masks.
+    """Compute the tight boxes of masks.
 
     Args:
         masks: (N, H, W), nonzero = inside.
@@ -28,8 +28,8 @@ def mask_boxes(masks: torch.Tensor) -> torch.Tensor:
     boxes = masks.new_zeros((len(masks), 4), dtype=torch.float32)
     if boxes.numel() == 0 or masks.shape[1] * masks.shape[2] == 0:
         return boxes
-    inside = (masks != 0).view(torch.uint8)  # "any" of bools is a hundred times slower
-    for axis, other in ((0, 1), (1, 2)):  # columns give x, rows give y
+    inside = (masks != 0).view(torch.uint8)  # any over bools is a hundred times slower
+    for axis, other in ((0, 1), (1, 2)):  # x from columns, y from rows
         used = inside.amax(dim=other)
         boxes[:, axis] = used.argmax(1)
         boxes[:, axis + 2] = used.shape[1] - used.flip(1).argmax(1)
@@ -57,8 +57,8 @@ def square_around(boxes: torch.Tensor, *, area: float = 2.0, margin: float = 1.1
 
     Args:
         boxes: float (P, 4).
-        area: area of the square in areas of the box, for a box that is not too long.
-        margin: least side in sides of the box.
+        area: area of the square relative to the box, unless the box is too elongated.
+        margin: minimum side relative to the longer side of the box.
 
     Returns:
         float64 (P, 3): centre x, centre y, side.
@@ -71,13 +71,13 @@ def square_around(boxes: torch.Tensor, *, area: float = 2.0, margin: float = 1.1
 
 
 def jittered(squares: torch.Tensor, jitter: torch.Tensor) -> torch.Tensor:
-    """Squares of a random crop.
+    """Shift and scale squares for random crops.
 
     Args:
         squares: float64 (P, 3) centre x, centre y, side.
-        jitter: float (P, 3) shift of x and y in sides, and scale of the objects: the centre moves
-            by ``shift * side``, then the side is divided by the scale (training: U(-0.2, 0.2) and
-            U(0.8, 1.2)).
+        jitter: float (P, 3), shift of x and y relative to the side, and scale of the objects: the
+            centre moves by ``shift * side``, then the side is divided by the scale (training:
+            U(-0.2, 0.2) and U(0.8, 1.2)).
 
     Returns:
         float64 (P, 3).
@@ -88,7 +88,7 @@ def jittered(squares: torch.Tensor, jitter: torch.Tensor) -> torch.Tensor:
 
 
 def on_pixels(squares: torch.Tensor) -> torch.Tensor:
-    """Upper left pixel and side of squares, all cut off towards zero as published.
+    """Convert squares to integer upper left pixel and side, truncated towards zero as published.
 
     Args:
         squares: float64 (P, 3) centre x, centre y, side.
@@ -101,14 +101,14 @@ def on_pixels(squares: torch.Tensor) -> torch.Tensor:
 
 
 def expanded_boxes(boxes: torch.Tensor, *, area: float = EXPANSION) -> torch.Tensor:
-    """Return the square around every single instance, as a box.
+    """Return the square around each instance, as a box.
 
-    Published test code replaces the boxes by these before it forms the pair's crop (the ``compat``
-    switch for double expansion); PCNet-M looks at one of them.
+    The published test code uses these instead of the boxes to compute the crop of a pair (double
+    expansion, reproduced by ``compat``); PCNet-M crops a single one of them.
 
     Args:
         boxes: float (N, 4).
-        area: area of the square in areas of the box.
+        area: area of the square relative to the box.
 
     Returns:
         float32 (N, 4) with whole coordinates.
@@ -129,8 +129,8 @@ def pair_squares(
     Args:
         boxes: float (N, 4) tight boxes.
         pairs: int64 (P, 2); a pair and its reverse have the same crop.
-        jitter: float (P, 3) of `jittered`; None moves nothing.
-        expand_first: take the squares of `expanded_boxes` instead of the boxes.
+        jitter: float (P, 3), see `jittered`; None = no jitter.
+        expand_first: use the squares of `expanded_boxes` instead of the boxes.
 
     Returns:
         int64 (P, 3) x, y, side.
@@ -144,16 +144,18 @@ def pair_squares(
 def crop_masks(
     masks: torch.Tensor, index: torch.Tensor, squares: torch.Tensor, size: int
 ) -> torch.Tensor:
-    """Crops of masks, by the nearest pixel (target pixel t shows source pixel floor(t side / S)).
+    """Crop and resize masks by nearest-neighbour interpolation.
+
+    Target pixel t is source pixel floor(t side / S).
 
     Args:
-        masks: (N, H, W) of any type.
-        index: int64 (P,), which mask each crop is of.
+        masks: (N, H, W) of any dtype.
+        index: int64 (P,), mask of each crop.
         squares: int64 (P, 3).
         size: S.
 
     Returns:
-        (P, S, S) of the type of `masks`; 0 outside the image.
+        (P, S, S) of the dtype of `masks`; 0 outside the image.
     """
     columns, inside_x = _nearest(squares[:, 0], squares[:, 2], size, masks.shape[2])
     rows, inside_y = _nearest(squares[:, 1], squares[:, 2], size, masks.shape[1])
@@ -166,7 +168,7 @@ def crop_masks(
 def _nearest(
     start: torch.Tensor, side: torch.Tensor, size: int, limit: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """int64 (P, S) source positions clamped to the image, and bool (P, S) which are inside."""
+    """Return source indices clamped to the image, int64 (P, S), and which are inside, bool."""
     steps = torch.arange(size, device=start.device)
     source = start[:, None] + steps * side[:, None] // size
     return source.clamp(0, max(limit - 1, 0)), (source >= 0) & (source < limit)
@@ -175,13 +177,13 @@ def _nearest(
 def crop_images(
     image: torch.Tensor, squares: torch.Tensor, size: int, *, mode: str = "bicubic"
 ) -> torch.Tensor:
-    """Crops of one image, or of a map for each crop.
+    """Crop and resize one image, or one feature map per crop.
 
     Args:
-        image: (C, H, W), or (P, C, H, W) with one for each crop.
+        image: (C, H, W), or (P, C, H, W) with one map per crop.
         squares: int64 (P, 3).
         size: S.
-        mode: "bicubic" (a = -0.75, as OpenCV) or "bilinear".
+        mode: "bicubic" (a = -0.75, as in OpenCV) or "bilinear".
 
     Returns:
         float32 (P, C, S, S); 0 outside the image.
@@ -201,14 +203,14 @@ def crop_images(
 
 
 def resize_masks(masks: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Whole masks stretched by the nearest pixel ("resize" input).
+    """Resize full masks by nearest-neighbour interpolation ("resize" input).
 
     Args:
-        masks: (N, H, W) of any type.
+        masks: (N, H, W) of any dtype.
         size: h, w.
 
     Returns:
-        (N, h, w) of the type of `masks`.
+        (N, h, w) of the dtype of `masks`.
     """
     if masks.shape[1] * masks.shape[2] == 0:
         return masks.new_zeros((len(masks), *size))
@@ -222,7 +224,7 @@ def resize_masks(masks: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
 def resize_images(
     image: torch.Tensor, size: Sequence[int], *, mode: str = "bilinear"
 ) -> torch.Tensor:
-    """Return a whole image or several maps stretched, without smoothing (as OpenCV does).
+    """Resize a full image or several maps, without anti-aliasing (as in OpenCV).
 
     Args:
         image: (C, H, W).
@@ -238,15 +240,15 @@ def resize_images(
 
 
 def paste_masks(crops: torch.Tensor, squares: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Put crops of masks back into images, by the nearest pixel.
+    """Paste crops of masks into images, by nearest-neighbour interpolation.
 
     Args:
         crops: (N, S, S).
-        squares: int64 (N, 3), where each was cropped.
+        squares: int64 (N, 3), square of each crop.
         size: H, W of the image.
 
     Returns:
-        (N, H, W) of the type of `crops`; 0 outside the square.
+        (N, H, W) of the dtype of `crops`; 0 outside the square.
     """
     count, side = len(crops), crops.shape[-1]
     x, y, length = squares.unbind(1)

@@ -1,16 +1,16 @@
 """Classes of the pairwise networks, and conversion of their outputs to order matrices.
 
-The input of a network is an *ordered* pair (first, second), its output is one of
+The input of a network is an *ordered* pair (first, second); its output is one of
 
 * **occlusion**, two logits with a sigmoid each: [0] the second occludes the first, [1] the first
-  occludes the second; both may hold (InstaOrderNet^o, Section 4.1);
+  occludes the second; both may be true (InstaOrderNet^o, Section 4.1);
 * **depth**, three classes: 0 the first is closer, 1 the first is farther, 2 equal (^d);
 * **relation**, three or four classes: 0 the second occludes the first, 1 the first occludes the
-  second, 2 neither, 3 each other (OrderNet and its extension, Section 5.1).
+  second, 2 neither, 3 both (OrderNet and its extension, Section 5.1).
 
-The matrices that labels come from and answers go to are those of `occ_order.order.encoding`. Every
-pair is asked in both directions and the two answers are averaged, so swapping two instances
-transposes the result. Shapes: P pairs, N instances.
+Order matrices are defined in `occ_order.order.encoding`. At test time every pair is predicted in
+both directions and the two outputs are averaged, so swapping two instances transposes the result.
+Shapes: P pairs, N instances.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ RELATIONS = {3: "second over first, first over second, neither", 4: "the same an
 
 
 def occlusion_labels(occlusion: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
-    """Targets of the occlusion logits.
+    """Return the targets of the occlusion logits.
 
     Args:
         occlusion: (N, N), 1 / 0 / -1.
         pairs: int64 (P, 2), first and second.
 
     Returns:
-        float32 (P, 2), 1 / 0, or -1 where nobody has said.
+        float32 (P, 2), 1 / 0, or -1 = unknown.
     """
     first, second = pairs.unbind(1)
     return torch.stack([occlusion[second, first], occlusion[first, second]], dim=1).float()
 
 
 def depth_labels(depth: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
-    """Classes of the depth head.
+    """Return the target classes of the depth head.
 
     Args:
         depth: (N, N), 1 row closer / 0 farther / 2 equal / -1.
         pairs: int64 (P, 2).
 
     Returns:
-        int64 (P,), 0 closer / 1 farther / 2 equal, or -1 where nobody has said.
+        int64 (P,), 0 closer / 1 farther / 2 equal, or -1 = unknown.
     """
     values = depth[pairs[:, 0], pairs[:, 1]].long()
     return torch.where((values == 0) | (values == 1), 1 - values, values)
@@ -51,10 +51,10 @@ def depth_labels(depth: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
 def relation_labels(
     occlusion: torch.Tensor, pairs: torch.Tensor, num_relations: int
 ) -> torch.Tensor:
-    """Classes of OrderNet.
+    """Return the target classes of OrderNet.
 
-    With three classes a bidirectional pair gets "first over second" in whichever direction it is
-    asked, as in the published sampling of entries.
+    With three classes, a bidirectional pair is labelled "first occludes second" in both directions,
+    as in the published sampling of matrix entries.
 
     Args:
         occlusion: (N, N), 1 / 0 / -1.
@@ -62,7 +62,7 @@ def relation_labels(
         num_relations: 3 or 4.
 
     Returns:
-        int64 (P,), or -1 where one of the two directions is not annotated.
+        int64 (P,), or -1 if one of the two directions is unknown.
     """
     back, there = occlusion_labels(occlusion, pairs).long().unbind(1)
     both = 1 if num_relations == 3 else 3
@@ -72,39 +72,40 @@ def relation_labels(
 
 
 def average_occlusion(logits: torch.Tensor) -> torch.Tensor:
-    """P(first occludes second) and P(second occludes first), averaged over both directions.
+    """Average the occlusion probabilities over both directions of each pair.
 
     Args:
-        logits: float (2 P, 2), row ``P + k`` is pair k asked in reverse.
+        logits: float (2 P, 2), row ``P + k`` is pair k reversed.
 
     Returns:
-        float (P, 2).
+        float (P, 2): P(first occludes second), P(second occludes first).
     """
     forward, backward = logits.sigmoid().chunk(2)
     return (forward.flip(1) + backward) / 2
 
 
 def average_depth(logits: torch.Tensor) -> torch.Tensor:
-    """P(closer), P(farther), P(equal) of the first, averaged over both directions.
+    """Average the depth probabilities over both directions of each pair.
 
     Args:
-        logits: float (2 P, 3), row ``P + k`` is pair k asked in reverse.
+        logits: float (2 P, 3), row ``P + k`` is pair k reversed.
 
     Returns:
-        float (P, 3).
+        float (P, 3): P(first is closer), P(farther), P(equal).
     """
     forward, backward = logits.softmax(1).chunk(2)
     return (forward + backward[:, [1, 0, 2]]) / 2
 
 
 def average_relation(logits: torch.Tensor) -> torch.Tensor:
-    """P(first over second), P(second over first), P(neither)[, P(each other)] over both directions.
+    """Average the relation probabilities over both directions of each pair.
 
     Args:
-        logits: float (2 P, 3 or 4), row ``P + k`` is pair k asked in reverse.
+        logits: float (2 P, 3 or 4), row ``P + k`` is pair k reversed.
 
     Returns:
-        float (P, 3 or 4).
+        float (P, 3 or 4): P(first occludes second), P(second occludes first), P(neither) and, with
+        four classes, P(both).
     """
     forward, backward = logits.softmax(1).chunk(2)
     swapped = [1, 0, *range(2, logits.shape[1])]
@@ -114,16 +115,17 @@ def average_relation(logits: torch.Tensor) -> torch.Tensor:
 def occlusion_matrices(
     probability: torch.Tensor, pairs: torch.Tensor, num_instances: int, *, threshold: float = 0.5
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fill the occlusion matrix of an image with the averaged predictions of pairs.
+    """Convert pairwise occlusion probabilities to the occlusion matrix of an image.
 
     Args:
-        probability: float (P, 2) of `average_occlusion`.
+        probability: float (P, 2), from `average_occlusion`.
         pairs: int64 (P, 2).
         num_instances: N.
-        threshold: an instance occludes another where the probability is above it.
+        threshold: occlusion probability above which an instance occludes another.
 
     Returns:
-        int8 (N, N), 0 for pairs that were not asked, and float32 (N, N) probabilities.
+        int8 (N, N), 0 for other pairs, and float32 (N, N), probability that the row occludes the
+        column.
     """
     first, second = pairs.unbind(1)
     matrix = probability.new_zeros((num_instances, num_instances), dtype=torch.float32)
@@ -135,18 +137,19 @@ def occlusion_matrices(
 def relation_matrices(
     probability: torch.Tensor, pairs: torch.Tensor, num_instances: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fill the occlusion matrix with the most probable relation of each pair (OrderNet).
+    """Convert relation probabilities (OrderNet) to the occlusion matrix of an image.
 
-    If both directions have exactly the same probability, as for identical masks, neither is chosen.
+    The most probable relation is chosen; if both directions have exactly the same probability, as
+    for identical masks, neither of them.
 
     Args:
-        probability: float (P, 3 or 4) of `average_relation`.
+        probability: float (P, 3 or 4), from `average_relation`.
         pairs: int64 (P, 2).
         num_instances: N.
 
     Returns:
-        int8 (N, N), 0 for pairs that were not asked, and float32 (N, N): P(row occludes column),
-        alone or each other.
+        int8 (N, N), 0 for other pairs, and float32 (N, N): P(row occludes column), including
+        mutual occlusion.
     """
     best = probability.argmax(1)
     tie = (best < 2) & (probability[:, 0] == probability[:, 1])
@@ -165,12 +168,13 @@ def relation_matrices(
 def depth_matrices(
     probability: torch.Tensor, pairs: torch.Tensor, num_instances: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fill the depth matrix with the most probable relation of each pair.
+    """Convert depth probabilities to the depth matrix of an image.
 
-    "Closer" and "farther" with exactly equal probability, as for two identical masks, are "equal".
+    The most probable relation is chosen; if closer and farther have exactly the same probability,
+    as for two identical masks, the depth is equal.
 
     Args:
-        probability: float (P, 3) of `average_depth`.
+        probability: float (P, 3), from `average_depth`.
         pairs: int64 (P, 2).
         num_instances: N.
 

@@ -1,7 +1,6 @@
 """Losses of pairwise orders (Lee & Park, Section 4.1) and of partial completion (PCNet-M).
 
-Each is right for no pair at all: a zero that still has a gradient. A target of -1 (nobody has said)
-never counts.
+Without any pair, each loss is a zero with a gradient. Targets of -1 (unknown) are ignored.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from torch.nn import functional as F
 
 
 def occlusion_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy of "second over first" and "first over second".
+    """Compute the binary cross-entropy of "second occludes first" and "first occludes second".
 
     Args:
         logits: float (P, 2).
@@ -30,13 +29,13 @@ def occlusion_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 def class_loss(
     logits: torch.Tensor, target: torch.Tensor, *, double_softmax: bool = False
 ) -> torch.Tensor:
-    """Cross-entropy of OrderNet's relation, or of one of the two groups of depth pairs.
+    """Compute the cross-entropy of relation or depth classes.
 
     Args:
         logits: float (P, C).
         target: int64 (P,), 0 .. C - 1, or -1.
-        double_softmax: take the softmax of the logits as logits, as the published code does; the
-            loss can then not fall below ``log(1 + (C - 1) / e)``.
+        double_softmax: apply softmax to the logits twice, as the published code does; the loss is
+            then at least ``log(1 + (C - 1) / e)``.
 
     Returns:
         float (): mean over the annotated pairs.
@@ -55,16 +54,16 @@ def depth_loss(
     weights: Sequence[float] = (),
     double_softmax: bool = False,
 ) -> torch.Tensor:
-    """Cross-entropy of depth pairs, L_do (Section 4.1).
+    """Compute the cross-entropy of depth pairs, L_do (Section 4.1).
 
-    The paper weighs all pairs alike. The published code takes the means over distinct and over
-    overlapping pairs apart and adds them with the weights 0.9 and 0.1.
+    The paper weights all pairs equally. The published code computes separate means over distinct
+    and over overlapping pairs and adds them with weights 0.9 and 0.1.
 
     Args:
         logits: float (P, 3).
         target: int64 (P,), 0 closer / 1 farther / 2 equal / -1.
-        overlap: (P,), 1 depth ranges overlap, 0 distinct, -1 unknown (counted as distinct).
-        weights: of distinct pairs and of overlapping ones; empty = all pairs alike.
+        overlap: (P,), 1 depth ranges overlap, 0 distinct, -1 unknown (treated as distinct).
+        weights: weights of distinct and of overlapping pairs; empty = all pairs equally.
         double_softmax: see `class_loss`.
 
     Returns:
@@ -84,13 +83,13 @@ def depth_loss(
 def completion_loss(
     logits: torch.Tensor, target: torch.Tensor, eraser: torch.Tensor, *, inside: float = 5.0
 ) -> torch.Tensor:
-    """Cross-entropy of PCNet-M: pixels inside the eraser weigh more.
+    """Compute the cross-entropy of PCNet-M, with a larger weight inside the eraser.
 
     Args:
         logits: float (K, 2, S, S), [0] outside and [1] inside of the instance.
         target: (K, S, S), 1 inside the instance, 0 outside.
         eraser: (K, S, S), nonzero = erased.
-        inside: weight of erased pixels; others weigh 1.
+        inside: weight of erased pixels; that of others is 1.
 
     Returns:
         float (): weighted sum divided by the number of pixels.
@@ -101,5 +100,5 @@ def completion_loss(
 
 
 def _mean(loss: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    """Mean of the known entries; a zero with a gradient where there is none."""
+    """Return the mean over the known entries; a zero with a gradient if there are none."""
     return (loss * known).sum() / known.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""Images with instances and the pairs that a network is trained on."""
+"""Dataset mapper that samples pairs of instances for pairwise networks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from occ_order.order.encoding import without_bidirectional
 
 
 def generator() -> np.random.Generator:
-    """Randomness of one call, from the state that Detectron2 seeds in every worker."""
+    """Return a generator seeded by NumPy's global state, which Detectron2 seeds in each worker."""
     return np.random.default_rng(np.random.randint(2**31))
 
 
@@ -24,8 +24,8 @@ def generator() -> np.random.Generator:
 class PairMapper(InstanceOrderMapper):
     """`InstanceOrderMapper` that, in training, also samples pairs and the jitter of their crops.
 
-    The result has `pairs` int64 (P, 2) and `jitter` float32 (P, 3). An image that has no such pair
-    gives None, and Detectron2's loader takes another one.
+    Adds `pairs`, int64 (P, 2), and `jitter`, float32 (P, 3). For an image without a suitable pair
+    it returns None, and Detectron2's loader takes another image.
     """
 
     @configurable
@@ -41,14 +41,14 @@ class PairMapper(InstanceOrderMapper):
         bidirectional: bool = True,
         **options,
     ) -> None:
-        """Keep the arguments.
+        """Initialise the mapper.
 
         Args:
-            is_train: whether pairs are sampled.
+            is_train: whether to sample pairs.
             sampler, num_pairs, positive_ratio: see `occ_order.methods.common.pair_samplers`.
             shift, scale: see `occ_order.methods.common.pair_samplers.draw_jitter`.
-            bidirectional: False makes pairs that occlude each other "not annotated" in training.
-            options: of `InstanceOrderMapper`.
+            bidirectional: False sets mutual occlusions to unknown (-1) in training.
+            options: arguments of `InstanceOrderMapper`.
 
         Raises:
             ValueError: an unknown sampler.
@@ -61,7 +61,7 @@ class PairMapper(InstanceOrderMapper):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool) -> dict[str, Any]:
-        """INPUT.*, MODEL.PAIRWISE.SAMPLER.* and MODEL.PAIRWISE.BIDIRECTIONAL."""
+        """Read INPUT.*, MODEL.PAIRWISE.SAMPLER.* and MODEL.PAIRWISE.BIDIRECTIONAL."""
         own = cfg.MODEL.PAIRWISE.SAMPLER
         return {
             **super().from_config(cfg, is_train),
@@ -80,7 +80,7 @@ class PairMapper(InstanceOrderMapper):
         if not self.bidirectional and "occlusion" in record:
             record = {**record, "occlusion": without_bidirectional(record["occlusion"])}
         rng = generator()
-        # Asked before the image is decoded; cropping may still take every pair away below.
+        # Checked before the image is decoded, to save time; cropping may still remove all pairs.
         occlusion, depth = (order_matrix(record, key) for key in ("occlusion", "depth"))
         if len(self._sample(occlusion, depth, rng)) == 0:
             return None

@@ -1,8 +1,7 @@
-"""A matrix over pairs of instances that can be a field of Detectron2's `Instances`.
+"""A matrix over pairs of instances as a field of Detectron2's `Instances`.
 
-A plain (N, N) tensor as a field loses its meaning as soon as instances are chosen or put together:
-`instances[keep]` chooses rows only, and `Instances.cat` stacks rows under one another. `PairMatrix`
-moves rows and columns together.
+A plain (N, N) tensor is not a valid field: `instances[keep]` would select its rows only, and
+`Instances.cat` would concatenate rows. `PairMatrix` selects and concatenates rows and columns.
 """
 
 from __future__ import annotations
@@ -13,23 +12,23 @@ import torch
 
 
 class PairMatrix:
-    """A value for each ordered pair of N instances; row = first of the pair, column = second.
+    """Values of the ordered pairs of N instances; row = first of the pair, column = second.
 
-    Choosing instances (`m[keep]`: bool or integer tensor, slice, list, or one integer, which keeps
-    one instance) chooses rows and columns. `PairMatrix.cat` puts several matrices along the
-    diagonal: pairs of instances that come from different matrices get `fill`.
+    Indexing (`m[keep]` with a bool or integer tensor, slice, list, or an integer, which keeps one
+    instance) selects rows and columns. `PairMatrix.cat` builds a block-diagonal matrix: pairs of
+    instances from different matrices are `fill`.
 
     Attributes:
-        tensor: (N, N) or (N, N, ...); what the values mean is said by whoever makes the matrix
+        tensor: (N, N) or (N, N, ...); the meaning of the values depends on the field
             (`occ_order.order.encoding` for occlusion and depth).
-        fill: the value of a pair that nothing is known about.
+        fill: value of unknown pairs.
     """
 
     def __init__(self, tensor: torch.Tensor, *, fill: float = -1) -> None:
         """Wrap a tensor without copying it.
 
         Raises:
-            ValueError: the first two sizes differ, or there are fewer than two.
+            ValueError: the first two dimensions differ in size, or there are fewer than two.
         """
         tensor = torch.as_tensor(tensor)
         if tensor.ndim < 2 or tensor.shape[0] != tensor.shape[1]:
@@ -41,12 +40,12 @@ class PairMatrix:
 
     @classmethod
     def empty(cls, *more: int, dtype: torch.dtype = torch.int8, fill: float = -1) -> PairMatrix:
-        """Return a matrix for no instances; `more` are the sizes after the first two."""
+        """Return a matrix of 0 instances; `more` are the sizes of further dimensions."""
         return cls(torch.zeros((0, 0, *more), dtype=dtype), fill=fill)
 
     @property
     def device(self) -> torch.device:
-        """Where the values lie."""
+        """Device of the tensor."""
         return self.tensor.device
 
     def __len__(self) -> int:
@@ -68,15 +67,15 @@ class PairMatrix:
         yield from self.tensor
 
     def to(self, *args, **kwargs) -> PairMatrix:
-        """Return same matrix on another device or of another dtype; arguments as `Tensor.to`."""
+        """Return the matrix on another device or with another dtype, see `Tensor.to`."""
         return PairMatrix(self.tensor.to(*args, **kwargs), fill=self.fill)
 
     @staticmethod
     def cat(matrices: Sequence[PairMatrix]) -> PairMatrix:
-        """Put matrices along the diagonal of a new one, with `fill` elsewhere.
+        """Return a block-diagonal matrix, with `fill` elsewhere.
 
         Raises:
-            ValueError: no matrix, or matrices that differ in sizes after the second or in `fill`.
+            ValueError: no matrices, or they differ in their further dimensions or in `fill`.
         """
         if not matrices:
             raise ValueError("PairMatrix.cat needs at least one matrix")

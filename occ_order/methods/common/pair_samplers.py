@@ -1,7 +1,7 @@
-"""Which pairs of an image a network is trained on, over plain arrays.
+"""Samplers of training pairs of an image.
 
-A sampled pair is *ordered*: (first, second) as the network sees it. Only annotated pairs (not -1)
-are ever sampled. A sampler returns int64 (P, 2); (0, 2) where the image has nothing to offer.
+A sampled pair is *ordered*: (first, second), as in the input of the network. Only annotated pairs
+(not -1) are sampled. A sampler returns int64 (P, 2); (0, 2) if the image has no suitable pair.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ def sample_occlusion_pairs(
     num_pairs: int = 1,
     positive_ratio: float = 0.7,
 ) -> np.ndarray:
-    """Entries of the occlusion matrix, a share of them 1, each then turned round or not.
+    """Sample entries of the occlusion matrix, positive ones with a given probability.
 
-    An image without any occlusion gives nothing: the papers take another image instead. Where
-    there is no annotated 0, all are 1.
+    Each pair is then reversed with probability 1/2. An image without any occlusion yields no pairs:
+    the papers take another image instead. If there is no entry of 0, all pairs are positive.
 
     Args:
-        occlusion: int (N, N), 1 / 0 / -1; the diagonal never counts.
-        rng: source of randomness.
-        num_pairs: P, drawn with replacement.
-        positive_ratio: probability of a pair in which first occludes second (before it is turned).
+        occlusion: int (N, N), 1 / 0 / -1; the diagonal is ignored.
+        rng: random generator.
+        num_pairs: P, sampled with replacement.
+        positive_ratio: probability of a pair whose first instance occludes the second (before the
+            reversal).
 
     Returns:
         int64 (P, 2) or (0, 2).
@@ -53,12 +54,12 @@ def sample_occlusion_pairs(
 def sample_depth_pairs(
     depth: np.ndarray, rng: np.random.Generator, *, num_pairs: int = 1
 ) -> np.ndarray:
-    """Any pairs with a depth order, each turned round or not.
+    """Sample pairs with a depth order, each reversed with probability 1/2.
 
     Args:
         depth: int (N, N), -1 = not annotated.
-        rng: source of randomness.
-        num_pairs: P, drawn with replacement.
+        rng: random generator.
+        num_pairs: P, sampled with replacement.
 
     Returns:
         int64 (P, 2), or (0, 2) if no pair is annotated.
@@ -91,10 +92,11 @@ def sample_pairs(
     num_pairs: int = 1,
     positive_ratio: float = 0.7,
 ) -> np.ndarray:
-    """One of the samplers by its name in the configuration.
+    """Sample pairs by the name of a sampler in the configuration.
 
     Args:
-        name: "occlusion", "depth" or "all" (`annotated_pairs` of both, each turned or not).
+        name: "occlusion", "depth" or "all" (`annotated_pairs` of both, each reversed with
+            probability 1/2).
         occlusion: int (N, N).
         depth: int (N, N).
         rng, num_pairs, positive_ratio: see the samplers.
@@ -119,13 +121,13 @@ def sample_pairs(
 def draw_jitter(
     num_pairs: int, rng: np.random.Generator, *, shift: float, scale: Sequence[float]
 ) -> np.ndarray:
-    """Random shift and scale of crops, for `occ_order.methods.common.pair_crops.pair_squares`.
+    """Sample shift and scale of crops, for `occ_order.methods.common.pair_crops.pair_squares`.
 
     Args:
         num_pairs: P.
-        rng: source of randomness.
-        shift: largest shift in sides of the crop, to either side.
-        scale: smallest and largest scale of the objects.
+        rng: random generator.
+        shift: maximum absolute shift relative to the side of the crop.
+        scale: minimum and maximum scale of the objects.
 
     Returns:
         float32 (P, 3): shift of x, shift of y, scale.

@@ -1,4 +1,4 @@
-"""Steps that every mapper shares: image, masks and order matrices of one record."""
+"""Steps shared by all dataset mappers: image, masks and order matrices of one record."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from occ_order.formats.checks import size_mismatch
 from occ_order.methods.common.pair_matrix import PairMatrix
 
 ORDER_KEYS = ("occlusion", "depth", "overlap", "count")
-"""Matrices of a record (`occ_order.formats`); as fields of Instances with `gt_` before."""
+"""Matrices of a record (`occ_order.formats`); fields of Instances have the prefix `gt_`."""
 
 
 def read_image(record: dict[str, Any], image_format: str) -> np.ndarray:
     """Read the image of a record (see `occ_order.files.load_image`).
 
     Args:
-        record: with `file_name`, or with `pixels`, uint8 (H, W, 3) RGB, which then is not read.
+        record: with `file_name`, or with `pixels`, uint8 (H, W, 3) RGB, instead of a file.
         image_format: "RGB" or "BGR".
 
     Returns:
-        uint8 (H, W, 3) in the order of channels that `image_format` ("RGB", "BGR") names.
+        uint8 (H, W, 3) in the channel order `image_format`.
 
     Raises:
         UnreadableImageError: the file is missing, is not an image or is damaged.
-        ValueError: the image has another size than the record says; another format.
+        ValueError: the size of the image differs from the record; an invalid `image_format`.
     """
     if image_format not in ("RGB", "BGR"):
         raise ValueError(f"the format of images must be RGB or BGR, got {image_format!r}")
@@ -44,7 +44,7 @@ def read_image(record: dict[str, Any], image_format: str) -> np.ndarray:
 
 
 def check_image(record: dict[str, Any]) -> None:
-    """Decode the image of a record that other code reads, to learn whether it can be read.
+    """Check that the image of a record can be decoded, for mappers that read it by other code.
 
     Raises:
         UnreadableImageError: the file is missing, is not an image or is damaged.
@@ -88,17 +88,17 @@ def augmented_image(
     *,
     output_size: Sequence[int] = (),
 ) -> tuple[dict[str, Any], TransformList]:
-    """Return what a network's input begins with: the image, augmented, and what identifies it.
+    """Read and augment the image of a record.
 
     Args:
-        record: see `read_image`; it stays as it is.
+        record: see `read_image`; not modified.
         augmentations: applied in order.
         image_format: "RGB" or "BGR".
-        output_size: height and width that the network's results shall have; empty = the record's.
+        output_size: height and width of the network's results; empty = those of the record.
 
     Returns:
-        {"image": uint8 (C, h, w), and those of "image_id", "file_name", "height", "width" that the
-        record has}; what was done to the image.
+        The input dict: "image", uint8 (C, h, w), and "image_id", "file_name", "height" and "width"
+        as far as the record has them; and the transforms applied to the image.
 
     Raises:
         ValueError, FileNotFoundError: see `read_image`.
@@ -116,12 +116,12 @@ def read_masks(record: dict[str, Any], key: str = "segmentation") -> np.ndarray 
     """Decode the masks of a record's annotations.
 
     Args:
-        record: with `height`, `width` and `annotations`, or with `masks`, bool (N, H, W), the
-            visible parts as arrays.
+        record: with `height`, `width` and `annotations`, or with `masks`, bool (N, H, W), decoded
+            modal masks.
         key: "segmentation" (modal) or "amodal_segmentation".
 
     Returns:
-        bool (N, H, W); None where an annotation does not have the key.
+        bool (N, H, W); None if an annotation does not have the key.
 
     Raises:
         ValueError: a mask is damaged; names image and annotation.
@@ -142,12 +142,12 @@ def read_masks(record: dict[str, Any], key: str = "segmentation") -> np.ndarray 
 def transform_masks(
     stack: np.ndarray, transforms: TransformList, size: Sequence[int]
 ) -> np.ndarray:
-    """Apply what was done to the image to its masks, by nearest neighbours.
+    """Apply the transforms of an image to its masks, by nearest-neighbour interpolation.
 
     Args:
         stack: bool (N, H, W).
-        transforms: what the image went through.
-        size: (h, w) of the image afterwards, for no masks.
+        transforms: transforms applied to the image.
+        size: (h, w) of the transformed image, used if N = 0.
 
     Returns:
         bool (N, h, w).
@@ -159,7 +159,7 @@ def transform_masks(
 
 
 def order_matrix(record: dict[str, Any], key: str) -> torch.Tensor:
-    """One of the matrices `ORDER_KEYS` of a record, all -1 (not annotated) where it is absent.
+    """Return one of the matrices `ORDER_KEYS` of a record; all -1 (unknown) if it is absent.
 
     Returns:
         int8 (N, N), for "count" int16.
@@ -181,21 +181,21 @@ def ground_truth_instances(
     *,
     boxes: str = "modal",
 ) -> Instances:
-    """Return annotated instances of an image as Detectron2's Instances; every field, also for none.
+    """Return the ground truth of an image as Detectron2's Instances; all fields, also for N = 0.
 
     Args:
         record: with `annotations` and, where known, the matrices `ORDER_KEYS`.
-        modal: bool (N, H, W), visible masks, already transformed.
-        amodal: bool (N, H, W), whole masks, already transformed; None where the data have none.
-        boxes: "modal" or "amodal": which masks the boxes go around.
+        modal: bool (N, H, W), transformed modal masks.
+        amodal: bool (N, H, W), transformed amodal masks; None if the data have none.
+        boxes: "modal" or "amodal": masks that the boxes enclose.
 
     Returns:
         Instances with gt_boxes (XYXY, pixels), gt_classes int64, gt_masks (BitMasks, modal),
-        gt_amodal_masks (BitMasks; only where `amodal` is given), and gt_occlusion, gt_depth,
+        gt_amodal_masks (BitMasks; only if `amodal` is given), and gt_occlusion, gt_depth,
         gt_overlap, gt_count (PairMatrix).
 
     Raises:
-        ValueError: amodal boxes are asked for and there are no amodal masks.
+        ValueError: `boxes` is "amodal" without amodal masks.
     """
     if boxes == "amodal" and amodal is None:
         raise ValueError(
@@ -217,5 +217,5 @@ def ground_truth_instances(
 
 
 def to_tensor(pixels: np.ndarray) -> torch.Tensor:
-    """uint8 (H, W, C) image as a uint8 (C, H, W) tensor."""
+    """Convert an image, uint8 (H, W, C), to a tensor, uint8 (C, H, W)."""
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

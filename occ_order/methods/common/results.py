@@ -1,4 +1,4 @@
-"""Results on disk: order_results.json, and COCO results of modal and amodal masks."""
+"""Evaluator that writes predictions: order_results.json and COCO results files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class OrderResults(OrderEvaluator):
     """  # noqa: D205
 
     def row(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
-        """Return the image as `order_results.json` has it, with the name of its image."""
+        """Return the entry of an image in `order_results.json`, with its file name."""
         contiguous = self.metadata.get("thing_dataset_id_to_contiguous_id")
         original = {k: v for v, k in contiguous.items()} if contiguous else None
         image = from_instances(

@@ -1,1 +1,1 @@
-"""Amodal masks of given masks: what lies behind the instances that occlude one."""
+"""Amodal completion: amodal masks of input masks from their occlusion order."""

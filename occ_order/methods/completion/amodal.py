@@ -1,7 +1,7 @@
-"""Amodal masks of given masks by any network that completes one view at a time.
+"""Amodal masks of input masks, by a network that completes one view at a time.
 
-PyTorch (`occ_order.methods.completion.meta_arch`) and ONNX Runtime (`occ_order.lite`) differ in the
-network alone. Shapes: N instances, H x W pixels, S the side of a view.
+Shared by PyTorch (`occ_order.methods.completion.meta_arch`) and ONNX Runtime (`occ_order.lite`).
+Shapes: N instances, H x W pixels, S the side of a view.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ class Settings:
 
     Attributes:
         size: S.
-        reach, margin: of `views.view_square`.
-        occluder_threshold: probability of an occlusion behind which something is completed.
-        threshold: probability above which a hidden pixel belongs to the instance.
+        reach, margin: see `views.view_square`.
+        occluder_threshold: occlusion probability above which an instance is an occluder; masks are
+            completed behind occluders only.
+        threshold: probability above which an occluded pixel belongs to the instance.
     """
 
     size: int = 64
@@ -42,20 +43,20 @@ def complete(
     network: Callable[[np.ndarray], np.ndarray],
     settings: Settings,
 ) -> np.ndarray:
-    """Return the amodal masks of the instances of one image.
+    """Predict the amodal masks of the instances of one image.
 
-    Each goes through the network alone: its answer depends in no bit on the place it has among the
-    others.
+    Views are processed one by one, not in batches, so that the result of an instance is bitwise
+    independent of the order of the instances.
 
     Args:
         modal: bool (N, H, W).
-        chances: float (N, N), probability that the row occludes the column; the diagonal is not
-            looked at.
-        network: float32 (`views.CHANNELS`, S, S), a view, to float32 (S, S), logits.
-        settings: of the network.
+        chances: float (N, N), probability that the row occludes the column; the diagonal is
+            ignored.
+        network: view, float32 (`views.CHANNELS`, S, S) -> logits, float32 (S, S).
+        settings: settings of the network.
 
     Returns:
-        bool (N, H, W): the modal mask, and what lies behind its occluders.
+        bool (N, H, W): the modal masks, extended behind the occluders.
     """
     boxes = np.array([mask_tools.bounding_box(mask) for mask in modal]).reshape(-1, 4)
     result = modal.copy()
@@ -79,30 +80,30 @@ def complete(
 
 
 class Completer(Protocol):
-    """What PyTorch and ONNX Runtime have alike."""
+    """Common interface of the PyTorch and the ONNX Runtime model."""
 
     @property
     def settings(self) -> Settings:
-        """How instances are shown to the network."""
+        """Settings of the crops and thresholds."""
 
     def complete(self, modal: np.ndarray, chances: np.ndarray) -> np.ndarray:
-        """Return `complete` with the network of its own."""
+        """Predict amodal masks; see the function `complete`."""
 
 
 def completed(ordered: OrderedInstances, completer: Completer) -> OrderedInstances:
     """Predict the amodal masks of instances whose occlusion order is known.
 
     Args:
-        ordered: instances with an occlusion order, annotated or predicted.
+        ordered: instances with an occlusion order, ground truth or predicted.
         completer: predicts the amodal masks.
 
     Raises:
-        ValueError: the instances have no order of occlusion; names the image.
+        ValueError: the instances have no occlusion order; names the image.
     """
     if ordered.occlusion is None:
         raise ValueError(f"image {ordered.image_id!r}: without an order nothing is completed")
     said = ordered.occlusion == 1
     chances = said.astype(float) if ordered.occlusion_prob is None else ordered.occlusion_prob
-    # An occlusion that was left out to resolve a cycle hides nothing, however likely it is.
+    # An occlusion that was removed to resolve a cycle is no occlusion, whatever its probability.
     never = (chances > completer.settings.occluder_threshold) & ~said
     return ordered.replace(amodal=completer.complete(ordered.modal, np.where(never, 0.0, chances)))

@@ -1,4 +1,4 @@
-"""Settings of MaskCompletionNet, the network that completes given masks."""
+"""Config keys of MaskCompletionNet, the amodal completion of input masks."""
 
 from __future__ import annotations
 
@@ -6,32 +6,33 @@ from detectron2.config import CfgNode
 
 
 def add_completion_config(cfg: CfgNode) -> None:
-    """Add MODEL.COMPLETION and what its mapper reads to `cfg`."""
+    """Add MODEL.COMPLETION and INPUT.COMPLETION to `cfg`."""
     cfg.MODEL.COMPLETION = own = CfgNode()
-    own.VIEW_SIZE = 64  # cells a side of the view of an instance
+    own.VIEW_SIZE = 64  # side of the view of an instance in cells
     own.WIDTHS = [24, 48, 96, 128, 160]  # channels of the levels of the U-Net
-    own.REACH = 3.0  # side of what is looked at, in longer sides of the modal mask's box
-    own.MARGIN = 1.1  # side of the view in longer sides of what it has to show
-    # META_ARCHITECTURE completion_with_order: the model of the zoo that tells who hides whom.
+    own.REACH = 3.0  # maximum side of a view, relative to the longer side of the modal mask's box
+    own.MARGIN = 1.1  # side of the view, relative to the longer side of its contents
+    # For META_ARCHITECTURE completion_with_order: model of the zoo that predicts the order.
     own.ORDER = "mask_order_photos"
-    # Nothing is completed behind an instance that occludes with a smaller probability.
+    # Minimum occlusion probability of an occluder; masks are completed behind occluders only.
     own.OCCLUDER_THRESHOLD = 0.5
-    # A hidden pixel belongs to the instance where the probability is above this. An expected
-    # intersection over union of q is largest at q / (1 + q).
+    # Probability above which an occluded pixel belongs to the instance. For an expected IoU of q,
+    # the threshold q / (1 + q) maximises the IoU.
     own.THRESHOLD = 0.4
-    own.OVERLAP_LOSS_WEIGHT = 0.5  # of the soft intersection over union beside the cross-entropy
+    own.OVERLAP_LOSS_WEIGHT = 0.5  # weight of the soft IoU loss; that of the cross-entropy is 1
 
-    # What MaskCompletionMapper does to training data.
+    # Training samples of MaskCompletionMapper.
     cfg.INPUT.COMPLETION = own = CfgNode()
-    own.STRIDE = 2  # every so many rows and columns of the masks are looked at; time
-    own.TARGETS = 4  # instances of an image that are completed in training
-    # Probability that what is completed is any instance, with an occluder pasted in front of it,
-    # and not one that is hidden in the image and annotated as a whole.
+    own.STRIDE = 2  # masks are subsampled by this factor, to save time
+    own.TARGETS = 4  # maximum number of training instances per image
+    # Probability of a sample with an occluder pasted in front of any instance, instead of an
+    # instance that is occluded in the image and has an amodal annotation.
     own.PASTE = 0.5
-    own.OCCLUDERS = []  # data sets whose things have the shapes of pasted occluders; [] = the image
-    own.BESIDE = 0.15  # share of pasted instances that lie behind, so that nothing is hidden
-    own.MASK_NOISE = 0.7  # probability that the masks of an image get an annotator's errors
-    # Probability that who hides something is as uncertain and as wrong as a network tells it.
+    own.OCCLUDERS = []  # data sets to sample the shapes of pasted occluders from; [] = the image
+    own.BESIDE = 0.15  # fraction of pasted instances that are behind, without any occlusion
+    own.MASK_NOISE = 0.7  # probability of simulated annotation errors of the masks of an image
+    # Probability that occlusion probabilities are sampled like those of an order network, with its
+    # uncertainty and errors.
     own.ORDER_NOISE = 0.6
-    own.SHIFT = 0.1  # largest shift of a view, in sides
-    own.SCALE = 1.25  # largest factor of a view's side
+    own.SHIFT = 0.1  # maximum shift of a view relative to its side
+    own.SCALE = 1.25  # maximum scale factor of a view

@@ -1,4 +1,4 @@
-"""Whole masks of given masks against the annotation, beside what needs no network."""
+"""Evaluation of amodal masks of input masks, with baselines that need no network."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ TASKS = ("amodal", "amodal_visible_mask", "amodal_convex_hull", "amodal_hull_beh
 
 @EVALUATOR_REGISTRY.register()
 class GivenMaskAmodal(OrderEvaluator):
-    """Amodal masks of networks that return the annotated instances in their order.
+    """Evaluates amodal masks of networks that take the ground-truth modal masks as input.
 
-    Tasks, each with the scores of `occ_order.metrics.GivenAmodalScorer`: "amodal",
-    the prediction; and what stands in for it without a network for completion:
-    "amodal_visible_mask", the given mask; "amodal_convex_hull", its convex hull;
-    "amodal_hull_behind", the given mask and what of the hull lies behind the instances that occlude
-    it in the predicted order. Instances without an annotated whole object are left out.
+    Tasks, each with the scores of `occ_order.metrics.GivenAmodalScorer`: "amodal", the prediction;
+    and three baselines: "amodal_visible_mask", the modal mask; "amodal_convex_hull", its convex
+    hull; "amodal_hull_behind", the modal mask and the part of the hull behind the occluders in the
+    predicted order. Instances without amodal annotation are ignored.
     """
 
     def row(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Overlaps of one image.
+        """Return the mask overlaps of one image.
 
         Raises:
-            ValueError: the prediction has not as many instances as the annotation, or no amodal
-                masks, or no order.
+            ValueError: prediction and ground truth differ in the number of instances, or the
+                prediction has no amodal masks or no order.
         """
         annotations, found = record["annotations"], output["instances"]
         fields = found.get_fields()
@@ -58,7 +57,7 @@ class GivenMaskAmodal(OrderEvaluator):
         return {name: GivenAmodalScorer().row(sides, {"amodal": guesses[name]}) for name in TASKS}
 
     def scores(self, rows: dict[Any, dict[str, np.ndarray]]) -> dict[str, dict[str, float]]:
-        """See the class."""
+        """Compute the scores listed in the class docstring."""
         return {
             name: GivenAmodalScorer(row[name] for row in rows.values()).compute() for name in TASKS
         }

@@ -1,4 +1,4 @@
-"""The loss of the completion network."""
+"""Losses of the completion network."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from torch.nn import functional as F
 def hidden_part_loss(
     logits: torch.Tensor, target: torch.Tensor, known: torch.Tensor, visible: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute the error of the hidden parts of K instances, each counting the same.
+    """Compute the losses of the occluded regions of K instances with equal weights.
 
     Args:
-        logits: float32 (K, S, S), of "the instance is here, too".
-        target: float32 (K, S, S) in [0, 1], how much of a cell the whole instance fills.
-        known: float32 (K, S, S) in [0, 1], how much of a cell is asked: where something may hide
-            the instance, and it is known whether it does.
-        visible: float32 (K,), cells that the modal mask fills.
+        logits: float32 (K, S, S), logits of the amodal mask.
+        target: float32 (K, S, S) in [0, 1], fraction of a cell covered by the amodal mask.
+        known: float32 (K, S, S) in [0, 1], weight of a cell: the fraction behind possible
+            occluders where the amodal mask is known.
+        visible: float32 (K,), area of the modal mask in cells.
 
     Returns:
-        float32 (), the mean cross-entropy of what is asked, averaged over the instances; and 1
-        minus the soft intersection over union of whole instances. Both are 0 with a gradient where
-        nothing is asked.
+        Cross-entropy, float32 (): weighted mean over the cells, averaged over the instances; and
+        overlap loss, float32 (): 1 minus the soft IoU of the amodal masks. Both are 0 with a
+        gradient if all weights are 0.
     """
     area = known.flatten(1).sum(1)
     some = area > 0

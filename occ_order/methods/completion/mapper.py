@@ -1,4 +1,4 @@
-"""Views of instances that are hidden in part, on which the completion network is trained."""
+"""Dataset mapper of the completion network: views of partly occluded instances."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from occ_order.methods.completion.occluders import placed_occluder
 from occ_order.scenes.photographs import annotator_noise
 
 SMALLEST = 48
-"""Least area in pixels of a modal mask that is completed in training."""
+"""Minimum area of the modal mask of a training instance, in pixels."""
 
 NEAR = 6
-"""Pixels between the boxes of two instances of which one might be thought to hide the other."""
+"""Maximum distance in pixels between the boxes of two instances for a simulated false occlusion."""
 
-TOLD_OF_OCCLUDERS, TOLD_OF_OTHERS = (1.3, 0.5), (0.25, 1.8)
-"""Beta distributions of the probability that a network tells of a pair that occludes, and of one
-near by that does not: about those of mask_order_photos on composed photographs.
+OCCLUDER_PROBABILITY, OTHER_PROBABILITY = (1.3, 0.5), (0.25, 1.8)
+"""Parameters of beta distributions of simulated occlusion probabilities, of true occluders and of
+other near instances. They approximate those of mask_order_photos on composed photographs.
 """
 
 NUM_SHAPES = 4000
-"""Most instances of the data that pasted occluders are drawn from."""
+"""Maximum number of shapes from which pasted occluders are sampled."""
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Situation:
 
     Attributes:
         modal: bool (N, H, W).
-        boxes: (N, 4), x0, y0, x1, y1 around each, not always tight.
+        boxes: (N, 4), x0, y0, x1, y1 around each instance, not always tight.
         index: index of the instance in `modal`.
         whole: bool (H, W), its amodal mask, valid behind the instances in `known`.
         hides: bool (N,), instances that occlude a part of it.
@@ -61,11 +61,10 @@ class Situation:
 class MaskCompletionMapper(InstanceOrderMapper):
     """`InstanceOrderMapper` whose training samples are views for the completion network.
 
-    In training the result has `completion` float32 (K, `views.CHANNELS` + 2, S, S): the view; of
-    each cell, how much of what is asked belongs to the instance; and how much of it is asked.
-    Images themselves are not read. A record without an instance to complete gives None, and the
-    loader takes another. An annotation without `amodal_segmentation` is completed behind pasted
-    occluders alone.
+    In training the result has `completion` float32 (K, `views.CHANNELS` + 2, S, S): the view, and
+    `target` and `known` of `losses.hidden_part_loss`. Image files are not read. For a record
+    without a suitable instance the result is None, and Detectron2's loader takes another one. An
+    annotation without `amodal_segmentation` is used with pasted occluders only.
     """
 
     @configurable
@@ -87,25 +86,25 @@ class MaskCompletionMapper(InstanceOrderMapper):
         scale: float = 1.25,
         **options,
     ) -> None:
-        """Keep the arguments.
+        """Initialise the mapper.
 
         Args:
-            is_train: whether samples are made.
-            datasets: registered names, where the shapes of pasted occluders come from; without any,
-                from the image.
+            is_train: whether to sample training views.
+            datasets: registered data sets from which the shapes of pasted occluders are sampled;
+                empty = the same image.
             size: S.
-            reach, margin: of `views.view_square`.
-            stride: of the masks, every so many rows and columns are looked at in training.
-            targets: most instances of an image.
-            paste: probability that what is completed is any instance, with an occluder pasted in
-                front of it, and not one that is hidden in the image and annotated as a whole.
-            beside: share of pasted instances that lie behind.
-            mask_noise: probability that masks get an annotator's errors.
-            order_noise: probability that who hides something is as uncertain and as wrong as a
-                network tells it; else it is what the data say.
-            shift: largest shift of a view, in sides.
-            scale: largest factor of a view's side.
-            options: of `InstanceOrderMapper`.
+            reach, margin: see `views.view_square`.
+            stride: subsampling factor of the masks in training.
+            targets: maximum number of instances per image.
+            paste: probability of a sample with an occluder pasted in front of any instance,
+                instead of an instance that is occluded in the image and has an amodal annotation.
+            beside: fraction of pasted instances that are behind the instance.
+            mask_noise: probability of simulated annotation errors of the masks.
+            order_noise: probability that occlusion probabilities are sampled like those of an order
+                network; otherwise they are the ground truth.
+            shift: maximum shift of a view relative to its side.
+            scale: maximum scale factor of a view.
+            options: arguments of `InstanceOrderMapper`.
         """
         super().__init__(is_train, **options)
         self.datasets, self.size, self.targets = tuple(datasets), size, targets
@@ -115,7 +114,7 @@ class MaskCompletionMapper(InstanceOrderMapper):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool) -> dict[str, Any]:
-        """INPUT.*, INPUT.COMPLETION and MODEL.COMPLETION."""
+        """Read INPUT.*, INPUT.COMPLETION and MODEL.COMPLETION."""
         own, model = cfg.INPUT.COMPLETION, cfg.MODEL.COMPLETION
         return {
             **super().from_config(cfg, is_train),
@@ -134,7 +133,7 @@ class MaskCompletionMapper(InstanceOrderMapper):
         }
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any] | None:
-        """Map one record; None for a training image without anything to complete."""
+        """Map one record; None for a training image without a suitable instance."""
         if not self.is_train:
             return super().__call__(record)
         rng = generator()
@@ -166,7 +165,7 @@ class MaskCompletionMapper(InstanceOrderMapper):
         }
 
     def _masks(self, record, rng) -> tuple[np.ndarray, list[np.ndarray | None]]:
-        """Return modal masks, and the amodal ones that are known, in steps of `stride`."""
+        """Return modal and known amodal masks, subsampled by `stride` at a random offset."""
         rows, columns = (slice(k, None, self.stride) for k in rng.integers(self.stride, size=2))
         size = record["height"], record["width"]
         whole = [one.get("amodal_segmentation") for one in record["annotations"]]
@@ -176,7 +175,7 @@ class MaskCompletionMapper(InstanceOrderMapper):
 
     @functools.cached_property
     def shapes(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-        """Records with one of their things: a choice that depends on the data only."""
+        """(record, annotation) of up to `NUM_SHAPES` things, sampled with a fixed seed."""
         records = [record for name in self.datasets for record in DatasetCatalog.get(name)]
         places = [
             (record, one)
@@ -188,7 +187,7 @@ class MaskCompletionMapper(InstanceOrderMapper):
         return [places[k] for k in order]
 
     def _chosen(self, modal, amodal, rng) -> list[tuple[int, bool]]:
-        """Return instances to complete, and whether an occluder is pasted in front of each."""
+        """Sample instances to complete; return (index, whether to paste an occluder) of each."""
         large = modal.sum((1, 2)) >= SMALLEST
         hidden = np.array(
             [
@@ -207,14 +206,14 @@ class MaskCompletionMapper(InstanceOrderMapper):
         return chosen
 
     def _in_reach(self, boxes: np.ndarray, index: int) -> np.ndarray:
-        """Return the instances that a view of one could show."""
+        """Return the indices of the instances that a view of instance `index` could contain."""
         low, high = boxes[index, :2], boxes[index, 2:]
         half = self.reach * self.scale * (high - low).max() / 2
         centre = (low + high) / 2
         return np.flatnonzero(views.meets(boxes, np.concatenate([centre - half, centre + half])))
 
     def _with_occluder(self, situation: Situation, record, rng) -> Situation | None:
-        """Return the situation with one more instance at its end; None where none finds a place."""
+        """Append a pasted instance to a situation; None if it cannot be placed."""
         mask = placed_occluder(situation.modal[situation.index], self._shape(record, rng), rng)
         if mask is None:
             return None
@@ -239,7 +238,7 @@ class MaskCompletionMapper(InstanceOrderMapper):
         )
 
     def _shape(self, record, rng) -> np.ndarray:
-        """Return uint8 (h, w), the tightly cut mask of a random thing."""
+        """Return the mask of a random thing, cropped to its box, uint8 0/1 (h, w)."""
         places = self.shapes or [(record, one) for one in record["annotations"]]
         where, one = places[rng.integers(len(places))]
         mask = mask_tools.decode(one["segmentation"], where["height"], where["width"])
@@ -247,7 +246,7 @@ class MaskCompletionMapper(InstanceOrderMapper):
         return mask[y0:y1, x0:x1].astype(np.uint8)
 
     def _sample(self, situation: Situation, pasted: bool, rng) -> np.ndarray:
-        """Return float32 (C + 2, S, S), moved, scaled and perhaps mirrored."""
+        """Return a training sample, float32 (C + 2, S, S), randomly shifted, scaled and flipped."""
         modal, boxes, index = situation.modal, situation.boxes, situation.index
         weights = self._weights(situation, pasted, rng)
         square = views.view_square(
@@ -271,12 +270,12 @@ class MaskCompletionMapper(InstanceOrderMapper):
         weights = situation.hides.astype(float)
         if rng.random() < self.order_noise:
             near = views.meets(situation.boxes, situation.boxes[situation.index], gap=NEAR)
-            told = np.where(
+            predicted = np.where(
                 situation.hides,
-                rng.beta(*TOLD_OF_OCCLUDERS, len(near)),
-                rng.beta(*TOLD_OF_OTHERS, len(near)),
+                rng.beta(*OCCLUDER_PROBABILITY, len(near)),
+                rng.beta(*OTHER_PROBABILITY, len(near)),
             )
-            weights[near] = told[near]
+            weights[near] = predicted[near]
         if pasted and not situation.hides[-1]:
             weights[-1] = rng.uniform(views.LEAST_WEIGHT, 1.0)
         weights[situation.index] = 0
@@ -298,14 +297,14 @@ def situation_of(
     hides: np.ndarray,
     index: int,
 ) -> Situation:
-    """Return one instance among the others as they are annotated.
+    """Return the annotated situation of one instance.
 
     Args:
         modal: bool (N, H, W).
-        boxes: (N, 4) around each.
-        amodal: bool (H, W) of the one in question; None where it is not known.
-        hides: bool (N,), who hides a part of it.
-        index: which of them it is.
+        boxes: (N, 4) around each instance.
+        amodal: bool (H, W), amodal mask of the instance; None = unknown.
+        hides: bool (N,), instances that occlude it.
+        index: index of the instance in `modal`.
     """
     whole = modal[index].copy() if amodal is None else amodal | modal[index]
     return Situation(modal, boxes, index, whole, hides, np.full(len(modal), amodal is not None))

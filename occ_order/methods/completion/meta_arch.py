@@ -1,4 +1,4 @@
-"""The Detectron2 model that completes given masks behind what hides them."""
+"""Meta-architecture of MaskCompletionNet, the amodal completion of input masks."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from occ_order.methods.completion.network import CompletionUNet
 
 @META_ARCH_REGISTRY.register()
 class MaskCompletionNet(nn.Module):
-    """Completes the given instances of an image behind those that occlude them.
+    """Predicts the amodal masks of input masks from their occlusion order.
 
-    In training the inputs have `completion` of `MaskCompletionMapper`; the result is
-    {"loss_hidden", "loss_overlap"}. At test time it is {"instances"} for each image, and what else
-    the network for the order says: the given instances with `pred_amodal_masks` bool (N, H, W) and
-    the order that was used. An amodal mask is the modal mask and what lies behind an occluder;
-    never is it smaller than the modal mask.
+    In training the inputs have `completion` from `MaskCompletionMapper`; the result is
+    {"loss_hidden", "loss_overlap"}. At test time the result is {"instances"} for each image, and
+    any other output of the order network: the input instances with `pred_amodal_masks`
+    bool (N, H, W) and the order that was used. An amodal mask is the modal mask, extended behind
+    the occluders.
     """
 
-    requires_masks = accepts_masks = True  # of `OrderPredictor`
+    requires_masks = accepts_masks = True  # read by `OrderPredictor`
 
     @configurable
     def __init__(
         self,
         *,
         network: CompletionUNet,
-        settings: amodal.Settings = amodal.Settings(),  # noqa: B008  (cannot be changed)
+        settings: amodal.Settings = amodal.Settings(),  # noqa: B008  (immutable)
         overlap_weight: float = 0.5,
         order: Callable[[np.ndarray, np.ndarray], dict[str, Any]] | None = None,
     ) -> None:
-        """Keep the parts.
+        """Initialise the model.
 
         Args:
-            network: says where an instance is in a view.
-            settings: of the views, and of what the answer means.
-            overlap_weight: of the loss of overlaps.
-            order: (uint8 (H, W, 3) image, bool (N, H, W) masks) -> {"instances"} with their order;
-                None = the input's instances have it.
+            network: predicts the amodal mask in a view.
+            settings: settings of the views and thresholds.
+            overlap_weight: weight of the overlap loss.
+            order: order network, (image uint8 (H, W, 3), masks bool (N, H, W)) -> {"instances"}
+                with their order; None = the order is a field of the input instances.
         """
         super().__init__()
         self.network, self.settings = network, settings
@@ -55,7 +55,7 @@ class MaskCompletionNet(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """MODEL.COMPLETION."""
+        """Read MODEL.COMPLETION."""
         own = cfg.MODEL.COMPLETION
         return {
             "network": CompletionUNet(own.WIDTHS),
@@ -71,13 +71,13 @@ class MaskCompletionNet(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the model."""
         return self.network.last.weight.device
 
     def forward(
         self, batched_inputs: list[dict[str, Any]]
     ) -> dict[str, torch.Tensor] | list[dict[str, Any]]:
-        """Losses in training, else a dictionary for each input; see the class.
+        """Return losses in training, otherwise one dict per input; see the class docstring.
 
         Raises:
             ValueError: an input has no instances, or they have no masks or no order.
@@ -106,7 +106,7 @@ class MaskCompletionNet(nn.Module):
         return {**said, "instances": with_orders(given, fields, **size)}
 
     def _order_of(self, one: dict[str, Any], modal: np.ndarray) -> dict[str, Any]:
-        """Return {"instances"} with an order, and any other output of the order network."""
+        """Return {"instances"} with their order, and any other output of the order network."""
         if self.order is None:
             return {"instances": one["instances"]}
         image = np.ascontiguousarray(one["image"].permute(1, 2, 0).cpu().numpy())
@@ -118,15 +118,15 @@ class MaskCompletionNet(nn.Module):
 
     @torch.no_grad()
     def logits(self, view: np.ndarray) -> np.ndarray:
-        """Return float32 (S, S) of one view, float32 (channels, S, S)."""
+        """Compute the logits, float32 (S, S), of one view, float32 (channels, S, S)."""
         return self.network(torch.from_numpy(view)[None].to(self.device))[0].cpu().numpy()
 
 
 def _pair_fields(found: Instances, one: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Return the annotated or else predicted order of instances, by field.
+    """Return the ground-truth order of instances, or else the predicted one, as field -> tensor.
 
     Raises:
-        ValueError: they have no occlusion; names the image.
+        ValueError: they have no occlusion order; names the image.
     """
     prefix = "gt_" if found.has("gt_occlusion") else ""
     if not found.has(f"{prefix}occlusion"):
@@ -142,6 +142,6 @@ def _pair_fields(found: Instances, one: dict[str, Any]) -> dict[str, torch.Tenso
 
 
 def _chances(fields: dict[str, torch.Tensor]) -> np.ndarray:
-    """Return float (N, N), the probability of each occlusion."""
+    """Return the occlusion probabilities, float (N, N)."""
     chances = fields.get("occlusion_probability", fields["occlusion"] == 1)
     return chances.cpu().numpy().astype(float)

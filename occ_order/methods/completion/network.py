@@ -1,4 +1,4 @@
-"""The network that completes one instance: a small U-Net over a view of the masks."""
+"""Completion network: a small U-Net on a view of the masks around one instance."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class CompletionUNet(nn.Module):
         """Compute logits.
 
         Args:
-            views: float (K, 5, S, S) of `occ_order.methods.completion.views.mask_view`; S is a
+            views: float (K, 5, S, S), from `occ_order.methods.completion.views.mask_view`; S is a
                 multiple of 2 to the power of the number of levels.
 
         Returns:

@@ -1,10 +1,12 @@
 """Input of the completion network: a square crop (view) of the masks around an instance.
 
-The view contains the instance and its possible occluders within reach: an occluded region can only
-be behind these. Views are area averages of masks of full resolution, in training and at test time.
+The view contains the instance and its possible occluders within reach, since an occluded region can
+only be behind these. Views are area averages of masks of full resolution, in training and at test
+time.
 
-Shapes: N instances, H x W pixels, S the side of a view. A square is int64 ``x, y, side``: its
-upper left pixel and its side in pixels of the image. Beyond the image everything is 0.
+Shapes: N instances, H x W pixels, S the side of a view in cells. A square is int64 ``x, y, side``:
+its upper left pixel and its side in pixels of the image. It may extend beyond the image, which is
+padded with 0.
 """
 
 from __future__ import annotations
@@ -15,23 +17,23 @@ import numpy as np
 from occ_order import masks as mask_tools
 
 CHANNELS = 5
-"""Maps of a view: the instance, what may hide it, other instances, the image, the convex hull."""
+"""Channels of a view: instance, possible occluders, other instances, image, convex hull."""
 
 LEAST_WEIGHT = 0.1
-"""Chance to hide something below which an instance counts as one that cannot."""
+"""Minimum occlusion probability of a possible occluder."""
 
 
 def view_square(
     box: np.ndarray, hiding: np.ndarray, *, reach: float = 3.0, margin: float = 1.1
 ) -> np.ndarray:
-    """Return the square that shows an instance and what may hide it.
+    """Compute the square around an instance and its possible occluders.
 
     Args:
         box: (4,), x0, y0, x1, y1 of the instance's modal mask, ends exclusive.
-        hiding: (M, 4), boxes of the instances that may hide a part of it.
-        reach: side of the square around the instance, in longer sides of its box, beyond which
-            nothing is looked at.
-        margin: side of the result in longer sides of what it has to show.
+        hiding: (M, 4), boxes of the possible occluders.
+        reach: occluders are clipped to a square of this side around the instance, relative to the
+            longer side of its box.
+        margin: side of the result, relative to the longer side of its contents.
 
     Returns:
         int64 (3,): x, y, side.
@@ -50,7 +52,7 @@ def view_square(
 
 
 def shown(square: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """Return the rows and the columns of an image of H x W pixels that a square shows."""
+    """Return the rows and columns of an image of shape (H, W) inside a square."""
     x, y, side = (int(value) for value in square)
     height, width = shape
     return (
@@ -60,14 +62,14 @@ def shown(square: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, slice]:
 
 
 def _places(square: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """Return the rows and the columns of a square that lie in an image of H x W pixels."""
+    """Return the rows and columns of a square inside an image of shape (H, W)."""
     rows, columns = shown(square, shape)
     x, y, _ = (int(value) for value in square)
     return slice(rows.start - y, rows.stop - y), slice(columns.start - x, columns.stop - x)
 
 
 def crop(mask: np.ndarray, square: np.ndarray, size: int) -> np.ndarray:
-    """Return how much of each cell of a view a mask fills.
+    """Compute the fraction of each cell of a view that a mask covers.
 
     Args:
         mask: bool or uint8 0/1 (H, W).
@@ -81,20 +83,20 @@ def crop(mask: np.ndarray, square: np.ndarray, size: int) -> np.ndarray:
 
 
 def _cells(part: np.ndarray, square: np.ndarray, shape: tuple[int, ...], size: int) -> np.ndarray:
-    """Return `crop` of a mask whose values where the square shows the image are `part`."""
+    """Compute `crop` of a mask, given its part inside the square (see `shown`)."""
     side = int(square[2])
-    if not part.any():  # in large images these two are most of what a view takes
+    if not part.any():  # shortcuts for constant parts, which take most of the time in large images
         return np.zeros((size, size), np.float32)
     if part.shape == (side, side) and part.all():
         return np.ones((size, size), np.float32)
     whole = np.zeros((side, side), np.float32)
     whole[_places(square, shape)] = part
     way = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
-    return np.minimum(cv2.resize(whole, (size, size), interpolation=way), 1)  # not by rounding
+    return np.minimum(cv2.resize(whole, (size, size), interpolation=way), 1)  # clip rounding errors
 
 
 def paste(values: np.ndarray, square: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return the values of a view in the image, by bilinear interpolation.
+    """Resize a view to the pixels of the image, by bilinear interpolation.
 
     Args:
         values: float32 (S, S).
@@ -102,7 +104,7 @@ def paste(values: np.ndarray, square: np.ndarray, shape: tuple[int, int]) -> np.
         shape: H, W.
 
     Returns:
-        float32, of the rows and columns of the image that the square shows (`shown`).
+        float32, for the rows and columns of the image inside the square (`shown`).
     """
     side = int(square[2])
     rows, columns = shown(square, shape)
@@ -125,14 +127,15 @@ def mask_view(
     Args:
         modal: bool (N, H, W).
         boxes: (N, 4), x0, y0, x1, y1 around each.
-        index: which of them is shown.
-        weights: (N,) in [0, 1], how likely each hides a part of it; 0 for those that cannot.
+        index: index of the instance.
+        weights: (N,) in [0, 1], probability that each instance occludes it; 0 = impossible.
         square: x, y, side.
         size: S.
 
     Returns:
-        float32 (`CHANNELS`, S, S) in [0, 1]: the instance; the largest weight of what is there of
-        those that may hide it; the other instances; the image; the instance's convex hull.
+        float32 (`CHANNELS`, S, S) in [0, 1]: the instance; the maximum over its possible occluders
+        of weight times mask; the other instances; the inside of the image; the convex hull of the
+        instance.
     """
     own, shape = modal[index], modal.shape[1:]
     hiding = np.zeros((size, size), np.float32)
@@ -152,7 +155,7 @@ def mask_view(
 
 
 def meets(boxes: np.ndarray, box: np.ndarray, *, gap: float = 0.0) -> np.ndarray:
-    """Return which boxes (N, 4) have pixels in common with another one, or come as near as `gap`.
+    """Return which boxes (N, 4) intersect another box, or are less than `gap` pixels from it.
 
     Returns:
         bool (N,).

@@ -1,1 +1,1 @@
-"""Order of given masks on photographs (MaskOrderNet)."""
+"""MaskOrderNet: occlusion and depth order of input masks in photographs."""

@@ -1,4 +1,4 @@
-"""Losses of networks that order given masks and predict relative depth."""
+"""Loss of the relative depth map."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import torch
 def log_depth_loss(
     log_depth: torch.Tensor, depth: torch.Tensor, *, shift_weight: float = 0.85
 ) -> torch.Tensor:
-    """Compute the scale-invariant error of logarithmic depth (Eigen et al., NIPS 2014, Eq. 4).
+    """Compute the scale-invariant loss of log depth (Eigen et al., NIPS 2014, Eq. 4).
 
-    Of each image d = predicted - true logarithm over the pixels that are known; the loss is the
-    root of mean(d ** 2) - shift_weight * mean(d) ** 2, averaged over images with a known pixel.
+    With d = predicted - true log depth over the known pixels of an image, the loss is the square
+    root of mean(d ** 2) - shift_weight * mean(d) ** 2, averaged over the images with known pixels.
 
     Args:
         log_depth: float (I, h, w), natural logarithm.
         depth: float (I, h, w), > 0; 0 = unknown.
-        shift_weight: 1 = a factor common to the image costs nothing, 0 = plain squares.
+        shift_weight: lambda of Eq. 4: 1 = invariant to the scale of an image, 0 = mean squares.
 
     Returns:
-        float (); 0 with a gradient where nothing is known.
+        float (); 0 with a gradient if no pixel is known.
     """
     known = depth > 0
     apart = torch.where(known, log_depth - depth.clamp(min=1e-3).log(), 0.0).flatten(1)

@@ -1,4 +1,4 @@
-"""Images with instances, for networks that order given masks on photographs."""
+"""Dataset mapper of MaskOrderNet: images with instances, their order and depth maps."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from occ_order.scenes.photographs import annotator_noise
 
 @MAPPER_REGISTRY.register()
 class MaskOrderMapper(InstanceOrderMapper):
-    """`InstanceOrderMapper` with the errors of annotators, changed colours and depth maps.
+    """`InstanceOrderMapper` with noisy masks, colour augmentation and depth maps.
 
-    In training the result has at most `max_instances` instances, and `depth_map` float32 (h, w),
-    metres, 0 = unknown, where the record has one.
+    In training the result has at most `max_instances` instances and, if the record has a depth
+    map, `depth_map` float32 (h, w), metres, 0 = unknown.
     """
 
     @configurable
@@ -46,19 +46,19 @@ class MaskOrderMapper(InstanceOrderMapper):
         blur: float = 0.0,
         **options,
     ) -> None:
-        """Keep the arguments.
+        """Initialise the mapper.
 
         Args:
-            is_train: whether anything is changed at random.
-            max_instances: of an image with more, a neighbourhood of so many is taken.
-            set_into: where nothing is known of a pair, an instance whose lower part is set into
-                another occludes it (`occ_order.order.set_into`).
-            mask_noise: probability that the masks of an image get an annotator's errors
+            is_train: whether to augment the data.
+            max_instances: maximum number of instances; of more, a neighbourhood is sampled.
+            set_into: whether to fill in unknown occlusions of instances that stand on another one
+                (`occ_order.order.set_into`).
+            mask_noise: probability of simulated annotation errors of the masks of an image
                 (`occ_order.scenes.annotator_noise`).
             color: probability of changed brightness, contrast, saturation and hue.
-            grey: probability of a grey image.
-            blur: probability of a blur or of a lower resolution.
-            options: of `InstanceOrderMapper`.
+            grey: probability of conversion to grey.
+            blur: probability of blur or reduced resolution.
+            options: arguments of `InstanceOrderMapper`.
         """
         super().__init__(is_train, **options)
         self.max_instances, self.set_into = max_instances, set_into
@@ -67,7 +67,7 @@ class MaskOrderMapper(InstanceOrderMapper):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool) -> dict[str, Any]:
-        """INPUT.* and INPUT.MASK_ORDER."""
+        """Read INPUT.* and INPUT.MASK_ORDER."""
         own = cfg.INPUT.MASK_ORDER
         return {
             **super().from_config(cfg, is_train),
@@ -80,7 +80,7 @@ class MaskOrderMapper(InstanceOrderMapper):
         }
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any] | None:
-        """Map one record; None for a training image without two instances."""
+        """Map one record; None for a training image with fewer than two instances."""
         if not self.is_train:
             return super().__call__(record)
         rng = generator()
@@ -104,7 +104,7 @@ class MaskOrderMapper(InstanceOrderMapper):
         return result
 
     def _recolored(self, image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        """Change colours and sharpness of uint8 (3, H, W)."""
+        """Randomly change colour and sharpness of an image, uint8 (3, H, W) RGB."""
         changed = image.permute(1, 2, 0).numpy()
         if rng.random() < self.color:
             changed = jittered_color(changed, rng)
@@ -116,10 +116,10 @@ class MaskOrderMapper(InstanceOrderMapper):
 
 
 def with_set_into(occlusion: np.ndarray | None, modal: np.ndarray) -> np.ndarray:
-    """Fill in unknown occlusions by the rule of `set_into`: an inset instance is the occluder.
+    """Fill in unknown occlusions by `occ_order.order.set_into`.
 
     Args:
-        occlusion: int8 (N, N), -1 = unknown; None = nothing is known.
+        occlusion: int8 (N, N), -1 = unknown; None = all unknown.
         modal: bool (N, H, W).
 
     Returns:
@@ -140,10 +140,10 @@ def with_set_into(occlusion: np.ndarray | None, modal: np.ndarray) -> np.ndarray
 def chosen_instances(
     record: dict[str, Any], number: int, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Return a record with at most so many instances: a random one and those nearest to it.
+    """Reduce a record to at most `number` instances: a random one and those nearest to it.
 
-    An instance of an annotated occlusion is preferred as the first one. The record itself stays as
-    it is; matrices lose the rows and columns of what is left out.
+    The first one is sampled from the occluders, if there are any. Rows and columns of the other
+    instances are removed from the matrices. The input record is not modified.
     """
     annotations = record["annotations"]
     if len(annotations) <= number:
@@ -156,7 +156,7 @@ def chosen_instances(
     boxes = np.array([annotation["bbox"] for annotation in annotations], dtype=np.float64)
     seed = boxes[rng.choice(first)]
     gap = np.maximum(boxes[:, :2] - seed[2:], seed[:2] - boxes[:, 2:]).clip(0)
-    # A little chance, so that far instances come in as well: depth is told of all pairs.
+    # Random offsets include some distant instances, too: depth is annotated for all pairs.
     distance = np.hypot(*gap.T) + rng.exponential(0.1 * np.hypot(*(seed[2:] - seed[:2])), len(gap))
     keep = np.sort(np.argsort(distance, kind="stable")[:number])
     result = {**record, "annotations": [annotations[k] for k in keep]}
@@ -167,7 +167,7 @@ def chosen_instances(
 
 
 def blurred(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return uint8 (H, W, 3) blurred, or brought to a lower resolution and back."""
+    """Blur an image, uint8 (H, W, 3), or reduce its resolution and resize it back."""
     if rng.random() < 0.5:
         return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.5))
     height, width = image.shape[:2]

@@ -1,4 +1,4 @@
-"""The Detectron2 model that orders given masks on photographs."""
+"""Meta-architecture of MaskOrderNet, which predicts the order of input masks."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ BRANCHES = ("outlines", "image")
 
 @META_ARCH_REGISTRY.register()
 class MaskOrderNet(nn.Module):
-    """Orders the given instances of an image: one pass of the image, all pairs at once.
+    """Predicts the order of all pairs of input masks in one pass per image.
 
     In training the inputs have `instances` with gt_masks and the PairMatrix fields gt_occlusion,
-    gt_depth, gt_overlap (-1 is never a label), and may have `depth_map` float32 (H, W), metres, 0 =
-    unknown. The result is {"loss_occlusion", "loss_depth"} and, with the image,
-    "loss_depth_map". At test time it is {"instances"} for each image: the given instances in their
-    order with the fields of `occ_order.methods.common.given.with_orders`, and, with the image,
-    "log_depth" float32 (h, w), relative depth of stride 4, larger = farther.
+    gt_depth, gt_overlap (entries of -1 are ignored), and optionally `depth_map` float32 (H, W),
+    metres, 0 = unknown. The result is {"loss_occlusion", "loss_depth"} and, with the image branch,
+    "loss_depth_map". At test time the result is {"instances"} for each image: the input instances
+    with the fields of `occ_order.methods.common.given.with_orders`, and, with the image branch,
+    "log_depth" float32 (h, w), log of relative depth at stride 4, larger = farther.
     """
 
-    requires_masks = accepts_masks = True  # of `OrderPredictor`
+    requires_masks = accepts_masks = True  # read by `OrderPredictor`
 
     @configurable
     def __init__(
@@ -54,15 +54,15 @@ class MaskOrderNet(nn.Module):
         loss_weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
         depth_loss_weights: tuple[float, float] = (0.7, 0.3),
     ) -> None:
-        """Keep the parts.
+        """Initialise the model.
 
         Args:
             network: computes the logits of all pairs.
-            pixel_mean, pixel_std: of the input's channels.
-            threshold: of the occlusion probability.
-            flip: whether the mirrored image has a say at test time.
-            loss_weights: of occlusion, order of depth and depth map.
-            depth_loss_weights: of distinct and of overlapping pairs.
+            pixel_mean, pixel_std: mean and standard deviation of the input channels.
+            threshold: threshold of the occlusion probability.
+            flip: whether to average with the mirrored image at test time.
+            loss_weights: weights of the losses of occlusion, depth order and depth map.
+            depth_loss_weights: weights of distinct and of overlapping pairs.
         """
         super().__init__()
         self.network = network
@@ -74,7 +74,7 @@ class MaskOrderNet(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """MODEL.MASK_ORDER and MODEL.BACKBONE."""
+        """Read MODEL.MASK_ORDER and MODEL.BACKBONE."""
         own = cfg.MODEL.MASK_ORDER
         common = {"hidden": own.HIDDEN, "rounds": own.ROUNDS}
         outlines = image = None
@@ -115,13 +115,13 @@ class MaskOrderNet(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the model."""
         return self.pixel_mean.device
 
     def forward(
         self, batched_inputs: list[dict[str, Any]]
     ) -> dict[str, torch.Tensor] | list[dict[str, Any]]:
-        """Losses in training, else a dictionary for each input; see the class.
+        """Return losses in training, otherwise one dict per input; see the class docstring.
 
         Raises:
             ValueError: an input has no instances, or they have no masks.
@@ -147,7 +147,7 @@ class MaskOrderNet(nn.Module):
         layout = found.layout
         occlusion = flat_matrices(targets, "gt_occlusion", self.device).float()
         occlusion = torch.where(found.near & layout.off_diagonal, occlusion, -1.0)
-        upper = layout.row < layout.col  # the other half says the same
+        upper = layout.row < layout.col  # the lower triangle is redundant
         classes = flat_matrices(targets, "gt_depth", self.device).long()[upper]
         classes = torch.where((classes == 0) | (classes == 1), 1 - classes, classes)
         overlap = flat_matrices(targets, "gt_overlap", self.device)[upper]
@@ -167,13 +167,13 @@ class MaskOrderNet(nn.Module):
         }
 
     def _depth_maps(self, like: torch.Tensor, batched_inputs) -> torch.Tensor:
-        """Return true depth at the cells of `like` (I, 1, h, w), float32 (I, h, w)."""
+        """Return ground-truth depth subsampled to the size of `like` (I, 1, h, w), (I, h, w)."""
         result = like.new_zeros((len(like), *like.shape[2:]), dtype=torch.float32)
         for target, one in zip(result, batched_inputs, strict=True):
             if one.get("depth_map") is None:
                 continue
             depth = one["depth_map"].to(self.device)
-            # One pixel of each cell: a mean over a depth step would be the depth of nothing.
+            # Subsampled, not averaged: a mean across a discontinuity is the depth of no object.
             depth = depth[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
             target[: depth.shape[0], : depth.shape[1]] = depth
         return result
@@ -205,7 +205,7 @@ class MaskOrderNet(nn.Module):
 
 
 def _mirrored(images: ImageList, masks: list[torch.Tensor]):
-    """Return images, sizes and masks turned left to right, each within its own size."""
+    """Flip images and masks horizontally, each within its unpadded size."""
     tensor = torch.zeros_like(images.tensor)
     for target, image, (height, width) in zip(
         tensor, images.tensor, images.image_sizes, strict=True
@@ -215,10 +215,10 @@ def _mirrored(images: ImageList, masks: list[torch.Tensor]):
 
 
 def _image_maps(cfg: CfgNode) -> ImageMaps:
-    """Build MODEL.BACKBONE and what joins its maps.
+    """Build MODEL.BACKBONE and the feature pyramid on it.
 
     Raises:
-        ValueError: the backbone does not give maps of stride 4, 8, 16 and 32.
+        ValueError: the backbone does not have outputs of stride 4, 8, 16 and 32.
     """
     backbone = build_backbone(cfg, ShapeSpec(channels=3))
     shapes = backbone.output_shape()

@@ -1,7 +1,7 @@
 """Occlusion and depth order of input masks: the sum of the logits of two branches.
 
-* `OutlineBranch` has the masks as its only input. A small CNN (`ViewNet`) encodes two crops of the
-  masks of every near pair: one of both instances, one of their contact.
+* `OutlineBranch` uses the masks only. A small CNN (`ViewNet`) encodes two crops of the masks of
+  every near pair: one of both instances, one of their contact.
 * `ImageBranch` passes the image through a backbone once (`ImageMaps`), and pools its features and a
   map of relative depth over each instance and over the contact of each pair.
 
@@ -9,9 +9,9 @@ Either branch ends in a `PairRelation` (message passing between the pairs of an 
 returns the logits of all pairs, and either can be trained and used alone. Every ordered pair (a, b)
 is computed with the same weights as (b, a), so exchanging two instances transposes the output.
 
-Two instances are *near*, or meet, if some of their pixels are within the contact radius; their
-*contact* is the set of cells of the one that are as near as that to the other. A *view* is a square
-crop of the masks of a pair, resized to S x S.
+Two instances are *near* if some of their pixels are within the contact radius; their *contact* is
+the set of cells of one instance within that radius of the other. A *view* is a square crop of the
+masks of a pair, resized to S x S.
 
 Shapes: I images, M instances of all images, Q ordered pairs with the diagonal, P unordered near
 pairs, S the side of a view, H x W pixels of the padded batch, h x w cells of `STRIDE` pixels, D
@@ -140,7 +140,7 @@ class ViewNet(nn.Module):
         return self.look(masks.flatten(0, 1)).unflatten(0, (2, -1))
 
     def look(self, masks: torch.Tensor) -> torch.Tensor:
-        """Encode E views, float32 (E, 4, S, S) to float32 (E, out_channels)."""
+        """Encode E views, float32 (E, 4, S, S), to float32 (E, out_channels)."""
         x = self.stages(self.stem(masks))
         pooled = torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
         return F.relu(self.out(pooled))
@@ -461,7 +461,8 @@ class MaskOrderNetwork(nn.Module):
         near = torch.zeros(len(layout.row), dtype=torch.bool, device=images.device)
         near[batch.near] = True
         near = near | near[layout.swapped]
-        # Pairs that are not near: far below any threshold, but logits still rank both directions.
+        # Pairs that are not near are far below any threshold, but their logits still rank the two
+        # directions.
         occlusion = torch.where(near, occlusion, occlusion.clamp(-8, 8) + FAR)
         asked = layout.place(batch.rank[layout.row], batch.rank[layout.col])
         return MaskOrderOutput(occlusion[asked], depth[asked], log_depth, near[asked], layout)

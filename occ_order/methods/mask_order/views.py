@@ -1,13 +1,13 @@
-"""Views of pairs: square crops of masks, image and features, the input of `ViewNet`.
+"""Views of pairs: square crops of their masks, the input of `ViewNet`.
 
 Two instances are *near* if they are within a few cells of each other. Only near pairs are cropped,
 so the cost grows with the number of contacts, not of pairs. Each near pair has two views: one of
 both instances, one of their contact, the cells where they are near.
 
-Shapes: I images, M instances of all of them, Q ordered pairs with the diagonal
+Shapes: I images, M instances of all images, Q ordered pairs with the diagonal
 (`occ_order.methods.common.instance_pairs`), P unordered near pairs, S the side of a view, H x W
 pixels, h x w cells of `stride` pixels. Boxes are float32 (P, 4) ``x0, y0, x1, y1`` in pixels, ends
-exclusive. A square is such a box, too; it may reach beyond the image, where everything is 0.
+exclusive. A square is a square box; it may extend beyond the image, which is padded with 0.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from occ_order.methods.common.instance_pairs import PairLayout
 from occ_order.methods.common.pair_crops import square_around, union_boxes
 
 CONTACT_MARGIN = 1.5
-"""Sides of the box around a contact that the view of the contact has at least."""
+"""Minimum side of the view of a contact, relative to the longer side of the contact's box."""
 
 CONTACT_SHARE = 0.25
-"""Least side of the view of a contact, in sides of the view of the whole pair."""
+"""Minimum side of the view of a contact, relative to the view of the whole pair."""
 
 
 def near_pairs(contacts: Contacts, layout: PairLayout) -> torch.Tensor:
-    """Return the places of the pairs (first < second) that meet, int64 (P,), ascending.
+    """Return the indices of the near pairs with first < second, int64 (P,), ascending.
 
     Args:
-        contacts: of `occ_order.methods.common.contact_pooling.find_contacts`.
+        contacts: result of `occ_order.methods.common.contact_pooling.find_contacts`.
         layout: the pairs.
     """
     meets = (contacts.length + contacts.length[layout.swapped]) > 0
@@ -40,14 +40,14 @@ def near_pairs(contacts: Contacts, layout: PairLayout) -> torch.Tensor:
 def contact_boxes(
     contacts: Contacts, layout: PairLayout, near: torch.Tensor, size: tuple[int, int], stride: int
 ) -> torch.Tensor:
-    """Return the box around the cells in which two instances meet, float32 (P, 4).
+    """Compute the box around the contact of each near pair, float32 (P, 4).
 
     Args:
-        contacts: cells of each ordered pair; those of a pair and of its reverse are joined.
+        contacts: contacts of the ordered pairs; those of a pair and its reverse are merged.
         layout: the pairs.
-        near: int64 (P,) of `near_pairs`.
-        size: (h, w), cells of the map.
-        stride: pixels a side of a cell.
+        near: int64 (P,), result of `near_pairs`.
+        size: (h, w), size of the map in cells.
+        stride: side of a cell in pixels.
     """
     end = contacts.offsets.new_tensor([len(contacts.cell)])
     pair = torch.repeat_interleave(torch.diff(contacts.offsets, append=end))
@@ -64,17 +64,18 @@ def contact_boxes(
 def pair_squares(
     boxes: torch.Tensor, contact: torch.Tensor, pairs: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the squares of the two views of each near pair.
+    """Compute the squares of the two views of each near pair.
 
     Args:
-        boxes: float32 (M, 4) around the masks.
-        contact: float32 (P, 4) of `contact_boxes`.
+        boxes: float32 (M, 4), boxes of the masks.
+        contact: float32 (P, 4), result of `contact_boxes`.
         pairs: int64 (P, 2), first and second instance.
 
     Returns:
-        float32 (P, 4) of the whole pair (`occ_order.methods.common.pair_crops.square_around`) and
-        of the contact: at least `CONTACT_MARGIN` times its box and `CONTACT_SHARE` of the whole
-        pair's side, at most that side.
+        Square of the whole pair, float32 (P, 4)
+        (`occ_order.methods.common.pair_crops.square_around`), and of the contact, float32 (P, 4):
+        its side is at least `CONTACT_MARGIN` times the contact's box and `CONTACT_SHARE` times the
+        side of the whole pair, and at most the latter.
     """
     whole = square_around(union_boxes(boxes, pairs)).float()
     whole[:, 2].clamp_(min=1.0)
@@ -85,12 +86,12 @@ def pair_squares(
 
 
 def jittered_squares(squares: torch.Tensor, shift: float, scale: float) -> torch.Tensor:
-    """Return squares moved and scaled at random, for training.
+    """Randomly shift and scale squares, for training.
 
     Args:
         squares: float32 (P, 4).
-        shift: largest shift in either direction, in sides.
-        scale: largest factor of the side; the smallest is 1 / scale.
+        shift: maximum absolute shift relative to the side.
+        scale: maximum scale factor of the side; the minimum is 1 / scale.
     """
     side = (squares[:, 2] - squares[:, 0])[:, None]
     noise = torch.rand((len(squares), 3), device=squares.device) * 2 - 1
@@ -99,7 +100,7 @@ def jittered_squares(squares: torch.Tensor, shift: float, scale: float) -> torch
 
 
 def _corners(squares: torch.Tensor) -> torch.Tensor:
-    """Centre x, centre y, side (P, 3) -> corners (P, 4)."""
+    """Convert (P, 3) centre x, centre y, side to corners (P, 4)."""
     half = squares[:, 2:] / 2
     return torch.cat([squares[:, :2] - half, squares[:, :2] + half], 1)
 
@@ -107,28 +108,28 @@ def _corners(squares: torch.Tensor) -> torch.Tensor:
 def crop(
     maps: torch.Tensor, index: torch.Tensor, squares: torch.Tensor, size: int, stride: float = 1.0
 ) -> torch.Tensor:
-    """Return square crops of maps, by bilinear interpolation.
+    """Crop squares from maps by bilinear interpolation.
 
     Args:
         maps: float32 (K, C, H / stride, W / stride).
-        index: int64 (P,), which of the maps each crop is of.
+        index: int64 (P,), map of each crop.
         squares: float32 (P, 4) in pixels.
         size: S.
-        stride: pixels a side of an element of the maps.
+        stride: stride of the maps in pixels.
 
     Returns:
-        float32 (P, C, S, S); 0 beyond the maps.
+        float32 (P, C, S, S); 0 outside the maps.
     """
     rois = torch.cat([index[:, None].to(maps), squares.to(maps)], 1)
     return roi_align(maps, rois, size, 1.0 / stride, sampling_ratio=2, aligned=True)
 
 
 def rivals(cover: torch.Tensor, layout: PairLayout) -> torch.Tensor:
-    """Find duplicate detections: pairs of instances with the same region, bool (M, M).
+    """Find duplicate detections: pairs of instances with mostly the same mask, bool (M, M).
 
-    Modal masks share no pixel, but masks of detections can. Two instances of an image are rivals if
-    they have more than half of the cells of the smaller one in common (cells filled by more than
-    half). The mask of a rival is left out of the views of an instance.
+    Modal masks are disjoint, but masks of detections can overlap. Two instances of an image are
+    rivals if their intersection is more than half of the smaller one, counted in cells covered by
+    more than half. The mask of a rival is left out of the views of an instance.
 
     Args:
         cover: float32 (M, h, w), share of a cell that each mask fills, in [0, 1].
@@ -154,17 +155,17 @@ def mask_views(
     """Crop the masks of pairs to views, once with either instance as the first.
 
     Args:
-        masks: float32 (M, H / stride, W / stride), how much of an element each instance fills.
-        stride: pixels a side of an element.
+        masks: float32 (M, H / stride, W / stride), fraction of each cell that an instance covers.
+        stride: side of a cell in pixels.
         layout: the instances.
         pairs: int64 (P, 2).
         squares: float32 (P, 4).
         size: S.
-        rival: bool (M, M) of `rivals`.
+        rival: bool (M, M), result of `rivals`.
 
     Returns:
-        float32 (2, P, 4, S, S): the first instance, the second, all others together but the rivals
-        of either, and the image's area; [1] has the first two exchanged.
+        float32 (2, P, 4, S, S). Channels: first instance, second instance, union of all others
+        except rivals of either, inside of the image; [1] has the first two exchanged.
     """
     image = layout.image[pairs[:, 0]]
     first, second = (crop(masks[:, None], part, squares, size, stride) for part in pairs.unbind(1))
@@ -183,10 +184,10 @@ def mask_views(
 
 
 def _rivals_of(rival: torch.Tensor, pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the rivals of either instance of pairs, beside the pair itself.
+    """List the rivals of either instance of each pair, except the pair itself.
 
     Returns:
-        int64 (R,) the pair, a row of `pairs`; int64 (R,) the rival.
+        Row of `pairs`, int64 (R,), and rival, int64 (R,).
     """
     either = rival[pairs].any(1)
     either[torch.arange(len(pairs)), pairs[:, 0]] = False

@@ -1,4 +1,4 @@
-"""Composed photographs: real objects pasted on real photographs, in layers, with exact truth.
+"""Composed photographs: objects pasted on photographs in layers, with exact ground truth.
 
 >>> from occ_order.scenes.photographs import Library, compose
 >>> library = Library.build({"mine": records})            # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""The photograph that objects are pasted on, and the regions it consists of."""
+"""Sampling of background photographs and their segmentation into regions."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 from occ_order.scenes.photographs.library import Library, Photo, read_image
 
 REGION = -1  # class of regions without a name
-_GAP = 6  # pixels that annotators leave between neighbours: regions closer than this touch
+_GAP = 6  # maximum gap between touching regions in pixels; annotated masks leave such gaps
 _MOST_REGIONS = 24
-_COARSE = 96  # longer side of the image in which unnamed regions are looked for
+_COARSE = 96  # longer side of the image that is clustered to unnamed regions
 
 
 @dataclass
 class Background:
-    """A photograph cut and resized, with its N regions.
+    """A cropped and resized photograph with N regions.
 
     Attributes:
         image: uint8 (H, W, 3), RGB.
         labels: uint8 (H, W), 0 = none, k + 1 = region k.
         classes: (N,), index into the library's categories, or ``REGION``.
         stuff: bool (N,).
-        whole: bool (N,), the amodal mask is known and equals the modal one.
-        occlusion: int8 (N, N), -1 where two regions touch and nobody has said.
+        whole: bool (N,), the amodal mask is known and equals the modal mask.
+        occlusion: int8 (N, N), -1 where two regions touch and their order is unknown.
         depth, overlap: int8 (N, N), -1 unknown.
         source: name of the data set.
     """
@@ -42,9 +42,9 @@ class Background:
 
 
 def draw_background(library: Library, rng: np.random.Generator, long_side: int) -> Background:
-    """Draw a photograph, a part of it, and its regions.
+    """Sample a photograph and a crop of it, with its regions.
 
-    Sources are drawn with the square root of their number of photographs as weight.
+    Data sets are sampled with the square root of their number of photographs as weight.
     """
     sources = sorted(library.by_source)
     weights = np.sqrt([len(library.by_source[s]) for s in sources])
@@ -63,7 +63,7 @@ def draw_background(library: Library, rng: np.random.Generator, long_side: int) 
 def _part(
     image: np.ndarray, labels: np.ndarray, photo: Photo, rng: np.random.Generator, long_side: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a random, perhaps mirrored crop inside the photograph's frame, at a given size."""
+    """Sample a crop inside the photograph's frame, resized and randomly flipped."""
     top = left = photo.frame
     height, width = photo.height - 2 * top, photo.width - 2 * left
     share = 1.0 if rng.random() < 0.4 else float(rng.uniform(0.6, 1.0))
@@ -83,7 +83,7 @@ def _part(
 
 
 def _keep(labels: np.ndarray, least: int, rng: np.random.Generator) -> np.ndarray:
-    """Numbers (from 0) of the instances to keep, ascending."""
+    """Return the indices of the instances to keep, ascending."""
     areas = np.bincount(labels.ravel())[1:]
     large = np.flatnonzero(areas >= least)
     if len(large) > _MOST_REGIONS:
@@ -98,7 +98,7 @@ def _renumbered(labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 
 def _of_photo(photo: Photo, kept: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what the record says about the instances that are kept."""
+    """Return the annotation of the kept instances, with order matrices."""
     n = len(photo.classes)
     occlusion = np.full((n, n), -1, np.int8)
     for i, j in photo.apart:
@@ -107,7 +107,7 @@ def _of_photo(photo: Photo, kept: np.ndarray) -> dict[str, np.ndarray]:
         occlusion[i, j] = 1
         if occlusion[j, i] == -1:
             occlusion[j, i] = 0
-    for i, j in photo.occlusion:  # bidirectional pairs stand there twice
+    for i, j in photo.occlusion:  # bidirectional pairs are listed twice
         occlusion[i, j] = 1
     depth, overlap = np.full((n, n), -1, np.int8), np.full((n, n), -1, np.int8)
     for i, j, relation, ranges in photo.depth:
@@ -131,7 +131,7 @@ def _with_regions(
     source: str,
     rng: np.random.Generator,
 ) -> Background:
-    """Add unnamed regions where much of the photograph has no instance."""
+    """Add unnamed regions if a large part of the photograph has no instance."""
     n = len(known["classes"])
     free = labels == 0
     if float(free.mean()) > 0.3 and rng.random() < 0.85:
@@ -166,17 +166,17 @@ def _with_regions(
 
 
 def unnamed_regions(image: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return connected regions of one colour each, such as sky, grass and walls.
+    """Segment an image into connected regions of similar colour, such as sky, grass and walls.
 
-    k-means over colour (CIE Lab) and place in a small image, then connected components.
+    Uses k-means on colour (CIE Lab) and position in a downscaled image, then connected components.
 
     Args:
         image: uint8 (H, W, 3), RGB.
-        count: number of means.
-        rng: draws the first means.
+        count: number of clusters.
+        rng: random generator, for the initialization.
 
     Returns:
-        int32 (H, W), 1 .. R; small ones included.
+        int32 (H, W), labels 1 .. R, including small regions.
     """
     height, width = image.shape[:2]
     scale = _COARSE / max(height, width)
@@ -206,7 +206,7 @@ def unnamed_regions(image: np.ndarray, count: int, rng: np.random.Generator) -> 
 
 
 def _first_means(points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Points far from each other: each drawn with its squared distance to the others as weight."""
+    """Sample initial cluster centres as in k-means++, weighted by squared distance."""
     means = points[[int(rng.integers(len(points)))]]
     for _ in range(count - 1):
         weights = _distances(points, means).min(axis=0).astype(np.float64) + 1e-6
@@ -220,7 +220,7 @@ def _distances(points: np.ndarray, means: np.ndarray) -> np.ndarray:
 
 
 def _enlarged(labels: np.ndarray, count: int, size: tuple[int, int]) -> np.ndarray:
-    """Labels enlarged with smooth borders: the one that linear interpolation finds strongest."""
+    """Upscale labels with smooth borders: the label with the largest interpolated indicator."""
     best = np.zeros(size[::-1], np.uint8)
     strongest = np.zeros(size[::-1], np.uint8)
     for k in range(count):
@@ -233,7 +233,7 @@ def _enlarged(labels: np.ndarray, count: int, size: tuple[int, int]) -> np.ndarr
 
 
 def touching(labels: np.ndarray, count: int, gap: int = _GAP) -> np.ndarray:
-    """bool (count, count): which regions come within ``gap`` pixels of each other somewhere."""
+    """Return bool (count, count): regions within ``gap`` pixels of each other."""
     table = np.zeros((count + 1, count + 1), bool)
     height, width = labels.shape
     for dy, dx in _offsets(gap):
@@ -245,7 +245,7 @@ def touching(labels: np.ndarray, count: int, gap: int = _GAP) -> np.ndarray:
 
 
 def _offsets(gap: int) -> list[tuple[int, int]]:
-    """Step (down, right) along the axes and diagonals, up to ``gap`` pixels long."""
+    """Return offsets (down, right) along axes and diagonals, up to ``gap`` pixels long."""
     steps = [(0, 1), (1, 0), (0, gap), (gap, 0)]
     diagonal = max(1, round(gap / 2**0.5))
     return [*steps, (diagonal, diagonal), (diagonal, -diagonal)]

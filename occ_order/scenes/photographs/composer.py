@@ -1,14 +1,13 @@
-"""Composed photographs: the public function, and the ground truth of an image.
+"""Composition of photographs, and the ground truth of the result.
 
-What is known about a pair (E = everything in the image: pasted objects and regions of the
-photograph):
+The order of a pair of instances (pasted objects and regions of the photograph):
 
-* two pasted objects, or a pasted object and a region that was pasted onto itself in its own place:
-  known exactly, from the layers;
-* a pasted object and a region: the object is in front where it covers the region, and neither
-  occludes the other where they do not meet;
-* two regions: what the photograph's own annotation says; else 0 where they do not touch and -1
-  (unknown) where they do.
+* two pasted objects, or a pasted object and a region that was pasted again in place: exact, from
+  the layers;
+* a pasted object and another region: the object occludes the region if it covers a part of it;
+  otherwise there is no occlusion;
+* two regions: the photograph's own annotation; without one, 0 if they do not touch and -1 (unknown)
+  if they do.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from occ_order.scenes.photographs.painting import Brush, develop
 from occ_order.scenes.photographs.planning import Planner
 from occ_order.scenes.scene import Scene
 
-COMPOSER = 3  # raised whenever the same arguments give other bytes than before
+COMPOSER = 3  # increased whenever the output for the same arguments changes
 SMALLEST, LARGEST = 64, 4096  # allowed longer side in pixels
-_EQUAL_BASES = 0.02  # share of the height: bases closer than this leave the depth order open
+_EQUAL_BASES = 0.02  # minimum distance of bottom edges for a depth order, relative to the height
 REGION_NAME = "region"
 
 
@@ -38,21 +37,21 @@ def compose(
     repaste: float = 0.5,
     max_hidden: float = 0.9,
 ) -> Scene:
-    """Compose one photograph. The same library and arguments give the same bytes.
+    """Compose one image, bitwise reproducible for the same library and arguments.
 
     Args:
         library: objects and photographs.
         seed: non-negative integer.
-        size: longer side in pixels; the other follows from the photograph.
-        count: how many objects to paste; None draws 2 to 8.
+        size: longer side in pixels; the aspect ratio is that of the photograph.
+        count: number of objects to paste; None = 2 to 8 at random.
         perspective: probability that objects stand on a ground plane, where lower is nearer.
-        repaste: probability that some regions of the photograph are pasted onto themselves in their
-            own place, with the same treatment as all other objects, so that a seam says nothing.
-        max_hidden: largest hidden share of a pasted object; what would be hidden more is left out.
+        repaste: probability that some regions of the photograph are pasted again in place, with the
+            same processing as pasted objects, so that blending seams are no cue to the order.
+        max_hidden: maximum occluded fraction of a pasted object; others are removed.
 
     Returns:
-        The scene. ``classes`` counts in ``names``; the last name is that of unnamed regions.
-        ``disparity`` and ``depth_range`` are None: how far things are is not known.
+        The scene. ``classes`` are indices into ``names``; the last name is that of unnamed regions.
+        ``disparity`` and ``depth_range`` are None, since they are unknown.
 
     Raises:
         ValueError: an argument is outside its range, or a photograph cannot be read.
@@ -85,20 +84,20 @@ def compose(
 
 
 def _part(layer: Layer, view: tuple[slice, slice], over: bool) -> np.ndarray:
-    """bool: a layer, or its part that lies in front of another one, in a view of its arrays."""
+    """Return the mask of a layer, or of its part in front of another one, in a view, bool."""
     inside = layer.mask[view] > 0
     return inside & layer.over[view] if over else inside
 
 
 class _Truth:
-    """Layer order and visibility of every entity at every pixel.
+    """Layer order and visibility of all instances at every pixel.
 
-    Entity e < R is region e of the background, R + k is the k-th pasted layer.
+    Instance e < R is region e of the background, R + k is the k-th pasted layer.
 
     Args:
         background: the photograph.
-        layers: from back to front; those that would not be seen are left out.
-        max_hidden: largest hidden share of a pasted object.
+        layers: from back to front; those with too few visible pixels are removed.
+        max_hidden: maximum occluded fraction of a pasted object.
     """
 
     def __init__(self, background: Background, layers: list[Layer], *, max_hidden: float) -> None:
@@ -118,7 +117,7 @@ class _Truth:
     # --- layers
 
     def _window(self, layer: Layer) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """Return the layer's rectangle inside the image, seen from the image and from the layer."""
+        """Return slices of the part of a layer inside the image: (in the image, in the layer)."""
         height, width = self.shape
         y0, x0 = max(layer.y, 0), max(layer.x, 0)
         y1 = max(min(layer.y + layer.mask.shape[0], height), y0)
@@ -131,7 +130,7 @@ class _Truth:
         return int(np.count_nonzero(layer.mask[own])) >= self.min_visible
 
     def _separate(self) -> None:
-        """Take overlaps that are too small to count from the layer that lies behind."""
+        """Remove overlaps that are too small from the layer behind."""
         for k, behind in enumerate(self.layers):
             for front in self.layers[k + 1 :]:
                 views = common(behind, front)
@@ -152,7 +151,7 @@ class _Truth:
         return sheets
 
     def _hidden(self, max_hidden: float) -> list[Layer]:
-        """Layers of which too little can be seen."""
+        """Return the layers with too few visible pixels."""
         cover = np.zeros(self.shape, bool)
         seen = {id(layer): 0 for layer in self.layers}
         area = {}
@@ -172,7 +171,7 @@ class _Truth:
             )
         ]
 
-    # --- truth
+    # --- ground truth
 
     def scene(
         self, image: np.ndarray, names: tuple[str, ...], perspective: bool, rng: np.random.Generator
@@ -215,7 +214,7 @@ class _Truth:
         )
 
     def _levels(self, number: dict[int, int], total: int) -> np.ndarray:
-        """int8 (total, H, W): -1 outside, else how many lie in front."""
+        """Return int8 (total, H, W): number of instances in front, -1 outside the amodal mask."""
         levels = np.full((total, *self.shape), -1, np.int8)
         cover = np.zeros(self.shape, np.int8)
         done = np.zeros(total, bool)
@@ -259,7 +258,7 @@ class _Truth:
         number: dict[int, int],
         levels: np.ndarray,
     ) -> None:
-        """Set both entries of two layers from the pixels that they share inside the image."""
+        """Set both entries of two layers from their common pixels inside the image."""
         i, j = number[id(behind)], number[id(front)]
         window, _ = self._window(front)
         a, b = levels[i][window], levels[j][window]
@@ -270,7 +269,7 @@ class _Truth:
     def _depth(
         self, number: dict[int, int], occlusion: np.ndarray, perspective: bool
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Depth and overlap, -1 where not known."""
+        """Return depth and overlap matrices, -1 = unknown."""
         total, regions = len(occlusion), len(self.background.classes)
         nearer = (occlusion == 1) & (occlusion.T == 0)
         nearer[:regions, :regions] = False

@@ -1,4 +1,4 @@
-"""Cut-outs in a pose: sizes, rotations, and where two of them meet."""
+"""Layers of a composed photograph: posing of cut-outs, and their overlap."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from occ_order.scenes.photographs.background import Background
 from occ_order.scenes.photographs.library import MARGIN, Cutout, continue_colours
 
 PASTED = -1
-MOST_ENLARGED = 1.6  # largest factor by which a cut-out is enlarged
+MOST_ENLARGED = 1.6  # maximum scale factor of a cut-out
 
 
 @dataclass(eq=False, repr=False)
@@ -23,11 +23,11 @@ class Layer:
         image: uint8 (h, w, 3), RGB.
         mask: uint8 (h, w), 255 inside; ``MARGIN`` empty pixels at every border.
         category: index into the library's categories, or ``background.REGION``.
-        whole: the amodal mask is known.
+        whole: whether the amodal mask is known.
         x, y: column and row of the upper left corner of the arrays; may lie outside the image.
-        region: the region of the background that is pasted onto itself, or ``PASTED``.
-        over: bool (h, w), part that lies in front of ``above`` although the rest lies behind it.
-        above: the layer that ``over`` lies in front of.
+        region: index of the background region that is pasted again in place, or ``PASTED``.
+        over: bool (h, w), part in front of ``above``, while the rest is behind it.
+        above: the layer that ``over`` is in front of.
         beside: layers that it touches at the same depth, without occlusion.
     """
 
@@ -44,7 +44,7 @@ class Layer:
 
     @property
     def area(self) -> int:
-        """Number of pixels, also those outside the image."""
+        """Area in pixels, including those outside the image."""
         return int(cv2.countNonZero(self.mask))
 
     @property
@@ -54,11 +54,11 @@ class Layer:
 
     @property
     def centre(self) -> tuple[float, float]:
-        """Column and row of the middle of the box."""
+        """Column and row of the centre of the box."""
         return self.x + self.mask.shape[1] / 2, self.y + self.mask.shape[0] / 2
 
     def put(self, x: float, y: float) -> None:
-        """Move the middle of the box to (x, y)."""
+        """Move the centre of the box to (x, y)."""
         self.x = round(x - self.mask.shape[1] / 2)
         self.y = round(y - self.mask.shape[0] / 2)
 
@@ -72,16 +72,16 @@ def pose(
     stretch: float = 1.0,
     hole: tuple[float, float, float, float] | None = None,
 ) -> Layer:
-    """Return a cut-out at a size and angle.
+    """Transform a cut-out to a layer.
 
     Args:
         cutout: the object.
-        size: square root of the area wanted, in pixels; objects are enlarged by no more than
+        size: square root of the target area in pixels; objects are enlarged at most by
             ``MOST_ENLARGED``.
         angle: rotation in degrees, counter-clockwise.
-        mirrored: left and right exchanged.
-        stretch: factor of the width, at the same area.
-        hole: (x, y, a, b) centre and half axes of an elliptic hole, as shares of the box.
+        mirrored: whether to flip horizontally.
+        stretch: change of the aspect ratio (width / height) at the same area.
+        hole: (x, y, a, b) centre and semi-axes of an elliptic hole, relative to the box.
     """
     image, mask = cutout.image, cutout.mask
     if mirrored:
@@ -95,7 +95,7 @@ def pose(
     mask = cv2.resize(np.ascontiguousarray(mask), shape, interpolation=way)
     if abs(angle) > 0.5:
         image, mask = _rotated(image, mask, angle)
-    if scale > 1.1:  # the steps of the enlarged rim would give it away
+    if scale > 1.1:  # smooth the jagged outline, which would be a cue to pasted objects
         mask = cv2.GaussianBlur(mask, (0, 0), 0.6 * scale)
     mask = np.where(mask >= 128, 255, 0).astype(np.uint8)
     if hole is not None:
@@ -120,7 +120,7 @@ def _rotated(image: np.ndarray, mask: np.ndarray, angle: float) -> tuple[np.ndar
 
 
 def tight(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cut both to the mask's box and ``MARGIN`` pixels; an empty mask leaves the margin."""
+    """Crop both to the mask's box plus ``MARGIN`` pixels; only the margin for an empty mask."""
     x, y, w, h = cv2.boundingRect(mask)
     view = np.s_[y : y + h, x : x + w]
     sides = (MARGIN,) * 4
@@ -132,7 +132,7 @@ def tight(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def from_region(background: Background, region: int) -> Layer:
-    """Return a region of the background as a layer in its own place."""
+    """Return a region of the background as a layer in place."""
     own = (background.labels == region + 1).astype(np.uint8) * np.uint8(255)
     x, y, _, _ = cv2.boundingRect(own)
     image, mask = tight(background.image, own)
@@ -147,11 +147,11 @@ def from_region(background: Background, region: int) -> Layer:
     )
 
 
-# --- where two layers meet ------------------------------------------------------------------
+# --- overlap of two layers ------------------------------------------------------------------
 
 
 def common(a: Layer, b: Layer) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
-    """Return rectangle that two layers' arrays share, seen from each; None where there is none."""
+    """Return slices of the intersection of two layers' arrays in each; None if disjoint."""
     x0, y0 = max(a.x, b.x), max(a.y, b.y)
     x1 = min(a.x + a.mask.shape[1], b.x + b.mask.shape[1])
     y1 = min(a.y + a.mask.shape[0], b.y + b.mask.shape[0])
@@ -164,7 +164,7 @@ def common(a: Layer, b: Layer) -> tuple[tuple[slice, slice], tuple[slice, slice]
 
 
 def overlap(a: Layer, b: Layer) -> int:
-    """Return number of common pixels, also those outside the image."""
+    """Return the number of common pixels, including those outside the image."""
     views = common(a, b)
     if views is None:
         return 0
@@ -174,17 +174,17 @@ def overlap(a: Layer, b: Layer) -> int:
 def slide(
     layer: Layer, anchor: Layer, direction: tuple[float, float], target: int, *, down: float = 0.0
 ) -> int:
-    """Move a layer away from its anchor's middle until they have ``target`` pixels in common.
+    """Move a layer away from the centre of its anchor until they have ``target`` common pixels.
 
     Args:
-        layer: is moved.
-        anchor: stays.
+        layer: layer to move.
+        anchor: fixed layer.
         direction: (x, y), a unit vector.
-        target: pixels in common; 0 = the first place where they have none.
-        down: rows below the anchor's middle from where to start.
+        target: number of common pixels; 0 = the first position without any.
+        down: rows below the centre of the anchor at which to start.
 
     Returns:
-        The pixels in common: at most ``target``, fewer where they never have as many.
+        The number of common pixels, at most ``target``.
     """
     x, y = anchor.centre[0], anchor.centre[1] + down
     low, high = 0.0, float(sum(layer.mask.shape) + sum(anchor.mask.shape)) / 2 + 2
@@ -200,7 +200,7 @@ def slide(
 
 
 def share_overlap(a: Layer, b: Layer, direction: tuple[float, float]) -> None:
-    """Divide the common pixels between two layers along a line across ``direction``.
+    """Split the common pixels of two layers along a line perpendicular to ``direction``.
 
     Afterwards they touch and do not overlap.
 
@@ -221,12 +221,12 @@ def share_overlap(a: Layer, b: Layer, direction: tuple[float, float]) -> None:
 
 
 def interlock(behind: Layer, front: Layer, angle: float) -> bool:
-    """Make two layers occlude each other: split their overlap along a line (mutual occlusion).
+    """Make two layers occlude each other, by splitting their overlap along a line.
 
     On one side of it, ``behind`` is in front of ``front``.
 
     Returns:
-        Whether both parts of the overlap are large enough to see.
+        Whether both parts of the overlap are large enough; otherwise nothing is changed.
     """
     views = common(behind, front)
     if views is None:
@@ -243,7 +243,7 @@ def interlock(behind: Layer, front: Layer, angle: float) -> bool:
 
 
 def _beyond(area: np.ndarray, direction: tuple[float, float]) -> np.ndarray:
-    """bool of the same shape: beyond the line across ``direction`` through the area's middle."""
+    """Return bool: pixels beyond the perpendicular to ``direction`` through the area's centre."""
     rows, columns = np.nonzero(area)
     height, width = area.shape
     along = (np.arange(width) - columns.mean()) * direction[0]

@@ -1,12 +1,12 @@
-"""What photographs are composed of: cut-out objects, and photographs to paste them on.
+"""Library of cut-out objects and background photographs for composition.
 
-A library is built from records as the readers of ``occ_order.formats`` return them, so every
-format of the project can be composed from. Two kinds of objects are cut out:
+A library is built from the records that the readers of ``occ_order.formats`` return, so data sets
+in all formats can be used. Two kinds of objects are cut out:
 
-* *whole* ones, whose amodal mask is known and equals the modal one;
-* others that look whole: they touch no border of the photograph, are in one piece, hardly touch
-  another thing and are not known to be occluded. What they look like behind something is not known,
-  so they never get an amodal mask; who occludes whom is known wherever they are pasted.
+* *whole* ones, whose amodal mask is known and equals the modal mask;
+* others that are probably unoccluded: they do not touch the image border, are connected, hardly
+  touch other things and are not annotated as occluded. Their amodal mask is unknown and never
+  annotated, but their occlusion order is known where they are pasted.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ import numpy as np
 from occ_order import masks
 from occ_order.files import load_image
 
-LONGEST = 224  # side in pixels to which larger cut-outs are reduced
-MARGIN = 3  # pixels of surroundings kept around a cut-out, for the feathered rim
-_SMALLEST = 24.0  # least square root of a cut-out's area in pixels
-_IN_CONTACT = 0.3  # largest share of the outline of an object that "looks whole" on other things
+LONGEST = 224  # maximum side of a cut-out in pixels; larger ones are downscaled
+MARGIN = 3  # pixels around the mask of a cut-out, for feathering
+_SMALLEST = 24.0  # minimum square root of a cut-out's area in pixels
+_IN_CONTACT = 0.3  # maximum fraction of a probably unoccluded object's outline on other things
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 _CHUNK = 16  # photographs that a process reads at a time
-_FRAME = 16  # widest white frame that is looked for
-_LEAST_BACKGROUND = 100  # shorter side of a photograph that is pasted on, in pixels
+_FRAME = 16  # maximum width of a white frame that is detected, in pixels
+_LEAST_BACKGROUND = 100  # minimum shorter side of a background photograph in pixels
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A photograph to paste on, with what is known about its instances (N of them).
+    """A background photograph with the annotation of its N instances.
 
     Attributes:
         file: path of the image.
         source: name of the data set.
         height, width: in pixels.
-        frame: width of the white frame around it, 0 for none.
-        regions: (start, stop) of the map of its instances in the pixels of the library.
+        frame: width of a white frame around the image in pixels, 0 for none.
+        regions: (start, stop) of its label map in the pixel buffer of the library.
         classes: N indices into the categories of the library.
-        stuff: N flags: wall, floor, sky and so on.
-        whole: N flags: the amodal mask is known, and equals the modal one.
-        occlusion: [[i, j]]: i is known to occlude j.
-        apart: [[i, j]]: neither is known to occlude the other.
-        depth: [[i, j, relation, overlap]]: i is known to be closer (1) than j or equal (2), with
-            overlapping (1) or distinct (0) depth ranges, -1 unknown.
+        stuff: N flags: stuff such as wall, floor or sky.
+        whole: N flags: the amodal mask is known and equals the modal mask.
+        occlusion: [[i, j]]: i occludes j.
+        apart: [[i, j]]: neither occludes the other.
+        depth: [[i, j, relation, overlap]]: i is closer (1) than j or equal (2), with overlapping
+            (1) or distinct (0) depth ranges, -1 unknown.
     """
 
     file: str
@@ -74,11 +74,11 @@ class Cutout:
     """An object cut out of a photograph.
 
     Attributes:
-        image: uint8 (h, w, 3), RGB. Outside the mask the object's own colours continue.
-        mask: uint8 (h, w), 255 inside; at least ``MARGIN`` empty pixels at every border, before
-            large objects are reduced.
+        image: uint8 (h, w, 3), RGB, with the object's colours extrapolated outside the mask.
+        mask: uint8 (h, w), 255 inside; at least ``MARGIN`` empty pixels at each border (before
+            large objects are downscaled).
         category: index into the categories of the library.
-        whole: believed to be unoccluded and inside its photograph.
+        whole: whether the amodal mask is known and equals the modal mask.
         source: name of the data set.
     """
 
@@ -90,14 +90,14 @@ class Cutout:
 
 
 class Library:
-    """Cut-outs and photographs, in an order that depends on the records alone.
+    """Cut-outs and background photographs, in an order that depends on the records only.
 
     Attributes:
         categories: names of classes, sorted.
-        photos: photographs to paste on.
+        photos: background photographs.
         by_source: source -> indices of its photographs.
         by_category: category -> indices of its cut-outs.
-        pools: (whole ones only, source) -> indices of cut-outs; no empty ones.
+        pools: (whole ones only, source) -> indices of cut-outs; never empty.
     """
 
     def __init__(
@@ -108,14 +108,14 @@ class Library:
         pixels: np.ndarray,
         sources: Sequence[str],
     ) -> None:
-        """Use :meth:`build` or :meth:`load`.
+        """Use :meth:`build` or :meth:`load` instead.
 
         Args:
             categories: names of classes.
-            photos: photographs to paste on.
+            photos: background photographs.
             table: int64 (K, 6): offset into ``pixels``, height, width, category, whole, source.
-            pixels: uint8, the images and masks of the cut-outs and the maps of regions of the
-                photographs (PNG), one after another.
+            pixels: uint8 buffer: images and masks of the cut-outs, then the label maps of the
+                photographs (PNG).
             sources: names of data sets.
         """
         self.categories = tuple(categories)
@@ -134,13 +134,13 @@ class Library:
         return len(self._table)
 
     def draw_pool(self, rng: np.random.Generator, *, whole: bool) -> np.ndarray:
-        """Cut-outs of one source, drawn with the square root of its number of them as weight."""
+        """Sample a source, weighted by the square root of its size; return its cut-outs."""
         keys = [key for key in self.pools if key[0] == whole] or list(self.pools)
         weights = np.sqrt([len(self.pools[key]) for key in keys])
         return self.pools[keys[int(rng.choice(len(keys), p=weights / weights.sum()))]]
 
     def cutout(self, index: int) -> Cutout:
-        """Cut-out ``index``; its arrays are views that must not be written to."""
+        """Return cut-out ``index``; its arrays are views and must not be modified."""
         start, height, width, category, whole, source = (int(v) for v in self._table[index])
         area = height * width
         return Cutout(
@@ -152,7 +152,7 @@ class Library:
         )
 
     def regions(self, photo: Photo) -> np.ndarray:
-        """Map of the instances of a photograph, uint16 (H, W), 0 = none, k + 1 = instance k."""
+        """Return the label map of a photograph, uint16 (H, W), 0 = none, k + 1 = instance k."""
         coded = np.asarray(self._pixels[slice(*photo.regions)])
         return cv2.imdecode(coded, cv2.IMREAD_UNCHANGED).astype(np.uint16, copy=False)
 
@@ -165,7 +165,7 @@ class Library:
         max_cutouts: int = 8000,
         workers: int = 1,
     ) -> Library:
-        """Cut the objects out of all photographs.
+        """Build a library: cut the objects out of all photographs.
 
         Args:
             records: name of a data set -> its records (``file_name``, ``image_id``, ``height``,
@@ -173,15 +173,16 @@ class Library:
                 annotation's ``name`` is its class. It is whole where it has an
                 ``amodal_segmentation`` that covers the same pixels as its ``segmentation``.
             categories: names of classes; None = all that occur, sorted.
-            max_cutouts: most objects to keep; of more, whole ones first, then evenly spread.
-            workers: processes; the result does not depend on it.
+            max_cutouts: maximum number of objects; of more, whole ones are preferred, the others
+                are subsampled evenly.
+            workers: number of processes; the result does not depend on it.
 
         Returns:
             The library.
 
         Raises:
-            ValueError: an image cannot be read or has another size than its record, or there is
-                nothing to paste or to paste on.
+            ValueError: an image cannot be read or has another size than its record, or there are no
+                objects or no background photographs.
         """
         names = categories or sorted(
             {_name(a) for part in records.values() for r in part for a in r["annotations"]}
@@ -190,7 +191,7 @@ class Library:
         jobs = []
         for source in sorted(records):
             ordered = sorted(records[source], key=lambda record: str(record["file_name"]))
-            # Where order is annotated, an object of which it is open may well be occluded.
+            # In data sets with annotated order, an object of unknown order may be occluded.
             known = any(np.any(np.asarray(r.get("occlusion", 0)) == 1) for r in ordered)
             jobs += [
                 (ordered[k : k + _CHUNK], source, index, known)
@@ -221,7 +222,7 @@ class Library:
 
     @classmethod
     def load(cls, folder: Path) -> Library:
-        """Read what :meth:`save` wrote; processes that load the same library share its pixels."""
+        """Load a library written by :meth:`save`; processes share its pixels by memory mapping."""
         rest = json.loads((folder / "library.json").read_text(encoding="utf-8"))
         photos = [Photo(**photo) for photo in rest["photos"]]
         pixels = np.load(folder / "pixels.npy", mmap_mode="r")
@@ -229,7 +230,7 @@ class Library:
         return cls(rest["categories"], photos, table, pixels, rest["sources"])
 
     def digest(self) -> str:
-        """Hash of everything that composed photographs depend on but the background pixels."""
+        """Return a hash of the contents, except the pixels of the background photographs."""
         done = hashlib.sha256(np.ascontiguousarray(self._pixels).data)
         done.update(self._table.tobytes())
         for photo in self.photos:
@@ -252,7 +253,7 @@ def read_image(file: str, height: int, width: int) -> np.ndarray:
 
 
 def label_map(stack: np.ndarray) -> np.ndarray:
-    """One map of masks that may overlap; the smaller mask keeps a pixel, of equal ones the first.
+    """Paint masks into one label map; the smaller mask wins, for equal areas the first.
 
     Args:
         stack: bool (N, H, W).
@@ -270,18 +271,18 @@ def label_map(stack: np.ndarray) -> np.ndarray:
 
 
 def continue_colours(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return the image with the object's colours continued a few pixels beyond its mask.
+    """Extrapolate the object's colours a few pixels beyond its mask.
 
-    So a feathered or resized rim mixes the object with what lies behind it, not with what once was
-    beside it. Masks are often a little too large, so the outermost pixel of the object is replaced
-    as well.
+    So a feathered or resized border blends the object with its new background, without remains of
+    the old one. Masks are often slightly too large, so the outermost pixel of the object is
+    replaced, too.
 
     Args:
         image: uint8 (h, w, 3).
         mask: uint8 (h, w), 255 inside.
 
     Returns:
-        uint8 (h, w, 3); unchanged inside the mask but for its outermost pixels.
+        uint8 (h, w, 3); unchanged inside the mask except for its outermost pixels.
     """
     mask = shrunk(mask)
     inside = cv2.bitwise_and(image, image, mask=mask)
@@ -297,7 +298,7 @@ def continue_colours(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def shrunk(mask: np.ndarray) -> np.ndarray:
-    """Return a mask without its outermost pixels; as it is if that would take a quarter of it.
+    """Erode a mask by one pixel, unless that would remove a quarter of it.
 
     Args:
         mask: uint8 (h, w), 255 inside.
@@ -310,7 +311,7 @@ def shrunk(mask: np.ndarray) -> np.ndarray:
 
 
 def _mapped(function: Callable[[Any], Any], jobs: list[Any], workers: int) -> Iterator[Any]:
-    """Yield the function of each job, in their order."""
+    """Map a function over jobs, in parallel, and yield the results in order."""
     if workers <= 1:
         yield from map(function, jobs)
         return
@@ -320,7 +321,7 @@ def _mapped(function: Callable[[Any], Any], jobs: list[Any], workers: int) -> It
 
 
 def _read_chunk(job: tuple[list, str, dict[str, int], bool]) -> tuple[list, list]:
-    """Photographs and objects of some records of one source."""
+    """Read photographs and objects of several records of one source."""
     records, source, index, known_order = job
     photos, objects = [], []
     for record in records:
@@ -333,7 +334,7 @@ def _read_chunk(job: tuple[list, str, dict[str, int], bool]) -> tuple[list, list
 def _read(
     record: Mapping[str, Any], source: str, index: Mapping[str, int], known_order: bool
 ) -> tuple[list[tuple[Photo, np.ndarray]], list[Cutout]]:
-    """Return photograph to paste on and the map of its instances, if it is one, and its objects."""
+    """Return the background photograph with its label map, if suitable, and the cut-outs."""
     height, width = record["height"], record["width"]
     annotations = record["annotations"]
     where = [f"{record['file_name']}: annotation {a['id']}" for a in annotations]
@@ -381,7 +382,7 @@ def _read(
 
 
 def _box(mask: np.ndarray) -> np.ndarray:
-    """int64 (4,) x0, y0, x1, y1 (exclusive) of a bool mask."""
+    """Return the box of a bool mask, int64 (4,): x0, y0, x1, y1 (exclusive)."""
     x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
     return np.array([x, y, x + w, y + h])
 
@@ -398,13 +399,13 @@ def _is_whole(annotation: Mapping[str, Any], modal: np.ndarray, name: str) -> bo
 
 
 def _overlapped(stack: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """bool (N,): which masks lost pixels to others in their common map."""
+    """Return bool (N,): masks that lost pixels to others in the label map."""
     left = np.bincount(labels.ravel(), minlength=len(stack) + 1)[1:]
     return left < np.array([cv2.countNonZero(mask.view(np.uint8)) for mask in stack], dtype=int)
 
 
 def _white_frame(image: np.ndarray) -> int:
-    """Width of a white frame around an image, 0 where there is none."""
+    """Return the width of a white frame around an image in pixels, 0 if there is none."""
     wide = min(_FRAME, min(image.shape[:2]) // 4)
     for k in range(wide):
         sides = (image[k], image[-1 - k], image[:, k], image[:, -1 - k])
@@ -414,7 +415,7 @@ def _white_frame(image: np.ndarray) -> int:
 
 
 def _worth_cutting(mask: np.ndarray, box: np.ndarray, frame: int, whole: bool) -> bool:
-    """Large enough, in one piece, not a mere outline, and inside the image."""
+    """Return whether a mask is large enough, connected, compact and inside the image."""
     height, width = mask.shape
     x0, y0, x1, y1 = box
     area = cv2.countNonZero(mask.view(np.uint8))
@@ -432,7 +433,7 @@ def _worth_cutting(mask: np.ndarray, box: np.ndarray, frame: int, whole: bool) -
 def _looks_whole(
     labels: np.ndarray, k: int, box: np.ndarray, stuff: Sequence[bool], frame: int
 ) -> bool:
-    """Whether little of the outline of instance k lies on other things."""
+    """Return whether only a small part of instance k's outline borders on other things."""
     x0, y0, x1, y1 = (max(int(v) + d, 0) for v, d in zip(box, (-4, -4, 4, 4), strict=True))
     part = labels[y0:y1, x0:x1]
     own = (part == k + 1).astype(np.uint8)
@@ -467,7 +468,7 @@ def _cut(
 
 
 def _is_crop(boxes: Sequence[np.ndarray], whole: Sequence[bool], height: int, width: int) -> bool:
-    """Whether the image is no more than one whole object and a margin."""
+    """Return whether the image is a tight crop of one whole object."""
     if len(boxes) != 1 or not whole[0]:
         return False
     x0, y0, x1, y1 = boxes[0]
@@ -475,7 +476,7 @@ def _is_crop(boxes: Sequence[np.ndarray], whole: Sequence[bool], height: int, wi
 
 
 def _chosen(found: list[Cutout], most: int) -> list[Cutout]:
-    """At most ``most``: whole ones first, the others evenly spread over the library."""
+    """Select at most ``most`` cut-outs: whole ones first, the others evenly subsampled."""
     whole = [k for k, cutout in enumerate(found) if cutout.whole]
     other = [k for k, cutout in enumerate(found) if not cutout.whole]
     kept = _spread(whole, most)
@@ -492,7 +493,7 @@ def _spread(items: list[int], most: int) -> list[int]:
 def _packed(
     cutouts: list[Cutout], photos: list[tuple[Photo, np.ndarray]]
 ) -> tuple[list[Photo], np.ndarray, np.ndarray, list[str]]:
-    """Return what the constructor takes after the categories."""
+    """Pack cut-outs and label maps; return the constructor's arguments after the categories."""
     sources = sorted({cutout.source for cutout in cutouts})
     parts: list[np.ndarray] = []
     start = 0

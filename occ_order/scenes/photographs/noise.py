@@ -1,4 +1,4 @@
-"""Masks as annotators and detectors make them."""
+"""Simulated errors of masks by annotators and detectors."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ import numpy as np
 def annotator_noise(
     masks: np.ndarray, rng: np.random.Generator, *, strength: float = 1.0
 ) -> np.ndarray:
-    """Modal masks with the faults that people and detectors make, for training on the fly.
+    """Add simulated errors of annotators and detectors to modal masks, as data augmentation.
 
-    Each mask may be grown or shrunk by up to three pixels, shifted by one or two, or replaced by a
-    polygon of few corners; so neighbours get gaps and overlaps of a few pixels. Some masks stay as
-    they are.
+    Each mask may be dilated or eroded by up to three pixels, shifted, or approximated by a polygon,
+    so that neighbours get gaps and overlaps of a few pixels. Some masks are not changed.
 
     Args:
         masks: bool (N, H, W).
-        rng: draws the faults.
-        strength: 0 changes nothing; 1 is usual; larger = more and larger faults.
+        rng: random generator.
+        strength: scale of the errors; 0 = none, 1 = default.
 
     Returns:
-        bool (N, H, W); a mask never vanishes and never gets pixels farther than some six from its
-        own (times ``strength``).
+        bool (N, H, W); a mask never becomes empty, and changes at most about six pixels (times
+        ``strength``) from its outline.
     """
     result = np.array(masks, dtype=bool)
     if strength <= 0:
@@ -42,7 +41,7 @@ def annotator_noise(
 
 
 def _one(mask: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """One mask, uint8 0 or 1, tightly cut out; faults are smaller where the mask is small."""
+    """Add errors to one cropped mask, uint8 0 or 1; errors scale with the size of the mask."""
     largest = strength * min(3.0, 0.06 * float(np.sqrt(mask.sum())))
     kind, amount, dy, dx = rng.random(), rng.random(), *rng.uniform(-1.0, 1.0, 2)
     changed = mask
@@ -62,7 +61,7 @@ def _one(mask: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndar
 
 
 def _polygon(mask: np.ndarray, tolerance: float) -> np.ndarray:
-    """Return the outline with as few corners as ``tolerance`` pixels allow."""
+    """Approximate the outline by polygons, up to ``tolerance`` pixels."""
     outlines, _ = cv2.findContours(mask.copy(), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     simple = [cv2.approxPolyDP(outline, tolerance, True) for outline in outlines]
     result = np.zeros_like(mask)

@@ -1,4 +1,4 @@
-"""Blending of layers into the image, with the same seam for occluders and occludees."""
+"""Blending of layers into the image, with the same borders for occluders and occludees."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from occ_order.scenes.photographs.layers import Layer
 
 
 class Brush:
-    """Paints the layers of one image, all with the same light.
+    """Paints the layers of one image, with common lighting parameters.
 
     Args:
-        canvas: uint8 (H, W, 3), RGB, changed in place.
-        rng: random numbers.
+        canvas: uint8 (H, W, 3), RGB, modified in place.
+        rng: random generator.
     """
 
     def __init__(self, canvas: np.ndarray, rng: np.random.Generator) -> None:
@@ -23,7 +23,7 @@ class Brush:
         self.light = rng.normal(0.0, 0.06, 2) + (0.0, 0.04)
 
     def paint(self, layer: Layer) -> None:
-        """Paint a whole layer: shadow, then the object with a rim feathered by one pixel."""
+        """Paint a layer: its shadow, then the object with its border feathered by one pixel."""
         image = self._in_the_light(layer)
         if self.shadow and self.rng.random() < 0.75:
             self._cast(layer)
@@ -31,12 +31,12 @@ class Brush:
         self._blend(layer, cv2.GaussianBlur(layer.mask, (3, 3), 0.7))
 
     def paint_over(self, layer: Layer) -> None:
-        """Paint `layer.over` again, the part that is in front of a later layer."""
+        """Paint again `layer.over`, the part that is in front of a later layer."""
         part = cv2.dilate(layer.over.view(np.uint8) * np.uint8(255), np.ones((3, 3), np.uint8))
         self._blend(layer, cv2.GaussianBlur(cv2.bitwise_and(part, layer.mask), (3, 3), 0.7))
 
     def _view(self, layer: Layer) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
-        """Return layer's rectangle inside the image, seen from the canvas and from the layer."""
+        """Return slices of the part of a layer inside the image: (in the canvas, in the layer)."""
         height, width = self.canvas.shape[:2]
         y0, x0 = max(layer.y, 0), max(layer.x, 0)
         y1 = min(layer.y + layer.mask.shape[0], height)
@@ -47,7 +47,7 @@ class Brush:
         return np.s_[y0:y1, x0:x1], own
 
     def _in_the_light(self, layer: Layer) -> np.ndarray:
-        """Return the layer's image with its mean colour moved towards that of its surroundings."""
+        """Return the layer's image with its mean colour shifted towards its surroundings."""
         rng = self.rng
         gain, shift = rng.uniform(0.88, 1.12), rng.normal(0.0, 5.0, 3)
         blur = rng.uniform(0.0, 1.0)
@@ -63,7 +63,7 @@ class Brush:
         return cv2.GaussianBlur(image, (3, 3), blur) if blur > 0.4 else image
 
     def _cast(self, layer: Layer) -> None:
-        """Darken the canvas where the layer's shadow falls."""
+        """Paint the shadow of a layer on the canvas."""
         size = float(np.sqrt(max(layer.mask.size, 1)))
         soft = max(1.0, 0.04 * size * (0.5 + self.rng.random()))
         pad = int(3 * soft) + 1
@@ -91,11 +91,11 @@ class Brush:
 
 
 def develop(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Degrade the whole image as a camera does: blur, noise and JPEG, each at random.
+    """Randomly degrade the image by blur, noise and JPEG compression.
 
     Args:
         image: uint8 (H, W, 3), RGB.
-        rng: random numbers.
+        rng: random generator.
 
     Returns:
         uint8 (H, W, 3).

@@ -1,1 +1,1 @@
-"""Backbones beside Detectron2's."""
+"""Backbones in addition to Detectron2's."""

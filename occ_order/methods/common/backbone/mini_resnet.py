@@ -25,22 +25,22 @@ def make_mini_resnet(
     res5_dilation: int = 1,
     channels: Sequence[int] = (),
 ) -> ResNet:
-    """Return a ResNet with `width`, 2, 4 and 8 times `width` channels in its four stages.
+    """Build a ResNet with 1, 2, 4 and 8 times `width` channels in its four stages.
 
-    With `blocks` = (2, 2, 2, 2) it is a ResNet-18 with channels divided by 64 / width; 16 gives 0.7
-    million parameters. A dilation above 1 replaces the stride of the stage, so that res4 and res5
-    dilated by 2 and 4 keep the stride at 8.
+    With `blocks` = (2, 2, 2, 2) it is a ResNet-18 with channels divided by 64 / width; a width of
+    16 has 0.7 million parameters. A dilation above 1 replaces the stride of the stage, so that res4
+    and res5 with dilations 2 and 4 keep stride 8.
 
     Args:
         width: channels of the stem and of res2.
         blocks: basic blocks in res2, res3, res4 and res5.
         in_channels: channels of the image.
         out_features: names out of "stem", "res2" (stride 4) to "res5" (stride 32 undilated).
-        norm: Detectron2's name of a normalisation.
+        norm: name of a normalisation in Detectron2.
         res4_dilation, res5_dilation: dilation of the 3x3 convolutions of these stages.
-        channels: of the four stages, in place of the multiples of `width`; a stage that halves the
-            resolution needs others than the one before, as Detectron2's basic block has no shortcut
-            convolution otherwise.
+        channels: channels of the four stages, instead of multiples of `width`; a stage that halves
+            the resolution must change the number of channels, since Detectron2's basic block has
+            no shortcut convolution otherwise.
 
     Raises:
         ValueError: a width, number of blocks or dilation below 1, not four stages, or channels
@@ -85,7 +85,7 @@ def _stage(
 
 @BACKBONE_REGISTRY.register()
 def build_mini_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec | None = None) -> ResNet:
-    """Build `make_mini_resnet` from MODEL.MINI_RESNET and MODEL.RESNETS."""
+    """Build a mini ResNet from MODEL.MINI_RESNET and MODEL.RESNETS."""
     own, shared = cfg.MODEL.MINI_RESNET, cfg.MODEL.RESNETS
     return make_mini_resnet(
         width=own.WIDTH,
@@ -100,7 +100,7 @@ def build_mini_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec | None = Non
 
 @BACKBONE_REGISTRY.register()
 def build_mini_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec | None = None) -> FPN:
-    """Return a feature pyramid (MODEL.FPN) over the mini ResNet; p6 is made by pooling."""
+    """Build a feature pyramid (MODEL.FPN) on the mini ResNet; p6 by max pooling."""
     return FPN(
         bottom_up=build_mini_resnet_backbone(cfg, input_shape),
         in_features=cfg.MODEL.FPN.IN_FEATURES,

@@ -1,4 +1,4 @@
-"""Networks of timm as Detectron2's backbones."""
+"""Networks of timm as Detectron2 backbones."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from occ_order.methods.common.backbone.timm_features import TimmFeatures
 
 
 class TimmBackbone(TimmFeatures, Backbone):
-    """`TimmFeatures` that tells Detectron2 its channels and strides."""
+    """`TimmFeatures` with the interface of a Detectron2 backbone."""
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Level -> its channels and stride."""
+        """Return level -> channels and stride."""
         return {
             level: ShapeSpec(channels=self.channels[level], stride=self.strides[level])
             for level in self.channels
@@ -27,7 +27,7 @@ def _build(
     cfg: CfgNode, input_shape: ShapeSpec | None, out_features: Sequence[str]
 ) -> TimmBackbone:
     own = cfg.MODEL.TIMM
-    # Detectron2 gives the channels of the image, without what a network puts beside them.
+    # Detectron2 passes the channels of the image, without those that a model concatenates.
     channels = max(own.IN_CHANNELS, input_shape.channels if input_shape is not None else 0)
     return TimmBackbone(
         own.NAME,
@@ -41,13 +41,13 @@ def _build(
 
 @BACKBONE_REGISTRY.register()
 def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec | None = None) -> TimmBackbone:
-    """Build the network MODEL.TIMM.NAME, which returns MODEL.TIMM.OUT_FEATURES."""
+    """Build the network MODEL.TIMM.NAME with outputs MODEL.TIMM.OUT_FEATURES."""
     return _build(cfg, input_shape, cfg.MODEL.TIMM.OUT_FEATURES)
 
 
 @BACKBONE_REGISTRY.register()
 def build_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec | None = None) -> FPN:
-    """Build a feature pyramid (MODEL.FPN) over the network MODEL.TIMM.NAME; p6 by pooling."""
+    """Build a feature pyramid (MODEL.FPN) on the network MODEL.TIMM.NAME; p6 by max pooling."""
     return FPN(
         bottom_up=_build(cfg, input_shape, cfg.MODEL.FPN.IN_FEATURES),
         in_features=cfg.MODEL.FPN.IN_FEATURES,

@@ -1,10 +1,10 @@
-"""Feature maps of any convolutional network of timm, several strides at once.
+"""Multi-scale feature maps of any convolutional network of timm.
 
-timm (PyTorch Image Models) has some thousand networks, many with weights learned on ImageNet. It is
-imported when the first network is made.
+timm (PyTorch Image Models) has about a thousand networks, many with ImageNet weights. It is
+imported when the first network is built.
 
-Levels are named after the ResNet: `res{k}` is the level that has stride 2**k when nothing is
-dilated, so res1 to res5 have the strides 2, 4, 8, 16, 32.
+Levels are named as in a ResNet: `res{k}` has stride 2**k without dilation, so res1 to res5 have the
+strides 2, 4, 8, 16 and 32.
 """
 
 from __future__ import annotations
@@ -17,26 +17,25 @@ import torch
 from torch import Tensor, nn
 
 NORMS = ("BN", "FrozenBN")
-IMAGE_CHANNELS = 3  # of the networks whose weights can be had
+IMAGE_CHANNELS = 3  # of the pretrained networks
 
 
 class TimmFeatures(nn.Module):
     """A network of timm without its classifier.
 
-    Weights have timm's own names; they start as timm's random ones, and `pretrained` fits weights
-    of the same network to this one.
+    Weights have timm's names and are initialised at random; `pretrained` adapts pretrained weights
+    of the same network.
 
     Args:
-        name: of the network in timm, such as "tf_efficientnet_lite0" or "resnet18".
-        out_features: levels to return, out of those that the network has. Parts behind the last of
-            them are left out.
-        in_channels: channels of the input. Those beyond the three of an image (masks, say) enter
-            by weights that start at zero, so that at first they change nothing.
-        output_stride: greatest stride (8, 16 or 32); the strides beyond are replaced by dilation,
-            where timm knows how to.
-        freeze_at: k freezes everything up to the level res{k}: its weights are constants, and its
-            batch norms use their stored statistics. 0 freezes nothing.
-        norm: "BN" trains the batch norms, "FrozenBN" makes all of them constant.
+        name: name of the network in timm, such as "tf_efficientnet_lite0" or "resnet18".
+        out_features: levels to return; later layers are removed.
+        in_channels: input channels. The weights of channels beyond the three of an image (such as
+            masks) are initialised to zero, so that they do not change pretrained features.
+        output_stride: maximum stride (8, 16 or 32); larger strides are replaced by dilation, if
+            timm supports it.
+        freeze_at: k freezes all layers up to level res{k}, with batch norms in evaluation mode; 0
+            freezes nothing.
+        norm: "BN" trains the batch norms, "FrozenBN" freezes all of them.
 
     Attributes:
         channels: level -> channels.
@@ -81,8 +80,8 @@ class TimmFeatures(nn.Module):
             _freeze_up_to(net, levels, f"res{freeze_at}", name)
         if norm == "FrozenBN":
             _timm().layers.freeze_batch_norm_2d(net)
-        # The network's parts become ours, under the names that timm gives them; in a tuple the
-        # network itself is no part, which would put a prefix before every name.
+        # Register timm's submodules as this module's own, so that the weights keep timm's names.
+        # The network itself is kept in a tuple: as a submodule it would add a prefix to all names.
         self._net = (net,)
         self._modules = net._modules
 
@@ -90,10 +89,10 @@ class TimmFeatures(nn.Module):
         """Compute the feature maps.
 
         Args:
-            images: (N, in_channels, H, W) float, normalised as the weights want it.
+            images: (N, in_channels, H, W) float, normalised as for the pretrained weights.
 
         Returns:
-            Level -> (N, channels, H', W') float, of which H' = ceil(H / stride).
+            Level -> (N, channels, H', W') float with H' = ceil(H / stride).
         """
         maps = self._net[0](images)
         if self._channels_last:
@@ -101,26 +100,25 @@ class TimmFeatures(nn.Module):
         return dict(zip(self._returned, maps, strict=True))
 
     def train(self, mode: bool = True) -> TimmFeatures:
-        """Set the mode of this module, and so of timm's network."""
+        """Set the training mode, also of timm's network, which is not a submodule."""
         self._net[0].training = mode
         return super().train(mode)
 
     def pretrained(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return weights of the same network, for images of three channels, fitted to this one.
+        """Adapt pretrained weights of the same network, for three input channels, to this module.
 
         Args:
-            weights: names of timm's whole network -> tensors; its classifier and later levels are
-                left out.
+            weights: state dict of timm's full network; the classifier and later levels are ignored.
 
         Returns:
-            The weights that this module has, to be loaded into it; zeros for further channels.
+            State dict for this module, with zeros for additional input channels.
 
         Raises:
             ValueError: a weight is missing or of another shape.
         """
         own = self.state_dict()
         stem = next(name for name, part in self.named_modules() if part is _first_convolution(self))
-        # timm takes sequences at the top of a network apart: "stages.0" becomes "stages_0".
+        # timm's feature networks flatten top-level Sequentials: "stages.0" becomes "stages_0".
         named = {n if n in own else n.replace(".", "_", 1): value for n, value in weights.items()}
         fitted = {name: value for name, value in named.items() if name in own}
         first = f"{stem}.weight"
@@ -140,14 +138,14 @@ class TimmFeatures(nn.Module):
 
 
 def download(name: str) -> dict[str, Tensor]:
-    """Return all weights that timm offers for a network, its classifier included.
+    """Return the pretrained state dict of a network, including its classifier.
 
     Args:
-        name: of the network in timm, with a tag behind a point where there are several.
+        name: name of the network in timm, with a tag (".TAG") if there are several weights.
 
     Raises:
         ImportError: timm is not installed.
-        OSError: they are not here and cannot be downloaded.
+        OSError: the weights are not cached and cannot be downloaded.
         ValueError: timm has no weights for such a network.
     """
     timm = _timm()
@@ -155,7 +153,7 @@ def download(name: str) -> dict[str, Tensor]:
         raise ValueError(f"timm has no weights for {name!r}")
     try:
         return timm.create_model(name, pretrained=True).state_dict()
-    except Exception as error:  # of whichever library timm downloads with
+    except Exception as error:  # depends on the library that timm downloads with
         where = timm.get_pretrained_cfg(name).hf_hub_id
         raise OSError(
             f"timm cannot get the weights of {name} ({type(error).__name__}); without a network, "
@@ -179,7 +177,7 @@ def _create(
     output_stride: int = 32,
     **more: Any,
 ) -> nn.Module:
-    """timm's network that returns the levels of some indices, all without any."""
+    """Build timm's feature network with the levels `indices`; None = all levels."""
     timm = _timm()
     if not timm.is_model(name):
         raise ValueError(f"timm has no network {name!r}")
@@ -189,7 +187,7 @@ def _create(
         more["out_indices"] = tuple(indices)
     try:
         return timm.create_model(name, features_only=True, in_chans=in_channels, **more)
-    except (AssertionError, TypeError) as error:  # how its networks say that they cannot
+    except (AssertionError, TypeError) as error:  # raised by networks without dilation
         raise ValueError(
             f"timm makes no {name} with output stride {output_stride} ({error})"
         ) from error
@@ -199,7 +197,7 @@ def _levels(net: nn.Module, name: str) -> dict[str, dict[str, Any]]:
     """Return timm's description of each level by name, in the order of computation.
 
     Raises:
-        ValueError: the strides do not double from level to level, as far as they grow.
+        ValueError: the strides do not double from level to level, up to the maximum.
     """
     infos = net.feature_info.get_dicts()
     strides = [info["reduction"] for info in infos]
@@ -212,7 +210,7 @@ def _levels(net: nn.Module, name: str) -> dict[str, dict[str, Any]]:
 
 
 def _chosen(levels: Sequence[str], out_features: Sequence[str], name: str) -> list[int]:
-    """Return indices of the levels to return, in the order of computation."""
+    """Return the indices of `out_features` in `levels`, in the order of computation."""
     unknown = [level for level in out_features if level not in levels]
     if unknown or not out_features:
         raise ValueError(
@@ -222,7 +220,7 @@ def _chosen(levels: Sequence[str], out_features: Sequence[str], name: str) -> li
 
 
 def _drop_unused(net: nn.Module, last: str) -> None:
-    """Remove what lies behind the last level: timm's EfficientNets keep all of their blocks."""
+    """Remove the blocks after the last level, which timm's EfficientNets keep."""
     if isinstance(getattr(net, "blocks", None), nn.Sequential):
         stage = last.removeprefix("blocks.").split(".")[0]
         net.blocks = net.blocks[: int(stage) + 1 if last.startswith("blocks.") else 0]
@@ -237,12 +235,12 @@ def _freeze_up_to(
 ) -> None:
     """Freeze all modules up to a level.
 
-    timm registers the parts of its feature networks in the order of computation.
+    This relies on timm registering the modules of feature networks in the order of computation.
     """
     parts = [part for part, _ in net.named_modules() if part]
     last = levels[level]["module"] if level in levels else None
     if last not in parts and last is not None:
-        last = last.replace(".", "_", 1)  # timm takes sequences at the top apart
+        last = last.replace(".", "_", 1)  # flattened, see above
     inside = [k for k, part in enumerate(parts) if f"{part}.".startswith(f"{last}.")]
     if not inside:
         raise ValueError(f"{name}: cannot freeze up to {level}; its levels are {list(levels)}")
@@ -253,7 +251,7 @@ def _freeze_up_to(
 
 
 def _widened(weight: Tensor, channels: int) -> Tensor:
-    """Weights (out, in, kH, kW) of a convolution with zeros for further input channels."""
+    """Append zeros for additional input channels to convolution weights (out, in, kH, kW)."""
     missing = channels - weight.shape[1]
     if missing <= 0:
         return weight
