@@ -28,7 +28,7 @@ VERBS = {
     "app": "serve a page to drop a photograph on",
     "view": "write a page to look through results in a browser",
     "report": "draw results, data sets and curves as images",
-    "export": "write a network as TorchScript and ONNX",
+    "export": "write a network as a PyTorch program and ONNX",
     "zoo": "list, check and extend the model zoo",
     "scenes": "write generated scenes in the formats of the real data sets",
     "compose": "compose photographs out of objects cut from your own",
