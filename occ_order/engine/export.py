@@ -7,9 +7,10 @@ is, and which of its sides is free; the same stands in the JSON file beside the 
 ONNX is made from a trace, by PyTorch's older exporter: the graphs that the zoo ships are, and
 `occ_order.lite` runs MaskOrderNet's with any number of instances, of which `torch.export` takes two
 or more alone (`Graph.no_program`). The newer exporter, over `torch.export`, gave the same answers
-within 1e-5 for InstaOrderNet, the order head and InstaDepthNet, but takes another package and forty times as long (6 s instead of
-0.15 s of the processor for a tiny disparity network). The trace is the only use of `torch.jit` here
-beside Detectron2's own, which compiles some of its functions when it is imported.
+within 1e-5 for InstaOrderNet, the order head and InstaDepthNet, but takes another package and forty
+times as long (6 s instead of 0.15 s of the processor for a tiny disparity network). The trace is
+the only use of `torch.jit` here beside Detectron2's own, which compiles some of its functions when
+it is imported.
 
 What has no such form: **the CRF of OOSIS is not exported** (it is a loop of minimum cuts, not a
 network), nor is the finding of instances of several classes (Detectron2's own export does that),
