@@ -705,7 +705,7 @@ def _array_near(array: Any, draw: random.Random) -> Any:
     action = draw.random()
     if action < 0.35:
         kinds = ("?", "u1", "i1", "i8", "u8", "f2", "f8", "c16", "U3", "S2", "M8[s]")
-        with np.errstate(invalid="ignore"):  # NaN as an integer
+        with np.errstate(invalid="ignore", over="ignore"):  # NaN as an integer
             return array.astype(draw.choice(kinds))
     if action < 0.7:
         shapes = (array[None], array[..., :-1], array[:0], array.T, array.ravel(), array[:1])

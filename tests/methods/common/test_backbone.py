@@ -39,7 +39,7 @@ def test_width_64_has_the_parameters_of_resnet_18():
 
 
 def test_channels_of_each_stage(on_device):
-    net = on_device(make_mini_resnet(width=4, channels=(4, 6, 10, 9), out_features=ALL))
+    net = on_device(make_mini_resnet(width=4, channels=(4, 6, 10, 9), out_features=ALL)).eval()
     assert [net.output_shape()[name].channels for name in ALL[-4:]] == [4, 6, 10, 9]
     assert net(torch.rand(1, 3, 32, 32))["res5"].shape == (1, 9, 1, 1)
     with pytest.raises(ValueError, match="res4 and the stage before have 6 channels"):
