@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import io
 import json
@@ -33,6 +34,7 @@ hypothesis.settings.load_profile("occ_order")
 
 COCOA_DEMO = "OCC_ORDER_COCOA_DEMO"
 PHOTOS = "OCC_ORDER_PHOTOS"
+DEVICE = "OCC_ORDER_TEST_DEVICE"
 LOOPBACK = {"localhost", "::1", "", None}
 
 
@@ -151,6 +153,81 @@ def row_cfg():
 def categories():
     """Categories of generated scenes."""
     return [{"id": k + 1, "name": name} for k, name in enumerate(scenes.CLASSES)]
+
+
+# --- where networks run
+
+
+@pytest.fixture(scope="session")
+def device() -> str:
+    """Name of the device that networks run on: that of OCC_ORDER_TEST_DEVICE, or "cpu"."""
+    return os.environ.get(DEVICE) or "cpu"
+
+
+def _moved(value, device: str):
+    """Return tensors, and what holds some, on the device."""
+    if hasattr(value, "to"):  # tensors, Detectron2's structures
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: _moved(one, device) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        made = [_moved(one, device) for one in value]
+        return type(value)(*made) if hasattr(value, "_fields") else type(value)(made)
+    if dataclasses.is_dataclass(value):
+        fields = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
+        return dataclasses.replace(value, **_moved(fields, device))
+    return value
+
+
+def _to_network(arguments, device: str):
+    """Return arguments on the device; a batch of a loader is left for the network to move."""
+    batch = isinstance(arguments, list) and all(isinstance(one, dict) for one in arguments)
+    if isinstance(arguments, tuple):
+        return tuple(_to_network(one, device) for one in arguments)
+    return arguments if batch else _moved(arguments, device)
+
+
+@pytest.fixture(scope="session")
+def on_device(device):
+    """Function that moves a network to the device and returns it.
+
+    The network still takes and gives tensors of the CPU, where tests make and compare them. A batch
+    as a loader makes it, a list of dictionaries, comes to it as it is. Methods but `forward` are
+    called with what is `moved` there. One without memory for its weights stays as it is.
+    """
+
+    def on_device(network):
+        if device == "cpu" or any(one.is_meta for one in network.parameters()):
+            return network
+        network.to(device)
+        network.register_forward_pre_hook(
+            lambda _, given, named: (_to_network(given, device), _moved(named, device)),
+            with_kwargs=True,
+        )
+        network.register_forward_hook(lambda _, given, answer: _moved(answer, "cpu"))
+        return network
+
+    return on_device
+
+
+@pytest.fixture(scope="session")
+def moved(device):
+    """Function that returns a tensor, or what holds some, on the device."""
+    return lambda value: _moved(value, device)
+
+
+@pytest.fixture(scope="session")
+def build_model(device, on_device):
+    """Function: the network of a configuration, on the device; its answers are on the CPU."""
+    from detectron2.modeling import build_model as build
+
+    def build_model(cfg):
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.MODEL.DEVICE = device
+        return on_device(build(cfg))
+
+    return build_model
 
 
 # --- what several folders of tests start from

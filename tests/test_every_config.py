@@ -47,7 +47,7 @@ NUM_CLASSES = {
 # Sizes alone: everything that a file chooses is as it says, only narrow. All anchors are looked at,
 # since a coarse map of a small image has few that a drawing would find.
 NARROW = [
-    *("MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "SEED", 0, "DATALOADER.NUM_WORKERS", 0),
+    *("MODEL.WEIGHTS", "", "SEED", 0, "DATALOADER.NUM_WORKERS", 0),
     *("MODEL.MINI_RESNET.WIDTH", 4, "MODEL.MINI_RESNET.BLOCKS", [1, 1, 1, 1]),
     *("MODEL.FPN.OUT_CHANNELS", 32, "MODEL.ROI_MASK_HEAD.CONV_DIM", 32),
     *("MODEL.ROI_BOX_HEAD.FC_DIM", 32, "MODEL.ROI_BOX_HEAD.CONV_DIM", 32),
@@ -75,9 +75,9 @@ def loaded(name):
     return load_cfg(ROOT / ROWS[name]["config"], settings_of(ROWS[name], Path("output")))
 
 
-def narrowed(name):
+def narrowed(name, device="cpu"):
     cfg = loaded(name).clone()
-    cfg.merge_from_list(NARROW)
+    cfg.merge_from_list(["MODEL.DEVICE", device, *NARROW])
     resnet = cfg.MODEL.RESNETS
     if cfg.MODEL.BACKBONE.NAME == "build_torchvision_resnet_backbone":
         resnet.DEPTH = 18  # it has no width
@@ -159,9 +159,9 @@ UNSEEN = {"disparity: neither (order head alone)": "disparity_net."}
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_one_step_reaches_every_trainable_parameter(name, scenes):
+def test_one_step_reaches_every_trainable_parameter(name, scenes, device):
     """One step in every stage of the training; what a stage does not freeze must learn in it."""
-    cfg = narrowed(name)
+    cfg = narrowed(name, device)
     cfg.DATASETS.TRAIN = [format_of(cfg)]
     model = Trainer.build_model(cfg).train()
     if hasattr(model, "disparity_net"):  # a rectifier may start at 0, where it has no slope
@@ -189,8 +189,8 @@ def test_one_step_reaches_every_trainable_parameter(name, scenes):
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_a_baseline_has_nothing_to_train_and_answers(name, scenes):
-    cfg = narrowed(name)
+def test_a_baseline_has_nothing_to_train_and_answers(name, scenes, device):
+    cfg = narrowed(name, device)
     cfg.DATASETS.TEST = [format_of(cfg)]
     model = Trainer.build_model(cfg)
     with pytest.raises(ValueError, match="has nothing to train; use --eval-only"):

@@ -12,8 +12,9 @@ RuntimeWarning of NumPy), a read that
 takes longer than --limit seconds, or a mask of a record that is accepted and cannot be decoded
 without another kind of error, is a finding: it is printed, and its input kept in --output.
 
-Files that go well, and those that reached a new line of the package, are changed again: in their
-JSON tree where there is one, else in their bytes.
+Files that go well, and those that reached a new line of the package, are changed again, mostly in
+what they are made of: the tree of JSON and XML, the lines and cells of a table, the records of JSON
+Lines, NumPy's arrays; else in their bytes.
 """
 
 from __future__ import annotations
@@ -24,16 +25,20 @@ import json
 import logging
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
 import time
 import traceback
 import warnings
+import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -175,8 +180,6 @@ def make_targets(folder: Path) -> dict[str, Target]:
 
 def _images(path: Path) -> list[bytes]:
     """Return an image in several formats, one with an EXIF rotation."""
-    from io import BytesIO
-
     from PIL import Image
 
     found = [path.read_bytes()]
@@ -290,8 +293,6 @@ def _converter_targets(folder: Path, records: list[dict[str, Any]]) -> list[Targ
 
 def _mask_targets(content: dict[str, bytes], results: bytes) -> list[Target]:
     """Masks of users: JSON of several layouts, and images."""
-    from io import BytesIO
-
     import numpy as np
     from PIL import Image
 
@@ -325,8 +326,6 @@ def _mask_targets(content: dict[str, bytes], results: bytes) -> list[Target]:
 
 def _tool_targets() -> list[Target]:
     """Masks as labelling tools and NumPy write them."""
-    from io import BytesIO
-
     import numpy as np
 
     from occ_order.formats.label_studio import task_of
@@ -375,6 +374,7 @@ def _user_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
     import numpy as np
 
     from occ_order import formats as datasets
+    from occ_order.apps.annotate.guesses import read_guesses
     from occ_order.apps.annotate.project import Project
     from occ_order.apps.viewer import render_viewer, viewer_image
     from occ_order.engine import collection
@@ -389,14 +389,17 @@ def _user_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
     data = DataSet(records, [{"id": 1, "name": "object"}], image_files)
     ours = folder / "ours"
     seeds = {"results": json.dumps({"format": io.FORMAT, "images": [image]}).encode()}
-    for format in ("coco", "cocoa"):
-        path, *_ = write_dataset(format, data, ours / format)
-        seeds[format] = path.read_bytes()
+    endings = {}
+    for format in set(convertible()) - {"labelme", "results"}:
+        options = {"assume_whole": True, "assume_none": True}
+        path, *_ = write_dataset(format, data, ours / format, **options)
+        seeds[format], endings[format] = path.read_bytes(), path.suffix
     good = [io.results_image(**_arrays(record)) for record in records]
 
     def converted(format: str) -> Callable[[str], None]:
         def convert(path: str) -> None:
-            read = read_dataset(format, path, images=image_files)
+            beside = ours / "instaorder" / "instances.json"
+            read = read_dataset(format, path, images=image_files, instances=beside)
             for to in convertible():
                 try:
                     write_dataset(to, read, folder / "out", assume_whole=True, assume_none=True)
@@ -433,7 +436,9 @@ def _user_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
         Project(data, asked).write()
 
     names = ["a.png", "b.png"]
+    names_of = sorted(os.listdir(image_files))
     merged = ours / "merged"
+    merged.mkdir()
     shard = {"plan": "x", "images": [{**image, "image_id": n, "file_name": n} for n in names]}
 
     def joined(path: str) -> None:
@@ -441,6 +446,12 @@ def _user_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(Path(path).read_bytes())
         collection.merge(merged, names, shard_size=2, plan="x")
+
+    plan = collection.make_plan(Path(image_files), names_of, shard_size=2, settings={"model": "x"})
+
+    def planned(path: str) -> None:
+        (merged / collection.PLAN).write_bytes(Path(path).read_bytes())
+        collection.start(merged, plan)
 
     save_layers(ours / "layers", layers_of(image, np.zeros((24, 32, 3), np.uint8)))
     layered = (ours / "layers" / "layers.json").read_bytes()
@@ -450,9 +461,13 @@ def _user_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
         load_layers(ours / "layers")
 
     return [
-        Target("convert_coco", converted("coco"), [seeds["coco"]]),
-        Target("convert_results", converted("results"), [seeds["results"]]),
-        Target("convert_cocoa", converted("cocoa"), [seeds["cocoa"]]),
+        *(
+            Target(f"convert_{format}", converted(format), [seed], endings.get(format, ".json"))
+            for format, seed in sorted(seeds.items())
+        ),
+        *_found_targets(folder, records),
+        Target("guesses", lambda path: read_guesses(path, records), [seeds["results"]]),
+        Target("plan", planned, [json.dumps(plan).encode()]),
         Target("viewer", viewed, [seeds["results"]]),
         Target("score", scored, [seeds["results"]]),
         Target("score_truth", scored_against, [seeds["cocoa"]]),
@@ -460,6 +475,56 @@ def _user_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
         Target("answers", answered, ["\n".join([*lines, ""]).encode()], ".jsonl"),
         Target("shard", joined, [json.dumps({**shard, "failed": []}).encode()]),
         Target("layers", layers, [layered]),
+    ]
+
+
+def _found_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
+    """Files of what other programs have found: results of whole data sets, panoptic, arrays."""
+    import numpy as np
+    from PIL import Image
+
+    from occ_order import masks
+    from occ_order.formats.detections import DetectionFile
+    from occ_order.formats.user_masks import load_masks
+
+    size, stack = (24, 32), np.zeros((2, 24, 32), bool)
+    stack[0, 3:12, 4:20] = stack[1, 12:20, 10:30] = True
+    ids = np.zeros((*size, 3), np.uint8)
+    ids[stack[0], 0], ids[stack[1], 1] = 7, 1
+    found = folder / "found"
+    found.mkdir()
+    Image.fromarray(ids).save(found / "a.png")
+    infos = [{"id": k, "category_id": 1, "iscrowd": 0, "score": 0.5} for k in (7, 256)]
+    page = {"image_id": 7, "file_name": "a.png", "segments_info": infos}
+    image = {"id": 7, "width": 32, "height": 24, "file_name": "a.png"}
+    kinds = [{"id": 1, "name": "cup", "isthing": 1}]
+    panoptic = {"images": [image], "annotations": [page], "categories": kinds}
+    entries = [
+        {"image_id": 7, "category_id": 1, "score": 0.5, "segmentation": masks.encode(mask)}
+        for mask in stack
+    ]
+    regions = [{key: one[key] for key in ("segmentation", "score")} for one in entries]
+    regions[0]["visible_mask"] = regions[0]["segmentation"]
+    regions[1]["invisible_mask"] = masks.encode(stack[1] & False)
+    lists: list[Any] = [entries, panoptic, [{"image_id": 7, "regions": regions}]]
+    arrays = BytesIO()
+    np.save(arrays, stack)
+
+    def detections(path: str) -> None:
+        file = DetectionFile(path, folder=found)
+        for number in file.image_ids:
+            file.image(number, *size)
+
+    def segments(path: str) -> None:
+        beside = found / "panoptic.json"
+        beside.write_bytes(Path(path).read_bytes())
+        for skip in (False, True):
+            load_masks(beside, size, image_name="a.png", keep_crowds=skip, skip_damaged=skip)
+
+    return [
+        Target("detections", detections, [json.dumps(data).encode() for data in lists]),
+        Target("panoptic", segments, [json.dumps(panoptic).encode()]),
+        Target("array", lambda path: load_masks(path, size), [arrays.getvalue()], ".npy"),
     ]
 
 
@@ -531,16 +596,132 @@ def execute(target: Target, data: bytes, path: str, limit: float) -> str:
 
 
 def mutate(data: bytes, draw: random.Random) -> bytes:
-    """Return a damaged copy: of the JSON tree where there is one (mostly), else of the bytes."""
+    """Return a damaged copy: mostly of what the file is made of, else of its bytes."""
+    if draw.random() >= 0.15:
+        for change in (mutate_json, mutate_xml, mutate_arrays, mutate_lines):
+            changed = change(data, draw)
+            if changed is not None:
+                return changed
+    return mutate_bytes(data, draw)
+
+
+def mutate_json(data: bytes, draw: random.Random) -> bytes | None:
+    """Return JSON with some values changed; None where the data are no JSON tree."""
     try:
         tree = json.loads(data)
     except (ValueError, RecursionError):
-        tree = None
-    if not isinstance(tree, (dict, list)) or draw.random() < 0.15:
-        return mutate_bytes(data, draw)
+        return None
+    if not isinstance(tree, (dict, list)):
+        return None
     for _ in range(draw.choice((1, 1, 1, 2, 3))):
         mutate_tree(tree, draw)
     return json.dumps(tree).encode("utf-8", "surrogatepass")
+
+
+def mutate_xml(data: bytes, draw: random.Random) -> bytes | None:
+    """Return XML with elements removed, doubled or moved, or texts changed; None of other data."""
+    try:
+        root = ElementTree.fromstring(data)
+    except (ElementTree.ParseError, ValueError):
+        return None
+    for _ in range(draw.choice((1, 1, 1, 2, 3))):
+        element, action = draw.choice(list(root.iter())), draw.random()
+        if action < 0.4 and len(element):
+            child = draw.choice(list(element))
+            if action < 0.2:
+                element.remove(child)
+            else:  # doubled, or put where it does not belong
+                place = element if action < 0.3 else draw.choice(list(root.iter()))
+                place.insert(draw.randrange(len(place) + 1), copy.deepcopy(child))
+        elif action < 0.85 and element.attrib:
+            key = draw.choice(sorted(element.attrib))
+            if action < 0.5:
+                del element.attrib[key]
+            else:
+                element.attrib[key] = _text_near(element.attrib[key], draw)
+        else:
+            element.text = _text_near(element.text or "", draw)
+    return ElementTree.tostring(root, encoding="utf-8")
+
+
+def mutate_lines(data: bytes, draw: random.Random) -> bytes | None:
+    """Return a table or JSON Lines with lines or cells changed; None of data that are no text."""
+    try:
+        lines = data.decode("utf-8").splitlines()
+    except UnicodeDecodeError:
+        return None
+    if not lines or "\0" in lines[0]:
+        return None
+    at, action = draw.randrange(len(lines)), draw.random()
+    if action < 0.15:
+        del lines[at]
+    elif action < 0.3:
+        lines.insert(draw.randrange(len(lines) + 1), lines[at])
+    else:
+        record = mutate_json(lines[at].encode(), draw)
+        if record is not None:
+            lines[at] = record.decode("utf-8", "surrogatepass")
+        else:
+            cells = re.split(r"([,; \t])", lines[at])
+            cell = draw.randrange(0, len(cells), 2)
+            cells[cell] = "" if action < 0.4 else _text_near(cells[cell], draw)
+            lines[at] = "".join(cells if action < 0.9 else cells[: max(1, cell)])
+    return ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass")
+
+
+def mutate_arrays(data: bytes, draw: random.Random) -> bytes | None:
+    """Return a `.npy` or `.npz` with an array of another shape, type or value; None of others."""
+    import numpy as np
+
+    if not data.startswith((b"PK", b"\x93NUMPY")):
+        return None
+    try:
+        found = np.load(BytesIO(data), allow_pickle=False)
+        named = isinstance(found, np.lib.npyio.NpzFile)
+        arrays = {key: found[key] for key in found.files} if named else {"": found}
+    except ALLOWED + (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError):
+        return None
+    key = draw.choice(sorted(arrays)) if arrays else ""
+    action = draw.random()
+    if named and arrays and action < 0.15:
+        arrays[draw.choice(["masks", "scores", "names", "ids", "x"])] = arrays.pop(key)
+    elif key in arrays:
+        try:
+            arrays[key] = _array_near(np.asarray(arrays[key]), draw)
+        except (TypeError, *ALLOWED):  # a text as a number
+            arrays[key] = arrays[key][..., :0]
+    out = BytesIO()
+    if named:
+        np.savez(out, **arrays)
+    else:
+        np.save(out, arrays[""], allow_pickle=False)
+    return out.getvalue()
+
+
+def _array_near(array: Any, draw: random.Random) -> Any:
+    """Return an array of another type, shape or value."""
+    import numpy as np
+
+    action = draw.random()
+    if action < 0.35:
+        kinds = ("?", "u1", "i1", "i8", "u8", "f2", "f8", "c16", "U3", "S2", "M8[s]")
+        with np.errstate(invalid="ignore", over="ignore"):  # NaN as an integer
+            return array.astype(draw.choice(kinds))
+    if action < 0.7:
+        shapes = (array[None], array[..., :-1], array[:0], array.T, array.ravel(), array[:1])
+        return np.concatenate([array, array]) if action < 0.4 else draw.choice(shapes)
+    changed = array.copy()
+    if changed.size:
+        junk = (float("nan"), float("inf"), -1, 2, 255, 2**31, 1e300)
+        changed.flat[draw.randrange(changed.size)] = draw.choice(junk)
+    return changed
+
+
+def _text_near(text: str, draw: random.Random) -> str:
+    """Return a text like the given one, or one of `JUNK`."""
+    chosen = _near(text, draw) if draw.random() < 0.5 else draw.choice(JUNK)
+    # What XML cannot hold comes from the changes of bytes.
+    return re.sub(r"[\0-\x1f\ud800-\udfff\ufffe\uffff]", "", str(chosen))
 
 
 def mutate_tree(tree: Any, draw: random.Random) -> None:

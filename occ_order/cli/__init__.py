@@ -28,7 +28,7 @@ VERBS = {
     "app": "serve a local web page to predict the order of instances in photographs",
     "view": "write an HTML viewer of results",
     "report": "draw results, data sets and curves as images",
-    "export": "export a network as TorchScript and ONNX",
+    "export": "export a network as a PyTorch program and ONNX",
     "zoo": "list, check and extend the model zoo",
     "scenes": "write generated scenes in the formats of the real data sets",
     "compose": "compose images from objects cut out of photographs, with exact order",

@@ -1,4 +1,4 @@
-"""`occ-order export`: the network inside a model as TorchScript and ONNX."""
+"""`occ-order export`: the network inside a model as a program of PyTorch and as ONNX."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def outputs_of(
     kind: str, path: Path, graph: networks.Graph, given: tuple[torch.Tensor, ...]
 ) -> list[np.ndarray] | None:
     """Return what a written file makes of an input, as arrays; None without onnxruntime."""
-    if kind == "torchscript":
+    if kind == "program":
         with torch.no_grad():
-            return [one.numpy() for one in torch.jit.load(str(path))(*given)]
+            return [one.numpy() for one in torch.export.load(path).module()(*given)]
     try:
         onnxruntime = runtime()
     except ImportError:
@@ -69,12 +69,13 @@ def run(options: argparse.Namespace) -> int:
     folder = Path(options.output)
     graph = graph_of(options)
     folder.mkdir(parents=True, exist_ok=True)
-    for kind in options.formats:
+    formats = options.formats or [k for k in FORMATS if k == "onnx" or not graph.no_program]
+    for kind in formats:
         path = folder / FORMATS[kind]
         if kind == "onnx":
             networks.save_onnx(graph, path, half=options.half)
         else:
-            networks.save_torchscript(graph, path)
+            networks.save_program(graph, path)
         print(f"{path}: {compare(kind, path, graph)}")
     networks.save_description(graph, folder / "network.json")
     for side in ("inputs", "outputs"):

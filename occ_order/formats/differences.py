@@ -107,14 +107,18 @@ def _compare_images(
 def _places(one: Mapping[str, Any], other: Mapping[str, Any], found: Differences) -> np.ndarray:
     """Return the index of each annotation in the other record, -1 if missing, int (N,)."""
     ids = {annotation["id"]: k for k, annotation in enumerate(other["annotations"])}
-    if all(annotation["id"] in ids for annotation in one["annotations"]):
-        return np.array([ids[a["id"]] for a in one["annotations"]], np.int64)
+    own = [annotation["id"] for annotation in one["annotations"]]
+    if ids.keys() <= set(own) or ids.keys() >= set(own):  # kept, of those that are there
+        return np.array([ids.get(number, -1) for number in own], np.int64)
     found.lost["ids of instances (numbered anew)"] += len(one["annotations"])
     size, left = (one["height"], one["width"]), list(range(len(other["annotations"])))
-    keys = [_mask_key(annotation, size) for annotation in other["annotations"]]
+    # By what the other record says at all: it may have lost the whole masks.
+    fields = ["segmentation", "amodal_segmentation"]
+    fields = [key for key in fields if all(key in a for a in other["annotations"])]
+    keys = [_mask_key(annotation, fields, size) for annotation in other["annotations"]]
     place = np.full(len(one["annotations"]), -1, np.int64)
     for k, annotation in enumerate(one["annotations"]):
-        key = _mask_key(annotation, size)
+        key = _mask_key(annotation, fields, size)
         same = next((m for m in left if keys[m] == key), None)
         if same is not None:
             place[k] = same
@@ -122,10 +126,11 @@ def _places(one: Mapping[str, Any], other: Mapping[str, Any], found: Differences
     return place
 
 
-def _mask_key(annotation: Mapping[str, Any], size: tuple[int, int]) -> tuple[bytes, bytes]:
-    modal = masks.decode(annotation["segmentation"], *size)
-    whole = masks.decode(annotation.get("amodal_segmentation", annotation["segmentation"]), *size)
-    return np.packbits(modal).tobytes(), np.packbits(whole).tobytes()
+def _mask_key(
+    annotation: Mapping[str, Any], fields: Sequence[str], size: tuple[int, int]
+) -> tuple[bytes, ...]:
+    said = [annotation.get(key, annotation["segmentation"]) for key in fields]
+    return tuple(np.packbits(masks.decode(mask, *size)).tobytes() for mask in said)
 
 
 def _compare_masks(

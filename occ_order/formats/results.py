@@ -95,8 +95,9 @@ def load_results_records(
     known = {category["id"] for category in chosen}
     records = []
     for image, numbered in zip(images, _with_integer_ids(path, images), strict=True):
-        with report.at(f"image {image['image_id']}"):
+        with report.at():  # which image it is stands in the message
             pixels = image_of(image, image_root, file_names=file_names, image_files=image_files)
+        with report.at(f"image {image['image_id']}"):
             records.append(_record(numbered, str(pixels), known, report))
     return records, chosen
 

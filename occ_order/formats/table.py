@@ -99,6 +99,10 @@ class Format:
         standard: whether scenes are written in it, and user folders are searched for it.
         evaluators: names of the default evaluators.
         amodal_scores: scores of `AmodalEvaluator` supported by its fields.
+        loses: attributes of `OrderedInstances` that the format does not store ("names": names of
+            instances other than their class names). Everything else survives a round trip, or
+            writing raises ValueError. Probabilities, levels, maps and pixels are not part of a
+            record.
     """
 
     name: str
@@ -121,6 +125,7 @@ class Format:
     standard: bool = False
     evaluators: tuple[str, ...] = ()
     amodal_scores: tuple[str, ...] = field(default=())
+    loses: tuple[str, ...] = ()
 
     def paths_in(self, folder: Path, suffix: str = "") -> list[Path]:
         """Return the paths of the files of the format in a folder, with a suffix to their stems."""
@@ -285,6 +290,7 @@ def _coco_keys(data: dict[str, Any]) -> Mapping[str, str]:
     return {"modal": "segmentation", "modal_area": "area"}
 
 
+_DEPTH = ("depth", "overlap", "count")
 _ORDERED: dict[str, Any] = {"standard": True, "evaluators": ("OrderResults",)}
 _AMODAL: dict[str, Any] = {**_ORDERED, "needs_whole": True}
 
@@ -296,6 +302,7 @@ ROWS = (
         save=save_labelme,
         pages=labelme_page,
         tell=lambda data, keys: "shapes" in data,
+        loses=("names", "scores"),
     ),
     Format(
         name="instaorder",
@@ -310,6 +317,7 @@ ROWS = (
         marks="InstaOrder 'instance_ids'",
         mask_keys=_coco_keys,
         **_ORDERED,
+        loses=("amodal", "names", "scores"),
     ),
     Format(
         name="cocoa",
@@ -325,6 +333,7 @@ ROWS = (
         mask_keys=_cocoa_keys,
         amodal_scores=("regions", "things_stuff", "modal", "invisible", "order"),
         **_AMODAL,
+        loses=("ids", "classes", "scores", *_DEPTH),
     ),
     Format(
         name="cocoa_cls",
@@ -338,6 +347,7 @@ ROWS = (
         mask_keys=_cocoa_keys,
         amodal_scores=("regions", "classes", "modal", "invisible"),
         **_AMODAL,
+        loses=("names", "scores", *_DEPTH),
     ),
     Format(
         name="kins",
@@ -351,6 +361,7 @@ ROWS = (
         mask_keys=_kins_keys,
         amodal_scores=("regions", "classes", "modal", "invisible", "order"),
         **_AMODAL,
+        loses=("names", "scores", *_DEPTH),
     ),
     Format(
         name="photos",
@@ -376,6 +387,7 @@ ROWS = (
         ),
         marks="COCO 'category_id' and 'segmentation'",
         mask_keys=_coco_keys,
+        loses=("scores",),
     ),
     Format(
         name="results",
@@ -385,6 +397,7 @@ ROWS = (
         save=save_results_records,
         pages=results_pages,
         tell=_is_results,
+        loses=("count",),
     ),
     Format(
         name="label_studio",
@@ -393,6 +406,7 @@ ROWS = (
         save=save_label_studio,
         pages=label_studio_pages,
         tell=is_label_studio,
+        loses=("amodal", "names", "count"),
     ),
     Format(
         name="cvat",
@@ -401,6 +415,7 @@ ROWS = (
         save=save_cvat,
         pages=cvat_pages,
         endings=(".xml",),
+        loses=("amodal", "names", "scores", *_DEPTH),
     ),
     *(  # masks alone: JSON files by their keys, others by their endings
         Format(name, what, pages=pages, tell=tell)

@@ -118,14 +118,30 @@ def difference(graph, run):
     return worst
 
 
+def exported(name):
+    return networks.graph_of(model_of(name), cfg=cfg_of(name), **NETWORKS[name][2])
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS.keys() - {"mask order"}))
+def test_programs_agree_with_the_network(name, tmp_path):
+    """With one instance, too, which is where a program may take a side for fixed."""
+    graph = exported(name)
+    networks.save_program(graph, tmp_path / "net.pt2")
+    loaded = torch.export.load(tmp_path / "net.pt2").module()
+    assert difference(graph, lambda given: loaded(*given)) < TOLERANCE
+
+
+def test_a_network_that_no_program_holds_says_why(tmp_path):
+    with pytest.raises(ValueError, match="only ONNX: .* one instance has one pair"):
+        networks.save_program(exported("mask order"), tmp_path / "net.pt2")
+    assert not (tmp_path / "net.pt2").exists()
+
+
 @pytest.mark.parametrize("name", NETWORKS)
-def test_torchscript_and_onnx_agree_with_the_network(name, tmp_path, monkeypatch):
+def test_onnx_agrees_with_the_network(name, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)  # PyTorch's other exporter needs it
     onnxruntime = pytest.importorskip("onnxruntime")
-    graph = networks.graph_of(model_of(name), cfg=cfg_of(name), **NETWORKS[name][2])
-    networks.save_torchscript(graph, tmp_path / "net.pt")
-    loaded = torch.jit.load(str(tmp_path / "net.pt"))
-    assert difference(graph, lambda given: loaded(*given)) < TOLERANCE
+    graph = exported(name)
     networks.save_onnx(graph, tmp_path / "net.onnx")
     session = onnxruntime.InferenceSession(
         str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"]
@@ -209,7 +225,7 @@ def test_the_command_writes_compares_and_describes(tmp_path, monkeypatch, capsys
         "--part",
         "disparity",
     ]
-    assert main([*wanted, "--formats", "torchscript"]) == 0
+    assert main([*wanted, "--formats", "program"]) == 0
     assert "largest difference" in capsys.readouterr().out
     described = json.loads((tmp_path / "network.json").read_text())
     assert described["inputs"][0]["shape"] == ["number", 3, 64, 64]

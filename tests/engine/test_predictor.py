@@ -25,17 +25,23 @@ MASKS[2, 30:38, 45:55] = True
 IMAGE = np.random.default_rng(0).integers(0, 255, (*SIZE, 3), dtype=np.uint8)
 
 
-def area_predictor(**changes):
-    cfg = get_cfg()
-    cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.META_ARCHITECTURE = "OrderBaseline"
-    cfg.INPUT.MAPPER = "InstanceOrderMapper"
-    cfg.INPUT.MIN_SIZE_TEST = 0
-    cfg.merge_from_list([x for pair in changes.items() for x in pair])
-    return OrderPredictor(OrderBaseline(cfg), cfg)
+@pytest.fixture
+def area_predictor(device):
+    """Orders masks by their area; settings may be changed."""
+
+    def area_predictor(**changes):
+        cfg = get_cfg()
+        cfg.MODEL.DEVICE = device
+        cfg.MODEL.META_ARCHITECTURE = "OrderBaseline"
+        cfg.INPUT.MAPPER = "InstanceOrderMapper"
+        cfg.INPUT.MIN_SIZE_TEST = 0
+        cfg.merge_from_list([x for pair in changes.items() for x in pair])
+        return OrderPredictor(OrderBaseline(cfg).to(device), cfg)
+
+    return area_predictor
 
 
-def test_given_masks_come_back_in_their_order():
+def test_given_masks_come_back_in_their_order(area_predictor):
     found = area_predictor()(IMAGE, MASKS, classes=[4, 5, 6])
     assert np.array_equal(found.modal, MASKS) and found.image is IMAGE
     assert found.image_id == 0 and found.ids == (1, 2, 3)
@@ -44,7 +50,7 @@ def test_given_masks_come_back_in_their_order():
     assert found.to_dict()["occlusion"] == [[0, 1, 1.0]]
 
 
-def test_given_instances_keep_what_the_user_said_of_them():
+def test_given_instances_keep_what_the_user_said_of_them(area_predictor):
     given = OrderedInstances(
         "a photo", SIZE, MASKS, ids=("x", 7, "z"), names=("cup", "", "tray"),
         classes=np.array([3, 1, 9]), scores=np.array([0.5, 1.0, 0.25]), file_name="a.jpg",
@@ -56,21 +62,21 @@ def test_given_instances_keep_what_the_user_said_of_them():
     assert found.relations() == ["cup x occludes instance 7 (1.00)"]
 
 
-def test_what_it_was_told_of_overlap_and_workers_belongs_to_another_order():
+def test_what_it_was_told_of_overlap_and_workers_belongs_to_another_order(area_predictor):
     told = np.full((3, 3), -1)
     given = OrderedInstances(1, SIZE, MASKS, depth=told, overlap=told, count=told)
     found = area_predictor()(IMAGE, given)
     assert found.overlap is None and found.count is None and (found.depth != -1).any()
 
 
-def test_the_answer_has_the_size_of_the_image_whatever_the_network_sees():
+def test_the_answer_has_the_size_of_the_image_whatever_the_network_sees(area_predictor):
     predictor = area_predictor(**{"INPUT.MIN_SIZE_TEST": 80, "INPUT.MAX_SIZE_TEST": 200})
     found = predictor(IMAGE, MASKS)
     assert found.size == SIZE
     assert np.array_equal(found.modal, MASKS)  # not enlarged and shrunk again
 
 
-def test_no_masks_give_no_instances():
+def test_no_masks_give_no_instances(area_predictor):
     found = area_predictor()(IMAGE, np.zeros((0, *SIZE), bool))
     assert len(found) == 0 and found.occlusion.shape == (0, 0)
 
@@ -82,7 +88,7 @@ def test_a_file_and_an_array_are_the_same(tmp_path):
     assert np.array_equal(as_image(IMAGE), IMAGE)
 
 
-def test_a_model_that_needs_masks_says_so():
+def test_a_model_that_needs_masks_says_so(area_predictor):
     with pytest.raises(ValueError, match="OrderBaseline orders given masks"):
         area_predictor()(IMAGE)
 
@@ -95,7 +101,7 @@ def test_a_model_that_needs_masks_says_so():
         (MASKS, [1], "1 classes for 3 instances"),
     ],
 )
-def test_masks_that_do_not_fit(masks, classes, message):
+def test_masks_that_do_not_fit(masks, classes, message, area_predictor):
     with pytest.raises(ValueError, match=message):
         area_predictor()(IMAGE, masks, classes=classes)
 
@@ -114,7 +120,7 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 @pytest.mark.parametrize("channels", ["RGB", "BGR"])
-def test_the_network_gets_its_order_of_channels(channels, monkeypatch):
+def test_the_network_gets_its_order_of_channels(channels, monkeypatch, area_predictor):
     predictor = area_predictor(**{"INPUT.FORMAT": channels})
     seen = []
     monkeypatch.setattr(predictor, "_run", lambda item, given: seen.append(item) or {})
@@ -124,12 +130,12 @@ def test_the_network_gets_its_order_of_channels(channels, monkeypatch):
     assert np.array_equal(seen[0]["image"].numpy(), expected.transpose(2, 0, 1))
 
 
-def test_disparity_needs_no_masks_and_does_not_depend_on_them():
+def test_disparity_needs_no_masks_and_does_not_depend_on_them(device):
     cfg = get_cfg()
     cfg.merge_from_file(str(ROOT / "configs/InstaDepthNet/instadepthnet_od_mini_scenes.yaml"))
-    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.DEVICE = device
     torch.manual_seed(0)
-    predictor = OrderPredictor(InstaDepthNet(cfg), cfg)
+    predictor = OrderPredictor(InstaDepthNet(cfg).to(device), cfg)
     assert predictor.takes_masks and not predictor.needs_masks
     alone, given = predictor(IMAGE), predictor(IMAGE, MASKS)
     assert alone.disparity.shape == SIZE and len(alone) == 0 and alone.depth is None
@@ -137,14 +143,14 @@ def test_disparity_needs_no_masks_and_does_not_depend_on_them():
     assert given.depth.shape == (3, 3) and given.ids == (1, 2, 3)
 
 
-def test_nothing_that_comes_out_carries_gradients_or_is_a_tensor():
+def test_nothing_that_comes_out_carries_gradients_or_is_a_tensor(area_predictor):
     found = area_predictor()(IMAGE, MASKS)
     values = [getattr(found, field.name) for field in dataclasses.fields(found)]
     assert not [value for value in values if isinstance(value, torch.Tensor)]
     assert isinstance(found.occlusion, np.ndarray) and isinstance(found.depth, np.ndarray)
 
 
-def test_a_file_gives_its_name(tmp_path):
+def test_a_file_gives_its_name(tmp_path, area_predictor):
     Image.fromarray(IMAGE).save(tmp_path / "cups.png")
     found = area_predictor()(tmp_path / "cups.png", MASKS)
     assert (found.image_id, found.file_name) == ("cups", "cups.png")

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
 import occ_order.methods.build  # noqa: F401
@@ -63,7 +62,7 @@ def drawn_set(tmp_path):
 
 @pytest.mark.parametrize("config", NETWORKS)
 @pytest.mark.usefixtures("drawn_set")
-def test_every_network_is_drawn(config):
+def test_every_network_is_drawn(config, build_model):
     cfg = load_cfg(CONFIGS / config, TINY)
     model = build_model(cfg).train()
     hook = PredictionImages(cfg)

@@ -684,7 +684,9 @@ def test_results_find_their_images(data, tmp_path):
         for instance in image["instances"]:
             del instance["category"]
     path.write_text(json.dumps(page))
-    with pytest.raises(ValueError, match="image 1: no image in .* is named after the image id"):
+    with pytest.raises(
+        ValueError, match=r"json: image 1: no image in .* is named after the image id"
+    ):
         read_dataset("results", path, images=data.image_root)
     for number in (1, 2):
         name = Path(data.image_root) / f"image {number}.png"

@@ -188,3 +188,25 @@ def in_words(row: table.Format) -> str:
     converted = "yes" if row.save else "from" if row.pages else ""
     masks, checked = ("yes" if there else "" for there in (row.pages, row.name in CHECKABLE))
     return f"| `{row.name}` | {row.what} | {converted} | {masks} | {checked} |"
+
+
+SAID = {
+    "scores": "scores",
+    "names": "names beside the class",
+    "classes": "classes, which become free text",
+    "ids": "ids, unless",
+}
+"""Words of the table of formats for what a format loses."""
+
+
+@pytest.mark.parametrize("format", table.convertible())
+def test_the_document_says_what_a_format_loses(format):
+    text = (ROOT / "datasets" / "OWN_DATA.md").read_text(encoding="utf-8")
+    (row,) = (line for line in text.splitlines() if line.startswith(f"| `{format}` |"))
+    _, _, whole, occlusion, depth, others, _ = (cell.strip() for cell in row.split("|"))
+    loses = set(table.FORMATS[format].loses)
+    assert (whole == "lost") == ("amodal" in loses) and occlusion != "lost"
+    assert (depth == "lost") == ("depth" in loses)
+    if depth != "lost":  # how many were asked about it goes with it
+        assert ("how many people were asked" in others) == ("count" in loses)
+    assert {key for key, words in SAID.items() if words in others} == loses & SAID.keys()

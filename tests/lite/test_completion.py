@@ -24,13 +24,18 @@ def discs() -> np.ndarray:
     return whole & ~np.stack([whole[0] & False, whole[0], whole[0] | whole[1]])
 
 
+def settings():
+    cfg = get_cfg()
+    cfg.MODEL.DEVICE, cfg.MODEL.META_ARCHITECTURE = "cpu", "MaskCompletionNet"
+    cfg.MODEL.COMPLETION.VIEW_SIZE, cfg.MODEL.COMPLETION.WIDTHS = 16, [8, 12, 16]
+    return cfg
+
+
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     """A small network that completes something and leaves something out, and its graph."""
     pytest.importorskip("onnxruntime")
-    cfg = get_cfg()
-    cfg.MODEL.DEVICE, cfg.MODEL.META_ARCHITECTURE = "cpu", "MaskCompletionNet"
-    cfg.MODEL.COMPLETION.VIEW_SIZE, cfg.MODEL.COMPLETION.WIDTHS = 16, [8, 12, 16]
+    cfg = settings()
     torch.manual_seed(0)
     model = build_model(cfg).eval()
     with torch.no_grad():
@@ -59,6 +64,16 @@ def test_the_masks(both):
     assert (found == expected).all()
     assert (found & modal == modal).all() and (found[1:] != modal[1:]).any((1, 2)).all()
     assert completer.complete(modal[:0], CHANCES[:0, :0]).shape == (0, *SIZE)
+
+
+def test_a_program_of_pytorch_says_the_same(both, tmp_path):
+    model, completer = both
+    graph = networks.graph_of(model, cfg=settings())
+    networks.save_program(graph, tmp_path / "net.pt2")
+    view = np.random.default_rng(1).random((1, views.CHANNELS, 16, 16), dtype=np.float32)
+    with torch.no_grad():
+        (found,) = torch.export.load(tmp_path / "net.pt2").module()(torch.from_numpy(view))
+    assert np.abs(found[0].numpy() - completer.logits(view[0])).max() < 1e-4
 
 
 def test_only_what_something_hides_is_shown_to_a_network():

@@ -74,6 +74,12 @@ def test_masks_that_are_given_are_refused(both):
         both[1].segmenter(np.zeros((20, 20, 3)))
 
 
+def test_there_is_no_program_of_it(tmp_path):
+    cfg = load_cfg(settings_file(CONFIG), ["MODEL.WEIGHTS", "", "MODEL.DEVICE", "cpu"])
+    with pytest.raises(ValueError, match="only ONNX: .* lists of boxes"):
+        networks.save_program(networks.graph_of(build_model(cfg), cfg=cfg), tmp_path / "net.pt2")
+
+
 def test_several_classes_are_no_graph():
     opts = ["MODEL.WEIGHTS", "", "MODEL.DEVICE", "cpu", "MODEL.ROI_HEADS.NUM_CLASSES", 2]
     cfg = load_cfg(settings_file(CONFIG), opts)

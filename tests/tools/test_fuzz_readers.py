@@ -6,8 +6,11 @@ import json
 import pickle
 import random
 import time
+from io import BytesIO
 from pathlib import Path
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 
@@ -18,7 +21,7 @@ def fuzzer(load_script):
 
 def test_a_short_fuzzing_run_finds_nothing(fuzzer, tmp_path):
     targets = fuzzer.make_targets(tmp_path)
-    assert len(targets) >= 29
+    assert len(targets) >= 44
     result = fuzzer.fuzz(targets.values(), tmp_path, executions=8, seed=1)
     assert not result.found, "\n".join(text for _, _, text in result.found)
     assert result.executions == 8 * len(targets)
@@ -56,6 +59,50 @@ def test_the_same_seed_mutates_the_same(fuzzer):
     data = json.dumps(PAGE).encode()
     one, two = ([fuzzer.mutate(data, random.Random(s)) for s in range(30)] for _ in range(2))
     assert one == two and len(set(one)) > 25
+
+
+XML = b'<a><image id="1"><box label="cup" x="3"/><box label="tray"/></image></a>'
+TABLE = b"image,first,second\n1.png,1,2\n2.png,3,4\n"
+LINES = b'{"id": 1, "names": ["a"]}\n{"id": 2}\n'
+
+
+def test_files_are_changed_in_what_they_are_made_of(fuzzer):
+    """Most of what comes out can still be parsed: faults lie deeper than the parser."""
+
+    def arrays(data):
+        with np.load(BytesIO(data), allow_pickle=False) as found:
+            return {key: found[key].tolist() for key in found.files}
+
+    stored = BytesIO()
+    np.savez(stored, masks=np.zeros((2, 3, 4), bool), scores=np.ones(2))
+    readers = {
+        (XML, "mutate_xml"): ElementTree.fromstring,
+        (TABLE, "mutate_lines"): lambda data: data.decode("utf-8", "surrogatepass"),
+        (LINES, "mutate_lines"): lambda data: [json.loads(line) for line in data.splitlines()],
+        (stored.getvalue(), "mutate_arrays"): arrays,
+    }
+    for (good, name), read in readers.items():
+        change, found = getattr(fuzzer, name), set()
+        for seed in range(60):
+            found.add(change(good, random.Random(seed)))
+            read(fuzzer.mutate(good, AlwaysStructure(seed)))
+        assert len(found) > 30 and None not in found, name
+    for data, names in (
+        (XML, ("mutate_json", "mutate_arrays")),
+        (TABLE, ("mutate_json", "mutate_xml", "mutate_arrays")),
+        (b"\x89PNG\xff", ("mutate_json", "mutate_xml", "mutate_arrays", "mutate_lines")),
+    ):
+        assert {getattr(fuzzer, name)(data, random.Random(0)) for name in names} == {None}
+
+
+class AlwaysStructure(random.Random):
+    """Its first number is one that leaves the bytes alone."""
+
+    first = True
+
+    def random(self):
+        value, self.first = (0.5, False) if self.first else (super().random(), False)
+        return value
 
 
 STRANGE = ["http://127.0.0.1:9/a.png", "|touch x", "$(touch x)", "!!python/name:os.system", "ftp:a"]

@@ -13,9 +13,11 @@ ALL = ["res2", "res3", "res4", "res5"]
 @pytest.mark.parametrize(
     ("dilations", "strides"), [((1, 1), [4, 8, 16, 32]), ((2, 1), [4, 8, 8, 16])]
 )
-def test_strides_follow_the_dilation(dilations, strides):
-    net = make_mini_resnet(
-        width=4, out_features=ALL, res4_dilation=dilations[0], res5_dilation=dilations[1]
+def test_strides_follow_the_dilation(dilations, strides, on_device):
+    net = on_device(
+        make_mini_resnet(
+            width=4, out_features=ALL, res4_dilation=dilations[0], res5_dilation=dilations[1]
+        )
     )
     features = net(torch.rand(2, 3, 64, 64))
     shapes = net.output_shape()
@@ -24,8 +26,10 @@ def test_strides_follow_the_dilation(dilations, strides):
     assert [features[name].shape[-1] for name in ALL] == [64 // s for s in strides]
 
 
-def test_dilated_to_stride_8_gives_8k_plus_1():
-    net = make_mini_resnet(width=2, out_features=["res5"], res4_dilation=2, res5_dilation=4).eval()
+def test_dilated_to_stride_8_gives_8k_plus_1(on_device):
+    net = on_device(
+        make_mini_resnet(width=2, out_features=["res5"], res4_dilation=2, res5_dilation=4)
+    ).eval()
     assert net(torch.rand(1, 3, 97, 97))["res5"].shape[-2:] == (13, 13)
 
 
@@ -34,8 +38,8 @@ def test_width_64_has_the_parameters_of_resnet_18():
     assert count == 11_176_512  # 11,689,512 with the classifier's 512 x 1000 + 1000
 
 
-def test_channels_of_each_stage():
-    net = make_mini_resnet(width=4, channels=(4, 6, 10, 9), out_features=ALL)
+def test_channels_of_each_stage(on_device):
+    net = on_device(make_mini_resnet(width=4, channels=(4, 6, 10, 9), out_features=ALL)).eval()
     assert [net.output_shape()[name].channels for name in ALL[-4:]] == [4, 6, 10, 9]
     assert net(torch.rand(1, 3, 32, 32))["res5"].shape == (1, 9, 1, 1)
     with pytest.raises(ValueError, match="res4 and the stage before have 6 channels"):
@@ -44,8 +48,8 @@ def test_channels_of_each_stage():
         make_mini_resnet(channels=(4, 6, 8))
 
 
-def test_every_parameter_gets_a_gradient():
-    net = make_mini_resnet(width=2, out_features=ALL)
+def test_every_parameter_gets_a_gradient(on_device):
+    net = on_device(make_mini_resnet(width=2, out_features=ALL))
     sum(f.square().mean() for f in net(torch.rand(2, 3, 32, 32)).values()).backward()
     assert all(p.grad is not None for p in net.parameters())
 
@@ -56,7 +60,7 @@ def test_wrong_sizes_are_refused(wrong):
         make_mini_resnet(**wrong)
 
 
-def test_by_configuration():
+def test_by_configuration(on_device):
     cfg = get_cfg()
     cfg.MODEL.BACKBONE.NAME = "build_mini_resnet_fpn_backbone"
     cfg.MODEL.MINI_RESNET.WIDTH = 4
@@ -64,7 +68,7 @@ def test_by_configuration():
     cfg.MODEL.RESNETS.NORM = "BN"
     cfg.MODEL.FPN.IN_FEATURES = ALL
     cfg.MODEL.FPN.OUT_CHANNELS = 8
-    features = build_backbone(cfg)(torch.rand(1, 3, 64, 64))
+    features = on_device(build_backbone(cfg))(torch.rand(1, 3, 64, 64))
     assert {name: f.shape[1:] for name, f in features.items()} == {
         f"p{k}": (8, 2 ** (6 - k), 2 ** (6 - k)) for k in range(2, 7)
     }

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from detectron2.modeling import build_backbone, build_model
+from detectron2.modeling import build_backbone
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 
@@ -28,8 +28,10 @@ SMALL = "mobilenetv3_small_050"
     ("output_stride", "strides"),
     [(32, [2, 4, 8, 16, 32]), (16, [2, 4, 8, 16, 16]), (8, [2, 4, 8, 8, 8])],
 )
-def test_every_level_has_the_channels_and_stride_it_promises(name, output_stride, strides):
-    net = TimmFeatures(name, out_features=ALL, output_stride=output_stride).eval()
+def test_every_level_has_the_channels_and_stride_it_promises(
+    name, output_stride, strides, on_device
+):
+    net = on_device(TimmFeatures(name, out_features=ALL, output_stride=output_stride)).eval()
     assert list(net.channels.values()) == CHANNELS[name]
     assert list(net.strides.values()) == strides
     maps = net(torch.rand(2, 3, 64, 96))
@@ -40,16 +42,16 @@ def test_every_level_has_the_channels_and_stride_it_promises(name, output_stride
 
 
 @pytest.mark.parametrize("size", [(65, 97), (63, 33), (64, 64)])
-def test_sizes_are_rounded_up(size):
-    net = TimmFeatures("resnet18", out_features=["res2", "res5"]).eval()
+def test_sizes_are_rounded_up(size, on_device):
+    net = on_device(TimmFeatures("resnet18", out_features=["res2", "res5"])).eval()
     maps = net(torch.rand(1, 3, *size))
     assert maps["res2"].shape[-2:] == tuple(-(-s // 4) for s in size)
     assert maps["res5"].shape[-2:] == tuple(-(-s // 32) for s in size)
 
 
 @pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "convnext_atto"])
-def test_channels_come_second_whatever_order_timm_computes_in(name):
-    net = TimmFeatures(name, out_features=["res3"]).eval()
+def test_channels_come_second_whatever_order_timm_computes_in(name, on_device):
+    net = on_device(TimmFeatures(name, out_features=["res3"])).eval()
     with torch.no_grad():
         assert net(torch.rand(1, 3, 224, 224))["res3"].shape == (1, net.channels["res3"], 28, 28)
 
@@ -65,17 +67,17 @@ def test_weights_have_the_names_that_timm_gives_them():
 
 @pytest.mark.parametrize("name", [*CHANNELS, "convnext_atto"])
 @pytest.mark.parametrize("out_features", [["res5"], ["res3", "res2"]])
-def test_every_parameter_gets_a_gradient(name, out_features):
+def test_every_parameter_gets_a_gradient(name, out_features, on_device):
     """So nothing is kept behind the last level that is asked for."""
-    net = TimmFeatures(name, out_features=out_features)
+    net = on_device(TimmFeatures(name, out_features=out_features))
     sum(f.square().mean() for f in net(torch.rand(2, 3, 64, 64)).values()).backward()
     assert not [key for key, p in net.named_parameters() if p.grad is None]
 
 
 @pytest.mark.parametrize("name", CHANNELS)
-def test_dilation_keeps_the_weights(name):
+def test_dilation_keeps_the_weights(name, on_device):
     """A dilated network is the same one, seen more finely: loading it needs no other names."""
-    whole, dilated = TimmFeatures(name), TimmFeatures(name, output_stride=8)
+    whole, dilated = on_device(TimmFeatures(name)), on_device(TimmFeatures(name, output_stride=8))
     dilated.load_state_dict(whole.state_dict())
     image = torch.rand(1, 3, 64, 64)
     assert dilated.eval()(image)["res3"].equal(whole.eval()(image)["res3"])
@@ -84,9 +86,9 @@ def test_dilation_keeps_the_weights(name):
 # --- further channels
 
 
-def test_further_channels_change_nothing_at_first_and_learn():
-    plain = TimmFeatures(SMALL).eval()
-    wide = TimmFeatures(SMALL, in_channels=5).eval()
+def test_further_channels_change_nothing_at_first_and_learn(on_device):
+    plain = on_device(TimmFeatures(SMALL)).eval()
+    wide = on_device(TimmFeatures(SMALL, in_channels=5)).eval()
     wide.load_state_dict(wide.pretrained(plain.state_dict()))
     image, masks = torch.rand(2, 3, 64, 64), torch.rand(2, 2, 64, 64)
     found = wide(torch.cat([image, masks], dim=1))
@@ -96,8 +98,8 @@ def test_further_channels_change_nothing_at_first_and_learn():
     assert wide.conv_stem.weight.grad[:, 3:].abs().sum() > 0
 
 
-def test_random_weights_of_further_channels_are_zero_as_well():
-    net = TimmFeatures("resnet18", in_channels=4)
+def test_random_weights_of_further_channels_are_zero_as_well(on_device):
+    net = on_device(TimmFeatures("resnet18", in_channels=4))
     assert net.conv1.weight.shape[1] == 4
     assert not net.conv1.weight[:, 3].any() and net.conv1.weight[:, :3].all()
 
@@ -113,8 +115,8 @@ def test_masks_alone_have_weights_of_their_own():
     ("name", "trained"),
     [("resnet18", "layer3.0.conv1.weight"), ("tf_efficientnet_lite0", "blocks.3.0.conv_pw.weight")],
 )
-def test_frozen_up_to_res3(name, trained):
-    net = TimmFeatures(name, freeze_at=3).train()
+def test_frozen_up_to_res3(name, trained, on_device):
+    net = on_device(TimmFeatures(name, freeze_at=3)).train()
     before = copy.deepcopy(net.state_dict())
     optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1)
     sum(f.square().mean() for f in net(torch.rand(2, 3, 64, 64)).values()).backward()
@@ -126,8 +128,8 @@ def test_frozen_up_to_res3(name, trained):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "convnext_atto", SMALL])
-def test_frozen_to_the_end_leaves_nothing_to_train(name):
-    net = TimmFeatures(name, freeze_at=5)
+def test_frozen_to_the_end_leaves_nothing_to_train(name, on_device):
+    net = on_device(TimmFeatures(name, freeze_at=5))
     assert not any(p.requires_grad for p in net.parameters())
 
 
@@ -138,8 +140,8 @@ def test_more_is_frozen_level_by_level(freeze_at):
     assert 0 < count[0] < count[1]
 
 
-def test_constant_batch_norms_have_no_statistics_of_a_batch():
-    net = TimmFeatures(SMALL, norm="FrozenBN").train()
+def test_constant_batch_norms_have_no_statistics_of_a_batch(on_device):
+    net = on_device(TimmFeatures(SMALL, norm="FrozenBN")).train()
     before = copy.deepcopy(net.state_dict())
     image = torch.rand(1, 3, 64, 64)
     alone = net(image)["res5"]
@@ -149,8 +151,8 @@ def test_constant_batch_norms_have_no_statistics_of_a_batch():
     assert not [key for key, _ in net.named_parameters() if "bn" in key]
 
 
-def test_a_copy_is_independent():
-    net = TimmFeatures(SMALL).eval()
+def test_a_copy_is_independent(on_device):
+    net = on_device(TimmFeatures(SMALL)).eval()
     twin = copy.deepcopy(net)
     torch.nn.init.zeros_(net.conv_stem.weight)
     assert not net(torch.rand(1, 3, 32, 32))["res2"].equal(twin(torch.rand(1, 3, 32, 32))["res2"])
@@ -183,10 +185,10 @@ def test_what_cannot_be_made_is_refused(name, wrong, message):
         TimmFeatures(name, **wrong)
 
 
-def test_without_timm_the_message_says_what_to_install(monkeypatch):
+def test_without_timm_the_message_says_what_to_install(monkeypatch, on_device):
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
     with pytest.raises(ImportError, match="pip install timm"):
-        TimmFeatures("resnet18")
+        on_device(TimmFeatures("resnet18"))
 
 
 # --- in Detectron2
@@ -201,9 +203,9 @@ def config(**more):
     return cfg
 
 
-def test_backbone_by_configuration():
+def test_backbone_by_configuration(on_device):
     cfg = config(OUT_FEATURES=["res5", "res2"], OUTPUT_STRIDE=8, IN_CHANNELS=4, FREEZE_AT=1)
-    net = build_backbone(cfg)
+    net = on_device(build_backbone(cfg))
     assert isinstance(net, TimmBackbone)
     shapes = {name: (shape.channels, shape.stride) for name, shape in net.output_shape().items()}
     assert shapes == {"res5": (288, 8), "res2": (8, 4)}
@@ -240,7 +242,7 @@ def one_object():
     return {"image": image, "instances": truth, "height": 64, "width": 64}
 
 
-def test_mask_rcnn_on_a_pyramid_learns_everywhere(tmp_path):
+def test_mask_rcnn_on_a_pyramid_learns_everywhere(tmp_path, build_model):
     (tmp_path / "mask_rcnn.yaml").write_text(YAML)
     torch.manual_seed(0)
     model = build_model(load_cfg(tmp_path / "mask_rcnn.yaml"))

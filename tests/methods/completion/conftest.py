@@ -14,9 +14,9 @@ SIZE = (60, 80)
 
 
 @pytest.fixture
-def cfg() -> CfgNode:
+def cfg(device) -> CfgNode:
     cfg = get_cfg()
-    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.DEVICE = device
     cfg.MODEL.META_ARCHITECTURE = "MaskCompletionNet"
     cfg.MODEL.COMPLETION.VIEW_SIZE, cfg.MODEL.COMPLETION.WIDTHS = 16, [4, 6, 8]
     cfg.INPUT.MAPPER, cfg.INPUT.FORMAT = "MaskCompletionMapper", "RGB"

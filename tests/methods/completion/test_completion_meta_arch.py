@@ -7,7 +7,6 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances
 
 from occ_order.engine.checkpoint import seeded
@@ -17,7 +16,7 @@ from tests.methods.completion.conftest import SIZE, discs, record
 
 
 @pytest.fixture
-def model(cfg):
+def model(cfg, build_model):
     """A network with random weights that completes something and leaves something out."""
     torch.manual_seed(0)
     model = build_model(cfg).eval()
@@ -40,7 +39,7 @@ def completed(model, *inputs) -> np.ndarray:
     return model([given(*inputs)])[0]["instances"].pred_amodal_masks.numpy()
 
 
-def test_losses_of_the_mapper_s_samples_train_every_weight(cfg):
+def test_losses_of_the_mapper_s_samples_train_every_weight(cfg, build_model):
     modal, amodal, occlusion = discs()
     with seeded(0):
         one = build_mapper(cfg, is_train=True)(record(modal, amodal, occlusion))

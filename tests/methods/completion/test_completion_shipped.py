@@ -14,20 +14,20 @@ NAME = "mask_completion_photos"
 
 
 @pytest.fixture(scope="module")
-def predictor() -> OrderPredictor:
-    return OrderPredictor.from_zoo(NAME)
+def predictor(device) -> OrderPredictor:
+    return OrderPredictor.from_zoo(NAME, device=device)
 
 
 def test_it_is_small():
     assert model_zoo.checkpoint_file(NAME).stat().st_size < 5e6
 
 
-def test_a_user_s_masks_are_ordered_and_completed(predictor):
+def test_a_user_s_masks_are_ordered_and_completed(predictor, device):
     modal, whole, _ = discs()
     image = np.full((*SIZE, 3), 90, np.uint8)
     found = predictor(image, modal)
     # The order is that of the model that is named in the settings.
-    order = OrderPredictor.from_zoo(model_zoo.get_cfg(NAME).MODEL.COMPLETION.ORDER)
+    order = OrderPredictor.from_zoo(model_zoo.get_cfg(NAME).MODEL.COMPLETION.ORDER, device=device)
     expected = order(image, modal)
     for field in ("occlusion", "occlusion_prob", "depth"):
         assert (getattr(found, field) == getattr(expected, field)).all()

@@ -10,7 +10,6 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("detectron2")
 
-from detectron2.modeling import build_model  # noqa: E402
 from detectron2.utils.events import EventStorage  # noqa: E402
 
 from occ_order.methods.common.pair_losses import depth_loss, occlusion_loss  # noqa: E402
@@ -34,7 +33,7 @@ def orders_of(model, batch):
 # --- disparity
 
 
-def test_disparity_does_not_depend_on_the_masks(tiny_cfg, make_input):
+def test_disparity_does_not_depend_on_the_masks(tiny_cfg, make_input, build_model):
     model = build_model(tiny_cfg()).eval()
     x = make_input()
     swapped = {**x, "instances": x["instances"][[2, 0, 1]]}
@@ -45,7 +44,7 @@ def test_disparity_does_not_depend_on_the_masks(tiny_cfg, make_input):
     assert (maps[0] >= 0).all() and maps[0].std() > 0
 
 
-def test_the_map_has_the_asked_size(tiny_cfg, make_input):
+def test_the_map_has_the_asked_size(tiny_cfg, make_input, build_model):
     model = build_model(tiny_cfg()).eval()
     outputs = model([{**make_input(), "height": 96, "width": 112}])
     assert outputs[0]["disparity"].shape == (96, 112)
@@ -53,7 +52,7 @@ def test_the_map_has_the_asked_size(tiny_cfg, make_input):
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 95), (20, 130)])
-def test_without_an_input_size_images_keep_theirs(tiny_cfg, size):
+def test_without_an_input_size_images_keep_theirs(tiny_cfg, size, build_model):
     """Rounded to multiples of 32; an image that is one already is not resampled at all."""
     model = build_model(tiny_cfg("MODEL.DISPARITY.INPUT_SIZE", "[]")).eval()
     image = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
@@ -66,7 +65,7 @@ def test_without_an_input_size_images_keep_theirs(tiny_cfg, size):
 
 
 @pytest.mark.parametrize("activation", ["relu", "softplus", "none"])
-def test_activations(tiny_cfg, activation):
+def test_activations(tiny_cfg, activation, build_model):
     model = build_model(tiny_cfg("MODEL.DISPARITY.ACTIVATION", activation)).eval()
     net = model.disparity_net
     with torch.no_grad():
@@ -77,7 +76,7 @@ def test_activations(tiny_cfg, activation):
 
 
 @pytest.mark.parametrize("form", ["RGB", "BGR"])
-def test_an_image_alone_gives_a_map(tiny_cfg, form):
+def test_an_image_alone_gives_a_map(tiny_cfg, form, build_model):
     model = build_model(tiny_cfg("INPUT.FORMAT", form)).eval()
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     disparity = predict_disparity(model, image)
@@ -90,7 +89,7 @@ def test_an_image_alone_gives_a_map(tiny_cfg, form):
 @pytest.mark.parametrize(
     "image", [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)]
 )
-def test_what_is_no_image_is_refused(tiny_cfg, image):
+def test_what_is_no_image_is_refused(tiny_cfg, image, build_model):
     model = build_model(tiny_cfg()).eval()
     with pytest.raises(ValueError, match="image must be uint8"):
         predict_disparity(model, image)
@@ -103,7 +102,7 @@ def test_what_is_no_image_is_refused(tiny_cfg, image):
 
 @pytest.mark.parametrize("heads", ["['depth', 'occlusion']", "['depth']", "[]"])
 @pytest.mark.parametrize("count", [0, 1, 4])
-def test_orders_of_given_masks(tiny_cfg, make_input, heads, count):
+def test_orders_of_given_masks(tiny_cfg, make_input, heads, count, build_model):
     cfg = tiny_cfg("MODEL.DISPARITY.HEADS", heads, "MODEL.DISPARITY.PAIRS_AT_ONCE", "5")
     x = make_input(count)
     (found,) = orders_of(build_model(cfg), [x])
@@ -122,7 +121,7 @@ def test_orders_of_given_masks(tiny_cfg, make_input, heads, count):
         assert not occlusion.diagonal().any()
 
 
-def test_permuted_instances_give_permuted_orders(tiny_cfg, make_input):
+def test_permuted_instances_give_permuted_orders(tiny_cfg, make_input, build_model):
     model, x, order = build_model(tiny_cfg()), make_input(4), [2, 0, 3, 1]
     (plain,) = orders_of(model, [x])
     (moved,) = orders_of(model, [{**x, "instances": x["instances"][order]}])
@@ -131,7 +130,7 @@ def test_permuted_instances_give_permuted_orders(tiny_cfg, make_input):
         assert torch.allclose(moved.get(name).tensor, expected, atol=1e-6)
 
 
-def test_pairs_in_chunks_are_the_same(tiny_cfg, make_input):
+def test_pairs_in_chunks_are_the_same(tiny_cfg, make_input, build_model):
     model, x = build_model(tiny_cfg()), make_input(4)
     (together,) = orders_of(model, [x])
     model.pairs_at_once = 5
@@ -144,7 +143,7 @@ def test_pairs_in_chunks_are_the_same(tiny_cfg, make_input):
 # --- training
 
 
-def test_losses_are_those_of_the_published_code(tiny_cfg, make_input):
+def test_losses_are_those_of_the_published_code(tiny_cfg, make_input, build_model):
     """Lambda {1, 1, 1, 0.1}; both directions of a pair summed; Equation 1 in the log."""
     model = build_model(tiny_cfg("MODEL.DISPARITY.LOSS.ERODE", "False")).train()
     batch = [make_input(3, seed=1), make_input(4, seed=2)]
@@ -170,7 +169,7 @@ def test_losses_are_those_of_the_published_code(tiny_cfg, make_input):
     assert logged["order_violation"][0] == pytest.approx(violation.item(), rel=1e-4)
 
 
-def test_labels_of_a_pair_and_its_reverse(tiny_cfg, make_input):
+def test_labels_of_a_pair_and_its_reverse(tiny_cfg, make_input, build_model):
     model, x = build_model(tiny_cfg()), make_input(2)
     instances = x["instances"]
     instances.gt_depth.tensor[:] = torch.tensor([[-1, 1], [0, -1]])
@@ -181,7 +180,7 @@ def test_labels_of_a_pair_and_its_reverse(tiny_cfg, make_input):
     assert pairs.labels["occlusion"].tolist() == [[0.0, 1.0], [1.0, 0.0]]
 
 
-def test_drawn_pairs_are_for_the_heads_and_all_for_the_map(tiny_cfg, make_input):
+def test_drawn_pairs_are_for_the_heads_and_all_for_the_map(tiny_cfg, make_input, build_model):
     model = build_model(tiny_cfg())
     x = {**make_input(4), "pairs": torch.tensor([[2, 1], [0, 3]])}
     assert model.training_pairs([x]).pairs.tolist() == [[2, 1], [0, 3]]
@@ -190,7 +189,7 @@ def test_drawn_pairs_are_for_the_heads_and_all_for_the_map(tiny_cfg, make_input)
 
 
 @pytest.mark.parametrize("heads", ["['depth', 'occlusion']", "['depth']", "[]"])
-def test_every_parameter_learns(tiny_cfg, make_input, heads):
+def test_every_parameter_learns(tiny_cfg, make_input, heads, build_model):
     model = build_model(tiny_cfg("MODEL.DISPARITY.HEADS", heads))
     losses, _ = losses_of(model, [make_input(3, seed=k) for k in range(4)])
     sum(losses.values()).backward()
@@ -199,7 +198,7 @@ def test_every_parameter_learns(tiny_cfg, make_input, heads):
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_images_without_pairs_cost_only_smoothness(tiny_cfg, make_input, count):
+def test_images_without_pairs_cost_only_smoothness(tiny_cfg, make_input, count, build_model):
     model = build_model(tiny_cfg())
     losses, logged = losses_of(model, [make_input(count), make_input(count, seed=1)])
     assert losses.keys() == LOSSES and "order_violation" not in logged
@@ -208,7 +207,7 @@ def test_images_without_pairs_cost_only_smoothness(tiny_cfg, make_input, count):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_unannotated_pairs_cost_nothing(tiny_cfg, make_input):
+def test_unannotated_pairs_cost_nothing(tiny_cfg, make_input, build_model):
     x = make_input(3)
     for name in ("depth", "overlap", "occlusion"):
         x["instances"].get(f"gt_{name}").tensor.fill_(-1)
@@ -216,7 +215,7 @@ def test_unannotated_pairs_cost_nothing(tiny_cfg, make_input):
     assert [losses[f"loss_{k}"].item() for k in ("disparity", "depth", "occlusion")] == [0, 0, 0]
 
 
-def test_masks_that_vanish_when_stretched_are_harmless(tiny_cfg, make_input):
+def test_masks_that_vanish_when_stretched_are_harmless(tiny_cfg, make_input, build_model):
     x = make_input(3, size=(400, 300))
     masks = x["instances"].gt_masks.tensor
     masks[1] = False
@@ -228,7 +227,7 @@ def test_masks_that_vanish_when_stretched_are_harmless(tiny_cfg, make_input):
     assert len(orders_of(model, [x])[0]) == 3
 
 
-def test_mixed_precision(tiny_cfg, make_input):
+def test_mixed_precision(tiny_cfg, make_input, build_model):
     model = build_model(tiny_cfg())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses, _ = losses_of(model, [make_input(3, seed=k) for k in range(2)])
@@ -242,7 +241,9 @@ def test_mixed_precision(tiny_cfg, make_input):
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.0])
-def test_the_map_learns_order_from_the_disparity_loss_alone(tiny_cfg, make_input, weight):
+def test_the_map_learns_order_from_the_disparity_loss_alone(
+    tiny_cfg, make_input, weight, build_model
+):
     """Four images by heart: Equation 1 nearly 0 with the loss; the head alone teaches no map.
 
     Without the loss the map is free, and single steps of it come near any order by chance: the mean
@@ -281,19 +282,19 @@ def test_the_map_learns_order_from_the_disparity_loss_alone(tiny_cfg, make_input
         (("MODEL.RESNETS.OUT_FEATURES", "['res5']"), "strides 4, 8, 16, 32"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(tiny_cfg, opts, message):
+def test_settings_that_do_not_fit_are_refused(tiny_cfg, opts, message, build_model):
     with pytest.raises(ValueError, match=message):
         build_model(tiny_cfg(*opts))
 
 
-def test_a_head_of_other_channels_is_refused(tiny_cfg):
+def test_a_head_of_other_channels_is_refused(tiny_cfg, build_model):
     opts = ("MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.DISPARITY.HEAD_DEPTH", "50")
     more = ("MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64")
     with pytest.raises((ValueError, AssertionError)):
         build_model(tiny_cfg(*opts, *more))
 
 
-def test_heads_beside_a_network_of_timm_have_its_channels(tiny_cfg, make_input):
+def test_heads_beside_a_network_of_timm_have_its_channels(tiny_cfg, make_input, build_model):
     pytest.importorskip("timm")
     opts = ("MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "resnet18")
     model = build_model(tiny_cfg(*opts))
@@ -306,7 +307,7 @@ def test_heads_beside_a_network_of_timm_have_its_channels(tiny_cfg, make_input):
     assert head["res5"].channels == 2 * head["res4"].channels
 
 
-def test_training_needs_a_size_and_instances(tiny_cfg, make_input):
+def test_training_needs_a_size_and_instances(tiny_cfg, make_input, build_model):
     with pytest.raises(ValueError, match="INPUT_SIZE"):
         losses_of(build_model(tiny_cfg("MODEL.DISPARITY.INPUT_SIZE", "[]")), [make_input()])
     with pytest.raises(ValueError, match="no 'instances'"):

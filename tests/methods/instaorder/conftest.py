@@ -15,10 +15,10 @@ from occ_order.scenes import generate, to_record
 
 
 @pytest.fixture
-def cfg():
+def cfg(device):
     """A network of 30,000 parameters on 32-pixel crops."""
     cfg = get_cfg()
-    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.DEVICE = device
     cfg.MODEL.META_ARCHITECTURE = "PairwiseOrderNet"
     cfg.MODEL.BACKBONE.NAME = "build_mini_resnet_backbone"
     cfg.MODEL.RESNETS.NORM = "BN"

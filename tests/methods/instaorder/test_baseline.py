@@ -15,11 +15,15 @@ from occ_order.metrics import occlusion_scores, whdr
 from occ_order.order import area_order, bottom_edge_order, disparity_order, y_axis_order
 
 
-def build(cfg, name, **settings):
-    cfg.MODEL.ORDER_BASELINE.NAME = name
-    for key, value in settings.items():
-        setattr(cfg.MODEL.ORDER_BASELINE, key, value)
-    return OrderBaseline(cfg).eval()
+@pytest.fixture
+def build(on_device):
+    def build(cfg, name, **settings):
+        cfg.MODEL.ORDER_BASELINE.NAME = name
+        for key, value in settings.items():
+            setattr(cfg.MODEL.ORDER_BASELINE, key, value)
+        return on_device(OrderBaseline(cfg)).eval()
+
+    return build
 
 
 RULES = {"area": area_order, "y_axis": y_axis_order, "bottom_edge": bottom_edge_order}
@@ -27,7 +31,7 @@ RULES = {"area": area_order, "y_axis": y_axis_order, "bottom_edge": bottom_edge_
 
 @pytest.mark.parametrize("gap", [0, 5])
 @pytest.mark.parametrize("name", RULES)
-def test_masks_alone(cfg, annotated, name, gap):
+def test_masks_alone(cfg, annotated, name, gap, build):
     one = annotated(5)
     masks = one["instances"].gt_masks.tensor.numpy()
     function = RULES[name]
@@ -39,7 +43,7 @@ def test_masks_alone(cfg, annotated, name, gap):
 
 
 @pytest.mark.parametrize("statistic", ["mean", "median"])
-def test_disparity_of_the_input(cfg, annotated, statistic):
+def test_disparity_of_the_input(cfg, annotated, statistic, build):
     one = {**annotated(4), "disparity": torch.rand(40, 50)}
     found = build(cfg, f"disparity_{statistic}")([one])[0]["instances"]
     masks = one["instances"].gt_masks.tensor.numpy()
@@ -47,13 +51,13 @@ def test_disparity_of_the_input(cfg, annotated, statistic):
     assert np.array_equal(found.depth.tensor, expected)
 
 
-def test_disparity_of_a_network_is_stretched_to_the_masks(annotated):
+def test_disparity_of_a_network_is_stretched_to_the_masks(annotated, on_device):
     class Ramp(torch.nn.Module):
         def forward(self, inputs):
             return [{"disparity": torch.arange(20.0)[:, None].expand(20, 25)} for _ in inputs]
 
     one = annotated(4)
-    net = OrderBaseline(name="disparity_mean", disparity_net=Ramp()).eval()
+    net = on_device(OrderBaseline(name="disparity_mean", disparity_net=Ramp())).eval()
     rows = torch.arange(40)[:, None]
     masks = one["instances"].gt_masks.tensor
     mean_row = (masks * rows).sum((1, 2)) / masks.sum((1, 2))
@@ -64,7 +68,7 @@ def test_disparity_of_a_network_is_stretched_to_the_masks(annotated):
                 assert depth[i, j] == int(mean_row[i] > mean_row[j])
 
 
-def test_compat_rules_reach_the_functions(cfg, annotated):
+def test_compat_rules_reach_the_functions(cfg, annotated, build):
     one = annotated(5)
     masks = one["instances"].gt_masks.tensor.numpy()
     found = build(cfg, "y_axis", COMPAT="instaorder")([one])[0]["instances"]
@@ -72,12 +76,12 @@ def test_compat_rules_reach_the_functions(cfg, annotated):
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_fewer_than_two(cfg, annotated, count):
+def test_fewer_than_two(cfg, annotated, count, build):
     found = build(cfg, "area")([annotated(count)])[0]["instances"]
     assert len(found) == len(found.depth) == count
 
 
-def test_what_cannot_be_done_is_said(cfg, annotated):
+def test_what_cannot_be_done_is_said(cfg, annotated, build):
     with pytest.raises(ValueError, match="needs 'disparity' in the input"):
         build(cfg, "disparity_mean")([annotated(2)])
     with pytest.raises(ValueError, match="nothing to train"):
@@ -92,7 +96,7 @@ def test_what_cannot_be_done_is_said(cfg, annotated):
 
 
 @pytest.fixture
-def rows(cfg, records):
+def rows(cfg, records, build):
     """Rows of the evaluator for three scenes ordered by area."""
     cfg.INPUT.MAPPER = "InstanceOrderMapper"
     mapper, net = build_mapper(cfg, is_train=False), build(cfg, "area")
@@ -148,13 +152,13 @@ def test_the_same_keys_whatever_the_data(rows):
     assert math.isnan(half["depth"]["whdr_all"]) and not math.isnan(half["occlusion"]["f1"])
 
 
-def test_another_number_of_instances_is_refused(cfg, records, annotated):
+def test_another_number_of_instances_is_refused(cfg, records, annotated, build):
     output = build(cfg, "area")([annotated(2)])[0]
     with pytest.raises(ValueError, match="image 0: 2 instances came back of 4 given masks"):
         GivenMaskOrder(cfg, "unused", "").row(records(1)[0], output)
 
 
-def test_a_disparity_network_by_its_name(cfg):
+def test_a_disparity_network_by_its_name(cfg, build):
     cfg.MODEL.DISPARITY.HEADS = []
     cfg.MODEL.RESNETS.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
     cfg.MODEL.ORDER_BASELINE.DISPARITY_ARCHITECTURE = "InstaDepthNet"

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from detectron2.modeling import build_model
 from torch import nn
 
 from occ_order.cli import main
@@ -192,7 +191,7 @@ def test_the_command_converts_and_checks(tmp_path, run):
     assert not (tmp_path / "x.pth").exists()
 
 
-def test_half_writes_the_weights_alone_and_they_answer_alike(tmp_path, run):
+def test_half_writes_the_weights_alone_and_they_answer_alike(tmp_path, run, build_model):
     (tmp_path / "c.yaml").write_text(CONFIG % 4)
     cfg = load_cfg(tmp_path / "c.yaml")
     trained, small = build_model(cfg).eval(), build_model(cfg).eval()

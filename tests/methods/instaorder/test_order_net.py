@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from detectron2.modeling import META_ARCH_REGISTRY, build_model
+from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Instances, PolygonMasks
 
 import occ_order.methods.build  # noqa: F401  (fills the registries)
@@ -20,16 +20,20 @@ FIELDS = ("occlusion", "occlusion_probability", "depth", "depth_probability")
 ALL_TASKS = [["occlusion"], ["depth"], ["occlusion", "depth"], ["relation"], ["relation", "depth"]]
 
 
-def build(cfg, **settings):
-    cfg = cfg.clone()
-    for key, value in settings.items():
-        setattr(cfg.MODEL.PAIRWISE, key, value)
-    return PairwiseOrderNet(cfg)
+@pytest.fixture
+def build(on_device):
+    def build(cfg, **settings):
+        cfg = cfg.clone()
+        for key, value in settings.items():
+            setattr(cfg.MODEL.PAIRWISE, key, value)
+        return on_device(PairwiseOrderNet(cfg))
+
+    return build
 
 
 @pytest.mark.parametrize("tasks", ALL_TASKS)
 @pytest.mark.parametrize("count", [0, 1, 2, 7])
-def test_every_instance_comes_back_with_its_order(cfg, annotated, tasks, count):
+def test_every_instance_comes_back_with_its_order(cfg, annotated, tasks, count, build):
     one = annotated(count)
     found = build(cfg, TASKS=tasks).eval()([{**one, "height": 40, "width": 50}])[0]["instances"]
     assert len(found) == count
@@ -44,7 +48,7 @@ def test_every_instance_comes_back_with_its_order(cfg, annotated, tasks, count):
     assert len(kept.get(names)) == (count + 1) // 2
 
 
-def test_a_hundred_instances_in_batches(cfg, annotated):
+def test_a_hundred_instances_in_batches(cfg, annotated, build):
     net = build(cfg, INPUT_SIZE=16, PAIRS_PER_BATCH=1000).eval()
     found = net([annotated(100)])[0]["instances"]
     assert found.occlusion.tensor.shape == (100, 100)
@@ -64,55 +68,55 @@ def check_same(found, expected):
 
 @pytest.mark.parametrize("tasks", ALL_TASKS)
 @pytest.mark.parametrize("mode", ["crop", "resize"])
-def test_reordering_the_instances_reorders_the_matrices(cfg, given, tasks, mode):
-    net, instances = build(cfg, TASKS=tasks, MODE=mode).eval(), given(5)
+def test_reordering_the_instances_reorders_the_matrices(cfg, given, tasks, mode, build, moved):
+    net, instances = build(cfg, TASKS=tasks, MODE=mode).eval(), moved(given(5))
     image = torch.randint(0, 256, (3, 40, 50))
     order = torch.tensor([3, 0, 4, 1, 2])
     with torch.no_grad():
-        straight = net.orders(image, instances)
+        straight = net.orders(moved(image), instances)
         instances.masks, instances.classes = instances.masks[order], instances.classes[order]
-        turned = net.orders(image, instances)
+        turned = net.orders(moved(image), instances)
     check_same(turned, {name: value[order][:, order] for name, value in straight.items()})
 
 
 @pytest.mark.parametrize("tasks", [["occlusion", "depth"], ["relation"]])
-def test_swapping_two_instances_transposes_the_answer(cfg, given, tasks):
-    net, instances = build(cfg, TASKS=tasks).eval(), given(2)
+def test_swapping_two_instances_transposes_the_answer(cfg, given, tasks, build, moved):
+    net, instances = build(cfg, TASKS=tasks).eval(), moved(given(2))
     image = torch.randint(0, 256, (3, 40, 50))
     with torch.no_grad():
-        straight = net.orders(image, instances)
+        straight = net.orders(moved(image), instances)
         instances.masks, instances.classes = instances.masks.flip(0), instances.classes.flip(0)
-        turned = net.orders(image, instances)
+        turned = net.orders(moved(image), instances)
     check_same(turned, {name: value.transpose(0, 1) for name, value in straight.items()})
 
 
-def test_the_size_of_batches_changes_nothing(cfg, given):
-    net, instances, image = build(cfg).eval(), given(6), torch.randint(0, 256, (3, 40, 50))
+def test_the_size_of_batches_changes_nothing(cfg, given, build, moved):
+    net, instances, image = build(cfg).eval(), moved(given(6)), torch.randint(0, 256, (3, 40, 50))
     with torch.no_grad():
-        expected = net.orders(image, instances)
+        expected = net.orders(moved(image), instances)
         net.pairs_per_batch = 1
-        found = net.orders(image, instances)
+        found = net.orders(moved(image), instances)
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-4)
 
 
-def test_two_identical_masks_are_equal(cfg, given):
-    net, instances = build(cfg).eval(), given(2)
+def test_two_identical_masks_are_equal(cfg, given, build, moved):
+    net, instances = build(cfg).eval(), moved(given(2))
     instances.masks[1] = instances.masks[0]
     with torch.no_grad():
-        found = net.orders(torch.randint(0, 256, (3, 40, 50)), instances)
+        found = net.orders(moved(torch.randint(0, 256, (3, 40, 50))), instances)
     assert found["depth"].tolist() == [[-1, 2], [2, -1]]
     probability = found["occlusion_probability"]
     torch.testing.assert_close(probability[0, 1], probability[1, 0])
 
 
-def test_bordering_pairs_only(cfg, given):
-    instances = given(3)
+def test_bordering_pairs_only(cfg, given, build, moved):
+    instances = moved(given(3))
     instances.masks[:] = False
     instances.masks[0, :5, :5] = instances.masks[1, 5:9, :5] = instances.masks[2, 20:, 20:] = True
     net = build(cfg, TEST_PAIRS="bordering", OCCLUSION_THRESHOLD=-1.0).eval()
     with torch.no_grad():
-        found = net.orders(torch.zeros(3, 40, 50), instances)
+        found = net.orders(moved(torch.zeros(3, 40, 50)), instances)
     assert (found["depth"] >= 0).tolist() == [
         [False, True, False],
         [True, False, False],
@@ -121,7 +125,7 @@ def test_bordering_pairs_only(cfg, given):
     assert not found["occlusion_probability"][2].any()
 
 
-def test_predicted_instances_and_another_size(cfg, given):
+def test_predicted_instances_and_another_size(cfg, given, build):
     made = given(3)
     found = Instances((40, 50))
     found.pred_masks, found.pred_classes = made.masks, made.classes
@@ -132,14 +136,14 @@ def test_predicted_instances_and_another_size(cfg, given):
     assert torch.equal(result.pred_masks[:, ::2, ::2], made.masks)
 
 
-def test_an_input_without_instances_is_refused(cfg):
+def test_an_input_without_instances_is_refused(cfg, build):
     with pytest.raises(
         ValueError, match="image 3: the input has no 'instances'.*KEEP_GROUND_TRUTH"
     ):
         build(cfg).eval()([{"image": torch.zeros(3, 8, 8), "image_id": 3}])
 
 
-def test_maps_are_read_from_the_named_field(cfg, annotated):
+def test_maps_are_read_from_the_named_field(cfg, annotated, build):
     net = build(cfg, INPUTS=["maps", "masks"], MAP_FIELD="height_map").eval()
     one = annotated(3)
     with pytest.raises(ValueError, match="image 7: instances have no field 'height_map'"):
@@ -149,7 +153,7 @@ def test_maps_are_read_from_the_named_field(cfg, annotated):
 
 
 @pytest.mark.parametrize("tasks", [[], ["occlusion", "relation"], ["height"]])
-def test_tasks_that_do_not_go_together(cfg, tasks):
+def test_tasks_that_do_not_go_together(cfg, tasks, build):
     with pytest.raises(ValueError, match="must be out of"):
         build(cfg, TASKS=tasks)
 
@@ -166,7 +170,7 @@ KNOWN = {
 
 @pytest.mark.parametrize("tasks", ALL_TASKS)
 @pytest.mark.parametrize("encoding", ["none", "embedding"])
-def test_every_parameter_gets_a_gradient(cfg, annotated, tasks, encoding):
+def test_every_parameter_gets_a_gradient(cfg, annotated, tasks, encoding, build):
     net = build(cfg, TASKS=tasks, CATEGORY_ENCODING=encoding, NUM_RELATIONS=4).train()
     losses = net([annotated(3, **KNOWN), annotated(3, **KNOWN)])
     assert set(losses) == {f"loss_{task}" for task in tasks}
@@ -175,7 +179,7 @@ def test_every_parameter_gets_a_gradient(cfg, annotated, tasks, encoding):
 
 
 @pytest.mark.parametrize("counts", [[0], [1], [0, 1], [1, 3]])
-def test_losses_of_images_without_pairs(cfg, annotated, counts):
+def test_losses_of_images_without_pairs(cfg, annotated, counts, build):
     net = build(cfg).train()
     made = [annotated(count, **(KNOWN if count == 3 else {})) for count in counts]
     losses = net(made)
@@ -184,53 +188,54 @@ def test_losses_of_images_without_pairs(cfg, annotated, counts):
     assert (3 in counts) == bool(sum(losses.values()) > 0)
 
 
-def test_what_nobody_has_said_is_never_a_label(cfg, annotated):
+def test_what_nobody_has_said_is_never_a_label(cfg, annotated, build):
     net = build(cfg, TASKS=["relation", "depth"]).train()
     losses = net([annotated(4)])
     assert [loss.item() for loss in losses.values()] == [0, 0]
 
 
-def test_the_loss_is_the_sum_over_both_directions(cfg, annotated):
+def test_the_loss_is_the_sum_over_both_directions(cfg, annotated, build, moved):
     net = build(cfg).train()
     one = {**annotated(3, **KNOWN), "pairs": torch.tensor([[0, 1]])}
     with torch.no_grad():
         losses = net([one])
-        scene = net.inputs.scene(one["image"], given_instances(one, net.device))
-        logits = net.classifier(net.inputs(scene, one["pairs"]))
-    there, back = logits["occlusion"]
+        scene = net.inputs.scene(moved(one["image"]), given_instances(one, net.device))
+        logits = net.classifier(net.inputs(scene, moved(one["pairs"])))
+    there, back = logits["occlusion"].cpu()
     bce = torch.nn.functional.binary_cross_entropy_with_logits
     expected = bce(there, torch.tensor([0.0, 1])) + bce(back, torch.tensor([1.0, 0]))
     torch.testing.assert_close(losses["loss_occlusion"], expected)
-    depth = -logits["depth"].log_softmax(1)
+    depth = -logits["depth"].cpu().log_softmax(1)
     torch.testing.assert_close(losses["loss_depth"], 0.9 * (depth[0, 0] + depth[1, 1]))
 
 
-def test_pairs_may_be_asked_as_they_were_drawn(cfg, annotated):
+def test_pairs_may_be_asked_as_they_were_drawn(cfg, annotated, build, moved):
     one = {**annotated(3, **KNOWN), "pairs": torch.tensor([[0, 1], [2, 1]])}
     net = build(cfg, TRAIN_BOTH_DIRECTIONS=False).train()
     with torch.no_grad():
         loss = net([one])["loss_occlusion"]
-        scene = net.inputs.scene(one["image"], given_instances(one, net.device))
-        logits = net.classifier(net.inputs(scene, one["pairs"], reversed_too=False))["occlusion"]
+        scene = net.inputs.scene(moved(one["image"]), given_instances(one, net.device))
+        logits = net.classifier(net.inputs(scene, moved(one["pairs"]), reversed_too=False))
+    logits = logits["occlusion"].cpu()
     assert logits.shape == (2, 2)
     target = torch.tensor([[0.0, 1], [0, 1]])  # 0 and 2 occlude 1
     bce = torch.nn.functional.binary_cross_entropy_with_logits
     torch.testing.assert_close(loss, 2 * bce(logits, target))
 
 
-def test_double_softmax_reaches_the_loss(cfg, annotated):
+def test_double_softmax_reaches_the_loss(cfg, annotated, build):
     one = annotated(3, **KNOWN)
     cfg.MODEL.PAIRWISE.COMPAT.DOUBLE_SOFTMAX = True
     net = build(cfg, TASKS=["depth"]).train()
     torch.nn.init.zeros_(net.classifier.heads["depth"].weight)
-    net.classifier.heads["depth"].bias.data = torch.tensor([100.0, -100, -100])
+    net.classifier.heads["depth"].bias.data.copy_(torch.tensor([100.0, -100, -100]))
     # Closer is said of both directions: right for one, wrong for the other of every pair but 0-2.
     right, wrong = 0.55144, 1.55144
     expected = 2 * (0.9 * (right + wrong) / 2 + 0.1 * wrong)
     assert net([one])["loss_depth"].item() == pytest.approx(expected, abs=1e-3)
 
 
-def test_four_scenes_are_learned_by_heart(cfg, records):
+def test_four_scenes_are_learned_by_heart(cfg, records, build):
     """Sums in another order train another network: a few of the 48 answers may be wrong.
 
     After 60 steps some seeds still have three wrong depth orders, after 100 none of six had any.
@@ -265,7 +270,7 @@ def test_four_scenes_are_learned_by_heart(cfg, records):
         (["occlusion"], ["masks"], 23_508_994),
     ],
 )
-def test_the_published_networks_have_the_published_size(cfg, tasks, inputs, parameters):
+def test_the_published_networks_have_the_published_size(cfg, tasks, inputs, parameters, build):
     cfg.MODEL.BACKBONE.NAME = "build_torchvision_resnet_backbone"
     cfg.MODEL.RESNETS.DEPTH = 50
     with torch.device("meta"):
@@ -273,7 +278,7 @@ def test_the_published_networks_have_the_published_size(cfg, tasks, inputs, para
     assert sum(p.numel() for p in net.parameters()) == parameters
 
 
-def test_the_published_start(cfg):
+def test_the_published_start(cfg, build):
     net = build(cfg, INIT="xavier", INPUTS=["masks", "image"])
     first = next(m for m in net.modules() if isinstance(m, torch.nn.Conv2d))
     assert first.in_channels == 5 and first.weight.std().item() == pytest.approx(5e-4, rel=0.1)
@@ -287,7 +292,7 @@ def test_the_registry_has_it():
     assert META_ARCH_REGISTRY.get("PairwiseOrderNet") is PairwiseOrderNet
 
 
-def test_polygons_are_drawn(cfg):
+def test_polygons_are_drawn(cfg, build):
     found = Instances((40, 50))
     outline = np.array([4.0, 5, 20, 5, 20, 30, 4, 30])
     found.gt_masks, found.gt_classes = PolygonMasks([[outline], [outline + 9]]), torch.zeros(2)
@@ -298,15 +303,19 @@ def test_polygons_are_drawn(cfg):
 # --- many instances, and as a graph
 
 
-def small_pair_net(pairs_per_batch):
-    cfg = get_cfg()
-    cfg.MODEL.DEVICE, cfg.MODEL.META_ARCHITECTURE = "cpu", "PairwiseOrderNet"
-    cfg.MODEL.BACKBONE.NAME, cfg.MODEL.RESNETS.NORM = "build_mini_resnet_backbone", "BN"
-    cfg.MODEL.RESNETS.OUT_FEATURES = ["res5"]
-    cfg.MODEL.MINI_RESNET.WIDTH, cfg.MODEL.MINI_RESNET.BLOCKS = 2, [1, 1, 1, 1]
-    cfg.MODEL.PAIRWISE.INPUT_SIZE = 32
-    cfg.MODEL.PAIRWISE.PAIRS_PER_BATCH = pairs_per_batch
-    return build_model(cfg).eval()
+@pytest.fixture
+def small_pair_net(build_model):
+    def small_pair_net(pairs_per_batch):
+        cfg = get_cfg()
+        cfg.MODEL.DEVICE, cfg.MODEL.META_ARCHITECTURE = "cpu", "PairwiseOrderNet"
+        cfg.MODEL.BACKBONE.NAME, cfg.MODEL.RESNETS.NORM = "build_mini_resnet_backbone", "BN"
+        cfg.MODEL.RESNETS.OUT_FEATURES = ["res5"]
+        cfg.MODEL.MINI_RESNET.WIDTH, cfg.MODEL.MINI_RESNET.BLOCKS = 2, [1, 1, 1, 1]
+        cfg.MODEL.PAIRWISE.INPUT_SIZE = 32
+        cfg.MODEL.PAIRWISE.PAIRS_PER_BATCH = pairs_per_batch
+        return build_model(cfg).eval()
+
+    return small_pair_net
 
 
 def crowd(count, size):
@@ -321,7 +330,7 @@ def crowd(count, size):
             "instances": instances}  # fmt: skip
 
 
-def test_pairs_go_through_the_network_in_batches():
+def test_pairs_go_through_the_network_in_batches(small_pair_net):
     model = small_pair_net(pairs_per_batch=150)
     calls = []
     model.classifier.register_forward_hook(
@@ -333,7 +342,7 @@ def test_pairs_go_through_the_network_in_batches():
     assert len(calls) == 2 and max(calls) <= 300  # not one call per pair, and not all at once
 
 
-def test_batches_do_not_change_the_answer():
+def test_batches_do_not_change_the_answer(small_pair_net):
     torch.manual_seed(0)
     one, other = small_pair_net(7), small_pair_net(64)
     other.load_state_dict(one.state_dict())
@@ -354,12 +363,12 @@ class Plain(torch.nn.Module):
         return tuple(answers[key] for key in sorted(answers))
 
 
-def test_the_traced_network_is_the_network_at_other_sizes():
+def test_the_traced_network_is_the_network_at_other_sizes(small_pair_net, moved):
     model = Plain(small_pair_net(32).classifier).eval()
     channels = next(model.parameters()).shape[1]
     with torch.no_grad():
-        traced = torch.jit.trace(model, torch.rand(2, channels, 32, 32))
+        traced = torch.jit.trace(model, moved(torch.rand(2, channels, 32, 32)))
         for shape in ((1, channels, 32, 32), (7, channels, 32, 32), (3, channels, 48, 64)):
-            x = torch.rand(shape)
+            x = moved(torch.rand(shape))
             for ours, theirs in zip(model(x), traced(x), strict=True):
                 torch.testing.assert_close(ours, theirs)

@@ -19,8 +19,8 @@ def test_the_published_network_has_the_published_size():
 
 
 @pytest.mark.parametrize("size", [(16, 16), (32, 48), (37, 53)])
-def test_the_output_has_the_size_of_the_input(size):
-    assert UNet(2, width=4).eval()(torch.zeros(1, 2, *size)).shape == (1, 2, *size)
+def test_the_output_has_the_size_of_the_input(size, on_device):
+    assert on_device(UNet(2, width=4)).eval()(torch.zeros(1, 2, *size)).shape == (1, 2, *size)
 
 
 # --- order
@@ -57,14 +57,19 @@ def notched(gap=0):
     return GivenInstances(masks, torch.zeros(2, dtype=torch.long), torch.ones(2))
 
 
-def complete(given, **options):
-    options.setdefault("order_threshold", 0.1)
-    net = PCNetM(net=Filling(), size=64, **options).eval()
-    squares = on_pixels(square_around(mask_boxes(given.masks), area=3.0))
-    return net, squares, net.growth(given, squares)
+@pytest.fixture
+def complete(on_device, moved):
+    def complete(given, **options):
+        options.setdefault("order_threshold", 0.1)
+        given = moved(given)
+        net = on_device(PCNetM(net=Filling(), size=64, **options)).eval()
+        squares = on_pixels(square_around(mask_boxes(given.masks), area=3.0))
+        return net, squares, net.growth(given, squares)
+
+    return complete
 
 
-def test_growth_is_the_area_behind_the_other():
+def test_growth_is_the_area_behind_the_other(complete):
     _, squares, growth = complete(notched())
     # The box of 0 holds 12 x 12 pixels of 1; 1 is a whole rectangle and does not grow into 0.
     assert growth[0, 1].item() == pytest.approx(144, rel=0.1)
@@ -73,10 +78,10 @@ def test_growth_is_the_area_behind_the_other():
     assert occlusion.tolist() == [[0, 0], [1, 0]]
 
 
-def test_the_completed_mask_is_the_union_with_what_lies_behind_the_occluder():
+def test_the_completed_mask_is_the_union_with_what_lies_behind_the_occluder(on_device):
     given = notched()
     inputs = {"image": torch.zeros(3, 40, 40), "instances": _instances(given)}
-    found = PCNetM(net=Filling(), size=64).eval()([inputs])[0]["instances"]
+    found = on_device(PCNetM(net=Filling(), size=64)).eval()([inputs])[0]["instances"]
     whole = given.masks[0].clone()
     whole[14:26, 20:32] = True
     assert torch.equal(found.pred_amodal_masks[1], given.masks[1])
@@ -93,7 +98,7 @@ def _instances(given):
     return found
 
 
-def test_a_gap_between_the_masks_is_bridged_on_request():
+def test_a_gap_between_the_masks_is_bridged_on_request(complete, moved):
     given = notched(gap=2)
     without, _, plain = complete(given)
     with_gap, squares, bridged = complete(given, gap=2)
@@ -102,12 +107,12 @@ def test_a_gap_between_the_masks_is_bridged_on_request():
     assert bridged[0, 1].item() == pytest.approx(144, rel=0.1)
     occlusion, _ = order_of(bridged)
     assert occlusion.tolist() == [[0, 0], [1, 0]]
-    whole = with_gap.amodal(given, squares, occlusion)[0]
-    holes = without.amodal(given, squares, occlusion)[0]
+    whole = with_gap.amodal(moved(given), squares, occlusion)[0]
+    holes = without.amodal(moved(given), squares, occlusion)[0]
     assert whole[14:26, 20:32].float().mean() > 0.9 > holes[14:26, 20:32].float().mean()
 
 
-def test_separated_masks_border_once_they_are_dilated():
+def test_separated_masks_border_once_they_are_dilated(complete):
     given = notched(gap=2)
     assert not complete(given, pairs="bordering")[2].any()
     assert complete(given, pairs="bordering", gap=2)[2][0, 1] > 0
@@ -122,37 +127,38 @@ def test_dilation_is_a_square():
     assert dilate(masks, 0) is masks
 
 
-def test_a_cycle_completes_every_member_behind_the_others():
+def test_a_cycle_completes_every_member_behind_the_others(complete, moved):
     masks = torch.zeros((3, 40, 40), dtype=torch.bool)
     masks[0, 5:15, 5:20], masks[1, 15:25, 5:20], masks[2, 25:35, 5:20] = True, True, True
     given = GivenInstances(masks, torch.zeros(3, dtype=torch.long), torch.ones(3))
     occlusion = torch.tensor([[0, 1, 0], [0, 0, 1], [1, 0, 0]], dtype=torch.int8)
     net, squares, _ = complete(given)
-    whole = net.amodal(given, squares, occlusion)
+    whole = net.amodal(moved(given), squares, moved(occlusion)).cpu()
     assert (whole & masks).sum() == masks.sum() and not (whole & ~masks.any(0)).any()
 
 
 @pytest.mark.parametrize("count", [0, 1, 30])
-def test_any_number_of_instances(cfg, annotated, count):
-    found = PCNetM(cfg).eval()([annotated(count)])[0]["instances"]
+def test_any_number_of_instances(cfg, annotated, count, on_device):
+    found = on_device(PCNetM(cfg)).eval()([annotated(count)])[0]["instances"]
     assert found.occlusion.tensor.shape == (count, count)
     assert not (found.occlusion.tensor & found.occlusion.tensor.T).any()
     assert (found.pred_amodal_masks | found.pred_masks).equal(found.pred_amodal_masks)
 
 
-def test_an_empty_mask_has_no_order(cfg, annotated):
+def test_an_empty_mask_has_no_order(cfg, annotated, on_device):
     one = annotated(3)
     one["instances"].gt_masks.tensor[1] = False
-    found = PCNetM(cfg).eval()([one])[0]["instances"]
+    found = on_device(PCNetM(cfg)).eval()([one])[0]["instances"]
     assert not found.occlusion.tensor[1].any() and not found.occlusion.tensor[:, 1].any()
 
 
-def test_category_values_reach_the_network(cfg):
+def test_category_values_reach_the_network(cfg, on_device, moved):
     cfg.MODEL.PCNET_M.CATEGORY_VALUES = True
     cfg.MODEL.PAIRWISE.CATEGORY_IDS = [1, 4]
-    net = PCNetM(cfg)
+    net = on_device(PCNetM(cfg))
     mask, classes = torch.ones(2, 4, 4), torch.tensor([0, 1])
-    assert net._input(mask, mask, classes)[:, :, 0, 0].tolist() == [[1, 1], [4, 1]]
+    found = net._input(moved(mask), moved(mask), moved(classes))
+    assert found[:, :, 0, 0].tolist() == [[1, 1], [4, 1]]
 
 
 # --- training
@@ -203,8 +209,8 @@ def test_share_of_the_cases(samples):
     assert case_1 == pytest.approx(0.8, abs=0.06)
 
 
-def test_training_has_a_loss_and_gradients_everywhere(cfg, samples):
-    net = PCNetM(cfg).train()
+def test_training_has_a_loss_and_gradients_everywhere(cfg, samples, on_device):
+    net = on_device(PCNetM(cfg)).train()
     batch = [
         {"completion": torch.from_numpy(samples[:8]), "completion_classes": torch.zeros(8).long()}
     ]
@@ -214,14 +220,14 @@ def test_training_has_a_loss_and_gradients_everywhere(cfg, samples):
     assert all(p.grad is not None and p.grad.any() for p in net.parameters() if p.ndim > 1)
 
 
-def test_training_without_samples(cfg):
+def test_training_without_samples(cfg, on_device):
     empty = {"completion": torch.zeros((0, 3, 32, 32)), "completion_classes": torch.zeros(0).long()}
-    loss = PCNetM(cfg).train()([empty])["loss_completion"]
+    loss = on_device(PCNetM(cfg)).train()([empty])["loss_completion"]
     loss.backward()
     assert loss.item() == 0
 
 
-def test_a_negative_gap_is_refused(cfg):
+def test_a_negative_gap_is_refused(cfg, on_device):
     cfg.MODEL.PCNET_M.GAP = -1
     with pytest.raises(ValueError, match="GAP must be at least 0, got -1"):
-        PCNetM(cfg)
+        on_device(PCNetM(cfg))

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Boxes, Instances
 
 from occ_order.config import get_cfg
@@ -23,9 +22,9 @@ SIZE = (64, 96)
 
 
 @pytest.fixture
-def cfg() -> CfgNode:
+def cfg(device) -> CfgNode:
     cfg = get_cfg()
-    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.DEVICE = device
     cfg.MODEL.META_ARCHITECTURE = "MaskOrderNet"
     cfg.MODEL.BACKBONE.NAME = "build_mini_resnet_backbone"
     cfg.MODEL.RESNETS.NORM = "BN"
@@ -59,7 +58,7 @@ def annotated(depth_map: bool = False) -> dict:
 
 
 @pytest.mark.parametrize("branches", [["outlines", "image"], ["outlines"], ["image"]])
-def test_losses_of_each_branch(cfg, branches):
+def test_losses_of_each_branch(cfg, branches, build_model):
     cfg.MODEL.MASK_ORDER.BRANCHES = branches
     model = build_model(cfg)
     losses = model([annotated(depth_map=True), annotated()])
@@ -70,7 +69,7 @@ def test_losses_of_each_branch(cfg, branches):
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
 
 
-def test_unknown_pairs_and_pairs_that_do_not_meet_teach_nothing(cfg):
+def test_unknown_pairs_and_pairs_that_do_not_meet_teach_nothing(cfg, build_model):
     cfg.MODEL.MASK_ORDER.BRANCHES = ["outlines"]
     model = build_model(cfg)
     one = annotated()
@@ -83,7 +82,7 @@ def test_unknown_pairs_and_pairs_that_do_not_meet_teach_nothing(cfg):
 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("count", [0, 1, 4])
-def test_instances_come_back_in_their_order(cfg, count, flip):
+def test_instances_come_back_in_their_order(cfg, count, flip, build_model):
     cfg.MODEL.MASK_ORDER.FLIP = flip
     model = build_model(cfg).eval()
     one = annotated()
@@ -99,7 +98,7 @@ def test_instances_come_back_in_their_order(cfg, count, flip):
         assert (found.occlusion_probability.tensor[3] < 1e-4).all()
 
 
-def test_a_mirrored_image_has_the_same_answer_with_flip(cfg):
+def test_a_mirrored_image_has_the_same_answer_with_flip(cfg, build_model):
     cfg.MODEL.MASK_ORDER.FLIP = True
     model, one = build_model(cfg).eval(), annotated()
     turned = {**one, "image": one["image"].flip(2)}
@@ -114,7 +113,7 @@ def test_a_mirrored_image_has_the_same_answer_with_flip(cfg):
     )
 
 
-def test_wrong_settings_are_refused(cfg):
+def test_wrong_settings_are_refused(cfg, build_model):
     cfg.MODEL.MASK_ORDER.BRANCHES = ["outline"]
     with pytest.raises(ValueError, match="BRANCHES must be out of"):
         build_model(cfg)
@@ -124,7 +123,7 @@ def test_wrong_settings_are_refused(cfg):
         build_model(cfg)
 
 
-def test_depth_maps_are_read_at_the_middle_of_each_cell(cfg):
+def test_depth_maps_are_read_at_the_middle_of_each_cell(cfg, build_model):
     model = build_model(cfg)
     depth = torch.zeros(SIZE)
     depth[STRIDE // 2, STRIDE // 2] = 3.0

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.modeling import build_model
 
 from occ_order.commands.table import read_table
 from occ_order.config import load_cfg
@@ -23,7 +22,7 @@ NARROW = [
 ALWAYS = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""]
 
 
-def test_the_published_network_has_the_published_size():
+def test_the_published_network_has_the_published_size(build_model):
     model = build_model(load_cfg(CONFIGS / "OOSIS/kins/oosis_R50.yaml", ALWAYS))
     head = model.head
     millions = {
@@ -50,7 +49,7 @@ def test_the_published_network_has_the_published_size():
     assert model.backbone.stem.conv3.weight.shape == (128, 64, 3, 3)
 
 
-def test_heads_learn_ten_times_as_fast():
+def test_heads_learn_ten_times_as_fast(build_model):
     cfg = load_cfg(CONFIGS / "OOSIS/kins/oosis_R50.yaml", [*ALWAYS, *NARROW])
     model = build_model(cfg)
     rate = {}
@@ -109,7 +108,7 @@ def test_rows_of_table_3b_have_the_values_of_section_5_6(row_cfg):
     assert (name, own.BOUNDARY_WEIGHT) == ("weighted_ce", 0.9)
 
 
-def test_the_settings_of_a_loss_reach_it():
+def test_the_settings_of_a_loss_reach_it(build_model):
     def loss_of(*opts):
         torch.manual_seed(0)
         cfg = load_cfg(CONFIGS / "OOSIS/kins/oosis_R50.yaml", [*ALWAYS, *NARROW, *opts])
@@ -134,7 +133,7 @@ def test_the_settings_of_a_loss_reach_it():
         assert loss_of(*name) != loss_of(*name, f"MODEL.OOSIS.{setting}", 0.15)
 
 
-def test_separate_upsampling_has_a_kernel_for_each_map(row_cfg):
+def test_separate_upsampling_has_a_kernel_for_each_map(row_cfg, build_model):
     """Table 5: "separate b & e" shares nothing between the maps, "joint" shares one 3-D kernel."""
     cfg = row_cfg("oosis_paper", "Table 5, separate", *ALWAYS, *NARROW)
     separate = build_model(cfg).head.joint_up

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.modeling import build_model
 
 from occ_order.config import get_cfg, load_cfg
 from occ_order.engine.trainer import Trainer
@@ -60,7 +59,9 @@ def results(path, masks, scores=(0.9, 0.8), category=4):
 
 
 @pytest.mark.parametrize(("order", "accuracy"), [("area", 100), ("y_axis", 0)])
-def test_a_results_file_takes_part_in_the_tables_with_any_order(scene, tmp_path, order, accuracy):
+def test_a_results_file_takes_part_in_the_tables_with_any_order(
+    scene, tmp_path, order, accuracy, build_model
+):
     """Section 5.2: baselines integrate an instance segmentation with an order on top."""
     _, masks = scene
     cfg = settings(results(tmp_path / "found.json", masks), order)
@@ -72,7 +73,7 @@ def test_a_results_file_takes_part_in_the_tables_with_any_order(scene, tmp_path,
     assert [one["category_id"] for one in written["images"][0]["instances"]] == [4, 4]
 
 
-def test_whole_objects_of_a_file_are_kept(scene, tmp_path):
+def test_whole_objects_of_a_file_are_kept(scene, tmp_path, build_model):
     _, masks = scene
     path = tmp_path / "amodal.json"
     whole = encode(masks[0] | masks[1])
@@ -89,7 +90,7 @@ def test_whole_objects_of_a_file_are_kept(scene, tmp_path):
     assert found.pred_classes.tolist() == [0]
 
 
-def test_a_category_of_another_data_set_is_refused(scene, tmp_path):
+def test_a_category_of_another_data_set_is_refused(scene, tmp_path, build_model):
     _, masks = scene
     cfg = settings(results(tmp_path / "found.json", masks, category=17))
     model = build_model(cfg).eval()
@@ -101,12 +102,12 @@ def test_a_category_of_another_data_set_is_refused(scene, tmp_path):
         model.train()(inputs)
 
 
-def test_a_file_must_be_named():
+def test_a_file_must_be_named(build_model):
     with pytest.raises(ValueError, match="RESULTS must name the file"):
         build_model(settings(""))
 
 
-def test_the_config_of_a_detector_may_have_settings_of_its_own_project(tmp_path):
+def test_the_config_of_a_detector_may_have_settings_of_its_own_project(tmp_path, build_model):
     """Mask2Former's files set MODEL.MASK_FORMER.*, which nobody here knows."""
     file = tmp_path / "foreign.yaml"
     file.write_text("MODEL: {MASK_FORMER: {NUM_QUERIES: 100}}\nVERSION: 2\n")

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from torch import nn
 
@@ -108,7 +107,7 @@ def test_an_order_network_gets_the_image_in_its_own_channels():
         AddOrder(Order(), masks="boxes")
 
 
-def test_mask_rcnn_with_area_is_mask_rcnn_and_an_order():
+def test_mask_rcnn_with_area_is_mask_rcnn_and_an_order(build_model):
     opts = ["MODEL.MINI_RESNET.WIDTH", 4, "MODEL.FPN.OUT_CHANNELS", 8]
     ordered = build_model(load_cfg(CONFIG, opts)).eval()
     plain = build_model(load_cfg(CONFIG, [*opts, "MODEL.META_ARCHITECTURE", "GeneralizedRCNN"]))
@@ -120,7 +119,7 @@ def test_mask_rcnn_with_area_is_mask_rcnn_and_an_order():
     assert found.occlusion.tensor.shape == (len(found), len(found))
 
 
-def test_both_parts_may_come_from_files_of_their_own(tmp_path):
+def test_both_parts_may_come_from_files_of_their_own(tmp_path, build_model):
     order, detector = tmp_path / "order.yaml", tmp_path / "detector.yaml"
     order.write_text(
         "MODEL: {META_ARCHITECTURE: OrderBaseline, ORDER_BASELINE: {NAME: y_axis}, WEIGHTS: ''}\n"

@@ -8,7 +8,6 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from detectron2.modeling import build_model
 
 from occ_order.masks import bordering_pairs
 from occ_order.methods.build import build_mapper
@@ -32,7 +31,7 @@ def random_input(height: int, width: int, *, boundary: bool = True) -> dict:
     }
 
 
-def test_sizes_of_the_worked_example(tiny_cfg):
+def test_sizes_of_the_worked_example(tiny_cfg, build_model):
     """A crop of 225 pixels has 29 x 29 features and 225 x 225 logits."""
     model = build_model(tiny_cfg).eval()
     x = torch.zeros(1, 3, 225, 225)
@@ -54,7 +53,7 @@ def test_sizes_of_the_worked_example(tiny_cfg):
         ["MODEL.OOSIS.NUM_CLASSES", 4, "MODEL.OOSIS.AUX_WEIGHT", 0.0],
     ],
 )
-def test_every_parameter_gets_a_gradient(tiny_cfg, opts):
+def test_every_parameter_gets_a_gradient(tiny_cfg, opts, build_model):
     tiny_cfg.merge_from_list(opts)
     model = build_model(tiny_cfg)
     losses = model([random_input(41, 33), random_input(33, 40)])
@@ -66,7 +65,7 @@ def test_every_parameter_gets_a_gradient(tiny_cfg, opts):
     assert without == [], without
 
 
-def test_an_all_background_batch_trains(tiny_cfg):
+def test_an_all_background_batch_trains(tiny_cfg, build_model):
     model = build_model(tiny_cfg)
     losses = model([random_input(33, 33, boundary=False) for _ in range(2)])
     sum(losses.values()).backward()
@@ -75,7 +74,7 @@ def test_an_all_background_batch_trains(tiny_cfg):
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
 
 
-def test_boundary_and_orientation_are_not_learned_where_they_are_unknown(tiny_cfg):
+def test_boundary_and_orientation_are_not_learned_where_they_are_unknown(tiny_cfg, build_model):
     """Nothing that is said there changes their losses; the class is learned all the same."""
     torch.manual_seed(0)
     head = build_model(tiny_cfg).head
@@ -103,7 +102,7 @@ def test_boundary_and_orientation_are_not_learned_where_they_are_unknown(tiny_cf
     assert before["orientation"] != after["orientation"]
 
 
-def test_what_pads_the_smaller_image_of_a_batch_is_ignored(tiny_cfg):
+def test_what_pads_the_smaller_image_of_a_batch_is_ignored(tiny_cfg, build_model):
     model = build_model(tiny_cfg)
     targets = model._targets([random_input(30, 41), random_input(33, 33)])
     assert targets["semantic"].shape == (2, 33, 41)
@@ -116,7 +115,7 @@ def test_what_pads_the_smaller_image_of_a_batch_is_ignored(tiny_cfg):
 
 @pytest.mark.parametrize("size", [(33, 33), (30, 47), (5, 5)])
 @pytest.mark.parametrize("sliding", [False, True])
-def test_output_of_any_size_of_image(tiny_cfg, size, sliding):
+def test_output_of_any_size_of_image(tiny_cfg, size, sliding, build_model):
     tiny_cfg.MODEL.OOSIS.merge_from_list(
         ["SLIDING", sliding, "SLIDING_STRIDE", 12, "FLIP", True, "MIN_AREA", 0]
     )
@@ -135,7 +134,7 @@ def test_output_of_any_size_of_image(tiny_cfg, size, sliding):
     assert found.relative_depth.dtype == torch.int64
 
 
-def test_fields_are_there_without_any_instance(tiny_cfg):
+def test_fields_are_there_without_any_instance(tiny_cfg, build_model):
     model = build_model(tiny_cfg).eval()
     torch.nn.init.constant_(model.head.semantic.bias, 0.0)
     with torch.no_grad():
@@ -147,7 +146,7 @@ def test_fields_are_there_without_any_instance(tiny_cfg):
     assert found.pred_boxes.tensor.shape == (0, 4) and len(found.occlusion) == 0
 
 
-def test_workers_change_no_result(tiny_cfg):
+def test_workers_change_no_result(tiny_cfg, build_model):
     tiny_cfg.MODEL.OOSIS.MIN_AREA = 0
     plain = build_model(tiny_cfg).eval()
     tiny_cfg.MODEL.OOSIS.WORKERS = 2
@@ -163,7 +162,7 @@ def test_workers_change_no_result(tiny_cfg):
         assert torch.equal(one["instances"].occlusion.tensor, other["instances"].occlusion.tensor)
 
 
-def test_windows_of_an_unfit_size_are_refused(tiny_cfg):
+def test_windows_of_an_unfit_size_are_refused(tiny_cfg, build_model):
     tiny_cfg.MODEL.OOSIS.SLIDING = True
     tiny_cfg.INPUT.OOSIS.CROP_SIZE = 224
     with pytest.raises(ValueError, match=r"windows of 224 pixels, expected 8 k \+ 1"):
@@ -232,7 +231,7 @@ def counts_of(scene, output: dict) -> Counter:
     )
 
 
-def test_overfitting_four_scenes_gives_their_instances_and_order(tiny_cfg, record):
+def test_overfitting_four_scenes_gives_their_instances_and_order(tiny_cfg, record, build_model):
     """Sums in another order train another network: one instance and its pairs may be missed.
 
     None of ten trained networks made any (five seeds, with AVX2 and without).

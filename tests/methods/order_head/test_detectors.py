@@ -114,9 +114,9 @@ def test_detectors_of_the_zoo_take_the_order_head_in_their_full_size(name):
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_detectors_of_the_zoo_learn_and_order(name):
+def test_detectors_of_the_zoo_learn_and_order(name, device):
     more = {"MODEL.RESNETS.NUM_GROUPS": 1} if "X_101" not in name else {}
-    model = build_model(configuration(name, {**NARROW, **more, "MODEL.DEVICE": "cpu"}))
+    model = build_model(configuration(name, {**NARROW, **more, "MODEL.DEVICE": device}))
     check_learns(model)
     check_orders(model)
 
@@ -154,7 +154,7 @@ def lazy(name, heads, shape):
     return model
 
 
-def test_lazy_configurations_take_the_order_head():
+def test_lazy_configurations_take_the_order_head(on_device):
     pyramid = lazy(
         "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.py",
         OrderROIHeads,
@@ -163,18 +163,18 @@ def test_lazy_configurations_take_the_order_head():
     pyramid.roi_heads.box_head.fc_dims = [16]
     pyramid.roi_heads.box_predictor.input_shape.channels = 16
     pyramid.roi_heads.mask_head.conv_dims = [8, 8]
-    model = instantiate(pyramid)
+    model = on_device(instantiate(pyramid))
     check_learns(model)
     check_orders(model)
 
 
-def test_lazy_configurations_on_c4_take_the_order_head():
+def test_lazy_configurations_on_c4_take_the_order_head(on_device):
     c4 = lazy(
         "COCO-InstanceSegmentation/mask_rcnn_R_50_C4_1x.py",
         Res5OrderROIHeads,
         {"res4": ShapeSpec(channels=1024, stride=16)},
     )
-    check_learns(instantiate(c4))
+    check_learns(on_device(instantiate(c4)))
 
 
 def test_the_mapper_of_a_lazy_configuration(records):

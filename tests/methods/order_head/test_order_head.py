@@ -24,22 +24,26 @@ from occ_order.methods.order_head.mask_noise import MaskNoise
 SIZE = (32, 40)
 
 
-def make_head(**changes):
-    torch.manual_seed(0)
-    options = {
-        "in_feature": "p2",
-        "stride": 2,
-        "width": 4,
-        "hidden": 8,
-        "rounds": 2,
-        "contact_radius": 1,
-        "use_image": True,
-        "map_norm": "BN",
-    }
-    head = OrderHead({"p2": ShapeSpec(channels=5, stride=4)}, **{**options, **changes})
-    for layer in (head.relation.occlusion, head.relation.depth):
-        torch.nn.init.normal_(layer.weight)  # so that answers differ
-    return head.eval()
+@pytest.fixture
+def make_head(on_device):
+    def make_head(**changes):
+        torch.manual_seed(0)
+        options = {
+            "in_feature": "p2",
+            "stride": 2,
+            "width": 4,
+            "hidden": 8,
+            "rounds": 2,
+            "contact_radius": 1,
+            "use_image": True,
+            "map_norm": "BN",
+        }
+        head = OrderHead({"p2": ShapeSpec(channels=5, stride=4)}, **{**options, **changes})
+        for layer in (head.relation.occlusion, head.relation.depth):
+            torch.nn.init.normal_(layer.weight)  # so that answers differ
+        return on_device(head.eval())
+
+    return make_head
 
 
 def random_masks(count, seed=0, size=SIZE):
@@ -63,7 +67,7 @@ def answer(head, masks, seed=1, size=SIZE):
 
 
 @pytest.mark.parametrize("stride", [2, 4])
-def test_swapping_two_instances_gives_exactly_the_transposed_answer(stride):
+def test_swapping_two_instances_gives_exactly_the_transposed_answer(stride, make_head):
     head, masks = make_head(stride=stride), random_masks(2)
     occlusion, depth, _ = answer(head, [masks])
     swapped, swapped_depth, _ = answer(head, [masks.flip(0)])
@@ -72,12 +76,12 @@ def test_swapping_two_instances_gives_exactly_the_transposed_answer(stride):
     assert not torch.equal(occlusion[1], occlusion[2])
 
 
-def test_depth_of_the_swapped_pair_is_exactly_closer_for_farther():
+def test_depth_of_the_swapped_pair_is_exactly_closer_for_farther(make_head):
     _, depth, layout = answer(make_head(), [random_masks(5), random_masks(3)])
     assert torch.equal(depth[layout.swapped], depth[:, [1, 0, 2]])
 
 
-def test_any_order_of_the_instances_gives_exactly_the_same_answers():
+def test_any_order_of_the_instances_gives_exactly_the_same_answers(make_head):
     head, masks, order = make_head(), random_masks(6), torch.tensor([3, 0, 5, 1, 4, 2])
     first = order_matrices(*answer(head, [masks]))[0]
     second = order_matrices(*answer(head, [masks[order]]))[0]
@@ -89,7 +93,7 @@ def test_any_order_of_the_instances_gives_exactly_the_same_answers():
     }
 
 
-def test_images_of_a_batch_do_not_see_one_another():
+def test_images_of_a_batch_do_not_see_one_another(make_head):
     head, masks = make_head(), [random_masks(4, 0), random_masks(0), random_masks(3, 2)]
     generator = torch.Generator().manual_seed(3)
     images = torch.randn((3, 3, *SIZE), generator=generator)
@@ -102,7 +106,7 @@ def test_images_of_a_batch_do_not_see_one_another():
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 100])
-def test_any_number_of_instances(count):
+def test_any_number_of_instances(count, make_head):
     size = (64, 64)
     found = order_matrices(*answer(make_head(), [random_masks(count, size=size)], size=size))[0]
     shapes = {name: tuple(values.shape) for name, values in found.items()}
@@ -116,14 +120,14 @@ def test_any_number_of_instances(count):
     assert torch.isfinite(found["occlusion_probability"]).all()
 
 
-def test_sizes_that_no_stride_divides_and_features_of_a_padded_batch():
+def test_sizes_that_no_stride_divides_and_features_of_a_padded_batch(make_head):
     head = make_head(stride=4)
     images, features = torch.randn(1, 3, 33, 41), torch.randn(1, 5, 16, 16)
     occlusion, depth, _ = head(images, [(33, 41)], {"p2": features}, [random_masks(3)])
     assert torch.isfinite(occlusion).all() and torch.isfinite(depth).all()
 
 
-def test_identical_masks_are_equally_far_and_an_empty_mask_is_no_trouble():
+def test_identical_masks_are_equally_far_and_an_empty_mask_is_no_trouble(make_head):
     masks = random_masks(1)
     same = order_matrices(*answer(make_head(), [masks.repeat(2, 1, 1)]))[0]
     assert same["depth"].tolist() == [[-1, 2], [2, -1]]
@@ -199,7 +203,7 @@ def test_what_nobody_has_said_is_never_a_label():
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_losses_without_pairs_are_zero_and_have_a_gradient(count):
+def test_losses_without_pairs_are_zero_and_have_a_gradient(count, make_head):
     head = make_head().train()
     empty = [[-1] * count] * count
     target = targets_of(empty, empty, empty)
@@ -211,7 +215,7 @@ def test_losses_without_pairs_are_zero_and_have_a_gradient(count):
     assert all(p.grad is not None and not p.grad.any() for p in head.parameters())
 
 
-def test_every_parameter_learns():
+def test_every_parameter_learns(make_head):
     head, masks = make_head().train(), random_masks(4)
     images, features = torch.randn(2, 3, *SIZE), torch.randn(2, 5, 8, 10)
     occlusion, depth, _ = head(images, [SIZE] * 2, {"p2": features}, [masks, random_masks(3, 5)])

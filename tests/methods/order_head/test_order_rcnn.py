@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog
-from detectron2.modeling import build_model
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import BitMasks, Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
@@ -36,13 +35,18 @@ TINY = {
 }
 
 
-def model_of(name="scenes/order_head.yaml", heads="OrderROIHeads", **changes):
-    """A tiny model; a change is a key of MODEL.ORDER_HEAD."""
-    torch.manual_seed(0)
-    settings = {**TINY, **{f"MODEL.ORDER_HEAD.{key}": value for key, value in changes.items()}}
-    settings["MODEL.ROI_HEADS.NAME"] = heads
-    opts = [str(part) for setting in settings.items() for part in setting]
-    return build_model(load_cfg(CONFIGS / name, opts))
+@pytest.fixture
+def model_of(build_model):
+    """Function: a tiny model; a change is a key of MODEL.ORDER_HEAD."""
+
+    def model_of(name="scenes/order_head.yaml", heads="OrderROIHeads", **changes):
+        torch.manual_seed(0)
+        settings = {**TINY, **{f"MODEL.ORDER_HEAD.{key}": value for key, value in changes.items()}}
+        settings["MODEL.ROI_HEADS.NAME"] = heads
+        opts = [str(part) for setting in settings.items() for part in setting]
+        return build_model(load_cfg(CONFIGS / name, opts))
+
+    return model_of
 
 
 def scene(seed, count=4, image_id=1):
@@ -100,7 +104,7 @@ def state(model, *, but):
 
 
 @pytest.mark.parametrize("heads", ["OrderROIHeads", "CascadeOrderROIHeads"])
-def test_joint_training_gives_the_losses_of_both_and_every_parameter_a_gradient(heads):
+def test_joint_training_gives_the_losses_of_both_and_every_parameter_a_gradient(heads, model_of):
     model = model_of(heads=heads).train()
     losses = losses_of(model, [scene(0), scene(1)])
     assert {"loss_order_occlusion", "loss_order_depth", "loss_mask", "loss_rpn_cls"} <= set(losses)
@@ -109,7 +113,7 @@ def test_joint_training_gives_the_losses_of_both_and_every_parameter_a_gradient(
 
 
 @pytest.mark.parametrize("name", ["scenes/order_head.yaml", "scenes/order_head_given_masks.yaml"])
-def test_a_batch_without_instances_trains(name):
+def test_a_batch_without_instances_trains(name, model_of):
     model = model_of(name).train()
     losses = losses_of(model, [scene(0, count=0), scene(1, count=0)])
     assert losses["loss_order_occlusion"] == 0 and losses["loss_order_depth"] == 0
@@ -117,7 +121,7 @@ def test_a_batch_without_instances_trains(name):
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
-def test_a_frozen_detector_does_not_change_in_a_single_bit():
+def test_a_frozen_detector_does_not_change_in_a_single_bit(model_of):
     model = model_of(TRAIN="head").train()
     head = "roi_heads.order_head."
     before = state(model, but=head)
@@ -138,7 +142,7 @@ def test_a_frozen_detector_does_not_change_in_a_single_bit():
     assert model.roi_heads.order_head.map.stem.training and not model.backbone.training
 
 
-def test_training_by_orders_alone_leaves_the_rest_of_the_detector():
+def test_training_by_orders_alone_leaves_the_rest_of_the_detector(model_of):
     model = model_of("scenes/order_head_given_masks.yaml").train()
     trained = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
     assert trained == {"backbone", "roi_heads"}
@@ -148,7 +152,7 @@ def test_training_by_orders_alone_leaves_the_rest_of_the_detector():
     assert {n for n in outputs if "fpn_output" in n} == {"fpn_output2"}  # the level that is read
 
 
-def test_an_unknown_way_of_training_is_refused():
+def test_an_unknown_way_of_training_is_refused(model_of):
     with pytest.raises(ValueError, match="must be one of .* got 'heads'"):
         model_of(TRAIN="heads")
 
@@ -172,7 +176,7 @@ def detections(boxes, scores):
 BOXES = [[2, 2, 30, 30], [20, 10, 50, 40], [40, 30, 70, 60], [5, 35, 25, 60]]
 
 
-def test_orders_go_through_postprocessing_with_their_instances():
+def test_orders_go_through_postprocessing_with_their_instances(model_of):
     model = model_of().eval()
     boxes = [*BOXES, [60, 5, 60, 30]]  # the last is empty: postprocessing drops it
     with torch.no_grad():
@@ -193,7 +197,7 @@ def test_orders_go_through_postprocessing_with_their_instances():
     assert Instances.cat([kept, best]).depth.tensor.shape == (5, 5)
 
 
-def test_instances_below_the_threshold_have_no_order_and_change_none():
+def test_instances_below_the_threshold_have_no_order_and_change_none(model_of):
     model = model_of(SCORE_THRESH=0.5).eval()
     with torch.no_grad():
         torch.manual_seed(5)
@@ -210,7 +214,7 @@ def test_instances_below_the_threshold_have_no_order_and_change_none():
         )
 
 
-def test_a_whole_forward_pass_of_a_batch_and_of_an_image_without_detections():
+def test_a_whole_forward_pass_of_a_batch_and_of_an_image_without_detections(model_of):
     model = model_of(SCORE_THRESH=0.0).eval()
     with torch.no_grad():
         found = model([scene(0), scene(1, count=0)])
@@ -226,7 +230,7 @@ def test_a_whole_forward_pass_of_a_batch_and_of_an_image_without_detections():
     assert [len(output["instances"]) for output in nothing] == [0, 0]
 
 
-def test_detections_without_masks_are_refused():
+def test_detections_without_masks_are_refused(model_of):
     model = model_of().eval()
     one = detections(BOXES, [0.9] * 4)
     one.remove("pred_masks")
@@ -234,7 +238,7 @@ def test_detections_without_masks_are_refused():
         found_instances(model, [0], [one])
 
 
-def test_given_masks_come_back_in_their_order_at_the_size_of_the_image():
+def test_given_masks_come_back_in_their_order_at_the_size_of_the_image(model_of):
     model = model_of("scenes/order_head_given_masks.yaml").eval()
     one = {**scene(3, count=5), "height": 128, "width": 144}
     back = {**one, "instances": one["instances"][torch.arange(4, -1, -1)]}
@@ -248,7 +252,7 @@ def test_given_masks_come_back_in_their_order_at_the_size_of_the_image():
     assert len(empty) == 0 and empty.depth.tensor.shape == (0, 0)
 
 
-def test_forward_with_given_masks_adds_the_fields_to_instances():
+def test_forward_with_given_masks_adds_the_fields_to_instances(model_of):
     model = model_of().eval()
     one = scene(4, count=3)
     images = model.preprocess_image([one])
@@ -261,7 +265,7 @@ def test_forward_with_given_masks_adds_the_fields_to_instances():
         assert torch.equal(found.get(name).tensor, truth.get(name).tensor)
 
 
-def test_four_scenes_are_learned_by_heart(monkeypatch):
+def test_four_scenes_are_learned_by_heart(monkeypatch, model_of):
     """Sums in another order train another network: a few answers may be wrong.
 
     After 60 steps one of five seeds had an F1 of 82; after 100 none made an error.

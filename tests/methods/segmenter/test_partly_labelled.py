@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from detectron2.modeling import build_model
 from detectron2.modeling.matcher import Matcher
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
@@ -150,18 +149,22 @@ def test_images_of_another_mapper_are_refused():
 # --- in Mask R-CNN
 
 
-def small_model(chance=0.0):
-    cfg = load_cfg(CONFIG)
-    cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.TIMM.NAME = "mobilenetv3_small_050"
-    cfg.MODEL.TIMM.NORM = "BN"
-    cfg.MODEL.FPN.OUT_CHANNELS = 8
-    cfg.MODEL.ROI_BOX_HEAD.FC_DIM = 16
-    cfg.MODEL.ROI_MASK_HEAD.CONV_DIM = 8
-    cfg.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE = 16
-    cfg.MODEL.UNLABELLED.BACKGROUND_CHANCE = chance
-    torch.manual_seed(0)
-    return build_model(cfg)
+@pytest.fixture
+def small_model(build_model):
+    def small_model(chance=0.0):
+        cfg = load_cfg(CONFIG)
+        cfg.MODEL.DEVICE = "cpu"
+        cfg.MODEL.TIMM.NAME = "mobilenetv3_small_050"
+        cfg.MODEL.TIMM.NORM = "BN"
+        cfg.MODEL.FPN.OUT_CHANNELS = 8
+        cfg.MODEL.ROI_BOX_HEAD.FC_DIM = 16
+        cfg.MODEL.ROI_MASK_HEAD.CONV_DIM = 8
+        cfg.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE = 16
+        cfg.MODEL.UNLABELLED.BACKGROUND_CHANCE = chance
+        torch.manual_seed(0)
+        return build_model(cfg)
+
+    return small_model
 
 
 def anchors_of(size=(40, 80)):
@@ -171,7 +174,7 @@ def anchors_of(size=(40, 80)):
     return Boxes(centres + torch.tensor([-10.0, -10.0, 10.0, 10.0]))
 
 
-def test_anchors_on_unlabelled_area_are_ignored_before_sampling():
+def test_anchors_on_unlabelled_area_are_ignored_before_sampling(small_model):
     model = small_model()
     anchors = anchors_of()
     half = len(anchors) // 2
@@ -185,7 +188,7 @@ def test_anchors_on_unlabelled_area_are_ignored_before_sampling():
         assert boxes[own == 1].tolist() == [[10.0, 10.0, 30.0, 30.0]] and (own == 1).sum() == 1
 
 
-def test_with_every_chance_the_labels_are_detectron2s():
+def test_with_every_chance_the_labels_are_detectron2s(small_model):
     from detectron2.modeling.proposal_generator import RPN
 
     rpn = small_model(chance=1.0).proposal_generator
@@ -196,7 +199,7 @@ def test_with_every_chance_the_labels_are_detectron2s():
     assert torch.equal(ours[0][0], theirs[0][0]) and torch.equal(ours[1][0], theirs[1][0])
 
 
-def test_proposals_on_unlabelled_area_are_not_sampled():
+def test_proposals_on_unlabelled_area_are_not_sampled(small_model):
     heads = small_model().roi_heads
     proposals = Instances((40, 80), proposal_boxes=anchors_of())
     proposals.objectness_logits = torch.zeros(len(proposals))
@@ -216,7 +219,7 @@ def sample(unlabelled=True, empty=False):
 
 
 @pytest.mark.parametrize("empty", [False, True])
-def test_nothing_known_but_the_things_is_no_error(empty):
+def test_nothing_known_but_the_things_is_no_error(empty, small_model):
     """All of the image is unlabelled; where nothing is labelled either, losses are 0."""
     model = small_model()
     with EventStorage():
@@ -228,7 +231,7 @@ def test_nothing_known_but_the_things_is_no_error(empty):
         assert total.item() == 0
 
 
-def test_an_object_without_label_is_not_taught_to_be_background():
+def test_an_object_without_label_is_not_taught_to_be_background(small_model):
     """The gradient of the objectness loss is zero where nothing is labelled."""
 
     def negatives(chance):
@@ -347,7 +350,7 @@ def test_colors_change_as_often_as_asked_for_and_the_record_does_not(probability
 # --- training
 
 
-def test_the_shipped_settings_train_every_weight():
+def test_the_shipped_settings_train_every_weight(build_model):
     cfg = load_cfg(CONFIG)
     cfg.MODEL.DEVICE = "cpu"
     cfg.INPUT.LARGE_SCALE_JITTER.SIZE, cfg.INPUT.MIN_SIZE_TEST = [96, 128], 96

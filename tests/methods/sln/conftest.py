@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog
-from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 
 import occ_order.methods.build  # noqa: F401  (fills the registries)
@@ -53,7 +52,7 @@ def tiny_cfg(row_cfg):
 
 
 @pytest.fixture
-def tiny_net(tiny_cfg):
+def tiny_net(tiny_cfg, build_model):
     """A narrowed network, seeded."""
 
     def tiny_net(name: str, *opts):

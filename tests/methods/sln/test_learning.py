@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from detectron2.utils.events import EventStorage
 
@@ -94,7 +93,7 @@ def scores(inputs: list[dict], found: list[dict]) -> dict[str, float]:
     return {name: part / whole for name, (part, whole) in counts.items()}
 
 
-def test_four_scenes_are_learnt_by_heart(tiny_cfg) -> None:
+def test_four_scenes_are_learnt_by_heart(tiny_cfg, build_model) -> None:
     """Starts of four seeds, with and without AVX-512, were at least 0.05 above each bound.
 
     Of level 3 there are a few pixels, which are not learnt in so short a time.

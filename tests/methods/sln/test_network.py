@@ -211,9 +211,9 @@ def test_a_stage_for_a_missing_module_is_refused(tiny_net) -> None:
 # ---------------------------------------------------------------------------------------- parts
 
 
-def test_encoder_concatenates_reduced_stages_at_one_stride() -> None:
+def test_encoder_concatenates_reduced_stages_at_one_stride(on_device) -> None:
     stages = make_mini_resnet(width=4, out_features=["res2", "res3", "res4", "res5"])
-    encoder = ConcatenatedStages(stages, channels=6, stride=8)
+    encoder = on_device(ConcatenatedStages(stages, channels=6, stride=8))
     shape = encoder.output_shape()["enc"]
     assert (shape.channels, shape.stride) == (24, 8)
     assert encoder(torch.rand(2, 3, 64, 96))["enc"].shape == (2, 24, 8, 12)
@@ -221,8 +221,8 @@ def test_encoder_concatenates_reduced_stages_at_one_stride() -> None:
         ConcatenatedStages(stages, channels=6, stride=5)
 
 
-def test_layer_fusion_begins_as_the_identity_and_learns_from_the_maps() -> None:
-    fusion = LayerFusion(8, 4)
+def test_layer_fusion_begins_as_the_identity_and_learns_from_the_maps(on_device) -> None:
+    fusion = on_device(LayerFusion(8, 4))
     features = {"p2": torch.randn(2, 8, 16, 16), "p5": torch.randn(2, 8, 2, 2)}
     maps = torch.rand(2, 4, 16, 16, requires_grad=True)
     fused = fusion(features, maps)
@@ -261,8 +261,8 @@ def test_targets_of_an_image_without_objects_are_uncovered() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_a_block_takes_no_region_at_all_and_its_statistics_stay(training) -> None:
-    block = ConvBlock(3, 4, 2, upsample=True).train(training)
+def test_a_block_takes_no_region_at_all_and_its_statistics_stay(training, on_device) -> None:
+    block = on_device(ConvBlock(3, 4, 2, upsample=True)).train(training)
     before = {name: value.clone() for name, value in block.state_dict().items()}
     assert block(torch.zeros(0, 3, 7, 7)).shape == (0, 2, 14, 14)
     assert all(value.equal(before[name]) for name, value in block.state_dict().items())
@@ -327,14 +327,16 @@ def test_arcnn_has_a_resnet_101(name, row_cfg) -> None:
     assert cfg.MODEL.ROI_MASK_HEAD.NAME == "AmodalMaskHead"
 
 
-def test_recomputing_gives_the_same_losses_and_gradients() -> None:
+def test_recomputing_gives_the_same_losses_and_gradients(on_device) -> None:
     """Less memory, the same numbers."""
     found = []
     for recompute in (False, True):
         torch.manual_seed(0)
         stages = make_mini_resnet(width=4, out_features=STAGE_NAMES, norm="FrozenBN")
-        encoder = ConcatenatedStages(stages, channels=6, stride=4, recompute=recompute).train()
-        head = RecomputingRPNHead(in_channels=24, num_anchors=3).train(recompute)
+        encoder = on_device(
+            ConcatenatedStages(stages, channels=6, stride=4, recompute=recompute)
+        ).train()
+        head = on_device(RecomputingRPNHead(in_channels=24, num_anchors=3)).train(recompute)
         image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
         logits, deltas = head([encoder(image)["enc"]])
         (logits[0].square().mean() + deltas[0].square().mean()).backward()
@@ -345,10 +347,10 @@ def test_recomputing_gives_the_same_losses_and_gradients() -> None:
         assert one is not None and torch.equal(one, other)
 
 
-def test_recomputing_must_not_count_batches_twice() -> None:
+def test_recomputing_must_not_count_batches_twice(on_device) -> None:
     stages = make_mini_resnet(width=4, out_features=STAGE_NAMES)
     with pytest.raises(ValueError, match="would count every batch twice"):
-        ConcatenatedStages(stages, channels=6, stride=4, recompute=True)
+        on_device(ConcatenatedStages(stages, channels=6, stride=4, recompute=True))
 
 
 def test_mixing_in_the_layer_maps_is_the_convolution_of_both() -> None:
