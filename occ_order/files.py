@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import errno
 import hashlib
+import io
 import json
 import logging
 import os
@@ -458,7 +459,7 @@ def _check_size(image: Image.Image, source: str | os.PathLike | BinaryIO) -> Non
         raise ValueError(f"it claims {image.width} x {image.height} pixels in {size} bytes")
 
 
-def load_image(path: str | os.PathLike) -> np.ndarray:
+def load_image(path: str | os.PathLike, *, content: bytes | None = None) -> np.ndarray:
     """Return an image as it is meant to be seen.
 
     The rotation that a camera noted (EXIF) is applied. 16-bit grey is divided by 256; grey is
@@ -467,6 +468,7 @@ def load_image(path: str | os.PathLike) -> np.ndarray:
 
     Args:
         path: a file in one of `FORMATS`.
+        content: of the file, where it lies elsewhere; `path` is then its name in messages.
 
     Returns:
         uint8 (H, W, 3) RGB, H and W at least 1.
@@ -478,8 +480,9 @@ def load_image(path: str | os.PathLike) -> np.ndarray:
     import numpy as np
     from PIL import ImageOps
 
+    source = path if content is None else io.BytesIO(content)
     try:
-        with opened(path) as file:
+        with opened(source, os.fspath(path)) as file:
             pixels = ImageOps.exif_transpose(file)
             pixels.load()
     except FileNotFoundError:
@@ -496,8 +499,14 @@ class UnreadableImageError(ValueError):
     """An image file, or the depth map beside it, that is missing or damaged, or no image."""
 
 
-def as_image(image: np.ndarray | str | os.PathLike[str]) -> np.ndarray:
+def as_image(
+    image: np.ndarray | str | os.PathLike[str], *, content: bytes | None = None
+) -> np.ndarray:
     """Return an image as uint8 (H, W, 3) RGB, from a file or checked.
+
+    Args:
+        image: the image, or its file.
+        content: as of `load_image`.
 
     Raises:
         UnreadableImageError: the file is damaged, or no image.
@@ -507,10 +516,10 @@ def as_image(image: np.ndarray | str | os.PathLike[str]) -> np.ndarray:
     import numpy as np
 
     if isinstance(image, str | os.PathLike):
-        if not os.path.isfile(image):
+        if content is None and not os.path.isfile(image):
             raise FileNotFoundError(f"there is no image {os.fspath(image)}")
         try:
-            return load_image(image)
+            return load_image(image, content=content)
         except ValueError as error:
             raise UnreadableImageError(str(error)) from error
     image = np.asarray(image)

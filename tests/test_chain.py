@@ -84,31 +84,24 @@ def test_predictions_are_scored_by_the_file_that_gave_the_masks(place):
     assert counts["gt_instances"] == len(data["annotations"])
 
 
-def test_many_images_in_shards_take_masks_too(place, pytestconfig, capsys):
-    """The same results as without shards, by the ids of the file of masks."""
+def test_many_images_in_parts_take_the_ids_of_the_file_of_masks(place, pytestconfig, capsys):
     folder, data = place
     masks = folder / "masks.json"
-    words = ["predict", str(folder / "photos"), "--output", str(folder / "shards")]
-    words += ["--config-file", str(pytestconfig.rootpath / CONFIG), "--shard-size", "1"]
-    assert main([*words, "--masks", str(masks)]) == 0
-    assert main([*words, "--masks", str(masks), "--merge"]) == 0
-    found = load_all(folder / "shards" / "order_results.json")
-    for one, other in zip(found, load_all(folder / "out" / "order_results.json"), strict=True):
-        assert one.to_dict() == other.to_dict()
+    words = ["predict", str(folder / "photos"), "--output", str(folder / "parts")]
+    words += ["--config-file", str(pytestconfig.rootpath / CONFIG), "--part-size", "1"]
+    words += ["--shard", "0/1", "--masks", str(masks)]
+    assert main(words) == 0
+    found = (folder / "parts" / "order_results.json").read_bytes()
+    assert found == (folder / "out" / "order_results.json").read_bytes()
     capsys.readouterr()
     data["annotations"][0]["segmentation"] = {"size": [72, 96], "counts": [1]}
     masks.write_text(json.dumps(data))
-    assert main([*words, "--masks", str(masks)]) == 2
+    assert main(words) == 2
     assert "holds the results of another run (settings: " in capsys.readouterr().err
-    words[words.index(str(folder / "shards"))] = str(folder / "again")
-    assert main([*words, "--masks", str(masks)]) == 0
-    assert main([*words, "--masks", str(masks), "--merge"]) == 0
-    assert "not read: 41.png" in capsys.readouterr().err
+    words[words.index(str(folder / "parts"))] = str(folder / "again")
+    assert main(words) == 1
+    assert "41.png: " in capsys.readouterr().err
     assert [one.image_id for one in load_all(folder / "again" / "order_results.json")] == [42]
-    masks.write_text("{}")
-    words[words.index(str(folder / "again"))] = str(folder / "none")
-    assert main([*words, "--masks", str(masks)]) == 2
-    assert "masks.json: expected COCO instances" in capsys.readouterr().err
 
 
 def test_predictions_are_viewed_and_converted_into_data_to_train_on(place):

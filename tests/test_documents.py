@@ -319,7 +319,7 @@ def test_python_code_compiles(name):
         ("occ-order view --resluts a --images b", "required: --results"),
         ("occ-order nothing", "nothing"),
         ("occ-order report nothing --output o", "invalid choice: 'nothing'"),
-        ("occ-order predict a.jpg --output o --merge", "--shard-size"),
+        ("occ-order predict a.jpg --output o --workers 2", "--engine ray"),
         ("python tools/train_net.py --config-file configs/none.yaml", "no such file"),
         (
             "python tools/train_net.py --config-file configs/InstaOrder/area.yaml SOLVER.NO 1",

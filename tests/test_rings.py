@@ -78,11 +78,12 @@ ONLY_IN = {
     "supervision": (f"{FORMATS}.supervision_detections",),
     "fiftyone": (f"{FORMATS}.fiftyone_sample",),
     "psd_tools": (f"{FORMATS}.layered_image",),
+    "ray": ("occ_order.engine.on_ray",),
 }
 """Library -> the only modules of ring 0 and 1 that may import it."""
 
-SINGLE = ("maxflow", "numba")
-"""Of these, exactly one file of the whole package imports each: GPL, and compiled at first use."""
+SINGLE = ("maxflow", "numba", "ray")
+"""Of these, exactly one file of the whole package imports each: GPL, compiled, and an engine."""
 
 HEAVY = ("torch", "torchvision", "detectron2", "fvcore", "iopath", "matplotlib", "numba", "maxflow")
 
@@ -427,6 +428,7 @@ def test_masks_and_orders_need_neither_pytorch_nor_detectron2_nor_pymaxflow(run_
 
 
 OPTIONAL = {"wandb", "gradio", "onnx", "onnxruntime", "psd_tools", "supervision", "safetensors"}
+OPTIONAL |= {"fsspec", "pyarrow", "ray"}
 
 
 def test_extras_are_imported_only_where_they_are_used():
@@ -462,6 +464,7 @@ DISK = ("occ_order.files", FORMATS, "occ_order.engine.checkpoint")
 ALLOWED_DISK = {
     "occ_order.apps.annotate.answers": "a log that several programs append to, under a lock",
     "occ_order.benchmarks.load": "times the readers on files that it makes, and reads /proc",
+    "occ_order.commands.stores": "seeks in tar and Parquet files, here as at addresses",
     "occ_order.commands.table": "the log of another process, written while it runs",
     "occ_order.crf._kernels.compile": "the folder in which numba keeps compiled code",
     "occ_order.order.io": "reads and writes order_results.json, the project's own format",

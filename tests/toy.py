@@ -12,6 +12,7 @@ import os
 import random
 import resource
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -32,6 +33,7 @@ from PIL import Image
 from torch import nn
 
 from occ_order import masks
+from occ_order.cli import main as command
 from occ_order.config import get_cfg, load_cfg
 from occ_order.engine.checkpoint.files import read_iteration, write_checkpoint
 from occ_order.engine.evaluation import EVALUATOR_REGISTRY, build_evaluator
@@ -447,6 +449,44 @@ def train_together(folder, number):
     return launched(folder, number, work)
 
 
+def trained_by_command(folder, machines, processes):
+    """Trains by `occ-order train` as on several machines, all in one folder.
+
+    Where Detectron2 starts Python anew for each process of a machine, here they are forked.
+
+    Returns:
+        {"weights": of the last checkpoint, "files": names of what was written}.
+    """
+    Path(folder).mkdir()
+    write_images(folder)
+    out, batch = Path(folder, "out"), 4
+    opts = ("SOLVER.IMS_PER_BATCH", batch, "SOLVER.MAX_ITER", 3, "DATASETS.TEST", ())
+    settings = Path(folder, "toy.yaml")
+    settings.write_text(config(folder, out, *opts).dump())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["train", "--config-file", str(settings), "--num-gpus", str(processes)]
+    words += ["--num-machines", str(machines), "--dist-url", f"tcp://127.0.0.1:{port}"]
+
+    def ended(pids):
+        if any(os.waitpid(pid, 0)[1] for pid in pids):
+            raise RuntimeError("a process failed")
+
+    def start_processes(function, nprocs, args, daemon):
+        ended([forked(function, local, *args) for local in range(nprocs)])
+
+    def machine(rank):
+        torch.multiprocessing.start_processes = start_processes
+        if command([*words, "--machine-rank", str(rank)]):
+            raise RuntimeError("the command failed")
+
+    ended([forked(machine, rank) for rank in range(machines)])
+    saved = torch.load(out / "model_final.pth", weights_only=True)["model"]
+    weights = torch.cat([value.flatten() for value in saved.values()]).tolist()
+    return {"weights": weights, "files": sorted(file.name for file in out.iterdir())}
+
+
 def spoiled_together(folder, number):
     """The last process has a NaN loss at iteration 2.
 
@@ -569,6 +609,7 @@ SERVED = {
     "full_disk": full_disk,
     "evaluations": evaluations,
     "train_together": train_together,
+    "trained_by_command": trained_by_command,
     "spoiled_together": spoiled_together,
     "staged_together": staged_together,
 }

@@ -371,12 +371,16 @@ def _tool_targets() -> list[Target]:
 
 def _user_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
     """What works on with what the readers have accepted, and files of the tools themselves."""
+    import tarfile
+    from io import BytesIO
+
     import numpy as np
 
     from occ_order import formats as datasets
     from occ_order.apps.annotate.guesses import read_guesses
     from occ_order.apps.annotate.project import Project
     from occ_order.apps.viewer import render_viewer, viewer_image
+    from occ_order.commands.inputs import find_inputs, images_of
     from occ_order.engine import collection
     from occ_order.formats.convert import DataSet, read_dataset, write_dataset
     from occ_order.formats.layered_image import layers_of, load_layers, save_layers
@@ -439,15 +443,27 @@ def _user_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
     names_of = sorted(os.listdir(image_files))
     merged = ours / "merged"
     merged.mkdir()
-    shard = {"plan": "x", "images": [{**image, "image_id": n, "file_name": n} for n in names]}
+    entries = [{"name": n, "image_id": n, "result": image} for n in names]
+    part = {"plan": "x", "entries": [*entries, {"name": "c.png", "error": "damaged"}]}
 
     def joined(path: str) -> None:
-        file = collection.shard_file(merged, 0)
+        file = collection.part_file(merged, 0)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(Path(path).read_bytes())
-        collection.merge(merged, names, shard_size=2, plan="x")
+        collection.merge(merged, [[*names, "c.png"]], lambda number, *_: number, plan="x")
 
-    plan = collection.make_plan(Path(image_files), names_of, shard_size=2, settings={"model": "x"})
+    def unpacked(path: str) -> None:
+        for one in images_of(find_inputs([path])):
+            if one.error is None:
+                one.pixels()
+
+    archive = BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as packed:
+        for record in records[:2]:
+            packed.add(record["file_name"], "é" * 60 + os.path.basename(record["file_name"]))
+
+    sizes = [(name, os.path.getsize(Path(image_files, name))) for name in names_of]
+    plan = collection.make_plan(sizes, part_size=2, settings={"model": "x"})
 
     def planned(path: str) -> None:
         (merged / collection.PLAN).write_bytes(Path(path).read_bytes())
@@ -473,8 +489,9 @@ def _user_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
         Target("score_truth", scored_against, [seeds["cocoa"]]),
         Target("lines", io.load_results, [json.dumps(image).encode() + b"\n"], ".jsonl"),
         Target("answers", answered, ["\n".join([*lines, ""]).encode()], ".jsonl"),
-        Target("shard", joined, [json.dumps({**shard, "failed": []}).encode()]),
+        Target("part", joined, [json.dumps(part).encode()]),
         Target("layers", layers, [layered]),
+        Target("tar", unpacked, [archive.getvalue()], ".tar"),
     ]
 
 

@@ -135,6 +135,41 @@ def add_backend_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def shard(text: str) -> tuple[int, int]:
+    """Return (I, N) of I/N: shard I of N, from 0.
+
+    Raises:
+        argparse.ArgumentTypeError: there is no such shard.
+    """
+    first, _, number = text.partition("/")
+    if not (first.isdecimal() and number.isdecimal() and int(first) < int(number)):
+        raise argparse.ArgumentTypeError(f"must be I/N with I from 0 to N - 1, got {text}")
+    return int(first), int(number)
+
+
+def add_engine_options(group: argparse._ArgumentGroup) -> None:
+    """Add the options that spread the work over many machines."""
+    group.add_argument(
+        "--engine", choices=("ray",), help="spread the work over a Ray cluster, or this machine"
+    )
+    group.add_argument(
+        "--address", metavar="HOST:PORT", help="of the Ray cluster; auto = the one of this machine"
+    )
+    group.add_argument(
+        "--workers",
+        type=at_least_one,
+        metavar="N",
+        help="at most; default: one for each CPU or GPU",
+    )
+
+
+def check_engine(options: argparse.Namespace) -> str | None:
+    """Return what is wrong with the options of `add_engine_options` together."""
+    if not options.engine and (options.address or options.workers):
+        return "--address and --workers belong to --engine ray"
+    return None
+
+
 def add_check(
     parser: argparse.ArgumentParser, check: Callable[[argparse.Namespace], str | None]
 ) -> None:

@@ -42,21 +42,20 @@ first line says which models these are, what they were trained on, and what to e
 occlusion leads round in a cycle the results say so; --acyclic leaves the least probable occlusions
 out of it.
 
+INPUT may also be a list of inputs (.txt), an address that fsspec opens (s3://, https:// ...),
+tar files (WebDataset) and Parquet files, whose column of images --column names.
+
 A large collection, on as many workers and machines as there are:
 
-    occ-order predict FOLDER --model NAME --output RESULTS --shard-size 64
-    occ-order predict FOLDER --model NAME --output RESULTS --shard-size 64 --merge
-    occ-order predict FOLDER --masks masks.json --output RESULTS --shard-size 64
-    torchrun --nproc-per-node 8 -m occ_order predict ... --shard-size 64
-    srun --ntasks 64 occ-order predict ... --shard-size 64
+    occ-order predict FOLDER --output out --engine ray                  # this machine
+    occ-order predict s3://BUCKET/FOLDER --output out --engine ray --address auto --device cuda
+    occ-order predict FOLDER --output out --shard 3/64                  # one of 64 processes
 
-Workers are counted by torchrun or SLURM (RANK and WORLD_SIZE, or SLURM_PROCID and SLURM_NTASKS);
-OUTPUT must be a folder that all of them see. Its plan.json holds digests of the settings, of the
-files that they name (weights) and of the names and sizes of the images; a worker that would
-predict something else is refused. Each writes whole shards of results and never waits for another,
-so a killed worker loses one shard at most: run the same command again, with any number of workers,
-to finish. --merge then writes OUTPUT/order_results.json and lists what could not be read. With
---device cuda each worker takes the GPU of its LOCAL_RANK.
+With these only `order_results.json` is written, the same as by one process. OUTPUT/parts holds what
+is said of every --part-size images; the same command, given again, makes the parts that are missing
+and no other. Of N shards, the one that ends last writes `order_results.json`. plan.json holds
+digests of the options, of the models and of the names and sizes of the images; a run that would
+predict something else is refused.
 """
 
 from __future__ import annotations
@@ -69,22 +68,25 @@ from pathlib import Path
 from occ_order.cli.common import (
     add_backend_options,
     add_check,
+    add_engine_options,
     add_model_options,
     add_tolerance_options,
     at_least_one,
+    check_engine,
     detector,
     existing,
     existing_path,
+    shard,
 )
 
 
 def matching(text: str) -> str:
-    """Return a file, a folder, or a pattern that matches something.
+    """Return a file, a folder, or a pattern that matches something; an address as it is.
 
     Raises:
         argparse.ArgumentTypeError: there is no such thing.
     """
-    if not os.path.exists(text) and not glob.glob(text, recursive=True):
+    if "://" not in text and not os.path.exists(text) and not glob.glob(text, recursive=True):
         raise argparse.ArgumentTypeError(f"{text}: no such file or folder, and nothing matches it")
     return text
 
@@ -92,7 +94,10 @@ def matching(text: str) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     parser.add_argument(
-        "input", nargs="+", type=matching, help="images, folders, globs in quotes, videos"
+        "input",
+        nargs="+",
+        type=matching,
+        help="images, folders, globs in quotes, videos; see above",
     )
     parser.add_argument(
         "--output", required=True, type=Path, metavar="DIR", help="folder of the results"
@@ -147,11 +152,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json-only", action="store_true", help="write order_results.json and no images"
     )
-    many = parser.add_argument_group("large collections")
-    many.add_argument(
-        "--shard-size", type=at_least_one, metavar="N", help="write shards of N images, resumable"
+    parser.add_argument(
+        "--column", default="", metavar="NAME", help="of Parquet files, that of the images"
     )
-    many.add_argument("--merge", action="store_true", help="join the shards; predict nothing")
+    many = parser.add_argument_group("large collections")
+    add_engine_options(many)
+    many.add_argument(
+        "--shard", type=shard, metavar="I/N", help="predict part I, I + N ... alone; I from 0"
+    )
+    many.add_argument(
+        "--part-size",
+        type=at_least_one,
+        default=64,
+        metavar="N",
+        help="images of a part of the results; default: %(default)s",
+    )
     add_check(parser, check)
     parser.set_defaults(work="occ_order.commands.predict")
 
@@ -164,15 +179,8 @@ def check(options: argparse.Namespace) -> str | None:
         return "--detector-weights are of the detector that --detector names"
     if options.score_threshold is not None and options.masks:
         return "--score-threshold is of instances that are found: --masks are all taken"
-    if options.merge and not options.shard_size:
-        return "--merge joins the shards of --shard-size N"
-    if options.shard_size:
-        if len(options.input) != 1 or not os.path.isdir(options.input[0]):
-            return "--shard-size takes one folder of images"
-        if not (options.model or options.config_file or options.masks):
-            return "--shard-size needs --model, --config-file or --masks"
-        if options.detector:
-            return "--shard-size takes no --detector"
-        if options.names_from:
-            return "--shard-size takes no --names-from"
-    return None
+    if options.engine and options.shard:
+        return "--engine shares the images out itself: leave --shard away"
+    if (options.engine or options.shard) and (options.psd or options.graphs):
+        return "--psd and --graphs belong to one process: leave --engine and --shard away"
+    return check_engine(options)

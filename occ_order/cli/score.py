@@ -14,7 +14,13 @@ from __future__ import annotations
 import argparse
 import importlib
 
-from occ_order.cli.common import Choices, add_check, existing
+from occ_order.cli.common import (
+    Choices,
+    add_check,
+    add_engine_options,
+    check_engine,
+    existing,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="touching",
         help="ground-truth pairs evaluated in the OAIR curve",
     )
+    add_engine_options(parser.add_argument_group("many machines"))
     add_check(parser, check)
     parser.set_defaults(work="occ_order.commands.score")
 
@@ -75,4 +82,4 @@ def check(options: argparse.Namespace) -> str | None:
         return "--instances belongs to --format instaorder, which needs it"
     if options.split is not None and options.format != "photos":
         return "--split belongs to --format photos"
-    return None
+    return check_engine(options)

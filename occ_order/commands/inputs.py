@@ -1,21 +1,28 @@
-"""Images and videos given on the command line."""
+"""Images and videos given on the command line, wherever they are stored."""
 
 from __future__ import annotations
 
 import argparse
 import glob
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from occ_order.files import list_images, read_bytes
+from occ_order.commands.stores import SHARDS, Place, is_address, listed, read
+from occ_order.files import as_image, list_images, read_bytes, read_text
 from occ_order.formats.user_masks import load_masks, masks_file
 from occ_order.instances import OrderedInstances
 
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
+
+
+LIST = ".txt"
+"""Ending of a list of inputs, one in each line."""
 
 
 @dataclass(frozen=True)
@@ -26,40 +33,113 @@ class Input:
         name: unique name, used for the folder of its results.
         file: path of the image or video; masks are looked up by it.
         file_name: path relative to the given folder, with forward slashes.
-        image: uint8 (H, W, 3) RGB; None = still to be read from `file`.
-        error: reason why the image cannot be read; "" = no error.
+        image: uint8 (H, W, 3) RGB; None = still to be read from `content` or `file`.
+        error: reason why the image cannot be read; None = no error.
+        place: where the image is stored, if not in a local file of its own.
+        content: bytes of the image file, once they are read from `place`.
     """
 
     name: str
     file: Path
     file_name: str
     image: np.ndarray | None = None
-    error: str = ""
+    error: Exception | None = None
+    place: Place | None = None
+    content: bytes | None = None
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it is a video by its name, of which the frames are the images."""
+        return self.place is None and self.file.suffix.lower() in VIDEOS
+
+    @property
+    def size(self) -> int:
+        """Bytes of the image, or of the file that it lies in; 0 where that is not known."""
+        if self.place is not None:
+            return self.place.size
+        return os.path.getsize(self.file) if self.file.exists() else 0
+
+    def pixels(self) -> np.ndarray:
+        """Return the image, uint8 (H, W, 3) RGB.
+
+        Raises:
+            ValueError: it is no image.
+            OSError: it cannot be read.
+        """
+        if self.error is not None:
+            raise self.error
+        if self.image is not None:
+            return self.image
+        return as_image(self.file, content=self.content)
 
 
-def find_inputs(patterns: Sequence[str]) -> list[tuple[Path, str]]:
-    """Expand files, folders and globs to a list of (path, name).
+def find_inputs(patterns: Sequence[str], column: str = "") -> list[Input]:
+    """Expand the arguments of the command line to images and videos, in their order.
 
-    Names of files in a folder are relative to it; all others are the last part of the path.
+    Args:
+        patterns: files, folders, globs, URLs, tar and Parquet files, and lists (.txt) of all these,
+            one per line, relative to the list. Of a folder without images, its tar and Parquet
+            files are taken.
+        column: column of Parquet files that holds the images; "" = one of the usual names.
 
     Raises:
         FileNotFoundError: a pattern matches nothing.
+        ImportError, OSError, ValueError: as :func:`occ_order.commands.stores.listed`.
     """
-    files: list[tuple[Path, str]] = []
+    found: list[Input] = []
+    seen: dict[str, int] = {}
+    for file, file_name, place in _files(patterns, column):
+        seen[file.stem] = seen.get(file.stem, 0) + 1
+        name = file.stem if seen[file.stem] == 1 else f"{file.stem}_{seen[file.stem]}"
+        found.append(Input(name, file, file_name, place=place))
+    return found
+
+
+def _files(
+    patterns: Sequence[str], column: str, folder: str = ""
+) -> Iterator[tuple[Path, str, Place | None]]:
+    """Yield the files that patterns stand for, their names, and where they lie if elsewhere.
+
+    Of a folder the names are relative to it, of all others the last part of the path.
+    """
     for pattern in patterns:
-        path = Path(pattern)
+        if is_address(pattern) or pattern.lower().endswith(SHARDS):
+            yield from _stored(
+                pattern if is_address(pattern) else str(Path(folder, pattern)), column
+            )
+            continue
+        path = Path(folder, pattern)
         if path.is_dir():
-            found = [(path / name, name) for name in list_images(path)]
+            yield from _in_folder(path, column)
+        elif path.is_file() and path.suffix.lower() == LIST and not folder:
+            lines = [line.strip() for line in read_text(path).splitlines()]
+            yield from _files([line for line in lines if line], column, str(path.parent))
         elif path.is_file():
-            found = [(path, path.name)]
+            yield path, path.name, None
         else:
-            found = [
-                (Path(name), Path(name).name) for name in sorted(glob.glob(pattern, recursive=True))
-            ]
-        if not found:
-            raise FileNotFoundError(f"{pattern}: no such file, no image in it, no match")
-        files += found
-    return files
+            matches = sorted(glob.glob(str(path), recursive=True))
+            if not matches:
+                raise FileNotFoundError(f"{pattern}: no such file, and nothing matches it")
+            yield from ((Path(name), Path(name).name, None) for name in matches)
+
+
+def _in_folder(folder: Path, column: str) -> Iterator[tuple[Path, str, Place | None]]:
+    names = list_images(folder)
+    yield from ((folder / name, name, None) for name in names)
+    if not names:
+        shards = [str(file) for file in sorted(folder.iterdir()) if file.suffix.lower() in SHARDS]
+        if not shards:
+            raise FileNotFoundError(f"{folder}: there is no image in it")
+        for shard in shards:
+            yield from _stored(shard, column)
+
+
+def _stored(source: str, column: str) -> Iterator[tuple[Path, str, Place | None]]:
+    for name, place in listed(source, column):
+        if isinstance(place, Place):
+            yield Path(name), name, place
+        else:
+            yield Path(place), name, None
 
 
 def masks_of(one: Input, image: np.ndarray, options: argparse.Namespace) -> OrderedInstances:
@@ -73,27 +153,42 @@ def masks_of(one: Input, image: np.ndarray, options: argparse.Namespace) -> Orde
     )
 
 
-def images_of(files: Sequence[tuple[Path, str]], every: int) -> Iterator[Input]:
-    """Yield images, and every `every`-th frame of videos, under unique names."""
-    seen: dict[str, int] = {}
-    for file, file_name in files:
-        seen[file.stem] = seen.get(file.stem, 0) + 1
-        name = file.stem if seen[file.stem] == 1 else f"{file.stem}_{seen[file.stem]}"
-        if file.suffix.lower() in VIDEOS:
-            yield from frames(file, name, every)
-        else:
-            yield Input(name, file, file_name)
+def images_of(inputs: Iterable[Input], every: int = 1) -> Iterator[Input]:
+    """Yield images, with what lies elsewhere read, and of a video each `every`-th frame."""
+    for unit, ones in itertools.groupby(inputs, key=lambda one: one.place and one.place.unit):
+        if unit is not None:
+            yield from _fetched(list(ones))
+            continue
+        for one in ones:
+            if one.is_video:
+                yield from frames(one.file, one.name, every)
+            else:
+                yield one
 
 
-def count_images(files: Sequence[tuple[Path, str]]) -> int | None:
-    """Return the number of images that `images_of` yields; None if there are videos."""
-    return None if any(file.suffix.lower() in VIDEOS for file, _ in files) else len(files)
+def _fetched(inputs: Sequence[Input]) -> Iterator[Input]:
+    """Yield images of one file or address with their bytes, or with why there are none."""
+    done = 0
+    try:
+        for found in read([one.place for one in inputs]):
+            if isinstance(found, bytes):
+                yield replace(inputs[done], content=found)
+            else:
+                yield replace(inputs[done], error=found)
+            done += 1
+    except (ImportError, OSError, ValueError) as error:
+        yield from (replace(one, error=error) for one in inputs[done:])
+
+
+def count_images(inputs: Sequence[Input]) -> int | None:
+    """Return how many images `images_of` yields; None where there are videos among them."""
+    return None if any(one.is_video for one in inputs) else len(inputs)
 
 
 def frames(file: Path, name: str, every: int) -> Iterator[Input]:
     """Yield every `every`-th frame of a video, or one input with an error if it is unreadable."""
     if not is_video(file):
-        yield Input(name, file, file.name, error="not a video that can be read")
+        yield Input(name, file, file.name, error=ValueError("not a video that can be read"))
         return
     video = cv2.VideoCapture(str(file))
     try:
@@ -111,7 +206,7 @@ def frames(file: Path, name: str, every: int) -> Iterator[Input]:
                 )
             index += 1
         if index == 0:
-            yield Input(name, file, file.name, error="not a video that can be read")
+            yield Input(name, file, file.name, error=ValueError("not a video that can be read"))
     finally:
         video.release()
 

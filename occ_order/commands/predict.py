@@ -4,60 +4,24 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import sys
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
-from occ_order.commands.inputs import Input, count_images, find_inputs, images_of, masks_of
+from occ_order.commands.inputs import count_images, find_inputs, images_of
+from occ_order.commands.predict_image import (
+    build_predict,
+    free_id,
+    result_of,
+    says_nothing,
+    tell_failure,
+)
 from occ_order.commands.progress import progress
-from occ_order.files import as_image, atomic_writer, folder_lock, resolve_inside
+from occ_order.files import atomic_writer, folder_lock, resolve_inside
 from occ_order.formats.layered_image import layers_of, save_layers, save_psd
-from occ_order.formats.results import read_names
 from occ_order.formats.sem_dist import save_sem_dist
-from occ_order.front import Photographs, photographs
 from occ_order.instances import ORDERS, OrderedInstances
 from occ_order.order import io
-
-
-def build_predict(options: argparse.Namespace) -> Photographs:
-    """Return what is done to each image, as the command line says."""
-    chosen: dict[str, Any] = {"model": options.model}
-    if options.config_file:
-        from occ_order.config import introduce, load_cfg
-        from occ_order.engine.predictor import OrderPredictor
-
-        opts = [*options.opts, "MODEL.DEVICE", options.device]
-        chosen["model"] = OrderPredictor.from_config(options.config_file, opts)
-        chosen["about"] = introduce(options.config_file, load_cfg(options.config_file, opts))
-    return photographs(
-        **chosen,
-        given_masks=options.masks is not None,
-        detector=options.detector,
-        detector_weights=options.detector_weights,
-        score_threshold=options.score_threshold,
-        amodal=options.amodal,
-        resolve_cycles=options.acyclic,
-        class_names=class_names(options),
-        device=options.device,
-        backend=options.backend,
-    )
-
-
-def class_names(options: argparse.Namespace) -> dict[int, str] | None:
-    """Return name by class id, of the file that the user names; None where there is none."""
-    _, categories = read_names(options.names_from)
-    return None if categories is None else {one["id"]: one["name"] for one in categories}
-
-
-def result_of(chain: Photographs, one: Input, options: argparse.Namespace) -> OrderedInstances:
-    """Return what is said of one image, with the user's masks if there are any."""
-    image = as_image(one.file) if one.image is None else one.image
-    given = masks_of(one, image, options) if options.masks else None
-    result = chain(image, given, file=one.file)
-    number = result.image_id if one.image is None else one.name
-    return result.replace(image_id=number, file_name=one.file_name)
 
 
 def write(folder: Path, result: OrderedInstances, options: argparse.Namespace) -> None:
@@ -89,18 +53,13 @@ def write(folder: Path, result: OrderedInstances, options: argparse.Namespace) -
             io.save_dot(folder / f"{order}.dot", entry, order=order, names=names)
 
 
-def says_nothing(result: OrderedInstances) -> bool:
-    """Return whether a model knows no instances: a disparity map is all that it gives."""
-    return result.disparity is not None and not len(result) and result.occlusion is None
-
-
 def run(options: argparse.Namespace) -> int:
     """Predict on everything; an image that cannot be used is reported and does not stop others.
 
     Returns:
         1 if an image failed, else 0.
     """
-    if options.shard_size:
+    if options.engine or options.shard:
         from occ_order.commands import predict_collection
 
         return predict_collection.run(options)
@@ -108,31 +67,26 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(
             'images need Matplotlib: pip install "occ_order[report]"; without them: --json-only'
         )
-    files = find_inputs(options.input)
+    inputs = find_inputs(options.input, options.column)
     chain = build_predict(options)
     print(chain.about(masks=options.masks is not None), flush=True)
-    done, failed, ids = 0, 0, set()
+    done, failed, taken = 0, 0, set[int | str]()
     results = options.output / "order_results.json"
-    images = progress(images_of(files, options.every), "predict", total=count_images(files))
+    images = progress(images_of(inputs, options.every), "predict", total=count_images(inputs))
     with folder_lock(options.output), io.growing_results(results) as add:
         for one in images:
             try:
-                if one.error:
-                    raise ValueError(one.error)
-                one.name.encode("utf-8")  # which results hold
                 folder = resolve_inside(options.output, one.name)
                 result = result_of(chain, one, options)
-                if result.image_id in ids:  # of one file of masks for several images
-                    result = result.replace(image_id=one.name)
+                result = result.replace(image_id=free_id(result.image_id, one.name, taken))
             except (ValueError, OSError) as error:
-                message = f"{one.file}: {error}".encode("utf-8", "backslashreplace")
-                print(message.decode("utf-8"), file=sys.stderr)
+                tell_failure(str(one.file), error)
                 failed += 1
                 continue
             if not options.json_only:
                 write(folder, result, options)
             done += 1
-            ids.add(result.image_id)
+            taken.add(result.image_id)
             if not says_nothing(result):
                 add(result.to_dict())
     print(f"{options.output}: {done} images, {failed} failed")

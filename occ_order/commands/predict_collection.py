@@ -1,86 +1,112 @@
-"""`occ-order predict --shard-size N`: a large collection, on any number of workers.
+"""`occ-order predict --shard I/N` and `--engine ray`: a large collection, on many processors.
 
-A collection is one folder of images. :mod:`occ_order.engine.collection` says how the workers share
-it.
+:mod:`occ_order.engine.collection` says how results are kept in parts, so that a run can be ended
+and taken up again; :mod:`occ_order.engine.on_ray` how Ray hands the parts out. What is done with an
+image is what :mod:`occ_order.commands.predict_image` does.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
-import sys
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
+import occ_order
 from occ_order import model_zoo
-from occ_order.commands.inputs import Input, masks_of
-from occ_order.commands.progress import progress
-from occ_order.config import introduce, load_cfg
-from occ_order.config.files import leaves
-from occ_order.engine.collection import (
-    Predict,
-    digest,
-    make_plan,
-    merge,
-    predict_shards,
-    shards,
-    start,
-    worker_of_environment,
+from occ_order.commands.inputs import Input, find_inputs, images_of
+from occ_order.commands.predict_image import (
+    build_predict,
+    free_id,
+    result_of,
+    says_nothing,
+    tell_failure,
 )
-from occ_order.engine.predictor import OrderPredictor
-from occ_order.files import UnreadableImageError, as_image, list_images, sha256_of
+from occ_order.commands.progress import progress
+from occ_order.detectors.sources import kind_of
+from occ_order.engine import collection
+from occ_order.engine.collection import Entry, digest
+from occ_order.files import folder_lock, sha256_of
 from occ_order.formats.user_masks import pages_of
+from occ_order.front import Photographs
+
+Work = Callable[[Sequence[Input]], tuple[str, list[Entry]]]
+"""From the images of a part to the line that introduces the models, and an entry of each image."""
+
+ASKED = ("score_threshold", "amodal", "acyclic", "keep_crowds", "skip_damaged", "backend")
+"""Options that change results."""
 
 
-def device_of(wish: str) -> str:
-    """`cuda` becomes this worker's own GPU."""
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if wish == "cuda" else wish
+def entry_of(chain: Photographs, one: Input, options: argparse.Namespace) -> Entry:
+    """Return what is said of one image, or why there is nothing."""
+    try:
+        result = result_of(chain, one, options)
+    except (ValueError, OSError) as error:
+        unread = isinstance(error, OSError)
+        where = f" (on {socket.gethostname()})" if unread else ""
+        return {"name": one.name, "error": f"{error}{where}", "again": unread}
+    said = None if says_nothing(result) else result.to_dict()
+    return {"name": one.name, "image_id": result.image_id, "result": said}
 
 
-def build_predict(options: argparse.Namespace) -> Predict:
-    """From a file to the dict of one image; its id is that of the file of masks, else its name."""
-    device = device_of(options.device)
-    if options.model:
-        predictor = OrderPredictor.from_zoo(options.model, device=device)
-    else:
-        opts = [*options.opts, "MODEL.DEVICE", device]
-        predictor = OrderPredictor.from_config(options.config_file, opts)
+def build_work(options: argparse.Namespace, folder: str) -> Work:
+    """Load the models, in whatever process predicts.
 
-    def predict(file: Path) -> dict[str, object]:
-        name, image = file.relative_to(options.input[0]).as_posix(), as_image(file)
-        if options.masks:
-            given = masks_of(Input(name, file, name), image, options)
-            number = given.image_id if isinstance(given.image_id, int) else name
-            return predictor(image, given).replace(image_id=number).to_dict()
-        found = predictor(image)
-        least = options.score_threshold
-        found = found if least is None else found[found.scores > least]
-        return found.replace(image_id=name).to_dict()
+    Args:
+        options: of `occ-order predict`.
+        folder: where the command was given, which relative paths start from.
 
-    return predict
+    Raises:
+        OSError: this machine does not have the folder, or the masks.
+    """
+    os.chdir(folder)
+    if options.masks and not options.masks.exists():
+        raise FileNotFoundError(f"{options.masks} is not there on {socket.gethostname()}")
+    chain = build_predict(options)
+    about = chain.about(masks=options.masks is not None)
 
+    def work(inputs: Sequence[Input]) -> tuple[str, list[Entry]]:
+        return about, [entry_of(chain, one, options) for one in images_of(inputs)]
 
-def about(options: argparse.Namespace) -> str:
-    """Return what predicts, what it was trained on, and what to expect, as a phrase."""
-    if options.model:
-        return model_zoo.introduce(options.model)
-    return introduce(options.config_file, load_cfg(options.config_file, options.opts))
+    return work
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, object]:
-    """Return what the results depend on beside the images: settings, and files they name."""
-    if options.model:
-        cfg = model_zoo.get_cfg(options.model)
-    else:
-        cfg = load_cfg(options.config_file, options.opts)
-    cfg.MODEL.DEVICE = cfg.OUTPUT_DIR = ""  # which may differ from worker to worker
+    """Return digests of what results depend on beside the images: options, models, files."""
+    said = {key: getattr(options, key) for key in ASKED if getattr(options, key) is not None}
+    known: dict[str, object] = {"version": occ_order.__version__, "options": said}
+    names = [options.model or model_zoo.ORDERS_MASKS]
+    names += [model_zoo.FINDS_INSTANCES, model_zoo.COMPLETES_MASKS]
+    if options.detector:
+        kind, name = kind_of(options.detector)
+        known["detector"] = options.detector if kind != "file" else masks_digest(Path(name))
+        names += [name] if kind == "zoo" else []
+        if os.path.isfile(name):
+            known["detector"] = sha256_of(name)
+    known["models"] = {name: model_zoo.row(name)["sha256"] for name in names}
+    if options.detector_weights:
+        known["detector_weights"] = sha256_of(options.detector_weights)
+    if options.names_from:
+        known["names_from"] = sha256_of(options.names_from)
+    if options.masks:
+        known["masks"] = masks_digest(options.masks)
+    return known | (config_digests(options) if options.config_file else {})
+
+
+def config_digests(options: argparse.Namespace) -> dict[str, object]:
+    """Return digests of a configuration, and of every file that it names."""
+    from occ_order.config import load_cfg
+    from occ_order.config.files import leaves
+
+    cfg = load_cfg(options.config_file, options.opts)
+    cfg.MODEL.DEVICE = cfg.OUTPUT_DIR = ""  # which change no result
     found = {key: sha256_of(value) for key, value in leaves(cfg) if is_file(value)}
     for key in found:  # the content counts, not where it lies
         cfg.merge_from_list([key, ""])
-    name = options.model or Path(options.config_file).name
-    known = {"model": name, "config_sha256": digest(cfg.dump()), "files_sha256": found}
-    said = ("score_threshold", "keep_crowds", "skip_damaged")
-    known |= {key: getattr(options, key) for key in said if getattr(options, key)}
-    return known | ({"masks_sha256": masks_digest(options.masks)} if options.masks else {})
+    return {"config": digest(cfg.dump()), "config_files": found}
 
 
 def masks_digest(path: Path) -> str:
@@ -96,41 +122,74 @@ def is_file(value: object) -> bool:
     return isinstance(value, str) and value != "" and os.path.isfile(value)
 
 
+def worked_on(
+    parts: Sequence[Sequence[Input]], options: argparse.Namespace
+) -> Iterator[tuple[int, tuple[str, list[Entry]]]]:
+    """Yield the index of each part and what `Work` makes of it, here or on a cluster."""
+    plain = argparse.Namespace(**vars(options))
+    del plain.check, plain.parser  # functions, which do not travel
+    build = functools.partial(build_work, plain, os.getcwd())
+    if options.engine == "ray":
+        from occ_order.engine.on_ray import spread
+
+        yield from spread(
+            parts,
+            build,
+            address=options.address,
+            workers=options.workers,
+            gpu=options.device.startswith("cuda"),
+        )
+    elif parts:
+        yield from enumerate(map(build(), parts))
+
+
 def run(options: argparse.Namespace) -> int:
-    """Predict this worker's share, or merge; return the exit status."""
-    folder = Path(options.input[0])
-    names = list_images(folder)
-    size = options.shard_size
-    unreadable: tuple[type[Exception], ...] = (UnreadableImageError, OSError)
-    if options.masks:
-        unreadable = (ValueError, OSError)  # masks that are damaged belong to their image
-        if options.masks.is_file():
-            pages_of(options.masks)  # a file that is wrong as a whole ends the run
-        if not options.config_file:
-            options.model = options.model or model_zoo.ORDERS_MASKS
-    plan = make_plan(folder, names, shard_size=size, settings=settings_of(options))
-    start(options.output, plan)
-    if options.merge:
-        path, failed = merge(options.output, names, shard_size=size, plan=digest(plan))
-        print(f"{path}: {len(names) - len(failed)} images")
-        for entry in failed:
-            print(f"not read: {entry['file_name']}: {entry['error']}", file=sys.stderr)
-        return 0
-    print(f"instances: {about(options)}", flush=True)
-    worker, workers = worker_of_environment()
-    mine = range(worker, len(shards(names, size)), workers)
-    done = predict_shards(
-        folder,
-        names,
-        options.output,
-        build_predict(options),
-        shard_size=size,
-        worker=worker,
-        workers=workers,
-        unreadable=unreadable,
-        plan=digest(plan),
-        keep_ids=options.masks is not None,
+    """Predict what is missing, and merge when nothing is; return the exit status."""
+    inputs = find_inputs(options.input, options.column)
+    videos = [str(one.file) for one in inputs if one.is_video]
+    if videos:
+        raise ValueError(f"{videos[0]}: a video has one process: leave --engine and --shard away")
+    if options.masks and options.masks.is_file():
+        pages_of(options.masks)  # a file that is wrong as a whole ends the run
+    plan = collection.make_plan(
+        [(one.file_name, one.size) for one in inputs],
+        part_size=options.part_size,
+        settings=settings_of(options),
     )
-    for _ in progress(done, f"worker {worker}", total=len(mine), unit="shard"):
-        pass
-    return 0
+    alone = options.engine is not None  # shards share the folder
+    with folder_lock(options.output) if alone else nullcontext():
+        collection.start(options.output, plan)
+        parts = collection.parts_of(inputs, options.part_size)
+        predict_missing(parts, digest(plan), options)
+        return joined(parts, digest(plan), options.output)
+
+
+def predict_missing(
+    parts: Sequence[Sequence[Input]], plan: str, options: argparse.Namespace
+) -> None:
+    """Predict and write the parts of this shard that are not there."""
+    shard, shards = options.shard or (0, 1)
+    todo = [k for k in collection.missing(options.output, len(parts)) if k % shards == shard]
+    told = False
+    made = worked_on([parts[k] for k in todo], options)
+    for place, (about, entries) in progress(made, "predict", total=len(todo), unit="part"):
+        if not told:
+            print(about, flush=True)
+            told = True
+        collection.write_part(options.output, todo[place], entries, plan=plan)
+
+
+def joined(parts: Sequence[Sequence[Input]], plan: str, output: Path) -> int:
+    """Write `order_results.json` if all parts are there; return the exit status."""
+    names = [[one.name for one in part] for part in parts]
+    found = collection.merge(output, names, free_id, plan=plan)
+    if found is None:
+        left = len(collection.missing(output, len(parts)))
+        print(f"{output}: {left} of {len(parts)} parts are still to come")
+        return 0
+    done, failed = found
+    files = {one.name: str(one.file) for part in parts for one in part}
+    for entry in failed:
+        tell_failure(files[entry["name"]], entry["error"])
+    print(f"{output}: {done} images, {len(failed)} failed")
+    return 1 if failed else 0

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 from occ_order.commands.progress import progress
 from occ_order.files import atomic_writer
@@ -13,6 +15,12 @@ from occ_order.formats.convert import read_dataset
 from occ_order.formats.table import FORMATS, with_order
 from occ_order.metrics.report import evaluate_results, format_report, without_nan
 from occ_order.order.io import load_results
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+PART = 100
+"""Images that a worker of `--engine ray` scores at a time."""
 
 
 def load_ground_truth(options: argparse.Namespace) -> list[dict]:
@@ -41,8 +49,35 @@ def write_report(path: Path, report: dict) -> None:
         file.write(json.dumps(report, indent=1, allow_nan=False) + "\n")
 
 
+def spread_by_ray(
+    options: argparse.Namespace, function: Callable[[T], R], items: Iterable[T]
+) -> Iterator[R]:
+    """Yield what a function returns for each item, in their order, by a Ray cluster.
+
+    Raises: as :func:`occ_order.engine.on_ray.spread`.
+    """
+    from occ_order.engine.on_ray import spread
+
+    listed = list(items)
+    parts = [listed[k : k + PART] for k in range(0, len(listed), PART)]
+    build = functools.partial(_each, function)
+    made: dict[int, list[R]] = {}
+    done = spread(parts, build, address=options.address, workers=options.workers)
+    for index, found in progress(done, "score", total=len(parts), unit="part"):
+        made[index] = found
+    yield from (one for k in range(len(parts)) for one in made[k])
+
+
+def _each(function: Callable[[T], R]) -> Callable[[list[T]], list[R]]:
+    """Return what calls a function with each of several items."""
+    return lambda items: [function(item) for item in items]
+
+
 def run(options: argparse.Namespace) -> int:
     """Score the predictions and print the report; return the exit status."""
+    how: dict[str, Any] = {"watch": functools.partial(progress, what="score")}
+    if options.engine == "ray":
+        how = {"spread": functools.partial(spread_by_ray, options)}
     report = evaluate_results(
         load_ground_truth(options),
         load_results(options.predictions),
@@ -51,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
         class_agnostic=options.class_agnostic,
         gt_edges=options.gt_edges,
         things_only=options.things,
-        watch=functools.partial(progress, what="score"),
+        **how,
     )
     if options.json:
         write_report(Path(options.json), without_nan(report))

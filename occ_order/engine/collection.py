@@ -1,63 +1,66 @@
-"""Prediction over a large collection of images: in shards, resumable, on any number of workers.
+"""Prediction over a large collection of images: in parts, resumable, by any number of processes.
 
-Worker r of R predicts the shards r, r + R, r + 2 R ... and writes each to its own file, which
-appears when the shard is complete. Workers do not talk to each other, so one that is killed stops
-nobody. Running again, with any number of workers, predicts what is missing and nothing else;
-`merge` puts all shards into one `order_results.json`.
+A part is some consecutive images. What is said of them is one file, which appears when the part is
+complete, so that whoever is killed loses the part that was in hand. Running again makes the parts
+that are missing and no other; `merge` puts all of them into one `order_results.json`, in the order
+of the images.
 
-What the results depend on, with digests of it, is the plan of the folder. Every shard names the
-plan that it was made by, so that results of two models, or of other images, are never merged.
+What the results depend on, with digests of it, is the plan of the folder. Every part names the plan
+that it was made by, so that results of two models, or of other images, are never merged.
+
+What is said of an image is an entry::
+
+    {"name": ..., "image_id": ..., "result": dict of one image (occ_order.order.io) or null}
+    {"name": ..., "error": why there is none, "again": whether it could not even be read}
+
+A part with an image that could not be read is called PARTIAL, and is made again by the next run:
+the disk, or the machine that the image lies on, may have been away. It counts as it is until then.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from occ_order.files import atomic_writer, read_json, resolve_inside
 from occ_order.order import io
 
-logger = logging.getLogger(__name__)
-
 PLAN = "plan.json"
-FORMAT = "occ_order_collection/2"
-Predict = Callable[[Path], dict[str, Any]]
+FORMAT = "occ_order_collection/3"
+PARTIAL = "partial.json"
+
+Entry = dict[str, Any]
+T = TypeVar("T")
 
 
 def make_plan(
-    root: Path, names: Sequence[str], *, shard_size: int, settings: dict[str, Any]
+    images: Sequence[tuple[str, int]], *, part_size: int, settings: dict[str, Any]
 ) -> dict[str, Any]:
     """Return what a collection's results depend on.
 
     Args:
-        root: folder of the images.
-        names: images, relative to it; sorted here.
-        shard_size: images of one file of results.
-        settings: of the model, JSON-ready, with digests of its weights and configuration.
+        images: names and sizes in bytes, in their order.
+        part_size: images of one part.
+        settings: what else the results depend on, JSON-ready: digests of models, options.
 
     Returns:
-        The plan, JSON-ready; of the images it holds a digest of their names and sizes in bytes.
+        The plan, JSON-ready; of the images it holds a digest of their names and sizes.
 
     Raises:
-        ValueError: no images, or a shard of no images.
-        OSError: an image is not there.
+        ValueError: no images, or a part of no images.
     """
-    if not names:
-        raise ValueError(f"{root}: no images")
-    if shard_size < 1:
-        raise ValueError(f"shards need at least one image, got {shard_size}")
-    listed = sorted(names)
-    sizes = [(name, os.path.getsize(Path(root, name))) for name in listed]
+    if not images:
+        raise ValueError("there are no images")
+    if part_size < 1:
+        raise ValueError(f"parts need at least one image, got {part_size}")
     return {
         "format": FORMAT,
-        "images": len(listed),
-        "images_sha256": digest(sizes),
-        "shard_size": shard_size,
+        "images": len(images),
+        "images_sha256": digest([list(image) for image in images]),
+        "part_size": part_size,
         "settings": settings,
     }
 
@@ -88,149 +91,122 @@ def start(output: Path, plan: dict[str, Any]) -> None:
         json.dump(plan, stream, indent=2)
 
 
-def shard_file(output: Path, index: int) -> Path:
-    """Return the results of one shard.
+def parts_of(images: Sequence[T], part_size: int) -> list[Sequence[T]]:
+    """Return the images of every part."""
+    return [images[k : k + part_size] for k in range(0, len(images), part_size)]
+
+
+def part_file(output: Path, index: int, ending: str = "json") -> Path:
+    """Return the file of one part.
 
     Raises:
-        ValueError: the folder of the shards is a link that leads out.
+        ValueError: the folder of the parts is a link that leads out.
     """
-    return resolve_inside(output, f"shards/{index:06d}.json")
+    return resolve_inside(output, f"parts/{index:06d}.{ending}")
 
 
-def shards(names: Sequence[str], shard_size: int) -> list[list[str]]:
-    """Return the images of every shard."""
-    listed = sorted(names)
-    return [listed[k : k + shard_size] for k in range(0, len(listed), shard_size)]
+def missing(output: Path, number: int) -> list[int]:
+    """Return which of so many parts are still to be made, or to be made again."""
+    return [k for k in range(number) if not part_file(output, k).is_file()]
 
 
-def predict_shards(
-    root: Path,
-    names: Sequence[str],
-    output: Path,
-    predict: Predict,
-    *,
-    shard_size: int,
-    worker: int = 0,
-    workers: int = 1,
-    unreadable: tuple[type[Exception], ...] = (OSError,),
-    plan: str = "",
-    keep_ids: bool = False,
-) -> Iterator[int]:
-    """Predict this worker's shards that are not there yet; yields the index of each.
-
-    An image that cannot be read is listed with its error in the shard (`failed`) and does not stop
-    the others.
+def write_part(output: Path, index: int, entries: Sequence[Entry], *, plan: str = "") -> None:
+    """Write one part.
 
     Args:
-        root: folder of the images.
-        names: all images of the collection, relative to it.
         output: folder of the results.
-        predict: from a file to the dict of one image (`occ_order.order.io`).
-        shard_size: as in the plan.
-        worker: which worker this is, from 0.
-        workers: how many there are.
-        unreadable: errors of `predict` that belong to one image; any other ends the run.
-        plan: `digest` of the plan, which every shard gets.
-        keep_ids: keep the image ids that `predict` gives, such as those of a file of masks; by
-            default an image's id is its name.
+        index: which part it is.
+        entries: what is said of its images, in their order.
+        plan: `digest` of the plan.
 
     Raises:
-        ValueError: `worker` is not one of `workers`, or a shard cannot be written safely.
+        ValueError: it cannot be written safely, or an entry is not JSON-ready.
+        OSError: it cannot be written.
     """
-    if not 0 <= worker < workers:
-        raise ValueError(f"worker {worker} of {workers}")
-    for index, mine in enumerate(shards(names, shard_size)):
-        if index % workers != worker or shard_file(output, index).is_file():
-            continue
-        images, failed = [], []
-        for name in mine:
-            try:
-                found = predict(root / name)
-                number = found["image_id"] if keep_ids else name
-                images.append({**found, "image_id": number, "file_name": name})
-            except unreadable as error:
-                logger.warning("%s: %s", name, error)
-                failed.append({"file_name": name, "error": str(error)})
-        with atomic_writer(shard_file(output, index)) as stream:
-            content = {"plan": plan, "images": images, "failed": failed}
-            json.dump(content, stream, allow_nan=False)
-        yield index
+    whole, partial = part_file(output, index), part_file(output, index, PARTIAL)
+    again = any(entry.get("again") for entry in entries)
+    with atomic_writer(partial if again else whole) as stream:
+        json.dump({"plan": plan, "entries": list(entries)}, stream, allow_nan=False)
+    if not again:
+        partial.unlink(missing_ok=True)
 
 
 def merge(
-    output: Path, names: Sequence[str], *, shard_size: int, plan: str = ""
-) -> tuple[Path, list[dict]]:
-    """Put all shards into `order_results.json`.
+    output: Path,
+    parts: Sequence[Sequence[str]],
+    free_id: Callable[[int | str, str, set[int | str]], int | str],
+    *,
+    plan: str = "",
+) -> tuple[int, list[Entry]] | None:
+    """Put all parts into `order_results.json`, if they are all there.
 
     Args:
         output: folder of the results.
-        names: all images of the collection.
-        shard_size: as in the plan.
+        parts: names of the images of every part.
+        free_id: from the id of an image, its name and the ids before it to an id that is free.
         plan: `digest` of the plan.
 
     Returns:
-        The file; the images that failed, {"file_name", "error"}.
+        How many images have an answer, and the entries of those that failed; None while parts are
+        missing.
 
     Raises:
-        ValueError: a shard is missing (says how many), was made by another plan, or is not about
-            the images that it should be about.
+        ValueError: a part was made by another plan, or is not about the images that it should be
+            about.
+        OSError: a file cannot be read or written.
     """
-    parts = shards(names, shard_size)
-    files = [shard_file(output, k) for k in range(len(parts))]
-    missing = [k for k, file in enumerate(files) if not file.is_file()]
-    if missing:
-        raise ValueError(
-            f"{output}: {len(missing)} of {len(parts)} shards are missing (first: {missing[0]}); "
-            "run the same command again"
-        )
-    images: list[dict[str, Any]] = []
-    failed: list[dict[str, Any]] = []
-    for file, expected in zip(files, parts, strict=True):
-        content = _read_shard(file, expected, plan)
-        images += content["images"]
-        failed += content["failed"]
-    path = output / "order_results.json"
-    io.save_results(path, images)
-    return path, failed
+    files = [_there(output, k) for k in range(len(parts))]
+    if None in files:
+        return None
+    images: list[Mapping[str, Any]] = []
+    failed: list[Entry] = []
+    taken: set[int | str] = set()
+    for file, names in zip(files, parts, strict=True):
+        for entry in _read_part(file, names, plan):
+            if "error" in entry:
+                failed.append(entry)
+                continue
+            number = free_id(entry["image_id"], entry["name"], taken)
+            taken.add(number)
+            if entry["result"] is not None:
+                images.append({**entry["result"], "image_id": number})
+    io.save_results(output / "order_results.json", images)
+    return sum(map(len, parts)) - len(failed), failed
 
 
-def _read_shard(file: Path, names: Sequence[str], plan: str) -> dict[str, list[dict[str, Any]]]:
-    """Return a shard that holds what the plan says.
+def _there(output: Path, index: int) -> Path | None:
+    """Return the file that holds a part, complete or partial; None = there is none."""
+    files = (part_file(output, index), part_file(output, index, PARTIAL))
+    return next((file for file in files if file.is_file()), None)
+
+
+def _read_part(file: Path, names: Sequence[str], plan: str) -> list[Entry]:
+    """Return the entries of a part that holds what the plan says.
 
     Raises:
         ValueError: names the file and says what to do.
     """
-    content = read_json(file)
+    content, remedy = read_json(file), "delete it and run the same command again"
     if content.get("plan") != plan:
         raise ValueError(
             f"{file}: was made by another plan ({content.get('plan')!r:.20}, expected "
-            f"{plan!r:.20}), perhaps with other weights; delete it and run the same command again"
+            f"{plan!r:.20}), perhaps with other weights; {remedy}"
         )
-    entries = [content.get("images"), content.get("failed")]
-    if not all(isinstance(e, list) and all(isinstance(x, dict) for x in e) for e in entries):
-        raise ValueError(f"{file}: must hold the lists of objects 'images' and 'failed'")
-    found = [entry.get("file_name") for part in entries for entry in part]
-    if sorted(map(str, found)) != sorted(names):
+    entries = content.get("entries")
+    if not isinstance(entries, list) or not all(map(_is_entry, entries)):
+        raise ValueError(f"{file}: 'entries' must be a list of what is said of images; {remedy}")
+    if [entry["name"] for entry in entries] != list(names):
         raise ValueError(
-            f"{file}: is about {len(found)} images, expected {len(names)}: {names[0]!r} to "
-            f"{names[-1]!r}; delete it and run the same command again"
+            f"{file}: is about {len(entries)} images, expected {len(names)}: {names[0]!r} to "
+            f"{names[-1]!r}; {remedy}"
         )
-    return content
+    return entries
 
 
-def worker_of_environment() -> tuple[int, int]:
-    """(worker, workers) as torchrun, SLURM or nothing says.
-
-    Raises:
-        ValueError: the variables are not numbers.
-    """
-    for rank, size in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
-        if rank in os.environ and size in os.environ:
-            try:
-                return int(os.environ[rank]), int(os.environ[size])
-            except ValueError:
-                raise ValueError(
-                    f"{rank} and {size} must be numbers, got {os.environ[rank]!r} and "
-                    f"{os.environ[size]!r}"
-                ) from None
-    return 0, 1
+def _is_entry(entry: Any) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        return False
+    if "error" in entry:
+        return isinstance(entry["error"], str)
+    known = isinstance(entry.get("image_id"), int | str)
+    return known and isinstance(entry.get("result", 0), dict | type(None))

@@ -28,12 +28,18 @@ def runtime() -> ModuleType:
     return onnxruntime
 
 
+def _threads_of_environment() -> int:
+    """Return OMP_NUM_THREADS, which PyTorch heeds by itself; 0 where it is not set."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return int(said) if said.isdecimal() else 0
+
+
 class Graph:
     """The tensor operations of a network.
 
     Args:
         path: an ONNX file that `occ_order.engine.export` wrote.
-        threads: of ONNX Runtime; 0 = as many as there are cores.
+        threads: of ONNX Runtime; 0 = OMP_NUM_THREADS, or as many as there are cores.
 
     Raises:
         ImportError: ONNX Runtime is not installed.
@@ -42,7 +48,7 @@ class Graph:
     def __init__(self, path: str | os.PathLike[str], *, threads: int = 0) -> None:
         onnxruntime = runtime()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads or _threads_of_environment()
         options.log_severity_level = 3
         self.name = os.fspath(path)
         self._session = onnxruntime.InferenceSession(

@@ -28,7 +28,7 @@ def from_zoo(
 
     Args:
         name: one of `occ_order.model_zoo.names()`.
-        threads: of ONNX Runtime; 0 = as many as there are cores.
+        threads: of ONNX Runtime; 0 = OMP_NUM_THREADS, or as many as there are cores.
 
     Raises:
         ImportError: ONNX Runtime is not installed.

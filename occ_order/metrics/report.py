@@ -80,6 +80,7 @@ def evaluate_results(
     gt_edges: str = "touching",
     things_only: bool = False,
     watch: Callable[[list], Iterable] = iter,
+    spread: Callable[[Callable, Iterable], Iterable] = map,
 ) -> dict:
     """Score the images of an `order_results.json` against ground truth.
 
@@ -99,6 +100,8 @@ def evaluate_results(
         things_only: True leaves out annotations with "is_stuff" and their pairs.
         watch: gets the list of what is scored, one entry for each image, and yields the same; for
             progress.
+        spread: what `map` does, perhaps in other processes: calls a function with each entry and
+            yields what it returns, in their order.
 
     Returns:
         {"scalars": {name: float}, percent, NaN where undefined; "curves": {"oair_by_iou",
@@ -113,16 +116,12 @@ def evaluate_results(
     notes: list[str] = []
     pairs = _pair_images(records, images, notes)
     given = _available(records, images, notes)
-    options: dict[str, Any] = {"match": match, "iou_threshold": iou_threshold}
-    options["class_agnostic"] = class_agnostic
+    score = _ImageScores(given, match, iou_threshold, class_agnostic, gt_edges, things_only)
     scorers, counts = _scorers(gt_edges, class_agnostic), Counter[str]()
-    for record, image in watch(pairs):
-        if things_only:
-            record = _without_stuff(record)
-        try:
-            counts.update(_score_image(record, image, given, scorers, **options))
-        except ValueError as error:
-            raise ValueError(f"image {record['image_id']}: {error}") from error
+    for rows, counted in spread(score, watch(pairs)):
+        counts.update(counted)
+        for name, found in rows.items():
+            getattr(scorers, name).rows.extend(found)
     counts.update(images=len(pairs), images_without_predictions=len(pairs) - len(images))
     _note_unmatched(counts, notes)
     scalars, curves = _summarise(scorers)
@@ -132,6 +131,45 @@ def evaluate_results(
         "counts": {name: int(counts[name]) for name in _COUNTS},
         "notes": notes,
     }
+
+
+@dataclass(frozen=True)
+class _ImageScores:
+    """Scores one image by itself, so that several processes can share the images.
+
+    Attributes: as the arguments of `evaluate_results`; `given` is what `_available` returns.
+    """
+
+    given: set[str]
+    match: str
+    iou_threshold: float
+    class_agnostic: bool
+    gt_edges: str
+    things_only: bool
+
+    def __call__(self, pair: tuple[dict, dict | None]) -> tuple[dict[str, list], dict[str, int]]:
+        """Return the rows of each scorer, and what is counted.
+
+        Raises:
+            ValueError: names the image.
+        """
+        record, image = pair
+        if self.things_only:
+            record = _without_stuff(record)
+        scorers = _scorers(self.gt_edges, self.class_agnostic)
+        try:
+            counted = _score_image(
+                record,
+                image,
+                self.given,
+                scorers,
+                match=self.match,
+                iou_threshold=self.iou_threshold,
+                class_agnostic=self.class_agnostic,
+            )
+        except ValueError as error:
+            raise ValueError(f"image {record['image_id']}: {error}") from error
+        return {name: scorer.rows for name, scorer in vars(scorers).items()}, counted
 
 
 _COUNTS = (

@@ -38,6 +38,7 @@ SHORTER = {
     "--train 2000 --val 100 --workers 2": "--train 3 --val 2 --long-side 96",
     "--sheet-scenes 12": "--sheet-scenes 1 --long-side 96",
     "SOLVER.MAX_ITER 300": "",
+    "--address auto --device cuda": "",
 }
 """What is made quicker than a page says."""
 
@@ -176,7 +177,7 @@ def test_every_page_of_how_to_is_run():
     """Each has a test below, by its name."""
     tests = Path(__file__).read_text(encoding="utf-8")
     pages = [path.relative_to(DOCS).as_posix() for path in (DOCS / "howto").glob("*.md")]
-    assert len(pages) == 6
+    assert len(pages) == 7
     assert [page for page in pages if f'"{page}"' not in tests] == []
 
 
@@ -201,6 +202,26 @@ def test_the_photographs_of_the_zoo(place):
     run_page("zoo.md")
     written = json.loads(Path("output/astronaut/order_results.json").read_text())
     assert len(written["images"][0]["instances"]) == 5
+
+
+def test_many_machines(place, monkeypatch):
+    """Ray, which has tests of its own, is replaced by this process."""
+    from occ_order.engine import on_ray
+
+    def spread(parts, build, **options):
+        return enumerate(map(build(), parts)) if parts else iter(())
+
+    monkeypatch.setattr(on_ray, "spread", spread)
+    Path("IMAGES").mkdir()
+    shutil.copy(COFFEE / "coffee.jpg", "IMAGES/coffee.jpg")
+    results, seen = Path("RESULTS"), []
+
+    def begin_anew(line):
+        seen.append((results / "order_results.json").read_bytes())
+        shutil.rmtree(results)
+
+    run_page("howto/many_machines.md", {"score": begin_anew})
+    assert [(results / "order_results.json").read_bytes()] == seen
 
 
 def test_sam(place, pretend):

@@ -107,6 +107,15 @@ def test_two_processes_resumed_end_with_the_same_weights(ask, tmp_path):
     assert first["whole"] == second["whole"] == first["resumed"] == second["resumed"]
 
 
+def test_two_machines_train_as_two_processes_of_one_machine_do(ask, tmp_path):
+    """By the command, with the addresses and ranks that Detectron2's launch takes."""
+    together = ask("trained_by_command", str(tmp_path / "together"), 1, 2)
+    apart = ask("trained_by_command", str(tmp_path / "apart"), 2, 1)
+    alone = ask("trained_by_command", str(tmp_path / "alone"), 1, 1)
+    assert apart["weights"] == together["weights"] != alone["weights"]
+    assert "log.txt.rank1" in apart["files"] and "log.txt.rank1" not in alone["files"]
+
+
 def test_half_precision_on_a_cpu_trains_weights_of_single_precision(toy, images, tmp_path):
     plain = toy.train(toy.config(images, tmp_path / "plain"))
     half = toy.train(toy.config(images, tmp_path / "half", "SOLVER.AMP.ENABLED", True))

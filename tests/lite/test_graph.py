@@ -13,11 +13,13 @@ from occ_order.lite.graph import Graph, runtime
 PACKAGE = Path(__file__).resolve().parents[2] / "occ_order"
 
 
-def test_reports_are_off_before_a_graph_is_opened(monkeypatch) -> None:
-    done = []
+@pytest.fixture
+def done(monkeypatch) -> list:
+    """What is asked of ONNX Runtime, in place of which there is nothing: the threads of a graph."""
+    done: list = []
 
-    def session(*arguments, **options):
-        done.append("opened")
+    def session(path, options, **more):
+        done.append(options.intra_op_num_threads)
         return SimpleNamespace(get_modelmeta=lambda: SimpleNamespace(custom_metadata_map={}))
 
     stand_in = SimpleNamespace(
@@ -26,8 +28,21 @@ def test_reports_are_off_before_a_graph_is_opened(monkeypatch) -> None:
         disable_telemetry_events=lambda: done.append("off"),
     )
     monkeypatch.setitem(sys.modules, "onnxruntime", stand_in)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    return done
+
+
+def test_reports_are_off_before_a_graph_is_opened(done) -> None:
     Graph("any.onnx")
-    assert done == ["off", "opened"]
+    assert done == ["off", 0]
+
+
+@pytest.mark.parametrize(("said", "threads", "expected"), [("3", 0, 3), ("3", 2, 2), ("4,2", 0, 0)])
+def test_threads_are_those_of_the_environment(done, monkeypatch, said, threads, expected) -> None:
+    """As of PyTorch, so that workers of one CPU each do not start threads for all of them."""
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    Graph("any.onnx", threads=threads)
+    assert done[-1] == expected
 
 
 def test_one_file_imports_it() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import re
 
 import numpy as np
@@ -254,6 +255,23 @@ def test_order_of_images_does_not_matter():
     found = evaluate_results(records[::-1], images)
     assert found["scalars"] == pytest.approx(expected["scalars"], nan_ok=True)
     assert found["counts"] == expected["counts"]
+
+
+def test_images_that_are_scored_in_other_processes_give_the_same():
+    """What goes there and comes back is pickled, and nothing else is shared."""
+    records, images = data_set()
+    for image in images[::2]:
+        image["occlusion"] = [[j, i, p] for i, j, p in image["occlusion"]]
+
+    def copied(value):
+        return pickle.loads(pickle.dumps(value))
+
+    def spread(function, items):
+        return [copied(copied(function)(copied(item))) for item in items]
+
+    apart = evaluate_results(records, images, spread=spread)
+    assert repr(apart) == repr(evaluate_results(records, images))
+    assert 0 < apart["scalars"]["occlusion/f1"] < 100
 
 
 def test_predictions_on_files_are_found_by_their_names():
