@@ -175,7 +175,7 @@ def unknown_contacts(instance_ids: np.ndarray, occ: np.ndarray) -> np.ndarray:
     unknown = (np.asarray(occ) == -1).astype(np.int8)
     np.fill_diagonal(unknown, 0)
     contacts = np.maximum(unknown, unknown.T)
-    return occluded_neighbours(instance_ids, contacts, over_background=False).any(axis=0)
+    return np.any(occluded_neighbours(instance_ids, contacts, over_background=False), axis=0)
 
 
 def semantic_map(
