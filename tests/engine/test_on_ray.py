@@ -75,12 +75,17 @@ def noted(notes):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Three machines of one CPU each, and this process at the first."""
+    """Three machines: this process is at the first, and each of the others has one worker."""
     before = {name: os.environ.get(name) for name in QUIET}
     os.environ.update(QUIET)
     found = Cluster(
         initialize_head=True,
-        head_node_args={"include_dashboard": False, "include_log_monitor": False, **NODE},
+        head_node_args={
+            "include_dashboard": False,
+            "include_log_monitor": False,
+            **NODE,
+            "num_cpus": 0,
+        },
     )
     try:
         others = [found.add_node(**NODE) for _ in range(2)]
@@ -154,12 +159,12 @@ def test_a_machine_that_is_killed_loses_nothing(cluster, place, alone, toys, mon
         hit = next((node for node in others if node.node_id in busy), None)
         if hit is not None and not killed:
             found.remove_node(hit, allow_graceful=False)
-            killed.append(hit.node_id)
+            killed.append(len(written))
 
     monkeypatch.setattr(collection, "write_part", write_part)
     assert main(by_ray(place)) == 1
     shown = capsys.readouterr()
-    assert killed and len(written) < IMAGES  # in the middle, not behind the end
+    assert killed[0] < IMAGES // 4  # with most parts still to come
     assert sorted(written) == list(range(IMAGES // 2))
     assert (place / "out" / "order_results.json").read_bytes() == alone
     assert "a toy\n" in shown.out and f"{IMAGES - 2} images, 2 failed" in shown.out
