@@ -45,7 +45,7 @@ def instance_map(
     if crowd.any():
         ids[stack[crowd].any(0) & (ids == 0)] = -1
     if fill_gaps:
-        _fill(ids, stack.any(axis=0), fill_gaps)
+        _fill(ids, np.any(stack, axis=0), fill_gaps)
     classes = np.array([annotations[k]["category_id"] for k in keep], np.int64)
     return ids, classes, occlusion
 
