@@ -137,6 +137,9 @@ def _add_timings(kinds) -> None:
     predict.add_argument(
         "--calls", type=at_least_one, default=40, help="maximum calls timed of the published method"
     )
+    stages = timing("stages", "how the time of predict for a photograph alone is divided")
+    stages.add_argument("--photo", type=existing_path, required=True, metavar="FILE")
+    stages.add_argument("--score-threshold", type=float, help="of the segmenter; default: its own")
     growth = timing("growth", "time and memory by number of instances, pixels and graph nodes")
     growth.add_argument(
         "--instances", type=at_least_one, nargs="*", default=[1, 10, 50, 100, 200, 500]
