@@ -19,6 +19,7 @@ import yaml
 from occ_order.files import read_json, read_text, write_text
 
 TRIAL = 30  # iterations of the run that measures the training speed
+TRAINING = "training"  # task of a column whose metric is a number of training_time.json
 ROW_KEYS = {"name", "config", "opts", "train", "weights_from", "iterations", "minutes", "seeds"}
 
 
@@ -134,7 +135,7 @@ def iterations_for(row: dict[str, Any], table: dict[str, Any], output: Path) -> 
 
 
 def training_time(folder: Path) -> dict[str, float]:
-    """Read the training time of a run: "iterations" and "cpu_seconds"."""
+    """Read what the trainer wrote of a run: its time, its loss at both ends, "parameters"."""
     return read_json(folder / "training_time.json")
 
 
@@ -220,7 +221,10 @@ def cells_of(row: dict[str, Any], table: dict[str, Any], output: Path) -> list[s
     folders = [folder_of(output, name) for name in run_names(row, table).values()]
     files = {folder: folder / "inference" / "scores.json" for folder in folders}
     done = [folder for folder in folders if files[folder].is_file()]
-    scores = [read_json(files[folder]) for folder in done]
+    scores = [
+        read_json(files[folder]) | ({TRAINING: training_time(folder)} if trained(row) else {})
+        for folder in done
+    ]
     cells = [row["name"]]
     for key in table["columns"].values():
         values = [score_of(run, key) for run in scores]

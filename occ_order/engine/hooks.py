@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import time
 from pathlib import Path
 
@@ -14,11 +15,17 @@ from occ_order.files import write_json
 TRAINING_TIME = "training_time.json"
 
 
+LAST = 10
+"""How many iterations at the end of a training `last_loss` is the mean of."""
+
+
 class TrainingTime(HookBase):
-    """Writes `training_time.json`: iterations, and the CPU and wall time that they took.
+    """Writes `training_time.json`: iterations, the time that they took, and the loss at both ends.
 
     CPU time is that of the first process with all its threads, without its data-loading workers.
-    Evaluation before the last iteration counts as well, the one after it does not.
+    Evaluation before the last iteration counts as well, the one after it does not. `first_loss` is
+    the sum of all losses at the first iteration, before the weights changed, `last_loss` its mean
+    over the last `LAST`; `parameters` counts those of the network, in millions, trained or not.
     """
 
     def __init__(self, output_dir: str | os.PathLike[str]) -> None:
@@ -35,5 +42,14 @@ class TrainingTime(HookBase):
             return
         cpu, wall = time.process_time() - self._start[0], time.monotonic() - self._start[1]
         iterations = self.trainer.iter - self.trainer.start_iter
-        measured = {"iterations": iterations, "cpu_seconds": cpu, "wall_seconds": wall}
+        losses = [value for value, _ in self.trainer.storage.history("total_loss").values()]
+        model = self.trainer.model
+        measured = {
+            "iterations": iterations,
+            "cpu_seconds": cpu,
+            "wall_seconds": wall,
+            "first_loss": losses[0],
+            "last_loss": statistics.fmean(losses[-LAST:]),
+            "parameters": sum(p.numel() for p in model.parameters()) / 1e6,
+        }
         write_json(self.path, measured, indent=2)

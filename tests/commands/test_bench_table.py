@@ -39,7 +39,7 @@ def calls(tool, monkeypatch):
         iterations = (
             int(more[more.index("SOLVER.MAX_ITER") + 1]) if "SOLVER.MAX_ITER" in more else 0
         )
-        time = {"iterations": iterations, "cpu_seconds": iterations * 0.5}
+        time = {"iterations": iterations, "cpu_seconds": iterations * 0.5, "first_loss": 3.25}
         (folder / "training_time.json").write_text(json.dumps(time))
         scores = {"task": {"metric": float(len(made))}}
         (folder / "inference" / "scores.json").write_text(json.dumps(scores))
@@ -90,6 +90,18 @@ def test_without_seeds_a_row_runs_once_as_its_configuration_says(tool, calls, tm
     assert calls["once"] == ["SOLVER.MAX_ITER", "50"]
     assert calls["a_net_again"][0] == "MODEL.WEIGHTS"
     assert "| A net | - | - | - | - |" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_a_column_shows_what_the_trainer_wrote(tool, calls, tmp_path) -> None:
+    text = """
+rows:
+  - {name: before, config: a.yaml, train: false}
+  - {name: after, config: a.yaml, iterations: 4}
+columns: {loss: training/first_loss, score: task/metric}
+"""
+    assert run(tool, tmp_path, text) == 0
+    lines = (tmp_path / "out" / "table.md").read_text().splitlines()
+    assert lines[2:] == ["| before | - | 1.00 | - | - |", "| after | 3.25 | 2.00 | 0.0 | 4 |"]
 
 
 @pytest.mark.parametrize(

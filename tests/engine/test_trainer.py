@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -54,6 +55,17 @@ def test_the_same_seed_gives_the_same_weights_metrics_and_labels(toy, images, tm
     assert found[0][1] == found[1][1]
     other = toy.train(toy.config(images, tmp_path / "three", "SEED", 4))
     assert not torch.equal(weights(other)["out.weight"], found[0][0]["out.weight"])
+
+
+def test_the_loss_at_both_ends_of_a_training_is_written(toy, images, tmp_path):
+    trainer = toy.train(toy.config(images, tmp_path / "out"))
+    losses = [value for value, _ in trainer.storage.history("total_loss").values()]
+    written = json.loads((tmp_path / "out" / "training_time.json").read_text("utf-8"))
+    assert len(losses) == written["iterations"] == 20
+    assert written["first_loss"] == losses[0]
+    assert written["last_loss"] == pytest.approx(sum(losses[10:]) / 10)
+    count = sum(value.numel() for value in trainer.model.parameters())
+    assert written["parameters"] == pytest.approx(count / 1e6)
 
 
 @pytest.mark.parametrize(
