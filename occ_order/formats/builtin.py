@@ -59,6 +59,9 @@ PHOTO_SOURCES = (
     "ycbv10",
 )
 
+COMPOSED = ("composed", "composed_four")
+"""Folders of composed photographs that tables name, registered whether they are there or not."""
+
 # Name -> arguments of its registration, since Detectron2's catalog only stores functions.
 _registered: dict[str, dict[str, Any]] = {}
 
@@ -448,8 +451,8 @@ def _scenes(under: Callable[..., str]) -> list[BuiltIn]:
 
 
 def _composed(under: Callable[..., str]) -> list[BuiltIn]:
-    """Return the composed photographs: the folder `composed`, and any `composed_*`."""
-    names = {"composed"} | {path.name for path in Path(under()).glob("composed_*/")}
+    """Return the composed photographs: the folders `COMPOSED`, and any `composed_*`."""
+    names = {*COMPOSED} | {path.name for path in Path(under()).glob("composed_*/")}
     return [
         one
         for name in sorted(names)
