@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import resource
 import tempfile
 from pathlib import Path
@@ -25,6 +26,16 @@ RESERVE = 1.0
 
 GB = 1e9
 
+M_MMAP_THRESHOLD, MMAP_THRESHOLD = -3, 1 << 20
+"""Of glibc's `mallopt`: what is larger (bytes) goes back to the system when it is freed."""
+
+
+def keep_no_freed_memory() -> None:
+    """Let the peak of this process be what lives at once, without what was freed (glibc)."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD)
+
 
 def peak() -> float:
     """Largest memory of this process so far, bytes (Linux)."""
@@ -43,11 +54,17 @@ def random_input(cfg, size: tuple[int, int], instances: int) -> dict:
         return build_mapper(cfg, is_train=True)(record)
 
 
-def activations(model: torch.nn.Module, inputs: dict) -> float:
-    """Bytes that a step takes beside weights and gradients."""
+def activations(model: torch.nn.Module, inputs: dict, *, half: bool) -> float:
+    """Bytes that a step takes beside weights and gradients.
+
+    Args:
+        model: in training mode, on the CPU.
+        inputs: one image as the mapper gives it.
+        half: compute in bfloat16 where autocast does, as SOLVER.AMP.ENABLED trains.
+    """
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     before = peak()
-    with EventStorage(0):
+    with EventStorage(0), torch.autocast("cpu", torch.bfloat16, enabled=half):
         sum(model([inputs]).values()).backward()
     return peak() - before - 4.0 * trained
 
@@ -58,12 +75,14 @@ def run(options: argparse.Namespace) -> int:
     cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS = "cpu", ""
     cfg.MODEL.SLN.STAGES, cfg.MODEL.SLN.STAGE_SHARES = ["joint"], [1.0]
     cfg.INPUT.MIN_SIZE_TRAIN = [0]  # the image as it is
+    keep_no_freed_memory()
     torch.manual_seed(0)
     torch.set_num_threads(1)
     model = build_model(cfg).train()
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     weights = 4.0 * sum(p.numel() for p in model.parameters()) + 8.0 * trained
-    each = activations(model, random_input(cfg, tuple(options.size), options.instances))
+    inputs = random_input(cfg, tuple(options.size), options.instances)
+    each = activations(model, inputs, half=cfg.SOLVER.AMP.ENABLED)
     height, width = options.size
     print(f"weights, gradients and momentum: {weights / GB:.2f} GB")
     print(f"an image of {height} x {width}: {each / GB:.2f} GB")

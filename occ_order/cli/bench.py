@@ -31,7 +31,8 @@ Keys of the YAML file:
       - {name: longer, config: x.yaml, minutes: 8, seeds: [1]}
       - {name: long, config: x.yaml, iterations: 2000}  # instead of minutes
     columns: {F1: occlusion/f1, WHDR: depth/whdr_all}   # heading: task/metric of the evaluators,
-                                      # data set/task/metric if DATASETS.TEST names several
+                                      # data set/task/metric if DATASETS.TEST names several,
+                                      # training/first_loss, last_loss or parameters (millions)
 
 "{output}" in opts is replaced by the output folder: {output}/instaordernet_o/model_final.pth is the
 checkpoint of the first row. Rows are trained with one thread. The number of iterations that fit in
@@ -47,7 +48,8 @@ MEMORY = """Estimate the memory of training, and the batch size and learning rat
 One training step of the whole network (all stages together) runs on the CPU for one generated
 scene, and the peak memory of the process is read before and after. The memory of the weights, their
 gradients and the optimizer state is computed; the rest grows with the batch size. Learning rates
-scale linearly with the batch size, as in Detectron2."""
+scale linearly with the batch size, as in Detectron2. SOLVER.AMP.ENABLED True measures mixed
+precision."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 pytest.importorskip("detectron2")
 
+import torch
+
 from occ_order.benchmarks import memory
 from occ_order.cli import main
 
@@ -17,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_batch_and_learning_rate_follow_from_the_memory(monkeypatch, capsys):
     """1 GB is kept back; the learning rate is 0.02 for 16 images."""
-    monkeypatch.setattr(memory, "activations", lambda model, inputs: 2e9)
+    monkeypatch.setattr(memory, "activations", lambda model, inputs, half: 2e9)
     file = str(ROOT / "configs/SLN/sln_mini_scenes.yaml")
     options = ["SOLVER.BASE_LR", "0.02", "SOLVER.IMS_PER_BATCH", "16"]
     assert main(["bench", "memory", "--config-file", file, "--size", "96", "96", *options]) == 0
@@ -29,6 +31,20 @@ def test_batch_and_learning_rate_follow_from_the_memory(monkeypatch, capsys):
     assert [float(rate) for _, _, rate in rows] == pytest.approx(
         [0.005, 0.01375, 0.04875], abs=1e-4
     )
+
+
+@pytest.mark.parametrize("half, dtype", [(False, torch.float32), (True, torch.bfloat16)])
+def test_a_step_is_taken_in_the_precision_that_is_asked_for(half, dtype):
+    seen = []
+
+    class Net(torch.nn.Linear):
+        def forward(self, batch):
+            out = super().forward(batch[0]["image"])
+            seen.append(out.dtype)
+            return {"loss": out.float().sum()}
+
+    memory.activations(Net(3, 2), {"image": torch.ones(1, 3)}, half=half)
+    assert seen == [dtype]
 
 
 def test_the_image_goes_in_as_it_is():

@@ -119,17 +119,37 @@ def build_concatenated_stages_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> 
     )
 
 
+ROWS = 16
+"""Rows of a map that `RecomputingRPNHead` works on at a time."""
+
+
 @RPN_HEAD_REGISTRY.register()
 class RecomputingRPNHead(StandardRPNHead):
-    """Detectron2's RPN head, with the same weights, that does not keep its hidden map.
+    """Detectron2's RPN head, with the same weights, that never has a whole hidden map in training.
 
-    On features of stride 4 with 1,024 channels the map of an image of 800 x 1088 pixels takes
-    223 MB, and its gradient as much.
+    On features of stride 4 with 1,024 channels the hidden map of an image of 800 x 1088 pixels
+    takes 223 MB, its gradient, the gradient before the activation and what convolutions copy as
+    much each. So `ROWS` rows are taken at a time, with one more on either side for each 3 x 3
+    convolution, and computed again for their gradients.
     """
 
     def forward(self, features: list[torch.Tensor]) -> tuple[list, list]:
         """As of `StandardRPNHead`."""
-        return recomputed(super().forward, features, active=self.training)
+        if not self.training:
+            return super().forward(features)
+        maps = [self._by_rows(x) for x in features]
+        return [logits for logits, _ in maps], [deltas for _, deltas in maps]
+
+    def _by_rows(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        parts = []
+        reach = len(self.conv) if isinstance(self.conv, nn.Sequential) else 1
+        for start in range(0, x.shape[2], ROWS):
+            above = min(start, reach)  # rows of the map; at its border there is padding, as ever
+            strip = x[:, :, start - above : start + ROWS + reach]
+            outputs = recomputed(super().forward, [strip], active=True)
+            parts.append([part[:, :, above : above + ROWS] for (part,) in outputs])
+        logits, deltas = (torch.cat(strips, dim=2) for strips in zip(*parts, strict=True))
+        return logits, deltas
 
 
 def recomputed(function: Callable, *args: Any, active: bool) -> Any:

@@ -93,7 +93,7 @@ def mixed(mix: nn.Conv2d, features: torch.Tensor, layer_maps: torch.Tensor) -> t
         float (B, C, H, W).
     """
     own, added = mix.weight.split([features.shape[1], layer_maps.shape[1]], dim=1)
-    return F.conv2d(features, own, mix.bias) + F.conv2d(layer_maps, added)
+    return F.conv2d(features, own, mix.bias).add_(F.conv2d(layer_maps, added))
 
 
 class LayerFusion(nn.Module):
