@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +19,15 @@ EVALUATOR_REGISTRY = Registry("EVALUATOR")
 EVALUATOR_REGISTRY.__doc__ = (
     "Evaluators, called with `(cfg, dataset_name, output_dir)`; named by TEST.EVALUATORS."
 )
+
+
+class _Records(dict[Any, dict[str, Any]]):
+    """Records by image id; unlike a plain dict it can be referenced weakly."""
+
+
+_SHARED: weakref.WeakValueDictionary[tuple[str, Callable], _Records] = weakref.WeakValueDictionary()
+"""Records of each data set, by its name and the function that reads it, as long as an evaluator uses
+them: reading decodes every mask of some formats, which takes longer than the scores."""
 
 
 class OrderEvaluator(DatasetEvaluator):
@@ -46,16 +56,22 @@ class OrderEvaluator(DatasetEvaluator):
     def records(self) -> dict[Any, dict[str, Any]]:
         """Ground-truth records by image id (`occ_order.formats`); never the model's input.
 
+        All evaluators of a data set share them and must not change them.
+
         Raises:
             ValueError: two records share an image id.
         """
+        key = (self.dataset_name, DatasetCatalog[self.dataset_name])
+        if key in _SHARED:
+            return _SHARED[key]
         records = DatasetCatalog.get(self.dataset_name)
-        found = {record["image_id"]: record for record in records}
+        found = _Records((record["image_id"], record) for record in records)
         if len(found) != len(records):
             raise ValueError(
                 f"data set {self.dataset_name!r}: {len(records)} records have only {len(found)} "
                 "different image ids"
             )
+        _SHARED[key] = found
         return found
 
     def row(self, record: dict[str, Any], output: dict[str, Any]) -> Any:
