@@ -26,8 +26,8 @@ class _Records(dict[Any, dict[str, Any]]):
 
 
 _SHARED: weakref.WeakValueDictionary[tuple[str, Callable], _Records] = weakref.WeakValueDictionary()
-"""Records of each data set by its name and the function that reads it, while an evaluator uses them:
-reading decodes every mask of some formats, which takes longer than the scores."""
+"""Records of each data set by its name and the function that reads it, while an evaluator holds
+them: reading decodes every mask of some formats, which takes longer than the scores."""
 
 
 class OrderEvaluator(DatasetEvaluator):
