@@ -1,1 +1,1 @@
-"""Semantic segmentation with oriented occlusion boundaries, and the CRF behind it (OOSIS)."""
+"""OOSIS: semantic segmentation with oriented occlusion boundaries, followed by CRF inference."""

@@ -21,23 +21,23 @@ from occ_order.targets.oriented_boundary import oriented_boundary
 
 @EVALUATOR_REGISTRY.register()
 class OrientedBoundary(OrderEvaluator):
-    """ODS, OIS and AP of `occ_boundary`, and those of the boundary without its orientation.
+    """Evaluate `occ_boundary` by ODS, OIS and AP, with and without its orientation.
 
-    Scores, percent, by `occ_order.metrics.boundary_scores`. Ground truth is made at the resolution
-    of the prediction. Writes `boundary.json` and `boundary.png`.
+    Scores in percent, see `occ_order.metrics.boundary_scores`. The ground truth is computed at the
+    resolution of the prediction. Writes `boundary.json` and `boundary.png`.
     """
 
     needs = ("occlusion",)
 
     def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str) -> None:
-        """TEST.OOSIS.BOUNDARY_THRESHOLDS and INPUT.OOSIS.*."""
+        """Read TEST.OOSIS.BOUNDARY_THRESHOLDS and INPUT.OOSIS.*."""
         super().__init__(cfg, dataset_name, output_dir)
         self.thresholds = cfg.TEST.OOSIS.BOUNDARY_THRESHOLDS
         self.use_stuff = cfg.INPUT.OOSIS.USE_STUFF
         self.over_background = cfg.INPUT.OOSIS.OVER_BACKGROUND
 
     def row(self, record: dict[str, Any], output: Mapping[str, Any]) -> np.ndarray:
-        """int64 (T, 4), counts of an image."""
+        """Return the counts of an image, int64 (T, 4)."""
         composed = output["occ_boundary"].cpu().numpy()
         ids, _, occlusion = instance_map(record, use_stuff=self.use_stuff)
         ids = resize_nearest(ids, composed.shape[1:])
@@ -46,7 +46,7 @@ class OrientedBoundary(OrderEvaluator):
         return self._scorer().row(gt, (prob, composed[:4]))
 
     def scores(self, rows: dict[Any, np.ndarray]) -> dict[str, dict[str, float]]:
-        """Scores of the pooled counts; writes the curves."""
+        """Compute the scores of the pooled counts and write the curves."""
         scorer = self._scorer(rows.values())
         found = scorer.compute()
         threshold = found.pop("ods_threshold")

@@ -15,37 +15,37 @@ from occ_order.metrics.calibration import calibration_scores
 
 @EVALUATOR_REGISTRY.register()
 class WeightedCoverage(OrderEvaluator):
-    """Mean weighted coverage of the images that have instances, percent.
+    """Evaluate the mean weighted coverage over all images with instances, in percent.
 
     Scores: `wc`, normalised by the pixels of the instances, and `wc_pixels`, by all pixels.
     """
 
     def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str) -> None:
-        """INPUT.OOSIS.USE_STUFF and INPUT.OUTPUT_SIZE."""
+        """Read INPUT.OOSIS.USE_STUFF and INPUT.OUTPUT_SIZE."""
         super().__init__(cfg, dataset_name, output_dir)
         self.use_stuff, self.size = cfg.INPUT.OOSIS.USE_STUFF, cfg.INPUT.OUTPUT_SIZE
 
     def row(self, record: dict[str, Any], output: Mapping[str, Any]) -> tuple[float, float]:
-        """Return the two coverages of an image; NaN without instances."""
+        """Return the two coverages of an image; NaN if it has no instances."""
         truth = ground_truth(record, size=self.size, use_stuff=self.use_stuff)
         return CoverageScorer().row(truth, prediction(record["image_id"], output))
 
     def scores(self, rows: dict[Any, tuple[float, float]]) -> dict[str, dict[str, float]]:
-        """Means over the images."""
+        """Return the means over the images."""
         found = CoverageScorer(rows.values()).compute()
         return {"coverage": {"wc": found["weighted"], "wc_pixels": found["weighted_all_pixels"]}}
 
 
 @EVALUATOR_REGISTRY.register()
 class InstanceAP(OrderEvaluator):
-    """COCO's AP and AR of the visible masks, ranked by whatever score the network gives, percent.
+    """Evaluate COCO's AP and AR of the visible masks, in percent, ranked by the predicted scores.
 
-    OOSIS ranks its instances by the boundary probability around them less that inside ("ad-hoc
-    scores").
+    The scores of OOSIS are the boundary probability along the contour of an instance minus that in
+    its interior ("ad-hoc scores").
     """
 
     def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str) -> None:
-        """TEST.OOSIS.CLASS_AGNOSTIC, .CALIBRATION, INPUT.OOSIS.USE_STUFF, INPUT.OUTPUT_SIZE."""
+        """Read TEST.OOSIS.CLASS_AGNOSTIC, TEST.OOSIS.CALIBRATION and INPUT.*."""
         super().__init__(cfg, dataset_name, output_dir)
         self.size, self.use_stuff = cfg.INPUT.OUTPUT_SIZE, cfg.INPUT.OOSIS.USE_STUFF
         self.calibration = cfg.TEST.OOSIS.CALIBRATION
@@ -55,12 +55,12 @@ class InstanceAP(OrderEvaluator):
         }
 
     def row(self, record: dict[str, Any], output: Mapping[str, Any]) -> tuple[dict, dict]:
-        """Annotation and prediction of an image with compressed masks."""
+        """Return the ground truth and prediction of an image with RLE masks."""
         truth = ground_truth(record, size=self.size, use_stuff=self.use_stuff)
         return ClassAPScorer().row(truth, prediction(record["image_id"], output))
 
     def scores(self, rows: dict[Any, tuple[dict, dict]]) -> dict[str, dict[str, float]]:
-        """AP and AR over all images; `calibration` of scores that are probabilities."""
+        """Compute AP and AR over all images, and the calibration of the scores if configured."""
         scorer = ClassAPScorer(rows.values(), **self.options)
         scores = {"instances": scorer.compute()}
         if self.calibration:

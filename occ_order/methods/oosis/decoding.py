@@ -1,8 +1,8 @@
-"""Decode the network's maps of one image to occlusion-ordered instances, in NumPy.
+"""Decode the maps of the network into occlusion-ordered instances, in NumPy.
 
 The second stage of OOSIS (Section 3.2): non-maximum suppression of the oriented boundary, CRF
-inference, connected components of its labels as instances. Also the two alternatives of the paper
-to CRF inference by jump moves.
+inference, and connected components of the labels as instances. Also implements the paper's two
+alternatives to jump moves.
 
 Shapes: H x W pixels, K classes with background, order labels 0..L. The four direction channels are
 left, right, top, bottom.
@@ -27,23 +27,23 @@ NMS = ("axis", "edge")
 
 @dataclass(frozen=True)
 class Decoder:
-    """Settings of the decoding; call it with the maps of an image.
+    """Decoder of the maps of one image.
 
     Attributes:
         decoder: "crf" (jump moves), "expansion" (one cycle of alpha-expansion, supplement 2) or
             "classes" (the most probable order label of each pixel, Section 5.1).
         nms: non-maximum suppression: "axis" thins each direction channel along its own axis, "edge"
             the boundary probability across its ridges.
-        threshold: smallest o = b e, boundary probability times orientation, of an occlusion.
-        radius: for "axis", suppress a pixel if one within this many pixels along the axis is
-            larger. With 1, plain non-maximum suppression, a boundary with several local maxima
-            leaves parallel lines, each of which separates another order label in the CRF.
+        threshold: minimum of o = b e (boundary probability times orientation) for an occlusion.
+        radius: for "axis", a pixel is suppressed if a pixel within this distance along the axis has
+            a larger value. Standard non-maximum suppression (1) leaves parallel lines at a boundary
+            with several local maxima, each of which separates another order label in the CRF.
         smoothness: lambda, weight per unordered pair of 4-neighbours.
         occlusion: mu, weight of the occlusion term.
         bound: "constant", "modular" or "alternate", see `occ_order.crf.solve`.
-        max_jumps: largest number of jump moves, see `occ_order.crf.solve`.
-        max_label: largest order label of "expansion".
-        min_area: components with fewer pixels are dropped.
+        max_jumps: maximum number of jump moves, see `occ_order.crf.solve`.
+        max_label: maximum order label of "expansion".
+        min_area: minimum size of a component in pixels; smaller ones are removed.
 
     Raises:
         ValueError: unknown `decoder` or `nms`.
@@ -61,7 +61,7 @@ class Decoder:
     min_area: int = 20
 
     def __post_init__(self) -> None:
-        """Check `decoder` and `nms`."""
+        """Validate `decoder` and `nms`."""
         for name, value, known in (
             ("decoder", self.decoder, DECODERS),
             ("nms", self.nms, NMS),
@@ -83,11 +83,11 @@ class Decoder:
             orientation: float (4, H, W), e, probability that the pixel occludes its neighbour in
                 each direction, given a boundary.
             boundary: float (H, W), b, boundary probability.
-            order: float (L + 1, H, W), probabilities of order labels 0..L; for "classes" only.
+            order: float (L + 1, H, W), probabilities of order labels 0..L; only for "classes".
 
         Returns:
             Order labels int32 (H, W), 0 = background, larger = nearer; and the instances with
-            class, score, relative depth and occlusion.
+            class, score, relative depth and occlusion matrix.
 
         Raises:
             ValueError: decoder "classes" without `order`, or maps of different sizes.
@@ -105,26 +105,26 @@ class Decoder:
     def oriented(
         self, boundary: np.ndarray, orientation: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Thin the boundary and threshold its orientation.
+        """Suppress non-maxima of the oriented boundary and apply the threshold.
 
         Args:
             boundary: float (H, W), b.
             orientation: float (4, H, W), e.
 
         Returns:
-            Thinned boundary probability float (H, W), and the set O of ordered pairs, bool
-            (4, H, W): the pixel occludes its neighbour in that direction.
+            Boundary probability after suppression, float (H, W), and the set O of ordered pairs,
+            bool (4, H, W): the pixel occludes its neighbour in that direction.
         """
         if self.nms == "edge":
             thin = edge_nms(np.clip(boundary, 0, 1), border=0)
             return thin, occludes_from_heads(thin, orientation, threshold=self.threshold)
         thinned = strongest_within(thin_directions(boundary * orientation), self.radius)
-        certain = np.ones_like(boundary)  # thinned is o = b e already
+        certain = np.ones_like(boundary)  # the suppressed map is already o = b e
         occludes = occludes_from_heads(certain, np.clip(thinned, 0, 1), threshold=self.threshold)
         return thinned.sum(0), occludes
 
     def labels(self, background: np.ndarray, occludes: np.ndarray) -> CRFResult:
-        """Minimise the CRF energy approximately, by jump moves or one cycle of alpha-expansion.
+        """Minimise the CRF energy approximately by jump moves or one cycle of alpha-expansion.
 
         Args:
             background: float (H, W), background probability.
@@ -143,11 +143,11 @@ def strongest_within(oriented: np.ndarray, radius: int) -> np.ndarray:
     Args:
         oriented: float (4, H, W), >= 0: left and right are compared along x, top and bottom
             along y.
-        radius: in pixels, at least 1. 1 returns the input: direct neighbours are expected to be
-            suppressed already.
+        radius: in pixels, at least 1. 1 returns the input: direct neighbours must be suppressed
+            already.
 
     Returns:
-        float (4, H, W), 0 where suppressed, else the input.
+        float (4, H, W), the input with suppressed values set to 0.
 
     Raises:
         ValueError: ``radius`` below 1.

@@ -1,8 +1,8 @@
-"""Results that are still being computed: the CRF runs while the network sees the next image.
+"""Asynchronous results: the CRF of an image runs during the network's pass over the next.
 
-The network's side puts a `DeferredOutput` where Detectron2 expects the dictionary of one image's
-results. Whoever looks into it waits until it is there, so that nobody needs to know; whoever wants
-to profit looks later (`occ_order.engine.overlap`).
+The model returns a `DeferredOutput` in place of the dictionary of results of an image. Reading it
+waits for the computation, so that callers need not distinguish the two. Callers that read the
+results of an image after the next forward pass let both overlap (`occ_order.engine.overlap`).
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any
 
 
 class DeferredOutput(MutableMapping):
-    """A dictionary that is filled by a `Future`; every access waits for it."""
+    """Dictionary that is the result of a `Future`; every access waits for it."""
 
     def __init__(self, future: Future) -> None:
-        """Take a future whose result is a dictionary."""
+        """Wrap a future whose result is a dictionary."""
         self._future = future
         self._own: dict[str, Any] = {}
 
     def done(self) -> bool:
-        """Whether an access would not wait."""
+        """Return whether the result is available without waiting."""
         return self._future.done()
 
     def result(self) -> dict[str, Any]:
-        """Wait for the computation and return its dictionary; re-raises its exception."""
+        """Wait for the result and return it; re-raise the exception of the computation."""
         if not self._own:
             self._own = dict(self._future.result())
         return self._own
@@ -47,13 +47,13 @@ class DeferredOutput(MutableMapping):
 
 
 class Workers:
-    """Threads that run functions which release the interpreter's lock; none at all for 0.
+    """Thread pool for functions that release the GIL; 0 threads call them directly.
 
-    A copy (of a module that holds it) starts threads of its own.
+    A copy (such as that of a module with workers) starts threads of its own.
     """
 
     def __init__(self, number: int) -> None:
-        """Remember the number; threads start with the first task.
+        """Set the number of threads, which start with the first task.
 
         Raises:
             ValueError: a negative number.
@@ -66,7 +66,7 @@ class Workers:
     def run(
         self, function: Callable[..., dict[str, Any]], *arguments: Any
     ) -> dict[str, Any] | DeferredOutput:
-        """Return result of the call, or a `DeferredOutput` of it where there are threads."""
+        """Return the result of a call, or a `DeferredOutput` of it if there are threads."""
         if self.number == 0:
             return function(*arguments)
         if self._pool is None:

@@ -1,4 +1,4 @@
-"""A detector that reads its detections from a file, to evaluate those of other programs."""
+"""A detector that reads precomputed detections from a file, to evaluate those of other models."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from occ_order.formats.detections import DetectionFile
 
 @META_ARCH_REGISTRY.register()
 class DetectionsFromFile(nn.Module):
-    """Returns the detections of a results file for each image (`occ_order.formats.detections`).
+    """Return the detections of an image from a results file (`occ_order.formats.detections`).
 
-    As MODEL.DETECTOR_ORDER.META_ARCHITECTURE it is one of the instance segmentations of OOSIS
-    Section 5.2, with any order between its masks. Output: `instances` with pred_masks bool
-    (N, H, W), the visible parts, pred_amodal_masks where the file has whole objects, pred_classes,
-    scores and pred_boxes, best first.
+    Used as MODEL.DETECTOR_ORDER.META_ARCHITECTURE, it is one of the instance segmentations of OOSIS
+    Section 5.2, combined with any order of its masks. Output: `instances` with pred_masks bool
+    (N, H, W), modal; pred_amodal_masks if the file has amodal masks; pred_classes, scores and
+    pred_boxes; sorted by descending score.
     """
 
     @configurable
@@ -34,23 +34,23 @@ class DetectionsFromFile(nn.Module):
         class_of: Mapping[int, int] | None = None,
         one_class: bool = False,
     ) -> None:
-        """Keep the arguments.
+        """Initialise the detector.
 
         Args:
-            file: the results.
-            class_of: class of each category id of the file; None = the ids less 1. Segments of a
-                panoptic file whose category is not in it are stuff and left out.
-            one_class: every instance is of class 0, whatever it is.
+            file: the results file.
+            class_of: category id of the file -> class; None = category id - 1. Segments of a
+                panoptic file with other categories are stuff and are ignored.
+            one_class: assign class 0 to all instances.
         """
         super().__init__()
         self.file, self.class_of, self.one_class = file, class_of, one_class
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """MODEL.DETECTOR_ORDER.RESULTS*; categories of the first data set in DATASETS.TEST.
+        """Read MODEL.DETECTOR_ORDER.RESULTS*, and the categories of the first test data set.
 
         Raises:
-            ValueError: no file is named.
+            ValueError: MODEL.DETECTOR_ORDER.RESULTS is empty.
         """
         own = cfg.MODEL.DETECTOR_ORDER
         if not own.RESULTS:
@@ -64,10 +64,10 @@ class DetectionsFromFile(nn.Module):
         return {"file": file, "class_of": class_of, "one_class": cfg.TEST.OOSIS.CLASS_AGNOSTIC}
 
     def forward(self, batched_inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Instances]]:
-        """One {"instances"} for each input.
+        """Return {"instances"} for each input.
 
         Raises:
-            ValueError: in training; a damaged entry, or a category that the data set does not have.
+            ValueError: in training; invalid entry, or category that is not in the data set.
         """
         if self.training:
             raise ValueError("detections from a file cannot be trained; use --eval-only")
@@ -88,7 +88,7 @@ class DetectionsFromFile(nn.Module):
         return result
 
     def _classes(self, category_ids: np.ndarray, image_id: int | str) -> np.ndarray:
-        """int64 (N,), -1 for stuff."""
+        """Return classes int64 (N,), -1 for stuff."""
         if self.one_class and self.file.kind != "panoptic":
             return np.zeros(len(category_ids), np.int64)
         table = self.class_of
@@ -96,7 +96,7 @@ class DetectionsFromFile(nn.Module):
         missing = [int(k) for k, c in zip(category_ids, classes, strict=True) if c < 0]
         if missing and self.file.kind != "panoptic":
             raise ValueError(
-                f"{self.file.path}: image {image_id!r}: category {missing[0]} is none of the data "
+                f"{self.file.path}: image {image_id!r}: category {missing[0]} is not in the data "
                 f"set's {sorted(table or ())}"
             )
         found = np.array(classes, np.int64)

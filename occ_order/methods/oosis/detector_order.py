@@ -1,6 +1,6 @@
-"""The baselines of Section 5.2: any instance segmentation, then any order between its masks.
+"""The baselines of Section 5.2: instance segmentation followed by order prediction of its masks.
 
-`occ_order.engine.detector_order` builds the two networks from settings.
+`occ_order.engine.detector_order` builds both networks from a config.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ MASKS = ("instances", "panoptic")
 
 
 class AddOrder:
-    """A forward hook: the instances that a detector has found get the fields of an order network.
+    """Forward hook that adds the predictions of an order network to those of a detector.
 
-    A hook and not a module around the detector, so that the detector's checkpoints fit as they are.
+    A hook, because a module around the detector would change the names in its checkpoints.
     """
 
     def __init__(
@@ -32,20 +32,20 @@ class AddOrder:
         exclusive: float = 0.0,
         reverse_channels: bool = False,
     ) -> None:
-        """Keep the parts.
+        """Initialise the hook.
 
         Args:
-            order: orders given masks: a list of {"image", "instances", "height", "width"} to a
-                list of {"instances"} in the same order (`occ_order.methods.instaorder`).
-            masks: "instances", or "panoptic" for the things of `panoptic_seg`.
-            min_score: detections below are dropped.
-            exclusive: duplicates are dropped, pixels that several detections claim go to the
-                smallest, and detections that keep less than this share of theirs are dropped
-                (`occ_order.masks.exclusive`); 0 = masks stay as they are.
-            reverse_channels: whether the order network wants RGB and gets BGR, or the reverse.
+            order: order network with input masks: maps a list of {"image", "instances", "height",
+                "width"} to a list of {"instances"} (`occ_order.methods.instaorder`).
+            masks: "instances", or "panoptic" for the thing segments of `panoptic_seg`.
+            min_score: score threshold of detections.
+            exclusive: remove duplicates, assign pixels of several detections to the smallest, and
+                remove detections that keep less than this fraction of their pixels
+                (`occ_order.masks.exclusive`); 0 = off.
+            reverse_channels: swap RGB and BGR of the image for the order network.
 
         Raises:
-            ValueError: another kind of masks.
+            ValueError: unknown value of `masks`.
         """
         if masks not in MASKS:
             raise ValueError(f"MODEL.DETECTOR_ORDER.MASKS: got {masks!r}, expected one of {MASKS}")
@@ -56,7 +56,7 @@ class AddOrder:
     def __call__(
         self, detector: nn.Module, arguments: tuple, outputs: Any
     ) -> list[dict[str, Any]] | None:
-        """Add the order to the results of a detector that is not being trained."""
+        """Add the order to the results of a detector in evaluation mode."""
         if detector.training:
             return None
         pairs = zip(arguments[0], outputs, strict=True)
@@ -91,10 +91,10 @@ class AddOrder:
 
 
 def things_of(output: Mapping[str, Any]) -> Instances:
-    """Return things of a panoptic segmentation as instances, best first; score 1 where it has none.
+    """Return the thing segments of a panoptic segmentation, by descending score (default 1).
 
     Args:
-        output: with "panoptic_seg": (H, W) integer map, list of segments.
+        output: "panoptic_seg" is an integer map (H, W) and a list of segments.
 
     Returns:
         Instances with pred_masks bool (N, H, W), pred_classes, scores, pred_boxes.

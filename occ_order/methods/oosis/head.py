@@ -1,7 +1,7 @@
-"""The head of the OOSIS network: from features to class, orientation and boundary logits.
+"""Head of the OOSIS network: class, orientation and boundary logits from backbone features.
 
-Section 3.1 of "Occlusion-Ordered Semantic Instance Segmentation" on PSPNet's trunk. Shapes: ``N``
-images, ``K`` classes with background as class 0, ``t`` stride of the logits, ``H = t k + 1``.
+Section 3.1 of "Occlusion-Ordered Semantic Instance Segmentation", based on PSPNet. Shapes: ``N``
+images, ``K`` classes with background as class 0, ``t`` stride of the features, ``H = t k + 1``.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ UPSAMPLINGS = ("joint", "separate")
 
 
 class Logits(NamedTuple):
-    """Logits of each pixel, before softmax and sigmoid.
+    """Logits of each pixel, before softmax or sigmoid.
 
     Attributes:
         semantic: (N, K, H, W), s.
         orientation: (N, 4, H, W), e: left, right, top, bottom.
         boundary: (N, H, W), b.
-        order: (N, L + 1, H, W), the order label itself as a class (Section 5.1); None without.
+        order: (N, L + 1, H, W), order labels as classes (Section 5.1), or None.
     """
 
     semantic: torch.Tensor
@@ -44,10 +44,10 @@ class Logits(NamedTuple):
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class OOSISHead(nn.Module):
-    """Pyramid pooling, bottleneck, the logit layers s, b and e, and their deconvolutions.
+    """Pyramid pooling, bottleneck, logit layers of s, b and e, and their deconvolutions.
 
-    Beside PSPNet's trunk it can take in finer maps (`skip_features`): small images have their
-    boundaries within a few pixels of one another, closer than stride 8 can tell apart.
+    As an extension of PSPNet, higher-resolution features can be added (`skip_features`): in small
+    images, boundaries are closer to each other than a cell of stride 8.
     """
 
     @configurable
@@ -81,32 +81,32 @@ class OOSISHead(nn.Module):
         Args:
             input_shape: channels and strides of the backbone's features.
             num_classes: K - 1, without background.
-            in_feature: what is pooled and classified.
-            aux_feature: what the auxiliary head looks at in training; "" for none.
-            skip_features: finer maps to take in, from coarse to fine; none in the paper.
+            in_feature: feature map for pooling and classification.
+            aux_feature: feature map of the auxiliary head, used in training; "" = none.
+            skip_features: finer features to add, from coarse to fine; none in the paper.
             ppm_channels: channels of each pooled branch.
-            bins: regions a side of each branch.
-            channels: of the bottleneck, which the logit layers see.
-            aux_channels: of the auxiliary head.
-            dropout: probability that a channel of the bottleneck is dropped.
-            norm: Detectron2's name of a normalisation.
+            bins: each branch pools to bins x bins regions.
+            channels: channels of the bottleneck, the input of the logit layers.
+            aux_channels: channels of the auxiliary head.
+            dropout: dropout probability of the bottleneck's channels.
+            norm: name of a normalisation in Detectron2.
             upsampling: of e and b, one of `UPSAMPLINGS`: a joint 3-D deconvolution over [e, b], or
                 a 2-D one for each of the five maps.
             joint_depth_kernel: depth of the joint kernel.
-            subpixel: add to the upsampled logits what each cell of the feature map says about its
-                own t x t pixels; the bilinear kernels alone cannot draw a line of one pixel. Not in
-                the paper.
-            order_labels: L, largest order label predicted as a class; 0 = not predicted.
-            loss_weights: of the semantic, boundary and orientation terms.
+            subpixel: add a residual that each cell of the feature map predicts for its own t x t
+                pixels; bilinear kernels alone cannot represent lines of one pixel. Not in the
+                paper.
+            order_labels: L, maximum order label predicted as a class; 0 = not predicted.
+            loss_weights: weights of the semantic, boundary and orientation terms.
             boundary_loss_name: one of `occ_order.methods.oosis.losses.BOUNDARY_LOSSES`.
             boundary_options: "weight", "focus", "tversky" and "combo_alpha" of
                 `occ_order.methods.oosis.losses.boundary_loss`.
             orientation_norm: "pixels" or "boundary".
-            aux_weight: of the auxiliary loss.
-            aux_tasks: which of `TASKS` the auxiliary head learns.
+            aux_weight: weight of the auxiliary loss.
+            aux_tasks: tasks of the auxiliary head, some of `TASKS`.
 
         Raises:
-            ValueError: an unknown auxiliary task or upsampling.
+            ValueError: unknown auxiliary task or upsampling.
         """
         super().__init__()
         if upsampling not in UPSAMPLINGS:
@@ -143,7 +143,7 @@ class OOSISHead(nn.Module):
         if subpixel:
             outputs = sum(self.num_logits) + (order_labels + 1 if order_labels else 0)
             self.subpixel = nn.Conv2d(channels, outputs * self.stride**2, 1)
-            nn.init.normal_(self.subpixel.weight, std=0.01)  # starts as plain upsampling
+            nn.init.normal_(self.subpixel.weight, std=0.01)  # initially equal to plain upsampling
             nn.init.zeros_(self.subpixel.bias)
         self.aux = None
         self.aux_feature, self.aux_tasks, self.aux_weight = aux_feature, aux_tasks, aux_weight
@@ -165,7 +165,7 @@ class OOSISHead(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict:
-        """MODEL.OOSIS.*."""
+        """Read MODEL.OOSIS.*."""
         own = cfg.MODEL.OOSIS
         return {
             "input_shape": input_shape,
@@ -197,7 +197,7 @@ class OOSISHead(nn.Module):
         }
 
     def forward(self, features: Features) -> Logits:
-        """Logits at full resolution, H = t k + 1 for features of k + 1."""
+        """Return the logits at full resolution, H = t k + 1 for features of k + 1 rows."""
         x = self.bottleneck(self.pool(features[self.in_feature]))
         for name, lateral in zip(self.skip_features, self.skips, strict=True):
             finer = lateral(features[name])
@@ -218,16 +218,16 @@ class OOSISHead(nn.Module):
         return Logits(semantic, orientation, boundary[:, 0], order[0] if order else None)
 
     def losses(self, features: Features, targets: Targets) -> dict[str, torch.Tensor]:
-        """Return the terms of Eq. 4, and those of the auxiliary head.
+        """Return the terms of Eq. 4 and those of the auxiliary head.
 
         Args:
-            features: of the backbone.
+            features: features of the backbone.
             targets: "semantic" int64 (N, H, W), "boundary" float (N, H, W), "orientation" float
-                (N, 4, H, W), where order labels are predicted "order" int64 (N, H, W), and perhaps
-                "unknown" float (N, H, W), 1 where boundary and orientation are not to be learned.
+                (N, 4, H, W); with order labels also "order" int64 (N, H, W). Optional: "unknown"
+                float (N, H, W), 1 where boundary and orientation are ignored.
 
         Returns:
-            Scalars by name.
+            Name -> scalar loss.
         """
         logits = self(features)
         losses = {f"loss_{task}": loss for task, loss in self._terms(logits, targets).items()}
@@ -240,7 +240,7 @@ class OOSISHead(nn.Module):
         return losses
 
     def _terms(self, logits: Logits, targets: Targets) -> dict[str, torch.Tensor]:
-        """Return the weighted losses of the tasks that have logits."""
+        """Return the weighted losses of the tasks with logits."""
         semantic, boundary = targets["semantic"], targets["boundary"]
         valid = semantic != IGNORE
         if "unknown" in targets:
@@ -267,7 +267,7 @@ class OOSISHead(nn.Module):
         return {task: self.loss_weights[task] * loss for task, loss in terms.items()}
 
     def _auxiliary(self, feature: torch.Tensor, size: tuple[int, int]) -> Logits:
-        """Logits of the auxiliary head at full resolution; None for the tasks it does not have."""
+        """Return the auxiliary head's logits at full resolution; None for tasks without one."""
         assert self.aux is not None
         x = F.interpolate(self.aux(feature), size=size, mode="bilinear", align_corners=True)
         numbers = [

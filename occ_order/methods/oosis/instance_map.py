@@ -1,4 +1,4 @@
-"""The annotated instances of a record as one map, for targets and for evaluation."""
+"""The ground-truth instances of a record as a label map, for targets and evaluation."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from occ_order.methods.common.reading import read_masks
 def instance_map(
     record: dict[str, Any], *, use_stuff: bool = False, fill_gaps: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the instances of a record as one map.
+    """Return the instances of a record as a label map.
 
-    Masks that overlap are painted by order, then by size (`occ_order.masks.paint`). Crowd regions
-    become void where no instance is. Stuff becomes background and loses its rows and columns.
+    Overlapping masks are painted in occlusion order, then by size (`occ_order.masks.paint`). Crowd
+    regions are void outside the instances. Stuff is background and is removed from the matrix.
 
     Args:
-        record: with masks and, where known, "occlusion".
-        use_stuff: whether stuff regions are instances.
-        fill_gaps: unlabelled pixels at most so far from a labelled one become part of it, for data
-            with gaps between regions that touch (NYU Depth V2). 0 leaves gaps as background.
+        record: record with masks and, if known, "occlusion".
+        use_stuff: treat stuff regions as instances.
+        fill_gaps: assign unlabelled pixels within this distance of a labelled one to its region,
+            for data with gaps between touching regions (NYU Depth V2). 0 = they are background.
 
     Returns:
-        ids int32 (H, W), 0 background, k = instance k - 1, -1 void; classes int64 (N,), numbers of
-        the data set; occlusion int8 (N, N), -1 where nothing is annotated.
+        ids int32 (H, W), 0 = background, k = instance k - 1, -1 = void; classes int64 (N,),
+        contiguous class indices of the data set; occlusion int8 (N, N), -1 = not annotated.
 
     Raises:
-        ValueError: an annotation without a mask, or a damaged one.
+        ValueError: an annotation has no mask or an invalid one.
     """
     stack = read_masks(record)
     if stack is None:
@@ -51,7 +51,7 @@ def instance_map(
 
 
 def _fill(ids: np.ndarray, labelled: np.ndarray, distance: int) -> None:
-    """Give unlabelled pixels, in place, the id of the nearest labelled one within a distance."""
+    """Assign unlabelled pixels the id of the nearest labelled one within `distance`, in place."""
     away, (rows, columns) = ndimage.distance_transform_edt(~labelled, return_indices=True)
     gap = ~labelled & (away <= distance) & labelled.any()
     ids[gap] = ids[rows[gap], columns[gap]]

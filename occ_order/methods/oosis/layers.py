@@ -1,7 +1,7 @@
 """Layers of the OOSIS network: pyramid pooling, and the two deconvolutions of supplement 1.1.
 
-Sizes: a feature map of stride ``t`` of an image with ``t k + 1`` pixels a side has ``k + 1``; both
-deconvolutions bring it back to exactly ``t k + 1`` (kernel 2t - 1, stride t, padding t - 1).
+An image of ``t k + 1`` pixels per side has features of ``k + 1`` at stride ``t``. Both
+deconvolutions upsample to exactly ``t k + 1`` (kernel 2t - 1, stride t, padding t - 1).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import nn
 
 
 def bilinear_kernel(stride: int) -> torch.Tensor:
-    """float32 (2t - 1, 2t - 1): deconvolution with it is bilinear upsampling by t.
+    """Return the kernel of bilinear upsampling by t as a deconvolution, float32 (2t - 1, 2t - 1).
 
     The outer product of the triangle ``1 - |i - (t - 1)| / t`` with itself; on ``t k + 1`` pixels
     it equals `F.interpolate` with ``align_corners=True``.
@@ -24,15 +24,15 @@ def bilinear_kernel(stride: int) -> torch.Tensor:
 
 
 class PyramidPooling(nn.Module):
-    """PPM of PSPNet: the map beside its averages over 1 x 1, 2 x 2, ... regions, upsampled."""
+    """Pyramid pooling module of PSPNet: concatenates the input with upsampled region averages."""
 
     def __init__(self, in_channels: int, channels: int, bins: Sequence[int], norm) -> None:
-        """Build it.
+        """Build the layers.
 
         Args:
-            in_channels: C of the input.
+            in_channels: C, input channels.
             channels: channels of each pooled branch.
-            bins: regions a side of each branch.
+            bins: each branch pools to bins x bins regions.
             norm: function from a number of channels to a normalisation layer.
         """
         super().__init__()
@@ -48,7 +48,7 @@ class PyramidPooling(nn.Module):
         self.out_channels = in_channels + channels * len(bins)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, C, h, w) -> (N, C + channels * len(bins), h, w)."""
+        """Map (N, C, h, w) to (N, C + channels * len(bins), h, w)."""
         size = x.shape[-2:]
         pooled = [
             F.interpolate(branch(x), size=size, mode="bilinear", align_corners=True)
@@ -58,17 +58,17 @@ class PyramidPooling(nn.Module):
 
 
 class ChannelDeconv(nn.Module):
-    """2-D deconvolution of each channel by itself, bilinear at the start (class logits)."""
+    """Depthwise 2-D deconvolution, initialised to bilinear upsampling (class logits)."""
 
     def __init__(self, channels: int, stride: int) -> None:
-        """Build it for (N, channels, h, w) maps of ``stride``."""
+        """Build the layer for (N, channels, h, w) maps of ``stride``."""
         super().__init__()
         self.stride = stride
         kernel = bilinear_kernel(stride)
         self.weight = nn.Parameter(kernel.expand(channels, 1, -1, -1).clone())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, C, h, w) -> (N, C, t (h - 1) + 1, t (w - 1) + 1)."""
+        """Map (N, C, h, w) to (N, C, t (h - 1) + 1, t (w - 1) + 1)."""
         return F.conv_transpose2d(
             x, self.weight, stride=self.stride, padding=self.stride - 1, groups=x.shape[1]
         )
@@ -77,24 +77,25 @@ class ChannelDeconv(nn.Module):
 class JointDeconv(nn.Module):
     """3-D deconvolution over the stack of the orientation and boundary logits (supplement 1.1).
 
-    The channels are the depth of the volume, so an output channel sees the input channels within
-    ``depth_kernel // 2`` of its own: with 1 all share one 2-D kernel,
-    with 9 all five see all five. At the start the centre slice is bilinear and the others are zero.
+    The channels are the depth of the volume, so that an output channel depends on the input
+    channels within ``depth_kernel // 2`` of it: with 1 all channels share one 2-D kernel, with 9
+    each depends on all five. The centre slice is initialised to bilinear upsampling, the others to
+    zero.
 
-    Along the depth the kernel only decides which slice joins which two channels, so it is computed
-    as one 2-D deconvolution whose weights share these slices.
+    Along the depth, the kernel only determines which slice connects which two channels. It is
+    therefore computed as one 2-D deconvolution whose weights share the slices.
     """
 
     def __init__(self, depth: int, stride: int, depth_kernel: int) -> None:
-        """Build it.
+        """Build the layer.
 
         Args:
             depth: number of channels, 5 for [e_L, e_R, e_T, e_B, b].
             stride: t, upsampling factor.
-            depth_kernel: odd.
+            depth_kernel: depth of the kernel, odd.
 
         Raises:
-            ValueError: an even ``depth_kernel``.
+            ValueError: ``depth_kernel`` is even.
         """
         super().__init__()
         if depth_kernel < 1 or depth_kernel % 2 == 0:
@@ -104,12 +105,12 @@ class JointDeconv(nn.Module):
         weight = torch.zeros(depth_kernel, size, size)
         weight[depth_kernel // 2] = bilinear_kernel(stride)
         self.weight = nn.Parameter(weight)
-        # Slice that joins input channel i to output channel o; slices beyond the kernel are zero.
+        # Slice that connects input channel i to output channel o; slices outside the kernel are 0.
         join = torch.arange(depth)[None, :] - torch.arange(depth)[:, None] + depth_kernel // 2
         self.register_buffer("inside", (join >= 0) & (join < depth_kernel), persistent=False)
         self.register_buffer("join", join.clamp(0, depth_kernel - 1), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, depth, h, w) -> (N, depth, t (h - 1) + 1, t (w - 1) + 1)."""
+        """Map (N, depth, h, w) to (N, depth, t (h - 1) + 1, t (w - 1) + 1)."""
         weight = self.weight[self.join] * self.inside[:, :, None, None]
         return F.conv_transpose2d(x, weight, stride=self.stride, padding=self.stride - 1)

@@ -1,11 +1,11 @@
-"""Losses of the OOSIS network (Eq. 4 and Table 3b): logits and targets in, scalars out.
+"""Losses of the OOSIS network (Eq. 4 and Table 3b).
 
 Shapes: ``N`` images, ``K`` classes with background as class 0, ``H, W`` pixels. Targets:
-``semantic`` int64 (N, H, W), `IGNORE` where nothing is known (padding, crowd); ``boundary``
-float (N, H, W) in {0, 1}, B; ``orientation`` float (N, 4, H, W), left, right, top, bottom, E: sums
-to 1 on the boundary and is 0 elsewhere. Pixels to ignore are ignored by all three terms.
+``semantic`` int64 (N, H, W), `IGNORE` where unknown (padding, crowd); ``boundary`` float (N, H, W)
+in {0, 1}, B; ``orientation`` float (N, 4, H, W), left, right, top, bottom, E: sums to 1 on the
+boundary and is 0 elsewhere. All three terms skip ignored pixels.
 
-A loss without any pixel to look at is a zero that still has a gradient.
+Without valid pixels a loss is a zero that is part of the graph.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ import torch
 import torch.nn.functional as F
 
 IGNORE = 255
-"""Value of ``semantic`` that no term looks at."""
+"""Value of ``semantic`` at pixels that all terms ignore."""
 
 BOUNDARY_LOSSES = ("weighted_ce", "dice_pp", "tversky_pp", "combo")
 ORIENTATION_NORMS = ("pixels", "boundary")
 
 FOCUS = 2.0
-"""gamma of Dice++ and Tversky++ (Yeung et al., "Calibrating the Dice loss"; 2 in Section 5.6): how
-little the confident mistakes of the many easy pixels count."""
+"""gamma of Dice++ and Tversky++ (Yeung et al., "Calibrating the Dice loss"; 2 in Section 5.6):
+larger values reduce the weight of the many easy pixels."""
 
 FALSE, MISSED = 0.3, 0.7
-"""alpha and beta of Tversky++: weights of false boundary and of missed boundary."""
+"""alpha and beta of Tversky++: weights of false positives and false negatives."""
 
 COMBO_ALPHA = 0.5
-"""alpha of the Combo loss: the share of the cross-entropy."""
+"""alpha of the Combo loss: the weight of the cross-entropy."""
 
 SMOOTH = 1.0
-"""Added to both sides of the overlap ratios, so that a batch without boundary is defined."""
+"""Added to numerator and denominator of the overlap ratios: defined without boundary pixels."""
 
 
 def semantic_loss(logits: torch.Tensor, semantic: torch.Tensor) -> torch.Tensor:
-    """CE(S | s), the mean over the pixels that are not to be ignored (first term of Eq. 4).
+    """Compute CE(S | s), the mean over valid pixels (first term of Eq. 4).
 
     Args:
         logits: (N, K, H, W).
@@ -50,7 +50,9 @@ def semantic_loss(logits: torch.Tensor, semantic: torch.Tensor) -> torch.Tensor:
 def weighted_boundary_ce(
     logits: torch.Tensor, boundary: torch.Tensor, valid: torch.Tensor, *, weight: float = 0.9
 ) -> torch.Tensor:
-    """CE_w(B | b) = -[w B log b + (1 - w)(1 - B) log(1 - b)], mean over valid pixels (Eq. 4).
+    """Compute CE_w(B | b) = -[w B log b + (1 - w)(1 - B) log(1 - b)], mean over valid pixels.
+
+    The boundary term of Eq. 4.
 
     Args:
         logits: (N, H, W), b before the sigmoid.
@@ -69,7 +71,7 @@ def weighted_boundary_ce(
 def dice_pp_loss(
     logits: torch.Tensor, boundary: torch.Tensor, valid: torch.Tensor, *, focus: float = FOCUS
 ) -> torch.Tensor:
-    """1 - Dice++, with Dice++ = 2 TP / (2 TP + FP^g + FN^g), sums over all pixels of the batch.
+    """Compute 1 - Dice++, Dice++ = 2 TP / (2 TP + FP^g + FN^g), with sums over the batch.
 
     TP = sum p B; FP^g = sum (p (1 - B))^g; FN^g = sum ((1 - p) B)^g.
 
@@ -77,7 +79,7 @@ def dice_pp_loss(
         logits: (N, H, W).
         boundary: float (N, H, W).
         valid: bool (N, H, W).
-        focus: g; 1 gives the ordinary soft Dice loss.
+        focus: g; 1 is the soft Dice loss.
 
     Returns:
         Scalar in [0, 1].
@@ -95,18 +97,18 @@ def tversky_pp_loss(
     alpha: float = FALSE,
     beta: float = MISSED,
 ) -> torch.Tensor:
-    """1 - Tversky++ = 1 - TP / (TP + alpha FP^g + beta FN^g); symbols as `dice_pp_loss`.
+    """Compute 1 - Tversky++ = 1 - TP / (TP + alpha FP^g + beta FN^g); symbols as in `dice_pp_loss`.
 
-    OOSIS (Section 5.6) fine-tunes alpha = 0.8 and beta = 0.2 and does not say which is which; here
-    they are those of Tversky's index, where alpha weighs false positives.
+    OOSIS (Section 5.6) uses alpha = 0.8 and beta = 0.2 without defining them; here they are those
+    of Tversky's index, where alpha weights false positives.
 
     Args:
         logits: (N, H, W).
         boundary: float (N, H, W).
         valid: bool (N, H, W).
-        focus: g; 1 gives the ordinary Tversky loss.
-        alpha: weight of false boundary.
-        beta: weight of missed boundary.
+        focus: g; 1 is the Tversky loss.
+        alpha: weight of false positives.
+        beta: weight of false negatives.
 
     Returns:
         Scalar in [0, 1].
@@ -123,16 +125,16 @@ def combo_loss(
     weight: float = 0.9,
     alpha: float = COMBO_ALPHA,
 ) -> torch.Tensor:
-    """alpha CE_w + (1 - alpha)(1 - soft Dice) (Taghanaki et al., "Combo loss").
+    """Compute alpha CE_w + (1 - alpha)(1 - soft Dice) (Taghanaki et al., "Combo loss").
 
-    OOSIS (Section 5.6) fine-tunes alpha = 0.1.
+    OOSIS (Section 5.6) uses alpha = 0.1.
 
     Args:
         logits: (N, H, W).
         boundary: float (N, H, W).
         valid: bool (N, H, W).
         weight: w of `weighted_boundary_ce`.
-        alpha: share of the cross-entropy.
+        alpha: weight of the cross-entropy.
 
     Returns:
         Scalar.
@@ -154,7 +156,7 @@ def boundary_loss(
     tversky: tuple[float, float] = (FALSE, MISSED),
     combo_alpha: float = COMBO_ALPHA,
 ) -> torch.Tensor:
-    """Return the boundary term by name (Table 3b).
+    """Compute the boundary term by name (Table 3b).
 
     Args:
         logits: (N, H, W).
@@ -170,7 +172,7 @@ def boundary_loss(
         Scalar.
 
     Raises:
-        ValueError: unknown kind.
+        ValueError: unknown `kind`.
     """
     if kind == "weighted_ce":
         return weighted_boundary_ce(logits, boundary, valid, weight=weight)
@@ -192,21 +194,21 @@ def orientation_loss(
     *,
     norm: str = "pixels",
 ) -> torch.Tensor:
-    """B CE(E | e) with the soft target E: -sum_d E^d log e^d on the boundary (Eq. 4).
+    """Compute B CE(E | e) with the soft target E: -sum_d E^d log e^d on the boundary (Eq. 4).
 
     Args:
         logits: (N, 4, H, W), e before the softmax.
         boundary: float (N, H, W).
         orientation: float (N, 4, H, W).
         valid: bool (N, H, W).
-        norm: what the sum is divided by. "pixels": all valid pixels, the literal reading of Eq. 4,
-            which Theorem 1 of the supplement needs. "boundary": the valid boundary pixels.
+        norm: denominator of the mean. "pixels": all valid pixels, the literal reading of Eq. 4,
+            which Theorem 1 of the supplement requires. "boundary": the valid boundary pixels.
 
     Returns:
         Scalar, nats.
 
     Raises:
-        ValueError: unknown norm.
+        ValueError: unknown `norm`.
     """
     if norm not in ORIENTATION_NORMS:
         raise ValueError(f"orientation norm: got {norm!r}, expected one of {ORIENTATION_NORMS}")
@@ -217,7 +219,7 @@ def orientation_loss(
 def _mean(
     each: torch.Tensor, valid: torch.Tensor, counted: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Sum over valid pixels by the number of counted ones (by default the valid ones)."""
+    """Divide the sum over valid pixels by the number of `counted` (default: valid) pixels."""
     counted = valid if counted is None else counted
     return (each * valid).sum() / counted.sum().clamp(min=1)
 
@@ -225,7 +227,7 @@ def _mean(
 def _overlap(
     logits: torch.Tensor, boundary: torch.Tensor, valid: torch.Tensor, focus: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Soft true positives, and focused false positives and false negatives, of the batch."""
+    """Return the soft TP and the focal FP and FN of the batch."""
     prob, truth = torch.sigmoid(logits) * valid, boundary * valid
     hit = (prob * truth).sum()
     false = (prob * (1 - truth)).pow(focus).sum()

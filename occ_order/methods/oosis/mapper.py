@@ -1,7 +1,7 @@
-"""Images with class map and oriented boundary, both made after the augmentation (OOSIS).
+"""Dataset mapper of OOSIS: images with semantic map, oriented boundary and order labels.
 
-What is warped is the image and one map of instance ids; class, boundary, orientation and order
-labels follow from the warped ids. Warping the orientation itself would mix its directions.
+Augmentation warps the image and a map of instance ids; class, boundary, orientation and order
+labels are computed from the warped ids. Warping the orientation itself would mix its directions.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from occ_order.targets.oriented_boundary import (
 )
 
 VOID = 65535
-"""Id of pixels outside the image, as the two bytes (255, 255)."""
+"""Id of pixels outside the image; its two bytes are (255, 255)."""
 
 
 class WarpTransform(Transform):
-    """An affine warp that fills with the mean colour, and a map of ids with 255 (two bytes: void).
+    """Affine warp that fills images with the mean colour and maps of ids with 255 (a void byte).
 
-    Detectron2's rotation fills with 0, which for ids is the background.
+    Detectron2's rotation fills with 0, which is the id of the background.
     """
 
     def __init__(self, matrix: np.ndarray, size: tuple[int, int], fill: Sequence[float]) -> None:
-        """Keep the arguments.
+        """Initialise the transform.
 
         Args:
-            matrix: (2, 3), from pixel centres (x, y) of the input to those of the output.
+            matrix: (2, 3), maps pixel centres (x, y) of the input to those of the output.
             size: (height, width) of the output.
             fill: colour outside the input.
         """
@@ -49,15 +49,15 @@ class WarpTransform(Transform):
         self.matrix, self.size, self.fill = np.asarray(matrix, np.float64), size, tuple(fill)
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
-        """Bilinear."""
+        """Warp an image by bilinear interpolation."""
         return self._warp(img, cv2.INTER_LINEAR, self.fill)
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
-        """Nearest, uint8."""
+        """Warp a uint8 map by nearest-neighbour interpolation."""
         return self._warp(segmentation, cv2.INTER_NEAREST, 255)
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Points in the half-open convention, where pixel centres are at .5."""
+        """Warp points with pixel centres at .5."""
         centres = np.asarray(coords, np.float64) - 0.5
         return centres @ self.matrix[:, :2].T + self.matrix[:, 2] + 0.5
 
@@ -67,18 +67,18 @@ class WarpTransform(Transform):
 
 
 class BlurTransform(NoOpTransform):
-    """A Gaussian blur of 5 x 5 pixels; nothing moves."""
+    """Gaussian blur with a kernel of 5 x 5 pixels; coordinates do not change."""
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
-        """As semseg does it: sigma follows from the size."""
+        """Blur an image as semseg does: sigma is derived from the kernel size."""
         return cv2.GaussianBlur(img, (5, 5), 0)
 
 
 class RandomScale(T.Augmentation):
-    """Resizes by a factor drawn evenly from [low, high]."""
+    """Resize by a factor drawn uniformly from [low, high]."""
 
     def __init__(self, low: float, high: float) -> None:
-        """Keep the range."""
+        """Set the range of the factor."""
         super().__init__()
         self.low, self.high = low, high
 
@@ -91,15 +91,15 @@ class RandomScale(T.Augmentation):
 
 
 class RandomTurn(T.Augmentation):
-    """Rotates around the centre, in half of the images, by up to ``degrees``; same size."""
+    """Rotate half of the images around the centre by up to ``degrees``; the size is kept."""
 
     def __init__(self, degrees: float, fill: Sequence[float]) -> None:
-        """Keep the arguments."""
+        """Set the maximum angle and the colour outside the image."""
         super().__init__()
         self.degrees, self.fill = degrees, fill
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        """Draw whether and how far."""
+        """Draw whether to rotate, and the angle."""
         if self.degrees == 0 or np.random.uniform() >= 0.5:
             return NoOpTransform()
         height, width = image.shape[:2]
@@ -109,23 +109,23 @@ class RandomTurn(T.Augmentation):
 
 
 class RandomBlur(T.Augmentation):
-    """`BlurTransform` with a probability."""
+    """Apply `BlurTransform` with a probability."""
 
     def __init__(self, prob: float) -> None:
-        """Keep the probability."""
+        """Set the probability."""
         super().__init__()
         self.prob = prob
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        """Draw whether."""
+        """Draw whether to blur."""
         return BlurTransform() if np.random.uniform() < self.prob else NoOpTransform()
 
 
 class RandomWindow(T.Augmentation):
-    """A random window of a fixed size; a smaller image is filled up on the right and below."""
+    """Crop a random window of a fixed size; smaller images are padded on the right and bottom."""
 
     def __init__(self, size: int, fill: Sequence[float]) -> None:
-        """Keep the side of the window and the colour to fill with."""
+        """Set the side of the window and the padding colour."""
         super().__init__()
         self.size, self.fill = size, fill
 
@@ -138,14 +138,14 @@ class RandomWindow(T.Augmentation):
 
 @MAPPER_REGISTRY.register()
 class OOSISMapper:
-    """Maps a record to the input of `occ_order.methods.oosis.meta_arch.OOSIS`.
+    """Map a record to the input of `occ_order.methods.oosis.meta_arch.OOSIS`.
 
-    The result holds `image` uint8 (C, H, W), `height`, `width` (of the results), `image_id`,
-    `file_name` and, in training or where ground truth is kept, `sem_seg` int64 (H, W) with 0 for
-    the background and 255 for what is to be ignored, `boundary` bool (H, W), `orientation` float32
-    (4, H, W) and `order_labels` int64 (H, W), the relative depth of each pixel's instance. Crowd
-    regions are ignored. Images without instances are all background. On request there is also
-    `unknown` bool (H, W), where boundary and orientation are not to be learned.
+    The result contains `image` uint8 (C, H, W), `height`, `width` (of the results), `image_id` and
+    `file_name`. In training, or with `keep_ground_truth`, also `sem_seg` int64 (H, W), 0 =
+    background, 255 = ignored; `boundary` bool (H, W); `orientation` float32 (4, H, W); and
+    `order_labels` int64 (H, W), the relative depth of the instance of each pixel. Crowd regions are
+    ignored. Images without instances are background. With `ignore_unknown` also `unknown` bool
+    (H, W), where boundary and orientation are ignored.
     """
 
     @configurable
@@ -164,20 +164,20 @@ class OOSISMapper:
         keep_ground_truth: bool = False,
         output_size: Sequence[int] = (),
     ) -> None:
-        """Keep the arguments.
+        """Initialise the mapper.
 
         Args:
-            is_train: whether the targets are made.
-            augmentations: Detectron2's, applied in order.
+            is_train: compute the targets.
+            augmentations: augmentations of Detectron2, applied in order.
             image_format: "RGB" or "BGR".
-            num_classes: without background; 1: every instance is of class 0, whatever it is.
-            max_label: order labels above are cut off at it.
-            use_stuff: whether regions marked as stuff are instances; else they are background.
-            over_background: whether every instance occludes the background.
-            ignore_unknown: give `unknown`, the contacts of instances of unknown occlusion.
+            num_classes: number of classes without background; 1 = all instances are of class 0.
+            max_label: maximum order label; larger ones are clipped.
+            use_stuff: treat stuff regions as instances instead of background.
+            over_background: instances occlude the background.
+            ignore_unknown: add `unknown`, the contacts of instances with unknown occlusion.
             fill_gaps: see `instance_map`.
-            keep_ground_truth: make the targets at test time as well.
-            output_size: height and width of the network's results; empty = the record's.
+            keep_ground_truth: also compute the targets at test time.
+            output_size: height and width of the network's results; empty = those of the record.
         """
         self.output_size = tuple(output_size)
         self.make_targets = is_train or keep_ground_truth
@@ -188,7 +188,7 @@ class OOSISMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool) -> dict[str, Any]:
-        """INPUT.OOSIS.* and MODEL.OOSIS.*."""
+        """Read INPUT.OOSIS.* and MODEL.OOSIS.*."""
         return {
             "is_train": is_train,
             "augmentations": build_oosis_augmentation(cfg, is_train),
@@ -205,10 +205,10 @@ class OOSISMapper:
         }
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Map one record; the record itself stays as it is.
+        """Map a record, which is not modified.
 
         Raises:
-            ValueError: image or annotation is damaged or they do not fit together.
+            ValueError: image or annotation is invalid, or their sizes differ.
         """
         result, transforms = augmented_image(
             record, self.augmentations, self.image_format, output_size=self.output_size
@@ -245,7 +245,10 @@ class OOSISMapper:
 
 
 def build_oosis_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
-    """PSPNet's recipe (supplement 4): size, scale, rotation, blur, flip, crop; test: size only."""
+    """Build PSPNet's augmentation (supplement 4): size, scale, rotation, blur, flip, crop.
+
+    At test time only the size is applied.
+    """
     own, fill = cfg.INPUT.OOSIS, [float(value) for value in cfg.MODEL.PIXEL_MEAN]
     steps: list[T.Augmentation] = []
     if len(own.SIZE) == 1:
@@ -268,20 +271,20 @@ def build_oosis_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentatio
 
 
 def warp_ids(ids: np.ndarray, transforms: T.TransformList) -> np.ndarray:
-    """Move a map of ids like the image, by nearest pixels; what comes from outside is void.
+    """Warp a map of ids with nearest-neighbour interpolation; pixels outside become void.
 
-    Two planes of bytes go through the transforms: both Pillow and OpenCV take the nearest pixel of
-    bytes by the same rule, but not of wider integers.
+    The low and high bytes are warped separately, because Pillow and OpenCV round to the nearest
+    pixel by the same rule for bytes, but not for wider integers.
 
     Args:
-        ids: int (H, W), -1 void, at most 65534.
-        transforms: what the image went through.
+        ids: int (H, W), -1 = void, at most 65534.
+        transforms: transforms that were applied to the image.
 
     Returns:
         int32 (H', W').
 
     Raises:
-        ValueError: an id that does not fit into two bytes.
+        ValueError: an id exceeds two bytes.
     """
     if ids.size and ids.max() >= VOID:
         raise ValueError(f"{int(ids.max())} instances, expected fewer than {VOID}")

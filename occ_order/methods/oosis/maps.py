@@ -1,4 +1,4 @@
-"""From an image to the network's maps: padding to t k + 1, windows, averaging with the mirror.
+"""Prediction of the maps of an image: padding to t k + 1, sliding windows, flip averaging.
 
 Maps of one image: ``semantic`` (K, H, W) and ``orientation`` (4, H, W), probabilities that sum to
 1; ``boundary`` (H, W) in [0, 1]; ``order`` (L + 1, H, W), probabilities, or None.
@@ -16,11 +16,11 @@ from occ_order.methods.oosis.head import Logits
 from occ_order.targets.oriented_boundary import OPPOSITE
 
 SURE = 0.95
-"""Probability of the annotated class in maps that are made from ground truth (Table 4)."""
+"""Probability of the ground-truth class in maps computed from ground truth (Table 4)."""
 
 
 class Maps(NamedTuple):
-    """Probabilities; see the module. With a batch axis in front where it says so."""
+    """Probabilities, see the module docstring; with a leading batch axis where stated."""
 
     semantic: torch.Tensor
     orientation: torch.Tensor
@@ -33,7 +33,7 @@ class Maps(NamedTuple):
         return Maps(*parts)
 
     def mirrored(self) -> Maps:
-        """Left and right exchanged: in the image, and in the orientation's channels."""
+        """Flip horizontally, which also swaps the orientation channels left and right."""
         swap = [*OPPOSITE[:2], 2, 3]
         return Maps(
             semantic=self.semantic.flip(-1),
@@ -44,7 +44,7 @@ class Maps(NamedTuple):
 
 
 def probabilities(logits: Logits) -> Maps:
-    """Softmax over classes and over directions, sigmoid of the boundary; batch axis in front."""
+    """Apply softmax to classes and directions, sigmoid to the boundary; leading batch axis."""
     return Maps(
         semantic=logits.semantic.softmax(1),
         orientation=logits.orientation.softmax(1),
@@ -54,24 +54,24 @@ def probabilities(logits: Logits) -> Maps:
 
 
 def composed(maps: Maps) -> torch.Tensor:
-    """o = [b e, 1 - b] (5, H, W): left, right, top, bottom, no boundary; sums to 1 (Eq. 3)."""
+    """Compute o = [b e, 1 - b] (5, H, W): left, right, top, bottom, none; sums to 1 (Eq. 3)."""
     return torch.cat([maps.boundary * maps.orientation, 1 - maps.boundary[None]])
 
 
 def padded_size(size: int, multiple: int) -> int:
-    """Return smallest m k + 1 that is at least ``size``: 615 -> 617 and 2048 -> 2049 for m = 8."""
+    """Return the smallest m k + 1 >= ``size``: 615 -> 617 and 2048 -> 2049 for m = 8."""
     return -(-max(size - 1, 0) // multiple) * multiple + 1
 
 
 def pad_to_grid(batch: torch.Tensor, multiple: int, value: float = 0.0) -> torch.Tensor:
-    """Pad (..., H, W) below and on the right, so that both sides are m k + 1."""
+    """Pad (..., H, W) on the bottom and right so that both sides are m k + 1."""
     height, width = batch.shape[-2:]
     more = (0, padded_size(width, multiple) - width, 0, padded_size(height, multiple) - height)
     return F.pad(batch, more, value=value)
 
 
 def window_starts(size: int, crop: int, stride: int) -> list[int]:
-    """Where windows of ``crop`` pixels begin so that they cover ``size``, the last one at its end.
+    """Return the starts of windows of ``crop`` pixels that cover ``size``; the last ends there.
 
     Example: 615 pixels, windows of 225, stride 150: 0, 150, 300, 390.
     """
@@ -80,7 +80,7 @@ def window_starts(size: int, crop: int, stride: int) -> list[int]:
 
 
 def windows(height: int, width: int, crop: int, stride: int) -> Iterator[tuple[slice, slice]]:
-    """All windows over an image, row by row; one over the whole image for ``crop`` 0."""
+    """Yield all windows over an image in row-major order; ``crop`` 0 yields the whole image."""
     if crop == 0:
         yield slice(0, height), slice(0, width)
         return
@@ -99,18 +99,18 @@ def predict_maps(
     stride: int = 150,
     flip: bool = False,
 ) -> Maps:
-    """Predict the maps of one image, averaged over overlapping windows and its mirror image.
+    """Predict the maps of an image, averaged over overlapping windows and its horizontal flip.
 
     Args:
         network: (N, C, H, W) with sides m k + 1 -> `Maps` with a batch axis.
         image: float (C, H, W), normalised.
         multiple: m, the backbone's stride.
-        crop: side of the windows, m k + 1; 0 = the whole image at once.
+        crop: side of the windows, m k + 1; 0 = the whole image.
         stride: step between windows.
-        flip: average with the mirrored image.
+        flip: average with the horizontally flipped image.
 
     Returns:
-        Maps of exactly (H, W).
+        Maps of size (H, W).
     """
     height, width = image.shape[-2:]
     total: Maps | None = None
@@ -134,7 +134,7 @@ def predict_maps(
             if sums is not None:
                 sums[..., rows, cols] += value
         count[rows, cols] += 1
-    assert total is not None  # an image has a window at least
+    assert total is not None  # there is at least one window
     return Maps(*(None if sums is None else sums / count for sums in total))
 
 
@@ -145,17 +145,17 @@ def _of_batch(maps: Maps, index: int) -> Maps:
 def maps_from_targets(
     semantic: torch.Tensor, boundary: torch.Tensor, orientation: torch.Tensor, num_classes: int
 ) -> Maps:
-    """Return the maps that a perfect network would predict, for the upper bound (Table 4).
+    """Return the maps of a perfect network, for the upper bound of Table 4.
 
     Args:
-        semantic: int64 (H, W), 0 = background; what is to be ignored counts as background.
+        semantic: int64 (H, W), 0 = background; ignored pixels count as background.
         boundary: (H, W) in {0, 1}.
         orientation: (4, H, W), sums to 1 on the boundary.
         num_classes: K, with background.
 
     Returns:
-        Maps: `SURE` for the annotated class and the rest shared by the others; off the boundary
-        the orientation is uniform.
+        Maps with probability `SURE` for the ground-truth class and the rest distributed evenly
+        over the others; the orientation is uniform off the boundary.
     """
     known = torch.where(semantic < num_classes, semantic, 0)
     one_hot = F.one_hot(known, num_classes).permute(2, 0, 1).float()

@@ -1,4 +1,4 @@
-"""OOSIS as a Detectron2 model: image in, occlusion-ordered instances out."""
+"""OOSIS as a Detectron2 model: occlusion-ordered instances of an image."""
 
 from __future__ import annotations
 
@@ -33,19 +33,18 @@ MAPS = ("network", "ground_truth")
 
 @META_ARCH_REGISTRY.register()
 class OOSIS(nn.Module):
-    """Semantic classes and oriented occlusion boundaries by a network, instances by a CRF.
+    """Network for semantic classes and oriented occlusion boundaries, and CRF for instances.
 
     Input: Detectron2's list of dictionaries, `image` uint8 (C, H, W). In training also `sem_seg`
-    int64 (H, W), `boundary` bool (H, W), `orientation` float (4, H, W) (`OOSISMapper`),
-    `order_labels` int64 (H, W) where order labels are predicted as classes, and perhaps `unknown`
-    bool (H, W), where boundary and orientation are not learned.
+    int64 (H, W), `boundary` bool (H, W), `orientation` float (4, H, W) (`OOSISMapper`); with order
+    labels as classes `order_labels` int64 (H, W). Optional: `unknown` bool (H, W), where boundary
+    and orientation are ignored.
+    Output: one mapping per image, computed asynchronously if there are workers:
 
-    Output: one mapping per image, computed in the background if there are workers:
-
-    * `instances`: of the image's `height` and `width`; pred_masks bool (N, H, W) modal,
-      pred_classes, scores (unbounded, larger is surer), pred_boxes, relative_depth int64 (N,),
-      occlusion (PairMatrix int8);
-    * at the network's resolution: `sem_seg` (K, H, W), probabilities with background first;
+    * `instances` at the image's `height` and `width`: pred_masks bool (N, H, W) modal,
+      pred_classes, scores (unbounded, larger = more confident), pred_boxes, relative_depth
+      int64 (N,), occlusion (PairMatrix int8);
+    * at the network's resolution: `sem_seg` (K, H, W), probabilities, background first;
       `occ_boundary` (5, H, W), o: left, right, top, bottom, none; `order_map` int32 (H, W).
     """
 
@@ -65,23 +64,23 @@ class OOSIS(nn.Module):
         maps: str = "network",
         workers: int = 0,
     ) -> None:
-        """Keep the parts.
+        """Initialise the model.
 
         Args:
-            backbone: gives the features.
-            head: gives the logits.
-            decoder: gives the instances.
-            num_classes: without background.
-            pixel_mean: of each channel.
-            pixel_std: of each channel.
-            multiple: images are padded to this times k, and 1.
-            sliding: side of the windows (0: no windows) and the step between them.
-            flip: whether to average with the mirrored image.
-            maps: "network", or "ground_truth" to decode the maps of the annotation in the input.
-            workers: threads for decoding; 0 = decode before returning.
+            backbone: feature extractor; can be None if `maps` is "ground_truth".
+            head: predicts the logits; can be None likewise.
+            decoder: computes the instances from the maps.
+            num_classes: number of classes without background.
+            pixel_mean: mean of each channel.
+            pixel_std: standard deviation of each channel.
+            multiple: m; images are padded to m k + 1.
+            sliding: side of the windows (0 = no windows) and step between them.
+            flip: average with the horizontally flipped image.
+            maps: "network", or "ground_truth" to decode maps computed from the annotation.
+            workers: threads for decoding; 0 = decode synchronously.
 
         Raises:
-            ValueError: another source of maps; windows whose side is not `multiple` k + 1.
+            ValueError: unknown value of `maps`; side of the windows is not `multiple` k + 1.
         """
         super().__init__()
         if maps not in MAPS:
@@ -97,7 +96,7 @@ class OOSIS(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """MODEL.OOSIS.* and the backbone's settings."""
+        """Read MODEL.OOSIS.* and the backbone's keys."""
         own, backbone = cfg.MODEL.OOSIS, build_backbone(cfg)
         strides = [shape.stride for shape in backbone.output_shape().values()]
         return {
@@ -127,13 +126,13 @@ class OOSIS(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """Device of the parameters."""
         return self.pixel_mean.device
 
     def forward(
         self, inputs: Sequence[Mapping[str, Any]]
     ) -> dict[str, torch.Tensor] | list[Mapping[str, Any]]:
-        """Losses in training, results otherwise."""
+        """Return the losses in training, else the results."""
         if self.training:
             assert self.backbone is not None and self.head is not None
             batch = torch.stack(_same_size([self._normalised(x) for x in inputs], 0.0))
@@ -169,7 +168,7 @@ class OOSIS(nn.Module):
         return (one["image"].to(self.device).float() - self.pixel_mean) / self.pixel_std
 
     def _targets(self, inputs: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """Targets of a batch, padded like the images; what is padded is ignored."""
+        """Return the targets of a batch, padded like the images; padding is ignored."""
         targets = {}
         for key, name, padding in (
             ("sem_seg", "semantic", IGNORE),
@@ -187,7 +186,7 @@ class OOSIS(nn.Module):
 
 
 def _same_size(tensors: Sequence[torch.Tensor], value: float) -> list[torch.Tensor]:
-    """Pad (..., H, W) tensors below and on the right to the largest height and width."""
+    """Pad (..., H, W) tensors on the bottom and right to the largest height and width."""
     height = max(tensor.shape[-2] for tensor in tensors)
     width = max(tensor.shape[-1] for tensor in tensors)
     return [
@@ -199,15 +198,15 @@ def _same_size(tensors: Sequence[torch.Tensor], value: float) -> list[torch.Tens
 
 
 def decoded_output(decoder: Decoder, maps: Maps, size: tuple[int, int]) -> dict[str, Any]:
-    """Return the results of one image, on the CPU (runs in a worker).
+    """Decode the maps of one image; runs in a worker thread.
 
     Args:
-        decoder: how the instances are found.
-        maps: of the network.
-        size: height and width the instances shall have.
+        decoder: computes the instances.
+        maps: maps of the network.
+        size: height and width of the instances.
 
-    Returns:
-        As `OOSIS` says.
+        rns:
+        The output of `OOSIS` for one image, on the CPU.
     """
     labels, found = decoder(*maps.numpy())
     return {
@@ -219,9 +218,9 @@ def decoded_output(decoder: Decoder, maps: Maps, size: tuple[int, int]) -> dict[
 
 
 def to_instances(found: InstanceSet, size: tuple[int, int]) -> Instances:
-    """Instances of the CRF as Detectron2's, resized to ``size`` (height, width) by nearest pixels.
+    """Convert instances of the CRF to Detectron2's, resized to ``size`` (height, width).
 
-    Instances that vanish by the resizing are left out.
+    Resizing is nearest-neighbour; instances without a remaining pixel are dropped.
     """
     ids = resize_nearest(found.ids, size)
     masks = ids[None] == np.arange(1, len(found) + 1)[:, None, None]

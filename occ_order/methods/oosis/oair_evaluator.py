@@ -1,4 +1,4 @@
-"""OAIR: order accuracy against recall (OOSIS Section 4); instances in cycles (Section 5.5)."""
+"""OAIR: order accuracy vs. instance recall (OOSIS Section 4); instances in cycles (Section 5.5)."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from occ_order.metrics.report import without_nan
 from occ_order.order import break_cycles
 
 RECALLS = (5, 10, 15, 20, 30, 40, 50, 60, 70, 80)
-"""Recalls, percent, at which the accuracy of different methods is compared."""
+"""Recalls, in percent, at which the accuracy of methods is compared."""
 
 POINTS = 6
-"""Points of the curve by confidence, as in the paper."""
+"""Number of points of the curve by confidence, as in the paper."""
 
 
 @EVALUATOR_REGISTRY.register()
 class OAIR(OrderEvaluator):
-    """The OAIR curves by IoU and by confidence, with and without random decycling (Fig. 11).
+    """Evaluate OAIR curves by IoU and by confidence, with and without random decycling (Fig. 11).
 
-    Scores, percent: `recall` and `accuracy` at IoU 0.5 without a score threshold;
-    `accuracy_recall_<r>`, on the curve by confidence where that recall is reached;
-    `in_cycles`, instances on a cycle; the same with `_decycled`, the mean over several seeds.
+    Scores in percent: `recall` and `accuracy` at IoU 0.5 without a score threshold;
+    `accuracy_recall_<r>`, the accuracy at recall r of the curve by confidence; `in_cycles`,
+    instances in cycles; and each with suffix `_decycled`, the mean over several random seeds.
     Writes `oair.json` and `oair.png`.
     """
 
     needs = ("occlusion",)
 
     def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str) -> None:
-        """TEST.OOSIS.* and INPUT.OUTPUT_SIZE."""
+        """Read TEST.OOSIS.* and INPUT.OUTPUT_SIZE."""
         super().__init__(cfg, dataset_name, output_dir)
         own = cfg.TEST.OOSIS
         self.options = {"class_agnostic": own.CLASS_AGNOSTIC, "gt_edges": own.GT_EDGES}
@@ -45,20 +45,20 @@ class OAIR(OrderEvaluator):
         self.use_stuff, self.seeds = cfg.INPUT.OOSIS.USE_STUFF, own.DECYCLE_SEEDS
 
     def row(self, record: dict[str, Any], output: Mapping[str, Any]) -> list[EdgeMatches]:
-        """Return matched edges: the prediction's, then its decycled versions' if it has cycles."""
+        """Return the matched edges of the prediction, then those of its decycled versions."""
         pred = prediction(record["image_id"], output)
         gt = ground_truth(record, size=self.size, use_stuff=self.use_stuff)
         plain = OAIRScorer(**self.options).row(gt, pred)
         rows = [plain]
         for seed in range(self.seeds):
-            # An image draws the same numbers whichever process sees it.
+            # Seed by image, so that the result does not depend on the process that evaluates it.
             rng = np.random.default_rng([seed, _number(record["image_id"])])
             broken = break_cycles(pred["occlusion"], rng=rng)
             rows.append(EdgeMatches(plain.ends, broken, plain.scores))
         return rows
 
     def scores(self, rows: dict[Any, list[EdgeMatches]]) -> dict[str, dict[str, float]]:
-        """Scores of all images; writes the curves."""
+        """Compute the scores over all images and write the curves."""
         versions = [[row[k] for row in rows.values()] for k in range(1 + self.seeds)]
         curves = [curves_of(images) for images in versions]
         plain, decycled = curves[0], curves[1:]
@@ -83,18 +83,18 @@ class OAIR(OrderEvaluator):
 
 
 def curves_of(images: Sequence[EdgeMatches]) -> dict[str, dict[str, list]]:
-    """Curves of one version of the predictions, from the matches of all images.
+    """Compute the curves of one version of the predictions from the matches of all images.
 
     Returns:
-        {"by_iou", "by_confidence", "fine"}: as `occ_order.metrics.oair` gives them; "fine" is the
-        curve by confidence in percent steps of the largest recall.
+        {"by_iou", "by_confidence", "fine"}, see `occ_order.metrics.oair`; "fine" is the curve by
+        confidence in steps of one percent of the largest recall.
     """
     curves = OAIRScorer(images).compute(num_points=POINTS)
     return {**curves, "fine": confidence_curve(list(images), num_points=100)}
 
 
 def summary(curves: dict[str, dict[str, list]]) -> dict[str, float]:
-    """Numbers off the curves, fractions: recall, accuracy, accuracy_recall_<r>."""
+    """Return recall, accuracy and accuracy_recall_<r> of the curves, as fractions."""
     by_iou, fine = curves["by_iou"], curves["fine"]
     found = {"recall": by_iou["recall"][0], "accuracy": by_iou["accuracy"][0]}
     for recall in RECALLS:
@@ -105,9 +105,9 @@ def summary(curves: dict[str, dict[str, list]]) -> dict[str, float]:
 
 
 def accuracy_at(recalls: Sequence[float], accuracies: Sequence[float], recall: float) -> float:
-    """Accuracy at a recall, interpolated; NaN above the largest recall that is reached.
+    """Interpolate the accuracy at a recall; NaN above the largest recall of the curve.
 
-    Below the smallest recall of the curve it is the accuracy there.
+    Below the smallest recall, return the accuracy at the smallest recall.
     """
     at, values = np.asarray(recalls, float), np.asarray(accuracies, float)
     known = np.isfinite(at) & np.isfinite(values)

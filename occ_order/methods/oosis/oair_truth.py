@@ -1,4 +1,4 @@
-"""Annotation and predictions as the metrics of ordered instances want them."""
+"""Conversion of records and predictions to the input of the metrics of ordered instances."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from occ_order.order.encoding import empty_occlusion
 def ground_truth(
     record: dict[str, Any], *, size: Sequence[int] = (), use_stuff: bool = False
 ) -> dict[str, Any]:
-    """Visible instances of a record.
+    """Return the visible instances of a record.
 
-    Masks that overlap are painted as the network's target is; instances without a visible pixel,
-    crowd and (by default) stuff are left out.
+    Overlapping masks are painted as for the network's targets. Instances without visible pixels,
+    crowd regions and, by default, stuff are dropped.
 
     Args:
-        record: of the data set.
-        size: height and width that the masks are brought to, by nearest pixels (INPUT.OUTPUT_SIZE);
-            empty = as they are stored.
-        use_stuff: whether stuff regions are instances.
+        record: record of the data set.
+        size: height and width to resize the masks to, nearest-neighbour (INPUT.OUTPUT_SIZE);
+            empty = original size.
+        use_stuff: treat stuff regions as instances.
 
     Returns:
         {"image_id", "masks" bool (N, H, W), "classes" int64 (N,), "occlusion" int8 (N, N)}.
@@ -42,10 +42,10 @@ def ground_truth(
 
 
 def prediction(image_id: int | str, output: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert the output of a network; without a field `occlusion` there are no occlusions.
+    """Convert the output of a network; a missing `occlusion` field means no occlusions.
 
     Returns:
-        As `ground_truth`, and "scores" float64 (N,).
+        As `ground_truth`, with additional "scores" float64 (N,).
     """
     found = output["instances"].to("cpu")
     number = len(found)
