@@ -1,1 +1,1 @@
-"""Order of pairs of given masks: InstaOrderNet^o, ^d, ^{o,d}, OrderNet, PCNet-M."""
+"""Pairwise order of input masks: InstaOrderNet^o, ^d, ^{o,d}, OrderNet, PCNet-M."""

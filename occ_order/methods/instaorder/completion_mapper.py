@@ -1,4 +1,4 @@
-"""Crops of instances with erasers, on which PCNet-M is trained."""
+"""Dataset mapper of PCNet-M: crops of instances with erasers."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from occ_order.methods.common.registry import MAPPER_REGISTRY
 from occ_order.methods.instaorder.erasers import completion_sample, place_eraser
 
 SMALLEST_SIDE = 5
-"""Least side in pixels of a target's crop."""
+"""Minimum side of a target's crop in pixels."""
 NUM_ERASERS = 2000
-"""Most instances of the data that erasers are drawn from."""
+"""Maximum number of instances in the data from which erasers are drawn."""
 
 
 @MAPPER_REGISTRY.register()
 class PartialCompletionMapper(InstanceOrderMapper):
-    """`InstanceOrderMapper` that, in training, adds samples of PCNet-M.
+    """`InstanceOrderMapper` that adds training samples of PCNet-M.
 
-    The result has `completion` uint8 (K, 3, S, S): erased mask, eraser, whole target, and
-    `completion_classes` int64 (K,). An eraser is another random instance of the data, with a scale
-    and flip of its own, drawn from a fixed choice of them so that memory stays small. An image
-    without an instance that is large enough gives None, and the loader takes another.
+    The result contains `completion` uint8 (K, 3, S, S): erased mask, eraser, full target mask, and
+    `completion_classes` int64 (K,). An eraser is another random instance of the data, with random
+    scale and flip. To limit memory, erasers are drawn from a fixed subset of the data. Returns None
+    for an image without a sufficiently large instance; the loader then takes another image.
     """
 
     @configurable
@@ -49,17 +49,17 @@ class PartialCompletionMapper(InstanceOrderMapper):
         scale: tuple[float, float] = (0.8, 1.2),
         **options,
     ) -> None:
-        """Keep the arguments.
+        """Initialise the mapper.
 
         Args:
-            is_train: whether samples are made.
-            datasets: registered names, where erasers come from; without any, from the image.
-            size: S.
-            num_targets: K, drawn with replacement.
-            erase_ratio: share of case 1, in which the target loses pixels.
-            expansion: area of a crop in areas of the target's box.
-            shift, scale: random crop of the targets; erasers only get the scale.
-            options: of `InstanceOrderMapper`.
+            is_train: add the samples.
+            datasets: names of registered data sets from which erasers are drawn; empty = the image.
+            size: S, side of the crops.
+            num_targets: K, targets per image, drawn with replacement.
+            erase_ratio: probability of case 1, in which pixels of the target are erased.
+            expansion: ratio of the areas of a crop and of the target's box.
+            shift, scale: random shift and scale of target crops; erasers are only scaled.
+            options: arguments of `InstanceOrderMapper`.
         """
         super().__init__(is_train, **options)
         self.size, self.num_targets, self.erase_ratio = size, num_targets, erase_ratio
@@ -68,7 +68,7 @@ class PartialCompletionMapper(InstanceOrderMapper):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool) -> dict[str, Any]:
-        """INPUT.* and MODEL.PCNET_M.*."""
+        """Read INPUT.* and MODEL.PCNET_M.*."""
         own = cfg.MODEL.PCNET_M
         return {
             **super().from_config(cfg, is_train),
@@ -82,7 +82,7 @@ class PartialCompletionMapper(InstanceOrderMapper):
         }
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any] | None:
-        """Map one record; None if it has no target."""
+        """Map a record; return None if it has no target."""
         result = super().__call__(record)
         if not self.is_train:
             return result
@@ -106,7 +106,7 @@ class PartialCompletionMapper(InstanceOrderMapper):
 
     @functools.cached_property
     def erasers(self) -> list[dict[str, Any]]:
-        """Records of one annotation each: a choice that depends on the data only."""
+        """Return records of one annotation each, a subset that depends only on the data."""
         records = [record for name in self.datasets for record in DatasetCatalog.get(name)]
         places = [(i, k) for i, one in enumerate(records) for k in range(len(one["annotations"]))]
         order = np.random.default_rng(0).permutation(len(places))[:NUM_ERASERS]
@@ -116,7 +116,7 @@ class PartialCompletionMapper(InstanceOrderMapper):
         ]
 
     def _eraser(self, record: dict[str, Any], rng: np.random.Generator) -> np.ndarray:
-        """uint8 (S, S) crop of another instance, turned or not."""
+        """Return a crop of another instance, randomly flipped, uint8 (S, S)."""
         records = self.erasers or [record]
         chosen = records[rng.integers(len(records))]
         annotation = chosen["annotations"][rng.integers(len(chosen["annotations"]))]
@@ -128,7 +128,7 @@ class PartialCompletionMapper(InstanceOrderMapper):
     def _crop(
         self, mask: torch.Tensor, box: torch.Tensor, rng: np.random.Generator, *, shift: float
     ) -> np.ndarray:
-        """uint8 (S, S) with random shift and scale."""
+        """Return a crop with random shift and scale, uint8 (S, S)."""
         square = square_around(box[None], area=self.expansion)
         jitter = draw_jitter(1, rng, shift=shift, scale=self.scale)
         place = on_pixels(jittered(square, torch.from_numpy(jitter)))

@@ -1,4 +1,4 @@
-"""Training samples of PCNet-M: a target, and another instance that erases a part of it.
+"""Training samples of PCNet-M: a target mask and an eraser that occludes a part of it.
 
 Zhan et al. (CVPR 2020), Section 3.1. All masks are uint8 (S, S) crops, 1 inside.
 """
@@ -8,28 +8,28 @@ from __future__ import annotations
 import numpy as np
 
 MIN_OVERLAP = 0.4
-"""Least share of the target's box that the eraser's box is to cover."""
+"""Minimum fraction of the target's box that the eraser's box should cover."""
 ERASED = (0.001, 0.9)
-"""Share of the target that a good eraser takes away."""
+"""Range of the erased fraction of the target for an accepted eraser."""
 TRIES = 100
 
 
 def place_eraser(
     target: np.ndarray, eraser: np.ndarray, rng: np.random.Generator, *, tries: int = TRIES
 ) -> np.ndarray:
-    """Move an eraser over a target until it takes a sensible part of it.
+    """Translate an eraser so that it erases a reasonable fraction of a target.
 
-    The overlap of two boxes of the target's size is drawn from U(0.4, 1); it says how far the
-    centre of the eraser's box is from the target's. The last try is kept if none is good.
+    The overlap of two boxes of the target's size, which determines the distance of the centres of
+    the eraser's and the target's box, is drawn from U(0.4, 1). The last try is kept if all fail.
 
     Args:
         target: uint8 (S, S), not empty.
         eraser: uint8 (S, S), not empty.
         rng: source of randomness.
-        tries: most moves.
+        tries: maximum number of tries.
 
     Returns:
-        uint8 (S, S), the moved eraser, cut off at the border.
+        uint8 (S, S), the translated eraser, clipped at the border.
     """
     (left, top, width, height), area = _box(target), int(target.sum())
     other = _box(eraser)
@@ -44,7 +44,7 @@ def place_eraser(
 
 
 def _displacement(rng: np.random.Generator) -> tuple[float, float]:
-    """Shift in box sizes with (1 - |dx|) (1 - |dy|) ~ U(0.4, 1)."""
+    """Draw a shift in box sizes with (1 - |dx|) (1 - |dy|) ~ U(0.4, 1)."""
     overlap = rng.uniform(MIN_OVERLAP, 1)
     dx = rng.uniform(0, 1 - overlap)
     dy = 1 - overlap / (1 - dx)
@@ -54,11 +54,11 @@ def _displacement(rng: np.random.Generator) -> tuple[float, float]:
 
 
 def shifted(mask: np.ndarray, dx: int, dy: int) -> np.ndarray:
-    """Translate a mask by whole pixels; 0 where it enters from outside.
+    """Translate a mask by whole pixels, filled with 0.
 
     Args:
         mask: (H, W).
-        dx, dy: pixels to the right and down.
+        dx, dy: shift in pixels to the right and down.
     """
     moved = np.zeros_like(mask)
     height, width = mask.shape
@@ -71,10 +71,10 @@ def shifted(mask: np.ndarray, dx: int, dy: int) -> np.ndarray:
 
 
 def completion_sample(target: np.ndarray, eraser: np.ndarray, *, erase: bool) -> np.ndarray:
-    """Return one training sample, input and target.
+    """Build a training sample: input and target.
 
     Case 1: the eraser removes a part of the target mask, which the network has to recover. Case 2:
-    the target mask is complete and the eraser is next to it, which teaches the network not to
+    the target mask is complete and adjacent to the eraser, which teaches the network not to
     extend a mask into every neighbour.
 
     Args:
@@ -91,6 +91,6 @@ def completion_sample(target: np.ndarray, eraser: np.ndarray, *, erase: bool) ->
 
 
 def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """x, y, width, height of a mask that is not empty."""
+    """Return x, y, width and height of the box of a non-empty mask."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1

@@ -1,19 +1,17 @@
-"""From an image with given instances to the input of a pairwise network (Section 5.1; M, MC, MIC).
+"""Input of pairwise networks from an image with instances (Section 5.1; M, MC, MIC).
 
-The channels are, for an ordered pair (first, second): the mask of the first, the mask of the
-second, whatever else each instance has (category embedding, a map), always first before second,
-then the image. So the input of the reversed pair is a permutation of channels, and a crop is made
-once.
+The channels of an ordered pair (first, second) are: mask of the first, mask of the second, further
+planes of each instance (category embedding, map), always first before second, then the image. The
+input of the reversed pair is thus a permutation of channels, and each crop is computed once.
+Masks are 0 / 1. Encodings of the category (`category_encoding`):
 
-Masks are 0 / 1. How a category is told to the network (`category_encoding`):
-
-* "none": not at all (inputs IM, M);
+* "none": no encoding (inputs IM, M);
 * "raw": the mask has the value of the data set's category id instead of 1, neither scaled nor
   one-hot (the published MC and MIC);
-* "embedding": the mask stays 0 / 1, and a learned vector of the class fills further channels inside
-  the mask. The numbers of categories mean nothing here.
+* "embedding": the mask is 0 / 1, and a learned vector of the class fills additional channels inside
+  the mask. It does not depend on the values of the category ids.
 
-The image is cropped or stretched as 8-bit values, then normalised; outside it is black before the
+The image is cropped or resized as 8-bit values, then normalised; it is padded with black before the
 normalisation.
 """
 
@@ -43,14 +41,14 @@ ENCODINGS = ("none", "raw", "embedding")
 
 @dataclass
 class Scene:
-    """Inputs of an image that are shared by all of its pairs.
+    """Inputs of an image, shared by all its pairs.
 
     Attributes:
-        masks: uint8 (N, H, W); stretched already in mode "resize".
-        maps: float32 (N, H, W) likewise, or None.
-        image: float32 (3, H, W), 0 .. 255, likewise; None where the network sees masks only.
+        masks: uint8 (N, H, W); resized in mode "resize", as are maps and image.
+        maps: float32 (N, H, W), or None.
+        image: float32 (3, H, W), 0 .. 255; None if the network's input has no image.
         values: float32 (N,), value of a pixel inside the mask.
-        embedding: float32 (N, E), further channels inside the mask, E may be 0.
+        embedding: float32 (N, E), additional channels inside the mask; E may be 0.
         boxes: float32 (N, 4), tight boxes in the image.
     """
 
@@ -63,7 +61,7 @@ class Scene:
 
 
 class PairInputs(nn.Module):
-    """Makes network inputs of the pairs of one image; see the module for the channels."""
+    """Compute network inputs of pairs of one image; see the module for the channels."""
 
     @configurable
     def __init__(
@@ -80,27 +78,27 @@ class PairInputs(nn.Module):
         double_expansion: bool = False,
         cubic_resize: bool = False,
     ) -> None:
-        """Keep the arguments.
+        """Initialise the module.
 
         Args:
-            planes: out of "masks", "maps" and "image".
-            mode: "crop" (a square around the pair) or "resize" (the whole image, stretched).
+            planes: some of "masks", "maps" and "image".
+            mode: "crop" (a square around the pair) or "resize" (the whole image).
             size: S, side of the input.
             category_encoding: "none", "raw" or "embedding".
-            category_ids: the data set's id of every contiguous class.
+            category_ids: category id of each contiguous class in the data set.
             embedding_dim: channels of the embedding.
-            pixel_mean, pixel_std: of the image, 0 .. 255, in its order of channels.
-            double_expansion: compat, at test time: crop around the expanded boxes.
-            cubic_resize: compat, at test time: stretch the image by cubic instead of linear
+            pixel_mean, pixel_std: of the image, 0 .. 255, in its channel order.
+            double_expansion: compat, at test time: crop around boxes that are already expanded.
+            cubic_resize: compat, at test time: resize the image by bicubic instead of bilinear
                 interpolation.
 
         Raises:
-            ValueError: an unknown choice, or no plane of the instances.
+            ValueError: unknown option, or no plane of the instances.
         """
         super().__init__()
         unknown = set(planes) - set(PLANES)
         if unknown or not set(planes) & {"masks", "maps"}:
-            raise ValueError(f"inputs must be out of {PLANES}, not only 'image', got {planes!r}")
+            raise ValueError(f"inputs must be some of {PLANES}, not only 'image', got {planes!r}")
         for name, value, choices in (
             ("mode", mode, MODES),
             ("category encoding", category_encoding, ENCODINGS),
@@ -118,7 +116,7 @@ class PairInputs(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        """MODEL.PAIRWISE.*, MODEL.PIXEL_MEAN, MODEL.PIXEL_STD."""
+        """Read MODEL.PAIRWISE.*, MODEL.PIXEL_MEAN and MODEL.PIXEL_STD."""
         own = cfg.MODEL.PAIRWISE
         return {
             "planes": own.INPUTS,
@@ -135,24 +133,24 @@ class PairInputs(nn.Module):
 
     @property
     def channels_per_instance(self) -> int:
-        """Channels that each of the two instances has."""
+        """Number of channels of each instance of a pair."""
         embedding = self.embedding.embedding_dim if self.category_encoding == "embedding" else 0
         return ("masks" in self.planes) + embedding + ("maps" in self.planes)
 
     @property
     def channels(self) -> int:
-        """Channels of the network's input."""
+        """Number of input channels of the network."""
         return 2 * self.channels_per_instance + (3 if "image" in self.planes else 0)
 
     def scene(self, image: torch.Tensor | None, given: GivenInstances) -> Scene:
-        """Prepare one image.
+        """Prepare an image.
 
         Args:
-            image: (3, H, W), 0 .. 255; None if the network sees masks only.
+            image: (3, H, W), 0 .. 255; None if the network's input has no image.
             given: N instances.
 
         Raises:
-            ValueError: a class that has no category id.
+            ValueError: a class has no category id.
         """
         masks, maps = given.masks.to(torch.uint8), given.maps
         if "image" in self.planes:
@@ -172,7 +170,7 @@ class PairInputs(nn.Module):
         return Scene(masks, maps, image, values, embedding, boxes)
 
     def _encode(self, classes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """float (N,) values of the masks, float (N, E) embeddings."""
+        """Return mask values float (N,) and embeddings float (N, E)."""
         ones = torch.ones(len(classes), device=classes.device)
         none = ones.new_zeros((len(classes), 0))
         if self.category_encoding == "none":
@@ -196,16 +194,16 @@ class PairInputs(nn.Module):
         jitter: torch.Tensor | None = None,
         reversed_too: bool = True,
     ) -> torch.Tensor:
-        """Return inputs of pairs, in both directions unless told otherwise.
+        """Compute the inputs of pairs, by default in both directions.
 
         Args:
-            scene: from `scene`.
+            scene: output of `scene`.
             pairs: int64 (P, 2).
-            jitter: float (P, 3) of `crops.pair_squares`; only for mode "crop".
-            reversed_too: False leaves the second half of the rows out.
+            jitter: float (P, 3), see `crops.pair_squares`; only in mode "crop".
+            reversed_too: False omits the second half of the rows.
 
         Returns:
-            float32 (2 P, channels, S, S): row ``P + k`` is pair k reversed.
+            float32 (2 P, channels, S, S); row ``P + k`` is pair k reversed.
         """
         squares = None
         if self.mode == "crop":
@@ -222,7 +220,7 @@ class PairInputs(nn.Module):
     def _planes(
         self, scene: Scene, index: torch.Tensor, squares: torch.Tensor | None
     ) -> torch.Tensor:
-        """float32 (P, K, S, S) of one side of the pairs."""
+        """Return the planes of one side of the pairs, float32 (P, K, S, S)."""
         if squares is None:
             masks = scene.masks[index]
             maps = None if scene.maps is None else scene.maps[index]
@@ -244,7 +242,7 @@ class PairInputs(nn.Module):
         return torch.cat(planes, dim=1)
 
     def _image(self, scene: Scene, squares: torch.Tensor | None, count: int) -> torch.Tensor:
-        """float32 (P, 3, S, S), normalised."""
+        """Return the normalised image of each pair, float32 (P, 3, S, S)."""
         assert scene.image is not None
         if squares is None:
             pixels = scene.image[None].expand(count, -1, -1, -1)
@@ -258,5 +256,5 @@ def _column(values: Sequence[float]) -> torch.Tensor:
 
 
 def _as_8_bit(image: torch.Tensor) -> torch.Tensor:
-    """Whole values 0 .. 255: cubic interpolation overshoots, and images are stored like this."""
+    """Round and clip to 0 .. 255: bicubic interpolation overshoots, stored images are 8-bit."""
     return image.round().clamp(0, 255)

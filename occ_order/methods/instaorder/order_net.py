@@ -1,7 +1,7 @@
 """InstaOrderNet^o, ^d, ^{o,d} (Lee & Park, Section 4.1), OrderNet, OrderNet(ext.) (Section 5.1).
 
-One network: ResNet on [mask A, mask B, image], a linear layer for each task. All pairs of an image
-go through it in batches, both directions at once; the image is prepared once.
+A ResNet on [mask A, mask B, image] with a linear layer per task. All pairs of an image are
+processed in batches, in both directions; the image is preprocessed once.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ TASKS = ("occlusion", "depth", "relation")
 
 @META_ARCH_REGISTRY.register()
 class PairwiseOrderNet(nn.Module):
-    """Orders given masks pair by pair.
+    """Predict the order of input masks pair by pair.
 
-    In training every input has `pairs` (P, 2) and, with crops, `jitter` (P, 3)
-    (`occ_order.methods.common.pair_mapper.PairMapper`); without them all pairs are taken. The
-    result is {"loss_occlusion", "loss_depth", "loss_relation"}, those of the tasks. At test time it
-    is {"instances"} for each image: the given instances in their order with pred_masks,
+    In training, inputs have `pairs` (P, 2) and, with crops, `jitter` (P, 3)
+    (`occ_order.methods.common.pair_mapper.PairMapper`); without them all pairs are used. The
+    output is the losses "loss_occlusion", "loss_depth" or "loss_relation" of the tasks. At test
+    time it is {"instances"} for each image: the input instances in the same order with pred_masks,
     pred_classes, scores, pred_boxes, and PairMatrix fields occlusion and occlusion_probability
     (tasks occlusion, relation), depth and depth_probability (task depth).
     """
 
-    requires_masks = accepts_masks = True  # of `OrderPredictor`
+    requires_masks = accepts_masks = True  # read by `OrderPredictor`
 
     @configurable
     def __init__(
@@ -54,28 +54,28 @@ class PairwiseOrderNet(nn.Module):
         depth_loss_weights: tuple[float, float] = (0.9, 0.1),
         double_softmax: bool = False,
     ) -> None:
-        """Keep the parts.
+        """Initialise the model.
 
         Args:
-            inputs: makes the network's input.
-            classifier: has a head for each task, out of `TASKS`.
+            inputs: computes the input of the network.
+            classifier: network with a head for each task, some of `TASKS`.
             num_relations: 3 or 4, for task "relation".
-            map_field: field of the instances with their maps; "" for none.
-            threshold: of the occlusion probability.
-            test_pairs: which pairs are asked at test time (`occ_order.order.pairs.KINDS`).
-            pairs_per_batch: pairs that go through the network at once at test time.
-            both_directions: whether training asks every pair in both directions, as published.
-            depth_loss_weights: of distinct pairs and of overlapping ones.
-            double_softmax: compat: softmax before the cross-entropy.
+            map_field: field of the instances that contains their maps; "" = none.
+            threshold: threshold of the occlusion probability.
+            test_pairs: pairs to order at test time (`occ_order.order.pairs.KINDS`).
+            pairs_per_batch: batch size of pairs at test time.
+            both_directions: train on both directions of each pair, as published.
+            depth_loss_weights: weights of distinct and overlapping pairs.
+            double_softmax: compat: apply a softmax before the cross-entropy.
 
         Raises:
-            ValueError: an unknown task, or two that both give the occlusion order.
+            ValueError: unknown task, or two tasks that predict occlusion.
         """
         super().__init__()
         tasks = set(classifier.heads)
         if not tasks or tasks - set(TASKS) or {"occlusion", "relation"} <= tasks:
             raise ValueError(
-                f"tasks must be out of {TASKS}, and not both of occlusion and relation, "
+                f"tasks must be some of {TASKS}, and not both of occlusion and relation, "
                 f"got {sorted(tasks)}"
             )
         self.inputs, self.classifier = inputs, classifier
@@ -86,14 +86,14 @@ class PairwiseOrderNet(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """MODEL.PAIRWISE and MODEL.BACKBONE."""
+        """Read MODEL.PAIRWISE and MODEL.BACKBONE."""
         own = cfg.MODEL.PAIRWISE
         inputs = PairInputs(cfg)
         build = BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)
         sizes = {"occlusion": 2, "depth": 3, "relation": own.NUM_RELATIONS}
         unknown = set(own.TASKS) - set(sizes)
         if unknown:
-            raise ValueError(f"MODEL.PAIRWISE.TASKS must be out of {TASKS}, got {own.TASKS}")
+            raise ValueError(f"MODEL.PAIRWISE.TASKS must be some of {TASKS}, got {own.TASKS}")
         backbone = build(cfg, ShapeSpec(channels=inputs.channels))
         classifier = PairClassifier(backbone, {task: sizes[task] for task in own.TASKS})
         if own.INIT == "xavier":
@@ -113,23 +113,23 @@ class PairwiseOrderNet(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the parameters."""
         return self.inputs.pixel_mean.device
 
     def forward(
         self, batched_inputs: list[dict[str, Any]]
     ) -> dict[str, torch.Tensor] | list[dict[str, Any]]:
-        """Losses in training, else one {"instances"} for each input; see the class."""
+        """Return the losses in training, else one {"instances"} for each input; see the class."""
         if self.training:
             return self._losses(batched_inputs)
         with torch.no_grad():
             return [{"instances": self._predict(one)} for one in batched_inputs]
 
     def orders(self, image: torch.Tensor, given: GivenInstances) -> dict[str, torch.Tensor]:
-        """Order matrices of the given instances of one image.
+        """Predict the order matrices of the input instances of one image.
 
         Args:
-            image: (3, H, W), 0 .. 255, channels as INPUT.FORMAT.
+            image: (3, H, W), 0 .. 255, channel order INPUT.FORMAT.
             given: N instances of the same size.
 
         Returns:
@@ -159,7 +159,7 @@ class PairwiseOrderNet(nn.Module):
     def _matrices(
         self, parts: Sequence[dict[str, torch.Tensor]], pairs: torch.Tensor, count: int
     ) -> dict[str, torch.Tensor]:
-        """Join the batches; parts may be empty."""
+        """Build the matrices from the results of all batches; `parts` may be empty."""
         result = {}
         for task, head in self.classifier.heads.items():
             none = torch.zeros((0, head.out_features), device=self.device)
@@ -201,7 +201,7 @@ class PairwiseOrderNet(nn.Module):
         return {f"loss_{task}": 2 * self._loss(task, logits[task], target) for task in logits}
 
     def _targets(self, instances, pairs: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Labels of ordered pairs for every task."""
+        """Return the labels of ordered pairs for each task."""
         device = pairs.device
         occlusion = instances.gt_occlusion.tensor.to(device)
         overlap = instances.gt_overlap.tensor.to(device)
@@ -217,7 +217,7 @@ class PairwiseOrderNet(nn.Module):
     def _loss(
         self, task: str, logits: torch.Tensor, target: dict[str, torch.Tensor]
     ) -> torch.Tensor:
-        """Mean over the directions; the caller doubles it, which gives the published sum."""
+        """Compute the mean over both directions; the caller doubles it to the published sum."""
         if task == "occlusion":
             return occlusion_loss(logits, target[task])
         if task == "relation":

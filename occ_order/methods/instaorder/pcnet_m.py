@@ -1,8 +1,8 @@
-"""PCNet-M: order from partial completion, without order annotation (Zhan et al., CVPR 2020).
+"""PCNet-M: order by partial mask completion, without order annotation (Zhan et al., CVPR 2020).
 
-A UNet sees a modal mask without the pixels of an *eraser*, and the eraser, and says where the
-instance is. Of two instances, the one that grows more into the other is the one that lies behind.
-Here every crop is a target t, and the eraser is another instance e.
+The input of a UNet is a modal mask without the pixels of an *eraser*, and the eraser; its output is
+the completed mask. Of two instances, the one that grows more into the other is the occluded one. In
+this module each crop is that of a target t, and the eraser is another instance e.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from occ_order.order.pairs import both_directions, select_pairs
 
 @META_ARCH_REGISTRY.register()
 class PCNetM(nn.Module):
-    """Orders given masks by completing each of a pair behind the other.
+    """Predict the order of input masks by completing the masks of each pair.
 
-    In training every input has `completion` uint8 (K, 3, S, S): erased mask, eraser, whole target
-    (`occ_order.methods.instaorder.completion_mapper.PartialCompletionMapper`), and the result is
-    {"loss_completion"}. At test time it is {"instances"} for each image: the given instances with
-    PairMatrix fields occlusion and occlusion_probability (the share of the growth that is behind
-    the occluder; 0 where nothing grows), and pred_amodal_masks, completed behind all instances
-    that hide one, directly or not.
+    In training, inputs have `completion` uint8 (K, 3, S, S): erased mask, eraser, full target mask
+    (`occ_order.methods.instaorder.completion_mapper.PartialCompletionMapper`), and the output is
+    {"loss_completion"}. At test time it is {"instances"} for each image: the input instances with
+    PairMatrix fields occlusion and occlusion_probability (fraction of the growth that is behind the
+    occluder; 0 without growth), and pred_amodal_masks, completed behind all direct and indirect
+    occluders.
     """
 
-    requires_masks = accepts_masks = True  # of `OrderPredictor`
+    requires_masks = accepts_masks = True  # read by `OrderPredictor`
 
     @configurable
     def __init__(
@@ -60,24 +60,24 @@ class PCNetM(nn.Module):
         crops_per_batch: int = 32,
         category_ids: list[int] | None = None,
     ) -> None:
-        """Keep the arguments.
+        """Initialise the model.
 
         Args:
-            net: 2 input channels, 2 classes.
+            net: UNet with 2 input channels and 2 classes.
             size: S, side of the crops.
-            expansion: area of a crop in areas of the target's box.
-            erased_weight: weight of erased pixels in the loss.
-            order_threshold: probability above which a pixel belongs to the instance, for order.
-            amodal_threshold: the same for completed masks.
-            gap: pixels that an eraser is dilated by, outside the target.
-            pairs: "all" or "bordering" (masks that touch once they are dilated by `gap`).
-            complete: whether to give pred_amodal_masks.
-            crops_per_batch: crops that go through the network at once at test time.
-            category_ids: compat: give the mask the value of its category id (networks published
-                for KINS); None = 1.
+            expansion: ratio of the areas of a crop and of the target's box.
+            erased_weight: loss weight of erased pixels.
+            order_threshold: probability threshold of the completed mask, for the order.
+            amodal_threshold: probability threshold of the amodal mask.
+            gap: dilation of erasers in pixels, outside the target.
+            pairs: "all" or "bordering" (masks that touch after dilation by `gap`).
+            complete: also predict pred_amodal_masks.
+            crops_per_batch: batch size of crops at test time.
+            category_ids: compat: category id of each class as mask value (published KINS networks);
+                None = 1.
 
         Raises:
-            ValueError: a negative gap.
+            ValueError: `gap` is negative.
         """
         super().__init__()
         if gap < 0:
@@ -91,7 +91,7 @@ class PCNetM(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """MODEL.PCNET_M."""
+        """Read MODEL.PCNET_M."""
         own, shared = cfg.MODEL.PCNET_M, cfg.MODEL.PAIRWISE
         ids = list(shared.CATEGORY_IDS) or list(range(1, shared.NUM_CLASSES + 1))
         return {
@@ -110,13 +110,13 @@ class PCNetM(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the parameters."""
         return self.category_values.device
 
     def forward(
         self, batched_inputs: list[dict[str, Any]]
     ) -> dict[str, torch.Tensor] | list[dict[str, Any]]:
-        """Losses in training, else one {"instances"} for each input; see the class."""
+        """Return the losses in training, else one {"instances"} for each input; see the class."""
         if self.training:
             return self._losses(batched_inputs)
         with torch.no_grad():
@@ -135,7 +135,7 @@ class PCNetM(nn.Module):
     def _input(
         self, erased: torch.Tensor, eraser: torch.Tensor, classes: torch.Tensor
     ) -> torch.Tensor:
-        """float32 (K, 2, S, S)."""
+        """Return the network's input, float32 (K, 2, S, S)."""
         erased = erased.float()
         if len(self.category_values):
             erased = erased * self.category_values[classes][:, None, None]
@@ -154,15 +154,15 @@ class PCNetM(nn.Module):
         )
 
     def growth(self, given: GivenInstances, squares: torch.Tensor) -> torch.Tensor:
-        """How far each instance grows into each other one.
+        """Compute the growth of each instance into each other one.
 
         Args:
             given: N instances.
-            squares: int64 (N, 3), the crop of each as a target.
+            squares: int64 (N, 3), crop of each target.
 
         Returns:
-            float32 (N, N): [t, e] = area in pixels of the image of what the completion adds to t
-            inside e; 0 for pairs that are not asked and where e does not reach into the crop of t.
+            float32 (N, N): [t, e] = area, in image pixels, that the completion adds to t inside e;
+            0 for pairs that are not evaluated or if e is outside the crop of t.
         """
         count = len(given)
         reach = dilate(given.masks, self.gap)
@@ -183,7 +183,7 @@ class PCNetM(nn.Module):
         return growth
 
     def _crops(self, masks, reach, target, other, squares) -> tuple[torch.Tensor, torch.Tensor]:
-        """Crop erasers and targets, bool (K, S, S); the gap grows erasers outside targets only."""
+        """Crop erasers (dilated outside the targets only) and targets, bool (K, S, S)."""
         where = squares[target]
         mask = crop_masks(masks, target, where, self.size)
         eraser = crop_masks(masks, other, where, self.size)
@@ -194,15 +194,15 @@ class PCNetM(nn.Module):
     def amodal(
         self, given: GivenInstances, squares: torch.Tensor, occlusion: torch.Tensor
     ) -> torch.Tensor:
-        """Completed masks: each instance behind the union of all that hide it, directly or not.
+        """Complete each instance behind the union of all its direct and indirect occluders.
 
         Args:
             given: N instances.
-            squares: int64 (N, 3), the crop of each as a target.
+            squares: int64 (N, 3), crop of each target.
             occlusion: int8 (N, N).
 
         Returns:
-            bool (N, H, W): the modal mask and what lies behind its occluders. Cycles are allowed.
+            bool (N, H, W): union of the modal mask and the completion. Cycles are allowed.
         """
         count = len(given)
         above = torch.as_tensor(reachability(occlusion.cpu().numpy()), device=self.device) != 0
@@ -224,15 +224,16 @@ class PCNetM(nn.Module):
 
 
 def order_of(growth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Occlusion from growth: e occludes t iff t grows more into e than e into t.
+    """Derive the occlusion order from growth: e occludes t iff t grows more into e than e into t.
 
-    Equal growth, zero or not, means no occlusion, so never are both directions 1.
+    Equal growth means no occlusion, so that no pair occludes each other.
 
     Args:
         growth: float (N, N), [t, e].
 
     Returns:
-        int8 (N, N) occlusion and float32 (N, N), the occluder's share of the growth of the pair.
+        int8 (N, N) occlusion and float32 (N, N), the fraction of the pair's growth that
+        supports the row as occluder.
     """
     behind = growth.T
     total = growth + behind
@@ -241,7 +242,7 @@ def order_of(growth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def dilate(masks: torch.Tensor, pixels: int) -> torch.Tensor:
-    """bool (N, H, W) grown by a square of 2 `pixels` + 1."""
+    """Dilate bool (N, H, W) with a square of side 2 `pixels` + 1."""
     if pixels == 0 or masks.numel() == 0:
         return masks
     side = 2 * pixels + 1

@@ -1,4 +1,4 @@
-"""The UNet of PCNet-M (Zhan et al., CVPR 2020): four halvings, skip connections, two classes."""
+"""The UNet of PCNet-M (Zhan et al., CVPR 2020): four poolings, skip connections, two classes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 
 class DoubleConv(nn.Sequential):
-    """Twice: 3x3 convolution, normalisation, ReLU."""
+    """Two blocks of 3x3 convolution, normalisation and ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        """Sizes stay as they are."""
+        """Build the layers; the spatial size is kept."""
         layers: list[nn.Module] = []
         for channels in (in_channels, out_channels):
             layers += [
@@ -28,7 +28,7 @@ class UNet(nn.Module):
     """Five levels of `width` x (1, 2, 4, 8, 8) channels; 3,352,002 parameters for width 32."""
 
     def __init__(self, in_channels: int = 2, *, width: int = 32, num_classes: int = 2) -> None:
-        """Build the levels down and up again.
+        """Build the encoder and decoder.
 
         Args:
             in_channels: channels of the input.
@@ -47,7 +47,7 @@ class UNet(nn.Module):
         self.last = nn.Conv2d(up[-1], num_classes, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """float (K, in_channels, S, S) -> logits float (K, num_classes, S, S), any S >= 16."""
+        """Map float (K, in_channels, S, S) to logits float (K, num_classes, S, S), S >= 16."""
         levels = [self.first(x)]
         for block in self.down:
             levels.append(block(F.max_pool2d(levels[-1], 2)))

@@ -154,7 +154,7 @@ def test_maps_are_read_from_the_named_field(cfg, annotated, build):
 
 @pytest.mark.parametrize("tasks", [[], ["occlusion", "relation"], ["height"]])
 def test_tasks_that_do_not_go_together(cfg, tasks, build):
-    with pytest.raises(ValueError, match="must be out of"):
+    with pytest.raises(ValueError, match="must be some of"):
         build(cfg, TASKS=tasks)
 
 
