@@ -1,1 +1,1 @@
-"""Disparity from one image, learned from instance orders (InstaDepthNet)."""
+"""InstaDepthNet: monocular disparity learned from instance orders."""

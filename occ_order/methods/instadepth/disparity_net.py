@@ -1,8 +1,8 @@
-"""MiDaS v2.1: a disparity map from one image (Ranftl et al., TPAMI 2022; CVPR 2022, Figure A3).
+"""MiDaS v2.1: monocular disparity (Ranftl et al., TPAMI 2022; CVPR 2022, Figure A3).
 
-A ResNet (ResNeXt-101 32x8d as published) gives features at strides 4, 8, 16 and 32; from the
-coarsest to the finest they are merged, refined by residual convolution units and enlarged, down to
-one non-negative number per pixel, larger = nearer, of no particular scale and offset.
+A ResNet (ResNeXt-101 32x8d as published) computes features at strides 4, 8, 16 and 32. The decoder
+fuses them from coarse to fine with residual convolution units and bilinear upsampling. The output
+is a non-negative disparity per pixel, larger = nearer, up to an unknown scale and offset.
 
 Shapes: B images, C channels, (H, W) pixels.
 """
@@ -20,7 +20,7 @@ ACTIVATIONS = {"relu": nn.ReLU, "softplus": nn.Softplus, "none": nn.Identity}
 
 
 class ResidualConvUnit(nn.Module):
-    """Two convolutions beside an identity, all on the positive part of the input."""
+    """Residual block of two convolutions with pre-activation; the shortcut is rectified too."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -29,27 +29,27 @@ class ResidualConvUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine float (B, C, H, W)."""
-        # The identity is rectified too: the published weights were trained with a ReLU that
-        # overwrites its input.
+        # Rectify the shortcut as well: the published weights were trained with an in-place ReLU,
+        # which overwrites the input.
         x = F.relu(x)
         return x + self.conv2(F.relu(self.conv1(x)))
 
 
 class FeatureFusion(nn.Module):
-    """Adds a finer level to the coarser ones and refines the sum."""
+    """Add encoder features to the features of coarser levels and refine the sum."""
 
     def __init__(self, channels: int, *, is_coarsest: bool = False) -> None:
-        """Make the units; the coarsest level has nothing to be added to, hence one unit less."""
+        """Build the units; the coarsest level has no features to add and one unit less."""
         super().__init__()
         self.skip_unit = None if is_coarsest else ResidualConvUnit(channels)
         self.unit = ResidualConvUnit(channels)
 
     def forward(self, skip: Tensor, coarser: Tensor | None, size: Sequence[int]) -> Tensor:
-        """Merge two levels of one size and enlarge the result.
+        """Fuse two levels of the same size and upsample the result.
 
         Args:
-            skip: float (B, C, H, W), this level of the encoder.
-            coarser: float (B, C, H, W), what came from the coarser levels; None at the coarsest.
+            skip: float (B, C, H, W), encoder features of this level.
+            coarser: float (B, C, H, W), fused coarser levels; None at the coarsest level.
             size: (H', W') of the next level.
 
         Returns:
@@ -57,16 +57,16 @@ class FeatureFusion(nn.Module):
         """
         merged = skip
         if coarser is not None:
-            assert self.skip_unit is not None  # the coarsest level has nothing to be added to
+            assert self.skip_unit is not None  # None at the coarsest level only
             merged = coarser + self.skip_unit(skip)
         return F.interpolate(self.unit(merged), tuple(size), mode="bilinear", align_corners=True)
 
 
 class DisparityNet(nn.Module):
-    """Encoder, feature fusion and output of MiDaS v2.1.
+    """Encoder, feature fusion and output layers of MiDaS v2.1.
 
     Attributes:
-        encoder: the backbone, whose features the order heads use as well.
+        encoder: the backbone, whose features are shared with the order heads.
     """
 
     def __init__(
@@ -80,14 +80,15 @@ class DisparityNet(nn.Module):
         """Build the decoder for an encoder.
 
         Args:
-            encoder: gives res2 to res5 at strides 4, 8, 16 and 32.
+            encoder: backbone with features res2 to res5 at strides 4, 8, 16 and 32.
             features: channels of the decoder.
             output_channels: channels of the two convolutions before the last.
-            activation: "relu" as published, "softplus" (positive everywhere, for training from
-                scratch, where a rectifier may start at 0 and stay there), or "none".
+            activation: "relu" as published; "softplus" (positive everywhere) for training from
+                scratch, where the output of a ReLU may be 0 from the start and get no gradient; or
+                "none".
 
         Raises:
-            ValueError: unknown activation, or an encoder with other features.
+            ValueError: unknown activation, or encoder with other features.
         """
         super().__init__()
         shapes = encoder.output_shape()
@@ -120,10 +121,10 @@ class DisparityNet(nn.Module):
         self.activation = ACTIVATIONS[activation]()
 
     def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Disparity and the encoder's features.
+        """Compute the disparity and the encoder's features.
 
         Args:
-            images: float (B, 3, H, W), normalised; H and W are best multiples of 32.
+            images: float (B, 3, H, W), normalised; H and W should be multiples of 32.
 
         Returns:
             Disparity float (B, H, W), >= 0 unless the activation is "none", and the features
@@ -133,7 +134,7 @@ class DisparityNet(nn.Module):
         return self.decode(features, images.shape[-2:]), features
 
     def decode(self, features: dict[str, Tensor], size: Sequence[int]) -> Tensor:
-        """Disparity float (B, H, W) from the encoder's features; `size` is (H, W)."""
+        """Compute the disparity, float (B, H, W), from encoder features; `size` is (H, W)."""
         path = None
         for name, finer in zip(STAGES[::-1], [*STAGES[-2::-1], None], strict=True):
             height, width = features[name].shape[-2:]

@@ -1,4 +1,4 @@
-"""Evaluators of disparity maps: order of instances, order of points, metric depth."""
+"""Evaluators of disparity maps: instance depth order, point order, metric depth."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMNS = ("distinct", "overlap", "all")
 
 
 class _DisparityEvaluator(OrderEvaluator):
-    """Reads the disparity map of an output and, where wanted, writes it."""
+    """Base class: reads the disparity map of an output and optionally writes it to a file."""
 
     def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str) -> None:
         super().__init__(cfg, dataset_name, output_dir)
@@ -40,11 +40,11 @@ class _DisparityEvaluator(OrderEvaluator):
         """Return the predicted map, float32 (H, W).
 
         Raises:
-            ValueError: the output has none, or it is not finite; names the image.
+            ValueError: there is no disparity map, or it is not finite; names the image.
         """
         name = f"data set {self.dataset_name!r}: image {record['image_id']!r}"
         if "disparity" not in output:
-            raise ValueError(f"{name}: the network gives no 'disparity'")
+            raise ValueError(f"{name}: the network returned no 'disparity'")
         disparity = output["disparity"].detach().float().cpu().numpy()
         if not np.isfinite(disparity).all():
             raise ValueError(f"{name}: the disparity is not finite")
@@ -56,16 +56,16 @@ class _DisparityEvaluator(OrderEvaluator):
 
 @EVALUATOR_REGISTRY.register()
 class DisparityOrderEvaluator(_DisparityEvaluator):
-    """WHDR of the order that disparity maps give, and Equation 1 itself (CVPR 2022, Table 3).
+    """Evaluate the depth order of instances from disparity maps (CVPR 2022, Table 3).
 
     Scores: `disparity_mean` and `disparity_median` {"whdr_distinct", "whdr_overlap", "whdr_all"}
-    (percent, mean over images; `occ_order.order.disparity_order`, which ignores 5 % at either end),
-    and `disparity` {"violation"}: Equation 1 in percent, at most 50 where masks are disjoint, mean
-    over all distinct pairs, masks eroded as in training.
+    (WHDR in percent, mean over images; `occ_order.order.disparity_order`, which ignores 5 % of the
+    pixels at either end), and `disparity` {"violation"}: Equation 1 in percent, at most 50 for
+    disjoint masks, mean over all distinct pairs, with masks eroded as in training.
     """
 
     def row(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, np.ndarray]:
-        """WHDR weights (1, 9, 2) of each statistic, and Equation 1 of each distinct pair.
+        """Return WHDR weights (1, 9, 2) of each statistic, and Equation 1 of each distinct pair.
 
         Raises:
             ValueError: the record has no depth order.
@@ -84,7 +84,7 @@ class DisparityOrderEvaluator(_DisparityEvaluator):
         return {**row, "violation": shares}
 
     def scores(self, rows: dict[Any, Any]) -> dict[str, dict[str, float]]:
-        """Means over images; over pairs for the violation."""
+        """Compute means over images, and over pairs for the violation."""
         scores = {}
         for name in STATISTICS:
             rates = DisparityOrderScorer(row[name] for row in rows.values()).compute()
@@ -97,7 +97,7 @@ class DisparityOrderEvaluator(_DisparityEvaluator):
 def pair_violations(
     disparity: np.ndarray, masks: np.ndarray, depth: np.ndarray, overlap: np.ndarray
 ) -> np.ndarray:
-    """Equation 1 for every distinct pair that is not equal.
+    """Compute Equation 1 for all pairs with distinct depth ranges, except equal ones.
 
     Args:
         disparity: float (H, W), larger = nearer.
@@ -106,13 +106,13 @@ def pair_violations(
         overlap: int (N, N), 1 / 0 / -1.
 
     Returns:
-        float64 (P,), half the shares of pixels, pairs i < j in row-major order.
+        float64 (P,), half the fraction of violating pixels, pairs i < j in row-major order.
     """
     distinct = np.triu((overlap == 0) & ((depth == 0) | (depth == 1)), 1)
     eroded = erode(torch.from_numpy(np.ascontiguousarray(masks)))
     values = torch.from_numpy(np.ascontiguousarray(disparity, dtype=np.float32))[None]
     shares = []
-    for i, j in np.argwhere(distinct):  # one at a time: large images have many pairs
+    for i, j in np.argwhere(distinct):  # in a loop, to limit memory for images with many pairs
         sign = closer_sign(torch.tensor([depth[i, j]]), torch.tensor([0]))
         shares.append(order_violation(values, eroded[i : i + 1], eroded[j : j + 1], sign).item())
     return np.array(shares, dtype=np.float64)
@@ -120,36 +120,37 @@ def pair_violations(
 
 @EVALUATOR_REGISTRY.register()
 class DIWEvaluator(_DisparityEvaluator):
-    """Depth in the Wild as Table 4 of InstaOrder (CVPR 2022) reports it.
+    """Evaluate Depth in the Wild as in Table 4 of InstaOrder (CVPR 2022).
 
-    Scores: `diw` {"correct", "wrong"}: images whose two points are ordered as annotated and not,
-    and {"whdr"}: percent of the wrong ones.
+    Scores: `diw` {"correct", "wrong"}: number of images whose two points are ordered correctly or
+    not; {"whdr"}: percentage of wrong ones.
     """
 
     def row(self, record: dict[str, Any], output: dict[str, Any]) -> tuple[str, str]:
-        """Annotated and predicted relation of the image's two points."""
+        """Return the ground-truth and predicted relation of the image's two points."""
         return DIWScorer().row(record, self.disparity(record, output))
 
     def scores(self, rows: dict[Any, Any]) -> dict[str, dict[str, float]]:
-        """Count and share of right and wrong relations."""
+        """Count correct and wrong relations and compute the WHDR."""
         return {"diw": DIWScorer(rows.values()).compute()}
 
 
 @EVALUATOR_REGISTRY.register()
 class KITTIDepthEvaluator(_DisparityEvaluator):
-    """Depth errors against measured depth maps (CVPR 2022, Table 4), of KITTI or of photographs.
+    """Evaluate depth errors against measured depth maps (CVPR 2022, Table 4): KITTI or photos.
 
-    Scores, means over images: `kitti` after scaling to the median of the truth, as published, and
-    `kitti_aligned` after the best scale and shift of the disparity, both with the names of
-    `occ_order.metrics.depth.DEPTH_ERRORS`; `disparity_truth` {"correlation"} with 1 / depth.
-    INPUT.KB_CROP reduces the truth to the benchmark crop, as the mapper does the image.
+    Scores, means over images: `kitti` after scaling to the median of the ground truth, as
+    published; `kitti_aligned` after the least-squares scale and shift of the disparity; both with
+    the names of `occ_order.metrics.depth.DEPTH_ERRORS`; `disparity_truth` {"correlation"} with
+    1 / depth. INPUT.KB_CROP crops the ground truth to the benchmark crop, as the mapper does with
+    the image.
     """
 
     def row(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
-        """Errors of one image.
+        """Return the errors of an image.
 
         Raises:
-            ValueError: the map has another size than the truth; names the file.
+            ValueError: the disparity map differs in size from the ground truth; names the file.
         """
         disparity = self.disparity(record, output).astype(np.float64)
         measured = "depth_unit" in record  # photographs; the unit of KITTI's maps is fixed
@@ -163,7 +164,7 @@ class KITTIDepthEvaluator(_DisparityEvaluator):
         return DepthMapScorer(max_depth=self.max_depth).row(gt, disparity)
 
     def scores(self, rows: dict[Any, Any]) -> dict[str, dict[str, float]]:
-        """Means over the images that have a valid pixel."""
+        """Return the means over all images with valid pixels."""
         found = DepthMapScorer(rows.values()).compute()
         return {
             "kitti": found["median"],
@@ -174,10 +175,10 @@ class KITTIDepthEvaluator(_DisparityEvaluator):
 
 @EVALUATOR_REGISTRY.register()
 def DisparityEvaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> DatasetEvaluators:
-    """Return the evaluators that a data set's format allows: of the map and of the order heads.
+    """Return the evaluators of a data set's format, for the disparity map and the order heads.
 
     Raises:
-        ValueError: the format says nothing about depth.
+        ValueError: the format has no depth annotation.
     """
     kinds = {
         "instaorder": (GivenMaskOrder, DisparityOrderEvaluator),

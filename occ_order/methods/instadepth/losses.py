@@ -1,13 +1,14 @@
-"""Losses on a disparity map that learns from the depth order of instances (CVPR 2022, Section 4.2).
+"""Losses for disparity maps learned from the depth order of instances (CVPR 2022, Section 4.2).
 
-A disparity map D (larger = nearer) has no ground truth; all that is known is that instance A is
-closer than instance B, or farther. Where the depth ranges of the two are distinct, every pixel of
-the closer one should have a larger disparity than every pixel of the farther one. Equation 1 of the
-paper counts the pixels that do not, over 2 N; `order_violation` is that count. A count has no
-gradient, so `instance_disparity_loss` is what is trained instead.
+A disparity map D (larger = nearer) has no ground truth; only the depth order of instances is known.
+If the depth ranges of two instances are distinct, every pixel of the closer one should have a
+larger disparity than every pixel of the farther one. Equation 1 of the paper counts violating
+pixels, divided by 2 N; `order_violation` computes this count. Since a count has no gradient,
+training uses the surrogate `instance_disparity_loss`.
 
-Shapes: P pairs, B images, (H, W) pixels. ``sign`` says which instance of a pair is closer: +1 the
-first, -1 the second, 0 neither (equal, overlapping or unknown; such a pair has no part in a loss).
+Shapes: P pairs, B images, (H, W) pixels. ``sign`` encodes which instance of a pair is closer: +1
+    the
+first, -1 the second, 0 neither (equal, overlapping or unknown; ignored by the losses).
 """
 
 from __future__ import annotations
@@ -22,24 +23,24 @@ CLOSER, FARTHER, DISTINCT = 1, 0, 0  # as in occ_order.order.encoding and the ov
 
 
 def closer_sign(depth: Tensor, overlap: Tensor) -> Tensor:
-    """Sign d of Equation 1 for pairs of instances.
+    """Compute the sign d of Equation 1 for pairs of instances.
 
     Args:
         depth: integer (P,), 1 = first closer, 0 = first farther, 2 = equal, -1 = unknown.
         overlap: integer (P,), 0 = distinct depth ranges, 1 = overlapping, -1 = unknown.
 
     Returns:
-        int64 (P,): +1, -1, and 0 where the pair is equal, unknown or not known to be distinct.
+        int64 (P,): +1 or -1; 0 if the pair is equal, unknown or not known to be distinct.
     """
     distinct = overlap == DISTINCT
     return (distinct & (depth == CLOSER)).long() - (distinct & (depth == FARTHER)).long()
 
 
 def erode(masks: Tensor) -> Tensor:
-    """Masks without their outermost pixels, where neighbouring surfaces mix.
+    """Remove the outermost pixels of masks, where disparities of adjacent surfaces mix.
 
-    One step with the 3x3 cross; beyond the edge of the image counts as outside. A mask of which
-    nothing would be left (one pixel, a thin line) stays as it is.
+    Binary erosion with the 3x3 cross; pixels outside the image count as background. Masks that
+    would vanish (single pixels, thin lines) are returned unchanged.
 
     Args:
         masks: bool (P, H, W).
@@ -55,12 +56,12 @@ def erode(masks: Tensor) -> Tensor:
 
 
 def order_violation(disparity: Tensor, first: Tensor, second: Tensor, sign: Tensor) -> Tensor:
-    """Equation 1: half the share of the pixels of two instances that contradict their depth order.
+    """Compute Equation 1: half the fraction of pixels of two instances that violate their order.
 
-    With d the sign, A the first and B the second instance, a pixel of A is counted where
-    d D_A(i) <= max(d D_B), a pixel of B where min(d D_A) <= d D_B(i): the extreme is taken of d D,
-    so that for d = -1 it is the smallest disparity of B and the largest of A that decide. The
-    number is divided by 2 N, N the pixels in A or B.
+    With sign d, first instance A and second instance B, a pixel of A is counted if
+    d D_A(i) <= max(d D_B), a pixel of B if min(d D_A) <= d D_B(i). The extremes are those of d D:
+    for d = -1, the smallest disparity of B and the largest of A. The count is divided by 2 N, where
+    N is the number of pixels in A or B.
 
     Args:
         disparity: float (P, H, W), larger = nearer.
@@ -69,8 +70,8 @@ def order_violation(disparity: Tensor, first: Tensor, second: Tensor, sign: Tens
         sign: integer (P,).
 
     Returns:
-        float32 (P,) without gradient: 0 = in order, 1/2 = every pixel contradicts (up to 1 where
-        masks overlap). 0 where the sign is 0 or a mask is empty: there is nothing to contradict.
+        float32 (P,) without gradient: 0 = no violation, 1/2 = all pixels violate the order (up to 1
+        if masks overlap). 0 if the sign is 0 or a mask is empty.
     """
     with torch.no_grad():
         signed = sign[:, None, None] * disparity.float()
@@ -90,26 +91,26 @@ def instance_disparity_loss(
     margin: float = 0.2,
     temperature: float = 0.5,
 ) -> Tensor:
-    """Return a loss with the zeros of Equation 1 that has a gradient.
+    """Compute a differentiable surrogate of Equation 1 with the same zeros.
 
-    In place of counting, every pixel pays for how far it is on the wrong side, and for less than
-    `margin` on the right side. With s = d D / mean(D), A the first and B the second instance:
+    Instead of counting, each pixel is penalised linearly for a violation of the order, with a
+    `margin`. With s = d D / mean(D), first instance A and second instance B:
 
         1 / |A or B| * ( sum_{i in A} [margin + top(s_B) - s_i]_+
                        + sum_{i in B} [margin + s_i - bottom(s_A)]_+ )
 
-    so pixels of the closer instance move nearer, pixels of the farther one away, and it is exactly
-    0 once the two are in order by the margin. Dividing by the mean of the map makes the margin
-    independent of the scale of D, which order cannot fix. The gradient passes through the mean as
-    well: it has no part that only scales the map (such a part could drive a map that learns from
-    scratch towards zeros). The price is a small gradient, the same at every pixel of the image.
+    The loss is 0 exactly if the instances are in order by the margin. Division by the mean of the
+    map makes the margin independent of the scale of D, which orders do not determine. The gradient
+    flows through the mean as well, so that it has no component that only scales the map (which
+    could drive a map to zero when training from scratch). This adds a small gradient, the same at
+    every pixel of the image.
 
-    Top and bottom are means of s weighted by exp(s / t) and exp(-s / t), t the temperature. They
-    never lie beyond maximum and minimum, which they reach at t = 0. There they have no gradient,
-    every violation of Equation 1 pays at least the margin, and the loss divided by twice the margin
-    bounds the equation from above; but a few pixels that do not move hold up all others, and a
-    network may not learn even four images that way. With soft extremes, which have a gradient,
-    it does; the loss is then 0 a little before the last pixel is in order.
+    Top and bottom are means of s weighted by exp(s / t) and exp(-s / t), with temperature t. They
+    never exceed the maximum and minimum, which they equal at t = 0. At t = 0 they are detached,
+    every violation of Equation 1 costs at least the margin, and the loss divided by twice the
+    margin is an upper bound of the equation; but then a few pixels that do not change block all
+    others, and a network may fail to fit even four images. Soft extremes have a gradient, which
+    avoids this; the loss is then 0 slightly before all pixels are in order.
 
     Args:
         disparity: float (P, H, W), larger = nearer, >= 0; bfloat16 and float16 are computed in
@@ -117,19 +118,19 @@ def instance_disparity_loss(
         first: bool (P, H, W).
         second: bool (P, H, W).
         sign: integer (P,).
-        margin: by how much the instances must be apart, as a share of the mean disparity.
-        temperature: softness of the extremes, as a share of the mean disparity.
+        margin: required gap between the instances, as a fraction of the mean disparity.
+        temperature: softness of the extremes, as a fraction of the mean disparity.
 
     Returns:
-        float32 scalar, the mean over the pairs with a sign and two masks that are not empty;
-        without such a pair 0, still connected to the disparity.
+        float32 scalar, the mean over pairs with non-zero sign and non-empty masks; 0 without such
+        pairs, still part of the graph.
     """
     usable = _usable(first, second, sign)
     if not usable.any():
         return disparity.float().sum() * 0.0
     disparity, first, second = disparity[usable].float(), first[usable], second[usable]
     mean = disparity.flatten(1).mean(1)
-    mean = torch.where(mean > 1e-12, mean, torch.ones_like(mean))  # a map of zeros has no scale
+    mean = torch.where(mean > 1e-12, mean, torch.ones_like(mean))  # avoid division by zero
     signed = (sign[usable] / mean)[:, None, None] * disparity
     top = _top(signed, second, temperature)
     bottom = -_top(-signed, first, temperature)
@@ -138,12 +139,12 @@ def instance_disparity_loss(
 
 
 def _usable(first: Tensor, second: Tensor, sign: Tensor) -> Tensor:
-    """Bool (P,): the pair has a sign and two masks with pixels."""
+    """Return bool (P,): the pair has a non-zero sign and two non-empty masks."""
     return (sign != 0) & first.flatten(1).any(1) & second.flatten(1).any(1)
 
 
 def _top(values: Tensor, masks: Tensor, temperature: float) -> Tensor:
-    """Largest value in each mask, (P, 1, 1); soft for a positive temperature."""
+    """Return the maximum in each mask, (P, 1, 1); a soft maximum for positive temperatures."""
     inside = values.masked_fill(~masks, -torch.inf).flatten(1)
     if temperature <= 0:
         return inside.detach().amax(1)[:, None, None]
@@ -152,27 +153,27 @@ def _top(values: Tensor, masks: Tensor, temperature: float) -> Tensor:
 
 
 def smoothness_loss(disparity: Tensor, image: Tensor, *, form: str = "paper") -> Tensor:
-    """Edge-aware smoothness of a disparity map, L_s.
+    """Compute the edge-aware smoothness of a disparity map, L_s.
 
-    "paper" (Section 4.2), I the image, N its pixels:
+    "paper" (Section 4.2), with image I of N pixels:
 
         1 / N * sum_i ( |dx D(i)| exp(-||dx I(i)||) + |dy D(i)| exp(-||dy I(i)||) )
 
-    "published", the code: D* = (D - min D) / mean(D - min D) in place of D, so that neither the
-    scale nor the offset of the map matters; the mean of |dx I| over the channels in place of the
-    norm; and a mean over the steps of each axis.
+    "published", as in the code: D* = (D - min D) / mean(D - min D) instead of D, which is invariant
+    to scale and offset of the map; the mean of |dx I| over the channels instead of the norm; and
+    the mean over the differences along each axis.
 
     Args:
         disparity: float (B, H, W).
-        image: float (B, C, H, W), normalised as the network sees it; the paper does not say in
-            which range its image is.
+        image: float (B, C, H, W), normalised as for the network; the paper does not specify the
+            range of the image.
         form: one of `SMOOTHNESS_FORMS`.
 
-    Returns:
+    float32 scalar, the mean over images; 0 for constant maps and for B = 0.
         float32 scalar, the mean over images; 0 for a constant map and for no image.
 
     Raises:
-        ValueError: unknown form.
+        ValueError: unknown `form`.
     """
     if form not in SMOOTHNESS_FORMS:
         raise ValueError(f"smoothness: got {form!r}, expected one of {SMOOTHNESS_FORMS}")
@@ -193,5 +194,5 @@ def smoothness_loss(disparity: Tensor, image: Tensor, *, form: str = "paper") ->
 
 
 def _steps(values: Tensor, image: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Absolute steps of the values (B, h, w), steps of the image (B, C, h, w), along x and y."""
+    """Return absolute differences of (B, h, w) values and differences of the image, per axis."""
     return [(values.diff(dim=axis).abs(), image.diff(dim=axis)) for axis in (-1, -2)]

@@ -1,4 +1,4 @@
-"""Images for disparity networks: with instances and pairs, or alone (DIW, KITTI)."""
+"""Dataset mapper of disparity networks: images with instances and pairs, or alone (DIW, KITTI)."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from occ_order.methods.common.registry import MAPPER_REGISTRY
 
 @MAPPER_REGISTRY.register()
 class DisparityMapper(PairMapper):
-    """`PairMapper` that also takes records without annotations, as those of DIW and KITTI are.
+    """`PairMapper` that also accepts records without annotations (DIW, KITTI).
 
-    Such a record becomes `image` (uint8 (3, H, W)), `height`, `width`, `image_id` and `file_name`,
-    not augmented; the network resizes what it gets.
+    Such records are mapped to `image` (uint8 (3, H, W)), `height`, `width`, `image_id` and
+    `file_name`, without augmentation and at the original size.
     """
 
     @configurable
     def __init__(self, is_train: bool, *, crop: bool = False, **options) -> None:
-        """Keep the arguments.
+        """Initialise the mapper.
 
         Args:
             is_train: see `PairMapper`.
-            crop: reduce images without annotations to the KITTI benchmark crop
-                (`occ_order.formats.kitti_depth.kb_crop`); `height` and `width` are the crop's.
-            options: of `PairMapper`.
+            crop: crop images without annotations to the KITTI benchmark crop
+                (`occ_order.formats.kitti_depth.kb_crop`); `height` and `width` are then the crop's.
+            options: arguments of `PairMapper`.
         """
         super().__init__(is_train, **options)
         self.crop = crop
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool) -> dict[str, Any]:
-        """INPUT.KB_CROP, and what `PairMapper` reads."""
+        """Read INPUT.KB_CROP and the keys of `PairMapper`."""
         return {**super().from_config(cfg, is_train), "crop": cfg.INPUT.KB_CROP}
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any] | None:
-        """Map one record; None for a training image without pairs.
+        """Map a record; return None for a training image without pairs.
 
         Raises:
-            ValueError: the image is damaged, or smaller than the crop; names the file.
+            ValueError: the image is invalid or smaller than the crop; names the file.
         """
         if "annotations" in record:
             return super().__call__(record)

@@ -1,9 +1,9 @@
-"""InstaDepthNet^d and ^{o,d}: a disparity map and pairwise orders (CVPR 2022, Section 4.2).
+"""InstaDepthNet^d and ^{o,d}: disparity map and pairwise orders (CVPR 2022, Section 4.2).
 
-The disparity map depends on the image alone; masks are needed for the orders only. It learns from
-orders through the disparity loss, and the encoder through the order heads as well.
+The disparity map depends only on the image; the orders also depend on masks. The disparity map is
+trained by the disparity loss, the encoder additionally by the losses of the order heads.
 
-Shapes: B images, P pairs, M masks of all images, (S, S') the size of the network's input.
+Shapes: B images, P pairs, M masks of all images, (S, S') input size of the network.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ from occ_order.methods.instadepth.order_heads import (
 )
 from occ_order.order.pairs import all_pairs, both_directions
 
-STRIDE = 32  # sides of the network's input are multiples of it
+STRIDE = 32  # the input size is a multiple of this
 
 
 @dataclass
 class TrainingPairs:
-    """Annotated pairs of a batch.
+    """Ground-truth pairs of a batch.
 
     Attributes:
-        masks: bool (M, S, S'), of the instances in the pairs and others.
+        masks: bool (M, S, S'), all masks that `pairs` may refer to.
         pairs: int64 (P, 2), indices into `masks`.
-        image: int64 (P,), which image of the batch.
+        image: int64 (P,), index of the image in the batch.
         depth: int64 (P,), 1 first closer, 0 farther, 2 equal, -1 not annotated.
         overlap: int64 (P,), 1 overlapping depth ranges, 0 distinct, -1 unknown.
         labels: targets of the heads: "depth" int64 (2 P,), "occlusion" float (2 P, 2); row P + k is
@@ -80,14 +80,14 @@ class TrainingPairs:
 class InstaDepthNet(nn.Module):
     """MiDaS with order heads.
 
-    Input: `image` (3, H, W), 0 .. 255; in training, and at test time where orders are wanted,
+    Input: `image` (3, H, W), 0 .. 255; in training, and at test time to predict orders,
     `instances` with masks (see `occ_order.methods.common.given`). In training `pairs` (P, 2) are
-    those to learn from (`occ_order.methods.instadepth.mapper.DisparityMapper`). Output at test
+    the sampled pairs (`occ_order.methods.instadepth.mapper.DisparityMapper`). Output at test
     time: `disparity` float32 (height, width), larger = nearer, and, for an input with instances,
-    `instances` in their order with `depth` and `occlusion` of those heads that there are.
+    `instances` in the same order with `depth` and `occlusion`, depending on the heads.
     """
 
-    accepts_masks = True  # of `OrderPredictor`
+    accepts_masks = True  # read by `OrderPredictor`
 
     @configurable
     def __init__(
@@ -108,10 +108,10 @@ class InstaDepthNet(nn.Module):
         erode_masks: bool = True,
         double_softmax: bool = False,
     ) -> None:
-        """Keep the arguments; each is a setting of MODEL.DISPARITY, which has a sentence on it.
+        """Initialise the model; see MODEL.DISPARITY in the config for the arguments.
 
         Raises:
-            ValueError: a size that is no multiple of 32.
+            ValueError: the input size is not a multiple of 32.
         """
         super().__init__()
         if len(input_size) not in (0, 2) or any(side % STRIDE or side <= 0 for side in input_size):
@@ -136,7 +136,7 @@ class InstaDepthNet(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """MODEL.DISPARITY, MODEL.BACKBONE (the encoder) and the backbone's own settings."""
+        """Read MODEL.DISPARITY, MODEL.BACKBONE (the encoder) and the backbone's keys."""
         own, loss = cfg.MODEL.DISPARITY, cfg.MODEL.DISPARITY.LOSS
         encoder = build_backbone(cfg)
         disparity_net = DisparityNet(
@@ -167,11 +167,11 @@ class InstaDepthNet(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the parameters."""
         return self.pixel_mean.device
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict]:
-        """Losses in training, otherwise one output per image.
+        """Return the losses in training, else one output per image.
 
         Raises:
             ValueError: training without instances or without an input size.
@@ -188,13 +188,13 @@ class InstaDepthNet(nn.Module):
         return losses | self.head_losses(features, pairs)
 
     def stretched(self, image: Tensor) -> Tensor:
-        """Return the image as the network sees it, float (3, S, S'): normalised and stretched."""
+        """Normalise and resize an image to the input size of the network, float (3, S, S')."""
         size = self.input_size or [
             max(STRIDE, round(side / STRIDE) * STRIDE) for side in image.shape[-2:]
         ]
         image = image.to(self.device).float()
         if tuple(image.shape[-2:]) != tuple(size):
-            # As published: linear in training, cubic at test time, neither of them smoothing.
+            # As published: bilinear in training, bicubic at test time, both without antialiasing.
             image = resize_images(image, size, mode="bilinear" if self.training else "bicubic")
         return (image - self.pixel_mean) / self.pixel_std
 
@@ -203,7 +203,7 @@ class InstaDepthNet(nn.Module):
     def training_pairs(
         self, batched_inputs: list[dict[str, Any]], *, every: bool = False
     ) -> TrainingPairs:
-        """Return the `pairs` int64 (P, 2) of each input, or every pair, labelled both ways."""
+        """Return the sampled `pairs` int64 (P, 2) of each input, or all pairs, with labels."""
         masks, parts, start = [], [], 0
         for index, x in enumerate(batched_inputs):
             given = given_instances(x, self.device)
@@ -226,7 +226,7 @@ class InstaDepthNet(nn.Module):
         return TrainingPairs(masks=torch.cat(masks), labels=labels, **rest)
 
     def map_losses(self, disparity: Tensor, images: Tensor, pairs: TrainingPairs) -> dict:
-        """Losses of the disparity map; logs Equation 1 itself as `order_violation`."""
+        """Compute the losses of the disparity map; log Equation 1 as `order_violation`."""
         masks = erode(pairs.masks) if self.erode_masks else pairs.masks
         first, second = masks[pairs.pairs].unbind(1)
         sign = closer_sign(pairs.depth, pairs.overlap)
@@ -245,14 +245,14 @@ class InstaDepthNet(nn.Module):
         return losses
 
     def head_losses(self, features: dict[str, Tensor], pairs: TrainingPairs) -> dict[str, Tensor]:
-        """Losses of the order heads, over both directions of every pair."""
+        """Compute the losses of the order heads, over both directions of all pairs."""
         if not self.heads:
             return {}
         both = torch.cat([pairs.pairs, pairs.pairs.flip(1)])
         if len(both):
             where = pairs.image_index.repeat(2)
             logits = answer_pairs(self.heads, pairs.masks, features, both, where)
-        else:  # nothing to normalise a batch by; the zero keeps every weight in the graph
+        else:  # batch normalisation fails without pairs; the zero keeps all weights in the graph
             zero = sum(weight.sum() for weight in self.heads.parameters()) * 0.0
             logits = {name: zero.expand(0, NUM_OUTPUTS[name]) for name in self.heads}
         losses = {}
@@ -268,14 +268,14 @@ class InstaDepthNet(nn.Module):
                 )
             else:
                 loss = occlusion_loss(logits[name], target)
-            losses[f"loss_{name}"] = 2 * weight * loss  # the published sum over both directions
+            losses[f"loss_{name}"] = 2 * weight * loss  # published: sum over directions
         return losses
 
     # --- inference
 
     @torch.no_grad()
     def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Disparity of every image, and orders where the input has instances."""
+        """Predict the disparity of each image, and the orders of inputs with instances."""
         outputs = []
         for x in batched_inputs:
             images = self.stretched(x["image"])[None]
@@ -295,7 +295,7 @@ class InstaDepthNet(nn.Module):
         input_size: Sequence[int],
         size: Sequence[int],
     ) -> Instances:
-        """Order all pairs of the given instances of one image; for fields see the class."""
+        """Predict the order of all pairs of the input instances of one image; see the class."""
         count = len(given)
         pairs = torch.from_numpy(all_pairs(count)).to(self.device)
         both = torch.from_numpy(both_directions(pairs.cpu().numpy())).to(self.device)
@@ -312,7 +312,7 @@ class InstaDepthNet(nn.Module):
 
 
 def _annotations(instances: Instances, pairs: Tensor) -> dict[str, Tensor]:
-    """Depth and overlap (P,) of pairs, and labels (2, P, ...) of both their directions."""
+    """Return depth and overlap (P,) of pairs, and labels (2, P, ...) of both directions."""
     depth, overlap, occlusion = (
         instances.get(f"gt_{name}").tensor.to(pairs.device).long()
         for name in ("depth", "overlap", "occlusion")
@@ -328,25 +328,25 @@ def _annotations(instances: Instances, pairs: Tensor) -> dict[str, Tensor]:
 
 
 def build_order_head(cfg: CfgNode, name: str, encoder: nn.Module) -> MaskOrderHead:
-    """Return an order head whose ResNet fits the encoder.
+    """Build an order head whose ResNet matches the encoder.
 
-    Beside a ResNet it is built as the encoder is, as in Figure A3. Networks without a ResNet's
-    stages, such as those of timm, get a mini ResNet whose stages have the encoder's channels; its
-    last stage, which nothing is added to, has twice those of the one before.
+    With a ResNet encoder, it is built like the encoder, as in Figure A3. With other encoders, such
+    as those of timm, it is a mini ResNet whose stages have the encoder's channels; the last stage,
+    to which no features are added, has twice the channels of the one before.
 
     Args:
-        cfg: MODEL.BACKBONE.NAME builds the ResNet too, with two input channels, without groups and
-            with the depth MODEL.DISPARITY.HEAD_DEPTH unless that is 0. Beside another encoder
-            MODEL.MINI_RESNET and MODEL.RESNETS.NORM.
+        cfg: MODEL.BACKBONE.NAME also builds the ResNet, with two input channels, without groups and
+            with depth MODEL.DISPARITY.HEAD_DEPTH unless that is 0. For other encoders,
+            MODEL.MINI_RESNET and MODEL.RESNETS.NORM are used.
         name: "depth" or "occlusion".
-        encoder: of the disparity network.
+        encoder: encoder of the disparity network.
 
     Raises:
-        ValueError: unknown name or initialisation, or stages that do not fit the encoder.
+        ValueError: unknown name or initialisation, or stages that do not match the encoder.
     """
     own = cfg.MODEL.DISPARITY
     if name not in NUM_OUTPUTS:
-        raise ValueError(f"MODEL.DISPARITY.HEADS must be out of {[*NUM_OUTPUTS]}, got {name!r}")
+        raise ValueError(f"MODEL.DISPARITY.HEADS must be some of {[*NUM_OUTPUTS]}, got {name!r}")
     if own.HEAD_INIT not in ("default", "xavier"):
         raise ValueError(f"MODEL.DISPARITY.HEAD_INIT must be default or xavier: {own.HEAD_INIT!r}")
     head = MaskOrderHead(_head_resnet(cfg, encoder), NUM_OUTPUTS[name], encoder.output_shape())
@@ -356,7 +356,7 @@ def build_order_head(cfg: CfgNode, name: str, encoder: nn.Module) -> MaskOrderHe
 
 
 def _head_resnet(cfg: CfgNode, encoder: nn.Module) -> ResNet:
-    """Return a ResNet of two input channels whose stages res2 to res4 fit the encoder's."""
+    """Build a ResNet with two input channels whose stages res2 to res4 match the encoder's."""
     own = cfg.MODEL.DISPARITY
     if not isinstance(encoder, ResNet):
         fed = [encoder.output_shape()[name].channels for name in STAGES[:-1]]
@@ -379,7 +379,7 @@ def _head_resnet(cfg: CfgNode, encoder: nn.Module) -> ResNet:
 
 
 def _fit(disparity: Tensor, size: Sequence[int]) -> Tensor:
-    """float32 (H, W) of a float (1, S, S') map, stretched bilinearly."""
+    """Resize a float (1, S, S') map bilinearly to float32 (H, W)."""
     if tuple(disparity.shape[-2:]) == tuple(size):
         return disparity[0].float()
     return F.interpolate(disparity[None].float(), tuple(size), mode="bilinear")[0, 0]

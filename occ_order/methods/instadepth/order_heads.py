@@ -1,8 +1,8 @@
-"""The order heads of InstaDepthNet: a ResNet over two masks that sees the image's features.
+"""Order heads of InstaDepthNet: a ResNet over two masks with image features added.
 
-Figure A3 of the supplement: the masks alone enter the network; what it knows of the image are the
-features that the encoder of the disparity network made anyway, added before each later stage. So
-the encoder runs once per image and the light head once per ordered pair.
+In Figure A3 of the supplement, the input of the head is the two masks. Image features of the
+disparity encoder are added before each later stage. Thus the encoder runs once per image and only
+the small head once per ordered pair.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from torch import Tensor, nn
 from occ_order.methods.instadepth.disparity_net import STAGES
 
 NUM_OUTPUTS = {"depth": 3, "occlusion": 2}
-"""Answers of each head; `occ_order.methods.common.pair_labels` says what they mean."""
+"""Number of outputs of each head; see `occ_order.methods.common.pair_labels`."""
 
 
 class MaskOrderHead(nn.Module):
-    """ResNet over the masks of an ordered pair; res3, res4 and res5 are fed with the encoder's.
+    """ResNet over the masks of an ordered pair; encoder features are added before res3 to res5.
 
     With e2, e3, e4 the encoder's features: m2 = res2(masks), m3 = res3(m2 + e2),
-    m4 = res4(m3 + e3), m5 = res5(m4 + e4), then the mean over the image and one linear layer.
+    m4 = res4(m3 + e3), m5 = res5(m4 + e4), followed by global average pooling and a linear layer.
     """
 
     def __init__(self, resnet: ResNet, num_outputs: int, encoder_shapes: dict) -> None:
         """Wrap a ResNet of two input channels.
 
         Args:
-            resnet: with the four stages res2 to res5.
-            num_outputs: of the linear layer.
-            encoder_shapes: ShapeSpec of each of the encoder's features.
+            resnet: ResNet with the four stages res2 to res5.
+            num_outputs: outputs of the linear layer.
+            encoder_shapes: ShapeSpec of each encoder feature.
 
         Raises:
-            ValueError: stages that differ in channels from the encoder's.
+            ValueError: the stages and the encoder differ in channels.
         """
         super().__init__()
         own = {name: resnet.output_shape()[name].channels for name in STAGES[:-1]}
@@ -50,8 +50,8 @@ class MaskOrderHead(nn.Module):
         """Compute the logits of P ordered pairs.
 
         Args:
-            masks: float (P, 2, H, W), 1 inside; first and second of the pair.
-            features: the encoder's res2, res3, res4, each (P, C, h, w), of each pair's image.
+            masks: float (P, 2, H, W), 1 inside; first and second instance of the pair.
+            features: encoder features res2, res3, res4 of the image of each pair, (P, C, h, w).
 
         Returns:
             float (P, num_outputs) logits.
@@ -71,17 +71,17 @@ def answer_pairs(
     pairs: Tensor,
     image_index: Tensor,
 ) -> dict[str, Tensor]:
-    """Logits of every head for ordered pairs.
+    """Compute the logits of all heads for ordered pairs.
 
     Args:
-        heads: `MaskOrderHead` by name.
-        masks: bool (N, H, W) of all images, at the size of the network's input.
-        features: the encoder's, each (B, C, h, w).
+        heads: name -> `MaskOrderHead`.
+        masks: bool (N, H, W) of all images, at the input size of the network.
+        features: encoder features, each (B, C, h, w).
         pairs: int64 (P, 2), indices into `masks`.
-        image_index: int64 (P,), which image each pair is of.
+        image_index: int64 (P,), index of the image of each pair.
 
     Returns:
-        {name: float (P, outputs)}.
+        Name -> logits, float (P, outputs).
     """
     stack = masks[pairs].to(next(iter(features.values())).dtype)
     fed = {name: features[name][image_index] for name in STAGES[:-1]}
@@ -92,7 +92,7 @@ def answer_pairs(
 def answer_in_chunks(
     heads: nn.ModuleDict, masks: Tensor, features: dict[str, Tensor], pairs: Tensor, chunk: int
 ) -> dict[str, Tensor]:
-    """`answer_pairs` for one image, at most `chunk` pairs at a time; also for no pair."""
+    """Compute `answer_pairs` for one image in chunks of `chunk` pairs; also for P = 0."""
     image_index = pairs.new_zeros(len(pairs))
     parts = [
         answer_pairs(heads, masks, features, some, where)

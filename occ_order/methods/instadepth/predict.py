@@ -1,4 +1,4 @@
-"""The disparity network by itself: an image in, a disparity map out."""
+"""Prediction of the disparity map of one image."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from occ_order.methods.instadepth.meta_arch import InstaDepthNet
 
 @torch.no_grad()
 def predict_disparity(model: InstaDepthNet, image: np.ndarray) -> np.ndarray:
-    """Predict the disparity map of an image; no masks are needed.
+    """Predict the disparity map of an image, without masks.
 
     Args:
-        model: in evaluation mode.
+        model: model in evaluation mode.
         image: uint8 (H, W, 3), RGB.
 
     Returns:
-        float32 (H, W), larger = nearer, of no particular scale and offset; what
-        `occ_order.order.disparity_order` takes.
+        float32 (H, W), larger = nearer, up to scale and offset; input of
+        `occ_order.order.disparity_order`.
 
     Raises:
-        ValueError: not such an image, an empty one, or a model in training mode.
+        ValueError: invalid or empty image, or model in training mode.
     """
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
