@@ -1,1 +1,1 @@
-"""The pairwise order head: orders of all pairs of an image in one pass, on top of a detector."""
+"""The pairwise order head: predicts all orders of an image in one pass, as part of a detector."""

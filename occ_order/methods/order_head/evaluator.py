@@ -1,4 +1,4 @@
-"""Orders of found instances against the annotation: detection and order judged together."""
+"""Joint evaluation of detection and order: orders of predicted instances vs. ground truth."""
 
 from __future__ import annotations
 
@@ -27,35 +27,36 @@ COUNTS = (
     "depth_pairs",
     "depth_pairs_unmatched",
 )
-"""What is counted; a pair is unmatched where one of its two instances is."""
+"""Names of the counts; a pair is unmatched if one of its instances is."""
 
 
 @EVALUATOR_REGISTRY.register()
 class HolisticOrder(OrderEvaluator):
-    """Matches found instances one-to-one to annotated ones and scores the orders.
+    """Match predicted to ground-truth instances one-to-one and evaluate the orders.
 
-    A prediction takes the free annotated instance of its class with the largest mask IoU, if that
-    is above TEST.HOLISTIC.IOU_THRESH; best scores first, scores below SCORE_THRESH not at all.
-    Tasks (percent; NaN where data or network have no such order):
+    In descending order of score, each prediction is matched to the unmatched ground-truth instance
+    of its class with the largest mask IoU, if that exceeds TEST.HOLISTIC.IOU_THRESH. Predictions
+    with scores below SCORE_THRESH are ignored.
+    Tasks (percent; NaN if data or network lack the order):
 
     * holistic_occlusion, holistic_occlusion_per_image, ..., holistic_depth, ...: the scores of
-      `GivenMaskOrder` over every annotated pair. A pair of which an instance was not found is
-      missed: no occlusion, a wrong depth order. holistic_occlusion also has precision_strict and
-      f1_strict, where an occlusion that is predicted for an instance without a partner is wrong
-      (elsewhere it does not count: annotations need not be complete).
-    * matched_occlusion, ..., matched_depth, ...: over the pairs of which both were found.
+      `GivenMaskOrder` over all annotated pairs. Pairs with an unmatched instance count as missed:
+      no occlusion, wrong depth order. holistic_occlusion also has precision_strict and f1_strict,
+      where predicted occlusions of unmatched predictions are false positives (otherwise they are
+      ignored, since annotations may be incomplete).
+    * matched_occlusion, ..., matched_depth, ...: over the pairs with two matched instances.
     * holistic_counts: `COUNTS`, and recall and precision of the instances.
     """
 
     def __init__(self, cfg: CfgNode, dataset_name: str, output_dir: str) -> None:
-        """TEST.HOLISTIC.*."""
+        """Read TEST.HOLISTIC.*."""
         super().__init__(cfg, dataset_name, output_dir)
         own = cfg.TEST.HOLISTIC
         self.iou_threshold, self.score_threshold = own.IOU_THRESH, own.SCORE_THRESH
         self.class_agnostic = own.CLASS_AGNOSTIC
 
     def row(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
-        """Matrices of one image, predictions in the order of the annotation, and its counts."""
+        """Return matrices of an image in the order of the ground truth, and its counts."""
         found = output["instances"].to("cpu")
         found = found[found.scores >= self.score_threshold]
         partner = self._partners(record, found)
@@ -86,7 +87,7 @@ class HolisticOrder(OrderEvaluator):
         return {**row, **pairs, "counts": {**counts, **counted}}
 
     def scores(self, rows: dict[Any, dict[str, Any]]) -> dict[str, dict[str, float]]:
-        """See the class."""
+        """Compute all scores; see the class."""
         result: dict[str, dict[str, float]] = {}
         for kind in ("holistic", "matched"):
             for name, value in _scalars(list(rows.values()), only_found=kind == "matched").items():
@@ -101,7 +102,7 @@ class HolisticOrder(OrderEvaluator):
         return result
 
     def _partners(self, record: dict[str, Any], found: Instances) -> np.ndarray:
-        """int64 (G,): the prediction of each annotated instance, -1 for none."""
+        """Return the matched prediction of each ground-truth instance, int64 (G,), -1 = none."""
         annotations, size = record["annotations"], (record["height"], record["width"])
         truth = mask_tools.decode_all([one["segmentation"] for one in annotations], *size)
         name = "pred_modal_masks" if found.has("pred_modal_masks") else "pred_masks"
@@ -122,16 +123,16 @@ class HolisticOrder(OrderEvaluator):
 def with_unmatched(
     truth: np.ndarray, said: np.ndarray, partner: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both matrices over all instances: annotated ones, then predictions without a partner.
+    """Extend both matrices to all instances: ground truth, then unmatched predictions.
 
     Args:
         truth: (G, G).
         said: (P, P).
-        partner: (G,), the prediction of each annotated instance, -1 for none.
+        partner: (G,), matched prediction of each ground-truth instance, -1 = none.
 
     Returns:
-        int64 (N, N) each, N = G + predictions without a partner, which occlude nothing and are
-        occluded by nothing in the first.
+        int64 (N, N) each, N = G + number of unmatched predictions, which have no occlusions in
+        the first.
     """
     alone = np.setdiff1d(np.arange(len(said)), partner)
     both = np.concatenate([partner, alone])
@@ -141,7 +142,7 @@ def with_unmatched(
 
 
 def _scalars(rows: list[dict[str, Any]], *, only_found: bool) -> dict[str, float]:
-    """Scores over every annotated pair, or over those of which both instances were found."""
+    """Compute the scores over all annotated pairs, or over those with two matched instances."""
     images = []
     for row in rows:
         keep = np.flatnonzero(row["found"]) if only_found else np.arange(len(row["found"]))
@@ -152,7 +153,7 @@ def _scalars(rows: list[dict[str, Any]], *, only_found: bool) -> dict[str, float
 
 
 def _totals(counts: list[dict[str, int]]) -> dict[str, float]:
-    """Sum over images, and recall and precision of the instances, percent."""
+    """Sum the counts over images; compute recall and precision of the instances in percent."""
     total = {name: float(sum(one[name] for one in counts)) for name in COUNTS}
     for name, kind in (("instance_recall", "gt"), ("instance_precision", "predicted")):
         number, lost = total[f"{kind}_instances"], total[f"{kind}_instances_unmatched"]

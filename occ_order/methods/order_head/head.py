@@ -1,4 +1,4 @@
-"""The pairwise order head: occlusion and depth of all pairs of an image in one pass.
+"""The pairwise order head: predicts occlusion and depth of all pairs of an image in one pass.
 
 Shapes: I images, M instances of all of them, Q ordered pairs with the diagonal
 (`occ_order.methods.common.instance_pairs`), H x W pixels, h x w cells.
@@ -144,7 +144,7 @@ class OrderHead(nn.Module):
             dense: (I, width, h, w), fine map of `OrderMap`.
             coarse: coarse map of `OrderMap`.
             shared: map of the backbone.
-            cover: float (M, h, w), share of a cell that each mask fills.
+            cover: float (M, h, w), fraction of each cell that each mask covers.
             size: float32 (M, 2), height and width of the image of each instance.
             layout: the ordered pairs.
         """

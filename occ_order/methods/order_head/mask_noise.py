@@ -1,4 +1,4 @@
-"""Annotated masks made a little like found ones."""
+"""Augmentation of ground-truth masks to resemble predicted ones."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from occ_order.methods.common.contact_pooling import dilate
 
 
 class MaskNoise:
-    """Outlines that are off by a pixel, and instances that were not found."""
+    """Shift contours by a pixel and drop instances, at random."""
 
     def __init__(self, move: float = 0.0, drop: float = 0.0) -> None:
-        """Keep the probabilities.
+        """Set the probabilities.
 
         Args:
-            move: of an outline being dilated or eroded by one pixel, half of it each.
-            drop: of an instance being left out.
+            move: probability of dilation or erosion by one pixel (each with half of it).
+            drop: probability that an instance is dropped.
         """
         self.move, self.drop_probability = move, drop
 
     def drop(self, instances: Instances) -> Instances:
-        """Leave out some instances, with their rows and columns."""
+        """Drop random instances and their rows and columns."""
         if self.drop_probability <= 0:
             return instances
         return instances[torch.rand(len(instances)) >= self.drop_probability]
 
     def __call__(self, masks: torch.Tensor) -> torch.Tensor:
-        """Move some outlines of bool (N, H, W); a mask that would vanish stays as it is."""
+        """Dilate or erode random masks of bool (N, H, W); masks that would vanish are kept."""
         if self.move <= 0:
             return masks
         chance = torch.rand(len(masks), device=masks.device)[:, None, None]

@@ -1,4 +1,4 @@
-"""GeneralizedRCNN with an order head: ordering of input masks, training of parts of it."""
+"""GeneralizedRCNN with an order head, which can also order input masks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class OrderRCNN(GeneralizedRCNN):
             detector: arguments of GeneralizedRCNN.
 
         Raises:
-            ValueError: another value of `trained`.
+            ValueError: unknown value of `trained`.
         """
         super().__init__(**detector)
         if trained not in TRAINED:

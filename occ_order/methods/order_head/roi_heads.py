@@ -1,7 +1,7 @@
-"""ROI heads that also order the instances: every Mask R-CNN of Detectron2 with an order head.
+"""ROI heads of Detectron2 with an order head, for all variants of Mask R-CNN.
 
-The order head looks at a whole image, so it comes after non-maximum suppression and the choice of
-the best detections, and adds pair fields to the instances that are left.
+The order head processes all instances of an image jointly. It therefore runs after non-maximum
+suppression and adds pair fields to the remaining instances.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from occ_order.methods.order_head.head import OrderHead
 from occ_order.methods.order_head.mask_noise import MaskNoise
 
 DETECTOR_FIELDS = ("gt_boxes", "gt_classes", "gt_masks", "gt_keypoints")
-"""Fields of ground truth that the detector's own heads look at."""
+"""Fields of the ground truth that the detector's own heads use."""
 
 
-if TYPE_CHECKING:  # what stands behind the mixin among the base classes
+if TYPE_CHECKING:  # the base class that the mixin is combined with
     from detectron2.modeling.roi_heads import StandardROIHeads as _Heads
 else:
     _Heads = object
 
 
 class OrderMixin(_Heads):
-    """Adds an order head to ROI heads that come after it in the order of base classes.
+    """Mixin that adds an order head to the ROI heads that follow it in the base classes.
 
-    In training there are two more losses, `loss_order_occlusion` and `loss_order_depth`, from the
-    annotated masks. At test time the instances get the PairMatrix fields `occlusion` (int8),
-    `occlusion_probability`, `depth` (int8) and `depth_probability` (N, N, 3); those with a score
-    below the threshold have -1 and probability 0 with all others.
+    In training there are two additional losses, `loss_order_occlusion` and `loss_order_depth`,
+    computed for ground-truth masks. At test time the instances get the PairMatrix fields
+    `occlusion` (int8), `occlusion_probability`, `depth` (int8) and `depth_probability` (N, N, 3);
+    instances with a score below the threshold have order -1 and probability 0 with all others.
     """
 
     @configurable
@@ -53,16 +53,16 @@ class OrderMixin(_Heads):
         occlusion_threshold: float = 0.5,
         **detector: Any,
     ) -> None:
-        """Build both.
+        """Initialise the ROI heads and the order head.
 
         Args:
-            order_head: orders given masks.
-            mask_noise: applied to masks in training; None = they stay as they are.
-            order_loss_weights: factors of the occlusion and of the depth loss.
-            depth_loss_weights: of distinct and of overlapping pairs.
+            order_head: predicts the order of masks.
+            mask_noise: augmentation of masks in training; None = off.
+            order_loss_weights: weights of the occlusion and the depth loss.
+            depth_loss_weights: weights of distinct and overlapping pairs.
             order_score_thresh: instances with a lower score get no order.
-            occlusion_threshold: of the probability.
-            detector: arguments of the ROI heads themselves.
+            occlusion_threshold: threshold of the occlusion probability.
+            detector: arguments of the ROI heads.
         """
         super().__init__(**detector)
         self.order_head, self.mask_noise = order_head, mask_noise or MaskNoise()
@@ -74,7 +74,7 @@ class OrderMixin(_Heads):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape) -> dict[str, Any]:
-        """MODEL.ORDER_HEAD, beside what the ROI heads themselves read."""
+        """Read MODEL.ORDER_HEAD and the keys of the ROI heads."""
         own = cfg.MODEL.ORDER_HEAD
         return {
             **super().from_config(cfg, input_shape),
@@ -93,7 +93,7 @@ class OrderMixin(_Heads):
         proposals: list[Instances],
         targets: list[Instances] | None = None,
     ) -> tuple[list[Instances], dict[str, torch.Tensor]]:
-        """As the ROI heads, with the order of all pairs."""
+        """Run the ROI heads and predict the order of all pairs."""
         if self.training:
             assert targets is not None
             plain = [_detector_targets(one) for one in targets]
@@ -105,13 +105,13 @@ class OrderMixin(_Heads):
     def order_losses(
         self, images: ImageList, features: dict[str, torch.Tensor], targets: Sequence[Instances]
     ) -> dict[str, torch.Tensor]:
-        """Return the two losses of the order head, from annotated masks.
+        """Compute the two losses of the order head for ground-truth masks.
 
         Args:
             images: padded batch.
-            features: of the backbone.
+            features: features of the backbone.
             targets: ground truth with gt_masks and the PairMatrix fields gt_occlusion, gt_depth and
-                gt_overlap; -1 is never a label.
+                gt_overlap; -1 is ignored.
         """
         targets = [self.mask_noise.drop(one) for one in targets]
         masks = [self.mask_noise(_bit_masks(one)) for one in targets]
@@ -132,12 +132,12 @@ class OrderMixin(_Heads):
         features: dict[str, torch.Tensor],
         masks: Sequence[torch.Tensor],
     ) -> list[dict[str, torch.Tensor]]:
-        """Orders of given masks.
+        """Predict the orders of masks.
 
         Args:
             images: padded batch.
-            features: of the backbone.
-            masks: of each image bool (N, H, W), of its size without padding.
+            features: features of the backbone.
+            masks: bool (N, H, W) for each image, at its size without padding.
 
         Returns:
             For each image the pair fields: "occlusion" and "depth" int8 (N, N),
@@ -152,12 +152,12 @@ class OrderMixin(_Heads):
         features: dict[str, torch.Tensor],
         instances: Sequence[Instances],
     ) -> list[Instances]:
-        """Add the pair fields to instances whose masks are known.
+        """Add the pair fields to instances with known masks.
 
         Args:
             images: padded batch.
-            features: of the backbone.
-            instances: with pred_masks bool (N, H, W) or gt_masks; changed in place.
+            features: features of the backbone.
+            instances: with pred_masks bool (N, H, W) or gt_masks; modified in place.
         """
         masks = [_bit_masks(one) for one in instances]
         for one, orders in zip(instances, self.order_masks(images, features, masks), strict=True):
@@ -170,7 +170,7 @@ class OrderMixin(_Heads):
         features: dict[str, torch.Tensor],
         instances: Sequence[Instances],
     ) -> list[Instances]:
-        """Add the pair fields to detections, whose pred_masks still are those of their boxes."""
+        """Add the pair fields to detections, whose pred_masks are relative to their boxes."""
         kept = [one.scores >= self.order_score_thresh for one in instances]
         masks = [_pasted(one[keep]) for one, keep in zip(instances, kept, strict=True)]
         found = self.order_masks(images, features, masks)
@@ -181,27 +181,27 @@ class OrderMixin(_Heads):
 
 @ROI_HEADS_REGISTRY.register()
 class OrderROIHeads(OrderMixin, StandardROIHeads):
-    """The heads of a Mask R-CNN on a feature pyramid or on DC5, with the order of all pairs."""
+    """ROI heads of Mask R-CNN with FPN or DC5, and order head."""
 
 
 @ROI_HEADS_REGISTRY.register()
 class CascadeOrderROIHeads(OrderMixin, CascadeROIHeads):
-    """Cascade Mask R-CNN's heads with the order of all pairs."""
+    """ROI heads of Cascade Mask R-CNN, and order head."""
 
 
 @ROI_HEADS_REGISTRY.register()
 class Res5OrderROIHeads(OrderMixin, Res5ROIHeads):
-    """The heads of a Mask R-CNN on C4 with the order of all pairs."""
+    """ROI heads of Mask R-CNN with C4, and order head."""
 
 
 def _detector_targets(targets: Instances) -> Instances:
-    """Without what only the order head needs, which would be copied for every proposal."""
+    """Remove the fields of the order head, which would be copied for every proposal."""
     fields = {name: targets.get(name) for name in DETECTOR_FIELDS if targets.has(name)}
     return Instances(targets.image_size, **fields)
 
 
 def _bit_masks(instances: Instances) -> torch.Tensor:
-    """bool (N, H, W) of pred_masks, else of gt_masks."""
+    """Return pred_masks, or gt_masks if there are none, as bool (N, H, W)."""
     masks = instances.get("pred_masks" if instances.has("pred_masks") else "gt_masks")
     if isinstance(masks, torch.Tensor):
         return masks.bool()
@@ -211,13 +211,13 @@ def _bit_masks(instances: Instances) -> torch.Tensor:
 
 
 def _pasted(instances: Instances) -> torch.Tensor:
-    """bool (N, H, W) of found instances.
+    """Paste the masks of detections into the image, bool (N, H, W).
 
     Raises:
-        ValueError: they have no masks.
+        ValueError: the detections have no masks.
     """
     if not instances.has("pred_masks"):
-        raise ValueError("detections have no pred_masks to be ordered by: set MODEL.MASK_ON True")
+        raise ValueError("the order head needs pred_masks of detections: set MODEL.MASK_ON True")
     boxes, small = instances.pred_boxes.tensor, instances.pred_masks[:, 0]
     return paste_masks_in_image(small, boxes, instances.image_size, threshold=0.5).bool()
 
