@@ -1,1 +1,1 @@
-"""Parts of a detector that learns things of any class from images that are labelled in part."""
+"""Class-agnostic detector trained on partially labelled images."""

@@ -1,4 +1,4 @@
-"""Augmentations beside Detectron2's."""
+"""Augmentations in addition to Detectron2's."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from detectron2.data import transforms as T
 
 
 class ResizedWindow(T.Transform):
-    """Takes a window out of an image and resizes it.
+    """Crop a window from an image and resize it.
 
-    Only the window is resized, and by OpenCV: with twenty masks beside the image that is several
-    times faster than to resize and then to crop.
+    With twenty masks per image, resizing only the window, with OpenCV, is several times faster than
+    resizing the image before the crop.
     """
 
     def __init__(self, window: Sequence[int], size: Sequence[int]) -> None:
-        """Keep the arguments.
+        """Initialise the transform.
 
         Args:
-            window: x0, y0, x1, y1 in pixels of the input, inside it, not empty.
+            window: non-empty window x0, y0, x1, y1 inside the image, in pixels.
             size: height and width of the result.
         """
         super().__init__()
         self.window, self.size = tuple(window), tuple(size)
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
-        """uint8 (H, W, 3) -> (*size, 3); pixels are averaged where it shrinks."""
+        """Resize uint8 (H, W, 3) to (*size, 3); area interpolation when shrinking."""
         x0, y0, x1, y1 = self.window
         shrinks = (y1 - y0) * (x1 - x0) > self.size[0] * self.size[1]
         return self._resized(img, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
-        """(H, W) -> (*size) by nearest neighbours."""
+        """Resize (H, W) to (*size) by nearest-neighbour interpolation."""
         return self._resized(segmentation, cv2.INTER_NEAREST_EXACT)
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """float (N, 2) of x, y -> the same in the result, also outside of it."""
+        """Map points (x, y), float (N, 2), to the result; they may lie outside it."""
         x0, y0, x1, y1 = self.window
         scale = self.size[1] / (x1 - x0), self.size[0] / (y1 - y0)
         return (coords - (x0, y0)) * scale
@@ -49,21 +49,21 @@ class ResizedWindow(T.Transform):
 
 
 class LargeScaleJitter(T.Augmentation):
-    """Resizes an image by a random factor and crops it at random to what fits into a size.
+    """Large-scale jitter: resize by a random factor, then crop at random to a maximum size.
 
     (Ghiasi et al., Simple Copy-Paste, CVPR 2021.) Factor 1 is the largest size at which the whole
-    image fits. Below, the result is smaller than `size`; nothing is padded.
+    image fits. For smaller factors the result is smaller than `size`; it is not padded.
     """
 
     def __init__(self, size: Sequence[int], scale: Sequence[float]) -> None:
-        """Keep the arguments.
+        """Initialise the augmentation.
 
         Args:
-            size: height and width that the result has at most.
-            scale: least and greatest factor.
+            size: maximum height and width of the result.
+            scale: minimum and maximum factor.
 
         Raises:
-            ValueError: a size below 1, a factor that is not positive, or least above greatest.
+            ValueError: a size below 1, a factor that is not positive, or minimum above maximum.
         """
         super().__init__()
         if min(size) < 1 or not 0 < scale[0] <= scale[1]:

@@ -1,4 +1,4 @@
-"""Images in which not every thing is labelled, for a detector of things of any class."""
+"""Dataset mapper of the class-agnostic detector, for partially labelled images."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ from occ_order.methods.common.registry import MAPPER_REGISTRY
 from occ_order.methods.segmenter.augmentations import LargeScaleJitter
 
 MIN_PIXELS = 16
-"""Visible pixels below which a thing is not learned in training; its pixels are unlabelled then."""
+"""Minimum visible pixels of a training instance; smaller ones become unlabelled area."""
 
 
 @MAPPER_REGISTRY.register()
 class PartlyLabelledMapper(InstanceOrderMapper):
-    """InstanceOrderMapper for class-agnostic things, with the unlabelled area of the image.
+    """InstanceOrderMapper for class-agnostic instances, with the unlabelled area of the image.
 
-    Their order is left out (-1).
+    Orders are not loaded (-1).
 
-    `instances` has one more field, the ImageArea `unlabelled`: pixels that are of no thing, among
-    them those of crowds and of things that are too small to be learned.
+    `instances` has the additional ImageArea field `unlabelled`: pixels of no instance, including
+    those of crowd regions and of instances that are too small for training.
     """
 
     @configurable
     def __init__(self, is_train: bool, *, stuff_is_unlabelled: bool, **rest: Any) -> None:
-        """Take the arguments of InstanceOrderMapper and one more.
+        """Initialise the mapper.
 
         Args:
-            is_train: whether the image is augmented and very small things are dropped.
-            stuff_is_unlabelled: whether walls, sky and the like, where the data mark them, count
-                as unlabelled; else they are background for certain.
-            **rest: further arguments of InstanceOrderMapper.
+            is_train: augment the image and drop very small instances.
+            stuff_is_unlabelled: stuff regions of the data (wall, sky) count as unlabelled area;
+                otherwise as background.
+            **rest: arguments of InstanceOrderMapper.
         """
         super().__init__(is_train, **rest)
         self.stuff_is_unlabelled = stuff_is_unlabelled
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool) -> dict[str, Any]:
-        """INPUT.*; in training large-scale jitter, colors and flip, else Detectron2's resizing."""
+        """Read INPUT.*; training uses large-scale jitter, colour and flip, else a resize."""
         return {
             **super().from_config(cfg, is_train),
             "augmentations": _augmentations(cfg)
@@ -74,7 +74,7 @@ class PartlyLabelledMapper(InstanceOrderMapper):
         return found
 
     def _things(self, record, transforms, size) -> tuple[Instances, np.ndarray]:
-        """Things that are large enough, and bool (h, w) where they are."""
+        """Return the instances of sufficient size, and their union as bool (h, w)."""
         modal = self._masks(record, transforms, size)
         least = MIN_PIXELS if self.is_train else 0
         large = [k for k, mask in enumerate(modal) if np.count_nonzero(mask) >= least]
@@ -94,13 +94,13 @@ class PartlyLabelledMapper(InstanceOrderMapper):
 
     @staticmethod
     def _with(record, annotations) -> dict[str, Any]:
-        """Return the record with some of its annotations, and so without its matrices of order."""
+        """Return the record with a subset of its annotations and without order matrices."""
         kept = {key: value for key, value in record.items() if key not in ORDER_KEYS}
         return {**kept, "annotations": annotations}
 
 
 class ColorJitter(T.Augmentation):
-    """Another brightness, contrast, saturation and hue of an RGB image."""
+    """Randomly change brightness, contrast, saturation and hue of an RGB image."""
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
         """Draw the changes."""
@@ -109,7 +109,7 @@ class ColorJitter(T.Augmentation):
 
 def _augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     jitter = cfg.INPUT.LARGE_SCALE_JITTER
-    _, *flip = detection_utils.build_augmentation(cfg, is_train=True)  # the first is its resizing
+    _, *flip = detection_utils.build_augmentation(cfg, is_train=True)  # replace its resizing
     return [
         LargeScaleJitter(jitter.SIZE, jitter.SCALE),
         T.RandomApply(ColorJitter(), cfg.INPUT.COLOR_JITTER),

@@ -1,8 +1,8 @@
-"""Mask R-CNN on images in which not every thing is labelled.
+"""Mask R-CNN for partially labelled images.
 
-Whoever labels 80 classes leaves a lamp unlabelled; it is no background. So what lies mostly on
-unlabelled area and is no labelled thing teaches neither the proposals nor the classifier of boxes
-anything, or only now and then.
+In data with, say, 80 labelled classes, other objects such as lamps are unlabelled but not
+background. Unmatched anchors and proposals that are mostly on unlabelled area are therefore ignored
+by the losses of the RPN and the box classifier, except for a random fraction.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Unlabelled:
     """Rule that ignores anchors and proposals on unlabelled area in training.
 
     Attributes:
-        fraction: a box is on unlabelled area where more than this part of it is.
-        background_chance: probability with which such a box counts as background nevertheless; 1
-            is Detectron2's Mask R-CNN.
+        fraction: a box is on unlabelled area if more than this fraction of it is unlabelled.
+        background_chance: probability that such a box counts as background anyway; 1 is
+            Detectron2's Mask R-CNN.
     """
 
     fraction: float = 0.5
@@ -39,7 +39,7 @@ class Unlabelled:
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> Unlabelled:
-        """MODEL.UNLABELLED."""
+        """Read MODEL.UNLABELLED."""
         own = cfg.MODEL.UNLABELLED
         return cls(fraction=own.FRACTION, background_chance=own.BACKGROUND_CHANCE)
 
@@ -49,11 +49,11 @@ class Unlabelled:
         Args:
             boxes: N anchors or proposals of an image.
             truth: its labelled instances, with `gt_boxes` and the ImageArea `unlabelled`.
-            matcher: tells things (1) from background (0) by the overlap with labelled boxes.
+            matcher: labels boxes as foreground (1) or background (0) by their IoU with `gt_boxes`.
 
-        Returns:
-            bool (N,): False for background on unlabelled area, but for the share of it that is
-            drawn by `background_chance`.
+            rns:
+            bool (N,): False for background on unlabelled area, except for a random fraction
+            `background_chance`.
 
         Raises:
             ValueError: the field `unlabelled` is missing.
@@ -75,13 +75,13 @@ class PartlyLabelledRPN(RPN):
 
     @configurable
     def __init__(self, *, unlabelled: Unlabelled, **rest: Any) -> None:
-        """Take `unlabelled` and the arguments of RPN."""
+        """Initialise RPN with the additional argument `unlabelled`."""
         super().__init__(**rest)
         self.unlabelled = unlabelled
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
-        """MODEL.RPN and MODEL.UNLABELLED."""
+        """Read MODEL.RPN and MODEL.UNLABELLED."""
         return {**super().from_config(cfg, input_shape), "unlabelled": Unlabelled.from_cfg(cfg)}
 
     @torch.no_grad()
@@ -107,20 +107,20 @@ class PartlyLabelledROIHeads(StandardROIHeads):
 
     @configurable
     def __init__(self, *, unlabelled: Unlabelled, **rest: Any) -> None:
-        """Take `unlabelled` and the arguments of StandardROIHeads."""
+        """Initialise StandardROIHeads with the additional argument `unlabelled`."""
         super().__init__(**rest)
         self.unlabelled = unlabelled
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
-        """MODEL.ROI_* and MODEL.UNLABELLED."""
+        """Read MODEL.ROI_* and MODEL.UNLABELLED."""
         return {**super().from_config(cfg, input_shape), "unlabelled": Unlabelled.from_cfg(cfg)}
 
     @torch.no_grad()
     def label_and_sample_proposals(
         self, proposals: list[Instances], targets: list[Instances]
     ) -> list[Instances]:
-        """As StandardROIHeads', without proposals on unlabelled area that match nothing."""
+        """Sample proposals like StandardROIHeads, without unmatched ones on unlabelled area."""
         chosen = [
             boxes[self.unlabelled.trained_on(boxes.proposal_boxes, truth, self.proposal_matcher)]
             for boxes, truth in zip(proposals, targets, strict=True)
