@@ -205,7 +205,7 @@ def decoded_output(decoder: Decoder, maps: Maps, size: tuple[int, int]) -> dict[
         maps: maps of the network.
         size: height and width of the instances.
 
-        rns:
+    Returns:
         The output of `OOSIS` for one image, on the CPU.
     """
     labels, found = decoder(*maps.numpy())

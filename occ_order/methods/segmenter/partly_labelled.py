@@ -51,7 +51,7 @@ class Unlabelled:
             truth: its labelled instances, with `gt_boxes` and the ImageArea `unlabelled`.
             matcher: labels boxes as foreground (1) or background (0) by their IoU with `gt_boxes`.
 
-            rns:
+        Returns:
             bool (N,): False for background on unlabelled area, except for a random fraction
             `background_chance`.
 
