@@ -1,6 +1,6 @@
-"""Metrics over plain arrays: no network, no framework.
+"""Evaluation metrics on plain arrays, independent of any deep learning framework.
 
-| module | what | unit |
+| module | metrics | unit |
 |---|---|---|
 | `occlusion` | recall / precision / F1, pair accuracy, direction of occlusion matrices | percent |
 | `whdr` | weighted human disagreement rate of depth orders | percent |
@@ -9,16 +9,16 @@
 | `coverage` | weighted coverage of instances | fraction |
 | `boundary` | ODS / OIS / AP of oriented boundaries | fractions |
 | `amodal` | AP / AR of masks by class, occlusion band, things / stuff; order by regions | percent |
-| `calibration` | whether scores of detections are probabilities | percent |
-| `matching` | mask overlap, greedy one-to-one matching | |
-| `orders` | occlusion and depth order of instances that stand for one another | percent |
-| `given_masks` | all that orders of given masks are scored by | percent |
-| `given_amodal` | amodal masks of given visible masks | percent |
-| `scorer` | what the scorers of all these have in common | |
-| `report` | all that a data set and a file of results can give | percent |
+| `calibration` | calibration of detection scores | percent |
+| `matching` | mask IoU, greedy one-to-one matching | |
+| `orders` | occlusion and depth order of matched instances | percent |
+| `given_masks` | all metrics of the order of input masks | percent |
+| `given_amodal` | amodal masks predicted for modal input masks | percent |
+| `scorer` | base class of the scorers | |
+| `report` | all metrics that a data set and a results file allow | percent |
 
-Each metric has one scorer, `update(truth, prediction)` image by image and then `compute()`, which
-evaluators, `occ-order score` and reports use; and a function of lists that gives the same.
+Each metric has a scorer with `update(truth, prediction)` per image and `compute()` at the end, used
+by evaluators, `occ-order score` and reports, and an equivalent function of lists.
 """
 
 from occ_order.metrics.amodal import (

@@ -1,15 +1,15 @@
-"""Scores of amodal masks: average precision and recall by occlusion, order by regions.
+"""Metrics of amodal masks: AP and AR by occlusion rate, pairwise order from layering maps.
 
-The protocol of the COCO amodal data set as "Learning Semantics-aware Distance Map with Semantics
-Layering Network" (Zhang et al., ACM MM 2019) reports it, Tables 1-3, on the evaluation of
-pycocotools. All scores are percent. Amodal = the whole object, modal = its visible part,
-invisible = amodal - modal.
+The protocol of the COCO amodal data set in "Learning Semantics-aware Distance Map with Semantics
+Layering Network" (Zhang et al., ACM MM 2019), Tables 1-3, based on the evaluation of pycocotools.
+All scores are in percent. Amodal = the whole object, modal = its visible part, invisible = amodal -
+modal.
 
-Images are plain dictionaries. Ground truth: ``{"image_id", "masks", ...}``, predictions the same
-with ``"scores"``. ``"masks"`` is bool (N, H, W) or a list of N COCO run-length encodings of one
-image size; it holds what is to be compared, so amodal masks give amodal AP and modal masks modal
-AP. Further keys are (N,) arrays, named where they are needed. A key that a score needs and an
-image lacks raises ValueError; a score without anything to average is NaN, never 0.
+Images are dictionaries: ground truth ``{"image_id", "masks", ...}``, predictions with additional
+``"scores"``. ``"masks"`` is bool (N, H, W) or a list of N COCO run-length encodings of one image
+size; amodal masks result in amodal AP, modal masks in modal AP. Further keys are (N,) arrays,
+described where they are used. A missing key that a score needs raises ValueError; a score with
+nothing to average is NaN, never 0.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from occ_order.metrics.scorer import Scorer
 from occ_order.targets.layering import order_from_levels
 
 OCCLUSION_BANDS = {"none": (0.0, 1e-5), "partial": (1e-5, 0.25), "heavy": (0.25, 1.0)}
-"""Bands of the occlusion rate |invisible| / |amodal|; both ends belong to a band."""
+"""Bands of the occlusion rate |invisible| / |amodal|; both ends are inclusive."""
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 
@@ -47,35 +47,36 @@ def amodal_scores(
     max_detections: Sequence[int] = (1, 10, 100),
     compat: str | None = None,
 ) -> dict[str, float]:
-    """AP and AR of class-agnostic amodal masks, by occlusion and by things / stuff (Tables 1-3).
+    """Compute AP and AR of class-agnostic amodal masks, by occlusion and things / stuff.
 
-    Every subset is one run of the COCO evaluation in which the ground truth outside the subset is
-    ignored: not missed if unmatched, and a prediction matched to it is neither right nor wrong.
-    A prediction matched to nothing is a false positive in *every* run, so AP of a subset counts
-    the false positives of the whole image and is low by construction; AR is the number to look at.
+    Tables 1-3. Every subset is a run of the COCO evaluation in which ground truth outside the
+    subset is ignored: it is no false negative if unmatched, and predictions matched to it are
+        ignored. Unmatched
+    predictions are false positives in *every* run. Thus the AP of a subset includes all false
+    positives of the image and is low by construction; AR is more meaningful for subsets.
 
     Args:
         gt: images with "masks" and, for the subsets, "occlude_rate" (N,) in [0, 1] and "is_stuff"
             (N,) bool; optional "is_crowd" (N,) bool with COCO's meaning.
         pred: images with "masks" and "scores" (N,), in any order. Images without an entry have no
             predictions.
-        bands: name -> (lowest, highest) occlusion rate, ends included; None means
-            `OCCLUSION_BANDS`, ``{}`` none (then "occlude_rate" is not needed).
-        things_and_stuff: also score things and stuff apart; False needs no "is_stuff".
-        max_detections: ascending numbers of best-scored predictions an image; AP uses the last.
-        compat: None, or "sln" for what the published evaluation does: the last image of `gt` is
-            left out, and so are images without predictions, along with their ground truth.
+        bands: name -> (minimum, maximum) occlusion rate, inclusive; None = `OCCLUSION_BANDS`,
+            ``{}`` = no bands (then "occlude_rate" is not needed).
+        things_and_stuff: also evaluate things and stuff separately; False needs no "is_stuff".
+        max_detections: ascending maximum numbers of predictions per image; AP uses the last.
+        compat: None, or "sln" for the published evaluation, which ignores the last image of `gt`
+            and images without predictions, including their ground truth.
 
     Returns:
-        Percent, NaN where a subset has no ground truth. Keys are ``AP``, ``AP50``, ``AP75`` and
-        ``AR1``, ``AR10``, ``AR100`` (one for each of `max_detections`), with ``_none``,
-        ``_partial``, ``_heavy`` (the names of `bands`) appended for the occlusion bands and
-        ``things/`` or ``stuff/`` put in front; every combination is there.
+        Percent, NaN if a subset has no ground truth. Keys are ``AP``, ``AP50``, ``AP75`` and
+        ``AR1``, ``AR10``, ``AR100`` (one for each of `max_detections`), with suffixes ``_none``,
+        ``_partial``, ``_heavy`` (names of `bands`) for the occlusion bands and prefixes
+        ``things/`` or ``stuff/``, in all combinations.
 
     Raises:
-        ValueError: a missing key, arrays that do not fit, scores that are not finite, masks of
-            different sizes or damaged encodings, image ids that repeat, predictions for an image
-            that `gt` lacks, or another value of `compat`.
+        ValueError: missing keys, arrays of different lengths, non-finite scores, masks of
+            different sizes or invalid encodings, duplicate image ids, predictions for an image
+            that is not in `gt`, or unknown `compat`.
     """
     if compat not in (None, "sln"):
         raise ValueError(f"compat must be None or 'sln', got {compat!r}")
@@ -105,19 +106,19 @@ def class_scores(
     min_occlusion: Sequence[float] = (0.15, 0.25, 0.40),
     max_detections: Sequence[int] = (1, 10, 100),
 ) -> dict[str, float]:
-    """AP averaged over classes, for COCOA-cls, D2SA and KINS, with plainly named occlusion bands.
+    """Compute class-averaged AP, for COCOA-cls, D2SA and KINS, with explicit occlusion bands.
 
-    Published code for these data sets reports AP of occluded objects in the columns for object
-    size ("APs" for an occlusion rate of 0.15 and more, and so on); here they have their own names.
+    Published code for these data sets reports AP of occluded objects in the columns of object size
+    ("APs" for an occlusion rate of at least 0.15, and so on); here the bands have their own names.
 
     Args:
         gt: images with "masks", "classes" (N,) integers and, for the bands, "occlude_rate" (N,);
             optional "is_crowd" (N,).
         pred: images with "masks", "scores" and "classes"; optional "occlude_rate" (N,), the rate
-            the prediction itself implies: an unmatched prediction outside a band is then ignored
-            there instead of counting as a false positive.
-        min_occlusion: lowest occlusion rates of the bands; ``()`` for none.
-        max_detections: ascending numbers of best-scored predictions an image and class.
+            of the prediction: an unmatched prediction outside a band is then ignored in the band
+            instead of being a false positive.
+        min_occlusion: minimum occlusion rates of the bands; ``()`` = no bands.
+        max_detections: ascending maximum numbers of predictions per image and class.
 
     Returns:
         Percent: "AP", "AP50", "AP75", "AR1", "AR10", "AR100" and, for a rate r of
@@ -146,7 +147,7 @@ def class_scores(
 
 @dataclass
 class _Instances:
-    """Instances of one image on one side."""
+    """Instances of one image, ground truth or predictions."""
 
     masks: np.ndarray | list[dict]
     size: tuple[int, int] | None
@@ -166,7 +167,7 @@ class _Image:
     ignore: np.ndarray | None = None
     """bool (S, G): ground truth outside each of S subsets."""
     pred_ignore: np.ndarray | None = None
-    """bool (S, P): predictions that are ignored there if they match nothing."""
+    """bool (S, P): predictions that are ignored in a subset if unmatched."""
     iou: np.ndarray | None = None
     """float64 (P, G)."""
 
@@ -177,7 +178,7 @@ def _subset_names(bands: Mapping, things_and_stuff: bool) -> list[tuple[str, str
 
 
 def _outside(side: _Instances, band: tuple[float, float] | None, kind: str) -> np.ndarray:
-    """bool (N,): which instances do not belong to a subset; an unknown rate belongs to all."""
+    """Return bool (N,): instances outside a subset; instances with unknown rate are in all."""
     outside = np.zeros(side.num, dtype=bool)
     if kind:
         outside |= side.is_stuff if kind == "things" else ~side.is_stuff
@@ -189,12 +190,13 @@ def _outside(side: _Instances, band: tuple[float, float] | None, kind: str) -> n
 def _evaluate(
     images: list[_Image], num_subsets: int, classes: list[int], max_detections: Sequence[int]
 ):
-    """Run pycocotools' evaluation; see `_make_evaluator` for what differs."""
+    """Run the evaluation of pycocotools with the modifications of `_make_evaluator`."""
     numbers = np.asarray(max_detections)
     if numbers.ndim != 1 or not len(numbers) or numbers[0] < 1 or (np.diff(numbers) <= 0).any():
         raise ValueError(f"max_detections must be ascending and positive, got {max_detections}")
     evaluation = _make_evaluator()(iouType="segm")
-    # Equal scores are ranked by image; sorted, the order of the lists does not matter.
+    # Equal scores are ranked by image. Sort the images, so that the order of the lists is
+    # irrelevant.
     images = sorted(images, key=lambda image: (str(type(image.image_id)), image.image_id))
     evaluation.images = images
     params = evaluation.params
@@ -203,7 +205,7 @@ def _evaluate(
     params.catIds = classes
     params.imgIds = list(range(len(images)))
     params.maxDets = [int(number) for number in numbers]
-    # The "area ranges" only number the subsets here.
+    # The "area ranges" of pycocotools are used to enumerate the subsets.
     params.areaRng = [[index, index] for index in range(num_subsets)]
     params.areaRngLbl = [str(index) for index in range(num_subsets)]
     if images and classes:
@@ -214,11 +216,11 @@ def _evaluate(
 
 
 def _make_evaluator() -> type:
-    """COCOeval on images in memory, with all subsets matched at once.
+    """Build a COCOeval for images in memory that matches all subsets jointly.
 
-    Parameters, loop and accumulation are pycocotools'. Replaced are the input (its own insists on
-    files' dictionaries, writes into them and overwrites the ``ignore`` flag) and the matching of
-    an image, which does the same for every subset and threshold in one pass.
+    Parameters, loop and accumulation are those of pycocotools. Replaced are the input (the original
+    requires dictionaries of a file, modifies them and overwrites the ``ignore`` flag) and the
+    matching of an image, which processes all subsets and thresholds in one pass.
     """
     from pycocotools.cocoeval import COCOeval
 
@@ -257,10 +259,11 @@ def _of_class(side: _Instances, class_id: int) -> np.ndarray:
 def _match_image(
     image: _Image, gt: np.ndarray, pred: np.ndarray, thresholds: np.ndarray
 ) -> list[dict]:
-    """Greedy COCO matching of some instances, one record for each subset.
+    """Match instances greedily as in COCO; return one record for each subset.
 
-    By descending score, a prediction takes the free ground truth with the largest IoU of at least
-    the threshold, and one outside the subset only if there is none inside. Of equal IoU the last.
+    In descending order of score, a prediction is matched to the unmatched ground truth with the
+    largest IoU that is not below the threshold; ground truth outside the subset is considered only
+    if there is no match inside. The last of equal IoUs is used.
 
     Args:
         gt: indices of ground-truth instances.
@@ -274,7 +277,7 @@ def _match_image(
     matched = np.zeros((len(ignore), len(limits), len(pred)), dtype=bool)
     ignored = np.zeros_like(matched)
     near = iou >= limits[0]
-    # Most predictions and objects have eyes for each other only; these need no competition.
+    # Most predictions overlap only one object and vice versa; these need no greedy matching.
     alone = (near.sum(axis=1) == 1) & (near & (near.sum(axis=0) == 1)).any(axis=1)
     chosen = near[alone].argmax(axis=1) if alone.any() else np.zeros(0, np.intp)
     hit = iou[alone, chosen] >= limits[:, None]
@@ -284,7 +287,7 @@ def _match_image(
     for p in np.flatnonzero(near.any(axis=1) & ~alone):
         rivals = np.flatnonzero(near[p])[::-1]
         fits = free[:, :, rivals] & (iou[p, rivals] >= limits[:, None])
-        # Inside the subset beats outside, then the larger IoU, then the later index.
+        # Prefer ground truth inside the subset, then larger IoU, then larger index.
         rank = fits * (iou[p, rivals] + 2.0 * ~ignore[:, None, rivals])
         taken = rivals[rank.argmax(axis=2)]
         s, t = np.nonzero(fits.any(axis=2))
@@ -306,7 +309,7 @@ def _match_image(
 
 
 def _iou(gt: _Instances, pred: _Instances) -> np.ndarray:
-    """float64 (P, G); for crowd regions the share of the prediction that they cover, as in COCO."""
+    """Compute IoU float64 (P, G); for crowd regions the fraction of the prediction, as in COCO."""
     if not gt.num or not pred.num:
         return np.zeros((pred.num, gt.num))
     if isinstance(gt.masks, np.ndarray) and isinstance(pred.masks, np.ndarray):
@@ -342,7 +345,7 @@ def _summary(evaluation, subset: int) -> dict[str, float]:
 
 
 def _mean(values: np.ndarray) -> float:
-    """Percent; the evaluation marks what has no ground truth by -1."""
+    """Return the mean in percent; the evaluation marks missing ground truth by -1."""
     known = values[values > -1]
     return 100.0 * float(known.mean()) if known.size else float("nan")
 
@@ -351,11 +354,11 @@ def _mean(values: np.ndarray) -> float:
 
 
 def occlude_rate(amodal: np.ndarray, modal: np.ndarray) -> np.ndarray:
-    """Share of each object that cannot be seen, |amodal - modal| / |amodal|.
+    """Compute the invisible fraction of each object, |amodal - modal| / |amodal|.
 
     Args:
         amodal: bool (N, H, W).
-        modal: bool (N, H, W); pixels outside `amodal` do not count.
+        modal: bool (N, H, W); pixels outside `amodal` are ignored.
 
     Returns:
         float64 (N,) in [0, 1]; NaN for an empty amodal mask.
@@ -371,16 +374,16 @@ def occlude_rate(amodal: np.ndarray, modal: np.ndarray) -> np.ndarray:
 def invisible_iou(
     gt_amodal: np.ndarray, gt_modal: np.ndarray, pred_amodal: np.ndarray, pred_modal: np.ndarray
 ) -> np.ndarray:
-    """IoU of the invisible parts (amodal - modal) of objects that correspond index by index.
+    """Compute the IoU of the invisible parts (amodal - modal) of corresponding objects.
 
     Args:
         gt_amodal: bool (N, H, W).
         gt_modal: bool (N, H, W).
         pred_amodal: bool (N, H, W).
-        pred_modal: bool (N, H, W); pass `gt_modal` for methods that complete given visible masks.
+        pred_modal: bool (N, H, W); pass `gt_modal` for methods that complete ground-truth masks.
 
     Returns:
-        float64 (N,) in [0, 1]; NaN where the true invisible part is empty.
+        float64 (N,) in [0, 1]; NaN if the true invisible part is empty.
 
     Raises:
         ValueError: shapes differ, or masks are not (N, H, W) of 0 and 1.
@@ -399,18 +402,18 @@ def invisible_iou(
 
 
 def invisible_scores(gt: Images, pred: Images, *, iou_threshold: float = 0.5) -> dict[str, float]:
-    """Mean IoU of invisible parts over a data set, with predictions matched by amodal IoU.
+    """Compute the mean IoU of invisible parts over a data set; matching by amodal IoU.
 
     Args:
         gt: images with "masks" (amodal) and "modal_masks", bool (N, H, W) each.
         pred: images with "masks", "modal_masks" and "scores".
-        iou_threshold: amodal IoU that a match must exceed; greedy by score, one to one, whatever
-            the class.
+        iou_threshold: amodal IoU threshold of matches (exclusive); greedy by score, one-to-one,
+            ignoring the class.
 
     Returns:
-        Percent over the ground-truth objects that have an invisible part: "invisible_iou" (an
-        unmatched object counts 0), "invisible_iou_matched" (matched ones only) and
-        "invisible_matched" (how many are matched). NaN without such objects.
+        Percent over the ground-truth objects with an invisible part: "invisible_iou" (unmatched
+        objects count as 0), "invisible_iou_matched" (matched objects only) and
+        "invisible_matched" (fraction of matched objects). NaN without such objects.
 
     Raises:
         ValueError: as `amodal_scores`; masks must be arrays.
@@ -426,16 +429,16 @@ def invisible_scores(gt: Images, pred: Images, *, iou_threshold: float = 0.5) ->
 def invisible_counts(
     gt: Mapping[str, Any], pred: Mapping[str, Any], *, iou_threshold: float = 0.5
 ) -> np.ndarray:
-    """Return what one image adds to `invisible_scores`, which processes can count apart.
+    """Compute the contribution of an image to `invisible_scores`, for parallel evaluation.
 
     Args:
-        gt: one image of `invisible_scores`, with "image_id".
+        gt: an image of `invisible_scores`, with "image_id".
         pred: likewise.
-        iou_threshold: as there.
+        iou_threshold: see `invisible_scores`.
 
     Returns:
-        float64 (3,): sum of the IoU of invisible parts, matched objects that have one, objects that
-        have one.
+        float64 (3,): sum of the IoU of invisible parts, number of matched objects with an invisible
+        part, number of objects with one.
 
     Raises:
         ValueError: as `invisible_scores`.
@@ -445,7 +448,7 @@ def invisible_counts(
 
 
 def invisible_summary(counts: Sequence[np.ndarray] | np.ndarray) -> dict[str, float]:
-    """Scores from `invisible_counts` of all images, as `invisible_scores` gives them.
+    """Compute the result of `invisible_scores` from the `invisible_counts` of all images.
 
     Raises:
         ValueError: `counts` is not (I, 3).
@@ -497,36 +500,36 @@ def region_order_counts(
     overlap: str = "product",
     vote: str = "component",
 ) -> np.ndarray:
-    """Which annotated pairs of one image the predicted layering maps order correctly (Table 2).
+    """Count the annotated pairs of an image that predicted layering maps order correctly (Table 2).
 
-    Every ground-truth object is represented by the prediction with the largest amodal IoU (of
-    equal ones that with the better score). The order of two predictions comes from their regional
-    order (Eq. 4-5, `occ_order.targets.layering`). Undecided are pairs whose objects share one
-    prediction, have none, or whose predictions do not overlap or tie.
+    Every ground-truth object is represented by the prediction with the largest amodal IoU (ties:
+    the better score). The order of two predictions is derived from their regional order (Eq. 4-5,
+    `occ_order.targets.layering`). Pairs are undecided if their objects have no prediction or the
+    same one, or if the predictions do not overlap or tie.
 
     Args:
-        gt: "masks" bool (N, H, W), amodal, and "occlusion" (N, N), 1 where the row is in front;
-            pairs that occlude each other have no one answer and are left out.
+        gt: "masks" bool (N, H, W), amodal, and "occlusion" (N, N), 1 = row is in front; mutual
+            occlusions are ambiguous and ignored.
         pred: "masks" bool (P, H, W), amodal, "levels" integer (P, H, W) (-1 outside, 0 visible, l
             hidden behind l objects), "scores" (P,) and optional "confidence" (P, H, W) in [0, 1]
             (1 inside by default).
-        min_iou: an object whose best IoU is smaller has no prediction.
+        min_iou: minimum IoU of an object's prediction.
         threshold: c of Eq. 5.
-        overlap: "product" or "min", how Omega of Eq. 5 is taken.
-        vote: "component" or "area", how regions become one order.
+        overlap: "product" or "min", the definition of Omega in Eq. 5.
+        vote: "component" or "area", the aggregation of regions to an order.
 
     Returns:
         int64 (3,): pairs, decided pairs, correctly decided pairs.
 
     Raises:
-        ValueError: missing keys or shapes that do not fit.
+        ValueError: missing keys or inconsistent shapes.
     """
     _require(pred, ("levels",), "prediction")
     levels = np.asarray(pred["levels"])
     num_pairs, first, second = predicted_pairs(gt, pred, min_iou=min_iou)
     if len(levels) != len(pred["masks"]):
         raise ValueError(f"{len(pred['masks'])} predicted masks, {len(levels)} levels")
-    # Only predictions that stand for something are compared.
+    # Compare only predictions that represent an object.
     used, position = np.unique([first, second], return_inverse=True)
     position = position.reshape(2, -1)
     used = used.astype(np.intp)
@@ -544,22 +547,22 @@ def region_order_counts(
 def matched_order_counts(
     gt: Mapping[str, Any], pred: Mapping[str, Any], *, min_iou: float = 0.0
 ) -> np.ndarray:
-    """Which annotated pairs of one image a predicted occlusion matrix orders correctly.
+    """Count the annotated pairs of an image that a predicted occlusion matrix orders correctly.
 
-    As `region_order_counts`, for an order that does not come from layering maps. Predictions that
-    occlude each other, or neither the other, are undecided.
+    Like `region_order_counts`, for orders that are not derived from layering maps. Pairs of
+    predictions with mutual or no occlusion are undecided.
 
     Args:
-        gt: as there.
-        pred: "masks" bool (P, H, W), amodal, "scores" (P,) and "occlusion" (P, P), 1 where the row
-            is in front.
-        min_iou: as there.
+        gt: see `region_order_counts`.
+        pred: "masks" bool (P, H, W), amodal, "scores" (P,) and "occlusion" (P, P), 1 = row is in
+            front.
+        min_iou: see `region_order_counts`.
 
     Returns:
         int64 (3,): pairs, decided pairs, correctly decided pairs.
 
     Raises:
-        ValueError: missing keys or shapes that do not fit.
+        ValueError: missing keys or inconsistent shapes.
     """
     _require(pred, ("occlusion",), "prediction")
     num_pairs, first, second = predicted_pairs(gt, pred, min_iou=min_iou)
@@ -572,19 +575,19 @@ def matched_order_counts(
 def predicted_pairs(
     gt: Mapping[str, Any], pred: Mapping[str, Any], *, min_iou: float = 0.0
 ) -> tuple[int, np.ndarray, np.ndarray]:
-    """Match the two objects of each annotated pair to predictions.
+    """Find the predictions that represent the two objects of each annotated pair.
 
     Args:
-        gt: as `region_order_counts` takes it.
+        gt: see `region_order_counts`.
         pred: "masks" bool (P, H, W), amodal, and "scores" (P,).
-        min_iou: as there.
+        min_iou: see `region_order_counts`.
 
     Returns:
-        The number of annotated pairs, and for those whose objects have two different predictions
-        the indices of these, intp (Q,) each: of the object in front, and of the one behind.
+        The number of annotated pairs, and for pairs with two different predictions their indices,
+        intp (Q,) each: of the object in front, and of the one behind.
 
     Raises:
-        ValueError: missing keys or shapes that do not fit.
+        ValueError: missing keys or inconsistent shapes.
     """
     for side, keys, name in (
         (gt, ("masks", "occlusion"), "ground truth"),
@@ -610,19 +613,19 @@ def _decided(
 
 
 def region_order_accuracy(gt: Images, pred: Images, **options: Any) -> dict[str, float]:
-    """Pairwise order accuracy by regions over a data set (Table 2).
+    """Compute the pairwise order accuracy from layering maps over a data set (Table 2).
 
     Args:
-        gt: images as `region_order_counts` takes them, with "image_id".
+        gt: images as for `region_order_counts`, with "image_id".
         pred: likewise; images without an entry have no predictions.
-        **options: as `region_order_counts`.
+        **options: options of `region_order_counts`.
 
     Returns:
         `region_order_summary` of the counts of all images.
 
     Raises:
-        ValueError: as `region_order_counts`, naming the image, and as `amodal_scores` for image
-            ids.
+        ValueError: see `region_order_counts`, names the image; invalid image ids as in
+            `amodal_scores`.
     """
     by_id = _by_id(pred, gt)
     counts = np.zeros((len(gt), 3), dtype=np.int64)
@@ -640,15 +643,15 @@ def region_order_accuracy(gt: Images, pred: Images, **options: Any) -> dict[str,
 
 
 def region_order_summary(counts: np.ndarray) -> dict[str, float]:
-    """Accuracy from counts, which processes can compute apart and concatenate.
+    """Compute the accuracy from counts, which can be computed in parallel.
 
     Args:
         counts: int (I, 3), `region_order_counts` of all images.
 
     Returns:
-        Percent: "order_accuracy" (right / pairs, an undecided pair is wrong), "order_coverage"
-        (decided / pairs), "order_accuracy_decided" (right / decided). NaN where nothing is
-        counted.
+        Percent: "order_accuracy" (correct / pairs; undecided pairs are wrong), "order_coverage"
+        (decided / pairs), "order_accuracy_decided" (correct / decided). NaN if the denominator
+        is 0.
 
     Raises:
         ValueError: `counts` is not (I, 3).
@@ -664,7 +667,7 @@ def region_order_summary(counts: np.ndarray) -> dict[str, float]:
 def _best_partner(
     gt_masks: np.ndarray, pred_masks: np.ndarray, scores: np.ndarray, min_iou: float
 ) -> np.ndarray:
-    """intp (N,): prediction with the largest IoU (then score), -1 where none overlaps enough."""
+    """Return intp (N,): prediction with the largest IoU (ties: score), -1 if below `min_iou`."""
     order = np.argsort(-scores, kind="stable")
     if not len(order):
         return np.full(len(gt_masks), -1, dtype=np.intp)
@@ -677,11 +680,10 @@ def _best_partner(
 
 
 def compressed(image: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an image with run lengths for masks, without its order: small enough to keep.
+    """Return an image with RLE masks and without order matrix, to save memory.
 
     Args:
-        image: as the scores of this module take it; "masks" and "modal_masks" that are lists of
-            run lengths stay.
+        image: an image of this module; "masks" and "modal_masks" that are RLE already are kept.
     """
     kept = {key: value for key, value in image.items() if key not in ("occlusion", "levels")}
     for key in {"masks", "modal_masks"} & kept.keys():
@@ -691,7 +693,7 @@ def compressed(image: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _MaskScorer(Scorer[tuple[dict[str, Any], dict[str, Any]]]):
-    """Scores that are made of the masks of all images at once."""
+    """Base class of metrics that need the masks of all images at once."""
 
     def __init__(
         self, rows: Iterable[tuple[dict[str, Any], dict[str, Any]]] = (), **options: Any
@@ -702,26 +704,26 @@ class _MaskScorer(Scorer[tuple[dict[str, Any], dict[str, Any]]]):
     def row(
         self, truth: Mapping[str, Any], prediction: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return both sides of one image with compressed masks.
+        """Return both sides of one image with RLE masks.
 
         Args:
-            truth: "image_id", "masks" and what the scores need beside.
+            truth: "image_id", "masks" and the other keys of the metric.
             prediction: likewise, with "scores".
         """
         return compressed(truth), compressed(prediction)
 
     def sides(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Return annotation and prediction of all images, with compressed masks."""
+        """Return ground truth and predictions of all images, with RLE masks."""
         return [row[0] for row in self.rows], [row[1] for row in self.rows]
 
 
 class ClassAPScorer(_MaskScorer):
-    """AP and AR of masks averaged over classes, of a data set, image by image.
+    """AP and AR of masks of a data set, averaged over classes.
 
     Args:
-        rows: images that were seen already.
-        class_agnostic: True takes all instances for one class.
-        options: of :func:`class_scores`.
+        rows: rows of images that were already evaluated.
+        class_agnostic: treat all instances as one class.
+        options: options of :func:`class_scores`.
     """
 
     def __init__(
@@ -735,7 +737,7 @@ class ClassAPScorer(_MaskScorer):
         self._agnostic = class_agnostic
 
     def sides(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Return annotation and prediction of all images, of one class where so asked."""
+        """Return ground truth and predictions of all images, of one class if class-agnostic."""
         truth, guess = super().sides()
         if not self._agnostic:
             return truth, guess
@@ -746,41 +748,41 @@ class ClassAPScorer(_MaskScorer):
         return first, second
 
     def compute(self) -> dict[str, float]:
-        """Return the :func:`class_scores` of all images."""
+        """Compute :func:`class_scores` of all images."""
         return class_scores(*self.sides(), **self._options)
 
 
 class AmodalAPScorer(_MaskScorer):
-    """AP and AR of masks whatever their class, by occlusion and by things / stuff.
+    """Class-agnostic AP and AR of masks of a data set, by occlusion and things / stuff.
 
     Args:
-        rows: images that were seen already.
-        options: of :func:`amodal_scores`.
+        rows: rows of images that were already evaluated.
+        options: options of :func:`amodal_scores`.
     """
 
     def compute(self) -> dict[str, float]:
-        """Return the :func:`amodal_scores` of all images."""
+        """Compute :func:`amodal_scores` of all images."""
         return amodal_scores(*self.sides(), **self._options)
 
 
 class InvisibleScorer(Scorer[np.ndarray]):
-    """IoU of the invisible parts over a data set, image by image."""
+    """IoU of the invisible parts over a data set."""
 
     def row(self, truth: Mapping[str, Any], prediction: Mapping[str, Any]) -> np.ndarray:
-        """Return the :func:`invisible_counts` of one image."""
+        """Return the :func:`invisible_counts` of an image."""
         return invisible_counts(truth, prediction)
 
     def compute(self) -> dict[str, float]:
-        """Return :func:`invisible_summary` of all images."""
+        """Compute :func:`invisible_summary` of all images."""
         return invisible_summary(self.rows)
 
 
 class PairOrderScorer(Scorer[np.ndarray]):
-    """Order of the annotated pairs of amodal masks over a data set, image by image.
+    """Order of the annotated pairs of amodal masks over a data set.
 
     Args:
-        rows: images that were seen already.
-        min_iou: an object whose best IoU is smaller has no prediction.
+        rows: rows of images that were already evaluated.
+        min_iou: minimum IoU of an object's prediction.
     """
 
     def __init__(self, rows: Iterable[np.ndarray] = (), *, min_iou: float = 0.0) -> None:
@@ -788,18 +790,18 @@ class PairOrderScorer(Scorer[np.ndarray]):
         self._min_iou = min_iou
 
     def row(self, truth: Mapping[str, Any], prediction: Mapping[str, Any]) -> np.ndarray:
-        """Return the counts of one image.
+        """Return the counts of an image.
 
         Args:
-            truth: as :func:`region_order_counts` takes it.
-            prediction: with "levels", from which the order is read as there, or with "occlusion",
-                which :func:`matched_order_counts` takes.
+            truth: see :func:`region_order_counts`.
+            prediction: with "levels" for :func:`region_order_counts`, or with "occlusion" for
+                :func:`matched_order_counts`.
         """
         counts = region_order_counts if "levels" in prediction else matched_order_counts
         return counts(truth, prediction, min_iou=self._min_iou)
 
     def compute(self) -> dict[str, float]:
-        """Return :func:`region_order_summary` of all images."""
+        """Compute :func:`region_order_summary` of all images."""
         return region_order_summary(np.array(self.rows).reshape(-1, 3))
 
 
@@ -807,14 +809,14 @@ class PairOrderScorer(Scorer[np.ndarray]):
 
 
 def _by_id(pred: Images, gt: Images) -> dict[Any, Mapping[str, Any]]:
-    """Predictions by image id; ids must be there, unique, and known to the ground truth."""
+    """Map image id to predictions; check that ids exist, are unique and have ground truth."""
     seen: dict[str, dict] = {}
     for name, side in (("ground truth", gt), ("predictions", pred)):
         seen[name] = {}
         for index, image in enumerate(side):
             _require(image, ("image_id",), f"{name}, entry {index}")
             if image["image_id"] in seen[name]:
-                raise ValueError(f"{name}: image {image['image_id']} is there twice")
+                raise ValueError(f"{name}: image {image['image_id']} is duplicated")
             seen[name][image["image_id"]] = image
     unknown = seen["predictions"].keys() - seen["ground truth"].keys()
     if unknown:
@@ -830,7 +832,7 @@ def _require(image: Mapping[str, Any], keys: Sequence[str], name: str) -> None:
 
 
 def _pair_images(gt: Images, pred: Images, needed: list[str]) -> list[_Image]:
-    """Return checked images, in the order of the ground truth."""
+    """Return validated images in the order of the ground truth."""
     by_id = _by_id(pred, gt)
     images = []
     for truth in gt:
@@ -862,7 +864,7 @@ def _instances(image: Mapping[str, Any], name: str) -> _Instances:
             if not isinstance(rle, Mapping) or len(rle.get("size", ())) != 2:
                 raise ValueError(f"{name}, mask {index}: not a run-length encoding")
             size = size or tuple(rle["size"])
-            # pycocotools reads past the end of runs that do not fill the size they state.
+            # pycocotools reads out of bounds if runs do not fill the stated size.
             mask_tools.check(rle, *size, name=f"{name}, mask {index}")
     side = _Instances(masks, size, len(masks))
     for key, dtype in (

@@ -1,15 +1,16 @@
-"""Scores of occlusion boundaries with orientation (POR), the protocol of DOC and DOOBNet.
+"""Evaluation of oriented occlusion boundaries (POR), the protocol of DOC and DOOBNet.
 
-Used by "Occlusion-Ordered Semantic Instance Segmentation", Table 3 and supplement 1.4. Four-channel
-maps are ordered left, right, top, bottom and speak about the occluder (see
+Used by "Occlusion-Ordered Semantic Instance Segmentation", Table 3 and supplement 1.4. Maps with
+four channels are ordered left, right, top, bottom and refer to the occluder (see
 `occ_order.targets.oriented_boundary`). Scores are fractions in [0, 1].
 
-Shape shorthand: ``I`` images, ``T`` thresholds, ``H, W`` image size.
+Shapes: ``I`` images, ``T`` thresholds, ``H, W`` image size.
 
-The boundary probability is thinned once (`edge_nms`). At every threshold the remaining pixels are
-matched one to one with the ground-truth boundary pixels (`match_points`), which gives four counts
-an image and threshold (`boundary_counts`); they are pooled and turned into scores at the end
-(`boundary_summary`), so processes can count apart and concatenate.
+Non-maximum suppression is applied once to the boundary probability (`edge_nms`). At every
+threshold, the remaining pixels are matched one-to-one to ground-truth boundary pixels
+(`match_points`), which results in four counts per image and threshold (`boundary_counts`). Scores
+are computed from the pooled counts (`boundary_summary`), so that images can be evaluated in
+parallel.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from occ_order.metrics.scorer import Scorer
 from occ_order.targets.edge_nms import check_prob, edge_nms
 
 MAX_DISTANCE = 0.0075
-"""Largest distance of a matched pair, as a share of the image diagonal."""
+"""Maximum distance of a match, as a fraction of the image diagonal."""
 
 COUNT_COLUMNS = ("matched", "oriented", "gt", "pred")
-"""Last axis of the counts: matched pairs, those of them with the right orientation, ground-truth
-pixels, predicted pixels. Matching is one to one, so "matched" serves recall and precision."""
+"""Last axis of the counts: matches, matches with correct orientation, ground-truth pixels and
+predicted pixels. Since matching is one-to-one, "matched" applies to both recall and precision."""
 
 
 BoundaryMaps = tuple[np.ndarray, np.ndarray]
@@ -43,24 +44,24 @@ def boundary_counts(
     thin: bool = True,
     border: int = 5,
 ) -> np.ndarray:
-    """Return matched and unmatched boundary pixels of one image at every threshold.
+    """Count matched and unmatched boundary pixels of an image at every threshold.
 
     Args:
         gt: ``(boundary, orientation)``, bool (H, W) and float (4, H, W), as
             `occ_order.targets.oriented_boundary` returns them.
         pred: ``(boundary_prob, orientation_prob)``, float (H, W) in [0, 1] and float (4, H, W);
-            orientation matters up to scale only.
-        thresholds: T evenly spaced values k / (T + 1), or the ascending values themselves. A
-            pixel counts if its thinned probability is at least the threshold.
-        max_distance: share of the image diagonal.
+            only the ratio of orientation channels matters.
+        thresholds: T for the evenly spaced values k / (T + 1), or the ascending values. A pixel
+            counts if its probability after non-maximum suppression reaches the threshold.
+        max_distance: maximum distance of a match, as a fraction of the image diagonal.
         thin: apply `edge_nms`; False for maps that are thin already.
-        border: border ramp of `edge_nms`.
+        border: width of the border ramp of `edge_nms`.
 
     Returns:
         int64 (T, 4), columns as `COUNT_COLUMNS`.
 
     Raises:
-        ValueError: shapes that do not fit, NaN, probabilities outside [0, 1], thresholds that are
+        ValueError: inconsistent shapes, NaN, probabilities outside [0, 1], thresholds that are
             not ascending in (0, 1].
     """
     thresholds = threshold_values(thresholds)
@@ -72,7 +73,7 @@ def boundary_counts(
     value = prob[pred_at]
     descending = np.argsort(-value, kind="stable")
     value, pred_at = value[descending], tuple(index[descending] for index in pred_at)
-    # Every threshold takes the first few of these points, so distances are computed once.
+    # The points of each threshold are a prefix of these points: compute distances only once.
     candidates = candidate_pairs(
         np.stack(gt_at, axis=1),
         np.stack(pred_at, axis=1),
@@ -100,23 +101,23 @@ def boundary_scores(
     thin: bool = True,
     border: int = 5,
 ) -> dict[str, float]:
-    """POR and boundary scores of a data set: ODS, OIS, AP (supplement 1.4, Table 3).
+    """Compute POR and boundary scores of a data set: ODS, OIS, AP (supplement 1.4, Table 3).
 
     Args:
-        gt: per image ``(boundary, orientation)``, bool (H, W) and float (4, H, W).
-        pred: per image ``(boundary_prob, orientation_prob)``, float (H, W) and (4, H, W).
-        thresholds: how many evenly spaced thresholds (99; DOC used 33), or the values.
-        max_distance: share of the image diagonal within which pixels may be matched.
+        gt: ``(boundary, orientation)`` of each image, bool (H, W) and float (4, H, W).
+        pred: ``(boundary_prob, orientation_prob)`` of each image, float (H, W) and (4, H, W).
+        thresholds: number of evenly spaced thresholds (99; DOC used 33), or their values.
+        max_distance: maximum distance of a match, as a fraction of the image diagonal.
         thin: apply `edge_nms` to the predicted probability.
-        border: width of the border ramp of `edge_nms`. Boundary pixels closer to the image border
-            lose probability, on the border itself all of it; 0 turns this off.
+        border: width of the border ramp of `edge_nms`, which reduces the probability near the
+            image border, to 0 on the border itself; 0 turns it off.
 
     Returns:
         As `boundary_summary`.
 
     Raises:
-        ValueError: lists of different lengths, or an image that `boundary_counts` refuses (its
-            index is named).
+        ValueError: lists of different lengths, or an error of `boundary_counts`, with the index
+            of the image.
     """
     if len(gt) != len(pred):
         raise ValueError(f"{len(gt)} ground-truth images but {len(pred)} predictions")
@@ -132,12 +133,12 @@ def boundary_scores(
 
 
 class BoundaryScorer(Scorer[np.ndarray]):
-    """POR and boundary scores of a data set, image by image.
+    """POR and boundary scores of a data set.
 
     Args:
-        rows: of :func:`boundary_counts`, images that were seen already.
+        rows: :func:`boundary_counts` of images that were already evaluated.
         thresholds: see :func:`boundary_counts`.
-        options: of :func:`boundary_counts`: max_distance, thin, border.
+        options: options of :func:`boundary_counts`: max_distance, thin, border.
     """
 
     def __init__(
@@ -155,24 +156,24 @@ class BoundaryScorer(Scorer[np.ndarray]):
         return boundary_counts(truth, prediction, thresholds=self.thresholds, **self._options)
 
     def counts(self) -> np.ndarray:
-        """int64 (I, T, 4): the counts of all images."""
+        """Return the counts of all images, int64 (I, T, 4)."""
         shape = (0, len(self.thresholds), len(COUNT_COLUMNS))
         return np.stack(self.rows) if self.rows else np.zeros(shape, np.int64)
 
     def compute(self) -> dict[str, float]:
-        """Return the fractions of :func:`boundary_summary`."""
+        """Compute the fractions of :func:`boundary_summary`."""
         return boundary_summary(self.counts(), thresholds=self.thresholds)
 
 
 def boundary_curves(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Pooled curves over the thresholds, for plots.
+    """Compute pooled curves over the thresholds, for plots.
 
     Args:
         counts: int (I, T, 4), `boundary_counts` of all images stacked.
 
     Returns:
         float64 (T,) each: "recall" = matched / gt; "precision" = oriented / pred (POR);
-        "boundary_precision" = matched / pred; "orientation" = oriented / matched. NaN where the
+        "boundary_precision" = matched / pred; "orientation" = oriented / matched. NaN if the
         denominator is 0.
 
     Raises:
@@ -190,31 +191,31 @@ def boundary_curves(counts: np.ndarray) -> dict[str, np.ndarray]:
 def boundary_summary(
     counts: np.ndarray, *, thresholds: int | np.ndarray | None = None
 ) -> dict[str, float]:
-    """Scores from counts, which processes can compute apart and concatenate along images.
+    """Compute scores from counts, which can be computed in parallel and concatenated.
 
-    With R = matched / gt in all of them, precision is oriented / pred for POR and matched / pred
-    for the boundary alone (prefix ``boundary_``); F = 2 P R / (P + R).
+    Recall is R = matched / gt. Precision P is oriented / pred for POR and matched / pred for the
+    boundary without orientation (prefix ``boundary_``); F = 2 P R / (P + R).
 
-    - ``ods``: largest F of the pooled counts over one threshold for the whole data set, linearly
-      interpolated in 100 steps between neighbouring thresholds.
-    - ``ois``: F of the pooled counts when every image takes its own best threshold (of several
-      equally good ones, such as in images without ground truth, the one with fewest predictions).
-    - ``ap``: mean of the linearly interpolated precision at recall 0, .01, ..., 1; 0 beyond the
-      largest recall reached, and below the smallest one the precision there.
-    - ``ap_doc``: the same as the published evaluation code computes it, for comparison with
-      published tables: recalls below the smallest one count 0 as well, the sum is divided by 100
-      (so a perfect curve gives 1.01), and a curve of a single recall value gives 0.
+    - ``ods``: maximum F of the pooled counts with one threshold for the whole data set, with 100
+      steps of linear interpolation between adjacent thresholds.
+    - ``ois``: F of the pooled counts with the best threshold of each image (ties, such as in images
+      without ground truth: the threshold with the fewest predictions).
+    - ``ap``: mean of the linearly interpolated precision at recall 0, .01, ..., 1; 0 above the
+      largest recall, and constant below the smallest one.
+    - ``ap_doc``: AP of the published evaluation code, for comparison with published tables: recalls
+      below the smallest one also count 0, the sum is divided by 100 (so a perfect curve results in
+      1.01), and a curve with a single recall value results in 0.
     - ``aor``: oriented / matched at the threshold with the best boundary F.
 
     Args:
         counts: int (I, T, 4), columns as `COUNT_COLUMNS`.
-        thresholds: what the counts were made with; adds ``ods_threshold``, the threshold at the
-            ``ods``, for users who need one.
+        thresholds: thresholds of the counts; adds ``ods_threshold``, the threshold of ``ods``, to
+            the result.
 
     Returns:
         "ods", "ois", "ap", "ap_doc", "boundary_ods", "boundary_ois", "boundary_ap",
-        "boundary_ap_doc", "aor" and, if asked for, "ods_threshold". All NaN where no image has a
-        ground-truth boundary; 0 where there is one and nothing is predicted ("aor" is then NaN).
+        "boundary_ap_doc", "aor" and, with `thresholds`, "ods_threshold". All are NaN without any
+        ground-truth boundary, and 0 without any predicted one ("aor" is then NaN).
 
     Raises:
         ValueError: `counts` is not (I, T, 4), or T differs from the number of thresholds.
@@ -241,7 +242,7 @@ def boundary_summary(
 
 
 def threshold_values(thresholds: int | np.ndarray) -> np.ndarray:
-    """Thresholds as an array: ``k / (T + 1)``, k = 1..T, for a number T.
+    """Return thresholds as an array: ``k / (T + 1)``, k = 1..T, for a number T.
 
     Args:
         thresholds: number of thresholds, or ascending values in (0, 1].
@@ -271,7 +272,7 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def _recall_precision(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Undefined ratios count 0, as in the published evaluation."""
+    """Return recall and precision; undefined ratios are 0, as in the published evaluation."""
     counts = np.asarray(counts, dtype=np.float64)
     recall = counts[..., 0] / np.maximum(counts[..., 1], 1)
     return recall, counts[..., 2] / np.maximum(counts[..., 3], 1)
@@ -286,7 +287,7 @@ def _f_measure(counts: np.ndarray) -> np.ndarray:
 
 
 def _best_dataset_f(counts: np.ndarray) -> tuple[float, float]:
-    """Best interpolated F over the thresholds, and where (in units of the threshold index)."""
+    """Return the maximum interpolated F over the thresholds and its (fractional) index."""
     recall, precision = _recall_precision(counts)
     if len(recall) == 1:
         return float(_f_of(recall, precision)[0]), 0.0
@@ -300,7 +301,7 @@ def _best_dataset_f(counts: np.ndarray) -> tuple[float, float]:
 
 
 def _best_image_f(counts: np.ndarray) -> float:
-    """F of the pooled counts when each image uses its own best threshold."""
+    """Return F of the pooled counts with the best threshold of each image."""
     if len(counts) == 0:
         return float("nan")
     f = _f_measure(counts)
@@ -309,14 +310,14 @@ def _best_image_f(counts: np.ndarray) -> float:
 
 
 def _average_precision(counts: np.ndarray) -> tuple[float, float]:
-    """(`ap`, `ap_doc`) of pooled counts (T, 4)."""
+    """Return `ap` and `ap_doc` of pooled counts (T, 4)."""
     grid = np.linspace(0, 1, 101)
     recall, precision = _recall_precision(counts)
     recall_doc, first = np.unique(recall, return_index=True)
     ap_doc = 0.0
     if len(recall_doc) > 1:
         ap_doc = np.interp(grid, recall_doc, precision[first], left=0, right=0).sum() / 100
-    # Where nothing is predicted precision has no value, not the value 0.
+    # Without predictions, precision is undefined rather than 0.
     predicted = counts[:, 3] > 0
     if not predicted.any():
         return 0.0, ap_doc

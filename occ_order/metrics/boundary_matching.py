@@ -1,7 +1,7 @@
-"""Orientation of boundary pixels, and their one-to-one matching with the ground truth.
+"""Orientation of boundary pixels, and their one-to-one matching to the ground truth.
 
-The protocol of DOC and DOOBNet: distances up to a share of the image diagonal, least total cost.
-Four-channel maps are ordered left, right, top, bottom and speak about the occluder.
+The protocol of DOC and DOOBNet: matches up to a fraction of the image diagonal, with minimum total
+cost. Maps with four channels are ordered left, right, top, bottom and refer to the occluder.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from typing import NamedTuple
 import numpy as np
 
 _OUTLIER_COST = 100.0
-# Decides between equally short matchings only: thousands of them stay below one pixel.
+# Only breaks ties between equally short matchings; even thousands sum to less than one pixel.
 _WRONG_ORIENTATION_COST = 1e-6
 _HALF_TURN_TOLERANCE = 1e-6
 
 
 def occluder_theta(orientation: np.ndarray) -> np.ndarray:
-    """Direction of the boundary, with the occluder on its left (supplement 1.4).
+    """Compute the direction of the boundary with the occluder on its left (supplement 1.4).
 
-    Of left and right the larger counts, likewise of top and bottom; that gives the normal
-    ``(h, v)`` from the occluder to what it occludes, and the boundary runs a quarter turn before
-    it. Equal opposite channels cancel. x points right and y down, so a boundary that occludes to
-    its right runs up in the image, theta = -pi / 2.
+    The larger of left and right and the larger of top and bottom form the normal ``(h, v)`` from
+    the occluder to the occluded region; the boundary direction is a quarter turn before it. Equal
+    opposite channels cancel. x points right and y down, so a boundary that occludes to its right
+    points up in the image, theta = -pi / 2.
 
     Args:
-        orientation: float (4, ...), left, right, top, bottom; any common scale.
+        orientation: float (4, ...), left, right, top, bottom; up to scale.
 
     Returns:
-        float64 (...) radians in (-pi, pi]; NaN where all four cancel and there is no direction.
+        float64 (...) radians in (-pi, pi]; NaN if all four cancel.
 
     Raises:
         ValueError: the first axis is not 4.
@@ -45,22 +45,22 @@ def occluder_theta(orientation: np.ndarray) -> np.ndarray:
 
 
 def same_orientation(theta_gt: np.ndarray, theta_pred: np.ndarray) -> np.ndarray:
-    """Do two boundary directions differ by at most a quarter turn?
+    """Test whether two boundary directions differ by at most a quarter turn.
 
     Args:
-        theta_gt: radians, NaN = no direction (an object one pixel wide): everything is right.
-        theta_pred: radians, same shape; NaN is right only where `theta_gt` is NaN too.
+        theta_gt: radians, NaN = no direction (an object one pixel wide): always True.
+        theta_pred: radians, same shape; NaN is True only where `theta_gt` is NaN too.
 
     Returns:
         bool array.
     """
-    # NaN compares false, so an undirected prediction fails here by itself.
+    # Comparisons with NaN are False, so predictions without direction need no special case.
     near = np.cos(theta_gt - theta_pred) >= -_HALF_TURN_TOLERANCE
     return near | np.isnan(theta_gt)
 
 
 class Candidates(NamedTuple):
-    """All pairs within reach, sorted by predicted point."""
+    """All pairs of points within the maximum distance, sorted by predicted point."""
 
     gt: np.ndarray  # intp (E,)
     pred: np.ndarray  # intp (E,), ascending
@@ -72,19 +72,19 @@ class Candidates(NamedTuple):
 def match_points(
     gt_points: np.ndarray, pred_points: np.ndarray, *, max_distance: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One-to-one correspondence of boundary pixels with the smallest total cost.
+    """Match boundary pixels one-to-one with minimum total cost.
 
-    A pair costs its distance and must not be farther apart than `max_distance`; a pixel left over
-    costs 100 times `max_distance`, so as many pairs as possible are made and among the ways to do
-    that the shortest is taken.
+    The cost of a pair is its distance, which must not exceed `max_distance`; that of an unmatched
+    pixel is 100 times `max_distance`. Thus the number of matches is maximised first, then their
+    total distance is minimised.
 
     Args:
         gt_points: (G, 2) coordinates, pixels.
         pred_points: (P, 2).
-        max_distance: pixels.
+        max_distance: maximum distance of a match, in pixels.
 
     Returns:
-        ``(gt_index, pred_index)``: intp (M,) each, the matched pairs by ascending `pred_index`.
+        ``(gt_index, pred_index)``: intp (M,) each, the matches by ascending `pred_index`.
 
     Raises:
         ValueError: points are not (n, 2), or `max_distance` is negative or not finite.
@@ -106,16 +106,16 @@ def candidate_pairs(
     pred_theta: np.ndarray,
     max_distance: float,
 ) -> Candidates:
-    """Find pairs of points within a distance, and the cost of matching each.
+    """Find all pairs of points within a distance, and the cost of matching them.
 
     Args:
         gt_points: float64 (N, 2), in pixels.
         pred_points: float64 (M, 2).
-        gt_theta: float (N,), orientation in radians (see `occluder_theta`); NaN accepts any.
+        gt_theta: float (N,), direction in radians (see `occluder_theta`); NaN matches any.
         pred_theta: float (M,).
         max_distance: in pixels.
     """
-    # Imported here: together they take longer than the rest of this package.
+    # Imported here, because these imports take longer than those of the rest of the package.
     from scipy.spatial import cKDTree
 
     if len(gt_points) and len(pred_points):
@@ -127,20 +127,20 @@ def candidate_pairs(
     else:
         pred, gt, distance = np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0)
     right = same_orientation(gt_theta[gt], pred_theta[pred])
-    # A constant is added because the solver takes weight 0 for "no edge". Every row of the
-    # problem gets exactly one partner, so constants do not change which solution is best.
+    # Add a constant, because the solver treats weight 0 as a missing edge. Every row of the problem
+    # has exactly one partner, so constants do not change the optimal solution.
     cost = 1.0 + distance + _WRONG_ORIENTATION_COST * ~right
     return Candidates(gt, pred, cost, right, 1.0 + _OUTLIER_COST * max(max_distance, 1.0))
 
 
 def assign(candidates: Candidates, num_gt: int, num_pred: int) -> np.ndarray:
-    """Edges of the best matching of all ground-truth points with the first `num_pred` points.
+    """Compute the best matching of all ground-truth points with the first `num_pred` points.
 
-    Solved one connected component of the candidate graph at a time: the solver's searches cost
-    the square of what they can reach.
+    Each connected component of the candidate graph is solved separately, because the cost of the
+    solver is quadratic in the size of the component.
 
     Returns:
-        intp (M,) indices of edges in `candidates`.
+        intp (M,), indices of edges in `candidates`.
     """
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import connected_components
@@ -161,19 +161,19 @@ def assign(candidates: Candidates, num_gt: int, num_pred: int) -> np.ndarray:
 
 
 def _assign_component(candidates: Candidates, edges: np.ndarray) -> np.ndarray:
-    """bool (len(edges),): the edges of the best matching among some that form a component."""
+    """Compute the best matching in a connected component; return bool (len(edges),)."""
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
     rows, num_rows = _renumber(candidates.pred[edges])
     cols, num_cols = _renumber(candidates.gt[edges])
     if num_rows > num_cols:
-        # The solver adds row after row, and a row that finds no free partner searches everything
-        # within reach before it gives up. With the smaller side as rows, few do.
+        # The solver adds row by row, and a row without a free partner searches its whole
+        # neighbourhood before it fails. Few rows do, if the smaller side forms the rows.
         rows, num_rows, cols, num_cols = cols, num_cols, rows, num_rows
-    # Every row may also take a private column at the outlier cost, which makes a full matching
-    # exist. Leaving a column out is free, but as pairs come and go together, that is the same
-    # problem as one with a cost on both sides.
+    # A private column for each row at the outlier cost guarantees a full matching. Unmatched
+    # columns have no cost; as each match involves one row and one column, this is equivalent to a
+    # cost on both sides.
     private = np.arange(num_rows)
     cost = np.concatenate([candidates.cost[edges], np.full(num_rows, candidates.outlier)])
     matrix = csr_matrix(
@@ -185,7 +185,7 @@ def _assign_component(candidates: Candidates, edges: np.ndarray) -> np.ndarray:
 
 
 def _renumber(points: np.ndarray) -> tuple[np.ndarray, int]:
-    """Point numbers squeezed to 0..n-1 in the same order, and n."""
+    """Renumber points to 0..n-1 in the same order; return them and n."""
     used = np.zeros(points.max() + 1, dtype=bool)
     used[points] = True
     return (np.cumsum(used) - 1)[points], int(used.sum())

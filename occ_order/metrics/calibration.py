@@ -1,7 +1,7 @@
-"""Whether scores of detections are the probabilities that they are right.
+"""Calibration of detection scores as probabilities that detections are correct.
 
-A detection is right where it is matched one-to-one, best score first, to a ground-truth instance of
-the same image by an IoU above a threshold (`match_greedy`).
+A detection is correct if it is matched one-to-one, in descending order of score, to a ground-truth
+instance of the same image with an IoU above a threshold (`match_greedy`).
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from scipy.special import expit, logit
 from occ_order.metrics.matching import match_greedy
 
 LIMIT = 1e-6
-"""Scores are kept this far from 0 and 1 where their logits are taken."""
+"""Scores are clipped to this distance from 0 and 1 before the logit."""
 
 
 def calibration_scores(
     gt: Sequence[Mapping[str, Any]], pred: Sequence[Mapping[str, Any]]
 ) -> dict[str, float]:
-    """Return how well the scores of all detections of a data set are calibrated.
+    """Compute the calibration of the scores of all detections of a data set.
 
     Args:
-        gt: images with "masks" and "classes" (N,) integers, as `class_scores` takes them.
+        gt: images with "masks" and "classes" (N,) integers, see `class_scores`.
         pred: the same images with "masks", "classes" and "scores" in [0, 1].
 
     Returns:
-        "ece", the expected calibration error, percent; "threshold", the least score of what is kept
-        for the best F1, and that "f1", percent; "platt_scale" and "platt_shift" of `fit_platt`, NaN
-        where it has nothing to fit; "ece_platt", the error that they leave, percent, fitted on
-        every other image and measured on the rest, and the other way round.
+        "ece", the expected calibration error, percent; "threshold", the score threshold with the
+        best F1, and that "f1", percent; "platt_scale" and "platt_shift" of `fit_platt`, NaN if
+        undefined; "ece_platt", percent, the error after Platt scaling with two-fold
+        cross-validation.
     """
     found_scores: list[float] = []
     matches: list[bool] = []
@@ -78,21 +78,21 @@ def _platt_or_nan(scores: np.ndarray, right: np.ndarray) -> tuple[float, float]:
 
 
 def expected_calibration_error(scores, right, *, bins: int = 10) -> float:
-    """Return the expected calibration error (Naeini et al., AAAI 2015; Guo et al., ICML 2017).
+    """Compute the expected calibration error (Naeini et al., AAAI 2015; Guo et al., ICML 2017).
 
-    The scores are sorted into bins of equal width; the error is the mean, over the detections, of
-    the distance between the mean score of their bin and the share of right ones in it.
+    Scores are divided into bins of equal width; the error is the mean, weighted by the number of
+    detections, of the absolute difference between mean score and accuracy of each bin.
 
     Args:
         scores: (P,) in [0, 1].
         right: bool (P,).
-        bins: how many.
+        bins: number of bins.
 
     Returns:
-        a fraction; NaN without detections.
+        Fraction in [0, 1]; NaN without detections.
 
     Raises:
-        ValueError: scores outside [0, 1], or shapes that differ.
+        ValueError: scores outside [0, 1], or different shapes.
     """
     scores, right = _checked(scores, right)
     if not len(scores):
@@ -105,18 +105,18 @@ def expected_calibration_error(scores, right, *, bins: int = 10) -> float:
 def fit_platt(scores, right) -> tuple[float, float]:
     """Fit the scale and shift of Platt scaling (Platt, 1999) by maximum likelihood.
 
-    The calibrated score is expit(scale * logit(score) + shift). Platt's smoothed targets are taken,
-    so that a perfect separation keeps finite values.
+    The calibrated score is expit(scale * logit(score) + shift). Platt's smoothed targets keep the
+    parameters finite if the scores separate the classes perfectly.
 
     Args:
         scores: (P,) in [0, 1].
-        right: bool (P,), of both kinds.
+        right: bool (P,), with both values.
 
     Returns:
         scale, shift.
 
     Raises:
-        ValueError: as `expected_calibration_error`, or all detections are right, or none is.
+        ValueError: as `expected_calibration_error`, or all values of `right` are equal.
     """
     scores, right = _checked(scores, right)
     positive = int(right.sum())
@@ -139,21 +139,22 @@ def fit_platt(scores, right) -> tuple[float, float]:
 
 
 def platt_scaled(scores, scale: float, shift: float) -> np.ndarray:
-    """Return float (P,) expit(scale * logit(score) + shift)."""
+    """Apply Platt scaling: return float (P,) expit(scale * logit(score) + shift)."""
     x = logit(np.clip(np.asarray(scores, float), LIMIT, 1 - LIMIT))
     return expit(scale * x + shift)
 
 
 def best_f1(scores, right, num_gt: int) -> tuple[float, float]:
-    """Return the threshold on the score that gives the best F1, and that F1.
+    """Find the score threshold with the best F1.
 
     Args:
         scores: (P,); detections with at least the threshold are kept.
         right: bool (P,).
-        num_gt: ground-truth instances, found or not.
+        num_gt: number of ground-truth instances, matched or not.
 
     Returns:
-        threshold, one of the scores, and F1 as a fraction; NaN and 0 without a right detection.
+        The threshold, one of the scores, and F1 as a fraction; NaN and 0 without correct
+        detections.
     """
     scores, right = _checked(scores, right)
     order = np.argsort(-scores, kind="stable")
@@ -161,7 +162,7 @@ def best_f1(scores, right, num_gt: int) -> tuple[float, float]:
     if not len(hits) or not hits[-1]:
         return float("nan"), 0.0
     f1 = 2 * hits / (np.arange(1, len(hits) + 1) + num_gt)
-    last = np.append(scores[order][1:] != scores[order][:-1], True)  # of equal scores all are kept
+    last = np.append(scores[order][1:] != scores[order][:-1], True)  # keep all of equal scores
     best = int(np.argmax(np.where(last, f1, -1)))
     return float(scores[order][best]), float(f1[best])
 

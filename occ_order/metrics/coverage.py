@@ -13,20 +13,20 @@ from occ_order.metrics.scorer import Scorer
 
 
 def weighted_coverage(gt_masks, pred_masks, *, normalizer: str = "instances") -> float:
-    """How well the best prediction covers each instance, large instances counting more.
+    """Compute the weighted coverage of instances by their best predictions.
 
     WC = 1/n sum_i |r_i| max_j IoU(r_i, s_j), over the ground-truth instances r_i and the
-    predictions s_j of one image; classes and scores play no part, and the background is not a
+    predictions s_j of one image. Classes and scores are ignored, and the background is not a
     region. A prediction may be the best one of several instances.
 
     Args:
         gt_masks: (G, H, W), bool or 0/1.
         pred_masks: (P, H, W), bool or 0/1.
-        normalizer: n. "instances" (default): sum_i |r_i|, so that perfect masks give 1.
-            "pixels": H * W, so that an image is worth what its instances occupy.
+        normalizer: n. "instances" (default): sum_i |r_i|, so that perfect masks result in 1.
+            "pixels": H * W, so that images are weighted by the area of their instances.
 
     Returns:
-        A fraction in [0, 1]; NaN without a ground-truth pixel, 0 without predictions.
+        Fraction in [0, 1]; NaN without a ground-truth pixel, 0 without predictions.
 
     Raises:
         ValueError: unknown normalizer, stacks that are not (N, H, W), different image sizes (both
@@ -47,12 +47,12 @@ def weighted_coverage(gt_masks, pred_masks, *, normalizer: str = "instances") ->
 def weighted_coverage_from_iou(
     iou: np.ndarray, gt_area: np.ndarray, *, num_pixels: int, normalizer: str = "instances"
 ) -> float:
-    """`weighted_coverage` where the overlaps are known already.
+    """Compute `weighted_coverage` from a known IoU matrix.
 
     Args:
         iou: (P, G).
         gt_area: (G,) pixels.
-        num_pixels: H * W, the n of normalizer "pixels".
+        num_pixels: H * W, n with normalizer "pixels".
         normalizer: "instances" or "pixels".
 
     Returns:
@@ -72,7 +72,7 @@ def weighted_coverage_from_iou(
 
 
 def mean_weighted_coverage(gt_images, pred_images, *, normalizer: str = "instances") -> float:
-    """Mean of `weighted_coverage` over the images of a data set.
+    """Compute the mean of `weighted_coverage` over the images of a data set.
 
     Args:
         gt_images: iterable of (G, H, W) mask stacks.
@@ -80,7 +80,7 @@ def mean_weighted_coverage(gt_images, pred_images, *, normalizer: str = "instanc
         normalizer: "instances" or "pixels".
 
     Returns:
-        A fraction; images without ground truth are left out, NaN where none is left.
+        Fraction in [0, 1]; images without ground truth are ignored; NaN if there are no others.
 
     Raises:
         ValueError: as `weighted_coverage`, or iterables of different lengths.
@@ -93,7 +93,7 @@ def mean_weighted_coverage(gt_images, pred_images, *, normalizer: str = "instanc
 
 
 class CoverageScorer(Scorer[tuple[float, float]]):
-    """Weighted coverage of a data set, image by image."""
+    """Weighted coverage over a data set."""
 
     def row(
         self,
@@ -102,12 +102,12 @@ class CoverageScorer(Scorer[tuple[float, float]]):
         *,
         iou: np.ndarray | None = None,
     ) -> tuple[float, float]:
-        """Return the coverage of one image, by the pixels of the instances and by all pixels.
+        """Return the coverage of an image, normalised by the instances and by all pixels.
 
         Args:
             truth: "masks", (G, H, W).
             prediction: "masks", (P, H, W).
-            iou: (P, G), their overlap, where it is known already.
+            iou: (P, G), if known.
 
         Raises:
             ValueError: as `weighted_coverage`.
@@ -132,14 +132,14 @@ class CoverageScorer(Scorer[tuple[float, float]]):
         *,
         iou: np.ndarray | None = None,
     ) -> tuple[float, float]:
-        """Add an image; the arguments are those of `row`."""
+        """Add an image; see `row` for the arguments."""
         self.rows.append(self.row(truth, prediction, iou=iou))
         return self.rows[-1]
 
     def compute(self) -> dict[str, float]:
-        """Return {"weighted", "weighted_all_pixels"}: percent, means over the images.
+        """Return {"weighted", "weighted_all_pixels"}: means over the images, percent.
 
-        Images without ground truth are left out, NaN where none is left.
+        Images without ground truth are ignored; NaN if there are no others.
         """
         names = ("weighted", "weighted_all_pixels")
         return {

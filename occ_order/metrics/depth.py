@@ -15,10 +15,10 @@ DEPTH_ERRORS = ("abs_rel", "sq_rel", "rmse", "rmse_log", "d1", "d2", "d3", "silo
 
 
 def disparity_to_depth(disparity: np.ndarray) -> np.ndarray:
-    """Relative depth from a disparity map of unknown scale, as published for KITTI.
+    """Convert a disparity map of unknown scale to relative depth, as published for KITTI.
 
-    depth = 1 / ((disparity - min) / max + 1e-3). The result has no unit: scale it to the ground
-    truth's median before errors are taken.
+    depth = 1 / ((disparity - min) / max + 1e-3). The result has no unit: it has to be scaled to
+    the median of the ground truth before computing errors.
 
     Args:
         disparity: (H, W), larger = nearer.
@@ -27,7 +27,7 @@ def disparity_to_depth(disparity: np.ndarray) -> np.ndarray:
         float64 (H, W), larger = farther.
 
     Raises:
-        ValueError: not (H, W), empty, not finite, or without a positive value.
+        ValueError: not (H, W), empty, not finite, or no positive value.
     """
     disparity = np.asarray(disparity, float)
     if disparity.ndim != 2 or disparity.size == 0:
@@ -45,28 +45,28 @@ def depth_errors(
     min_depth: float = 1e-3,
     max_depth: float = 80.0,
 ) -> dict[str, float]:
-    """Return the KITTI depth errors of one image.
+    """Compute the KITTI depth errors of an image.
 
     Over the pixels with min_depth <= gt <= max_depth, after scaling the prediction by
     median(gt) / median(pred) and clipping it to [min_depth, max_depth]; with e = pred - gt and
     l = ln pred - ln gt: abs_rel = mean |e| / gt, sq_rel = mean e^2 / gt, rmse = sqrt mean e^2,
     rmse_log = sqrt mean l^2, silog = sqrt(mean l^2 - (mean l)^2) (not times 100), and d1, d2, d3 =
-    share of pixels with max(pred / gt, gt / pred) < 1.25, 1.25^2, 1.25^3.
+    fraction of pixels with max(pred / gt, gt / pred) < 1.25, 1.25^2, 1.25^3.
 
     Args:
         gt: (H, W) metres, 0 = no measurement; cropped (`occ_order.formats.kitti_depth.kb_crop`)
-            where a benchmark does so.
+            if required by the benchmark.
         pred: (H, W), larger = farther; metres, or any unit with scale "median".
         scale: "median" or "none".
         min_depth: metres.
         max_depth: metres.
 
     Returns:
-        The eight errors of `DEPTH_ERRORS`; NaN each where no pixel is valid.
+        The eight errors of `DEPTH_ERRORS`; all NaN without valid pixels.
 
     Raises:
-        ValueError: different shapes (both are printed), not two-dimensional, a prediction that is
-            not finite or whose median is not positive, unknown scale, limits not 0 < min < max.
+        ValueError: different shapes (both are printed), not two-dimensional, prediction not finite
+            or with a non-positive median, unknown scale, limits not 0 < min < max.
     """
     gt, pred = np.asarray(gt, float), np.asarray(pred, float)
     if gt.ndim != 2 or gt.shape != pred.shape:
@@ -89,7 +89,7 @@ def depth_errors(
 
 
 def _errors(gt: np.ndarray, pred: np.ndarray) -> dict[str, float]:
-    """`DEPTH_ERRORS` of two vectors of positive depths."""
+    """Compute `DEPTH_ERRORS` of two vectors of positive depths."""
     error, log_error = pred - gt, np.log(pred) - np.log(gt)
     worst = np.maximum(pred / gt, gt / pred)
     values = (
@@ -104,34 +104,34 @@ def _errors(gt: np.ndarray, pred: np.ndarray) -> dict[str, float]:
 
 
 def mean_depth_errors(images) -> dict[str, float]:
-    """Mean of the errors of several images.
+    """Average the errors of several images.
 
     Args:
-        images: list of what `depth_errors` returns.
+        images: list of results of `depth_errors`.
 
     Returns:
-        The same keys; images with NaN are left out, NaN where none is left.
+        The same keys; images with NaN are ignored; NaN if there are no others.
     """
     images = list(images)
     return {name: mean_or_nan([image[name] for image in images]) for name in DEPTH_ERRORS}
 
 
 def align_scale_shift(pred: np.ndarray, target: np.ndarray, *, mask=None) -> tuple[float, float]:
-    """Least-squares scale s and shift t with s * pred + t close to target.
+    """Compute the least-squares scale s and shift t with s * pred + t close to target.
 
-    The alignment that relative-depth networks are compared under: for a predicted disparity, the
-    target is 1 / depth.
+    The usual alignment for the evaluation of relative depth: for a predicted disparity, the target
+    is 1 / depth.
 
     Args:
         pred: (H, W).
         target: (H, W).
-        mask: bool (H, W), pixels to use; None = all.
+        mask: bool (H, W), valid pixels; None = all.
 
     Returns:
-        (s, t). (0, mean of the target) where the prediction is constant; NaN without a pixel.
+        (s, t). (0, mean of the target) if the prediction is constant; NaN without pixels.
 
     Raises:
-        ValueError: different shapes (all are printed), or a value that is not finite in the mask.
+        ValueError: different shapes (all are printed), or a non-finite value in the mask.
     """
     pred, target = np.asarray(pred, float), np.asarray(target, float)
     mask = np.ones(pred.shape, bool) if mask is None else np.asarray(mask, bool)
@@ -153,11 +153,11 @@ def align_scale_shift(pred: np.ndarray, target: np.ndarray, *, mask=None) -> tup
 def aligned_depth(
     disparity: np.ndarray, gt: np.ndarray, *, min_depth: float = 1e-3, max_depth: float = 80.0
 ) -> np.ndarray:
-    """Metric depth from a disparity map of unknown scale and offset, by its best fit to the truth.
+    """Compute metric depth from a disparity map of unknown scale and shift by alignment.
 
-    Scale and shift are those of `align_scale_shift` towards 1 / gt, over the pixels with
-    min_depth <= gt <= max_depth. A negative scale, which would turn near into far, is replaced by
-    0: such a map is worth no more than the mean.
+    Scale and shift are those of `align_scale_shift` to 1 / gt, over the pixels with
+    min_depth <= gt <= max_depth. A negative scale, which would invert the order of depths, is
+    replaced by 0, which results in a constant map.
 
     Args:
         disparity: (H, W), larger = nearer.
@@ -165,7 +165,7 @@ def aligned_depth(
         min_depth, max_depth: metres; the result is clipped to them.
 
     Returns:
-        float64 (H, W) metres; NaN everywhere without a valid pixel.
+        float64 (H, W) metres; NaN without valid pixels.
 
     Raises:
         ValueError: different shapes, or a disparity that is not finite.
@@ -182,7 +182,7 @@ def aligned_depth(
 def disparity_correlation(
     disparity: np.ndarray, gt: np.ndarray, *, min_depth: float = 1e-3, max_depth: float = 80.0
 ) -> float:
-    """Pearson's correlation of a disparity map with 1 / gt over the pixels with ground truth.
+    """Compute Pearson's correlation of a disparity map with 1 / gt over the valid pixels.
 
     Args:
         disparity: (H, W), larger = nearer.
@@ -190,7 +190,7 @@ def disparity_correlation(
         min_depth, max_depth: metres.
 
     Returns:
-        In [-1, 1]; 0 for a constant map, NaN where the truth is constant or there is none.
+        In [-1, 1]; 0 for a constant map, NaN if the ground truth is constant or has no valid pixel.
 
     Raises:
         ValueError: different shapes, or a disparity that is not finite.
@@ -207,7 +207,7 @@ def disparity_correlation(
 
 
 def _valid(pred: np.ndarray, gt: np.ndarray, min_depth: float, max_depth: float) -> np.ndarray:
-    """Bool (H, W): pixels with ground truth; refuses maps that do not fit."""
+    """Return bool (H, W): pixels with ground truth; raise ValueError for different shapes."""
     if gt.ndim != 2 or gt.shape != pred.shape:
         raise ValueError(f"gt {gt.shape} and pred {pred.shape} must have one shape (H, W)")
     if not np.isfinite(pred).all():
@@ -216,16 +216,16 @@ def _valid(pred: np.ndarray, gt: np.ndarray, min_depth: float, max_depth: float)
 
 
 def diw_relation(disparity: np.ndarray, point_a, point_b, *, size=None) -> str:
-    """Which of two points of a disparity map is nearer.
+    """Determine which of two points of a disparity map is nearer.
 
     Args:
         disparity: (h, w), larger = nearer.
         point_a: (y, x), 0-based, in the image.
         point_b: (y, x).
-        size: (H, W) of the image; a disparity map of another size is stretched bilinearly to it.
+        size: (H, W) of the image; a disparity map of another size is resized bilinearly.
 
     Returns:
-        "<" if A is nearer, ">" otherwise (also where both are equal).
+        "<" if A is nearer, ">" otherwise (also for equal disparities).
 
     Raises:
         ValueError: not (h, w), or a point outside the image.
@@ -243,14 +243,14 @@ def diw_relation(disparity: np.ndarray, point_a, point_b, *, size=None) -> str:
 
 
 def diw_whdr(gt, pred) -> float:
-    """Disagreement rate of Depth in the Wild: percent of wrong relations, every pair weighing 1.
+    """Compute the disagreement rate of Depth in the Wild: percentage of wrong relations.
 
     Args:
         gt: list of "<" (A nearer) or ">".
         pred: list of the same, from `diw_relation`.
 
     Returns:
-        Percent; NaN without a pair.
+        Percent; NaN without pairs.
 
     Raises:
         ValueError: lists of different lengths, or another character.
@@ -265,10 +265,10 @@ def diw_whdr(gt, pred) -> float:
 
 
 class DepthMapScorer(Scorer[dict[str, Any]]):
-    """Disparity maps against measured depth over a data set, image by image.
+    """Disparity maps vs. measured depth over a data set.
 
     Args:
-        rows: images that were seen already.
+        rows: rows of images that were already evaluated.
         max_depth: metres; see :func:`depth_errors`.
     """
 
@@ -277,17 +277,17 @@ class DepthMapScorer(Scorer[dict[str, Any]]):
         self._limit: dict[str, Any] = {"max_depth": max_depth}
 
     def row(self, truth: np.ndarray, prediction: np.ndarray) -> dict[str, Any]:
-        """Return the errors of one image.
+        """Return the errors of an image.
 
         Args:
             truth: (H, W) metres, 0 = no measurement.
-            prediction: (H, W) disparity, larger = nearer, of any scale.
+            prediction: (H, W) disparity, larger = nearer, up to scale.
 
         Raises:
             ValueError: as :func:`depth_errors` and :func:`aligned_depth`.
         """
         truth, disparity = np.asarray(truth, float), np.asarray(prediction, float)
-        # A map of zeros has no depth; every pixel then is equally far.
+        # A map of zeros cannot be converted to depth; use the same depth everywhere.
         flat = disparity.size and disparity.max() <= 0
         relative = np.ones_like(truth) if flat else disparity_to_depth(disparity)
         aligned = aligned_depth(disparity, truth, **self._limit)
@@ -298,12 +298,12 @@ class DepthMapScorer(Scorer[dict[str, Any]]):
         }
 
     def compute(self) -> dict[str, Any]:
-        """Return means over the images that have a valid pixel.
+        """Return means over the images with valid pixels.
 
         Returns:
-            {"median": errors after scaling to the median of the truth, as published for KITTI,
-            "aligned": errors after the best scale and shift of the disparity, "correlation": with
-            1 / depth}; the errors are those of `DEPTH_ERRORS`.
+            {"median": errors after scaling to the median of the ground truth, as published for
+            KITTI, "aligned": errors after least-squares scale and shift of the disparity,
+            "correlation": with 1 / depth}; see `DEPTH_ERRORS` for the errors.
         """
         return {
             "median": mean_depth_errors(row["median"] for row in self.rows),
@@ -313,10 +313,10 @@ class DepthMapScorer(Scorer[dict[str, Any]]):
 
 
 class DIWScorer(Scorer[tuple[str, str]]):
-    """The two points of each image of Depth in the Wild, image by image."""
+    """Relations of the two points in each image of Depth in the Wild."""
 
     def row(self, truth: Mapping[str, Any], prediction: np.ndarray) -> tuple[str, str]:
-        """Return the annotated and the predicted relation of one image.
+        """Return the ground-truth and the predicted relation of an image.
 
         Args:
             truth: "relation", and "point_a" and "point_b", (y, x).
@@ -326,7 +326,7 @@ class DIWScorer(Scorer[tuple[str, str]]):
         return truth["relation"], diw_relation(prediction, *points)
 
     def compute(self) -> dict[str, float]:
-        """Return {"correct", "wrong"}: images, and "whdr": percent of the wrong ones."""
+        """Return {"correct", "wrong"}: number of images, and "whdr": percentage of wrong ones."""
         gt, pred = zip(*self.rows, strict=True) if self.rows else ((), ())
         wrong = sum(true != said for true, said in zip(gt, pred, strict=True))
         counts = {"correct": float(len(gt) - wrong), "wrong": float(wrong)}

@@ -1,4 +1,4 @@
-"""Scores of whole masks that were predicted for given visible masks."""
+"""Metrics of amodal masks predicted for modal input masks."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ SCORES = ("iou", "occluded_iou", "hidden_iou")
 
 
 def given_amodal_row(truth: np.ndarray, modal: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return the overlaps of the instances of one image.
+    """Compute the IoUs of the instances of an image.
 
     Args:
         truth: bool (N, H, W), amodal masks.
-        modal: bool (N, H, W), the masks that were given; one that is empty is left out.
+        modal: bool (N, H, W), modal input masks; instances with empty ones are ignored.
         predicted: bool (N, H, W), amodal masks.
 
     Returns:
-        float64 (M, 2): IoU of the amodal mask, and of the hidden part, amodal - modal; NaN where
+        float64 (M, 2): IoU of the amodal masks, and of the hidden parts, amodal - modal; NaN if
+        nothing is hidden.
         nothing is hidden.
     """
     seen = modal.any((1, 2))
@@ -32,14 +33,14 @@ def given_amodal_row(truth: np.ndarray, modal: np.ndarray, predicted: np.ndarray
 
 
 def given_amodal_scores(rows: Iterable[np.ndarray]) -> dict[str, float]:
-    """Return means over all instances of a data set.
+    """Compute means over all instances of a data set.
 
     Args:
-        rows: of `given_amodal_row`.
+        rows: results of `given_amodal_row`.
 
     Returns:
-        Percent, NaN where undefined: "iou" of the amodal masks of all instances, "occluded_iou" of
-        those that are hidden in part, and "hidden_iou" of their hidden parts.
+        Percent, NaN if undefined: "iou" of the amodal masks of all instances, "occluded_iou" of
+        those of partly hidden instances, and "hidden_iou" of their hidden parts.
     """
     values = np.concatenate([np.zeros((0, 2)), *rows])
     occluded = ~np.isnan(values[:, 1])
@@ -51,19 +52,19 @@ def given_amodal_scores(rows: Iterable[np.ndarray]) -> dict[str, float]:
 
 
 class GivenAmodalScorer(Scorer[np.ndarray]):
-    """Scores of whole masks of given visible masks over a data set, image by image."""
+    """Amodal masks predicted for modal input masks over a data set."""
 
     def row(
         self, truth: Mapping[str, np.ndarray], prediction: Mapping[str, np.ndarray]
     ) -> np.ndarray:
-        """Return the `given_amodal_row` of one image.
+        """Return the `given_amodal_row` of an image.
 
         Args:
-            truth: "amodal" and "modal", bool (N, H, W) each; the modal masks are those given.
+            truth: "amodal" and "modal", bool (N, H, W) each; the modal masks are the input masks.
             prediction: "amodal", bool (N, H, W).
         """
         return given_amodal_row(truth["amodal"], truth["modal"], prediction["amodal"])
 
     def compute(self) -> dict[str, float]:
-        """Return `given_amodal_scores` of all images."""
+        """Compute `given_amodal_scores` of all images."""
         return given_amodal_scores(self.rows)

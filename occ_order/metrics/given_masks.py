@@ -1,4 +1,4 @@
-"""All scores of orders predicted for input masks, accumulated over images."""
+"""All metrics of orders predicted for input masks, accumulated over images."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def given_mask_row(
     occlusion_prob: np.ndarray | None = None,
     depth: np.ndarray | None = None,
 ) -> dict[str, tuple]:
-    """Annotation and prediction of one image, as `given_mask_scores` takes them.
+    """Return ground truth and prediction of an image for `given_mask_scores`.
 
     Args:
         record: ground truth (`occ_order.formats`), N annotations.
         occlusion: predicted, (N, N), row and column k of annotation k; None = not predicted.
-        occlusion_prob: float (N, N), probability that the row occludes the column; None = read from
+        occlusion_prob: float (N, N), probability that the row occludes the column; None = use
             `occlusion`.
         depth: predicted, (N, N), or None.
 
@@ -40,15 +40,15 @@ def given_mask_row(
 
 
 def given_mask_scores(rows: Iterable[Mapping[str, tuple]]) -> dict[str, float]:
-    """Scores over all images.
+    """Compute the scores over all images.
 
     Args:
-        rows: of `given_mask_row`.
+        rows: results of `given_mask_row`.
 
     Returns:
-        {"task/metric": percent}, the same keys whatever the data, NaN where undefined: those of
+        {"task/metric": percent}, always with the same keys, NaN if undefined: those of
         `occlusion_scalars` and `depth_scalars`, and "direction/all" and "direction/objects", the
-        `direction_accuracy` of all pairs and of those without "stuff" (walls, sky).
+        `direction_accuracy` of all pairs and of those without "stuff" (wall, sky).
     """
     rows = list(rows)
     directions = [row["direction"] for row in rows if "direction" in row]
@@ -61,12 +61,12 @@ def given_mask_scores(rows: Iterable[Mapping[str, tuple]]) -> dict[str, float]:
 
 
 class GivenMaskScorer(Scorer[Mapping[str, tuple]]):
-    """All scores of the orders of given masks over a data set, image by image."""
+    """All metrics of the order of input masks over a data set."""
 
     def row(
         self, truth: Mapping[str, Any], prediction: Mapping[str, np.ndarray | None]
     ) -> dict[str, tuple]:
-        """Return the `given_mask_row` of one image.
+        """Return the `given_mask_row` of an image.
 
         Args:
             truth: ground truth (`occ_order.formats`).
@@ -76,5 +76,5 @@ class GivenMaskScorer(Scorer[Mapping[str, tuple]]):
         return given_mask_row(truth, **{key: prediction.get(key) for key in keys})
 
     def compute(self) -> dict[str, float]:
-        """Return `given_mask_scores` of all images."""
+        """Compute `given_mask_scores` of all images."""
         return given_mask_scores(self.rows)

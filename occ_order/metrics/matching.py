@@ -1,4 +1,4 @@
-"""Mask overlap and the one-to-one greedy matching that every instance metric shares.
+"""Mask IoU and the greedy one-to-one matching shared by all instance metrics.
 
 Shape letters: P predictions, G ground-truth instances, H x W the image, T thresholds.
 """
@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import numpy as np
 
-_WORDS_AT_ONCE = 1 << 16  # of 8 bytes: the comparison of a block of masks stays in the cache
+_WORDS_AT_ONCE = 1 << 16  # of 8 bytes: block size of the mask comparison, to stay in the cache
 
 
 def mask_stack(masks, name: str = "masks") -> np.ndarray:
-    """Check a stack of masks and return it as booleans.
+    """Validate a stack of masks and convert it to bool.
 
     Args:
-        masks: (N, H, W), bool, or any numbers that are all 0 or 1.
-        name: how to call the argument in an error message.
+        masks: (N, H, W), bool, or numbers that are all 0 or 1.
+        name: name of the argument in error messages.
 
     Returns:
-        bool (N, H, W); the same object where it already is one.
+        bool (N, H, W); the same object if it is bool already.
 
     Raises:
         ValueError: not three-dimensional, or values other than 0 and 1.
@@ -34,7 +34,7 @@ def mask_stack(masks, name: str = "masks") -> np.ndarray:
 
 
 def _popcount(words: np.ndarray) -> np.ndarray:
-    """Set bits of each uint64 word; numpy < 2 has no such function, so a table stands in."""
+    """Count the set bits of each uint64 word; NumPy < 2 has no bitwise_count, so use a table."""
     if hasattr(np, "bitwise_count"):
         return np.bitwise_count(words)
     table = np.unpackbits(np.arange(1 << 16, dtype=">u2").view(np.uint8).reshape(-1, 2), axis=1)
@@ -43,7 +43,7 @@ def _popcount(words: np.ndarray) -> np.ndarray:
 
 
 def _pack(masks: np.ndarray) -> np.ndarray:
-    """bool (N, H, W) -> uint64 (N, ceil(H * W / 64)), pixel p in bit p % 64, zero padded."""
+    """Pack bool (N, H, W) to uint64 (N, ceil(H * W / 64)): pixel p is bit p % 64, zero-padded."""
     num, pixels = len(masks), masks.shape[1] * masks.shape[2]
     octets = np.zeros((num, -(-pixels // 64) * 8), np.uint8)
     packed = np.packbits(masks.reshape(num, pixels), axis=1, bitorder="little")
@@ -52,17 +52,17 @@ def _pack(masks: np.ndarray) -> np.ndarray:
 
 
 def overlap_counts(pred_masks, gt_masks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Count the pixels that predictions share with ground-truth masks; return them and the areas.
+    """Count the shared pixels of predicted and ground-truth masks, and their areas.
 
-    Bits are packed, and masks are compared only along the stretch of the image where they have
-    pixels, so the cost follows the size of the instances more than that of the image.
+    Masks are bit-packed and compared only in the range of words where they have pixels, so that the
+    cost depends on the size of the instances more than on that of the image.
 
     Args:
         pred_masks: (P, H, W), bool or 0/1.
         gt_masks: (G, H, W), bool or 0/1.
 
     Returns:
-        int64 (P, G) shared pixels, int64 (P,) and (G,) pixels of each mask.
+        int64 (P, G) shared pixels, int64 (P,) and (G,) areas.
 
     Raises:
         ValueError: not (N, H, W), values other than 0 and 1, or images of different sizes.
@@ -90,14 +90,14 @@ def overlap_counts(pred_masks, gt_masks) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def mask_iou(pred_masks, gt_masks) -> np.ndarray:
-    """Intersection over union of every prediction with every ground-truth mask.
+    """Compute the IoU of all predicted with all ground-truth masks.
 
     Args:
         pred_masks: (P, H, W), bool or 0/1.
         gt_masks: (G, H, W), bool or 0/1.
 
     Returns:
-        float64 (P, G) in [0, 1]; 0 where both masks are empty.
+        float64 (P, G) in [0, 1]; 0 if both masks are empty.
 
     Raises:
         ValueError: as `overlap_counts`.
@@ -106,7 +106,7 @@ def mask_iou(pred_masks, gt_masks) -> np.ndarray:
 
 
 def iou_from_counts(shared, pred_area, gt_area) -> np.ndarray:
-    """`mask_iou` from what `overlap_counts` returns: float64 (P, G)."""
+    """Compute `mask_iou`, float64 (P, G), from the result of `overlap_counts`."""
     union = pred_area[:, None] + gt_area[None, :] - shared
     return shared / np.maximum(union, 1)
 
@@ -114,25 +114,25 @@ def iou_from_counts(shared, pred_area, gt_area) -> np.ndarray:
 def match_greedy(
     iou, scores=None, *, iou_threshold: float = 0.5, pred_classes=None, gt_classes=None
 ) -> np.ndarray:
-    """One-to-one matching of predictions to ground truth, best score first.
+    """Match predictions to ground truth one-to-one, in descending order of score.
 
-    Each prediction, by descending score, looks at the still unmatched ground-truth instance of
-    its class with the largest IoU and takes it if that IoU *exceeds* the threshold (the matching
-    that the OAIR curve is built on; Baselizadeh et al., section 4).
+    Each prediction is matched to the unmatched ground-truth instance of its class with the largest
+    IoU, if that *exceeds* the threshold (the matching of the OAIR curve; Baselizadeh et al.,
+    section 4).
 
     Args:
         iou: (P, G) in [0, 1].
-        scores: (P,), larger first; equal scores keep their order. None = the order as given.
-        iou_threshold: strict lower bound.
+        scores: (P,); ties keep their order. None = the order of the input.
+        iou_threshold: exclusive lower bound.
         pred_classes: (P,), with gt_classes (G,): only equal classes match. None = any class.
         gt_classes: (G,).
 
     Returns:
-        int64 (P,): index of the matched ground-truth instance, -1 for none.
+        int64 (P,): index of the matched ground-truth instance, -1 = unmatched.
 
     Raises:
-        ValueError: shapes that do not fit, values outside [0, 1], NaN scores, classes given for
-            one side only.
+        ValueError: inconsistent shapes, IoU outside [0, 1], NaN scores, classes for only one of
+            both.
     """
     return match_greedy_sweep(
         iou,
@@ -146,7 +146,7 @@ def match_greedy(
 def match_greedy_sweep(
     iou, scores=None, *, iou_thresholds, pred_classes=None, gt_classes=None
 ) -> np.ndarray:
-    """`match_greedy` at several thresholds at once.
+    """Compute `match_greedy` for several thresholds at once.
 
     Args:
         iou: (P, G) in [0, 1].
@@ -156,7 +156,7 @@ def match_greedy_sweep(
         gt_classes: (G,) or None.
 
     Returns:
-        int64 (T, P): index of the matched ground-truth instance, -1 for none.
+        int64 (T, P): index of the matched ground-truth instance, -1 = unmatched.
 
     Raises:
         ValueError: as `match_greedy`.
@@ -171,7 +171,7 @@ def match_greedy_sweep(
         raise ValueError(f"IoU thresholds must lie in [0, 1], got {thresholds.tolist()}")
     order = _score_order(scores, len(iou))
     wanted = _same_class(iou, pred_classes, gt_classes)
-    # Only pairs above the smallest threshold can ever match; mostly that leaves one per row.
+    # Only pairs above the smallest threshold can match, mostly at most one per row.
     wanted = np.where(wanted > thresholds.min(initial=1.0), wanted, -1.0)
     matches = np.full((len(thresholds), len(iou)), -1, np.int64)
     if wanted.size == 0 or len(thresholds) == 0:
@@ -193,14 +193,14 @@ def match_greedy_sweep(
 
 
 def partners(matches, num_gt: int) -> np.ndarray:
-    """Return the matching the other way round.
+    """Invert a matching.
 
     Args:
-        matches: int (P,), as `match_greedy` returns it.
+        matches: int (P,), result of `match_greedy`.
         num_gt: G.
 
     Returns:
-        int64 (G,): the prediction that each ground-truth instance is matched to, -1 for none.
+        int64 (G,): index of the matched prediction of each ground-truth instance, -1 = unmatched.
     """
     matches = np.asarray(matches)
     partner = np.full(num_gt, -1, np.int64)
@@ -209,14 +209,14 @@ def partners(matches, num_gt: int) -> np.ndarray:
 
 
 def in_gt_order(matrix, partner: np.ndarray) -> np.ndarray:
-    """Return a predicted pair matrix in the rows and columns of the ground truth.
+    """Permute a predicted pair matrix to the rows and columns of the ground truth.
 
     Args:
-        matrix: (P, P), or None where nothing is predicted.
-        partner: (G,), of `partners`.
+        matrix: (P, P), or None if nothing is predicted.
+        partner: (G,), result of `partners`.
 
     Returns:
-        int64 (G, G); -1 for pairs with an instance that is not matched.
+        int64 (G, G); -1 for pairs with an unmatched instance.
     """
     moved = np.full((len(partner),) * 2, -1, np.int64)
     found = np.flatnonzero(partner >= 0)
@@ -226,7 +226,7 @@ def in_gt_order(matrix, partner: np.ndarray) -> np.ndarray:
 
 
 def _score_order(scores, num_pred: int) -> np.ndarray:
-    """Return indices by descending score, ties in the order given."""
+    """Return the indices by descending score; ties keep their order."""
     if scores is None:
         return np.arange(num_pred)
     scores = np.asarray(scores, float)
@@ -238,7 +238,7 @@ def _score_order(scores, num_pred: int) -> np.ndarray:
 
 
 def _same_class(iou: np.ndarray, pred_classes, gt_classes) -> np.ndarray:
-    """`iou` with -1 where the classes differ."""
+    """Return `iou` with -1 where the classes differ."""
     if (pred_classes is None) != (gt_classes is None):
         raise ValueError("pred_classes and gt_classes must be given together")
     if pred_classes is None:

@@ -1,4 +1,4 @@
-"""Lists of N x N pair matrices as flat arrays, so that metrics need no loop over pairs."""
+"""Flat arrays of the N x N pair matrices of many images, for metrics without loops over pairs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from numpy.typing import ArrayLike
 
 @dataclass(frozen=True)
 class FlatPairs:
-    """The entries of all matrices of a data set, image after image, row after row.
+    """Entries of the pair matrices of all images, in row-major order.
 
     Attributes:
-        values: name -> int64 (E,), the entries of that list of matrices.
-        image: int64 (E,), which image an entry belongs to.
+        values: name -> int64 (E,), entries of the matrices of that name.
+        image: int64 (E,), index of the image.
         row: int64 (E,), first instance of the pair.
         col: int64 (E,), second instance of the pair.
-        transposed: int64 (E,), where the entry of the swapped pair stands.
+        transposed: int64 (E,), index of the entry of the swapped pair.
         num_images: number of matrices in each list.
     """
 
@@ -32,20 +32,20 @@ class FlatPairs:
 
 
 def flatten(lists: dict, allowed: dict) -> FlatPairs:
-    """Check parallel lists of pair matrices and lay them out flat.
+    """Validate parallel lists of pair matrices and flatten them.
 
     Args:
-        lists: name -> list of (N, N) integer matrices, one an image; N may differ from image to
-            image but not from list to list.
-        allowed: name -> (smallest, largest) value that an entry may have.
+        lists: name -> list of (N, N) integer matrices, one per image; N may differ between images,
+            but not between lists.
+        allowed: name -> (minimum, maximum) of the entries.
 
     Returns:
         FlatPairs.
 
     Raises:
-        ValueError: lists of different lengths; a matrix that is not square; matrices of one image
-            with different shapes (both are printed); values outside the allowed range or not
-            whole numbers.
+        ValueError: lists of different lengths; a matrix that is not square; matrices of an image
+            with different shapes (both are printed); values that are out of range or not
+            integers.
     """
     arrays = {name: [np.asarray(matrix) for matrix in items] for name, items in lists.items()}
     lengths = {name: len(items) for name, items in arrays.items()}
@@ -71,7 +71,7 @@ def flatten(lists: dict, allowed: dict) -> FlatPairs:
 
 
 def _check_shapes(arrays: dict[str, list[np.ndarray]]) -> None:
-    """Every matrix square, all matrices of an image alike."""
+    """Check that matrices are square and that those of an image have the same shape."""
     for index, matrices in enumerate(zip(*arrays.values(), strict=True)):
         shape = matrices[0].shape
         if len(shape) != 2 or shape[0] != shape[1] or any(m.shape != shape for m in matrices):
@@ -80,9 +80,9 @@ def _check_shapes(arrays: dict[str, list[np.ndarray]]) -> None:
 
 
 def _concatenate(name: str, items: list[np.ndarray], allowed: tuple[int, int]) -> np.ndarray:
-    """All entries as one int64 vector; values checked."""
+    """Return all entries as an int64 vector; check their values."""
     flat = np.concatenate([np.empty(0, np.int64), *(matrix.ravel() for matrix in items)])
-    with np.errstate(invalid="ignore"):  # NaN is caught below, by the comparison
+    with np.errstate(invalid="ignore"):  # NaN is rejected by the comparison below
         whole = flat.astype(np.int64)
     bad = (whole != flat) | (whole < allowed[0]) | (whole > allowed[1])
     if bad.any():
@@ -97,13 +97,13 @@ def _concatenate(name: str, items: list[np.ndarray], allowed: tuple[int, int]) -
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray, undefined: float) -> np.ndarray:
-    """Elementwise quotient, `undefined` where the denominator is 0."""
+    """Return the elementwise quotient, `undefined` where the denominator is 0."""
     safe = np.where(denominator > 0, denominator, 1)
     return np.where(denominator > 0, numerator / safe, undefined)
 
 
 def mean_or_nan(values: ArrayLike) -> float:
-    """Mean of the entries that are not NaN; NaN where there are none."""
+    """Return the mean of the entries that are not NaN; NaN if there are none."""
     defined = np.asarray(values, float)
     defined = defined[~np.isnan(defined)]
     return float(defined.mean()) if defined.size else float("nan")
@@ -112,7 +112,7 @@ def mean_or_nan(values: ArrayLike) -> float:
 def image_pairs(
     gt_images: Iterable[Any], pred_images: Iterable[Any]
 ) -> Iterator[tuple[int, tuple[Any, Any]]]:
-    """Walk two iterables of images in step.
+    """Iterate over ground truth and predictions of images in parallel.
 
     Args:
         gt_images: iterable.
@@ -122,7 +122,7 @@ def image_pairs(
         (index, (ground truth, prediction)).
 
     Raises:
-        ValueError: one is shorter than the other; says which, and by how much it got.
+        ValueError: different lengths; names the shorter one and its length.
     """
     gt_images, pred_images = iter(gt_images), iter(pred_images)
     nothing = object()

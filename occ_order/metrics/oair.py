@@ -1,6 +1,6 @@
-"""Occlusion accuracy against instance recall: the OAIR curve (Baselizadeh et al., section 4).
+"""OAIR curve: occlusion accuracy vs. instance recall (Baselizadeh et al., section 4).
 
-Every metric here takes images as dictionaries: `"masks"` bool (N, H, W), `"classes"` (N,),
+All metrics take images as dictionaries: `"masks"` bool (N, H, W), `"classes"` (N,),
 `"occlusion"` (N, N) with 1 where the row occludes the column; a prediction also has `"scores"`
 (N,). Images are consumed one at a time, so with generators only one image is in memory.
 
@@ -23,7 +23,7 @@ from occ_order.order.encoding import check_occlusion
 from occ_order.order.graph import instances_in_cycles
 
 IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
-"""0.50, 0.55 ... 0.95: the points of the curve by IoU."""
+"""0.50, 0.55 ... 0.95: IoU thresholds of the curve by IoU."""
 
 
 def _reachable(occlusion: np.ndarray) -> np.ndarray:
@@ -40,7 +40,7 @@ def _reachable(occlusion: np.ndarray) -> np.ndarray:
     edges = np.asarray(occlusion) == 1
     reach = edges & ~np.eye(edges.shape[-1], dtype=bool)
     found, before = int(np.count_nonzero(reach)), 0
-    while found > before:  # path lengths double
+    while found > before:  # each step doubles the path length
         step = reach.astype(np.float32)
         reach = (step + step @ step) > 0
         before, found = found, int(np.count_nonzero(reach))
@@ -49,7 +49,7 @@ def _reachable(occlusion: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class EdgeMatches:
-    """The ground-truth edges of one image, each end as the prediction it is matched to.
+    """Ground-truth edges of an image with the matched predictions of their ends.
 
     Attributes:
         ends: int64 (T, E, 2), at each IoU threshold the index of the prediction matched to the
@@ -88,7 +88,7 @@ class EdgeMatches:
         the matches of the others, and no image has to be matched again.
 
         Args:
-            scores: float (S,); predictions with a lower score are dropped, with their edges. NaN
+            scores: float (S,); predictions with a lower score and their edges are dropped. NaN
                 drops all.
 
         Returns:
@@ -132,15 +132,15 @@ def edge_matches(
         iou_thresholds: float (T,); a match must exceed the threshold.
         score_threshold: predictions with a lower score are dropped; None = keep all.
         gt_edges: "touching" or "all", as in `oair`.
-        class_agnostic: match instances of different classes, too.
+        class_agnostic: also match instances of different classes.
         iou: float (P, G), IoU of all predictions with the ground truth; None = computed here.
 
     Returns:
         EdgeMatches; the `counts()` of several images can be summed.
 
     Raises:
-        ValueError: a field is missing or its shape does not fit the masks (expected and got are
-            printed), masks of different image sizes, NaN scores, unknown `gt_edges`.
+        ValueError: a field is missing or has another shape (expected and got are printed), masks
+            of different image sizes, NaN scores, unknown `gt_edges`.
     """
     if gt_edges not in ("touching", "all"):
         raise ValueError(f"gt_edges must be 'touching' or 'all', got {gt_edges!r}")
@@ -185,30 +185,30 @@ def oair(
     gt_edges: str = "touching",
     class_agnostic: bool = False,
 ) -> dict[str, list[float]]:
-    """Compute the OAIR curve by IoU: recall of the occlusion edges, and accuracy of the recalled.
+    """Compute the OAIR curve by IoU: recall of occlusion edges, and accuracy of recovered edges.
 
-    In every image, predictions with a score below the threshold are dropped with their edges and
-    the others are matched one to one (`match_greedy`). A ground-truth edge g1 -> g2 is *recovered*
-    if both ends are matched, and *correct* if moreover the predicted graph has a directed path
-    from the match of g1 to the match of g2 and none back. Paths may pass through unmatched
-    predictions. Counts are pooled over the data set: recall = recovered / edges, accuracy =
-    correct / recovered.
+    In every image, predictions below the score threshold are dropped with their edges and the
+    others are matched one-to-one (`match_greedy`). A ground-truth edge g1 -> g2 is *recovered* if
+    both ends are matched, and *correct* if, in addition, the predicted graph has a directed path
+    from the match of g1 to the match of g2, but not in the opposite direction. Paths may pass
+    through unmatched predictions. Counts are pooled over the data set: recall = recovered / edges,
+    accuracy = correct / recovered.
 
     Args:
         gt_images: iterable of {"masks", "classes", "occlusion"}; -1 in the matrix = not annotated,
-            no edge. Pairs that occlude each other have no edge either: neither is in front.
+            no edge. Mutual occlusions are no edges either.
         pred_images: iterable of {"masks", "classes", "scores", "occlusion"}, same order. Without
-            "scores" the instances are matched in the order given.
+            "scores" the instances are matched in their order.
         iou_thresholds: float (T,); a match must exceed the threshold.
         score_threshold: predictions with a lower score are dropped; None = keep all.
         gt_edges: "touching" (default): annotated pairs whose masks share pixels or are
             4-neighbours, the paper's known adjacent occlusions. "all": every annotated pair.
-        class_agnostic: match instances of different classes, too; "classes" may then be absent.
+        class_agnostic: also match instances of different classes; "classes" is then optional.
 
     Returns:
         {"recall", "accuracy", "iou_threshold", "edges", "recovered", "correct"}: lists of length
         T, the first two are fractions in [0, 1], the last three are counts. Recall is NaN without
-        ground-truth edges, accuracy is NaN where no edge is recovered.
+        ground-truth edges, accuracy is NaN if no edge is recovered.
 
     Raises:
         ValueError: different numbers of images, or an error of `edge_matches`, with the index of
@@ -264,16 +264,16 @@ def oair_by_confidence(
     """Compute the OAIR curve by confidence: score thresholds at evenly spaced recalls.
 
     Point k of n, k = 1..n, uses the largest score threshold that recovers at least k / n of the
-    edges recovered without a threshold. (At recall 0 accuracy is undefined, so the curve starts at
-    k = 1.) Dropping a prediction also removes its edges, and with them paths through it.
+    edges recovered without a threshold. (Accuracy is undefined at recall 0, so the curve starts at
+    k = 1.) Dropping a prediction also removes its edges, including paths through it.
 
     Args:
         gt_images: as in `oair`.
-        pred_images: as in `oair`; "scores" are needed.
+        pred_images: as in `oair`; "scores" are required.
         num_points: number of points n, 6 in the paper.
         iou_threshold: a match must exceed it.
         gt_edges: "touching" or "all", as in `oair`.
-        class_agnostic: match instances of different classes, too.
+        class_agnostic: also match instances of different classes.
 
     Returns:
         {"recall", "accuracy", "score_threshold", "edges", "recovered", "correct"}: lists of length
@@ -327,10 +327,10 @@ def confidence_curve(images: list[EdgeMatches], *, num_points: int = 6) -> dict[
 
 
 class OAIRScorer(Scorer[EdgeMatches]):
-    """Accumulates the OAIR curves of a data set, image by image.
+    """OAIR curves of a data set.
 
     Args:
-        rows: of :func:`edge_matches`, images that were seen already.
+        rows: :func:`edge_matches` of images that were already evaluated.
         gt_edges: see :func:`edge_matches`.
         class_agnostic: see :func:`edge_matches`.
     """
@@ -346,20 +346,20 @@ class OAIRScorer(Scorer[EdgeMatches]):
         self._options: dict[str, Any] = {"gt_edges": gt_edges, "class_agnostic": class_agnostic}
 
     def row(self, truth: dict, prediction: dict, *, iou: np.ndarray | None = None) -> EdgeMatches:
-        """Return the matches of one image; the arguments are those of :func:`edge_matches`."""
+        """Return the matches of an image; see :func:`edge_matches` for the arguments."""
         return edge_matches(truth, prediction, iou=iou, **self._options)
 
     def update(
         self, truth: dict, prediction: dict, *, iou: np.ndarray | None = None
     ) -> EdgeMatches:
-        """Add an image; the arguments are those of :func:`edge_matches`."""
+        """Add an image; see :func:`edge_matches` for the arguments."""
         self.rows.append(self.row(truth, prediction, iou=iou))
         return self.rows[-1]
 
     def compute(self, *, num_points: int = 6) -> dict[str, dict[str, list[float]]]:
         """Compute "by_iou" as :func:`oair` and "by_confidence" as :func:`oair_by_confidence`.
 
-        Images whose predictions have no scores count in "by_iou" only.
+        Images whose predictions have no scores are ignored in "by_confidence".
 
         Args:
             num_points: number of points of "by_confidence".
@@ -374,13 +374,13 @@ class OAIRScorer(Scorer[EdgeMatches]):
 
 
 class CycleScorer(Scorer[tuple[int, int]]):
-    """Instances in cycles of a data set, image by image."""
+    """Fraction of instances in cycles over a data set."""
 
     def row(self, truth: object, prediction: dict) -> tuple[int, int]:
-        """Return the instances on a cycle and all instances of one image.
+        """Return the numbers of instances on a cycle and of all instances of an image.
 
         Args:
-            truth: plays no part.
+            truth: ignored.
             prediction: "occlusion", (P, P).
 
         Raises:
@@ -390,7 +390,7 @@ class CycleScorer(Scorer[tuple[int, int]]):
         return int(cyclic.sum()), len(cyclic)
 
     def compute(self) -> dict[str, float]:
-        """Return {"instances"}: percent of all instances, NaN where there is none."""
+        """Return {"instances"}: percentage of all instances; NaN without instances."""
         cyclic, number = (sum(row[k] for row in self.rows) for k in range(2))
         return {"instances": 100.0 * _fraction(cyclic, number)}
 
@@ -406,8 +406,8 @@ def percent_in_cycles(occlusions) -> float:
         Percentage in [0, 100] of all instances; NaN if there is no instance.
 
     Raises:
-        ValueError: not an occlusion matrix (not square, another value than 1, 0 and -1, or a
-            diagonal that is not 0), with the index of the image.
+        ValueError: invalid occlusion matrix (not square, values other than 1, 0 and -1, or
+            non-zero diagonal), with the index of the image.
     """
     scorer = CycleScorer()
     for index, matrix in enumerate(occlusions):

@@ -8,17 +8,17 @@ from occ_order.metrics.matrices import flatten, mean_or_nan, ratio
 
 
 def occlusion_counts(gt, pred, *, bidirectional: bool = True) -> np.ndarray:
-    """Return true positives, false negatives and false positives of every image.
+    """Count true positives, false negatives and false positives of every image.
 
-    An entry (i, j) is positive where i occludes j; a bidirectional pair is two positives. The
-    diagonal and entries with ground truth -1 (not annotated) are never counted. A predicted -1
-    says "no occlusion known" and counts as 0, so leaving a pair out cannot raise a score.
+    An entry (i, j) is positive if i occludes j; a mutual occlusion is two positives. The diagonal
+    and entries with ground truth -1 (not annotated) are ignored. A predicted -1 (unknown) counts as
+    0, so that omitting a pair cannot increase a score.
 
     Args:
         gt: list of (N, N) matrices, 1 = row occludes column, 0 = not, -1 = not annotated.
         pred: list of (N, N) matrices with the same meaning.
-        bidirectional: False leaves out both entries of every pair whose ground truth is
-            bidirectional (the "without bidirectional" rows of Table A1).
+        bidirectional: False ignores pairs with mutual occlusion in the ground truth (the "without
+            bidirectional" rows of Table A1).
 
     Returns:
         int64 (num_images, 3): true positives, false negatives, false positives.
@@ -41,31 +41,30 @@ def occlusion_counts(gt, pred, *, bidirectional: bool = True) -> np.ndarray:
 def occlusion_scores(
     gt, pred, *, average: str = "global", zero_division: float = 1.0, bidirectional: bool = True
 ) -> dict[str, float]:
-    """Recall, precision and F1 of "i occludes j" over a data set, in percent.
+    """Compute recall, precision and F1 of "i occludes j" over a data set, in percent.
 
     With TP, FN, FP from `occlusion_counts`: recall = TP / (TP + FN) (A1), precision =
     TP / (TP + FP) (A2), F1 = 2 TP / (2 TP + FP + FN), the harmonic mean of the two (A3).
 
-    - `average="global"` (default): the equations as they are printed, from sums over the data set.
-    - `average="image"`: the three ratios of every image, then their plain mean over all images,
-      as the published evaluation code computes its tables. With `zero_division=1` an image
-      without positives scores 100 / 100 / 100 where nothing is predicted and 100 / 0 / 0
-      (recall / precision / F1) where something is; an image with positives and an empty
-      prediction scores 0 / 100 / 0.
+    - `average="global"` (default): the equations, with sums over the data set.
+    - `average="image"`: the mean over images of the three ratios of each image, as in the published
+      evaluation code. With `zero_division=1`, an image without positives has scores 100 / 100 / 100
+      (recall / precision / F1) without predicted positives and 100 / 0 / 0 with some; an image
+      with positives but without predicted ones has 0 / 100 / 0.
 
     Args:
         gt: list of (N, N) matrices, 1 = row occludes column, 0 = not, -1 = not annotated.
         pred: list of (N, N) matrices with the same meaning; -1 counts as 0.
         average: "global" or "image".
-        zero_division: value of 0 / 0, as a fraction (1.0 is 100 percent). NaN makes an undefined
-            score NaN, and leaves such images out of an image average.
-        bidirectional: False leaves bidirectional ground-truth pairs out.
+        zero_division: value of 0 / 0, as a fraction (1.0 is 100 percent). NaN makes undefined
+            scores NaN, which are ignored in an image average.
+        bidirectional: False ignores pairs with mutual occlusion in the ground truth.
 
     Returns:
-        {"recall", "precision", "f1"}: percent; NaN where there is no image at all.
+        {"recall", "precision", "f1"}: percent; NaN without images.
 
     Raises:
-        ValueError: unknown average, or matrices that `occlusion_counts` refuses.
+        ValueError: unknown average, or an error of `occlusion_counts`.
 
     Examples:
         >>> truth, said = np.array([[0, 1], [0, 0]]), np.array([[0, 1], [1, 0]])
@@ -80,10 +79,10 @@ def occlusion_scores(
 def occlusion_scores_from_counts(
     counts: np.ndarray, *, average: str = "global", zero_division: float = 1.0
 ) -> dict[str, float]:
-    """`occlusion_scores` from counts, which processes can compute apart and concatenate.
+    """Compute `occlusion_scores` from counts, which can be computed in parallel.
 
     Args:
-        counts: (num_images, 3) as `occlusion_counts` returns it.
+        counts: (num_images, 3), result of `occlusion_counts`.
         average: "global" or "image".
         zero_division: value of 0 / 0, as a fraction.
 
@@ -91,7 +90,7 @@ def occlusion_scores_from_counts(
         {"recall", "precision", "f1"}: percent.
 
     Raises:
-        ValueError: unknown average or a table that is not (num_images, 3).
+        ValueError: unknown average, or counts that are not (num_images, 3).
     """
     counts = np.asarray(counts)
     if counts.ndim != 2 or counts.shape[1] != 3:
@@ -112,19 +111,19 @@ def occlusion_scores_from_counts(
 
 
 def pair_accuracy(gt, pred) -> dict[str, float]:
-    """Share of pairs whose occlusion relation is right, in percent, over the whole data set.
+    """Compute the accuracy of the occlusion relation of pairs over the data set, in percent.
 
-    The relation of two instances is one of four: none, the first over the second, the second over
-    the first, both. (The accuracies of PCNet-M: "all" over every pair, "occluding" over the pairs
-    where the ground truth has an occlusion.)
+    The relation of two instances is one of four: none, first over second, second over first, both.
+    These are the accuracies of PCNet-M: "all" over all pairs, "occluding" over the pairs with an
+    occlusion in the ground truth.
 
     Args:
         gt: list of (N, N) matrices, 1 = row occludes column, 0 = not, -1 = not annotated; a pair
-            counts where both of its entries are annotated.
-        pred: list of (N, N) matrices with the same meaning; a relation with a -1 is never right.
+            is ignored unless both of its entries are annotated.
+        pred: list of (N, N) matrices with the same meaning; a relation with -1 is always wrong.
 
     Returns:
-        {"all", "occluding"}: percent, NaN without such a pair.
+        {"all", "occluding"}: percent, NaN without such pairs.
 
     Raises:
         ValueError: as `occlusion_counts`.
@@ -141,24 +140,25 @@ def pair_accuracy(gt, pred) -> dict[str, float]:
 
 
 def direction_accuracy(gt, score, *, among=None) -> float:
-    """Share of the one-way occlusions whose direction is right, in percent.
+    """Compute the accuracy of the direction of one-way occlusions, in percent.
 
-    Of every pair of which the ground truth says that one instance occludes the other and not the
-    reverse, a score that is larger in the true direction counts 1, equal scores count 1/2 (a coin).
-    So it asks who is in front where somebody is known to be, at no threshold: a method that finds
+    For every pair with an occlusion in exactly one direction in the ground truth, a larger score in
+    that direction counts 1, equal scores count 1/2. The metric is independent of a threshold and
+    ignores whether an occlusion is detected: a method that never predicts an occlusion has 50, the
+    same as random guessing.
     no occlusion has 50, as guessing has.
 
     Args:
         gt: list of (N, N) matrices, 1 = row occludes column, 0 = not, -1 = not annotated.
-        score: list of (N, N), finite: the larger, the rather the row occludes the column
+        score: list of (N, N), finite; larger = the row is more likely to occlude the column
             (probabilities, or a 0 / 1 matrix).
-        among: list of bool (N,), the instances that pairs are made of; None = all.
+        among: list of bool (N,), instances whose pairs are evaluated; None = all.
 
     Returns:
-        Percent over the pairs of the data set; NaN without such a pair.
+        Percent over the pairs of the data set; NaN without such pairs.
 
     Raises:
-        ValueError: different numbers of images; shapes that differ; a score that is not finite.
+        ValueError: different numbers of images; different shapes; a score that is not finite.
     """
     gt, score = [np.asarray(m) for m in gt], [np.asarray(m, float) for m in score]
     members = [np.ones(len(m), bool) for m in gt] if among is None else list(among)

@@ -1,4 +1,4 @@
-"""Scores of predicted orders of instances that are matched to ground truth."""
+"""Metrics of predicted orders of instances that are matched to ground truth."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from occ_order.metrics.scorer import Scorer
 from occ_order.metrics.whdr import WHDR_CELLS, whdr
 
 Pairs = Mapping[str, tuple[np.ndarray, ...]]
-"""What :func:`order_pairs` returns of one image."""
+"""Result of :func:`order_pairs` for one image."""
 
 
 def order_pairs(
@@ -22,18 +22,18 @@ def order_pairs(
     occlusion: np.ndarray | None = None,
     depth: np.ndarray | None = None,
 ) -> dict[str, tuple[np.ndarray, ...]]:
-    """Return annotation and prediction of one image side by side.
+    """Return ground truth and prediction of an image as tuples of matrices.
 
     Args:
-        truth: a record (`occ_order.formats`) with those of "occlusion", "depth", "overlap" and
-            "count", (N, N) each, that are annotated; overlap and count are -1 where they are not.
-        occlusion: predicted (N, N), row and column k of the annotation's instance k; None = not
+        truth: record (`occ_order.formats`) with the annotated ones of "occlusion", "depth",
+            "overlap" and "count", (N, N) each; missing overlap and count are -1.
+        occlusion: predicted (N, N), row and column k for ground-truth instance k; None = not
             predicted.
         depth: likewise.
 
     Returns:
-        "occlusion" (truth, prediction) and "depth" (depth, overlap, count, prediction), those that
-        are annotated and predicted.
+        "occlusion" (truth, prediction) and "depth" (depth, overlap, count, prediction), as far as
+        annotated and predicted.
     """
     pairs: dict[str, tuple[np.ndarray, ...]] = {}
     if occlusion is not None and "occlusion" in truth:
@@ -47,11 +47,11 @@ def order_pairs(
 
 
 def pair_counts(pairs: Pairs, found: np.ndarray) -> dict[str, int]:
-    """Return the number of annotated pairs, and of those of which an instance was not found.
+    """Count the annotated pairs, and those with an unmatched instance.
 
     Args:
-        pairs: of :func:`order_pairs`.
-        found: bool (N,), whether a prediction stands for the instance.
+        pairs: result of :func:`order_pairs`.
+        found: bool (N,), whether the instance is matched to a prediction.
     """
     counts = {}
     for name, (truth, *_) in pairs.items():
@@ -63,21 +63,21 @@ def pair_counts(pairs: Pairs, found: np.ndarray) -> dict[str, int]:
 
 
 class OrderScorer(Scorer[Pairs]):
-    """Occlusion and depth orders of a data set, image by image."""
+    """Occlusion and depth orders over a data set."""
 
     def row(self, truth: Mapping[str, Any], prediction: Mapping[str, Any]) -> Pairs:
-        """Return the pairs of one image.
+        """Return the pairs of an image.
 
         Args:
-            truth: as :func:`order_pairs` takes it.
-            prediction: those of "occlusion" and "depth" that are predicted, (N, N) each, row and
-                column k of the annotation's instance k; one that is None is not predicted.
+            truth: see :func:`order_pairs`.
+            prediction: "occlusion" and "depth", (N, N) each, row and column k for ground-truth
+                instance k; missing or None = not predicted.
         """
         said = {key: prediction.get(key) for key in ("occlusion", "depth")}
         return order_pairs(truth, **said)
 
     def compute(self) -> dict[str, float]:
-        """Return the scores of :func:`occlusion_scalars` and :func:`depth_scalars`."""
+        """Compute the scores of :func:`occlusion_scalars` and :func:`depth_scalars`."""
         occlusion, depth = (
             [row[key] for row in self.rows if key in row] for key in ("occlusion", "depth")
         )
@@ -85,14 +85,14 @@ class OrderScorer(Scorer[Pairs]):
 
 
 def occlusion_scalars(pairs: list[tuple[np.ndarray, ...]]) -> dict[str, float]:
-    """Recall, precision and F1 in the ways that tables print them, and pair accuracy.
+    """Compute pair accuracy, and the variants of recall, precision and F1 in published tables.
 
     Args:
         pairs: ground truth and prediction, (N, N) each, of every image.
 
     Returns:
-        {"occlusion/f1", ...}: percent over the data set, NaN where undefined; "per_image" averages
-        over images as published (Table 2), "unidirectional" leaves bidirectional pairs out (A1).
+        {"occlusion/f1", ...}: percent over the data set, NaN if undefined; "per_image" averages
+        over images as published (Table 2), "unidirectional" ignores mutual occlusions (A1).
     """
     gt, pred = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     ways: dict[str, dict[str, Any]] = {
@@ -111,13 +111,13 @@ def occlusion_scalars(pairs: list[tuple[np.ndarray, ...]]) -> dict[str, float]:
 
 
 def depth_scalars(pairs: list[tuple[np.ndarray, ...]]) -> dict[str, float]:
-    """WHDR of every cell, over the data set and averaged over images as published (Table 3).
+    """Compute the WHDR over the data set, and averaged over images as published (Table 3).
 
     Args:
         pairs: depth, overlap, count and prediction, (N, N) each, of every image.
 
     Returns:
-        {"depth/whdr_all", "depth_per_image/whdr_all", ...}: percent, NaN where a cell is empty.
+        {"depth/whdr_all", "depth_per_image/whdr_all", ...}: percent, NaN without pairs.
     """
     columns = list(zip(*pairs, strict=True)) if pairs else [[]] * 4
     scalars = {}

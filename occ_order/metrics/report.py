@@ -1,8 +1,8 @@
-"""Every metric that a data set and a file of results can give together, in one pass.
+"""All metrics that a data set and a results file allow, in one pass.
 
 Ground truth is a list of records (`occ_order.formats`), predictions are the images of an
-`order_results.json` (`occ_order.order.io`). Rates are percent, as the papers print them. The keys
-are the same whatever the data; what cannot be computed is NaN and a note says why - never 0.
+`order_results.json` (`occ_order.order.io`). Rates are in percent, as in the papers. The keys are
+always the same; metrics that cannot be computed are NaN, never 0, and a note explains the reason.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _AMODAL = re.compile(r"(amodal|amodal/things|amodal/stuff)/(A[PR][0-9]*)(_[a-z]+
 
 @dataclass
 class _Scorers:
-    """One scorer for each metric, in the order of their scalars."""
+    """One scorer for each metric, in the order of the report."""
 
     orders: OrderScorer
     oair: OAIRScorer
@@ -82,34 +82,32 @@ def evaluate_results(
     watch: Callable[[list], Iterable] = iter,
     spread: Callable[[Callable, Iterable], Iterable] = map,
 ) -> dict:
-    """Score the images of an `order_results.json` against ground truth.
+    """Evaluate the images of an `order_results.json` against ground truth.
 
-    An image without predictions counts as one with none. An instance of the ground truth that no
-    prediction is matched to occludes nothing and has no depth order, which costs recall and is a
-    disagreement on each of its pairs.
+    An image without an entry counts as an image without instances. Unmatched ground-truth instances
+    have no predicted occlusions, which reduces recall, and no depth order, which counts as a
+    disagreement for all of their pairs.
 
     Args:
         records: ground truth; masks in "segmentation" are the modal ones.
-        images: what `occ_order.order.io.load_results` returns.
-        match: which prediction stands for which instance in the pairwise metrics. "iou": best
-            score first, mask IoU above `iou_threshold`, same class. "id": the prediction whose
-            "id" is the annotation's, for orders that were predicted on given masks.
-        iou_threshold: for `match="iou"`.
-        class_agnostic: True ignores classes in matching, OAIR and AP.
+        images: result of `occ_order.order.io.load_results`.
+        match: matching of predictions to ground truth in the pairwise metrics. "iou": in
+            descending order of score, mask IoU above `iou_threshold`, same class. "id": equal
+            "id", for orders that were predicted for ground-truth masks.
+        iou_threshold: threshold for `match="iou"`.
+        class_agnostic: ignore classes in matching, OAIR and AP.
         gt_edges: "touching" or "all", for OAIR.
-        things_only: True leaves out annotations with "is_stuff" and their pairs.
-        watch: gets the list of what is scored, one entry for each image, and yields the same; for
-            progress.
-        spread: what `map` does, perhaps in other processes: calls a function with each entry and
-            yields what it returns, in their order.
+        things_only: ignore annotations with "is_stuff" and their pairs.
+        watch: wraps the list of images in an iterable of the same entries, for a progress bar.
+        spread: replacement for `map`, for example of a process pool; must keep the order.
 
     Returns:
         {"scalars": {name: float}, percent, NaN where undefined; "curves": {"oair_by_iou",
         "oair_by_confidence"} (fractions); "counts": {name: int}; "notes": list of sentences}.
 
     Raises:
-        ValueError: unknown option; an image id twice in the ground truth; predictions for images
-            that the ground truth does not have; sizes that differ; masks that cannot be decoded.
+        ValueError: unknown option; duplicate image id in the ground truth; predictions for
+            images that are not in the ground truth; different sizes; invalid masks.
     """
     if match not in ("iou", "id"):
         raise ValueError(f"match must be 'iou' or 'id', got {match!r}")
@@ -135,9 +133,9 @@ def evaluate_results(
 
 @dataclass(frozen=True)
 class _ImageScores:
-    """Scores one image by itself, so that several processes can share the images.
+    """Evaluate a single image, so that images can be distributed over processes.
 
-    Attributes: as the arguments of `evaluate_results`; `given` is what `_available` returns.
+    Attributes: see the arguments of `evaluate_results`; `given` is the result of `_available`.
     """
 
     given: set[str]
@@ -148,7 +146,7 @@ class _ImageScores:
     things_only: bool
 
     def __call__(self, pair: tuple[dict, dict | None]) -> tuple[dict[str, list], dict[str, int]]:
-        """Return the rows of each scorer, and what is counted.
+        """Return the rows of each scorer, and counts.
 
         Raises:
             ValueError: names the image.
@@ -187,16 +185,16 @@ _COUNTS = (
 
 
 def _pair_images(records, images, notes) -> list[tuple[dict, dict | None]]:
-    """Record with their predictions, None where there is none."""
+    """Return each record with its predictions, or None."""
     known = Counter(record["image_id"] for record in records)
     repeated = [image_id for image_id, times in known.items() if times > 1]
     if repeated:
-        raise ValueError(f"ground truth has image ids twice: {_some(repeated)}")
+        raise ValueError(f"duplicate image ids in the ground truth: {_some(repeated)}")
     by_id = _by_record_id(records, images, notes)
     unknown = [image_id for image_id in by_id if image_id not in known]
     if unknown:
         raise ValueError(
-            f"predictions for {len(unknown)} images that the ground truth does not have: "
+            f"predictions for {len(unknown)} images that are not in the ground truth: "
             f"{_some(unknown)}"
         )
     missing = [image_id for image_id in known if image_id not in by_id]
@@ -209,9 +207,9 @@ def _pair_images(records, images, notes) -> list[tuple[dict, dict | None]]:
 
 
 def _by_record_id(records, images, notes) -> dict:
-    """Predictions by the id of their image; where that is unknown, by its file name.
+    """Map the image id of records to predictions; match unknown ids by file name.
 
-    Predictions on files go by the names of these, data sets by ids of their own.
+    Predictions on image files use file names as ids, data sets use their own ids.
     """
     known = {record["image_id"] for record in records}
     names = Counter(map(_file, records))
@@ -226,23 +224,23 @@ def _by_record_id(records, images, notes) -> dict:
         found[number] = image
     renamed = sum(image["image_id"] != number for number, image in found.items())
     if renamed:
-        notes.append(f"{renamed} predictions were found by the file names of their images")
+        notes.append(f"{renamed} predictions were matched to images by file name")
     return found
 
 
 def _file(entry: dict) -> str:
-    """Return last part of the file name of a record or of a prediction; "" where it has none."""
+    """Return the base name of the file of a record or prediction; "" if it has none."""
     return os.path.basename(entry.get("file_name") or "")
 
 
 def _some(ids: list, most: int = 8) -> str:
-    """Return the first few of many ids."""
+    """Format the first few of many ids."""
     shown = ", ".join(repr(image_id) for image_id in ids[:most])
     return shown if len(ids) <= most else f"{shown} and {len(ids) - most} more"
 
 
 def _available(records, images, notes) -> set[str]:
-    """Which of "occlusion", "depth" and "amodal" both sides have; says so where one does not."""
+    """Return those of "occlusion", "depth" and "amodal" that both sides have; note missing ones."""
     given = set()
     for key, spoils in (("occlusion", "occlusion, OAIR and cycles"), ("depth", "WHDR")):
         in_gt = any(key in record for record in records)
@@ -272,7 +270,7 @@ def _available(records, images, notes) -> set[str]:
 
 
 def _without_stuff(record: dict) -> dict:
-    """Return the record without its "is_stuff" annotations, rows and columns."""
+    """Return the record without "is_stuff" annotations and their rows and columns."""
     keep = [not annotation.get("is_stuff", 0) for annotation in record["annotations"]]
     rows = np.flatnonzero(keep)
     kept: dict[str, Any] = {"annotations": [record["annotations"][row] for row in rows]}
@@ -292,7 +290,7 @@ def _score_image(
     iou_threshold: float,
     class_agnostic: bool,
 ) -> dict[str, int]:
-    """Decode the masks of one image, match them, update all scorers; return what is counted."""
+    """Decode and match the masks of an image, update all scorers and return counts."""
     height, width = record["height"], record["width"]
     image = image or {"instances": [], "height": height, "width": width}
     if (image["height"], image["width"]) != (height, width):
@@ -326,7 +324,7 @@ def _score_image(
 
 
 def _side(instances: list[dict], height: int, width: int, name: str) -> dict:
-    """Instances of an image as arrays: masks, classes, scores (where given), ids."""
+    """Return the instances of an image as arrays: masks, classes, scores (if present), ids."""
     names = [f"{name} {one['id']}" for one in instances]
     segmentations = [one["segmentation"] for one in instances]
     side = {
@@ -342,7 +340,7 @@ def _side(instances: list[dict], height: int, width: int, name: str) -> dict:
 
 
 def _partners(gt, pred, iou, match, iou_threshold, class_agnostic) -> np.ndarray:
-    """Return int64 (G,), index of the prediction matched to each ground truth, -1 = none."""
+    """Return int64 (G,), index of the prediction matched to each ground truth, -1 = unmatched."""
     if match == "id":
         place = {number: index for index, number in enumerate(pred["ids"])}
         return np.array([place.get(number, -1) for number in gt["ids"]], np.int64)
@@ -364,7 +362,7 @@ def _instance_counts(partner: np.ndarray, num_pred: int) -> dict[str, int]:
 
 
 def _kept(side: dict, record: dict, kind: str = "segmentation", masks=None) -> dict:
-    """Return instances of one side as `occ_order.metrics.amodal` takes them, masks compressed."""
+    """Return the instances as input of `occ_order.metrics.amodal`, with RLE masks."""
     stack = side["masks"] if masks is None else masks
     pairs = zip(side["instances"], stack, strict=True)
     return {
@@ -378,7 +376,7 @@ def _kept(side: dict, record: dict, kind: str = "segmentation", masks=None) -> d
 def _update_amodal(
     scorers: _Scorers, record: dict, gt: dict, pred: dict, occlusion: np.ndarray | None
 ) -> None:
-    """Add the amodal masks of one image, and the order that their hidden parts imply."""
+    """Add the amodal masks of an image, and the order implied by their hidden parts."""
     size, key = (record["height"], record["width"]), "amodal_segmentation"
     stacks, kept = [], []
     for side in (gt, pred):
@@ -409,13 +407,13 @@ def _update_amodal(
 
 
 def _compressed(segmentation, mask: np.ndarray) -> dict:
-    """Return segmentation itself where it is compressed RLE already (decoding has checked it)."""
+    """Return the segmentation itself if it is compressed RLE already, else encode the mask."""
     done = isinstance(segmentation, dict) and isinstance(segmentation["counts"], (str, bytes))
     return segmentation if done else mask_tools.encode(mask)
 
 
 def _note_unmatched(counts: Counter, notes: list[str]) -> None:
-    """One sentence where instances found no partner."""
+    """Add a note if there are unmatched instances."""
     if counts["unmatched_gt_instances"] or counts["unmatched_predictions"]:
         notes.append(
             f"{counts['unmatched_gt_instances']} of {counts['gt_instances']} ground-truth "
@@ -423,12 +421,12 @@ def _note_unmatched(counts: Counter, notes: list[str]) -> None:
             "predictions are unmatched; "
             f"{counts['occlusion_pairs_unmatched']} of {counts['occlusion_pairs']} occlusions and "
             f"{counts['depth_pairs_unmatched']} of {counts['depth_pairs']} depth pairs have an "
-            "unmatched end, which counts against the prediction"
+            "unmatched instance, which counts against the prediction"
         )
 
 
 def _summarise(scorers: _Scorers) -> tuple[dict, dict]:
-    """Scalars (percent) and curves of all images."""
+    """Compute scalars (percent) and curves over all images."""
     scalars = scorers.orders.compute()
     curves = {f"oair_{name}": curve for name, curve in scorers.oair.compute().items()}
     for threshold in (0.5, 0.75):
@@ -451,18 +449,18 @@ _GROUPS = (
     "invisible",
     "region_order",
 )
-"""Scorers whose scores are scalars by themselves."""
+"""Scorers whose results are scalars."""
 
 
 def format_report(report: dict) -> str:
-    """Return a report as text: one aligned line per scalar, then the OAIR curves, counts and notes.
+    """Format a report as text: a line per scalar, then the OAIR curves, counts and notes.
 
     Args:
-        report: what `evaluate_results` returns.
+        report: result of `evaluate_results`.
 
     Returns:
-        Lines of text; "-" stands for NaN. A group of scalars that are all NaN is one line, the
-        subsets of amodal AP and AR are one line each.
+        Lines of text; "-" means NaN. A group of scalars that are all NaN is one line, and so is
+        each subset of amodal AP and AR.
     """
     groups: dict[str, dict[str, float]] = {}
     subsets: dict[str, list[str]] = {}
@@ -508,7 +506,7 @@ def _number(value: float) -> str:
 
 
 def without_nan(value: Any) -> Any:
-    """Return the same structure with None for every NaN, for JSON, which has none.
+    """Replace NaN by None in nested values, since JSON has no NaN.
 
     Args:
         value: dictionaries, lists and scalars.

@@ -21,20 +21,20 @@ WHDR_CELLS = tuple(
 
 
 def whdr_weights(depth, overlap, count, pred) -> np.ndarray:
-    """Weight of the wrong pairs, and of all pairs, of every image and cell.
+    """Compute the weights of wrong pairs and of all pairs for every image and cell.
 
-    A pair is its entry above the diagonal, annotated where `depth` is not -1, and weighs
-    2 / count: the fewer workers it took until two agreed, the more certain the answer. It is
-    wrong where the prediction differs, so an undecided prediction (-1) is wrong. Cells are
-    distinct / overlapping depth ranges / every pair, times any relation / equal / not equal,
-    by the ground truth.
+    A pair is an entry above the diagonal that is annotated (`depth` is not -1). Its weight is
+    2 / count: the fewer workers were needed until two agreed, the more certain is the annotation.
+    It is wrong if the prediction differs, in particular if undecided (-1). Cells are distinct /
+    overlapping depth ranges / all pairs, times any relation / equal / not equal, according to the
+    ground truth.
 
     Args:
         depth: list of (N, N), 1 = row closer, 0 = farther, 2 = equal, -1 = not annotated.
         overlap: list of (N, N), 1 = depth ranges overlap, 0 = distinct, -1 = unknown (such a pair
-            counts among "all" only). None = unknown everywhere.
-        count: list of (N, N), workers asked, at least 1; -1 = unknown, which weighs 1 as the
-            minimum of two workers does. None = unknown everywhere.
+            is only part of "all"). None = unknown.
+        count: list of (N, N), number of workers, at least 1; -1 = unknown, which has weight 1 as
+            for the minimum of two workers. None = unknown.
         pred: list of (N, N), as `depth`; -1 = undecided.
 
     Returns:
@@ -43,7 +43,7 @@ def whdr_weights(depth, overlap, count, pred) -> np.ndarray:
 
     Raises:
         ValueError: different numbers of images, matrices that are not square or differ in shape
-            (the shapes are printed), values without a meaning, a count of 0.
+            (the shapes are printed), invalid values, a count of 0.
     """
     lists = {"depth": list(depth), "pred": list(pred)}
     allowed = {"depth": (-1, 2), "pred": (-1, 2), "overlap": (-1, 1), "count": (-1, _ANY_COUNT)}
@@ -60,7 +60,7 @@ def whdr_weights(depth, overlap, count, pred) -> np.ndarray:
         raise ValueError(f"image {image[(workers == 0).argmax()]}: count 0 of an annotated pair")
     weight = 2.0 / np.where(workers > 0, workers, 2)
     wrong = weight * (pairs.values["pred"][used] != truth)
-    # Six disjoint bins an image: (distinct, overlap, unknown) x (equal, not equal).
+    # Six disjoint bins per image: (distinct, overlap, unknown) x (equal, not equal).
     bins = (image * 3 + kind % 3) * 2 + (truth != 2)
     size = pairs.num_images * 6
     sums = np.stack([np.bincount(bins, w, minlength=size) for w in (wrong, weight)], -1)
@@ -71,44 +71,44 @@ def whdr_weights(depth, overlap, count, pred) -> np.ndarray:
 
 
 def whdr(depth, overlap, count, pred, *, average: str = "global") -> dict[str, float]:
-    """Weighted human disagreement rate of depth orders, in percent; smaller is better.
+    """Compute the weighted human disagreement rate of depth orders, in percent; lower is better.
 
     WHDR = sum_ij w_ij [gt_ij != pred_ij] / sum_ij w_ij over pairs i < j, w_ij = 2 / count_ij
     (A4). The papers' three columns are "distinct", "overlap" and "all".
 
-    - `average="global"` (default): both sums run over the data set.
-    - `average="image"`: the rate of every image, then the mean over the images whose cell is not
-      empty, as the published evaluation code computes its tables.
+    - `average="global"` (default): both sums are over the data set.
+    - `average="image"`: the mean over images of the rate of each image, ignoring images without
+      pairs in the cell, as in the published evaluation code.
 
     Args:
         depth: list of (N, N), 1 = row closer, 0 = farther, 2 = equal, -1 = not annotated.
         overlap: list of (N, N), 1 / 0 / -1, or None.
-        count: list of (N, N), workers asked, or None.
-        pred: list of (N, N), as `depth`; -1 = undecided, which is never right.
+        count: list of (N, N), number of workers, or None.
+        pred: list of (N, N), as `depth`; -1 = undecided, which is always wrong.
         average: "global" or "image".
 
     Returns:
-        {"distinct", "overlap", "all", and each with "_equal" and "_not_equal"}: percent, NaN where
-        a cell holds no pair.
+        {"distinct", "overlap", "all", and each with "_equal" and "_not_equal"}: percent, NaN for a
+        cell without pairs.
 
     Raises:
-        ValueError: unknown average, or matrices that `whdr_weights` refuses.
+        ValueError: unknown average, or an error of `whdr_weights`.
     """
     return whdr_from_weights(whdr_weights(depth, overlap, count, pred), average=average)
 
 
 def whdr_from_weights(weights: np.ndarray, *, average: str = "global") -> dict[str, float]:
-    """`whdr` from weights, which processes can compute apart and concatenate.
+    """Compute `whdr` from weights, which can be computed in parallel and concatenated.
 
     Args:
-        weights: (num_images, 9, 2) as `whdr_weights` returns it.
+        weights: (num_images, 9, 2), result of `whdr_weights`.
         average: "global" or "image".
 
     Returns:
         As `whdr`.
 
     Raises:
-        ValueError: unknown average or a table that is not (num_images, 9, 2).
+        ValueError: unknown average, or weights that are not (num_images, 9, 2).
     """
     weights = np.asarray(weights, float)
     if weights.ndim != 3 or weights.shape[1:] != (9, 2):
@@ -123,13 +123,13 @@ def whdr_from_weights(weights: np.ndarray, *, average: str = "global") -> dict[s
 
 
 class DisparityOrderScorer(Scorer[np.ndarray]):
-    """WHDR of the depth order that disparity maps give, image by image.
+    """WHDR of depth orders derived from disparity maps.
 
     Args:
-        rows: images that were seen already.
-        statistic: of the pixels of an instance, "mean" or "median"; see
+        rows: rows of images that were already evaluated.
+        statistic: disparity of an instance, "mean" or "median" of its pixels; see
             :func:`occ_order.order.disparity_order`.
-        compat: as there.
+        compat: see :func:`occ_order.order.disparity_order`.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class DisparityOrderScorer(Scorer[np.ndarray]):
         self._options: dict[str, Any] = {"statistic": statistic, "compat": compat}
 
     def row(self, truth: Mapping[str, Any], prediction: np.ndarray) -> np.ndarray:
-        """Return the :func:`whdr_weights` of one image, (1, 9, 2).
+        """Return the :func:`whdr_weights` of an image, (1, 9, 2).
 
         Args:
             truth: "masks" bool (N, H, W), "depth", "overlap" and "count" (N, N).
@@ -154,6 +154,6 @@ class DisparityOrderScorer(Scorer[np.ndarray]):
         return whdr_weights(depth, overlap, count, [order])
 
     def compute(self) -> dict[str, float]:
-        """Return the rates of :func:`whdr`, means over images as published, percent."""
+        """Compute the rates of :func:`whdr`, averaged over images as published, in percent."""
         weights = np.concatenate([np.zeros((0, 9, 2)), *self.rows])
         return whdr_from_weights(weights, average="image")

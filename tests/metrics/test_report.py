@@ -281,17 +281,17 @@ def test_predictions_on_files_are_found_by_their_names():
     report = evaluate_results(gt, [named])
     assert report["counts"]["images_without_predictions"] == 1
     assert report["counts"]["unmatched_gt_instances"] == len(MASKS)
-    assert any("found by the file names" in note for note in report["notes"])
+    assert any("matched to images by file name" in note for note in report["notes"])
     with pytest.raises(ValueError, match=r"two predictions for image 2 \(2.jpg\)"):
         evaluate_results(gt, [named, {**named, "image_id": 2}])
     same = [{**one, "file_name": "a.jpg"} for one in gt]
-    with pytest.raises(ValueError, match="1 images that the ground truth does not have: 'x'"):
+    with pytest.raises(ValueError, match="1 images that are not in the ground truth: 'x'"):
         evaluate_results(same, [{**named, "image_id": "x", "file_name": "a.jpg"}])
 
 
 def test_bad_input_is_named():
     gt, pred = record(MASKS, CHAIN), results(MASKS, CHAIN)
-    with pytest.raises(ValueError, match="2 images that the ground truth does not have: 8, 9"):
+    with pytest.raises(ValueError, match="2 images that are not in the ground truth: 8, 9"):
         evaluate_results([gt], [pred, {**pred, "image_id": 8}, {**pred, "image_id": 9}])
     with pytest.raises(ValueError, match="twice: 1"):
         evaluate_results([gt, gt], [pred])
