@@ -83,7 +83,7 @@ def test_what_is_found_and_what_is_given_are_not_mixed(chosen, message):
 
 def test_a_model_that_only_orders_is_no_detector():
     pytest.importorskip("onnxruntime")
-    with pytest.raises(ValueError, match="orders given masks and finds none itself"):
+    with pytest.raises(ValueError, match="orders input masks and detects nothing"):
         front.predict(IMAGE, detector=model_zoo.ORDERS_MASKS)
 
 

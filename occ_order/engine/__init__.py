@@ -1,1 +1,1 @@
-"""Training, evaluation and prediction by configuration: Detectron2's trainer with our parts."""
+"""Config-driven training, evaluation, prediction and export, based on Detectron2's trainer."""

@@ -1,20 +1,19 @@
-"""Prediction over a large collection of images: in parts, resumable, by any number of processes.
+"""Prediction for large collections of images: in parts, resumable, in any number of processes.
 
-A part is some consecutive images. What is said of them is one file, which appears when the part is
-complete, so that whoever is killed loses the part that was in hand. Running again makes the parts
-that are missing and no other; `merge` puts all of them into one `order_results.json`, in the order
-of the images.
+A part is a sequence of consecutive images. Its results are one file, written atomically when the
+part is complete, so that a killed process loses only its current part. Another run computes only
+the missing parts; `merge` combines all into one `order_results.json` in the order of the images.
 
-What the results depend on, with digests of it, is the plan of the folder. Every part names the plan
-that it was made by, so that results of two models, or of other images, are never merged.
+The plan of the folder contains digests of everything that the results depend on. Every part names
+its plan, so that results of different models or images are never merged.
 
-What is said of an image is an entry::
+The result of an image is an entry::
 
     {"name": ..., "image_id": ..., "result": dict of one image (occ_order.order.io) or null}
-    {"name": ..., "error": why there is none, "again": whether it could not even be read}
+    {"name": ..., "error": reason, "again": whether the image could not be read}
 
-A part with an image that could not be read is called PARTIAL, and is made again by the next run:
-the disk, or the machine that the image lies on, may have been away. It counts as it is until then.
+A part with an unreadable image is PARTIAL and is computed again by the next run, since a disk or
+machine may have been unavailable. Until then it is used as it is.
 """
 
 from __future__ import annotations
@@ -39,18 +38,18 @@ T = TypeVar("T")
 def make_plan(
     images: Sequence[tuple[str, int]], *, part_size: int, settings: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what a collection's results depend on.
+    """Build the plan of a collection: everything that its results depend on.
 
     Args:
-        images: names and sizes in bytes, in their order.
-        part_size: images of one part.
-        settings: what else the results depend on, JSON-ready: digests of models, options.
+        images: names and sizes in bytes, in order.
+        part_size: number of images per part.
+        settings: other dependencies, JSON-ready: digests of models, options.
 
     Returns:
-        The plan, JSON-ready; of the images it holds a digest of their names and sizes.
+        The plan, JSON-ready, with a digest of names and sizes of the images.
 
     Raises:
-        ValueError: no images, or a part of no images.
+        ValueError: no images, or `part_size` below 1.
     """
     if not images:
         raise ValueError("there are no images")
@@ -66,17 +65,17 @@ def make_plan(
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a JSON-ready value, as hexadecimal digits."""
+    """Return the SHA-256 of a JSON-ready value as hexadecimal digits."""
     text = json.dumps(value, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def start(output: Path, plan: dict[str, Any]) -> None:
-    """Write the plan, or check that the folder was made by the same one.
+    """Write the plan, or check that the plan in the folder is the same.
 
     Raises:
-        ValueError: the folder holds results of other images or another model, or a plan that
-            cannot be read.
+        ValueError: the folder has results of other images or another model, or an invalid
+            plan.
     """
     output.mkdir(parents=True, exist_ok=True)
     file = resolve_inside(output, PLAN)
@@ -92,7 +91,7 @@ def start(output: Path, plan: dict[str, Any]) -> None:
 
 
 def parts_of(images: Sequence[T], part_size: int) -> list[Sequence[T]]:
-    """Return the images of every part."""
+    """Split the images into parts."""
     return [images[k : k + part_size] for k in range(0, len(images), part_size)]
 
 
@@ -100,13 +99,13 @@ def part_file(output: Path, index: int, ending: str = "json") -> Path:
     """Return the file of one part.
 
     Raises:
-        ValueError: the folder of the parts is a link that leads out.
+        ValueError: the folder of the parts is a link to the outside.
     """
     return resolve_inside(output, f"parts/{index:06d}.{ending}")
 
 
 def missing(output: Path, number: int) -> list[int]:
-    """Return which of so many parts are still to be made, or to be made again."""
+    """Return the indices of parts that are missing or partial."""
     return [k for k in range(number) if not part_file(output, k).is_file()]
 
 
@@ -115,13 +114,13 @@ def write_part(output: Path, index: int, entries: Sequence[Entry], *, plan: str 
 
     Args:
         output: folder of the results.
-        index: which part it is.
-        entries: what is said of its images, in their order.
+        index: index of the part.
+        entries: entries of its images, in order.
         plan: `digest` of the plan.
 
     Raises:
-        ValueError: it cannot be written safely, or an entry is not JSON-ready.
-        OSError: it cannot be written.
+        ValueError: an unsafe path, or an entry that is not JSON-ready.
+        OSError: the file cannot be written.
     """
     whole, partial = part_file(output, index), part_file(output, index, PARTIAL)
     again = any(entry.get("again") for entry in entries)
@@ -138,21 +137,20 @@ def merge(
     *,
     plan: str = "",
 ) -> tuple[int, list[Entry]] | None:
-    """Put all parts into `order_results.json`, if they are all there.
+    """Merge all parts into `order_results.json`, if they are complete.
 
     Args:
         output: folder of the results.
         parts: names of the images of every part.
-        free_id: from the id of an image, its name and the ids before it to an id that is free.
+        free_id: maps the id of an image, its name and the ids before it to an unused id.
         plan: `digest` of the plan.
 
     Returns:
-        How many images have an answer, and the entries of those that failed; None while parts are
+        Number of images with results, and entries of those that failed; None while parts are
         missing.
 
     Raises:
-        ValueError: a part was made by another plan, or is not about the images that it should be
-            about.
+        ValueError: a part has another plan or other images.
         OSError: a file cannot be read or written.
     """
     files = [_there(output, k) for k in range(len(parts))]
@@ -175,29 +173,29 @@ def merge(
 
 
 def _there(output: Path, index: int) -> Path | None:
-    """Return the file that holds a part, complete or partial; None = there is none."""
+    """Return the file of a part, complete or partial; None if there is none."""
     files = (part_file(output, index), part_file(output, index, PARTIAL))
     return next((file for file in files if file.is_file()), None)
 
 
 def _read_part(file: Path, names: Sequence[str], plan: str) -> list[Entry]:
-    """Return the entries of a part that holds what the plan says.
+    """Read the entries of a part and check them against the plan.
 
     Raises:
-        ValueError: names the file and says what to do.
+        ValueError: names the file and the remedy.
     """
     content, remedy = read_json(file), "delete it and run the same command again"
     if content.get("plan") != plan:
         raise ValueError(
-            f"{file}: was made by another plan ({content.get('plan')!r:.20}, expected "
+            f"{file}: belongs to another plan ({content.get('plan')!r:.20}, expected "
             f"{plan!r:.20}), perhaps with other weights; {remedy}"
         )
     entries = content.get("entries")
     if not isinstance(entries, list) or not all(map(_is_entry, entries)):
-        raise ValueError(f"{file}: 'entries' must be a list of what is said of images; {remedy}")
+        raise ValueError(f"{file}: 'entries' must be a list of results of images; {remedy}")
     if [entry["name"] for entry in entries] != list(names):
         raise ValueError(
-            f"{file}: is about {len(entries)} images, expected {len(names)}: {names[0]!r} to "
+            f"{file}: has {len(entries)} images, expected {len(names)}: {names[0]!r} to "
             f"{names[-1]!r}; {remedy}"
         )
     return entries

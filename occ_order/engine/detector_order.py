@@ -1,4 +1,4 @@
-"""A detector and an order network in one model, both by settings (MODEL.DETECTOR_ORDER).
+"""A detector and an order network as one model, built from MODEL.DETECTOR_ORDER.
 
 Importing this module registers `detector_with_order` with Detectron2.
 """
@@ -21,12 +21,12 @@ from occ_order.methods.oosis.detector_order import AddOrder
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 ZOO = "zoo:"
-"""What a source begins with that is a name in the model zoo instead of a file."""
+"""Prefix of a model zoo name, in place of a file."""
 
 
 @META_ARCH_REGISTRY.register()
 def detector_with_order(cfg: CfgNode) -> nn.Module:
-    """MODEL.DETECTOR_ORDER: a detector whose results carry an order. Trains like the detector."""
+    """Build a detector whose results have an order (MODEL.DETECTOR_ORDER); trains the detector."""
     own = cfg.MODEL.DETECTOR_ORDER
     detector, detector_cfg = _part(
         cfg, own.META_ARCHITECTURE, own.CONFIG, own.WEIGHTS, foreign=True
@@ -46,9 +46,9 @@ def detector_with_order(cfg: CfgNode) -> nn.Module:
 def _part(
     cfg: CfgNode, architecture: str, source: str, weights: str, *, foreign: bool = False
 ) -> tuple[nn.Module, CfgNode]:
-    """Return a model from this very config by its architecture, from a file, or from the model zoo.
+    """Build a model from this config, from a config file or from the model zoo.
 
-    A detector's file may have settings of its own project (`foreign`), which its code reads.
+    A detector's file may have keys of another project (`foreign`), which its code reads.
     """
     if source.startswith(ZOO):
         name = source.removeprefix(ZOO)
@@ -59,13 +59,13 @@ def _part(
         architecture, weights = cfg.MODEL.META_ARCHITECTURE, weights or cfg.MODEL.WEIGHTS
     model = META_ARCH_REGISTRY.get(architecture)(cfg)
     if weights:
-        # A disparity baseline has no weights of its own, but those of its network.
+        # A disparity baseline has no weights of its own, but its network has.
         network = model.disparity_net if isinstance(model, OrderBaseline) else None
         OrderCheckpointer(network or model).load(weights)
     return model, cfg
 
 
 def _found(source: str) -> Path:
-    """Return file from the working directory or, as configs name each other, from the checkout."""
+    """Resolve a file relative to the working directory or, as in configs, to the checkout."""
     path = Path(source)
     return path if path.is_file() else CHECKOUT / path

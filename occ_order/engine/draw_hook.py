@@ -1,4 +1,4 @@
-"""Images of what the network says, while it learns: for TensorBoard, and for wandb."""
+"""Visualisation of predictions during training, for TensorBoard and wandb."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ from occ_order.methods.common.ordered import from_instances
 from occ_order.methods.common.reading import read_image
 
 MOST = 20
-"""Instances that are drawn; of more, those with the highest scores."""
+"""Maximum number of instances to draw; those with the highest scores."""
 FAINT = 0.1
-"""Weight below which an oriented boundary is not drawn."""
+"""Minimum weight of an oriented boundary to draw."""
 
 
 class PredictionImages(HookBase):
-    """Puts images of predictions into the event storage, every VIS_PERIOD iterations.
+    """Write images of predictions to the event storage every VIS_PERIOD iterations.
 
-    The same first images of the first data set of DATASETS.TEST each time, as `val_0/overlay`,
-    `val_0/occlusion_graph`, `val_0/boundary` and whatever else the network's output has something
-    for. It runs in one process, in evaluation mode, and leaves the training as it would be without.
+    Always uses the first images of the first data set of DATASETS.TEST. The names are
+    `val_0/overlay`, `val_0/occlusion_graph`, `val_0/boundary` and so on, depending on the network's
+    output. Runs in one process, in evaluation mode, without effect on the training.
     """
 
     def __init__(self, cfg: CfgNode, *, number: int = 2) -> None:
-        """Read nothing yet.
+        """Initialise the hook; images are read later.
 
         Args:
-            cfg: VIS_PERIOD, DATASETS.TEST and the mapper's settings.
-            number: of images, at most.
+            cfg: config with VIS_PERIOD, DATASETS.TEST and the mapper's keys.
+            number: maximum number of images.
         """
         self._cfg, self._number = cfg, number
 
     @functools.cached_property
     def _samples(self) -> list[tuple[dict[str, Any], np.ndarray]]:
-        """Input of the network and image, uint8 (H, W, 3) RGB, of each."""
+        """Return the network's input and the image, uint8 (H, W, 3) RGB, of each sample."""
         if not self._cfg.DATASETS.TEST:
             return []
         records = DatasetCatalog.get(self._cfg.DATASETS.TEST[0])[: self._number]
@@ -58,7 +58,7 @@ class PredictionImages(HookBase):
         return [(mapper(copy.deepcopy(record)), read_image(record, "RGB")) for record in records]
 
     def after_step(self) -> None:
-        """Draw after every VIS_PERIOD-th iteration."""
+        """Draw every VIS_PERIOD iterations."""
         if (self.trainer.iter + 1) % self._cfg.VIS_PERIOD:
             return
         model = getattr(self.trainer.model, "module", self.trainer.model)
@@ -75,14 +75,14 @@ class PredictionImages(HookBase):
 
 
 def output_images(image: np.ndarray, output: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Every image that a network's output for one photograph has something for.
+    """Draw all images that a network's output allows.
 
     Args:
-        image: uint8 (H, W, 3) RGB, of the size that the output is for.
-        output: of any network of this package.
+        image: uint8 (H, W, 3) RGB, at the size of the output.
+        output: output of any network of this package.
 
     Returns:
-        name -> uint8 (h, w, 3): those of `PREDICTED`, "boundary", "disparity".
+        name -> uint8 (h, w, 3): images of `PREDICTED`, "boundary", "disparity".
     """
     made = {}
     if "instances" in output:

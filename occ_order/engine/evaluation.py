@@ -1,7 +1,7 @@
-"""The evaluators of a data set: they collect what a network says and call `occ_order.metrics`.
+"""Construction of the evaluators of a data set.
 
-`cfg.TEST.EVALUATORS` names those of `EVALUATOR_REGISTRY` that run; where it names none, those of
-the data set's format do (`occ_order.formats.table`). Importing this module registers all.
+`cfg.TEST.EVALUATORS` lists names in `EVALUATOR_REGISTRY`; if it is empty, the defaults of the data
+set's format are used (`occ_order.formats.table`). Importing this module registers all evaluators.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from occ_order.methods.sln.order_net import OrderNetOnFound
 def build_evaluator(
     cfg: CfgNode, dataset_name: str, output_dir: str | os.PathLike[str] | None = None
 ) -> DatasetEvaluators:
-    """Return the evaluators of a data set.
+    """Build the evaluators of a data set.
 
     Args:
-        cfg: TEST.EVALUATORS and what the evaluators read.
-        dataset_name: registered name.
-        output_dir: where they write; None = `inference` below OUTPUT_DIR, with one folder for each
-            data set if DATASETS.TEST names several.
+        cfg: config with TEST.EVALUATORS and the keys of the evaluators.
+        dataset_name: name of a registered data set.
+        output_dir: output folder; None = `inference` in OUTPUT_DIR, with a subfolder for each data
+            set if DATASETS.TEST names several.
 
     Raises:
-        KeyError: no evaluator has that name.
-        ValueError: none is named and the data set's format has no default.
+        KeyError: unknown evaluator.
+        ValueError: TEST.EVALUATORS is empty and the data set's format has no default.
     """
     if output_dir is None:
         several = len(cfg.DATASETS.TEST) > 1
@@ -69,7 +69,7 @@ def _built(name: str, cfg: CfgNode, dataset_name: str, folder: str) -> DatasetEv
 
 
 def _order_net(cfg: CfgNode) -> OrderNetOnFound:
-    """Return a network that orders what the evaluated one has found, with its weights."""
+    """Build a network with weights that orders the instances found by the evaluated one."""
     return OrderNetOnFound(model_zoo.build(cfg), cfg)
 
 

@@ -1,20 +1,19 @@
-"""Networks as programs of `torch.export` and as ONNX: what runs without this package.
+"""Export of networks as programs of `torch.export` and as ONNX.
 
-Exported are networks, not what stands around them: images and masks come in at the size of the
-network, logits or a disparity map go out. `Graph.inputs` and `Graph.outputs` say what each tensor
-is, and which of its sides is free; the same stands in the JSON file beside the exported one.
+Only networks are exported, without pre- and post-processing: images and masks enter at the size of
+the network, logits or a disparity map are returned. `Graph.inputs` and `Graph.outputs` describe all
+tensors and their dynamic axes; the description is also written to a JSON file.
 
-ONNX is made from a trace, by PyTorch's older exporter: the graphs that the zoo ships are, and
-`occ_order.lite` runs MaskOrderNet's with any number of instances, of which `torch.export` takes two
-or more alone (`Graph.no_program`). The newer exporter, over `torch.export`, gave the same answers
-within 1e-5 for InstaOrderNet, the order head and InstaDepthNet, but takes another package and forty
-times as long (6 s instead of 0.15 s of the processor for a tiny disparity network). The trace is
-the only use of `torch.jit` here beside Detectron2's own, which compiles some of its functions when
-it is imported.
+ONNX is exported by tracing, with PyTorch's older exporter. The graphs of the zoo are made this way:
+`occ_order.lite` runs MaskOrderNet with any number of instances, whereas `torch.export` requires two
+or more (`Graph.no_program`). The newer exporter, based on `torch.export`, agreed within 1e-5 for
+InstaOrderNet, the order head and InstaDepthNet, but requires another package and forty times the
+time (6 s instead of 0.15 s of CPU time for a tiny disparity network). Tracing is the only use of
+`torch.jit` here, apart from Detectron2, which compiles some of its functions on import.
 
-What has no such form: **the CRF of OOSIS is not exported** (it is a loop of minimum cuts, not a
-network), nor is the finding of instances of several classes (Detectron2's own export does that),
-nor the cropping of pairs, which is `occ_order.methods.instaorder.inputs.PairInputs`.
+Not exported are **the CRF of OOSIS** (a sequence of minimum cuts, not a network), instance
+segmentation with several classes (use Detectron2's own export), and the cropping of pairs
+(`occ_order.methods.instaorder.inputs.PairInputs`).
 
 Shapes: P pairs, N instances, B images, C channels, H x W pixels.
 """
@@ -51,30 +50,30 @@ from occ_order.methods.order_head.meta_arch import OrderRCNN
 OPSET = 20
 PARTS = ("orders", "disparity")
 LARGE = 1024
-"""Weights with fewer numbers stay float32."""
+"""Weights with fewer elements stay float32."""
 
 FREE = "number"
-"""Name of the side of a tensor that may have any length from 1 on."""
+"""Name of a dynamic axis of length 1 or more."""
 
 LOGITS = {
     "occlusion": "logits: the second occludes the first; the first the second (sigmoid of each)",
     "depth": "logits: the first is closer; farther; equal (softmax)",
     "relation": "logits: second over first; first over second; neither; each other (softmax)",
 }
-"""Meaning of the answers about an ordered pair (`occ_order.methods.common.pair_labels`)."""
+"""Description of the outputs for an ordered pair (`occ_order.methods.common.pair_labels`)."""
 
 
 LITE = (MaskOrderNet, MaskCompletionNet, GeneralizedRCNN)
-"""Models whose graphs `occ_order.lite` runs."""
+"""Models supported by `occ_order.lite`."""
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """What goes in or comes out.
+    """Description of an input or output.
 
     Attributes:
-        name: in the ONNX graph, and in the order of the arguments of the program.
-        shape: sides; a name for one that is free, `FREE` where there is but one.
+        name: name in the ONNX graph; also the order of the program's arguments.
+        shape: lengths of the axes; a name for a dynamic axis, `FREE` if there is only one.
         meaning: one sentence.
     """
 
@@ -85,14 +84,14 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Graph:
-    """A network with tensors as arguments and a tuple of tensors as result.
+    """A network that maps tensors to a tuple of tensors.
 
     Attributes:
-        module: in evaluation mode.
-        inputs, outputs: what they are.
-        metadata: what an ONNX file says beside, by name.
-        prepare: makes input with so many instances, where it cannot be random.
-        no_program: why `torch.export` does not hold the network; "" where it does.
+        module: network in evaluation mode.
+        inputs, outputs: descriptions of the tensors.
+        metadata: metadata of an ONNX file, by name.
+        prepare: creates input for a number of instances, if it cannot be random.
+        no_program: reason why `torch.export` does not support the network; "" if it does.
     """
 
     module: nn.Module
@@ -103,7 +102,7 @@ class Graph:
     no_program: str = ""
 
     def example(self, number: int = 2) -> tuple[torch.Tensor, ...]:
-        """Random input, the free side `number` long; masks are rectangles."""
+        """Create random input with length `number` of the dynamic axis; masks are rectangles."""
         if self.prepare is not None:
             return self.prepare(number)
         made = []
@@ -120,28 +119,28 @@ def graph_of(
     part: str = "orders",
     cfg: CfgNode | None = None,
 ) -> Graph:
-    """Return the network inside a model.
+    """Return the network of a model as a graph.
 
     Args:
-        model: `MaskOrderNet` (what `occ_order.lite` prepares of an image and masks, to the logits
-            of all pairs), `MaskCompletionNet` (views of instances to logits of their cells),
-            Detectron2's `GeneralizedRCNN` with masks and one class (an image to boxes, scores and
-            small masks), `PairwiseOrderNet` (pair inputs to logits), `OrderRCNN` (an image and
-            masks to the logits of all pairs; its detector is left out), or `InstaDepthNet` (a
-            image and the masks of pairs to a disparity map and logits).
-        size: height and width of the images, where the model leaves them open: multiples of 32.
-        part: of an InstaDepthNet: "orders", or "disparity" for the map alone, of B images.
-        cfg: of those that `occ_order.lite` runs (the first three): how images are prepared.
+        model: `MaskOrderNet` (preprocessed image and masks to the logits of all pairs),
+            `MaskCompletionNet` (views of instances to logits of their cells),
+            Detectron2's `GeneralizedRCNN` with masks and one class (image to boxes, scores and
+            mask probabilities in boxes), `PairwiseOrderNet` (pair inputs to logits), `OrderRCNN`
+            (image and masks to the logits of all pairs, without the detector), or `InstaDepthNet`
+            (image and masks of pairs to a disparity map and logits).
+        size: height and width of the images if the model does not fix them: multiples of 32.
+        part: of InstaDepthNet: "orders", or "disparity" for the disparity map of B images.
+        cfg: preprocessing of images, for models of `occ_order.lite` (the first three).
 
     Raises:
-        ValueError: another model, a size that does not fit, or an unknown part.
+        ValueError: unsupported model, invalid size, or unknown part.
     """
     if part not in PARTS:
         raise ValueError(f"part must be one of {PARTS}, got {part!r}")
     model = model.eval()
-    if type(model) in LITE:  # a GeneralizedRCNN's subclasses do more
+    if type(model) in LITE:  # subclasses of GeneralizedRCNN are not supported by lite
         if cfg is None:
-            raise ValueError(f"a {type(model).__name__} is exported with its settings: give cfg")
+            raise ValueError(f"a {type(model).__name__} needs its config for export: pass cfg")
         return _lite_graph(model, cfg)
     if isinstance(model, PairwiseOrderNet):
         return _pair_graph(model)
@@ -153,7 +152,7 @@ def graph_of(
     raise ValueError(
         f"{type(model).__name__} cannot be exported; MaskOrderNet, MaskCompletionNet, "
         "GeneralizedRCNN, PairwiseOrderNet, OrderRCNN and InstaDepthNet can (the CRF of OOSIS is "
-        "no network)"
+        "not a network)"
     )
 
 
@@ -166,13 +165,13 @@ def _lite_graph(model: nn.Module, cfg: CfgNode) -> Graph:
 
 
 def save_program(graph: Graph, path: str | os.PathLike[str]) -> None:
-    """Write a program for `torch.export.load`, free in the number of pairs, instances or images.
+    """Write a program for `torch.export.load` with a dynamic number of pairs, instances or images.
 
     Raises:
-        ValueError: `torch.export` does not hold the network.
+        ValueError: `torch.export` does not support the network.
     """
     if graph.no_program:
-        raise ValueError(f"no program of torch.export, only ONNX: {graph.no_program}")
+        raise ValueError(f"torch.export does not support it, use ONNX: {graph.no_program}")
     free = tuple(dict.fromkeys(_free(t), torch.export.Dim.DYNAMIC) for t in graph.inputs)
     with torch.no_grad():
         program = torch.export.export(
@@ -182,17 +181,17 @@ def save_program(graph: Graph, path: str | os.PathLike[str]) -> None:
 
 
 def _free(tensor: Tensor) -> dict[int, str]:
-    """Return the sides that may have any length, with their names."""
+    """Return the dynamic axes and their names."""
     return {k: side for k, side in enumerate(tensor.shape) if isinstance(side, str)}
 
 
 def save_onnx(graph: Graph, path: str | os.PathLike[str], *, half: bool = False) -> None:
-    """Write ONNX of opset `OPSET` in one file, from a trace.
+    """Write an ONNX file of opset `OPSET` by tracing.
 
     Args:
         graph: the network.
-        path: the file; `graph.metadata` stands in its metadata.
-        half: store weights as float16, which are made float32 when the file is loaded.
+        path: the file; includes `graph.metadata`.
+        half: store weights as float16; they are cast to float32 when the file is loaded.
 
     Raises:
         ImportError: onnx is not installed.
@@ -203,9 +202,9 @@ def save_onnx(graph: Graph, path: str | os.PathLike[str], *, half: bool = False)
         raise ImportError('ONNX needs onnx: pip install ".[export]"') from error
     free = {tensor.name: _free(tensor) for tensor in (*graph.inputs, *graph.outputs)}
     with warnings.catch_warnings():
-        # PyTorch recommends its exporter from torch.export: see the head of this module.
+        # PyTorch warns to use the exporter of torch.export; see the module docstring.
         warnings.simplefilter("ignore", DeprecationWarning)
-        # Detectron2 checks shapes with "if", which a trace takes for constants.
+        # Detectron2 checks shapes in conditions, which tracing warns about.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         torch.onnx.export(
             graph.module,
@@ -216,9 +215,9 @@ def save_onnx(graph: Graph, path: str | os.PathLike[str], *, half: bool = False)
             opset_version=OPSET,
             dynamic_axes={name: sides for name, sides in free.items() if sides},
             dynamo=False,
-            # Batch normalisation is not multiplied into weights: stored as float16 they stay exact.
+            # Do not fold batch normalisation into weights, which would be rounded to float16.
             training=torch.onnx.TrainingMode.PRESERVE,
-            do_constant_folding=False,  # whoever loads the file does that
+            do_constant_folding=False,  # the runtime folds constants
         )
     made = onnx.load(os.fspath(path))
     if half:
@@ -229,7 +228,7 @@ def save_onnx(graph: Graph, path: str | os.PathLike[str], *, half: bool = False)
 
 
 def _halve(graph: Any) -> None:
-    """Store the large weights of an ONNX graph as float16, each with a cast to float32."""
+    """Store large weights of an ONNX graph as float16, with a cast to float32."""
     from onnx import TensorProto, helper, numpy_helper
 
     casts = []
@@ -246,12 +245,12 @@ def _halve(graph: Any) -> None:
 
 
 def save_description(graph: Graph, path: str | os.PathLike[str]) -> None:
-    """Write JSON: name, shape and meaning of everything that goes in and comes out."""
+    """Write name, shape and meaning of all inputs and outputs as JSON."""
     sides = {"inputs": graph.inputs, "outputs": graph.outputs}
     text: dict[str, Any] = {
         key: [vars(tensor) for tensor in tensors] for key, tensors in sides.items()
     }
-    text[FREE] = "any length from 1 on; where there is nothing to order, no network is run"
+    text[FREE] = "any length >= 1; without instances the network is not run"
     write_json(path, text, indent=2)
 
 
@@ -262,7 +261,7 @@ def _checked(size: Sequence[int]) -> tuple[int, int]:
 
 
 def _rectangles(shape: Sequence[int]) -> torch.Tensor:
-    """float32 of the shape, 1 inside a random rectangle of each last two sides."""
+    """Return float32 masks, 1 inside a random rectangle of the last two axes."""
     masks = torch.zeros(shape)
     for mask in masks.flatten(0, -3):
         y, x = (int(torch.randint(0, side // 2, ())) for side in mask.shape)
@@ -271,7 +270,7 @@ def _rectangles(shape: Sequence[int]) -> torch.Tensor:
 
 
 def _image(number: int | str, size: Sequence[int], channels: str) -> Tensor:
-    return Tensor("image", (number, 3, *size), f"0 .. 255, {channels}, stretched to this size")
+    return Tensor("image", (number, 3, *size), f"0 .. 255, {channels}, resized to this size")
 
 
 # --- InstaOrderNet
@@ -291,7 +290,7 @@ def _pair_graph(model: PairwiseOrderNet) -> Graph:
     pairs = Tensor(
         "pairs",
         (FREE, model.inputs.channels, side, side),
-        "as occ_order.methods.instaorder.inputs.PairInputs makes them of "
+        "computed by occ_order.methods.instaorder.inputs.PairInputs from "
         f"{[*model.inputs.planes]}: of the first instance, of the second, normalised image; "
         "mode " + model.inputs.mode,
     )
@@ -302,7 +301,7 @@ def _pair_graph(model: PairwiseOrderNet) -> Graph:
     return Graph(_Pairs(model).eval(), (pairs,), tuple(outputs))
 
 
-# --- the order of given masks
+# --- order of input masks
 
 
 def _mask_order_graph(model: MaskOrderNet, cfg: CfgNode) -> Graph:
@@ -321,27 +320,27 @@ def _mask_order_graph(model: MaskOrderNet, cfg: CfgNode) -> Graph:
         outputs,
         metadata_of(settings, lite_mask_order.SETTINGS),
         lambda number: export_mask_order.example(settings, number),
-        "torch.export takes a side of length 1 for fixed, and one instance has one pair",
+        "torch.export specialises axes of length 1, and one instance has one pair",
     )
 
 
-# --- amodal masks of given masks
+# --- amodal masks of input masks
 
 
 def _completion_graph(model: MaskCompletionNet, cfg: CfgNode) -> Graph:
     settings = export_completion.settings_of(model, cfg)
     side = settings.size
-    shown = "0 .. 1: the instance, what may hide it, other masks, the image, the convex hull"
+    shown = "0 .. 1: the instance, possible occluders, other masks, the image, the convex hull"
     return Graph(
         export_completion.CompletionGraph(model.network).eval(),
         (Tensor("views", (FREE, views.CHANNELS, side, side), shown),),
-        (Tensor("logits", (FREE, side, side), "the instance is here, too (sigmoid)"),),
+        (Tensor("logits", (FREE, side, side), "amodal mask (sigmoid)"),),
         metadata_of(settings, lite_completion.SETTINGS),
         lambda number: (torch.rand((number, views.CHANNELS, side, side)),),
     )
 
 
-# --- instances of any class
+# --- class-agnostic instances
 
 
 def _segmenter_graph(model: GeneralizedRCNN, cfg: CfgNode) -> Graph:
@@ -349,11 +348,11 @@ def _segmenter_graph(model: GeneralizedRCNN, cfg: CfgNode) -> Graph:
     sides = f"0 .. 255, {settings.channels}; sides are multiples of {settings.divisibility}"
     inputs = (
         Tensor("image", (1, 3, "height", "width"), sides),
-        Tensor("size", (2,), "int64: rows and columns that are image, not added to fill it up"),
+        Tensor("size", (2,), "int64: height and width of the image without padding"),
     )
     outputs = (
         Tensor("boxes", (FREE, 4), "x0, y0, x1, y1 in pixels of the input"),
-        Tensor("scores", (FREE,), "0 .. 1, falling"),
+        Tensor("scores", (FREE,), "0 .. 1, descending"),
         Tensor("masks", (FREE, "rows", "columns"), "probabilities inside the box"),
     )
     return Graph(
@@ -362,16 +361,16 @@ def _segmenter_graph(model: GeneralizedRCNN, cfg: CfgNode) -> Graph:
         outputs,
         metadata_of(settings, lite_segmenter.SETTINGS),
         lambda _: export_segmenter.example(settings),
-        "torch.export does not come to an end where lists of boxes have any length",
+        "torch.export does not terminate for lists of boxes of dynamic length",
     )
 
 
-# --- the order head
+# --- order head
 
 
 def _order_head_graph(model: OrderRCNN, size: tuple[int, int]) -> Graph:
     image = _image(1, size, f"channels as INPUT.FORMAT ({model.input_format})")
-    masks = Tensor("masks", (FREE, *size), "1 inside an instance, else 0; visible parts")
+    masks = Tensor("masks", (FREE, *size), "1 inside an instance, else 0; modal masks")
     outputs = (
         Tensor("occlusion", (FREE, FREE), "logit: row occludes column (sigmoid)"),
         Tensor("depth", (FREE, FREE, 3), "logits: row closer; farther; equal (softmax)"),
@@ -402,21 +401,21 @@ class _Depth(_Disparity):
         self, image: torch.Tensor, masks: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         disparity, features = self.net((image - self.mean) / self.std)
-        # One image: its features are added to those of every pair.
+        # Features of the single image are broadcast to all pairs.
         fed = {name: features[name] for name in STAGES}
         return disparity, *(head(masks, fed) for head in self.heads.values())
 
 
 def _disparity_graph(model: InstaDepthNet, size: tuple[int, int]) -> Graph:
     image = _image(FREE, size, model.input_format)
-    disparity = Tensor("disparity", (FREE, *size), "larger = nearer, of no particular scale")
+    disparity = Tensor("disparity", (FREE, *size), "larger = nearer, up to scale")
     return Graph(_Disparity(model).eval(), (image,), (disparity,))
 
 
 def _depth_graph(model: InstaDepthNet, size: tuple[int, int]) -> Graph:
     image = _image(1, size, model.input_format)
     masks = Tensor("masks", (FREE, 2, *size), "first and second instance of a pair, 1 inside")
-    disparity = Tensor("disparity", (1, *size), "larger = nearer, of no particular scale")
+    disparity = Tensor("disparity", (1, *size), "larger = nearer, up to scale")
     outputs = [
         Tensor(name, (FREE, head.predictor.out_features), LOGITS[name])
         for name, head in model.heads.items()

@@ -1,4 +1,4 @@
-"""`MaskCompletionNet` as a graph, for `occ_order.lite.completion`."""
+"""Export of `MaskCompletionNet` for `occ_order.lite.completion`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class CompletionGraph(nn.Module):
     """The network of a `MaskCompletionNet`."""
 
     def __init__(self, network: CompletionUNet) -> None:
-        """Share its weights."""
+        """Share the weights of the network."""
         super().__init__()
         self.network = network
 
@@ -25,6 +25,6 @@ class CompletionGraph(nn.Module):
 
 
 def settings_of(model: MaskCompletionNet, cfg: CfgNode) -> lite.Settings:
-    """Return what the metadata of the graph says."""
+    """Return the settings for the metadata of the graph."""
     order = "" if model.order is None else cfg.MODEL.COMPLETION.ORDER
     return lite.Settings(**vars(model.settings), order=order)

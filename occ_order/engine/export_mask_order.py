@@ -1,8 +1,9 @@
-"""`MaskOrderNet` as one graph of plain tensor operations, for `occ_order.lite.mask_order`.
+"""Export of `MaskOrderNet` as a graph of tensor operations, for `occ_order.lite.mask_order`.
 
-The network lists the places where instances meet; what a list holds depends on the masks, which no
-exporter likes. So the lists are made outside, and the graph takes what they say: views, weights of
-means, geometry. The answers are the same up to rounding.
+The network collects lists of contacts between instances, whose lengths depend on the values of the
+masks, which exporters do not support. The lists are therefore computed outside the graph, which
+takes
+their content as inputs: views, averaging weights, geometry. Results agree up to rounding.
 
 Shapes: N instances, Q = N * N ordered pairs, E views of pairs that meet, h x w cells.
 """
@@ -23,7 +24,7 @@ from occ_order.methods.mask_order.network import FAR
 
 
 def inputs(settings: lite.Settings) -> dict[str, tuple[tuple[int | str, ...], str]]:
-    """Return sides and meaning of what goes in, by name; `lite.prepared` makes it."""
+    """Return shape and description of the inputs by name; computed by `lite.prepared`."""
     whole, contact = settings.view_sizes
     return {
         "image": ((1, 3, "height", "width"), "0 .. 255; sides are multiples of 32"),
@@ -40,13 +41,13 @@ def inputs(settings: lite.Settings) -> dict[str, tuple[tuple[int | str, ...], st
 
 
 class MaskOrderGraph(nn.Module):
-    """Both branches of a `MaskOrderNet`, for one image whose masks are prepared."""
+    """Both branches of a `MaskOrderNet`, for an image with preprocessed masks."""
 
     def __init__(self, model: MaskOrderNet) -> None:
         """Share the weights of the model.
 
         Raises:
-            ValueError: it averages over the mirrored image, or lacks a branch.
+            ValueError: test-time flipping is enabled, or a branch is missing.
         """
         super().__init__()
         if model.flip:
@@ -60,7 +61,7 @@ class MaskOrderGraph(nn.Module):
     def forward(
         self, image, cues, cover, lowest, meeting, place, instances, pairs, whole, contact
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Compute logits of occlusion (N, N) and of depth (N, N, 3); diagonals mean nothing.
+        """Compute logits of occlusion (N, N) and depth (N, N, 3); diagonals are undefined.
 
         Args:
             image, cues, cover, lowest, meeting, place, instances, pairs: see `inputs`.
@@ -99,13 +100,13 @@ class MaskOrderGraph(nn.Module):
 
 
 def _table(values: torch.Tensor, place: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
-    """Put rows (E, C) at their places in a table (Q, C) of zeros."""
+    """Scatter rows (E, C) to their places in a table (Q, C) of zeros."""
     table = torch.zeros_like(pairs[:, :1]).expand(-1, values.shape[1])
     return table.scatter(0, place[:, None].expand_as(values), values)
 
 
 def settings_of(model: MaskOrderNet, cfg: CfgNode) -> lite.Settings:
-    """Return what the metadata of the graph says."""
+    """Return the settings for the metadata of the graph."""
     red, green, blue = (float(value) for value in model.pixel_mean.flatten())
     small, large = model.network.outlines.view_sizes
     return lite.Settings(
@@ -122,7 +123,7 @@ def settings_of(model: MaskOrderNet, cfg: CfgNode) -> lite.Settings:
 
 
 def example(settings: lite.Settings, number: int) -> tuple[torch.Tensor, ...]:
-    """Return prepared input with so many instances, rectangles of which some meet."""
+    """Create preprocessed input for a number of rectangular instances, some of them in contact."""
     rng = np.random.default_rng(number)
     size = (3 * settings.min_size // 2, 2 * settings.min_size)
     masks = np.zeros((number, *size), bool)

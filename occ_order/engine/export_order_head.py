@@ -1,9 +1,9 @@
-"""The order head as one graph of plain tensor operations, free in the number of instances.
+"""Export of the order head as a graph of tensor operations, with any number of instances.
 
-The head itself lists the places where instances meet, and works on the list
-(`occ_order.methods.common.contact_pooling`): fast, but what a list holds depends on the masks,
-which no exporter likes. Here every pair looks at every cell. The answers are the same up to
-rounding; time and memory grow with pairs times cells.
+The order head collects lists of contact cells between instances
+(`occ_order.methods.common.contact_pooling`), whose lengths depend on the values of the masks, which
+exporters do not support. This version evaluates all cells for every pair instead. Results agree up
+to rounding; time and memory are proportional to pairs times cells.
 
 Shapes: N instances, Q = N * N ordered pairs, C channels, h x w cells.
 """
@@ -23,13 +23,13 @@ from occ_order.methods.order_head.meta_arch import OrderRCNN
 
 
 class DenseOrderHead(nn.Module):
-    """Backbone and order head of an `OrderRCNN`, for one image with given masks."""
+    """Backbone and order head of an `OrderRCNN`, for one image with input masks."""
 
     def __init__(self, model: OrderRCNN, size: Sequence[int]) -> None:
         """Share the weights of the model.
 
         Args:
-            model: its detector is left out.
+            model: the model; its detector is omitted.
             size: H and W of the images, multiples of 32.
         """
         super().__init__()
@@ -41,14 +41,14 @@ class DenseOrderHead(nn.Module):
     def forward(
         self, image: torch.Tensor, masks: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits of all ordered pairs.
+        """Compute the logits of all ordered pairs.
 
         Args:
             image: float (1, 3, H, W), 0 .. 255.
             masks: float (N, H, W), 1 inside, N at least 1.
 
         Returns:
-            occlusion (N, N) and depth (N, N, 3); the diagonals mean nothing.
+            occlusion (N, N) and depth (N, N, 3); diagonals are undefined.
         """
         head, level = self.head, self.head.map.depth
         image = (image - self.mean) / self.std
@@ -74,7 +74,7 @@ class DenseOrderHead(nn.Module):
 
 
 def outline_cues(masks: torch.Tensor) -> torch.Tensor:
-    """Return what `occ_order.methods.common.order_map.mask_cues` makes of one image.
+    """Compute `occ_order.methods.common.order_map.mask_cues` for one image.
 
     Args:
         masks: float (N, H, W), 0 or 1.
@@ -89,7 +89,7 @@ def outline_cues(masks: torch.Tensor) -> torch.Tensor:
 
 
 def square_layout(cover: torch.Tensor) -> PairLayout:
-    """Return pairs of one image; no side is read as a number, so that none is fixed by a trace."""
+    """Return the pairs of one image; no shape is read as a number, which tracing would fix."""
     position = torch.ones_like(cover[:, 0, 0], dtype=torch.int64).cumsum(0) - 1
     number = position[-1] + 1
     grid = position[:, None] + torch.zeros_like(position)[None]
@@ -100,7 +100,7 @@ def square_layout(cover: torch.Tensor) -> PairLayout:
 
 
 def cell_boxes(cover: torch.Tensor) -> torch.Tensor:
-    """float (N, 4): x0, y0, x1, y1 in cells, ends exclusive; zeros for an empty mask."""
+    """Return boxes x0, y0, x1, y1 in cells, float (N, 4), ends exclusive; 0 for empty masks."""
     ends = []
     for used in (cover.amax(1) > 0, cover.amax(2) > 0):
         place = torch.arange(used.shape[1], device=cover.device).to(cover.dtype)
@@ -112,7 +112,7 @@ def cell_boxes(cover: torch.Tensor) -> torch.Tensor:
 
 
 def widened(boxes: torch.Tensor, level: int) -> torch.Tensor:
-    """float (N, 4): boxes in cells of a map `level` times half as fine, as small as can be."""
+    """Convert boxes float (N, 4) to cells of a map `level` times half as fine, rounded outwards."""
     cell = 2**level
     return torch.cat([(boxes[:, :2] / cell).floor(), (boxes[:, 2:] / cell).ceil()], 1)
 
@@ -120,7 +120,7 @@ def widened(boxes: torch.Tensor, level: int) -> torch.Tensor:
 def meet(
     cover: torch.Tensor, dense: torch.Tensor, radius: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """How much of each instance lies near each other one, and the mean of the map there.
+    """Compute the contact length of all pairs, and the mean of the map over each contact.
 
     Args:
         cover: float (N, h, w).
@@ -128,7 +128,7 @@ def meet(
         radius: in cells.
 
     Returns:
-        float (Q,), 0 for pairs of one instance, and float (Q, C), 0 for pairs that do not meet.
+        float (Q,), 0 on the diagonal, and float (Q, C), 0 for pairs without contact.
     """
     filled = (cover > 0).to(cover.dtype)
     near = F.max_pool2d(filled[None], 2 * radius + 1, stride=1, padding=radius)[0].flatten(1)
@@ -142,9 +142,9 @@ def meet(
 
 
 def mask_means(features: torch.Tensor, cover: torch.Tensor) -> torch.Tensor:
-    """float (N, C): mean of a map (1, C, h', w') over each cover (N, h, w).
+    """Average a map (1, C, h', w') over each cover (N, h, w); return float (N, C).
 
-    The map may be padded more, at the right and below.
+    The map may have more padding on the right and bottom.
     """
     height, width = cover.shape[1:]
     values = features[0, :, :height, :width].flatten(1)
@@ -152,7 +152,7 @@ def mask_means(features: torch.Tensor, cover: torch.Tensor) -> torch.Tensor:
 
 
 def box_means(features: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-    """float (Q, C): mean of a map (1, C, h, w) over boxes of whole cells; 0 for an empty box."""
+    """Average a map (1, C, h, w) over boxes of whole cells; return float (Q, C), 0 if empty."""
     sides = []
     for axis, length in ((1, features.shape[2]), (0, features.shape[3])):
         place = torch.arange(length, device=boxes.device).to(boxes.dtype)
@@ -168,7 +168,7 @@ def box_means(features: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
 def gather_square(
     seen: torch.Tensor, state: torch.Tensor, layout: PairLayout
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what `gather_pairs` of the order head makes of the pairs of one image."""
+    """Compute `gather_pairs` of the order head for the pairs of one image."""
     number = state.shape[0]
     other = layout.off_diagonal.to(seen.dtype).reshape(number, number, 1)
     table = seen.reshape(number, number, -1) * other  # never negative

@@ -1,11 +1,11 @@
-"""A Mask R-CNN for things of any class as one graph, for `occ_order.lite.segmenter`.
+"""Export of a class-agnostic Mask R-CNN, for `occ_order.lite.segmenter`.
 
-From the image to boxes, scores and small masks: proposals and non-maximum suppression are operators
-of ONNX (TopK, NonMaxSuppression, RoiAlign), so the graph is free in the size of the image. What is
-computed is what Detectron2's GeneralizedRCNN computes, in the same sequence; only boxes that TopK
-does not choose are not decoded.
+From the image to boxes, scores and masks in boxes: proposals and non-maximum suppression are ONNX
+operators (TopK, NonMaxSuppression, RoiAlign), so that the size of the image is dynamic. The
+computation is that of Detectron2's GeneralizedRCNN in the same order, except that only boxes
+selected by TopK are decoded.
 
-Shapes: A anchors of a level, P proposals, N instances, M x M elements of a small mask.
+Shapes: A anchors of a level, P proposals, N instances, M x M mask of a box.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class SegmenterGraph(nn.Module):
         """Share the weights of the model.
 
         Raises:
-            ValueError: it has several classes, no masks, or other parts than Detectron2's.
+            ValueError: the model has several classes, no masks, or modules other than Detectron2's.
         """
         super().__init__()
         heads = model.roi_heads
@@ -47,14 +47,14 @@ class SegmenterGraph(nn.Module):
     def forward(
         self, image: torch.Tensor, size: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Find the instances.
+        """Segment the instances.
 
         Args:
-            image: float32 (1, 3, H, W), 0 .. 255; its sides fit the network's strides.
-            size: int64 (2,), rows and columns of it that are image.
+            image: float32 (1, 3, H, W), 0 .. 255, padded to the network's strides.
+            size: int64 (2,), height and width of the image without padding.
 
         Returns:
-            float32 (N, 4) boxes in pixels of the input; (N,) scores, falling; (N, M, M)
+            float32 (N, 4) boxes in pixels of the input; (N,) scores, descending; (N, M, M)
             probabilities of the masks.
         """
         features = self.backbone((image - self.mean) / self.std)
@@ -66,7 +66,7 @@ class SegmenterGraph(nn.Module):
         return boxes, scores, masks
 
     def _proposals(self, features: list[torch.Tensor], limits: torch.Tensor) -> torch.Tensor:
-        """Return float32 (P, 4), as RPN and find_top_rpn_proposals do."""
+        """Return proposals float32 (P, 4) as RPN and find_top_rpn_proposals do."""
         logits, deltas = self.rpn.rpn_head(features)
         anchors = self.rpn.anchor_generator(features)
         chosen, certain = [], []
@@ -86,7 +86,7 @@ class SegmenterGraph(nn.Module):
     def _detections(
         self, features: dict[str, torch.Tensor], proposals: torch.Tensor, limits: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return float32 (N, 4) and (N,), as fast_rcnn_inference does for one class."""
+        """Return boxes (N, 4) and scores (N,) as fast_rcnn_inference does for one class."""
         predictor = self.heads.box_predictor
         pooled = _pooled(self.heads.box_pooler, features, self.heads.box_in_features, proposals)
         logits, deltas = predictor(self.heads.box_head(pooled))
@@ -101,23 +101,23 @@ class SegmenterGraph(nn.Module):
 
 
 def _best(scores: torch.Tensor, most: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the largest values and their places, at most so many, the largest first."""
+    """Return the `most` largest values and their indices, in descending order."""
     number = scores.shape[0]
-    traced = isinstance(number, torch.Tensor)  # so that it stays free in the graph
+    traced = isinstance(number, torch.Tensor)  # keeps the number dynamic in the graph
     return scores.topk(number.clamp(max=most) if traced else min(number, most))
 
 
 def _moved(
     transform: Box2BoxTransform, deltas: torch.Tensor, boxes: torch.Tensor, limits: torch.Tensor
 ) -> torch.Tensor:
-    """Return boxes (K, 4) as the network moves them, inside the image."""
+    """Apply box regression to boxes (K, 4) and clip them to the image."""
     return torch.minimum(transform.apply_deltas(deltas, boxes).clamp(min=0), limits)
 
 
 def _pooled(
     pooler: ROIPooler, features: dict[str, torch.Tensor], names: list[str], boxes: torch.Tensor
 ) -> torch.Tensor:
-    """Return float32 (K, C, S, S), what a pooler of several levels takes of boxes (K, 4)."""
+    """Pool features of boxes (K, 4) from several levels, float32 (K, C, S, S)."""
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     level = torch.log2(area.sqrt() / pooler.canonical_box_size + 1e-8) + pooler.canonical_level
     level = level.floor().clamp(pooler.min_level, pooler.max_level) - pooler.min_level
@@ -125,14 +125,14 @@ def _pooled(
     for number, (pool, name) in enumerate(zip(pooler.level_poolers, names, strict=True)):
         at = (level == number).nonzero()[:, 0]
         regions = boxes[at]
-        regions = torch.cat([torch.zeros_like(regions[:, :1]), regions], 1)  # of the first image
+        regions = torch.cat([torch.zeros_like(regions[:, :1]), regions], 1)  # image 0
         parts.append(pool(features[name], regions))
         places.append(at)
     return torch.cat(parts)[torch.cat(places).argsort()]
 
 
 def settings_of(model: GeneralizedRCNN, cfg: CfgNode) -> lite.Settings:
-    """Return what the metadata of the graph says."""
+    """Return the settings for the metadata of the graph."""
     red, green, blue = (float(value) for value in model.pixel_mean.flatten())
     return lite.Settings(
         min_size=cfg.INPUT.MIN_SIZE_TEST,
@@ -144,7 +144,7 @@ def settings_of(model: GeneralizedRCNN, cfg: CfgNode) -> lite.Settings:
 
 
 def example(settings: lite.Settings) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return an image of noise, which has proposals of all sizes, and how much of it is image."""
+    """Create a noise image, which results in proposals of all sizes, and its unpadded size."""
     side = -(-settings.min_size // settings.divisibility) * settings.divisibility
     image = torch.rand((1, 3, side, side + settings.divisibility)) * 255
     return image, torch.tensor([side, side + settings.divisibility])

@@ -1,8 +1,8 @@
-"""Training steps that stop before a loss or gradient that is not finite reaches the weights.
+"""Training steps that stop before a non-finite loss or gradient changes the weights.
 
-Detectron2 looks at losses only when it gathers metrics, so with a period above 1 or asynchronous
-metrics the weights are NaN by the time it stops. Here every step looks, after the backward pass and
-before the optimizer.
+Detectron2 checks losses only when it gathers metrics; with a period above 1 or asynchronous
+metrics, the weights are NaN when it stops. Here, every step is checked between the backward pass
+and the optimiser step.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from detectron2.engine.train_loop import AMPTrainer, SimpleTrainer
 
 
 class _Remembering:
-    """An iterator that keeps what it gave last."""
+    """Iterator that remembers its last item."""
 
     def __init__(self, iterator: Iterator[Any]) -> None:
         self._iterator = iterator
@@ -27,17 +27,17 @@ class _Remembering:
         return self.last
 
 
-if TYPE_CHECKING:  # what stands behind the mixin among the base classes
+if TYPE_CHECKING:  # the base class that the mixin is combined with
     from detectron2.engine.train_loop import SimpleTrainer as _StepRunner
 else:
     _StepRunner = object
 
 
 class _StopsInTime(_StepRunner):
-    """Mixin for Detectron2's step runners: checks between the backward pass and the optimizer."""
+    """Mixin for Detectron2's step runners: checks between backward pass and optimiser step."""
 
     checks_gradients = True
-    _data_loader_iter_obj: Any  # of Detectron2's runner
+    _data_loader_iter_obj: Any  # attribute of Detectron2's runner
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -60,12 +60,12 @@ class _StopsInTime(_StepRunner):
         super()._write_metrics(loss_dict, *args, **kwargs)
 
     def _check_gradients(self) -> None:
-        """One number tells; only if it is not finite are the parameters looked at one by one."""
+        """Check the total norm first; only if it is not finite, check each parameter."""
         named = [(n, p.grad) for n, p in self.model.named_parameters() if p.grad is not None]
         if named and not torch.stack([g.detach().norm() for _, g in named]).isfinite().all():
             names = [name for name, grad in named if not grad.isfinite().all()]
-            # A norm may overflow where every element is finite; clipping by the norm would then
-            # turn the weights to NaN all the same.
+            # The norm may overflow although all elements are finite. Gradient clipping by the norm
+            # would then result in NaN weights, too.
             self._stop(f"gradient of {', '.join(names[:5]) or 'all parameters together'}")
 
     def _stop(self, what: str) -> None:
@@ -77,7 +77,7 @@ class _StopsInTime(_StepRunner):
 
 
 def _image_name(sample: Any) -> str:
-    """Id and file of a sample, as far as it says."""
+    """Format id and file name of a sample, if present."""
     if not isinstance(sample, Mapping):
         return "(no id)"
     number, name = sample.get("image_id", "(no id)"), sample.get("file_name")
@@ -85,26 +85,26 @@ def _image_name(sample: Any) -> str:
 
 
 class FiniteTrainer(_StopsInTime, SimpleTrainer):
-    """Detectron2's plain training step, stopped in time."""
+    """Detectron2's training step with checks for finite values."""
 
 
 class FiniteAMPTrainer(_StopsInTime, AMPTrainer):
-    """Detectron2's mixed-precision step, stopped in time.
+    """Detectron2's mixed-precision training step with checks for finite values.
 
-    Only losses are looked at: a scaled gradient may overflow, and the scaler then skips the step.
+    Only losses are checked: scaled gradients may overflow, and the scaler then skips the step.
     """
 
     checks_gradients = False
 
 
 class FiniteBfloat16Trainer(_StopsInTime, SimpleTrainer):
-    """Detectron2's plain step with autocast to bfloat16, for CPUs that compute faster in it.
+    """Detectron2's training step with bfloat16 autocast, for CPUs with bfloat16 instructions.
 
-    Weights, gradients and the optimizer stay in float32; bfloat16 has the range of float32, so no
-    loss is scaled.
+    Weights, gradients and the optimiser stay in float32. Loss scaling is not needed, because
+    bfloat16 has the range of float32.
     """
 
     def run_step(self) -> None:
-        """Take one step."""
+        """Run one training step."""
         with torch.autocast("cpu", torch.bfloat16):
             super().run_step()

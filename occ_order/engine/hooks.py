@@ -16,24 +16,24 @@ TRAINING_TIME = "training_time.json"
 
 
 LAST = 10
-"""How many iterations at the end of a training `last_loss` is the mean of."""
+"""Number of final iterations over which `last_loss` is averaged."""
 
 
 class TrainingTime(HookBase):
-    """Writes `training_time.json`: iterations, the time that they took, and the loss at both ends.
+    """Write `training_time.json` with iterations, time, loss and number of parameters.
 
-    CPU time is that of the first process with all its threads, without its data-loading workers.
-    Evaluation before the last iteration counts as well, the one after it does not. `first_loss` is
-    the sum of all losses at the first iteration, before the weights changed, `last_loss` its mean
-    over the last `LAST`; `parameters` counts those of the network, in millions, trained or not.
+    CPU time is that of the first process with all its threads, without data-loading workers.
+    Evaluation is included, except that after the last iteration. `first_loss` is the total loss of
+    the first iteration, before the first weight update, `last_loss` its mean over the last `LAST`
+    iterations; `parameters` is the number of all parameters of the network in millions.
     """
 
     def __init__(self, output_dir: str | os.PathLike[str]) -> None:
-        """Keep the folder."""
+        """Set the output folder."""
         self.path = Path(output_dir, TRAINING_TIME)
 
     def before_train(self) -> None:
-        """Start both clocks."""
+        """Start both timers."""
         self._start = time.process_time(), time.monotonic()
 
     def after_train(self) -> None:

@@ -1,4 +1,4 @@
-"""Training and evaluation as a command: `tools/train_net.py`, `occ-order train` and `eval`."""
+"""Command-line training and evaluation: `tools/train_net.py`, `occ-order train` and `eval`."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ WANDB = "LOGGING.WANDB_PROJECT"
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """Detectron2's arguments, and the one that lets checkpoints run code."""
+    """Return Detectron2's argument parser with an additional flag for unsafe checkpoints."""
     parser = default_argument_parser()
     parser.add_argument(
         UNSAFE_FLAG,
         action="store_true",
-        help="load checkpoints that hold Python objects; they can run any command",
+        help="load checkpoints with Python objects, which can run any command",
     )
     return parser
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
-    """Return a run's frozen settings; make its folder, its log and, where needed, quick scenes.
+    """Return the frozen config of a run; create its folder, log and, if needed, quick scenes.
 
     Args:
-        args: of `argument_parser`, or of Detectron2's `default_argument_parser`.
+        args: result of `argument_parser`, or of Detectron2's `default_argument_parser`.
 
     Raises:
-        ValueError: the config file is refused (`occ_order.config.load_cfg`), or it and not the
-            command line asks for data to be sent to Weights & Biases.
+        ValueError: invalid config file (`occ_order.config.load_cfg`), or Weights & Biases is
+            enabled in the config file instead of on the command line.
         OSError: the output folder cannot be written.
     """
     cfg = load_cfg(args.config_file, args.opts)
     if cfg.LOGGING.WANDB_PROJECT and WANDB not in args.opts:
         raise ValueError(
-            f"{args.config_file}: {WANDB} is {cfg.LOGGING.WANDB_PROJECT!r}: a config file sends "
-            f"nothing to other machines; ask for it on the command line: {WANDB} NAME"
+            f"{args.config_file}: {WANDB} is {cfg.LOGGING.WANDB_PROJECT!r}: a config file must "
+            f"not send data to other machines; set it on the command line: {WANDB} NAME"
         )
     cfg.freeze()
     check_output_folder(cfg.OUTPUT_DIR)
@@ -59,13 +59,13 @@ def setup(args: argparse.Namespace) -> CfgNode:
 
 
 def main(args: argparse.Namespace) -> dict[str, Any]:
-    """Trains, or evaluates with `--eval-only`; checks TEST.EXPECTED_RESULTS where they are given.
+    """Train, or evaluate with `--eval-only`; check TEST.EXPECTED_RESULTS if set.
 
     Returns:
-        What the evaluators say.
+        Results of the evaluators.
 
     Raises:
-        OSError: another training writes to the output folder.
+        OSError: another training is writing to the output folder.
     """
     cfg = setup(args)
     unsafe = getattr(args, "allow_unsafe_pickle", False)
@@ -86,11 +86,11 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def run(arguments: Sequence[str] | None = None, *, config_file: str = "") -> None:
-    """Parse a command line and start as many processes as it asks for.
+    """Parse a command line and start the requested number of processes.
 
     Args:
         arguments: as sys.argv[1:].
-        config_file: what is used where the command line has no `--config-file`.
+        config_file: default of `--config-file`.
     """
     parser = argument_parser()
     parser.set_defaults(config_file=config_file)
@@ -98,10 +98,10 @@ def run(arguments: Sequence[str] | None = None, *, config_file: str = "") -> Non
 
 
 def start(args: argparse.Namespace) -> None:
-    """Start as many processes as the arguments ask for.
+    """Start the requested number of processes.
 
     Args:
-        args: of `argument_parser`, or of `occ-order train` and `occ-order eval`.
+        args: result of `argument_parser`, or of `occ-order train` and `occ-order eval`.
     """
     launch(
         main,

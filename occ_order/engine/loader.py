@@ -1,8 +1,8 @@
-"""The training data loader: the same images with the same augmentation, interrupted or not.
+"""Training data loader that resumes with the same images and augmentations.
 
-Each sample has a position in an endless shuffled stream. The stream follows from one seed, and the
-generators are seeded from (seed, process, position) while a sample is made. So the loader's whole
-state is the seed and the number of batches taken, for any number of worker processes.
+Each sample has a position in an infinite shuffled stream. The stream is determined by a seed, and
+the generators are seeded by (seed, process, position) for each sample. Thus the state of the loader
+is the seed and the number of consumed batches, independent of the number of workers.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from occ_order.files import UnreadableImageError
 logger = logging.getLogger(__name__)
 
 UNREADABLE = (UnreadableImageError, OSError)
-"""What an image raises that is damaged or missing."""
+"""Errors raised for a damaged or missing image."""
 
 SKIPPED = "skipped_images"
-"""Key of a sample that lists the images that could not be read before it."""
+"""Key of a sample that lists the unreadable images skipped before it."""
 
-MAX_SKIPPED = 100  # of one sample; then it is not a few damaged images but a wrong folder
+MAX_SKIPPED = 100  # per sample; more indicate a wrong folder rather than a few damaged images
 
 
 class Samples(Dataset):
-    """Images as the network takes them, by (position, index).
+    """Data set of mapped images, indexed by (position, index).
 
     Args:
         records: Detectron2's dicts.
-        mapper: makes a sample of a record; None skips the record.
+        mapper: maps a record to a sample, or to None to skip it.
         seed: non-negative seed of the stream.
-        skip_unreadable: take another image where an image cannot be read, instead of an error.
+        skip_unreadable: replace unreadable images by others instead of raising an error.
     """
 
     def __init__(
@@ -88,13 +88,13 @@ class Samples(Dataset):
 
 
 class Batches:
-    """Which images make up the batches: endless lists of (position, index).
+    """Infinite batches of (position, index).
 
     Args:
-        sampler: endless indices; walked again from its start by every iteration.
-        batch_size: images of one batch in this process.
-        landscape: bool (num images), to put only wide or only tall images into one batch; optional.
-        start: number of batches to pass over.
+        sampler: infinite indices; restarted by every iterator.
+        batch_size: images per batch in this process.
+        landscape: bool (num images), to group wide and tall images into separate batches; optional.
+        start: number of batches to skip.
     """
 
     def __init__(
@@ -124,24 +124,24 @@ class Batches:
 
 
 class TrainLoader:
-    """Endless batches for training, each a list of samples, that can go on where it stopped.
+    """Infinite training batches, each a list of samples, that can be resumed.
 
     Args:
         records: Detectron2's dicts.
-        mapper: makes a sample of a record.
-        batch_size: images of a batch, over all processes.
+        mapper: maps a record to a sample.
+        batch_size: images per batch over all processes.
         seed: non-negative, the same in all processes.
-        make_sampler: seed -> endless sampler; by default all images, shuffled anew each time round.
-        num_workers: processes that make samples; the samples do not depend on it.
-        aspect_ratio_grouping: put only wide or only tall images into one batch.
-        skip_unreadable: count and log images that cannot be read, instead of an error.
+        make_sampler: seed -> infinite sampler; by default all images, reshuffled every epoch.
+        num_workers: worker processes; the samples do not depend on it.
+        aspect_ratio_grouping: group wide and tall images into separate batches.
+        skip_unreadable: count and log unreadable images instead of raising an error.
 
     Attributes:
-        batches: how many batches were taken since the start of the training.
-        skipped: how many images could not be read in this process.
+        batches: number of batches since the start of training.
+        skipped: number of images that could not be read in this process.
 
     Raises:
-        ValueError: the batch cannot be divided among the processes, or there are no images.
+        ValueError: the batch size is not divisible by the number of processes, or no images.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class TrainLoader:
             batch_sampler=Batches(sampler, self._batch, self._landscape, self.batches),
             collate_fn=list,
             num_workers=self._num_workers,
-            # Of its own: the default one would take a number from the global generator.
+            # A separate generator: the default would draw a number from the global one.
             generator=torch.Generator().manual_seed(self._seed),
         )
         for batch in loader:
@@ -200,7 +200,7 @@ class TrainLoader:
             logger.warning("Skipped an image, the %d. one: %s", self.skipped, name)
 
     def state_dict(self) -> dict[str, int]:
-        """Return the seed and how far the training has come."""
+        """Return the seed and the progress of training."""
         return {
             "seed": self._seed,
             "batches": self.batches,
@@ -209,18 +209,18 @@ class TrainLoader:
         }
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on where another loader stopped; takes effect at the next ``iter()``.
+        """Continue where another loader stopped; takes effect at the next ``iter()``.
 
-        With another batch size, it goes on after about as many images. With another number of
-        images the order is a new one. Both are logged.
+        With another batch size, continue after about the same number of images. With another number
+        of images the order changes. Both are logged.
         """
         self._seed = state["seed"]
         self.batches = state["batches"] * state["batch_size"] // self._total_batch
         for key, ours in (("batch_size", self._total_batch), ("num_images", len(self._records))):
             if state[key] != ours:
                 logger.warning(
-                    "%s was %d and is %d: the images do not come in the order that an "
-                    "uninterrupted training would have seen",
+                    "%s was %d and is %d: the order of images differs from that of an "
+                    "uninterrupted training",
                     key,
                     state[key],
                     ours,
@@ -228,15 +228,15 @@ class TrainLoader:
 
 
 def build_train_loader(cfg: Any, mapper: Callable[[dict[str, Any]], Any]) -> TrainLoader:
-    """Return the loader that a config asks for.
+    """Build the training loader from a config.
 
     Args:
         cfg: the config; a negative ``SEED`` draws a seed that all processes share.
-        mapper: makes a sample of a record.
+        mapper: maps a record to a sample.
 
     Raises:
-        ValueError: ``DATALOADER.SAMPLER_TRAIN`` is not one of those that can be resumed, or
-            ``DATASETS.TRAIN_REPEAT_FACTOR`` names a data set that is not trained on.
+        ValueError: ``DATALOADER.SAMPLER_TRAIN`` is not a resumable sampler, or
+            ``DATASETS.TRAIN_REPEAT_FACTOR`` names a data set that is not in DATASETS.TRAIN.
     """
     parts = {
         name: get_detection_dataset_dicts(
@@ -259,24 +259,24 @@ def build_train_loader(cfg: Any, mapper: Callable[[dict[str, Any]], Any]) -> Tra
 
 
 def _compare_classes(names: list[str]) -> None:
-    """Log where data sets that are trained on together number their classes differently."""
+    """Log a warning if training data sets differ in their classes or in the class order."""
     classes = {name: MetadataCatalog.get(name).get("thing_classes") for name in names}
     different = [name for name in names if classes[name] != classes[names[0]]]
     if different:
         logger.warning(
-            "%s and %s have other classes, or number them otherwise: they fit together only for a "
-            "network that does not tell classes apart",
+            "%s and %s differ in classes or class indices: combine them only for a "
+            "class-agnostic network",
             names[0],
             ", ".join(different),
         )
 
 
 def _sampler_maker(cfg: Any, parts: dict[str, list[dict[str, Any]]]) -> Callable[[int], Any]:
-    """Return Detectron2's sampler of the config's name, with a seed that is known.
+    """Return a constructor of Detectron2's sampler of the configured name, with a known seed.
 
     Args:
         cfg: the config.
-        parts: name of each data set -> its records, in the order of training.
+        parts: name of each data set -> its records, in order of training.
     """
     name = cfg.DATALOADER.SAMPLER_TRAIN
     records = [record for part in parts.values() for record in part]
@@ -297,10 +297,10 @@ def _sampler_maker(cfg: Any, parts: dict[str, list[dict[str, Any]]]) -> Callable
 
 
 def _repeat_factors(named: list, parts: dict[str, list[dict[str, Any]]]) -> torch.Tensor:
-    """Return how often each image comes in one round: the factor of its data set, 1 by default.
+    """Return the repeat factor of each image: that of its data set, 1 by default.
 
     Raises:
-        ValueError: a factor belongs to no data set that is trained on.
+        ValueError: a factor of a data set that is not in DATASETS.TRAIN.
     """
     chosen = dict(named)
     unknown = sorted(set(chosen) - set(parts))

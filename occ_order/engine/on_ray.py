@@ -1,8 +1,8 @@
-"""Work spread over the machines of a Ray cluster; the only module that imports Ray.
+"""Distribution of work in a Ray cluster; the only module that imports Ray.
 
-Ray Data hands parts of the work to actors, each of which keeps its model, starts as many of them as
-the cluster has room for, and hands out again what a killed worker or machine had in hand. What an
-actor does with a part is a function of the caller, the one that a single process calls.
+Ray Data assigns parts of the work to actors, each of which keeps its model. It starts as many
+actors as the cluster has resources for, and reassigns the parts of killed workers or machines. An
+actor applies a function of the caller, the same that a single process calls.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Part = TypeVar("Part")
 Made = TypeVar("Made")
 
 EXPECTED = (ImportError, OSError, ValueError)
-"""What goes wrong without being a fault of the program; it is raised as it was."""
+"""Errors that are not programming errors; they are raised unchanged."""
 
 
 def spread(
@@ -32,35 +32,34 @@ def spread(
     workers: int | None = None,
     gpu: bool = False,
 ) -> Iterator[tuple[int, Made]]:
-    """Yield what is made of each part as soon as it is there, in any order.
+    """Yield the result of each part as soon as it is available, in any order.
 
-    Parts, `build` and what is made travel between processes: it must be possible to pickle them.
+    Parts, `build` and results are sent between processes and must be picklable.
 
     Args:
-        parts: what is worked on; a worker that is killed loses the part that it has in hand, which
-            another one does again.
-        build: makes what works on a part; called once in each worker.
-        address: of the cluster, "auto" for the one that this machine belongs to; None = what
-            RAY_ADDRESS names, else this machine alone. Not looked at where Ray is connected.
-        workers: how many at most; None = one for each CPU of the cluster, or for each GPU.
-        gpu: whether each worker needs a GPU of its own, else a CPU.
+        parts: inputs; the current part of a killed worker is repeated by another one.
+        build: constructs the function that processes a part; called once per worker.
+        address: address of the cluster, "auto" for that of this machine; None = RAY_ADDRESS if set,
+            else this machine. Ignored if Ray is connected already.
+        workers: maximum number; None = one for each CPU, or each GPU, of the cluster.
+        gpu: whether each worker uses a GPU instead of a CPU.
 
     Yields:
-        Index of the part, and what was made of it.
+        Index of the part, and its result.
 
     Raises:
         ImportError: Ray is not installed.
-        ValueError: the cluster has no GPU, and one is needed.
+        ValueError: `gpu`, but the cluster has no GPU.
         ConnectionError: there is no cluster at the address.
-        ImportError, OSError, ValueError: what `build`, or what it made, raised first.
-        ray.exceptions.RayError: it raised something else, which Ray describes.
+        ImportError, OSError, ValueError: the first error of `build` or of its function.
+        ray.exceptions.RayError: another error, described by Ray.
     """
     if not parts:
         return
     with _connected(address) as ray:
         there = int(ray.cluster_resources().get("GPU" if gpu else "CPU", 0))
         if gpu and not there:
-            raise ValueError("the Ray cluster has no GPU: take --device cpu")
+            raise ValueError("the Ray cluster has no GPU: use --device cpu")
         rows = [{"part": k, "content": pickle.dumps(part)} for k, part in enumerate(parts)]
         data = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
             _Worker,
@@ -79,9 +78,9 @@ def spread(
 
 
 class _Worker:
-    """From the row of a part to that of what is made of it, or of the error; an actor.
+    """Actor that maps the row of a part to that of its result or error.
 
-    It is built by its first part, since an error in its making would be raised as one of Ray's.
+    It is constructed lazily at the first part, since Ray would wrap errors of the constructor.
     """
 
     def __init__(self, build: Callable[[], Callable[[Any], Any]]) -> None:
@@ -98,7 +97,7 @@ class _Worker:
 
 @contextmanager
 def _connected(address: str | None) -> Iterator[Any]:
-    """Connect to the cluster, unless that is done already; what is begun here is ended here."""
+    """Connect to the cluster if not yet connected; disconnect at the end in that case."""
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     _prepare(own=address == "local")
     try:
@@ -121,10 +120,10 @@ def _connected(address: str | None) -> Iterator[Any]:
 
 
 def _prepare(*, own: bool) -> None:
-    """Set what Ray reads when it is imported.
+    """Set the environment variables that Ray reads on import.
 
-    It reports nothing to anybody. A cluster of its own listens at this machine's address in the
-    network; it answers to a token that nobody else has.
+    Usage statistics are off. A cluster of its own listens on this machine's network address and
+    requires a secret token.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if own and "ray" not in sys.modules:

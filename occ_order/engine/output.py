@@ -1,4 +1,4 @@
-"""The folder that a run writes to."""
+"""Output folder of a run."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from occ_order.files import check_writable
 
 
 def check_output_folder(path: str | os.PathLike[str]) -> None:
-    """Make the folder, and make sure before hours of work that files can be written there.
+    """Create the folder and check that files can be written, before a long computation.
 
     Args:
-        path: the folder; "" is none, and nothing is checked.
+        path: the folder; "" = no check.
 
     Raises:
-        OSError: it cannot be made or written, or the disk is full; the message names it.
+        OSError: it cannot be created or written, or the disk is full; names it.
     """
     if os.fspath(path):
         check_writable(path, "OUTPUT_DIR")

@@ -1,4 +1,4 @@
-"""From one image, and masks if there are any, to instances with their order."""
+"""Prediction of ordered instances for one image, optionally with input masks."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from occ_order.methods.sln.decode import sem_dist_maps
 
 
 class OrderPredictor:
-    """Runs one model on images of any size.
+    """Run a model on images of any size.
 
-        predictor = OrderPredictor.from_zoo()      # orders given masks; others by their names
-        result = predictor(image, masks)           # your instances, in your order
-        result = OrderPredictor.from_zoo("NAME")(image)   # instances that the model finds
+        predictor = OrderPredictor.from_zoo()      # default model: orders input masks
+        result = predictor(image, masks)           # input instances in the same order
+        result = OrderPredictor.from_zoo("NAME")(image)   # instances detected by the model
 
-    What comes out is :class:`occ_order.instances.OrderedInstances`. InstaDepthNet gives
-    `disparity`, and instances only if masks are given; SLN `amodal`, `levels` and `sem_dist`.
+    The result is :class:`occ_order.instances.OrderedInstances`. InstaDepthNet predicts
+    `disparity`, and instances only for input masks; SLN `amodal`, `levels` and `sem_dist`.
     """
 
     def __init__(self, model: nn.Module, cfg: CfgNode) -> None:
-        """Take a model with its weights and its settings.
+        """Initialise the predictor.
 
         Args:
-            model: in evaluation mode.
-            cfg: how images are prepared for it.
+            model: model with weights, in evaluation mode.
+            cfg: its config, which defines the preprocessing.
 
         Raises:
-            ValueError: a setting would run code (`occ_order.config.check_settings`).
+            ValueError: a key would execute code (`occ_order.config.check_settings`).
         """
         check_settings(cfg)
         self.model = model.eval()
@@ -55,7 +55,7 @@ class OrderPredictor:
 
     @classmethod
     def from_zoo(cls, name: str = model_zoo.ORDERS_MASKS, *, device: str = "cpu") -> OrderPredictor:
-        """Return a predictor with a model of the zoo; by default the one that orders given masks.
+        """Build a predictor with a model of the zoo, by default one that orders input masks.
 
         Args:
             name: one of `occ_order.model_zoo.names()`.
@@ -65,18 +65,18 @@ class OrderPredictor:
 
     @classmethod
     def from_config(cls, file: str | os.PathLike[str], opts: Sequence[str] = ()) -> OrderPredictor:
-        """Return a model by its YAML file; MODEL.WEIGHTS and MODEL.DEVICE may stand in `opts`."""
+        """Build a predictor from a YAML file; `opts` may set MODEL.WEIGHTS and MODEL.DEVICE."""
         cfg = load_cfg(file, opts)
         return cls(model_zoo.build(cfg), cfg)
 
     @property
     def needs_masks(self) -> bool:
-        """Whether the model finds no instances itself."""
+        """Whether the model requires input masks."""
         return getattr(self.model, "requires_masks", False)
 
     @property
     def takes_masks(self) -> bool:
-        """Whether the model can order given masks."""
+        """Whether the model can order input masks."""
         return getattr(self.model, "accepts_masks", False)
 
     def __call__(
@@ -89,28 +89,28 @@ class OrderPredictor:
         """Order the instances of one image.
 
         Args:
-            image: uint8 (H, W, 3) RGB, or a file, which is turned as its EXIF orientation says.
-            masks: the visible parts of N instances: (N, H, W), a label map, a file, instances, or
-                what another library found (:mod:`occ_order.formats.given`); the result keeps their
-                ids, names, classes and scores. None lets the model find instances.
-            classes: contiguous class of each mask, for models that look at it; default: all 0.
+            image: uint8 (H, W, 3) RGB, or a file, whose EXIF orientation is applied.
+            masks: modal masks of N instances: (N, H, W), a label map, a file, instances, or
+                predictions of other libraries (:mod:`occ_order.formats.given`); the result keeps
+                their ids, names, classes and scores. None = detect instances.
+            classes: contiguous class of each mask, for models that use it; default: 0.
 
         Returns:
-            The instances, at the image's size, with what the model says of them.
+            The instances at the size of the image, with all predictions.
 
         Raises:
-            ValueError: not such an image; masks of another size; a model that needs masks without
-                any, or that cannot take any.
-            FileNotFoundError: there is no such file.
+            ValueError: invalid image; masks of another size; missing masks for a model that
+                requires them, or masks for a model that does not accept them.
+            FileNotFoundError: the file does not exist.
         """
         pixels = as_image(image)
         if masks is None and self.needs_masks:
             raise ValueError(
-                f"{type(self.model).__name__} orders given masks and finds none itself: give masks"
+                f"{type(self.model).__name__} orders input masks and detects nothing: pass masks"
             )
         if masks is not None and not self.takes_masks:
             raise ValueError(
-                f"{type(self.model).__name__} finds its instances itself and takes no masks"
+                f"{type(self.model).__name__} detects instances and does not accept input masks"
             )
         if masks is not None:
             size = pixels.shape[:2]
@@ -124,7 +124,7 @@ class OrderPredictor:
         """Return the raw output of the model for an image without input masks.
 
         Args:
-            image: as of a call.
+            image: as in `__call__`.
         """
         return self._run(self._map_image(_record(as_image(image))), given=False)
 
@@ -145,9 +145,9 @@ class OrderPredictor:
         given: OrderedInstances,
         classes: Sequence[int] | None,
     ) -> OrderedInstances:
-        """Given instances with what the model says of them.
+        """Return input instances with the predictions of the model.
 
-        A model looks at masks of its input's size; what comes back are the user's own.
+        The model's masks are resized to its input; the result has the original ones.
         """
         kinds = [0] * len(given) if classes is None else [int(kind) for kind in classes]
         if len(kinds) != len(given):
@@ -168,19 +168,19 @@ class OrderPredictor:
 
     @torch.inference_mode()
     def _run(self, item: dict[str, Any], *, given: bool) -> dict[str, Any]:
-        if hasattr(self.model, "given_masks"):  # it does both, and is told which
+        if hasattr(self.model, "given_masks"):  # the model supports both modes
             self.model.given_masks = given
         return dict(self.model([item])[0])
 
 
 def _record(pixels: np.ndarray) -> dict[str, Any]:
-    """Return an image as mappers take it."""
+    """Return an image as input of a mapper."""
     height, width = pixels.shape[:2]
     known = {"image_id": 0, "height": height, "width": width, "annotations": []}
     return {"pixels": pixels, **known}
 
 
 def disparity_of(output: dict[str, Any]) -> np.ndarray | None:
-    """float32 (H, W) of a model's output; None where it has none."""
+    """Return the disparity of a model's output, float32 (H, W), or None."""
     disparity = output.get("disparity")
     return None if disparity is None else disparity.float().cpu().numpy()

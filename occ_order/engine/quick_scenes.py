@@ -1,4 +1,4 @@
-"""The few generated scenes that quick schedules train on, made when they are first asked for."""
+"""Generated scenes of quick schedules, created on first use."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ PREFIX = "scenes_quick_"
 
 
 def make_quick_scenes(cfg: CfgNode) -> None:
-    """Make the scenes of DATASETS.QUICK_SCENES if a data set `scenes_quick_*` is named.
+    """Generate the scenes of DATASETS.QUICK_SCENES if a data set `scenes_quick_*` is used.
 
-    They lie in `scenes_quick` below `$DETECTRON2_DATASETS`; there already, nothing is done. Of
-    several processes the first one makes them and the others wait.
+    They are written to `scenes_quick` in `$DETECTRON2_DATASETS` unless they exist. The first
+    process generates them while the others wait.
 
     Raises:
-        ValueError: the folder holds scenes made with other settings.
+        ValueError: the folder has scenes generated with other settings.
     """
     if not any(name.startswith(PREFIX) for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
         return

@@ -1,4 +1,4 @@
-"""Checkpoints from which a training goes on as if it had never stopped."""
+"""Checkpoints with which a resumed training equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ logger = logging.getLogger(__name__)
 
 
 class ResumableCheckpoints(hooks.PeriodicCheckpointer):
-    """Detectron2's periodic checkpoints, with all that a training needs to go on.
+    """Detectron2's periodic checkpoints with the complete state of training.
 
-    Beside model and trainer a file holds "random", the states of the random generators of every
-    process, and "loader", the place in the training data. To be registered in all processes; only
-    the first one writes.
+    In addition to model and trainer, a file contains "random", the states of the random generators
+    of every process, and "loader", the position in the training data. Register it in all processes;
+    only the first one writes.
     """
 
     def before_train(self) -> None:
-        """Write the final file if a training ended between its last checkpoint and that file."""
+        """Write the final file if training ended between its last checkpoint and that file."""
         super().before_train()
         final = Path(self.checkpointer.save_dir, f"{self.file_prefix}_final.pth")
         lost = comm.all_gather(not final.is_file())[0]
@@ -34,7 +34,7 @@ class ResumableCheckpoints(hooks.PeriodicCheckpointer):
             self.trainer.iter = self.trainer.start_iter
 
     def after_step(self) -> None:
-        """Save if it is time, or if this was the last iteration."""
+        """Save periodically and after the last iteration."""
         iteration = self.trainer.iter
         if (iteration + 1) % self.period and iteration < self.max_iter - 1:
             return
@@ -46,24 +46,25 @@ class ResumableCheckpoints(hooks.PeriodicCheckpointer):
 
 
 def restore(state: dict[str, Any], loader: Any, *, seed: int, iteration: int) -> None:
-    """Put random generators and loader where a checkpoint has left them.
+    """Restore random generators and loader from a checkpoint.
 
-    What the checkpoint does not hold is logged: the training then goes on with other random numbers
-    than an uninterrupted one would have seen.
+    Missing states are logged: training then continues with random numbers that differ from those of
+        an
+    uninterrupted one.
 
     Args:
-        state: what `OrderCheckpointer.resume_or_load` returns.
-        loader: the training loader; one without `load_state_dict` starts anew.
-        seed: seeds the generators of a process for which there is no state.
-        iteration: the next one.
+        state: result of `OrderCheckpointer.resume_or_load`.
+        loader: the training loader; one without `load_state_dict` starts from the beginning.
+        seed: seed of the generators of a process without a saved state.
+        iteration: the next iteration.
     """
     if "loader" in state and hasattr(loader, "load_state_dict"):
         loader.load_state_dict(state["loader"])
     else:
-        logger.warning("The checkpoint does not say which images were seen: a new order starts")
+        logger.warning("The checkpoint has no state of the training data: images are reshuffled")
     rank, states = comm.get_rank(), state.get("random") or []
     if rank < len(states):
         set_random_state(states[rank])
         return
-    logger.warning("The checkpoint has no random state of process %d: seeded anew", rank)
+    logger.warning("The checkpoint has no random state of process %d: using a new seed", rank)
     seed_all_rng((max(seed, 0) + 1_000_003 * (rank + 1) + iteration) % 2**31)

@@ -1,4 +1,4 @@
-"""The trainer: mapper, evaluators, optimiser and schedule by configuration."""
+"""Trainer with mapper, evaluators, optimiser and schedule chosen by the config."""
 
 from __future__ import annotations
 
@@ -43,13 +43,14 @@ OPTIMIZERS = {"SGD": torch.optim.SGD, "ADAMW": torch.optim.AdamW}
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """SOLVER.OPTIMIZER over the parameters that are trained.
+    """Build SOLVER.OPTIMIZER for the trainable parameters.
 
-    Weight decay, biases, norms and gradient clipping follow Detectron2's settings; parameters whose
-    name starts with one of SOLVER.HEAD_NAMES learn SOLVER.HEAD_LR_FACTOR times as fast.
+    Weight decay, biases, norms and gradient clipping follow Detectron2's config keys; the learning
+    rate of parameters whose name starts with one of SOLVER.HEAD_NAMES is multiplied by
+    SOLVER.HEAD_LR_FACTOR.
 
     Raises:
-        ValueError: the optimiser is unknown.
+        ValueError: unknown optimiser.
     """
     kind = cfg.SOLVER.OPTIMIZER.upper()
     if kind not in OPTIMIZERS:
@@ -80,22 +81,22 @@ class Trainer(DefaultTrainer):
     INPUT.MAPPER chooses the mapper, TEST.EVALUATORS the evaluators, SOLVER.OPTIMIZER and
     SOLVER.LR_SCHEDULER_NAME (also WarmupPolyLR) the optimisation.
 
-    A step whose loss or gradient is not finite stops the training before the weights change. A
-    training that was interrupted and resumed ends with the weights of one that was not, given the
-    same machine, number of processes and threads.
+    A step with a non-finite loss or gradient stops the training before the weights change. A
+    resumed training results in the same weights as an uninterrupted one on the same machine with
+    the same numbers of processes and threads.
 
     Args:
-        cfg: all settings.
-        allow_unsafe_pickle: checkpoints are trusted, objects in them are made. Not a setting,
-            because a config file is somebody else's, too.
+        cfg: the config.
+        allow_unsafe_pickle: load checkpoints with arbitrary objects. Not a config key, because
+            config files may be untrusted.
 
     Raises:
-        ValueError: a setting would run code (`occ_order.config.check_settings`).
+        ValueError: a key would execute code (`occ_order.config.check_settings`).
     """
 
     def __init__(self, cfg: CfgNode, *, allow_unsafe_pickle: bool = False) -> None:
         check_settings(cfg)
-        super(DefaultTrainer, self).__init__()  # its own __init__ makes its own checkpointer
+        super(DefaultTrainer, self).__init__()  # its __init__ creates its own checkpointer
         logger = logging.getLogger("detectron2")
         if not logger.isEnabledFor(logging.INFO):
             setup_logger()
@@ -115,10 +116,10 @@ class Trainer(DefaultTrainer):
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Goes on from the newest checkpoint in OUTPUT_DIR, or starts from MODEL.WEIGHTS.
+        """Resume from the newest checkpoint in OUTPUT_DIR, or load MODEL.WEIGHTS.
 
         Raises:
-            CheckpointError: there is a training to resume but no file it could go on from.
+            CheckpointError: there is a training to resume, but no loadable checkpoint.
         """
         state = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
         if self.checkpointer.resumed_from:
@@ -132,18 +133,18 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
-        """Detectron2's schedules and WarmupPolyLR."""
+        """Build one of Detectron2's schedules or WarmupPolyLR."""
         return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> TrainLoader:
-        """Batches of DATASETS.TRAIN through the mapper."""
+        """Build the loader of DATASETS.TRAIN."""
         check_settings(cfg)
         return build_train_loader(cfg, build_mapper(cfg, is_train=True))
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
-        """Images of one data set through the mapper; never Detectron2's pickled proposals."""
+        """Build the loader of one data set, without support for Detectron2's pickled proposals."""
         check_settings(cfg)
         return build_detection_test_loader(
             dataset=get_detection_dataset_dicts(dataset_name, filter_empty=False),
@@ -158,12 +159,12 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators=None) -> dict[str, Any]:
-        """Evaluate on DATASETS.TEST, and write the scores to `inference/scores.json`.
+        """Evaluate on DATASETS.TEST and write the scores to `inference/scores.json`.
 
-        Training after it sees the same random numbers as without it.
+        Does not change the random numbers of the training that follows.
 
         Returns:
-            {task: {metric: float}}, for several data sets below the name of each.
+            {task: {metric: float}}, or {data set: {task: ...}} for several data sets.
         """
         with kept_random_state():
             results = super().test(cfg, model, evaluators)
@@ -173,9 +174,9 @@ class Trainer(DefaultTrainer):
         return results
 
     def build_hooks(self) -> list[HookBase]:
-        """Detectron2's hooks with our checkpoints, in all processes, in front of the evaluation.
+        """Return Detectron2's hooks, with resumable checkpoints in all processes before evaluation.
 
-        Time is measured around the iterations and before evaluation.
+        Time is measured around the iterations, without the final evaluation.
         """
         theirs = [h for h in super().build_hooks() if not isinstance(h, hooks.PeriodicCheckpointer)]
         saving = ResumableCheckpoints(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD)
@@ -186,23 +187,23 @@ class Trainer(DefaultTrainer):
         return [TrainingTime(self.cfg.OUTPUT_DIR), *before, saving, *images, *after]
 
     def build_writers(self) -> list[EventWriter]:
-        """Detectron2's writers, behind that of wandb where LOGGING.WANDB_PROJECT names one."""
+        """Return Detectron2's writers, after that of wandb if LOGGING.WANDB_PROJECT is set."""
         wandb = [WandbWriter(self.cfg)] if self.cfg.LOGGING.WANDB_PROJECT else []
         return [*wandb, *super().build_writers()]
 
 
 def _step_runner(cfg: CfgNode) -> type:
-    """Return the class that takes steps; SOLVER.AMP is float16 on a GPU and bfloat16 on a CPU."""
+    """Return the step runner; SOLVER.AMP uses float16 on GPUs and bfloat16 on CPUs."""
     if not cfg.SOLVER.AMP.ENABLED:
         return FiniteTrainer
     return FiniteBfloat16Trainer if cfg.MODEL.DEVICE == "cpu" else FiniteAMPTrainer
 
 
 def _distributed(model: nn.Module) -> nn.Module:
-    """Return the model wrapped for several processes; on CPUs, too, where no device may be named.
+    """Wrap the model for distributed training; on CPUs no device may be passed.
 
-    Unused parameters are looked for: a head that reads one level of a feature pyramid leaves the
-    outputs of the others without a gradient.
+    Unused parameters are allowed: a head that reads one level of a feature pyramid leaves the
+    output convolutions of other levels without gradient.
     """
     parameter = next(model.parameters(), None)
     on_cpu = parameter is None or parameter.device.type == "cpu"

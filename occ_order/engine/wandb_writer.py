@@ -1,4 +1,4 @@
-"""Scores, losses and images of a training to Weights & Biases, for those who ask for it."""
+"""Optional logging of scores, losses and images to Weights & Biases."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from detectron2.utils.events import EventWriter, get_event_storage
 
 
 class WandbWriter(EventWriter):
-    """Writes the event storage to a run of wandb; on when LOGGING.WANDB_PROJECT is set.
+    """Write the event storage to a run of wandb; enabled by LOGGING.WANDB_PROJECT.
 
-    It must come before Detectron2's TensorBoard writer, which empties the storage of images.
+    Must be called before Detectron2's TensorBoard writer, which clears the images of the storage.
     """
 
     def __init__(self, cfg: CfgNode, *, window_size: int = 20) -> None:
-        """Start the run, with all settings.
+        """Start the run and record the config.
 
         Args:
-            cfg: LOGGING.WANDB_PROJECT, LOGGING.WANDB_NAME, OUTPUT_DIR and all that is recorded.
+            cfg: config with LOGGING.WANDB_PROJECT, LOGGING.WANDB_NAME and OUTPUT_DIR.
             window_size: iterations over which losses are smoothed.
 
         Raises:
@@ -45,7 +45,7 @@ class WandbWriter(EventWriter):
         )
 
     def write(self) -> None:
-        """Write what is new since the last call, iteration by iteration."""
+        """Write all new values since the last call."""
         storage = get_event_storage()
         steps: dict[int, dict[str, Any]] = defaultdict(dict)
         for name, (value, step) in storage.latest_with_smoothing_hint(self._window).items():
@@ -59,5 +59,5 @@ class WandbWriter(EventWriter):
         self._last = max([self._last, *steps])
 
     def close(self) -> None:
-        """End the run."""
+        """Finish the run."""
         self._run.finish()

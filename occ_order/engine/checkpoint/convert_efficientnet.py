@@ -1,7 +1,7 @@
-"""Weights of EfficientNet-Lite as the Python package efficientnet-lite-pytorch names them.
+"""Conversion of EfficientNet-Lite weights of the Python package efficientnet-lite-pytorch.
 
-It numbers the blocks of all stages through (`_blocks.7._expand_conv`) where timm numbers them by
-stage (`blocks.3.2.conv_pw`), and its first block has no expansion.
+The package numbers blocks consecutively (`_blocks.7._expand_conv`), timm per stage
+(`blocks.3.2.conv_pw`). The first block has no expansion.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ _BLOCK = re.compile(r"_blocks\.(\d+)\.(\w+)\.(\w+)")
 
 
 def convert_efficientnet_lite(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename weights of EfficientNet-Lite.
+    """Rename weights of EfficientNet-Lite to timm's names.
 
     Args:
-        state_dict: as `efficientnet_lite_pytorch.EfficientNet` has them.
+        state_dict: state dict of `efficientnet_lite_pytorch.EfficientNet`.
 
     Returns:
         The same tensors under the names of timm's `tf_efficientnet_lite*`.
 
     Raises:
-        ValueError: a name that is not of this network.
+        ValueError: unknown name.
     """
     places = _places(state_dict)
     converted = {}
@@ -62,7 +62,7 @@ def convert_efficientnet_lite(state_dict: Mapping[str, Tensor]) -> dict[str, Ten
 
 
 def _places(state_dict: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return number of a block -> "stage.block" in timm; stages differ in their channels."""
+    """Map the number of a block to "stage.block" in timm; stages differ in their channels."""
     channels = {
         int(found[1]): len(tensor)
         for name, tensor in state_dict.items()

@@ -1,9 +1,9 @@
-"""Weights of MiDaS v2.1 and of the published InstaDepthNet, in the names of this package.
+"""Conversion of weights of MiDaS v2.1 and of the published InstaDepthNet.
 
-`model-f6b98070.pt` holds the disparity network: `pretrained.layer1` to `layer4` (the encoder; the
-first holds convolution, normalisation and pooling as well) and `scratch` (the decoder). The
+`model-f6b98070.pt` contains the disparity network: `pretrained.layer1` to `layer4` (the encoder;
+the first also contains convolution, normalisation and pooling) and `scratch` (the decoder). The
 published InstaDepthNet adds a ResNet-50 for each order (`gdo_net`, or `do_net` and `oo_net`) and
-the linear layers `fc`, or `depth_fc` and `occ_fc`, all behind `module.`.
+the linear layers `fc`, or `depth_fc` and `occ_fc`, all with prefix `module.`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 UNUSED = ("scratch.refinenet4.resConfUnit1.",)
-"""Units of the published network that nothing passes through."""
+"""Unused modules of the published network."""
 
 _HEADS = {
     "gdo_net.": "heads.depth.",
@@ -26,7 +26,7 @@ _LINEAR = {
     "depth_fc.": "heads.depth.predictor.",
     "occ_fc.": "heads.occlusion.predictor.",
 }
-_OUTPUT = {"0": "0", "2": "1", "4": "2"}  # positions in the published sequence -> ours
+_OUTPUT = {"0": "0", "2": "1", "4": "2"}  # indices in the published Sequential -> indices here
 _BLOCK = re.compile(r"layer([1-4])\.(\d+)\.(?:(conv|bn)([1-3])|downsample\.([01]))\.(.+)")
 _STEM = {"conv1.": "stem.conv1.", "bn1.": "stem.conv1.norm."}
 _FIRST_LAYER = {"layer1.0.": "conv1.", "layer1.1.": "bn1.", "layer1.4.": "layer1."}
@@ -36,14 +36,14 @@ def convert_midas(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the weights of MiDaS v2.1 or of the published InstaDepthNet^d or ^{o,d}.
 
     Args:
-        state_dict: as published; a leading `module.` is taken off.
+        state_dict: the published one; a prefix `module.` is removed.
 
     Returns:
-        The same tensors under the names of `occ_order.methods.instadepth.meta_arch.InstaDepthNet`;
-        without those that the published networks do not use.
+        The same tensors under the names of `occ_order.methods.instadepth.meta_arch.InstaDepthNet`,
+        without unused weights.
 
     Raises:
-        ValueError: a name that is in none of these networks, or no disparity network at all.
+        ValueError: unknown name, or no weights of a disparity network.
     """
     converted: dict[str, Tensor] = {}
     for name, tensor in state_dict.items():
@@ -56,7 +56,7 @@ def convert_midas(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def is_midas(state_dict: Mapping[str, Tensor]) -> bool:
-    """Whether the names are those of MiDaS v2.1 or of the published InstaDepthNet."""
+    """Return whether the names are those of MiDaS v2.1 or of the published InstaDepthNet."""
     names = {name.removeprefix("module.") for name in state_dict}
     return any(name.startswith("pretrained.layer1.") for name in names) and any(
         name.startswith("scratch.output_conv.") for name in names
@@ -64,7 +64,7 @@ def is_midas(state_dict: Mapping[str, Tensor]) -> bool:
 
 
 def _renamed(name: str, state_dict: Mapping[str, Tensor]) -> str | None:
-    """Our name of a published one; None for weights that are stored but never used."""
+    """Return the new name of a weight; None for weights that are stored but unused."""
     if name.startswith(UNUSED):
         return None
     if name.startswith("pretrained."):
@@ -83,15 +83,15 @@ def _renamed(name: str, state_dict: Mapping[str, Tensor]) -> str | None:
 def _head(name: str, theirs: str, ours: str, state_dict: Mapping[str, Tensor]) -> str | None:
     inner = name.removeprefix(theirs)
     nested = any(key.endswith(f"{theirs}layer1.0.weight") for key in state_dict)
-    twice = nested and inner.startswith(("conv1.", "bn1."))  # they are inside layer1 as well
+    twice = nested and inner.startswith(("conv1.", "bn1."))  # also stored inside layer1
     if inner.startswith("fc.") or twice:
         return None
     return f"{ours}resnet.{_resnet(inner, nested=nested)}"
 
 
 def _resnet(name: str, *, nested: bool) -> str:
-    """Detectron2's name of a weight of torchvision's ResNet."""
-    if nested:  # layer1 holds convolution, normalisation, (ReLU, pooling) and the first stage
+    """Convert the name of a weight of torchvision's ResNet to Detectron2's."""
+    if nested:  # layer1 contains convolution, normalisation, (ReLU, pooling) and the first stage
         for theirs, inner in _FIRST_LAYER.items():
             if name.startswith(theirs):
                 name = inner + name.removeprefix(theirs)
@@ -109,7 +109,7 @@ def _resnet(name: str, *, nested: bool) -> str:
 
 
 def _decoder(name: str) -> str:
-    """Our name of a weight of the published decoder."""
+    """Return the new name of a weight of the published decoder."""
     if found := re.fullmatch(r"layer([1-4])_rn\.(.+)", name):
         return f"laterals.res{int(found[1]) + 1}.{found[2]}"
     if found := re.fullmatch(r"refinenet([1-4])\.resConfUnit([12])\.(.+)", name):

@@ -1,9 +1,9 @@
-"""Weights of the published InstaOrderNet, OrderNet and PCNet-M, in the names of this package.
+"""Conversion of weights of the published InstaOrderNet, OrderNet and PCNet-M.
 
-The files hold `step`, `state_dict` and `optimizer`; names start with `module.`. Classifiers are
-torchvision's ResNet-50 with a linear layer `fc`, or `fc_occ` and `fc_depth`; PCNet-M is the UNet
-`inc`, `down1` to `down4`, `up1` to `up4`, `outc`. A file does not say what its three classes are:
-the depth of InstaOrderNet^d and the relation of OrderNet look the same, so that has to be said.
+The files contain `step`, `state_dict` and `optimizer`; names have the prefix `module.`. Classifiers
+are torchvision's ResNet-50 with a linear layer `fc`, or `fc_occ` and `fc_depth`; PCNet-M is the
+UNet `inc`, `down1` to `down4`, `up1` to `up4`, `outc`. The three classes of a classifier may be the
+depth of InstaOrderNet^d or the relation of OrderNet, which the file does not specify.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ def convert_pairwise(
     """Rename published weights.
 
     Args:
-        state_dict: as published; a leading `module.` is taken off.
-        three_classes: "depth" (InstaOrderNet^d) or "relation" (OrderNet), for a classifier with
-            three classes.
+        state_dict: the published one; a prefix `module.` is removed.
+        three_classes: "depth" (InstaOrderNet^d) or "relation" (OrderNet), required for a
+            classifier with three classes.
 
     Returns:
         The same tensors under the names of `PairwiseOrderNet` or `PCNetM`.
 
     Raises:
-        ValueError: a name that is in none of these networks; three classes without saying which.
+        ValueError: unknown name; three classes without `three_classes`.
     """
     names = {name.removeprefix("module."): tensor for name, tensor in state_dict.items()}
     rename = _unet_name if any(name.startswith("inc.") for name in names) else _resnet_name
@@ -50,7 +50,7 @@ def convert_pairwise(
 
 
 def _task_of(names: Mapping[str, Tensor], three_classes: str | None) -> str:
-    """Return what the linear layer `fc` answers; "" without one."""
+    """Return the task of the linear layer `fc`; "" without one."""
     if three_classes not in (None, "depth", "relation"):
         raise ValueError(f"three classes are 'depth' or 'relation', got {three_classes!r}")
     if "fc.weight" not in names:
@@ -60,7 +60,7 @@ def _task_of(names: Mapping[str, Tensor], three_classes: str | None) -> str:
     if task is None:
         known = "depth (InstaOrderNet^d) or the relation (OrderNet)"
         raise ValueError(
-            f"the weights have three classes, which may be {known}: say which"
+            f"the weights have three classes, which may be {known}: specify which"
             if size == 3
             else f"a classifier of pairs has 2, 3 or 4 classes, got {size}"
         )

@@ -1,9 +1,9 @@
-"""Checkpoint files: written whole or not at all, read without running what they hold.
+"""Checkpoint files: written atomically, read without executing code.
 
-A pickle is a program: loading one can execute any command. ``torch.load`` of tensors and plain
-values (``weights_only``), safetensors, and `plain_pickle` for the ``.pkl`` files of Detectron2's
-model zoo cannot. So a file that holds other objects is refused unless the caller says that it is
-trusted.
+A pickle is a program: loading one can execute any command. This does not apply to ``torch.load`` of
+tensors and plain values (``weights_only``), to safetensors, and to `plain_pickle`, which reads the
+``.pkl`` files of Detectron2's model zoo. Files with other objects are therefore rejected unless the
+caller trusts them.
 """
 
 from __future__ import annotations
@@ -24,53 +24,53 @@ from occ_order.files import atomic_writer
 
 logger = logging.getLogger(__name__)
 
-_OBJECT = re.compile(r"nsupported (?:global: )?GLOBAL (\S+)")  # how PyTorch names an object
+_OBJECT = re.compile(r"nsupported (?:global: )?GLOBAL (\S+)")  # message of PyTorch
 
 UNSAFE_FLAG = "--allow-unsafe-pickle"
-"""The command-line flag that error messages name."""
+"""Command-line flag named in error messages."""
 
 WEIGHT_KEYS = ("model", "state_dict", "model_state", "model_state_dict")
-"""Keys under which checkpoints of different authors keep their weights."""
+"""Keys of the weights in checkpoints of different projects."""
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, is refused, or does not fit; the message names the file."""
+    """Checkpoint that is invalid, rejected or does not match the model; names the file."""
 
 
 def write_checkpoint(path: str | os.PathLike, data: Mapping[str, Any]) -> None:
-    """Write a checkpoint so that the final name only ever holds a complete file.
+    """Write a checkpoint atomically.
 
     Args:
-        path: the file; the data go to a hidden neighbour first, are synced to the disk, and take
-            the name at the end, as does the entry in the folder.
-        data: tensors, arrays and plain values, nested; numbers and arrays of NumPy are written as
-            Python's and PyTorch's, which the safe mode of ``torch.load`` takes.
+        path: the file. Data are written to a temporary hidden file in the same folder, synced and
+            renamed; the folder is synced as well.
+        data: nested tensors, arrays and plain values; numbers and arrays of NumPy are converted
+            to Python and PyTorch for the safe mode of ``torch.load``.
 
     Raises:
-        OSError: the folder cannot be written or is full; what was there before is untouched.
+        OSError: the folder is not writable or full; existing files are not affected.
     """
     try:
         with atomic_writer(path, "wb") as file:
             torch.save(_plain(dict(data)), file)
-    except (OSError, RuntimeError) as error:  # PyTorch turns a full disk into a RuntimeError
+    except (OSError, RuntimeError) as error:  # PyTorch raises RuntimeError for a full disk
         reason = _first_os_error(error)
         raise OSError(
             f"{os.fspath(path)}: the checkpoint could not be written ({reason}); "
-            "earlier checkpoints are untouched"
+            "earlier checkpoints are not affected"
         ) from error
 
 
 def as_half(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return weights as a small checkpoint stores them; models load them into float32.
+    """Convert weights to float16 on the CPU, to halve the size of a checkpoint.
 
     Args:
-        weights: names -> tensors of any dtype, on any device.
+        weights: names -> tensors of any dtype, on any device. Models load them as float32.
 
     Returns:
         The same on the CPU, floating-point ones as float16.
 
     Raises:
-        ValueError: a weight is not finite or exceeds float16.
+        ValueError: a weight is not finite in float16.
     """
     small = {}
     for name, weight in weights.items():
@@ -84,7 +84,7 @@ def as_half(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _plain(value: Any) -> Any:
-    """Nested containers without the types of NumPy; ordered dicts keep their class."""
+    """Convert NumPy types in nested containers to plain ones; ordered dicts keep their class."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
@@ -97,7 +97,7 @@ def _plain(value: Any) -> Any:
 
 
 def _first_os_error(error: BaseException) -> BaseException:
-    """Return the OSError that an error stems from, or the error itself."""
+    """Return the OSError in the chain of causes of an error, or the error itself."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError):
@@ -112,18 +112,18 @@ def read_checkpoint(
     """Read a checkpoint onto the CPU.
 
     Args:
-        path: ``.safetensors``; ``.pkl``, of arrays and plain values; anything else is read by
-            ``torch.load`` in its safe mode.
-        allow_unsafe_pickle: the file is trusted: if it holds other objects, they are made, which
-            can run its code. It is logged.
+        path: ``.safetensors``; ``.pkl`` with arrays and plain values; any other file is read by
+            the safe mode of ``torch.load``.
+        allow_unsafe_pickle: load other objects, which can execute code; logs a warning. Only for
+            trusted files.
 
     Returns:
-        A dict whose "model" maps names to tensors or arrays; whatever else the file holds beside.
-        Files of Caffe2 and pycls get "matching_heuristics", which makes Detectron2 rename weights.
+        The dict of the file with key "model": names -> tensors or arrays. Files of Caffe2 and pycls
+        have "matching_heuristics", with which Detectron2 renames weights.
 
     Raises:
-        CheckpointError: the file is damaged, holds objects, or has no weights.
-        FileNotFoundError: no such file.
+        CheckpointError: the file is invalid, contains objects, or has no weights.
+        FileNotFoundError: the file does not exist.
         ImportError: safetensors is not installed.
     """
     path = os.fspath(path)
@@ -170,8 +170,8 @@ def _read_pickle(path: str, unsafe: bool) -> Any:
 
 def _refusal(path: str, name: str) -> str:
     return (
-        f"{path}: holds {name}, more than tensors and plain values, which could run code when it "
-        f"is loaded; if you trust the file, say so with {UNSAFE_FLAG}"
+        f"{path}: contains {name}; objects other than tensors and plain values can execute code "
+        f"when loaded; if you trust the file, use {UNSAFE_FLAG}"
     )
 
 
@@ -181,7 +181,7 @@ def _read_torch(path: str, unsafe: bool, *, mmap: bool = False) -> Any:
     safely = {"map_location": "cpu", "mmap": mmap}
     try:
         return torch.load(path, weights_only=True, **safely)
-    except Exception as error:  # the many ways in which a damaged file shows
+    except Exception as error:  # damaged files raise many kinds of errors
         held = _OBJECT.search(str(error))
         if not held:
             reason = f"{type(error).__name__}: {_first_line(error)}"
@@ -197,15 +197,15 @@ def _first_line(error: BaseException) -> str:
 
 
 def _with_model(data: Any, path: str) -> dict[str, Any]:
-    """Return the file's dict with its weights under "model"."""
+    """Return the dict of the file with its weights under "model"."""
     if not isinstance(data, Mapping):
-        raise CheckpointError(f"{path}: must hold a dict of weights, got {type(data).__name__}")
+        raise CheckpointError(f"{path}: must contain a dict of weights, got {type(data).__name__}")
     data = dict(data)
     key = next((key for key in WEIGHT_KEYS if isinstance(data.get(key), Mapping)), None)
     weights = data if key is None else data.pop(key)
     rest = {} if key is None else data
     _check_weights(weights, path)
-    if key == "model_state":  # pycls, whose names need matching
+    if key == "model_state":  # names of pycls require matching
         weights = {k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}
         rest = {"__author__": "pycls", "matching_heuristics": True}
     return {**rest, "model": weights}
@@ -218,14 +218,14 @@ def _check_weights(weights: Mapping[str, Any], path: str) -> None:
         if not isinstance(name, str) or not isinstance(value, (torch.Tensor, np.ndarray))
     ]
     if wrong or not weights:
-        what = f"{wrong[0]!r} is no tensor" if wrong else "it is empty"
-        raise CheckpointError(f"{path}: holds no weights: {what}")
+        what = f"{wrong[0]!r} is not a tensor" if wrong else "it is empty"
+        raise CheckpointError(f"{path}: contains no weights: {what}")
 
 
 def _weights_of_pickle(data: Any, path: str) -> dict[str, Any]:
-    """Detectron2's two kinds of pickles: its own model zoo, and Caffe2's blobs."""
+    """Read both kinds of Detectron2's pickles: its own model zoo, and Caffe2 blobs."""
     if not isinstance(data, Mapping):
-        raise CheckpointError(f"{path}: must hold a dict of weights, got {type(data).__name__}")
+        raise CheckpointError(f"{path}: must contain a dict of weights, got {type(data).__name__}")
     if isinstance(data.get("model"), Mapping) and "__author__" in data:
         _check_weights(data["model"], path)
         return dict(data)
@@ -238,19 +238,19 @@ def _weights_of_pickle(data: Any, path: str) -> dict[str, Any]:
 
 
 def read_iteration(path: str | os.PathLike) -> int | None:
-    """Return the iteration at which a training checkpoint was saved, without reading its tensors.
+    """Return the iteration of a training checkpoint, without reading its tensors.
 
     Returns:
-        The iteration; None where the file holds weights alone and so cannot be resumed from.
+        The iteration; None if the file contains only weights and cannot be resumed from.
 
     Raises:
-        CheckpointError: the file is damaged or holds objects.
+        CheckpointError: the file is invalid or contains objects.
     """
     path = os.fspath(path)
     try:
         data = _read_torch(path, False, mmap=True)
     except CheckpointError:
-        data = _read_torch(path, False)  # the format before PyTorch 1.6 cannot be mapped
+        data = _read_torch(path, False)  # files of PyTorch < 1.6 cannot be memory-mapped
     if not isinstance(data, Mapping) or "trainer" not in data:
         return None
     iteration = data.get("iteration")
@@ -258,7 +258,7 @@ def read_iteration(path: str | os.PathLike) -> int | None:
 
 
 def remove_unfinished(folder: str | os.PathLike) -> list[str]:
-    """Delete what interrupted writes have left in a folder; returns the names."""
+    """Delete the remains of interrupted writes in a folder and return their names."""
     removed = []
     with contextlib.suppress(FileNotFoundError):
         for name in sorted(os.listdir(folder)):

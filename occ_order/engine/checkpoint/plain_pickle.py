@@ -1,10 +1,10 @@
-"""Read pickles that hold arrays and plain values, without running anything that they name.
+"""Reader of pickles with arrays and plain values that does not execute any named function.
 
-A pickle names functions and has them called with arguments of its choice. The pickles of
-Detectron2's model zoo name few: what rebuilds NumPy's arrays, numbers and types, byte strings and
-ordered dicts. Here these names stand for functions of this module, which check their arguments and
-build arrays from bytes; every other name is refused before anything of it is imported. NumPy's own
-functions are not called, because a made-up type or state can make them read foreign memory.
+A pickle names functions that are called with arguments of its choice. The pickles of Detectron2's
+model zoo name only a few: those that rebuild NumPy arrays, numbers and dtypes, byte strings and
+ordered dicts. These names are mapped to functions of this module, which check their arguments and
+build arrays from bytes; any other name is rejected without importing it. NumPy's own functions are
+not called, because crafted dtypes or states can make them read arbitrary memory.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import IO, Any, Literal
 import numpy as np
 
 _ORDERS = ("<", ">", "=", "|")
-_KINDS = "biufc"  # truth values, integers, floating-point and complex numbers
+_KINDS = "biufc"  # bool, integers, floating-point and complex numbers
 
 
 class RefusedNameError(pickle.UnpicklingError):
-    """The pickle names something that is not needed for arrays and plain values."""
+    """The pickle names something other than arrays and plain values."""
 
 
 class _Function:
-    """What a name of the pickle stands for: it can be called, and nothing of it can be changed."""
+    """Replacement of a named function: it can be called, but its state cannot be set."""
 
     __slots__ = ("_call",)
 
@@ -42,7 +42,7 @@ class _Function:
 
 
 class _Type:
-    """`numpy.dtype(code, align, copy)`, then its state (version, byte order, ...)."""
+    """Replacement of `numpy.dtype(code, align, copy)` and its state (version, byte order, ...)."""
 
     __slots__ = ("_dtype",)
 
@@ -56,10 +56,10 @@ class _Type:
         self._dtype = self._dtype.newbyteorder(order)
 
     def array(self, data: Any, shape: Any, order: Literal["C", "F"]) -> np.ndarray:
-        """Numbers of this type from their bytes.
+        """Build an array of this dtype from bytes.
 
         Raises:
-            pickle.UnpicklingError: the bytes do not fill the shape.
+            pickle.UnpicklingError: the number of bytes does not match the shape.
         """
         data = data.encode("latin1") if isinstance(data, str) else bytes(data)
         sizes = (shape,) if isinstance(shape, int) else tuple(shape)
@@ -74,7 +74,7 @@ class _Type:
 
 
 class _Array:
-    """`_reconstruct(ndarray, shape, code)`, then its state (version, shape, type, order, bytes)."""
+    """Replacement of `_reconstruct(ndarray, shape, code)` and its state (version, shape, ...)."""
 
     __slots__ = ("value",)
 
@@ -95,7 +95,7 @@ def _number_type(code: Any) -> np.dtype:
 
 
 def _from_buffer(data: Any, dtype: _Type, shape: Any, order: str) -> np.ndarray:
-    """How protocol 5 rebuilds an array."""
+    """Build an array as protocol 5 does."""
     return dtype.array(data, shape, "F" if order == "F" else "C")
 
 
@@ -104,14 +104,14 @@ def _scalar(dtype: _Type, data: Any) -> Any:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """How protocol 2 writes byte strings."""
+    """Build a byte string as protocol 2 does."""
     if encoding not in ("latin1", "latin-1"):
         raise pickle.UnpicklingError(f"a byte string in the encoding {encoding!r}")
     return text.encode("latin1")
 
 
 def _no_bytes() -> bytes:
-    """How protocol 2 writes an empty byte string."""
+    """Build an empty byte string as protocol 2 does."""
     return b""
 
 
@@ -120,7 +120,7 @@ def _no_function(*args: Any) -> Any:
 
 
 _FUNCTIONS = {
-    ("numpy", "ndarray"): _Function(_no_function),  # only handed to _reconstruct
+    ("numpy", "ndarray"): _Function(_no_function),  # only an argument of _reconstruct
     ("numpy", "dtype"): _Function(_Type),
     **{
         (f"numpy.{core}.{module}", name): _Function(call)
@@ -150,15 +150,15 @@ def load_plain_pickle(file: IO[bytes]) -> Any:
     """Read a pickle of arrays, dicts, lists, tuples, strings and numbers.
 
     Args:
-        file: open for reading bytes. Pickles of Python 2 too: their strings are read as Latin-1.
+        file: binary file. Strings of Python 2 pickles are decoded as Latin-1.
 
     Returns:
-        What it holds. Ordered dicts come as dicts, NumPy's numbers as Python's, arrays in the byte
-        order of this machine.
+        The content, with ordered dicts as dicts, NumPy numbers as Python numbers, and arrays in
+        native byte order.
 
     Raises:
-        RefusedNameError: it names anything else; the message is the name.
-        pickle.UnpicklingError: it is damaged, or what it rebuilds is no array of numbers.
+        RefusedNameError: the pickle names anything else; the message is the name.
+        pickle.UnpicklingError: the pickle is damaged, or an array is not numeric.
     """
     data = file.read()
     try:
@@ -166,16 +166,16 @@ def load_plain_pickle(file: IO[bytes]) -> Any:
         return _unwrapped(_PlainUnpickler(io.BytesIO(data), encoding="latin1").load(), {})
     except pickle.UnpicklingError:
         raise
-    except Exception as error:  # damaged bytes raise whatever they happen to run into
+    except Exception as error:  # damaged data can raise any error
         raise pickle.UnpicklingError(f"{type(error).__name__}: {error}") from error
 
 
 def _check_sizes(data: bytes) -> None:
-    """Refuse what would take memory that the file does not fill.
+    """Reject values that would allocate more memory than the file has data.
 
     Raises:
-        pickle.UnpicklingError: a value is remembered under a number that no pickler reaches.
-        ValueError: the bytes end before a value does.
+        pickle.UnpicklingError: a memo index that no pickler would use.
+        ValueError: the data end inside a value.
     """
     for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
         puts = opcode.name in ("PUT", "BINPUT", "LONG_BINPUT")
@@ -184,7 +184,7 @@ def _check_sizes(data: bytes) -> None:
 
 
 def _unwrapped(value: Any, done: dict[int, Any]) -> Any:
-    """Nested containers with arrays in place of `_Array`; what is shared is visited once."""
+    """Replace `_Array` by arrays in nested containers; shared containers are visited once."""
     if id(value) in done:
         return done[id(value)]
     if isinstance(value, _Array):

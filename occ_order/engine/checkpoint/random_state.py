@@ -1,4 +1,4 @@
-"""The state of every random generator, as plain values that a safe checkpoint can hold."""
+"""States of all random generators as plain values, for safe checkpoints."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def random_state() -> dict[str, Any]:
 
     Returns:
         {"python", "numpy", "torch", "cuda"}: tuples, lists, numbers and uint8 tensors on the CPU;
-        "cuda" has one tensor for each GPU that is in use by this process's PyTorch.
+        "cuda" has one tensor for each GPU that this process uses.
     """
-    numpy: Any = np.random.get_state()  # annotated as if it could be a dictionary
+    numpy: Any = np.random.get_state()  # annotated as if it could be a dict
     kind, keys, position, has_gauss, gauss = numpy
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     return {
@@ -30,12 +30,12 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Put all generators into a state that :func:`random_state` gave.
+    """Restore the states of all generators from :func:`random_state`.
 
-    States of GPUs are set for as many GPUs as there are.
+    States of GPUs are restored for the available GPUs.
 
     Raises:
-        ValueError: not such a state.
+        ValueError: invalid state.
     """
     try:
         version, keys, gauss = state["python"]
@@ -53,7 +53,7 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 @contextmanager
 def kept_random_state() -> Iterator[None]:
-    """Restore the state of all random generators when the block ends."""
+    """Restore the states of all random generators at the end of the block."""
     state = random_state()
     try:
         yield
@@ -63,10 +63,10 @@ def kept_random_state() -> Iterator[None]:
 
 @contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
-    """Yield what runs inside sees the CPU's generators seeded; outside they are as they were.
+    """Seed the CPU generators inside the block and restore their states at its end.
 
     Args:
-        *numbers: non-negative integers that together are the seed.
+        *numbers: non-negative integers, which are combined to the seed.
     """
     state = random.getstate(), np.random.get_state(), torch.get_rng_state()
     seeds = np.random.SeedSequence(numbers).generate_state(3)

@@ -105,7 +105,7 @@ def test_without_a_file_to_go_on_from_it_refuses_to_start_anew(tmp_path, damage)
     saved(tmp_path)
     for path in tmp_path.glob("*.pth"):
         path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(CheckpointError, match="cannot resume, and does not start anew in silence"):
+    with pytest.raises(CheckpointError, match="cannot resume, and does not restart silently"):
         resumed(tmp_path)
 
 
@@ -173,7 +173,7 @@ def test_a_full_disk_is_named_and_earlier_checkpoints_stay(ask, tmp_path):
     path.write_bytes(b"the one before")
     said = ask("full_disk", str(path), 200_000)
     assert said.startswith(f"{path}: the checkpoint could not be written (")
-    assert "File too large" in said and "earlier checkpoints are untouched" in said
+    assert "File too large" in said and "earlier checkpoints are not affected" in said
     assert path.read_bytes() == b"the one before"
     assert os.listdir(path.parent) == ["model_final.pth"]
 
@@ -323,9 +323,9 @@ def test_what_does_not_fit_is_listed(tmp_path, caplog):
     ("data", "message"),
     [
         ({"model": {"conv1.weight": torch.zeros(1)}}, "none of its weights fits.*conv1.weight"),
-        ({"model": {}}, "holds no weights: it is empty"),
-        ({"epoch": 3}, "holds no weights: 'epoch' is no tensor"),
-        ([1, 2], "must hold a dict of weights, got list"),
+        ({"model": {}}, "contains no weights: it is empty"),
+        ({"epoch": 3}, "contains no weights: 'epoch' is not a tensor"),
+        ([1, 2], "must contain a dict of weights, got list"),
     ],
 )
 def test_a_file_without_weights_is_refused(tmp_path, data, message):

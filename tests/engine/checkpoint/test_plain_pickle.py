@@ -212,11 +212,11 @@ def test_weights_of_detectron2s_zoo_load_without_a_flag(tmp_path):
 @pytest.mark.parametrize(
     ("whole", "message"),
     [
-        ([1], "must hold a dict of weights, got list"),
+        ([1], "must contain a dict of weights, got list"),
         ({"blobs": 3}, "'blobs' must be a dict, got int"),
-        ({"a": 3}, "'a' is no tensor"),
-        ({3: np.zeros(1)}, "3 is no tensor"),
-        ({"model": {"a": "b"}, "__author__": "x"}, "'a' is no tensor"),
+        ({"a": 3}, "'a' is not a tensor"),
+        ({3: np.zeros(1)}, "3 is not a tensor"),
+        ({"model": {"a": "b"}, "__author__": "x"}, "'a' is not a tensor"),
         ({}, "it is empty"),
     ],
 )
@@ -237,5 +237,5 @@ def test_the_message_names_what_is_refused(tmp_path):
     data = pickle.dumps({"model": {"a": np.zeros(1)}, "cfg": Path("x")})
     assert any(op.name == "STACK_GLOBAL" for op, _, _ in pickletools.genops(data))
     (tmp_path / "a.pkl").write_bytes(data)
-    with pytest.raises(CheckpointError, match=r"a.pkl: holds pathlib.*--allow-unsafe-pickle"):
+    with pytest.raises(CheckpointError, match=r"a.pkl: contains pathlib.*--allow-unsafe-pickle"):
         read_checkpoint(tmp_path / "a.pkl")

@@ -212,7 +212,7 @@ def test_no_image_gives_the_same_keys_with_nan(cfg, scenes, tmp_path, name):
 def test_outputs_without_a_map_are_refused(cfg, scenes, tmp_path):
     evaluator = build_evaluator(cfg, "tiny_diw", tmp_path)
     evaluator.reset()
-    with pytest.raises(ValueError, match="'tiny_diw': image 0: the network returned no 'disparity'"):
+    with pytest.raises(ValueError, match="image 0: the network returned no 'disparity'"):
         evaluator.process([{"image_id": 0}], [{}])
 
 

@@ -140,7 +140,7 @@ def test_the_published_unet_fits_pcnet_m(cfg):
 @pytest.mark.parametrize(
     ("weights", "options", "message"),
     [
-        ({"fc.weight": torch.zeros(3, 8)}, {}, "three classes.*say which"),
+        ({"fc.weight": torch.zeros(3, 8)}, {}, "three classes.*specify which"),
         ({"fc.weight": torch.zeros(5, 8)}, {}, "2, 3 or 4 classes, got 5"),
         ({"fc.weight": torch.zeros(3, 8)}, {"three_classes": "height"}, "got 'height'"),
         ({"layer9.weight": torch.zeros(1)}, {}, "'layer9.weight' is not a weight of"),
