@@ -1,4 +1,4 @@
-"""The CRF whose labels are the occlusion order (OOSIS Section 3.2): arrays in, arrays out."""
+"""CRF whose labels are the occlusion order (OOSIS Section 3.2), in NumPy."""
 
 from occ_order.crf.energy import energy, occludes_from_heads, occludes_from_target
 from occ_order.crf.instances import InstanceSet, instances

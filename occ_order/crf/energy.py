@@ -8,16 +8,16 @@ r"""The CRF energy whose labels are the occlusion order (OOSIS Section 3.2, Eq. 
 * ``x`` int (H, W): 0 is background; a positive label occludes every neighbouring smaller label.
 * ``u_p(0) = 1 - sigma_p`` and ``u_p(k) = sigma_p`` for k > 0 (Eq. 5), with ``sigma`` the
   probability of background.
-* ``N`` holds every unordered pair of 4-neighbours **once**. That the paper's lambda = 20 sums over
-  ordered pairs, (p, q) and (q, p), is an inference; so it is ``smoothness=40`` here, the default.
-* ``O`` holds the pairs "p occludes its neighbour q". They come as ``occludes`` bool (4, H, W):
+* ``N`` contains every unordered pair of 4-neighbours **once**. We assume that the paper's lambda =
+  20 applies to ordered pairs, (p, q) and (q, p), which equals the default ``smoothness=40`` here.
+* ``O`` contains the pairs "p occludes its neighbour q", given as ``occludes`` bool (4, H, W):
   ``occludes[d, y, x]`` iff pixel (y, x) occludes its neighbour in direction d (left, right, top,
   bottom).
 
-Two readings of the paper are settled here. The hard constraint is the hinge ``max(0, x_q - x_p)``
-instead of the step ``[x_p < x_q]``: both forbid the same labellings, and only the hinge is
-submodular in every move (the step is not at ``x_q = x_p + 1``). ``c_inf`` is finite in the solver
-but larger than every energy that a feasible labelling can have, so no answer depends on it.
+The paper is ambiguous in two points. The hard constraint is the hinge ``max(0, x_q - x_p)`` instead
+of the step ``[x_p < x_q]``: both forbid the same labellings, but only the hinge is submodular in
+every move (the step is not at ``x_q = x_p + 1``). ``c_inf`` is finite in the solver but larger than
+the energy of any feasible labelling, so that results do not depend on it.
 """
 
 from __future__ import annotations
@@ -29,23 +29,24 @@ import numpy as np
 
 from occ_order.targets.oriented_boundary import DIRECTIONS, OPPOSITE, neighbour_slices
 
-# Solvers work in integers: with whole-number weights, most moves tie exactly, and rounding errors
-# in floating point would decide them at random. Probabilities are kept to 2**-10.
+# Solvers use integers: with integer weights many moves tie exactly, and floating-point rounding
+# errors would decide ties at random. Probabilities are rounded to multiples of 2**-10.
 SCALE = 1024
 
-# Weights above this could overflow the 32-bit arithmetic of the compiled solver.
+# Larger weights could overflow the 32-bit arithmetic of the compiled solver.
 MAX_WEIGHT = 10_000.0
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One CRF in integers, in units of 1 / SCALE.
+    """A CRF in integers, in units of 1 / SCALE.
 
     Attributes:
         unary: int32 (H, W), ``u_p(k > 0) - u_p(0) = 2 sigma_p - 1``.
         occludes: bool (4, H, W).
         smoothness: lambda, the cost of an unordered pair of neighbours with different labels; even.
-        occlusion: mu, the gain of an activated occlusion pair; even, so that half of it is whole.
+        occlusion: mu, the gain of an activated occlusion pair; even, so that half of it is an
+            integer.
     """
 
     unary: np.ndarray
@@ -55,9 +56,9 @@ class Problem:
 
     @cached_property
     def pairs(self) -> np.ndarray:
-        """int64 (P,), where ``occludes``, flattened, is set."""
+        """Return int64 (P,), indices of the set elements of the flattened ``occludes``."""
         flat = np.ascontiguousarray(self.occludes).view(np.uint8).reshape(-1)
-        words = flat[: flat.size // 8 * 8].view(np.uint64)  # nearly all 0: skipped by eights
+        words = flat[: flat.size // 8 * 8].view(np.uint64)  # mostly 0: skip eight at a time
         places = np.flatnonzero(words != 0)[:, None] * 8 + np.arange(8)
         rest = np.arange(8 * words.size, flat.size)
         return np.concatenate([part[flat[part] != 0] for part in (places.reshape(-1), rest)])
@@ -66,7 +67,7 @@ class Problem:
 def make_problem(
     background_prob: np.ndarray, occludes: np.ndarray, *, smoothness: float, occlusion: float
 ) -> Problem:
-    """Check the user's input and round it to integers (see :data:`SCALE`).
+    """Validate the input and round it to integers (see :data:`SCALE`).
 
     Args:
         background_prob: float (H, W) in [0, 1], sigma.
@@ -75,15 +76,15 @@ def make_problem(
         occlusion: mu, >= 0.
 
     Raises:
-        ValueError: wrong shape or dtype, NaN, a value outside [0, 1], a pair that leaves the image,
-            a weight that is negative, not finite or above :data:`MAX_WEIGHT`.
+        ValueError: wrong shape or dtype, NaN, a value outside [0, 1], a pair with a neighbour
+            outside the image, a weight that is negative, not finite or above :data:`MAX_WEIGHT`.
     """
     check_weights(smoothness, occlusion)
     background_prob = np.asarray(background_prob)
     check_background_prob(background_prob)
     occludes = check_occludes(occludes, background_prob.shape)
-    # One rounding of sigma itself, so that the same sigma gives the same energy everywhere. Single
-    # precision is exact too: the factor is a power of two.
+    # Round sigma itself, so that equal values have equal energies. Single precision is exact, since
+    # the factor is a power of two.
     kind = np.float32 if background_prob.dtype == np.float32 else np.float64
     sigma = np.multiply(background_prob, SCALE, dtype=kind)
     unary = np.rint(sigma, out=sigma).astype(np.int32)
@@ -115,7 +116,7 @@ def check_background_prob(background_prob: np.ndarray) -> None:
     if background_prob.size == 0:
         return
     low, high = background_prob.min(), background_prob.max()
-    if not (low >= 0 and high <= 1):  # also false for NaN
+    if not (low >= 0 and high <= 1):  # also False for NaN
         raise ValueError(
             f"background_prob: got values from {low} to {high}, expected probabilities in [0, 1]"
         )
@@ -129,7 +130,7 @@ def check_occludes(occludes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     if occludes.dtype != bool:
         raise ValueError(
             f"occludes: got dtype {occludes.dtype}, expected bool "
-            "(probabilities go through occludes_from_heads)"
+            "(convert probabilities by occludes_from_heads)"
         )
     for direction, edge in enumerate(_image_edges(occludes)):
         if edge.any():
@@ -141,7 +142,7 @@ def check_occludes(occludes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _image_edges(field: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Rows or columns of a (4, H, W) field whose neighbour in that direction does not exist."""
+    """Return the borders of a (4, H, W) field that have no neighbour in each direction."""
     return field[0, :, :1], field[1, :, -1:], field[2, :1, :], field[3, -1:, :]
 
 
@@ -153,7 +154,7 @@ def energy(
     smoothness: float = 40.0,
     occlusion: float = 100.0,
 ) -> float:
-    """E(x) of OOSIS Eq. 8, in double precision and without the rounding that the solvers use.
+    """Compute E(x) of OOSIS Eq. 8 in double precision, without the rounding of the solvers.
 
     Args:
         labels: int (H, W), >= 0.
@@ -163,10 +164,10 @@ def energy(
         occlusion: mu.
 
     Returns:
-        The energy; ``inf`` where a pair (p, q) of O has ``x_p < x_q``.
+        The energy; ``inf`` if a pair (p, q) of O has ``x_p < x_q``.
 
     Raises:
-        ValueError: as :func:`make_problem`; labels of another shape, not integers, or negative.
+        ValueError: as :func:`make_problem`; labels of another shape, not integer, or negative.
     """
     check_weights(smoothness, occlusion)
     background_prob = np.asarray(background_prob)
@@ -181,15 +182,15 @@ def energy(
 
 
 def background_energy(problem: Problem) -> int:
-    """E(0), all pixels background, in units of 1 / SCALE: the sum of 1 - sigma."""
-    # Sums in 32 bits are several times faster, and hold a row of any image there is.
+    """Compute E(0) with all pixels background, in units of 1 / SCALE: the sum of 1 - sigma."""
+    # Sums in 32 bits are several times faster and sufficient for a row of an image.
     narrow = np.int32 if problem.unary.shape[1] * SCALE < 2**31 else np.int64
     rows = problem.unary.sum(axis=1, dtype=narrow)
     return (SCALE * problem.unary.size - int(rows.sum(dtype=np.int64))) // 2
 
 
 def scaled_energy(problem: Problem, labels: np.ndarray) -> int:
-    """E(x) of the rounded problem in units of 1 / SCALE; ``labels`` must be feasible."""
+    """Compute E(x) of the rounded problem in units of 1 / SCALE; ``labels`` must be feasible."""
     different, active, violated = pair_counts(labels, problem.occludes)
     assert not violated or not problem.occlusion, f"{violated} violated pairs"
     unary = background_energy(problem) + int(problem.unary.sum(where=labels > 0, dtype=np.int64))
@@ -211,21 +212,21 @@ def check_labels(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def neighbour_pairs(field: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """View of all (p, q) with q right of p (axis 1) or below p (axis 0); field is (..., H, W)."""
+    """Return views of all (p, q), q right of p (axis 1) or below p (axis 0), of (..., H, W)."""
     if axis == 1:
         return field[..., :, :-1], field[..., :, 1:]
     return field[..., :-1, :], field[..., 1:, :]
 
 
 def occlusion_pairs(occludes: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each neighbour pair along ``axis``: does p occlude q, does q occlude p (bool views)."""
+    """Return bool views for neighbours along ``axis``: p occludes q, and q occludes p."""
     if axis == 1:
         return occludes[1, :, :-1], occludes[0, :, 1:]
     return occludes[3, :-1, :], occludes[2, 1:, :]
 
 
 def pair_counts(labels: np.ndarray, occludes: np.ndarray) -> tuple[int, int, int]:
-    """Number of unordered neighbours with different labels; of activated; of violated O pairs."""
+    """Count unordered neighbours with different labels, and activated and violated pairs of O."""
     different = active = violated = 0
     for axis in (0, 1):
         p, q = neighbour_pairs(labels, axis)
@@ -238,7 +239,7 @@ def pair_counts(labels: np.ndarray, occludes: np.ndarray) -> tuple[int, int, int
 
 
 def occludes_from_target(boundary: np.ndarray, orientation: np.ndarray) -> np.ndarray:
-    """Ordered pairs O from the targets B and E (every direction with positive orientation).
+    """Return the ordered pairs O of the targets B and E (directions with positive orientation).
 
     Args:
         boundary: bool or {0, 1} (H, W), the occluding pixels.
@@ -248,7 +249,7 @@ def occludes_from_target(boundary: np.ndarray, orientation: np.ndarray) -> np.nd
         bool (4, H, W).
 
     Raises:
-        ValueError: shapes that do not fit, or a pair that leaves the image.
+        ValueError: inconsistent shapes, or a pair with a neighbour outside the image.
     """
     boundary, orientation = np.asarray(boundary), np.asarray(orientation)
     _check_heads(boundary, orientation)
@@ -258,24 +259,25 @@ def occludes_from_target(boundary: np.ndarray, orientation: np.ndarray) -> np.nd
 def occludes_from_heads(
     boundary_prob: np.ndarray, orientation_prob: np.ndarray, *, threshold: float = 0.1
 ) -> np.ndarray:
-    """Ordered pairs O from the two heads' probabilities, free of contradictions.
+    """Return consistent ordered pairs O from the probabilities of the two heads.
 
-    ``o = b e`` (OOSIS Eq. 3); a direction counts where ``o > threshold``. Of left and right,
-    and of top and bottom, only the larger can count (supplement 1.4). Where a pixel and its
-    neighbour both claim to occlude each other, the larger probability wins and a tie drops both:
-    together they would only force the two labels to be equal. Pairs that leave the image are
-    dropped. Thin the maps first (:func:`occ_order.targets.oriented_boundary.thin_directions`).
+    ``o = b e`` (OOSIS Eq. 3); a direction is selected if ``o > threshold``. Of left and right, and
+    of top and bottom, only the larger can be selected (supplement 1.4). If a pixel and its
+    neighbour are both predicted to occlude each other, the larger probability is selected, and
+    neither on a tie, since both together would only force equal labels. Pairs with a neighbour
+    outside the image are dropped. Apply non-maximum suppression to the maps first
+    (:func:`occ_order.targets.oriented_boundary.thin_directions`).
 
     Args:
         boundary_prob: float (H, W) in [0, 1], b.
         orientation_prob: float (4, H, W) in [0, 1], e (conditional on a boundary).
-        threshold: activity threshold on o, in [0, 1].
+        threshold: threshold of o, in [0, 1].
 
     Returns:
         bool (4, H, W).
 
     Raises:
-        ValueError: shapes that do not fit, NaN or values outside [0, 1].
+        ValueError: inconsistent shapes, NaN or values outside [0, 1].
     """
     boundary_prob, orientation_prob = np.asarray(boundary_prob), np.asarray(orientation_prob)
     _check_heads(boundary_prob, orientation_prob)
@@ -289,11 +291,11 @@ def occludes_from_heads(
     prob = boundary_prob * orientation_prob
     for edge in _image_edges(prob):
         edge[...] = 0
-    facing = np.zeros_like(prob)  # what the neighbour in direction d claims about this pixel
+    facing = np.zeros_like(prob)  # o of the opposite direction at the neighbour
     for direction in range(4):
         here, there = neighbour_slices(direction)
         facing[direction][here] = prob[OPPOSITE[direction]][there]
-    rival = prob[list(OPPOSITE)]  # right for left, bottom for top, at the same pixel
+    rival = prob[list(OPPOSITE)]  # o of the opposite direction at the pixel
     return (prob > threshold) & (prob >= rival) & (prob > facing)
 
 

@@ -1,4 +1,4 @@
-"""One cycle of alpha-expansion, what jump moves are compared with (OOSIS supplement, section 2)."""
+"""One cycle of alpha-expansion, the baseline of jump moves (OOSIS supplement, section 2)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def expand(
     occlusion: float = 100.0,
     backend: str = "auto",
 ) -> CRFResult:
-    """Labels after one expansion of each label 1, 2, ..., ``max_label``, from all background.
+    """Expand each label 1, 2, ..., ``max_label`` once, starting from background.
 
-    An expansion of k lets every pixel keep its label or take k, whichever lowers the energy most.
-    Labels are then at most k - 1, for which the energy of every pair is submodular, so each
-    expansion is exact. Unlike a jump it cannot raise pixels of different labels at once.
+    In an expansion of k every pixel keeps its label or takes k, minimising the energy. As labels
+    are at most k - 1 before it, the energy of every pair is submodular and each expansion is exact.
+    Unlike a jump, it cannot raise pixels of different labels at the same time.
 
     Args:
         background_prob: float (H, W) in [0, 1].
@@ -29,10 +29,10 @@ def expand(
         max_label: number of expansions, at least 0.
         smoothness: lambda per unordered pair of neighbours.
         occlusion: mu.
-        backend: as :func:`occ_order.crf.solve`.
+        backend: see :func:`occ_order.crf.solve`.
 
     Returns:
-        As :func:`occ_order.crf.solve`; ``converged`` says that the last expansion changed nothing.
+        See :func:`occ_order.crf.solve`; ``converged`` if the last expansion changed nothing.
 
     Raises:
         ValueError: as :func:`occ_order.crf.solve`, or a negative ``max_label``.

@@ -1,22 +1,22 @@
-"""Jump moves by a compiled minimum cut on the implicit grid: :class:`GridJumps`.
+"""Jump moves by a compiled minimum cut on an implicit grid: :class:`GridJumps`.
 
-The same moves as :class:`occ_order.crf.maxflow.PyMaxflowJumps` with bit-equal labels, an order of
-magnitude faster. The minimum cut with the fewest (or most) moved pixels is unique, so every exact
-solver returns the same one. Why this one is fast:
+The moves and labels equal those of :class:`occ_order.crf.maxflow.PyMaxflowJumps` bit for bit, at a
+tenth of the time. The minimum cut with the fewest (or most) moved pixels is unique, so that all
+exact solvers return the same. Design:
 
-* There is no graph object: a pixel has the residual capacities of its four incoming arcs and one
+* There is no graph object: a pixel has the residual capacities of its four incoming arcs and an
   excess (terminal capacity), in padded arrays (layout: :mod:`._kernels.layout`).
 * Only a sink tree is grown, from the pixels whose move lowers the energy (demands, connected to the
   sink); it stops at pixels whose move raises it (supplies, connected to the source). Background far
   from any instance is never visited, and the final tree is the sink side of the cut: the pixels
   that move.
 * Before the first tree, flow is pushed along rows and columns (:mod:`._kernels.sweep`). The rest is
-  pushed down the tree, all of a level at once, so paths that join are augmented together.
-* After a jump, capacities are rewritten only at pixels that moved; elsewhere the flow is reused.
-  Each bound keeps a flow of its own across jumps with the other bound.
-* A search reads the arc bits (one byte) and the node (one word) of a pixel, and nothing else.
+  pushed down the tree level by level, so that merging paths are augmented together.
+* After a jump, capacities are updated only at pixels that moved; elsewhere the flow is reused.
+  Each bound keeps its own flow across jumps with the other bound.
+* A search reads only the arc bits (one byte) and the node (one word) of a pixel.
 
-Labels with which no ordered pair is violated are called *feasible*.
+A labelling without violated ordered pairs is called *feasible*.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from occ_order.crf.energy import SCALE, Problem, check_labels
 from occ_order.crf.moves import BOUNDS
 from occ_order.crf.workspace import Flow, pool
 
-# In modular jumps, searches from the sink and from the source alternate, since which of them has
-# fewer orphans cannot be known in advance. A search is stopped once its trees have lost PATIENCE
+# In modular jumps, searches from the sink and from the source alternate, since it is unknown in
+# advance which of them has fewer orphans. A search is stopped once its trees have lost PATIENCE
 # times the number of pixels; this budget doubles with each pair of searches.
 PATIENCE = 1
 NO_LIMIT = 2**62
@@ -41,17 +41,17 @@ NO_LIMIT = 2**62
 
 @dataclass
 class _Ahead:
-    """First jump of the alternating solver, found by :meth:`GridJumps.published` on the way.
+    """First jump of the alternating solver, a by-product of :meth:`GridJumps.published`.
 
-    The published solver takes the smallest minimum cut, the alternating one the largest, both from
-    background only and with the constant bound. Their first cuts differ by a few ties at most, so
-    the flow of the second published jump is a good start for the second alternating jump.
+    The published solver uses the smallest minimum cut, the alternating one the largest, both from
+    background and with the constant bound. Their first cuts differ by few ties, so the flow of the
+    second published jump is a good initialisation of the second alternating jump.
 
     Attributes:
-        largest: bool (H, W), pixels that the first alternating jump raises; None: there are no
-            ties, so they are those in ``smallest``.
-        change: of energy by that jump, <= 0, in units of 1 / SCALE.
-        smallest: bool (H, W), pixels that the first published jump has raised.
+        largest: bool (H, W), pixels raised by the first alternating jump; None = there are no
+            ties, and ``smallest`` is the same.
+        change: change of energy by that jump, <= 0, in units of 1 / SCALE.
+        smallest: bool (H, W), pixels raised by the first published jump.
         flow: whether the second flow of the workspace is a copy of that of the second published
             jump.
     """
@@ -65,12 +65,12 @@ class _Ahead:
 class GridJumps:
     """Jump moves of one CRF; the interface of :class:`occ_order.crf.maxflow.PyMaxflowJumps`.
 
-    Flow is 32-bit as long as no hard arc (one that forbids a labelling) carries more than 2**28.
-    Each push is checked, and on overflow the jump is solved again in 64 bits. The capacities of
-    other arcs and of the terminals are below 2**28 by the limit on the weights. So the excess of a
-    pixel, at most its terminal capacity and the flow of its four arcs, stays below 2**31.
+    Flow is 32-bit while no hard arc (one that forbids a labelling) carries more than 2**28. Each
+    push is checked; on overflow the jump is repeated in 64 bits. The capacities of other arcs and
+    of the terminals are below 2**28 by the limit on the weights. Thus the excess of a pixel, at
+    most its terminal capacity plus the flow of its four arcs, stays below 2**31.
 
-    Objects are independent: threads may use one each.
+    Objects are independent: each thread can use its own.
 
     Args:
         problem: the CRF.
@@ -102,7 +102,7 @@ class GridJumps:
 
     @property
     def _in_use(self) -> Flow:
-        """The flow that ``node`` and the roots belong to; there must be one."""
+        """Flow to which ``node`` and the roots belong; there must be one."""
         assert self._active is not None
         return self._active
 
@@ -112,12 +112,12 @@ class GridJumps:
         return self._workspace.image.copy()
 
     def restart(self, labels: np.ndarray) -> None:
-        """Continue from ``labels`` int32 (H, W), feasible; the flows are adapted, not dropped."""
+        """Continue from feasible ``labels`` int32 (H, W); the flows are updated and reused."""
         self._ahead = None
         self._relabel(self._workspace.propose(check_labels(labels, self._unary.shape)))
 
     def _relabel(self, labels: np.ndarray) -> None:
-        """:meth:`restart` from flat labels with pads."""
+        """Implement :meth:`restart` for flat padded labels."""
         work = self._workspace
         for flow in work.flows:
             if flow.bound:
@@ -129,9 +129,9 @@ class GridJumps:
     def published(self, limit: int) -> np.ndarray:
         """Compute the paper's solution: at most ``limit`` smallest jumps with the constant bound.
 
-        Call it on a new solver, whose labels are all background (0), and they are all background
-        again afterwards. If the next move is the largest jump with the constant bound, its result
-        and most of the flow of the jump after it are reused: see :class:`_Ahead`.
+        Must be called on a new solver, with all labels background (0); they are background again
+        afterwards. If the next move is the largest jump with the constant bound, its result and
+        most of the flow of the jump after it are reused: see :class:`_Ahead`.
 
         Returns:
             Labels int32 (H, W).
@@ -165,7 +165,7 @@ class GridJumps:
         return labels
 
     def _look_ahead(self) -> _Ahead:
-        """Find the largest minimum cut and its change of energy, if there are ties."""
+        """Compute the largest minimum cut and its change of energy, if there are ties."""
         work = self._workspace
         if not self._add_ties():
             return _Ahead()
@@ -180,14 +180,14 @@ class GridJumps:
 
         Args:
             bound: "constant" or "modular" (see :mod:`occ_order.crf.moves`).
-            largest: the largest such set instead of the smallest.
+            largest: use the largest such set instead of the smallest.
 
         Returns:
             The exact change of energy (not of the bound), in units of 1 / SCALE, <= 0. If it would
             not be negative, the labels are left unchanged and 0 is returned.
 
         Raises:
-            ValueError: another bound.
+            ValueError: unknown bound.
         """
         if bound not in BOUNDS:
             raise ValueError(f"bound: got {bound!r}, expected one of {BOUNDS}")
@@ -200,7 +200,7 @@ class GridJumps:
         return self._take_cut(self._add_ties() if largest else 0)
 
     def _go_ahead(self, ahead: _Ahead) -> int:
-        """Take the jump that :meth:`published` has found; returns its change of energy."""
+        """Make the jump computed by :meth:`published`; return its change of energy."""
         work = self._workspace
         if ahead.change:
             work.image[...] = ahead.smallest
@@ -211,11 +211,11 @@ class GridJumps:
         return ahead.change
 
     def _add_ties(self) -> int:
-        """Mark the pixels that only the largest minimum cut moves; returns their number."""
+        """Mark the pixels that only the largest minimum cut moves; return their number."""
         return self._flow.add_ties(self._grid, self._in_use.residual.arcs, self._workspace.queue)
 
     def _take_cut(self, num_ties: int = 0) -> int:
-        """Raise the labels of tree and ties if that lowers the energy; returns as :meth:`jump`."""
+        """Raise the labels of tree and ties if that lowers the energy; return as :meth:`jump`."""
         k, work = self._arcs, self._workspace
         self._num_active = self._num_roots = 0
         if not num_ties and work.pending[self._flow.NUM_ROOTS] == 0:
@@ -263,26 +263,26 @@ class GridJumps:
         change = k.fusion_change(self._grid, proposal)
         if change >= 0:
             return 0
-        flat[:] = work.labels  # the flow has overwritten it
+        flat[:] = work.labels  # overwritten by the flow
         k.take_proposal(self._grid, proposal, flat)
         self._relabel(flat)
         return change
 
     def _set_weights(self) -> None:
-        """Set the capacity of hard arcs by the type of the flow, and the record of the CRF."""
+        """Set the capacity of hard arcs for the dtype of the flow, and the record of the CRF."""
         bits = 64 if self._workspace.wide else 32
         weights = Weights(*self._costs, hard=1 << (bits - 3), limit=1 << (bits - 4))
         self._grid = self._workspace.grid(self._unary, weights)
 
     def _widen(self) -> None:
-        """Change to 64-bit flow; all flows start again."""
+        """Change to 64-bit flow; all flows are reset."""
         assert not self._workspace.wide
         self._workspace.set_type(np.int64)
         self._set_weights()
         self._active = None
 
     def _spare_flow(self, bound: str) -> Flow:
-        """Return the flow of ``bound``; else the first if unused, else the second, to be reused."""
+        """Return the flow of ``bound``; otherwise an unused one, or the second."""
         first, second = self._workspace.flows
         for flow in (first, second):
             if flow.bound == bound:
@@ -315,18 +315,18 @@ class GridJumps:
             budget = 2 * budget + 1
 
     def _initialise(self, flow: Flow, modular: bool) -> None:
-        """Write capacities of a jump from the current labels, with flow along rows and columns."""
+        """Write capacities of a jump from the current labels; push flow along rows and columns."""
         work = self._workspace
         wanted = work.lost.view(np.int32)
         self._sweeps.initialise(self._grid, flow.residual, modular, work.spare, wanted)
 
     def _find_roots(self, sign: int) -> None:
-        """Write all nodes and list the roots; sign 1: demands, -1: supplies."""
+        """Initialise all nodes and list the roots; sign 1: demands, -1: supplies."""
         tr_cap, active = self._in_use.residual.tr_cap, self._workspace.queue
         self._num_active, self._num_roots = self._arcs.find_roots(self._grid, tr_cap, active, sign)
 
     def _maximise_flow(self, way: int, budget: int = NO_LIMIT) -> bool:
-        """Run :func:`._kernels.flow.maximise_flow`; False on overflow."""
+        """Run :func:`._kernels.flow.maximise_flow`; return False on overflow."""
         work = self._workspace
         self._outcome = self._flow.maximise_flow(
             work.search(self._in_use.residual, self._grid.weights.limit, way),
@@ -340,9 +340,9 @@ class GridJumps:
 
 
 def warm_up() -> None:
-    """Compile every kernel for 32-bit and 64-bit flow, or load it from the cache of numba.
+    """Compile every kernel for 32-bit and 64-bit flow, or load it from numba's cache.
 
-    Compiling takes about half a minute.
+    Compilation takes about half a minute.
     """
     unary = np.full((6, 8), SCALE, np.int32)
     unary[1:5, 1:7] = -SCALE

@@ -1,4 +1,4 @@
-"""From occlusion-order labels to instances (OOSIS Sections 3.2 and 5.4)."""
+"""Conversion of occlusion-order labels to instances (OOSIS Sections 3.2 and 5.4)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from occ_order.crf.energy import check_labels, neighbour_pairs
 
 @dataclass(frozen=True)
 class InstanceSet:
-    """Instances read off a labelling; instance k has ``ids == k + 1``. All arrays may be empty.
+    """Instances of a labelling; instance k has ``ids == k + 1``. All arrays may be empty.
 
     Attributes:
-        ids: int32 (H, W), 0 where there is no instance.
-        classes: int64 (N,), index of the class; 0 where no ``class_prob`` was given.
-        scores: float64 (N,), unbounded, larger is surer; NaN where no ``boundary_prob`` was given.
+        ids: int32 (H, W), 0 = no instance.
+        classes: int64 (N,), index of the class; 0 without ``class_prob``.
+        scores: float64 (N,), unbounded, larger = more confident; NaN without ``boundary_prob``.
         relative_depth: int64 (N,), the label: an occluder's is larger than what it occludes.
         occlusion: int8 (N, N), ``occlusion[i, j] = 1`` iff i occludes j; the diagonal is 0.
     """
@@ -43,29 +43,28 @@ def instances(
     boundary_prob: np.ndarray | None = None,
     min_area: int = 0,
 ) -> InstanceSet:
-    """Connected components of equal positive labels, with class, score, depth and occlusion edges.
+    """Return the connected components of equal positive labels as instances.
 
-    An instance that something cuts in two gives two instances: that is the definition. An edge
-    i -> j stands wherever i touches j with the larger label, so the edges have no cycle.
+    By this definition, an instance that is split by an occluder becomes two instances. There is an
+    occlusion edge i -> j if i touches j and has the larger label, so edges have no cycles.
 
     Args:
         labels: int (H, W), 0 = background.
         class_prob: float (K, H, W), probability of background (channel 0) and of K - 1 classes.
-            An instance takes the foreground class that most of its pixels prefer, the first on a
-            tie; ``classes`` then holds 0..K-2. Where background is what most of its pixels
-            prefer, it is dropped.
-        boundary_prob: float (H, W), thinned. An instance scores the sum of it over its inner
-            border (pixels with a 4-neighbour outside the instance; the image border does not
-            count) minus the sum over its other pixels (Section 5.4, "ad-hoc scores").
-        min_area: components of fewer pixels are dropped, together with their edges. They are not
-            merged into a neighbour: a strip between two instances with the same label would join
+            An instance has the foreground class that most of its pixels prefer, the first of ties;
+            ``classes`` are in 0..K-2. It is dropped if most of its pixels prefer the background.
+        boundary_prob: float (H, W), after non-maximum suppression. The score of an instance is the
+            sum over its inner border (pixels with a 4-neighbour outside the instance, except at
+            the image border) minus the sum over its other pixels (Section 5.4, "ad-hoc scores").
+        min_area: components with fewer pixels are dropped, with their edges. They are not merged
+            into a neighbour, since a strip between two instances with the same label would connect
             them.
 
     Returns:
         The instances, numbered by label and then by their first pixel in reading order.
 
     Raises:
-        ValueError: shapes that do not fit, negative labels, NaN.
+        ValueError: inconsistent shapes, negative labels, NaN.
     """
     labels = np.asarray(labels)
     if labels.ndim != 2:
@@ -101,13 +100,13 @@ def instances(
 
 
 def components(labels: np.ndarray, inside: np.ndarray, cut: np.ndarray | None = None) -> np.ndarray:
-    """4-connected components of equal labels.
+    """Label the 4-connected components of equal labels.
 
     Args:
         labels: int (H, W).
-        inside: bool (H, W); other pixels get 0.
-        cut: bool (4, H, W), neighbours (left, right, top, bottom) that do not connect; a cut from
-            either side counts.
+        inside: bool (H, W); other pixels are 0.
+        cut: bool (4, H, W), neighbours (left, right, top, bottom) that are not connected; a cut
+            from either side suffices.
 
     Returns:
         int32 (H, W), components numbered from 1 by their first pixel in reading order.
@@ -121,7 +120,7 @@ def components(labels: np.ndarray, inside: np.ndarray, cut: np.ndarray | None = 
 
 
 def _vote(ids: np.ndarray, class_prob: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
-    """Majority foreground class of each component, and whether foreground outvotes background."""
+    """Return the majority foreground class of each component, and whether it is foreground."""
     num_classes = len(class_prob)
     if num_classes < 2:
         raise ValueError(

@@ -1,6 +1,6 @@
-"""Minimum cut of one binary move by PyMaxflow, the only file that imports it (GPL).
+"""Minimum cut of one binary move by PyMaxflow; the only file that imports it (GPL).
 
-The readable reference for :mod:`occ_order.crf.grid`, with bit-equal answers.
+The readable reference of :mod:`occ_order.crf.grid`, with identical results.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ def library() -> ModuleType:
 
 
 def minimum_cut(unary: np.ndarray, arcs: np.ndarray, *, largest: bool = False) -> np.ndarray:
-    """Minimiser y of ``sum_p unary_p y_p + sum_d sum_p arcs_{d,p} y_p (1 - y_q)``.
+    """Minimise ``sum_p unary_p y_p + sum_d sum_p arcs_{d,p} y_p (1 - y_q)`` over binary y.
 
-    ``q`` is the neighbour of p in direction d (left, right, top, bottom). Minimisers form a
-    lattice, so the smallest and the largest set {y = 1} are unique and the same for every exact
-    algorithm.
+    ``q`` is the neighbour of p in direction d (left, right, top, bottom). The minimisers form a
+    lattice, so the smallest and the largest set {y = 1} are unique and the same for all exact
+    algorithms.
 
     Args:
         unary: int (H, W).
-        arcs: int (4, H, W), >= 0; what leaves the image is ignored.
-        largest: the largest minimising set instead of the smallest.
+        arcs: int (4, H, W), >= 0; arcs to the outside of the image are ignored.
+        largest: return the largest minimising set instead of the smallest.
 
     Returns:
         bool (H, W).
@@ -51,9 +51,9 @@ def minimum_cut(unary: np.ndarray, arcs: np.ndarray, *, largest: bool = False) -
         return np.zeros(unary.shape, bool)
     graph = maxflow.Graph[int](unary.size, 2 * unary.size)
     nodes = graph.add_grid_nodes(unary.shape)
-    # PyMaxflow puts a node on the sink side iff it still reaches the sink: the smallest sink side
-    # of all minimum cuts. So {y = 1} is the sink side for the smallest set, and for the largest
-    # the source side, i.e. the complement of the smallest {y = 0}.
+    # PyMaxflow assigns a node to the sink side iff it can still reach the sink: the smallest sink
+    # side of all minimum cuts. So {y = 1} is the sink side for the smallest set, and the source
+    # side for the largest set, i.e. the complement of the smallest {y = 0}.
     cost = (-unary if largest else unary).astype(np.int64)
     graph.add_grid_tedges(nodes, np.maximum(cost, 0), np.maximum(-cost, 0))
     left, right, top, bottom = arcs.astype(np.int64)
@@ -61,7 +61,7 @@ def minimum_cut(unary: np.ndarray, arcs: np.ndarray, *, largest: bool = False) -
         (nodes[:, :-1], nodes[:, 1:], right[:, :-1], left[:, 1:]),
         (nodes[:-1], nodes[1:], bottom[:-1], top[1:]),
     ):
-        # An edge is cut when its tail is on the source and its head on the sink side.
+        # An edge is cut if its tail is on the source side and its head on the sink side.
         forward, backward = (p_only, q_only) if largest else (q_only, p_only)
         graph.add_edges(p.ravel(), q.ravel(), forward.ravel(), backward.ravel())
     graph.maxflow()
@@ -70,10 +70,10 @@ def minimum_cut(unary: np.ndarray, arcs: np.ndarray, *, largest: bool = False) -
 
 
 class PyMaxflowJumps:
-    """Jump moves of one CRF, each a minimum cut of the graph that :mod:`.moves` describes.
+    """Jump moves of one CRF, each a minimum cut of the graph of :mod:`.moves`.
 
     Attributes:
-        labels: int32 (H, W), the current labelling; change it by :meth:`restart` only.
+        labels: int32 (H, W), the current labelling; read-only, use :meth:`restart`.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -81,13 +81,13 @@ class PyMaxflowJumps:
         self.labels = np.zeros(problem.unary.shape, np.int32)
 
     def restart(self, labels: np.ndarray) -> None:
-        """Go on from ``labels`` int32 (H, W), feasible (no pair of O violated)."""
+        """Continue from feasible ``labels`` int32 (H, W) (no pair of O violated)."""
         self.labels = np.array(labels, np.int32)
 
     def published(self, limit: int) -> np.ndarray:
-        """Labels int32 (H, W) after at most ``limit`` smallest jumps with the constant bound.
+        """Return labels int32 (H, W) after at most ``limit`` smallest jumps, constant bound.
 
-        For a solver that starts from background only; it goes on from there.
+        The solver must start from background; it continues from the result.
         """
         for _ in range(limit):
             if not self.jump("constant"):
@@ -100,14 +100,14 @@ class PyMaxflowJumps:
         """Raise the pixels of the smallest (or largest) set that minimises the bound.
 
         Returns:
-            The exact change of energy, in units of 1 / SCALE, <= 0. The jump is taken only where
-            it is negative; otherwise the labels stay as they are and the answer is 0.
+            The exact change of energy, in units of 1 / SCALE, <= 0. The jump is made only if it is
+            negative; otherwise the labels are left unchanged and 0 is returned.
         """
         moved = minimum_cut(*jump_problem(self._problem, self.labels, bound), largest=largest)
         return self._take(self.labels + moved)
 
     def fuse(self, proposal: np.ndarray) -> int:
-        """Fuse the labels with ``proposal`` int32 (H, W), feasible; returns as :meth:`jump`."""
+        """Fuse the labels with feasible ``proposal`` int32 (H, W); return as :meth:`jump`."""
         taken = minimum_cut(*fusion_problem(self._problem, self.labels, proposal))
         return self._take(np.where(taken, proposal, self.labels))
 

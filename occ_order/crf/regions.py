@@ -1,14 +1,14 @@
-"""Moves on whole regions, beyond the paper: what single jumps cannot reach.
+"""Moves of whole regions, an extension of the paper that escapes local minima of jumps.
 
-A jump changes labels by one and sees pairs of neighbouring labels through a bound, so it leaves
-strips and ties behind. Two better views of the same energy help it out, neither of which can raise
-it:
+A jump changes labels by one and approximates pairs of adjacent labels by a bound, so that strips
+and ties remain. Two other moves, which never increase the energy, improve the result:
 
-* :func:`closed_region_layers` proposes the answer that the occlusion pairs give where they close
-  around the instances: cut the foreground along them, layer the pieces. The solver *fuses* it with
-  the current labels by one minimum cut (:func:`occ_order.crf.moves.fusion_problem`).
-* :func:`search_regions` changes the label of one connected component at a time, taking along the
-  components that must stay in front of it, with the exact energy.
+* :func:`closed_region_layers` proposes the labelling implied by occlusion pairs that are closed
+  around
+  instances: split the foreground along them and layer the pieces. The solver *fuses* it with the
+  current labels by one minimum cut (:func:`occ_order.crf.moves.fusion_problem`).
+* :func:`search_regions` changes the label of one connected component at a time, together with the
+  components that must stay in front of it, using the exact energy.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from occ_order.order.graph import chain_lengths, strong_labels
 
 @dataclass(frozen=True)
 class RegionGraph:
-    """Regions that touch, in compressed rows: row r is ``neighbour[start[r] : start[r + 1]]``.
+    """Adjacency of regions in CSR format: row r is ``neighbour[start[r] : start[r + 1]]``.
 
     Attributes:
         start: int64 (R + 1,).
-        neighbour: int64 (E,), region on the other side; every contact stands in both rows.
-        length: int64 (E,), pairs of pixels in contact.
-        front: int64 (E,), pairs of O in which this region occludes that neighbour.
-        behind: int64 (E,), pairs of O in which that neighbour occludes this region.
-        unary: int64 (R,), cost of a positive label minus cost of label 0, over the region.
+        neighbour: int64 (E,), adjacent region; every contact is in both rows.
+        length: int64 (E,), number of adjacent pixel pairs.
+        front: int64 (E,), pairs of O in which the row's region occludes the neighbour.
+        behind: int64 (E,), pairs of O in which the neighbour occludes the row's region.
+        unary: int64 (R,), cost of a positive label minus cost of label 0, summed over the region.
     """
 
     start: np.ndarray
@@ -44,7 +44,7 @@ class RegionGraph:
 
 
 def region_graph(problem: Problem, ids: np.ndarray) -> RegionGraph:
-    """Graph of the regions ``ids`` int32 (H, W), numbered from 0 without gaps."""
+    """Build the graph of the regions ``ids`` int32 (H, W), numbered consecutively from 0."""
     from occ_order.crf._kernels.components import region_contacts, sum_by_region
 
     num = int(ids.max(initial=-1)) + 1
@@ -56,13 +56,13 @@ def region_graph(problem: Problem, ids: np.ndarray) -> RegionGraph:
 
 
 def closed_region_layers(problem: Problem) -> np.ndarray:
-    """Labels of the foreground pieces between occlusion pairs, by the longest path behind each.
+    """Label the foreground pieces between occlusion pairs by the longest path behind each.
 
-    Exact where the boundaries are closed; where they leak, pieces of several instances come out
-    as one. The labels need not be feasible: see :func:`take_where_feasible`.
+    Exact if boundaries are closed; if they have gaps, several instances become one piece. The
+    labels need not be feasible: see :func:`take_where_feasible`.
 
     Returns:
-        int32 (H, W), 0 where background is the likelier.
+        int32 (H, W), 0 where background is more probable.
     """
     from occ_order.crf._kernels.components import region_contacts, spread_by_region
 
@@ -79,19 +79,19 @@ def closed_region_layers(problem: Problem) -> np.ndarray:
 
 
 def longest_paths(num: int, front: np.ndarray, back: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Edges on the longest path that starts at each node, after dropping weak edges of cycles.
+    """Compute the longest path from each node, after removing weak edges of cycles.
 
-    While there is a cycle, every strongly connected group loses its weakest edge (all of them, on a
-    tie).
+    While there are cycles, every strongly connected component loses its weakest edge (all of them
+    on a tie).
 
     Args:
         num: number of nodes.
-        front: int (E,), tails of the edges; back: int (E,), heads; weight: int (E,).
-        back: heads.
-        weight: strength of each edge.
+        front: int (E,), tails of the edges.
+        back: int (E,), heads of the edges.
+        weight: int (E,), strengths of the edges.
 
     Returns:
-        int64 (num,), 0 where no edge leaves a node.
+        int64 (num,), number of edges; 0 for nodes without outgoing edges.
     """
     from scipy.sparse import csr_array
 
@@ -108,7 +108,7 @@ def longest_paths(num: int, front: np.ndarray, back: np.ndarray, weight: np.ndar
 
 
 def take_where_feasible(problem: Problem, labels: np.ndarray, proposal: np.ndarray) -> np.ndarray:
-    """Return the proposal, with the current labels kept around every pair of O that it violates.
+    """Return the proposal, with the current labels around every pair of O that it violates.
 
     Args:
         problem: the CRF.
@@ -116,8 +116,8 @@ def take_where_feasible(problem: Problem, labels: np.ndarray, proposal: np.ndarr
         proposal: int32 (H, W).
 
     Returns:
-        int32 (H, W), feasible. Keeping a pixel can violate its other pairs, hence the loop; it ends
-        because ``labels`` is feasible.
+        int32 (H, W), feasible. Restoring a pixel can violate its other pairs, hence the loop; it
+        terminates because ``labels`` is feasible.
     """
     from occ_order.crf._kernels.components import revert_violations
 
@@ -127,7 +127,7 @@ def take_where_feasible(problem: Problem, labels: np.ndarray, proposal: np.ndarr
 
 
 def search_regions(problem: Problem, labels: np.ndarray) -> tuple[np.ndarray, int]:
-    """Better labels for the connected components of ``labels``, by exact local search.
+    """Improve the labels of connected components by exact local search.
 
     Args:
         problem: the CRF.

@@ -1,4 +1,4 @@
-"""Occlusion order by jump moves (OOSIS Section 3.2), and what the project adds to them."""
+"""Occlusion order by jump moves (OOSIS Section 3.2) and additional moves."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class CRFResult:
     """Result of :func:`solve`.
 
     Attributes:
-        labels: int32 (H, W), 0 background; a positive label occludes every neighbouring smaller
-            one.
-        energies: E(x) of the start (all background) and after every move; falls strictly. Of the
-            problem with sigma rounded to a multiple of 1 / 1024 and the weights to one of 1 / 512.
-        num_jumps: moves taken, ``len(energies) - 1``.
-        converged: no further move lowers the energy; False if ``max_jumps`` ended the search.
+        labels: int32 (H, W), 0 = background; a positive label occludes every smaller label next
+            to it.
+        energies: E(x) at the start (all background) and after every move, strictly decreasing;
+            for sigma rounded to multiples of 1 / 1024 and weights to multiples of 1 / 512.
+        num_jumps: number of moves, ``len(energies) - 1``.
+        converged: no further move lowers the energy; False if stopped by ``max_jumps``.
     """
 
     labels: np.ndarray
@@ -48,37 +48,37 @@ def solve(
     backend: str = "auto",
     max_jumps: int = 64,
 ) -> CRFResult:
-    """Labels of low energy (OOSIS Eq. 8), from "everything is background" by moves that lower it.
+    """Minimise the CRF energy (OOSIS Eq. 8) approximately, by moves from "all background".
 
-    ``bound="constant"`` is the paper's algorithm: jump moves with the constant bound, fewest pixels
-    on a tie, until none lowers the energy. ``bound="alternate"`` takes jumps with the constant
-    bound (most pixels on a tie) until stuck, then with the modular bound until stuck, in turn (see
-    :mod:`occ_order.crf.moves`). With ``refine``, it fuses in the paper's own answer, so that it
-    never ends higher than that, and the layers of closed regions, and moves whole regions (see
-    :mod:`occ_order.crf.regions`), until nothing helps.
+    ``bound="constant"`` is the paper's algorithm: jump moves with the constant bound, with the
+    fewest pixels on a tie, until none lowers the energy. ``bound="alternate"`` makes jumps with the
+    constant bound (most pixels on a tie) until none lowers the energy, then with the modular bound,
+    alternately (see :mod:`occ_order.crf.moves`). With ``refine``, it also fuses the result of the
+    paper's algorithm, so that the final energy is never higher, and the layers of closed regions,
+    and moves whole regions (see :mod:`occ_order.crf.regions`), until nothing lowers the energy.
 
-    The answer is a local minimum. All backends give the same labels, bit for bit.
+    The result is a local minimum. All backends return identical labels.
 
     Args:
         background_prob: float (H, W) in [0, 1], sigma: the probability of background.
         occludes: bool (4, H, W), left, right, top, bottom: the pixel occludes that neighbour.
             Contradictory pairs and cycles are allowed: they force equal labels.
-        smoothness: lambda per unordered pair of neighbours; the paper's 20, which is taken to
-            count both (p, q) and (q, p), is 40 here.
+        smoothness: lambda per unordered pair of neighbours; the paper's 20, assumed to count both
+            (p, q) and (q, p), is 40 here.
         occlusion: mu.
         bound: "alternate" or "constant".
-        refine: use the moves of whole regions; None: exactly for ``bound="alternate"``.
+        refine: use the moves of whole regions; None = only for ``bound="alternate"``.
         backend: "grid" (compiled, needs numba), "pymaxflow" (needs PyMaxflow), or "auto": the first
-            of them that is installed.
-        max_jumps: at most this many moves, at least 0.
+            one that is installed.
+        max_jumps: maximum number of moves, at least 0.
 
     Returns:
-        The labels and how they were found.
+        The labels, energies and convergence.
 
     Raises:
-        ValueError: a wrong shape, dtype or value (see :func:`occ_order.crf.energy.make_problem`),
-            an unknown bound or backend, a negative ``max_jumps``.
-        ImportError: the backend's library is missing; the message says which to install.
+        ValueError: wrong shape, dtype or value (see :func:`occ_order.crf.energy.make_problem`),
+            unknown bound or backend, negative ``max_jumps``.
+        ImportError: the backend's library is not installed; names it.
 
     Examples:
         >>> background = np.array([[0.9, 0.1, 0.1, 0.1, 0.9]])
@@ -99,7 +99,7 @@ def solve(
     if bound == "constant":
         descent.constant()
     else:
-        if refine:  # the published answer first: it shares its first cut with the alternation
+        if refine:  # first, since its first cut is reused by the alternation
             published = descent.moves.published(max_jumps)
         descent.alternate()
     if refine:
@@ -129,7 +129,7 @@ def _moves(backend: str, problem: Problem):
 
 
 class _Descent:
-    """A run of moves from the all-background labelling; counts them and logs the energy."""
+    """Sequence of moves from the all-background labelling, with their number and energies."""
 
     def __init__(self, problem: Problem, moves, max_jumps: int) -> None:
         self.problem = problem
@@ -139,12 +139,12 @@ class _Descent:
         self.energies = [background_energy(problem)]
 
     def constant(self) -> None:
-        """The paper's jumps until stuck."""
+        """Make the paper's jumps until none lowers the energy."""
         while self._move(partial(self.moves.jump, "constant")):
             pass
 
     def alternate(self) -> None:
-        """Jumps with the two bounds in turn, each until stuck, until both are."""
+        """Alternate jumps with the two bounds until none lowers the energy."""
         steps = (
             partial(self.moves.jump, "constant", largest=True),
             partial(self.moves.jump, "modular"),
@@ -158,10 +158,10 @@ class _Descent:
                 turn = 1 - turn
 
     def refine(self, published: np.ndarray) -> None:
-        """Fusions and moves of whole regions, with alternating jumps between, until stuck.
+        """Make fusions and moves of regions, with alternating jumps in between, until convergence.
 
         Args:
-            published: int32 (H, W), where the paper's algorithm ends.
+            published: int32 (H, W), result of the paper's algorithm.
         """
         self._move(partial(self.moves.fuse, published))
         layers = closed_region_layers(self.problem)
@@ -183,7 +183,7 @@ class _Descent:
         return change
 
     def _move(self, move) -> bool:
-        """Make one move; False if it found nothing or the moves are used up."""
+        """Make one move; return False if it changed nothing or no more moves are allowed."""
         if len(self.energies) > self.max_jumps:
             self.exhausted = True
             return False
@@ -200,15 +200,15 @@ def solve_many(
     processes: bool = False,
     **options,
 ) -> Iterator[CRFResult]:
-    """:func:`solve` over a batch, several at a time; results come in the order of the input.
+    """Run :func:`solve` on several problems in parallel; yield results in order.
 
     Args:
-        problems: pairs (background_prob, occludes); read as they are needed, a few ahead.
-        workers: how many are solved at once, at least 1.
-        processes: processes instead of threads. The compiled solver releases the interpreter's
-            lock, so threads are enough for it. Processes are spawned: a script needs the usual
+        problems: pairs (background_prob, occludes), read lazily, a few ahead.
+        workers: number of parallel workers, at least 1.
+        processes: use processes instead of threads. Threads suffice for the compiled solver, which
+            releases the GIL. Processes are spawned: a script needs the usual
             ``if __name__ == "__main__"``.
-        **options: as :func:`solve`.
+        **options: options of :func:`solve`.
 
     Yields:
         One result for each problem.
@@ -219,7 +219,7 @@ def solve_many(
     if workers < 1:
         raise ValueError(f"workers: got {workers}, expected at least 1")
     run = partial(_solve_pair, options=options)
-    # A forked process inherits OpenCV's thread pool without its threads, and waits for ever.
+    # A forked process inherits OpenCV's thread pool without its threads and would deadlock.
     pool: Executor = (
         ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
         if processes
@@ -229,7 +229,7 @@ def solve_many(
         pending: deque[Future] = deque()
         for pair in problems:
             pending.append(executor.submit(run, pair))
-            # Reading far ahead would hold every map of a data set in memory.
+            # Reading without limit would keep all maps of a data set in memory.
             if len(pending) > 2 * workers:
                 yield pending.popleft().result()
         while pending:

@@ -1,4 +1,4 @@
-"""Memory of the compiled solver (:mod:`occ_order.crf.grid`), kept from one image to the next."""
+"""Memory of the compiled solver (:mod:`occ_order.crf.grid`), reused between images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from occ_order.crf._kernels.layout import Grid, Residual, Search, Weights
 
-# Label of the pad pixels: more than one away from every label, so that no arc leads to them.
+# Label of padding pixels: differs by more than one from all labels, so that no arc leads there.
 PAD_LABEL = -(2**30)
 
 
@@ -17,7 +17,7 @@ class Flow:
 
     Attributes:
         residual: the arrays, amounts of flow as ``dtype``.
-        bound: of the jump that these belong to; None: none yet.
+        bound: bound of the jump that the flow is for; None = unused.
     """
 
     def __init__(self, size: int, dtype: type) -> None:
@@ -28,13 +28,13 @@ class Flow:
 
 
 class Workspace:
-    """Arrays of one image size, 79 bytes a pixel (see :mod:`._kernels.layout`).
+    """Arrays for one image size, 79 bytes per pixel (see :mod:`._kernels.layout`).
 
     Attributes:
         shape: (H, W).
-        stride: distance of vertical neighbours; odd, lest columns compete for the same cache lines.
-        size: number of pixels, pads included.
-        flows: two, of which ``constant`` and ``modular`` jumps keep theirs as long as they can.
+        stride: offset of vertical neighbours; odd, so that columns do not compete for cache lines.
+        size: number of pixels, including padding.
+        flows: two flows, so that ``constant`` and ``modular`` jumps can each keep their own.
     """
 
     def __init__(self, shape: tuple[int, int]) -> None:
@@ -56,24 +56,24 @@ class Workspace:
         self.set_type(np.int32)
 
     def reset(self) -> None:
-        """Forget the flows; start the stamps in ``chain`` again before they leave 32 bits."""
+        """Reset the flows; restart the stamps in ``chain`` before they exceed 32 bits."""
         for flow in self.flows:
             flow.bound = None
         if self.pending[-1] < -(2**30):
             self.chain[:] = self.pending[-1] = -1
 
     def set_type(self, dtype: type) -> None:
-        """Allocate the arrays that hold amounts of flow."""
+        """Allocate the arrays for amounts of flow."""
         self.flows = [Flow(self.size, dtype) for _ in range(2)]
 
     @property
     def wide(self) -> bool:
-        """Are amounts of flow 64-bit?"""
+        """Whether amounts of flow are 64-bit."""
         return self.flows[0].residual.r_cap.dtype == np.int64
 
     @property
     def nbytes(self) -> int:
-        """Size of all arrays."""
+        """Total size of all arrays in bytes."""
         arrays = [array for array in vars(self).values() if isinstance(array, np.ndarray)]
         for flow in self.flows:
             arrays += flow.residual
@@ -93,12 +93,12 @@ class Workspace:
 
     @property
     def image(self) -> np.ndarray:
-        """View int32 (H, W) of the labels without the pads."""
+        """View of the labels without padding, int32 (H, W)."""
         return self._rows(self.labels)[:, 1 : self.shape[1] + 1]
 
     @property
     def proposal(self) -> np.ndarray:
-        """Other labels, flat with pads, in the memory of ``lost``: until the next flow only."""
+        """Second labelling, flat and padded, in the memory of ``lost`` until the next flow."""
         return self.lost.view(np.int32)[: self.size]
 
     def propose(self, labels: np.ndarray) -> np.ndarray:
@@ -116,28 +116,28 @@ class Workspace:
 
 
 class Pool:
-    """Keeps the last workspaces: touching fresh memory takes as long as a small solve."""
+    """Pool of the last workspaces: first access to new memory takes as long as a small solve."""
 
-    KEPT = 2  # as many threads find one
+    KEPT = 2  # enough for two threads
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # the collector may return a workspace at any time
+        self._lock = threading.RLock()  # the garbage collector may call give_back
         self._idle: list[Workspace] = []
 
     def borrow(self, shape: tuple[int, int]) -> Workspace:
-        """Return a workspace for images (H, W), exclusively until it is given back."""
+        """Return a workspace for images (H, W), for exclusive use until it is given back."""
         with self._lock:
             fitting = [work for work in self._idle if work.shape == shape and not work.wide]
             self._idle = fitting[1:]
         return fitting[0] if fitting else Workspace(shape)
 
     def give_back(self, workspace: Workspace) -> None:
-        """Keep ``workspace`` for the next image, in place of the oldest one."""
+        """Keep ``workspace`` for the next image; replace the oldest one."""
         with self._lock:
             self._idle = [workspace, *self._idle][: self.KEPT]
 
     def clear(self) -> None:
-        """Free what is kept."""
+        """Free all workspaces."""
         with self._lock:
             self._idle = []
 
@@ -146,10 +146,10 @@ pool = Pool()
 
 
 def workspace_bytes(shape: tuple[int, int]) -> int:
-    """Return the bytes of the solver's arrays for an image (H, W), without input and output."""
+    """Return the memory of the solver's arrays for an image (H, W), without input and output."""
     return Workspace(shape).nbytes
 
 
 def release_memory() -> None:
-    """Free the arrays kept for the next image of the same size."""
+    """Free the workspaces that are kept for later images of the same size."""
     pool.clear()
