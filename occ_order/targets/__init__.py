@@ -1,6 +1,6 @@
-"""Ground truth made from masks and order: oriented boundaries and layering maps.
+"""Ground truth computed from masks and order: oriented boundaries and layering maps.
 
-`oriented_boundary` here is the function; its module is reached by
+The name `oriented_boundary` in this package is the function; import from its module by
 ``from occ_order.targets.oriented_boundary import ...``.
 """
 

@@ -1,7 +1,7 @@
-"""Thinning of an edge map by non-maximum suppression, as the boundary benchmarks do it.
+"""Non-maximum suppression of edge maps, as in boundary benchmarks.
 
-The edge NMS of Dollar's edge detector, which DOC, DOOBNet and P2ORM apply before they score a
-boundary.
+The edge NMS of Dollar's edge detector, which DOC, DOOBNet and P2ORM apply before evaluating
+boundaries.
 """
 
 from __future__ import annotations
@@ -17,24 +17,25 @@ def edge_nms(
     margin: float = 1.01,
     border: int = 5,
 ) -> np.ndarray:
-    """Thin a boundary probability map across the direction of its ridges.
+    """Apply non-maximum suppression to a boundary probability map.
 
-    The non-maximum suppression of structured edge detection (Dollar & Zitnick) that the boundary
-    evaluations of DOC and DOOBNet use: the normal of a ridge comes from second derivatives of the
-    map smoothed by a triangle filter of radius 4, and a pixel is dropped if `margin` times its
-    value is smaller than the bilinearly interpolated value one pixel away on either side.
+    The non-maximum suppression of structured edge detection (Dollar & Zitnick) in the boundary
+    evaluations of DOC and DOOBNet: the normal of a ridge is computed from second derivatives of the
+    map smoothed by a triangle filter of radius 4, and a pixel is suppressed if `margin` times its
+    value is smaller than the bilinearly interpolated value at a distance of one pixel on either
+    side.
 
     Args:
         prob: float (H, W) in [0, 1].
-        min_prob: pixels below are dropped without a look; raises speed, not results, when all
-            later thresholds are at least this high.
-        margin: ties and differences below 1 % survive with the default.
-        border: values in this many rows and columns along the image border are scaled down by
-            0, 1/border, 2/border, ... counted from the border, as the original does against
-            spurious responses there. 0 leaves them.
+        min_prob: pixels below are suppressed without a test; faster, without effect on the result
+            if all later thresholds are at least this high.
+        margin: with the default, ties and differences below 1 % are kept.
+        border: values in this many rows and columns along the image border are multiplied by
+            0, 1/border, 2/border, ... from the border, as in the original, to suppress spurious
+            responses there. 0 = off.
 
     Returns:
-        float32 (H, W): 0 where dropped.
+        float32 (H, W): 0 where suppressed.
 
     Raises:
         ValueError: not (H, W), NaN, or values outside [0, 1].
@@ -59,7 +60,7 @@ def edge_nms(
 
 
 def _ridge_normal(prob: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
-    """Angle of the direction across the ridge at some pixels, radians in [0, pi)."""
+    """Return the angle of the ridge normal at some pixels, radians in [0, pi)."""
     kernel = np.array([1, 2, 3, 4, 5, 4, 3, 2, 1], dtype=np.float32) / 25
     smooth = cv2.sepFilter2D(prob, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REFLECT)
     d_dx, d_dy = _derivative(smooth, 1), _derivative(smooth, 0)
@@ -67,19 +68,19 @@ def _ridge_normal(prob: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.nd
         derivative[rows, cols]
         for derivative in (_derivative(d_dx, 1), _derivative(d_dx, 0), _derivative(d_dy, 0))
     )
-    # The sign of a vanishing mixed derivative counts as +1: 0 would turn the normal of an exactly
-    # horizontal ridge by 90 degrees.
+    # The sign of a zero mixed derivative is +1: with 0, the normal of an exactly horizontal ridge
+    # would be rotated by 90 degrees.
     sign = np.where(dxy > 0, -1, 1)
     return np.mod(np.arctan(dyy * sign / (dxx + np.float32(1e-5))), np.pi)
 
 
 def _derivative(values: np.ndarray, axis: int) -> np.ndarray:
-    """Central differences, one-sided at the border; 0 along an axis of length 1."""
+    """Return central differences, one-sided at the border; 0 along an axis of length 1."""
     return np.gradient(values, axis=axis) if values.shape[axis] > 1 else np.zeros_like(values)
 
 
 def _bilinear(values: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Interpolated values at real coordinates, clamped to just inside the image."""
+    """Interpolate values at real coordinates, clamped to the inside of the image."""
     height, width = values.shape
     y, x = np.clip(y, 0, max(height - 1.001, 0)), np.clip(x, 0, max(width - 1.001, 0))
     y0, x0 = y.astype(np.intp), x.astype(np.intp)
@@ -91,7 +92,7 @@ def _bilinear(values: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def _border_ramp(length: int, border: int) -> np.ndarray:
-    """float32 (length,): 0, 1/s, ... s/s, 1 ... and mirrored, s at most half the length."""
+    """Return float32 (length,): 0, 1/s, ... s/s, 1 ... and mirrored; s <= length / 2."""
     size = min(border, length // 2)
     position = np.arange(length)
     distance = np.minimum(position, length - 1 - position)
@@ -103,11 +104,11 @@ def _border_ramp(length: int, border: int) -> np.ndarray:
 
 
 def check_prob(prob: np.ndarray, name: str, ndim: int) -> np.ndarray:
-    """``prob`` as float32 with ``ndim`` axes; raise ValueError outside [0, 1] or for NaN."""
+    """Return ``prob`` as float32 with ``ndim`` axes; raise ValueError outside [0, 1] or for NaN."""
     prob = np.asarray(prob)
     if prob.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} axes, got shape {prob.shape}")
     prob = prob.astype(np.float32, copy=False)
-    if prob.size and not (prob.min() >= 0 and prob.max() <= 1):  # also false for NaN
+    if prob.size and not (prob.min() >= 0 and prob.max() <= 1):  # also False for NaN
         raise ValueError(f"{name} must lie in [0, 1] and not be NaN")
     return prob

@@ -1,16 +1,18 @@
-"""Layering maps: how many objects lie in front of each part of an object, and back again.
+"""Layering maps: the number of occluders of each part of an object, and their decoding.
 
 The maps of "Learning Semantics-aware Distance Map with Semantics Layering Network for Amodal
-Instance Segmentation" (Zhang et al., ACM MM 2019), sections 3 and 4, in one consistent reading.
+Instance Segmentation" (Zhang et al., ACM MM 2019), sections 3 and 4, in a consistent
+interpretation.
 
-Shape shorthand: ``N`` objects, ``K`` levels, ``H, W`` image size. A *level* ``L`` counts the
-objects in front of an object at a pixel: 0 = visible, l = hidden behind l objects, -1 = the
-object is not there. ``C`` in [0, 1) is the confidence that the object is there and
-``M = C - L`` its semantics-aware distance ("sem-dist") map, so M of level l lies in [-l, 1 - l).
+Shapes: ``N`` objects, ``K`` levels, ``H, W`` image size. A *level* ``L`` is the number of objects
+    in
+front of an object at a pixel: 0 = visible, l = hidden behind l objects, -1 = outside the object.
+``C`` in [0, 1) is the confidence that the pixel belongs to the object, and ``M = C - L`` its
+semantics-aware distance ("sem-dist") map, so M at level l is in [-l, 1 - l).
 
-What data and networks keep are levels (or per-level probabilities) and confidences; M is for
-export. Reading M takes a floor at exactly the values a perfect map has, so noise of 0.01 already
-destroys it, while `level_set` values stand noise of 0.1.
+Data sets and networks here use levels (or probabilities of levels) and confidences; M is only for
+export. Decoding M takes the floor exactly at the values of a perfect map, so that noise of 0.01
+destroys it, while `level_set` values tolerate noise of 0.1.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ from typing import NamedTuple
 import numpy as np
 
 MAX_LEVEL = 127
-"""Largest level that int8 maps hold; deeper parts are reported at this level."""
+"""Maximum level of int8 maps; deeper parts have this level."""
 
 DEFAULT_LEVELS = 4
-"""Number of levels K: with 4, the last one (hidden behind 3 or more) is almost never clipped."""
+"""Default number of levels K: with 4, the last one (hidden behind 3 or more) is rarely clipped."""
 
 _BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))
 
@@ -31,12 +33,12 @@ ConfidenceAndLevel = tuple[np.ndarray, np.ndarray]
 
 
 class Layering(NamedTuple):
-    """A decoded layering map of N objects (or of one, without the first axis)."""
+    """Decoded layering map of N objects (or of one, without the first axis)."""
 
     modal: np.ndarray
-    """bool (N, H, W), visible part."""
+    """bool (N, H, W), modal masks."""
     amodal: np.ndarray
-    """bool (N, H, W), whole object; contains `modal`."""
+    """bool (N, H, W), amodal masks, which contain `modal`."""
     levels: np.ndarray
     """int8 (N, H, W): -1 outside the amodal mask, 0 visible, l hidden behind l objects."""
 
@@ -51,26 +53,26 @@ def visibility_levels(
     modal: np.ndarray | None = None,
     num_levels: int | None = None,
 ) -> np.ndarray:
-    """Level of every object at every pixel (section 3: the layer an object part lies in).
+    """Compute the level of every object at every pixel (section 3).
 
-    ``L_i(p)`` is the number of objects j whose amodal mask holds p and which lie in front of i
-    there: all of them would have to be removed to see i at p. A total order on the objects
-    covering p gives them the levels 0..n-1, each once.
+    ``L_i(p)`` is the number of objects j in front of i at p whose amodal mask contains p: all of
+    them would have to be removed to see i at p. A total order of the objects at p results in the
+    levels 0..n-1, each once.
 
-    A pair that occludes each other (rider and horse) has no one order for all pixels, so only
-    `modal` can say who is in front where: the one that is visible at p. Where neither is visible,
-    or without `modal`, neither counts as being in front of the other. Pairs of unknown order (-1)
-    or without order count the same way.
+    Objects with mutual occlusion (rider and horse) have different orders at different pixels, so
+    only `modal` determines who is in front: the object visible at p. If neither is visible, or
+    without `modal`, neither counts as being in front of the other, as for pairs of unknown order
+    (-1) or without order.
 
-    With `modal` given, it is also the last word on visibility: visible pixels get level 0 and
-    hidden ones at least 1. So data sets that give visible masks but no order still get a map of
-    two levels.
+    `modal`, if given, overrides the order with respect to visibility: visible pixels have level 0
+    and hidden ones at least 1. Thus data sets with visible masks but without order have maps of two
+    levels.
 
     Args:
-        amodal: bool (N, H, W), whole objects.
+        amodal: bool (N, H, W).
         order: occlusion matrix (N, N), ``order[i, j] == 1`` iff i occludes j, 0 no, -1 unknown.
-        modal: bool (N, H, W), visible parts; pixels outside `amodal` are ignored.
-        num_levels: clip to ``num_levels - 1``; None clips to `MAX_LEVEL` only.
+        modal: bool (N, H, W); pixels outside `amodal` are ignored.
+        num_levels: clip to ``num_levels - 1``; None = clip only to `MAX_LEVEL`.
 
     Returns:
         int8 (N, H, W): -1 outside the amodal mask, 0 visible, l hidden behind l objects.
@@ -104,7 +106,7 @@ def visibility_levels(
 
 
 def global_layers(amodal: np.ndarray, *, num_levels: int = DEFAULT_LEVELS) -> np.ndarray:
-    """Global layering map G (Section 4.3, Fig. 1): is a pixel covered more than l times?
+    """Compute the global layering map G (Section 4.3, Fig. 1): covered by more than l objects.
 
     Args:
         amodal: bool (N, H, W).
@@ -119,7 +121,7 @@ def global_layers(amodal: np.ndarray, *, num_levels: int = DEFAULT_LEVELS) -> np
     """
     amodal = _check_masks(amodal, "amodal")
     thresholds = np.arange(_check_num_levels(num_levels))
-    # Never more than K needs to be counted, which keeps the sums in one byte.
+    # Counting up to K suffices, which keeps the sums in one byte.
     count = np.zeros(amodal.shape[1:], dtype=np.uint8)
     for mask in amodal:
         count += mask & (count < len(thresholds))
@@ -127,15 +129,15 @@ def global_layers(amodal: np.ndarray, *, num_levels: int = DEFAULT_LEVELS) -> np
 
 
 def instance_layers(levels: np.ndarray, *, num_levels: int = DEFAULT_LEVELS) -> np.ndarray:
-    """Instance layering target (section 4.5): one-hot over {not the object, level 0..K-1}.
+    """Return the instance layering target (section 4.5), one-hot over {outside, level 0..K-1}.
 
     Args:
         levels: int8 (N, H, W), -1 outside.
-        num_levels: K; deeper levels fall into the last one.
+        num_levels: K; deeper levels are clipped to the last one.
 
     Returns:
-        bool (N, K + 1, H, W); channel 0 "not this object", channel l + 1 "level l". Exactly one
-        channel is set at every pixel.
+        bool (N, K + 1, H, W); channel 0 = outside, channel l + 1 = level l. Exactly one channel is
+        set at every pixel.
 
     Raises:
         ValueError: `levels` is not integer (N, H, W), or `num_levels` outside 1..128.
@@ -145,15 +147,14 @@ def instance_layers(levels: np.ndarray, *, num_levels: int = DEFAULT_LEVELS) -> 
 
 
 def ordinal_targets(levels: np.ndarray, *, num_levels: int = DEFAULT_LEVELS) -> np.ndarray:
-    """Targets of the refinement block: is the object there at level l or nearer?
+    """Return the targets of the refinement block: inside the object, at level l or less.
 
-    Probabilities of these nested events can be learnt by binary cross-entropy (which M, not
-    being a probability, cannot) and pasted into the image without a level in between appearing
-    along borders.
+    The probabilities of these nested events can be trained by binary cross-entropy (unlike M, which
+    is not a probability) and interpolated without creating intermediate levels along borders.
 
     Args:
         levels: int8 (N, H, W), -1 outside.
-        num_levels: K; deeper levels fall into the last one.
+        num_levels: K; deeper levels are clipped to the last one.
 
     Returns:
         bool (N, K, H, W); ``Y[:, 0]`` is the modal mask, ``Y[:, K - 1]`` the amodal mask, and
@@ -167,18 +168,18 @@ def ordinal_targets(levels: np.ndarray, *, num_levels: int = DEFAULT_LEVELS) -> 
 
 
 def decode_ordinal(prob: np.ndarray, *, threshold: float = 0.5) -> Layering:
-    """Masks and levels from ordinal probabilities, the inverse of `ordinal_targets`.
+    """Decode ordinal probabilities to masks and levels, the inverse of `ordinal_targets`.
 
     Args:
-        prob: float (N, K, H, W), probability of "there, at level l or nearer". Should not
-            decrease with l; the running maximum is taken, so that modal stays inside amodal.
-        threshold: c, what counts as yes.
+        prob: float (N, K, H, W), probability of "inside, at level l or less". Should not decrease
+            with l; the running maximum is used, so that amodal masks contain modal ones.
+        threshold: c, probability threshold.
 
     Returns:
         `Layering` of (N, H, W) arrays; the level is the number of l with probability <= c.
 
     Raises:
-        ValueError: `prob` does not have four axes or has no level.
+        ValueError: `prob` does not have four axes or has no levels.
     """
     prob = np.asarray(prob)
     if prob.ndim != 4 or prob.shape[1] == 0:
@@ -193,21 +194,21 @@ def decode_ordinal(prob: np.ndarray, *, threshold: float = 0.5) -> Layering:
 def sem_dist(
     levels: np.ndarray, confidence: np.ndarray | None = None, *, eps: float = 1e-3
 ) -> np.ndarray:
-    """Semantics-aware distance map ``M = C - L`` (Eq. 1).
+    """Compute the semantics-aware distance map ``M = C - L`` (Eq. 1).
 
-    Outside the object L is 0 and C small, so that M = C lies in [0, c) there. C is clipped to
-    [0, 1 - eps]: at C = 1 the fractional part that Eq. 3 reads would be 0 and the mask empty.
+    Outside the object L is 0 and C small, so that M = C is in [0, c). C is clipped to [0, 1 - eps]:
+    with C = 1, the fractional part in Eq. 3 would be 0 and the mask empty.
 
     Args:
         levels: int8 (..., H, W), -1 outside.
-        confidence: float (..., H, W) in [0, 1]; None means certain (1 - eps inside, 0 outside).
-        eps: distance that C keeps from 1; must be positive and below 0.5.
+        confidence: float (..., H, W) in [0, 1]; None = 1 - eps inside, 0 outside.
+        eps: minimum difference of C from 1; positive and below 0.5.
 
     Returns:
         float32 (..., H, W) in [-MAX_LEVEL, 1).
 
     Raises:
-        ValueError: integer `levels` expected, shapes differ, `confidence` outside [0, 1] or NaN,
+        ValueError: `levels` is not integer, shapes differ, `confidence` outside [0, 1] or NaN,
             or `eps` outside (0, 0.5) or too small for float32 at these levels.
     """
     levels = np.asarray(levels)
@@ -226,20 +227,21 @@ def sem_dist(
 
 
 def split_sem_dist(values: np.ndarray) -> ConfidenceAndLevel:
-    """Confidence and level of a sem-dist map: ``L = -floor(M)``, ``C = M - floor(M)`` (Eq. 2-3).
+    """Split a sem-dist map into confidence and level (Eq. 2-3).
 
-    The floor goes towards minus infinity; truncation would lift every hidden level by one.
-    Values of 1 and more, which no map can have, are read as just below 1.
+    ``L = -floor(M)``, ``C = M - floor(M)``. The floor is towards minus infinity; truncation would
+    increase the level of all hidden pixels by one. Values of 1 and more, which no map can have, are
+    clipped to just below 1.
 
     Args:
         values: float32 or float64 (..., H, W), M.
 
     Returns:
         ``(confidence, level)``: float in [0, 1) of the dtype of `values`, and int16 in
-        0..MAX_LEVEL. The level says nothing where the confidence is low.
+        0..MAX_LEVEL. The level is undefined where the confidence is low.
 
     Raises:
-        ValueError: not floating, float16 (its spacing near 4 eats the confidence), or not finite.
+        ValueError: not floating, float16 (too coarse near 4 for the confidence), or not finite.
     """
     values = np.asarray(values)
     if not np.issubdtype(values.dtype, np.floating) or values.dtype == np.float16:
@@ -252,7 +254,7 @@ def split_sem_dist(values: np.ndarray) -> ConfidenceAndLevel:
 
 
 def decode_sem_dist(values: np.ndarray, *, threshold: float = 0.5) -> Layering:
-    """Masks and levels of sem-dist maps (Eq. 2-3 with the threshold c of Section 3).
+    """Decode sem-dist maps to masks and levels (Eq. 2-3 with the threshold c of Section 3).
 
     Modal: level 0 and C > c. Amodal: C > c.
 
@@ -261,7 +263,7 @@ def decode_sem_dist(values: np.ndarray, *, threshold: float = 0.5) -> Layering:
         threshold: c.
 
     Returns:
-        `Layering` of arrays shaped like `values`.
+        `Layering` of arrays of the shape of `values`.
 
     Raises:
         ValueError: as `split_sem_dist`.
@@ -271,11 +273,11 @@ def decode_sem_dist(values: np.ndarray, *, threshold: float = 0.5) -> Layering:
 
 
 def level_set(levels: np.ndarray, *, num_levels: int = DEFAULT_LEVELS) -> np.ndarray:
-    """Level-set view of a layering map (Fig. 2): the background lies behind every level.
+    """Return the level-set representation of a layering map (Fig. 2); background is the lowest.
 
     Args:
         levels: integer (..., H, W), -1 outside.
-        num_levels: K; deeper levels fall into the last one.
+        num_levels: K; deeper levels are clipped to the last one.
 
     Returns:
         float32 (..., H, W): 1 visible, 1 - l hidden behind l objects, -(K - 1) outside.
@@ -290,18 +292,18 @@ def level_set(levels: np.ndarray, *, num_levels: int = DEFAULT_LEVELS) -> np.nda
 def decode_level_set(
     values: np.ndarray, *, num_levels: int = DEFAULT_LEVELS, threshold: float = 0.5
 ) -> Layering:
-    """Masks and levels of a level-set map, the inverse of `level_set` (Fig. 2).
+    """Decode a level-set map to masks and levels, the inverse of `level_set` (Fig. 2).
 
     Modal: value > c. Amodal: value > c - (K - 1). Level l: c - l < value <= c - l + 1. With
-    c = 0.5 all thresholds lie halfway between the values, so errors below 0.5 are harmless.
+    c = 0.5 all thresholds are halfway between the values, which tolerates errors below 0.5.
 
     Args:
         values: float (..., H, W).
-        num_levels: K the map was made with.
+        num_levels: K of the map.
         threshold: c.
 
     Returns:
-        `Layering` of arrays shaped like `values`.
+        `Layering` of arrays of the shape of `values`.
 
     Raises:
         ValueError: a value is not finite, or `num_levels` outside 1..128.
@@ -323,23 +325,24 @@ def regional_order(
     threshold: float = 0.5,
     overlap: str = "product",
 ) -> np.ndarray:
-    """Who is nearer at each pixel that two objects share (Eq. 4-5).
+    """Compute which of two objects is nearer at each pixel that they share (Eq. 4-5).
 
-    ``R = floor(M_A) - floor(M_B) = L_B - L_A`` on Omega, the pixels where both objects are.
+    ``R = floor(M_A) - floor(M_B) = L_B - L_A`` on Omega, the intersection of both objects.
 
     Args:
         first: object A, as its sem-dist map M (H, W) or as a pair ``(confidence, level)`` of
-            (H, W) arrays (prefer the pair for predictions, it needs no floor).
+            (H, W) arrays (prefer the pair for predictions, which avoids the floor).
         second: object B, likewise.
         threshold: c.
-        overlap: Omega: "product" takes C_A * C_B > c^2 (Eq. 5, lets .9 x .3 pass for c = .5),
-            "min" takes min(C_A, C_B) > c.
+        overlap: definition of Omega: "product": C_A * C_B > c^2 (Eq. 5, which includes .9 x .3 for
+            c = .5), "min": min(C_A, C_B) > c.
 
     Returns:
-        int16 (H, W): positive where A is nearer, negative where B is, 0 undecided or off Omega.
+        int16 (H, W): positive where A is nearer, negative where B is, 0 = undecided or not in
+        Omega.
 
     Raises:
-        ValueError: shapes differ, a map is not finite, or another name for `overlap`.
+        ValueError: shapes differ, a map is not finite, or unknown `overlap`.
     """
     if overlap not in ("product", "min"):
         raise ValueError(f"overlap must be 'product' or 'min', got {overlap!r}")
@@ -352,24 +355,24 @@ def regional_order(
         omega = np.multiply(conf_a, conf_b, dtype=np.float64) > threshold**2
     else:
         omega = np.minimum(conf_a, conf_b) > threshold
-    # Outside an object levels are -1; there Omega can only be reached by a wrong confidence.
+    # Outside an object levels are -1; such pixels are in Omega only by a wrong confidence.
     nearer = np.maximum(level_b, 0).astype(np.int16) - np.maximum(level_a, 0).astype(np.int16)
     return np.where(omega, nearer, np.int16(0))
 
 
 def object_order(regional: np.ndarray, *, vote: str = "component") -> int:
-    """Order of two objects from their regional order (Section 3).
+    """Aggregate the regional order of two objects to one order (Section 3).
 
     Args:
         regional: integer (H, W), R of `regional_order`.
-        vote: "component": the sign of the largest 4-connected region of one sign decides (the
-            paper's "largest region"); "area": the sign with more pixels.
+        vote: "component": the sign of the largest 4-connected region of one sign (the paper's
+            "largest region"); "area": the sign with more pixels.
 
     Returns:
-        1 the first object is in front, -1 the second, 0 undecided (no pixel, or a tie).
+        1 = the first object is in front, -1 = the second, 0 = undecided (no pixel, or a tie).
 
     Raises:
-        ValueError: `regional` is not two-dimensional, or another name for `vote`.
+        ValueError: `regional` is not two-dimensional, or unknown `vote`.
     """
     regional = np.asarray(regional)
     if regional.ndim != 2:
@@ -389,17 +392,17 @@ def order_from_levels(
     overlap: str = "product",
     vote: str = "component",
 ) -> np.ndarray:
-    """Occlusion matrix of all objects of an image, pair by pair from `regional_order`.
+    """Compute the occlusion matrix of all objects of an image from `regional_order` of pairs.
 
     Args:
         levels: integer (N, H, W), -1 outside.
-        confidence: float (N, H, W) in [0, 1]; None means 1 inside and 0 outside.
+        confidence: float (N, H, W) in [0, 1]; None = 1 inside and 0 outside.
         threshold: c of Eq. 5.
-        overlap: as `regional_order`.
-        vote: as `object_order`.
+        overlap: see `regional_order`.
+        vote: see `object_order`.
 
     Returns:
-        int8 (N, N): 1 where i is in front of j, 0 otherwise (no common pixel, or undecided).
+        int8 (N, N): 1 = i is in front of j, 0 otherwise (no common pixel, or undecided).
 
     Raises:
         ValueError: as `regional_order` and `object_order`.
@@ -410,7 +413,7 @@ def order_from_levels(
     confidence = (levels >= 0).astype(np.float32) if confidence is None else np.asarray(confidence)
     if confidence.shape != levels.shape:
         raise ValueError(f"confidence has shape {confidence.shape}, levels {levels.shape}")
-    # c^2 bounds the smaller confidence from below in both rules, so nothing is missed.
+    # Under both definitions of Omega, c^2 is a lower bound of the smaller confidence.
     boxes = mask_boxes(confidence > threshold**2)
     order = np.zeros((len(levels), len(levels)), dtype=np.int8)
     for i in range(len(levels)):
@@ -428,7 +431,7 @@ def order_from_levels(
 
 
 def mask_boxes(masks: np.ndarray) -> np.ndarray:
-    """Tight index boxes of masks, for cropping.
+    """Return the tight boxes of masks, for cropping.
 
     Args:
         masks: bool (N, H, W).
@@ -448,7 +451,7 @@ def mask_boxes(masks: np.ndarray) -> np.ndarray:
     return boxes
 
 
-# -------------------------------------------------------------------------------- inner parts
+# ------------------------------------------------------------------------------------ helpers
 
 
 def _layering(level: np.ndarray, amodal: np.ndarray) -> Layering:
@@ -457,7 +460,7 @@ def _layering(level: np.ndarray, amodal: np.ndarray) -> Layering:
 
 
 def _front_and_mutual(order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """bool (N, N) each: i is in front of j everywhere; i and j occlude each other."""
+    """Return bool (N, N) each: i is in front of j; i and j occlude each other."""
     occludes = order == 1
     np.fill_diagonal(occludes, False)
     mutual = occludes & occludes.T
@@ -465,7 +468,7 @@ def _front_and_mutual(order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _boxes_meeting(boxes: np.ndarray, i: int) -> np.ndarray:
-    """bool (N,): boxes that share a pixel with box i (including itself unless empty)."""
+    """Return bool (N,): boxes that intersect box i (including itself unless empty)."""
     top, left = (np.maximum(boxes[:, k], boxes[i, k]) for k in (0, 2))
     bottom, right = (np.minimum(boxes[:, k], boxes[i, k]) for k in (1, 3))
     return (top < bottom) & (left < right)
@@ -477,10 +480,10 @@ def _common_crop(first: np.ndarray, second: np.ndarray) -> tuple[slice, slice]:
 
 
 def _largest_component(mask: np.ndarray) -> int:
-    """Pixels of the largest 4-connected component, 0 for an empty mask."""
+    """Return the number of pixels of the largest 4-connected component, 0 if empty."""
     if not mask.any():
         return 0
-    import cv2  # only here, so that the other targets import quickly
+    import cv2  # here, so that other targets import faster
 
     stats = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)[2]
     return int(stats[1:, cv2.CC_STAT_AREA].max())

@@ -1,9 +1,9 @@
-"""Oriented occlusion boundaries: ground truth from masks and order, thinning, mirroring.
+"""Oriented occlusion boundaries: ground truth from masks and order, suppression, flipping.
 
-Shape shorthand: ``H, W`` image size, ``N`` instances. Pixel (0, 0) is the top left one, y grows
-downwards. Everything with four channels is ordered left, right, top, bottom (`DIRECTIONS`), and a
-channel speaks about the *occluder*: ``occludes[d, y, x]`` says that pixel (y, x) occludes its
-4-neighbour in direction ``d``.
+Shapes: ``H, W`` image size, ``N`` instances. Pixel (0, 0) is at the top left, y points downwards.
+Arrays with four channels are ordered left, right, top, bottom (`DIRECTIONS`) and refer to the
+*occluder*: ``occludes[d, y, x]`` means that pixel (y, x) occludes its 4-neighbour in direction
+``d``.
 
 The targets are those of "Occlusion-Ordered Semantic Instance Segmentation" (Baselizadeh, Yu,
 Veksler, Boykov), Section 3.1 and supplement 1.3.
@@ -17,24 +17,24 @@ DIRECTIONS = ("left", "right", "top", "bottom")
 """Channel names, in channel order."""
 
 OFFSETS = ((0, -1), (0, 1), (-1, 0), (1, 0))
-"""(dy, dx) from a pixel to its neighbour, per channel."""
+"""(dy, dx) from a pixel to its neighbour, for each channel."""
 
 OPPOSITE = (1, 0, 3, 2)
-"""Channel that looks back from the neighbour, per channel."""
+"""Channel of the opposite direction, for each channel."""
 
 _HORIZONTAL_SWAP = (1, 0, 2, 3)
 _VERTICAL_SWAP = (0, 1, 3, 2)
 
 
 def neighbour_slices(direction: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Index pairs that line every pixel up with its neighbour in one direction.
+    """Return slices that align every pixel with its neighbour in one direction.
 
     Args:
         direction: channel 0..3 (left, right, top, bottom).
 
     Returns:
         ``(here, there)``: for an (H, W) array ``a``, ``a[here]`` are the pixels that have a
-        neighbour inside the image and ``a[there]`` are these neighbours, same shape.
+        neighbour inside the image and ``a[there]`` are these neighbours, in the same shape.
 
     Raises:
         ValueError: direction is not one of 0..3.
@@ -53,19 +53,19 @@ def neighbour_slices(direction: int) -> tuple[tuple[slice, slice], tuple[slice, 
 def occluded_neighbours(
     instance_ids: np.ndarray, occ: np.ndarray, *, over_background: bool = True
 ) -> np.ndarray:
-    """Which of its four neighbours each pixel occludes.
+    """Compute which of its four neighbours each pixel occludes.
 
-    A pixel of instance i occludes the neighbour q when q belongs to an instance j with
-    ``occ[i, j] == 1``, or to the background. Pairs whose order is absent (0 both ways) or unknown
-    (-1) get nothing on either side of their common border; pairs that occlude each other
-    (1 both ways) get it on both sides, because a matrix cannot say where which one is in front.
-    Nothing reaches over the image border, and void pixels neither occlude nor are occluded.
+    A pixel of instance i occludes its neighbour q if q belongs to an instance j with
+    ``occ[i, j] == 1``, or to the background. Pairs without order (0 both ways) or of unknown order
+    (-1) have no boundary; mutual occlusions (1 both ways) have one on both sides, because the
+    matrix does not specify where which instance is in front. There is no boundary at the image
+    border, and void pixels neither occlude nor are occluded.
 
     Args:
         instance_ids: integer (H, W); 0 background, k = row k - 1 of `occ`, negative = void
-            (padding, crowd, ignore regions: map a 255 of a label image to -1 first).
+            (padding, crowd, ignore regions: map 255 of a label image to -1 first).
         occ: occlusion matrix (N, N), ``occ[i, j] == 1`` iff i occludes j, 0 no, -1 unknown.
-        over_background: every instance occludes the background (never the other way round).
+        over_background: every instance occludes the background (never vice versa).
 
     Returns:
         bool (4, H, W), the oriented boundary in directions left, right, top, bottom.
@@ -83,9 +83,9 @@ def occluded_neighbours(
     occludes = np.zeros((4, *ids.shape), dtype=bool)
     for forward in (1, 3):
         here, there = neighbour_slices(forward)
-        # Only borders between different ids can carry anything: a small share of the pixels.
+        # Only pixels at borders between different ids can be set: a small fraction.
         rows, cols = np.nonzero(ids[here] != ids[there])
-        # Every void id becomes -1, the last row and column of the table.
+        # Map every void id to -1, the last row and column of the table.
         id_here = np.maximum(ids[here][rows, cols], -1)
         id_there = np.maximum(ids[there][rows, cols], -1)
         occludes[forward][here][rows, cols] = table[id_here, id_there]
@@ -94,11 +94,11 @@ def occluded_neighbours(
 
 
 def boundary_and_orientation(occludes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Network targets B and E of a bool (4, H, W) oriented boundary (supplement 1.3).
+    """Compute the targets B and E from an oriented boundary bool (4, H, W) (supplement 1.3).
 
-    ``B_p`` is true where pixel p occludes at least one neighbour and ``E_p`` shares a mass of 1
-    equally among the directions in which it does; a pixel that occludes to the left and to the
-    top has E = (.5, 0, .5, 0).
+    ``B_p`` is true if pixel p occludes at least one neighbour, and ``E_p`` is distributed uniformly
+    over the directions in which it does; a pixel that occludes to the left and to the top has
+    E = (.5, 0, .5, 0).
 
     Args:
         occludes: bool (4, H, W).
@@ -125,11 +125,11 @@ def boundary_and_orientation(occludes: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def oriented_boundary(
     instance_ids: np.ndarray, occ: np.ndarray, *, over_background: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ground-truth occlusion boundary B and its orientation E (Section 3.1, supplement 1.3).
+    """Compute the ground-truth occlusion boundary B and its orientation E.
 
-    The boundary is one pixel wide and lies on the occluder's side only. See
-    `occluded_neighbours` for what counts as occluding and `boundary_and_orientation` for E.
-    Make the targets *after* geometric augmentation, from the augmented id map: warping E would
+    Section 3.1, supplement 1.3. The boundary is one pixel wide and only on the occluder's side. See
+    `occluded_neighbours` for the definition of occlusion and `boundary_and_orientation` for E.
+    Compute the targets *after* geometric augmentation, from the augmented id map: warping E would
     mix its directions.
 
     Args:
@@ -158,9 +158,9 @@ def oriented_boundary(
 
 
 def unknown_contacts(instance_ids: np.ndarray, occ: np.ndarray) -> np.ndarray:
-    """Return the pixels at which two instances of unknown occlusion touch.
+    """Return the pixels at which two instances with unknown occlusion touch.
 
-    There may or may not be a boundary, so neither the boundary nor its orientation can be learned.
+    It is unknown whether there is a boundary, so boundary and orientation cannot be trained there.
 
     Args:
         instance_ids: integer (H, W); 0 background, k = row k - 1 of `occ`, negative = void.
@@ -181,13 +181,13 @@ def unknown_contacts(instance_ids: np.ndarray, occ: np.ndarray) -> np.ndarray:
 def semantic_map(
     instance_ids: np.ndarray, classes: np.ndarray, *, void_value: int = 255
 ) -> np.ndarray:
-    """Semantic target S: the class of the instance at each pixel, 0 for background.
+    """Compute the semantic target S: the class of the instance at each pixel, 0 = background.
 
     Args:
         instance_ids: integer (H, W); 0 background, k = entry k - 1 of `classes`, negative = void.
-        classes: integer (N,), class number of each instance as it shall stand in the map (so
-            usually >= 1, since 0 is the background's).
-        void_value: value of void pixels, the "ignore" label of the loss.
+        classes: integer (N,), class of each instance in the map (usually >= 1, since 0 is the
+            background).
+        void_value: value of void pixels, the ignore label of the loss.
 
     Returns:
         int32 (H, W).
@@ -209,18 +209,18 @@ def semantic_map(
 
 
 def flip_orientation(maps: np.ndarray, *, axis: str = "horizontal") -> np.ndarray:
-    """Mirror an oriented map: pixels *and* the two channels that trade places.
+    """Flip an oriented map, including the two channels that are swapped.
 
     Args:
         maps: (C, H, W) with C >= 4, channels left, right, top, bottom first; further channels
-            (the "no boundary" one of the composed output) are only mirrored.
-        axis: "horizontal" mirrors left and right, "vertical" top and bottom.
+            (the "no boundary" one of the composed output) are only flipped.
+        axis: "horizontal" swaps left and right, "vertical" top and bottom.
 
     Returns:
-        A new array of the same shape and dtype; applying it twice gives the input back.
+        A new array of the same shape and dtype; flipping twice returns the input.
 
     Raises:
-        ValueError: fewer than four channels or another axis name.
+        ValueError: fewer than four channels or unknown `axis`.
     """
     maps = np.asarray(maps)
     if maps.ndim != 3 or maps.shape[0] < 4:
@@ -234,18 +234,17 @@ def flip_orientation(maps: np.ndarray, *, axis: str = "horizontal") -> np.ndarra
 
 
 def thin_directions(oriented_prob: np.ndarray) -> np.ndarray:
-    """Thin each direction's map by non-maximum suppression along its own axis.
+    """Apply non-maximum suppression to each direction's map along its own axis.
 
-    A blurred prediction puts several pixels of response beside each other where the truth is
-    one pixel wide; each of them would become its own pair of the CRF's set O. For every channel
-    a value survives iff it is positive, not smaller than the value one step *against* the
-    direction and larger than the value one step *along* it, so of a plateau the last pixel in
-    the direction is kept. Stated that way the rule commutes with `flip_orientation`. Beyond the
-    image border lies minus infinity.
+    A blurred prediction has several adjacent pixels where the ground truth is one pixel wide; each
+    of them would become a pair of the CRF's set O. A value is kept iff it is positive, not smaller
+    than the value one step *against* the direction and larger than the value one step *along* it,
+    so that the last pixel of a plateau in the direction is kept. By this definition, suppression
+    commutes with `flip_orientation`. Values outside the image are minus infinity.
 
     Args:
         oriented_prob: float (4, H, W), for example boundary probability times orientation
-            probability; NaN never survives.
+            probability; NaN is suppressed.
 
     Returns:
         Array of the same shape and dtype, 0 where suppressed and unchanged elsewhere.
@@ -261,7 +260,7 @@ def thin_directions(oriented_prob: np.ndarray) -> np.ndarray:
         keep = channel > 0
         here, there = neighbour_slices(d)
         keep[here] &= channel[here] > channel[there]
-        # Seen from `there`, the pixel `here` lies one step against the direction.
+        # For the pixel `there`, the pixel `here` is one step against the direction.
         keep[there] &= channel[there] >= channel[here]
         np.copyto(thinned[d], channel, where=keep)
     return thinned
@@ -273,12 +272,12 @@ def _check_ids(instance_ids: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"instance_ids must be an integer (H, W) array, got {ids.dtype} of shape {ids.shape}"
         )
-    # Unsigned ids cannot hold the -1 of void and would make np.maximum(ids, -1) change dtype.
+    # Unsigned ids cannot represent -1 (void); np.maximum(ids, -1) would change their dtype.
     return ids.astype(np.int64) if np.issubdtype(ids.dtype, np.unsignedinteger) else ids
 
 
 def _front_table(occ: np.ndarray, over_background: bool) -> np.ndarray:
-    """bool (N + 2, N + 2): does id a occlude id b? Row/column 0 background, -1 (last) void."""
+    """Return bool (N + 2, N + 2): id a occludes id b. Index 0 = background, last (-1) = void."""
     occ = np.asarray(occ)
     if occ.ndim != 2 or occ.shape[0] != occ.shape[1]:
         raise ValueError(f"occ must be a square (N, N) matrix, got shape {occ.shape}")
