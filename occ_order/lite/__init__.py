@@ -1,4 +1,4 @@
-"""Prediction without PyTorch and Detectron2: NumPy prepares, ONNX Runtime computes."""
+"""Prediction without PyTorch and Detectron2, by NumPy and ONNX Runtime."""
 
 from occ_order.lite.completion import MaskCompleter
 from occ_order.lite.graph import Graph

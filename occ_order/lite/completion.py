@@ -1,7 +1,7 @@
-"""Amodal masks of given masks by ONNX Runtime.
+"""Amodal masks of modal input masks, with ONNX Runtime.
 
-`occ_order.methods.completion` computes the same with PyTorch; what is not the network itself, both
-have in common (`occ_order.methods.completion.amodal`).
+The counterpart of `occ_order.methods.completion` with PyTorch; both share everything except the
+network (`occ_order.methods.completion.amodal`).
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from occ_order.lite.graph import Graph
 from occ_order.methods.completion import amodal
 
 SETTINGS = "occ_order_completion"
-"""Key of the graph's metadata under which its settings stand."""
+"""Key of the settings in the graph's metadata."""
 
 
 @dataclass(frozen=True)
 class Settings(amodal.Settings):
-    """Settings of `amodal.Settings`, and the network that predicts the occlusion order.
+    """Settings of `amodal.Settings` and the network for the occlusion order.
 
     Attributes:
-        order: name in the model zoo of the network for the order; "" = none.
+        order: model zoo name of the network for the order; "" = none.
     """
 
     order: str = ""
 
 
 class MaskCompleter:
-    """Completes given masks with one graph.
+    """Predict amodal masks of input masks.
 
     Args:
-        graph: one that `occ_order.engine.export` wrote of a MaskCompletionNet.
+        graph: graph of a MaskCompletionNet, exported by `occ_order.engine.export`.
 
     Raises:
-        ValueError: another graph.
+        ValueError: unsupported graph.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -43,9 +43,9 @@ class MaskCompleter:
         self._graph = graph
 
     def complete(self, modal: np.ndarray, chances: np.ndarray) -> np.ndarray:
-        """Return the amodal masks of one image, bool (N, H, W); see `amodal.complete`."""
+        """Return the amodal masks of an image, bool (N, H, W); see `amodal.complete`."""
         return amodal.complete(modal, chances, self.logits, self.settings)
 
     def logits(self, view: np.ndarray) -> np.ndarray:
-        """Return float32 (S, S) of one view, float32 (channels, S, S)."""
+        """Compute the logits of a view, float32 (channels, S, S), as float32 (S, S)."""
         return self._graph.run(["logits"], {"views": view[None]})[0][0]

@@ -1,4 +1,4 @@
-"""One ONNX file by ONNX Runtime, and the settings that stand in its metadata."""
+"""ONNX files in ONNX Runtime, and the settings in their metadata."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Settings = TypeVar("Settings")
 
 
 def runtime() -> ModuleType:
-    """Return ONNX Runtime, which some versions let report their use, with that switched off.
+    """Import ONNX Runtime and disable its telemetry, which some versions have.
 
     Raises:
         ImportError: it is not installed.
@@ -29,17 +29,17 @@ def runtime() -> ModuleType:
 
 
 def _threads_of_environment() -> int:
-    """Return OMP_NUM_THREADS, which PyTorch heeds by itself; 0 where it is not set."""
+    """Return OMP_NUM_THREADS, which PyTorch uses by default; 0 if it is not set."""
     said = os.environ.get("OMP_NUM_THREADS", "")
     return int(said) if said.isdecimal() else 0
 
 
 class Graph:
-    """The tensor operations of a network.
+    """An exported network.
 
     Args:
-        path: an ONNX file that `occ_order.engine.export` wrote.
-        threads: of ONNX Runtime; 0 = OMP_NUM_THREADS, or as many as there are cores.
+        path: an ONNX file written by `occ_order.engine.export`.
+        threads: threads of ONNX Runtime; 0 = OMP_NUM_THREADS, or the number of cores.
 
     Raises:
         ImportError: ONNX Runtime is not installed.
@@ -57,19 +57,19 @@ class Graph:
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
 
     def run(self, outputs: Sequence[str], given: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """Return the outputs that are named, for inputs by their names."""
+        """Compute the named outputs for inputs by name."""
         return self._session.run(list(outputs), dict(given))
 
     def settings(self, kind: type[Settings], key: str, does: str) -> Settings:
-        """Return the settings that the file was written with.
+        """Return the settings in the metadata of the file.
 
         Args:
-            kind: a data class; JSON's lists become tuples.
-            key: of the metadata, where `metadata_of` put them.
-            does: what such a graph does, for the error.
+            kind: a dataclass; lists in JSON become tuples.
+            key: key of the metadata, as for `metadata_of`.
+            does: purpose of such graphs, for the error message.
 
         Raises:
-            ValueError: the graph is none of these; names the file.
+            ValueError: the graph has no such settings; names the file.
         """
         try:
             values = json.loads(self.metadata[key])
@@ -79,7 +79,7 @@ class Graph:
 
 
 def metadata_of(settings: Any, key: str) -> dict[str, str]:
-    """Return a data class as the metadata of a graph hold it."""
+    """Return a dataclass as metadata of a graph."""
     return {key: json.dumps(dataclasses.asdict(settings))}
 
 

@@ -1,4 +1,4 @@
-"""Images as networks take them, as Detectron2 prepares them."""
+"""Preprocessing of images as in Detectron2."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from PIL import Image
 
 
 def check_image(image: np.ndarray) -> np.ndarray:
-    """Return an image as an array.
+    """Validate an image.
 
     Raises:
-        ValueError: it is not uint8 (H, W, 3), or is empty.
+        ValueError: it is not uint8 (H, W, 3), or empty.
     """
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
@@ -19,7 +19,7 @@ def check_image(image: np.ndarray) -> np.ndarray:
 
 
 def resized_shape(shape: tuple[int, int], shortest: int, longest: int) -> tuple[int, int]:
-    """Return height and width as Detectron2's ResizeShortestEdge computes them."""
+    """Return height and width after Detectron2's ResizeShortestEdge."""
     height, width = shape
     scale = shortest / min(height, width)
     sides: tuple[float, float]
@@ -38,14 +38,14 @@ def network_image(
     mean: tuple[float, float, float],
     divisibility: int,
 ) -> np.ndarray:
-    """Return an image at the size of a network.
+    """Resize and pad an image for a network.
 
     Args:
         image: uint8 (H, W, 3), RGB.
-        size: height and width to which it is resized.
+        size: height and width after resizing.
         channels: "RGB" or "BGR".
-        mean: what is added below and on the right, of the three channels.
-        divisibility: of the sides of the result.
+        mean: padding value of each channel, on the bottom and right.
+        divisibility: the sides of the result are multiples of this.
 
     Returns:
         float32 (1, 3, h, w), 0 .. 255.

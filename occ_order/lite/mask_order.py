@@ -1,12 +1,12 @@
-"""The order of given masks by ONNX Runtime.
+"""Order of input masks, with ONNX Runtime.
 
-`occ_order.methods.mask_order` computes the same with PyTorch. What depends on where masks meet -
-contacts, boxes, views, geometry - is prepared here with NumPy; the rest is one graph of plain
-tensor operations (`occ_order.engine.export_mask_order`), free in the size of the image, the number
-of instances and the number of pairs that meet.
+The counterpart of `occ_order.methods.mask_order` with PyTorch. Everything that depends on the
+contacts of masks (contacts, boxes, views, geometry) is computed here with NumPy; the rest is a
+graph of tensor operations (`occ_order.engine.export_mask_order`) with dynamic image size, number of
+instances and number of pairs in contact.
 
-Shapes: N instances, Q = N * N ordered pairs, P pairs that meet, E = 2 P views of them (both ways
-round), S the side of a view, H x W pixels of the network's image, h x w cells of `STRIDE` pixels.
+Shapes: N instances, Q = N * N ordered pairs, P pairs in contact, E = 2 P views of them (in both
+directions), S side of a view, H x W size of the network's input, h x w cells of `STRIDE` pixels.
 Boxes are ``x0, y0, x1, y1``, ends exclusive.
 """
 
@@ -26,28 +26,28 @@ STRIDE = 4
 COARSE = 16
 DIVISIBILITY = 32
 ROUNDING = 1e-6
-"""Difference of two probabilities below which they are the same."""
+"""Probabilities that differ by less than this are considered equal."""
 
 SAMPLES = 2
-"""Samples of a side of an element of a view, as torchvision's roi_align takes them."""
+"""Samples per side of a bin of a view, as in torchvision's roi_align."""
 
 SETTINGS = "occ_order"
-"""Key of the graph's metadata under which its settings stand."""
+"""Key of the settings in the graph's metadata."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How an image is prepared, and what the answer means; stored in the graph's metadata.
+    """Preprocessing and decision threshold; stored in the graph's metadata.
 
     Attributes:
-        min_size, max_size: of the sides to which an image is resized, in pixels.
+        min_size, max_size: minimum and maximum of the sides after resizing, in pixels.
         channels: "RGB" or "BGR".
-        mean: of the three channels; what is added below and on the right to make the sides
-            multiples of `DIVISIBILITY` has these values.
-        radius: cells within which two instances meet.
-        view_sizes: S of the view of the whole pair and of that of the contact.
+        mean: padding value of each channel, on the bottom and right, to multiples of
+            `DIVISIBILITY`.
+        radius: contact distance of two instances, in cells.
+        view_sizes: S of the view of the whole pair and of the view of the contact.
         contact_margin, contact_share: see `occ_order.methods.mask_order.views`.
-        threshold: an instance occludes another where the probability is above it.
+        threshold: threshold of the occlusion probability.
     """
 
     min_size: int
@@ -62,13 +62,13 @@ class Settings:
 
 
 class MaskOrderer:
-    """Orders given masks of images of any size with one graph.
+    """Predict the order of input masks, for images of any size.
 
     Args:
-        graph: one that `occ_order.engine.export` wrote of a MaskOrderNet.
+        graph: graph of a MaskOrderNet, exported by `occ_order.engine.export`.
 
     Raises:
-        ValueError: another graph.
+        ValueError: unsupported graph.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -76,18 +76,18 @@ class MaskOrderer:
         self._graph = graph
 
     def __call__(self, image: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
-        """Order the instances of one image.
+        """Predict the order of the instances of one image.
 
         Args:
             image: uint8 (h, w, 3), RGB.
-            masks: bool (N, h, w), visible parts.
+            masks: bool (N, h, w), modal.
 
         Returns:
             "occlusion" int8 (N, N), "occlusion_probability" float32 (N, N), "depth" int8 (N, N),
             "depth_probability" float32 (N, N, 3) [closer, farther, equal].
 
         Raises:
-            ValueError: another type or shape.
+            ValueError: another dtype or shape.
         """
         image, masks = _checked(image, masks)
         if len(masks) == 0:
@@ -100,12 +100,12 @@ class MaskOrderer:
 
 
 def matrices(occlusion: np.ndarray, depth: np.ndarray, threshold: float) -> dict[str, np.ndarray]:
-    """Return what logits mean, as `occ_order.methods.common.order_matrices.order_matrices` does.
+    """Decode logits like `occ_order.methods.common.order_matrices.order_matrices`.
 
     Args:
         occlusion: float32 (N, N), logit of "row occludes column".
         depth: float32 (N, N, 3), logits of closer, farther, equal.
-        threshold: of the probability of occlusion.
+        threshold: threshold of the occlusion probability.
     """
     other = ~np.eye(len(occlusion), dtype=bool)
     over = _sigmoid(occlusion) * other
@@ -136,24 +136,24 @@ def _checked(image: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return image, masks
 
 
-# --- what goes into the graph
+# --- inputs of the graph
 
 
 def prepared(
     image: np.ndarray, masks: np.ndarray, settings: Settings
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return the inputs of the graph, and the sequence of the instances in them.
+    """Compute the inputs of the graph, and the order of the instances in them.
 
-    The instances stand in an order of their own, so that the one they come in shows in no bit of
-    the answer.
+    The instances are sorted canonically, so that results do not depend on their order in the input,
+    bit for bit.
 
     Args:
         image: uint8 (h, w, 3), RGB.
         masks: bool (N, h, w), N at least 1.
-        settings: of the graph.
+        settings: settings of the graph.
 
     Returns:
-        Name -> array; int64 (N,), which instance stands at each place.
+        Name -> array; int64 (N,), index of the instance at each position.
     """
     size = resized_shape(image.shape[:2], settings.min_size, settings.max_size)
     moved = np.stack(
@@ -196,14 +196,14 @@ def prepared(
 
 
 def covered(masks: np.ndarray, stride: int) -> np.ndarray:
-    """Return how much of each cell a mask fills, float32 (N, H / stride, W / stride)."""
+    """Return the fraction of each cell that a mask covers, float32 (N, H / stride, W / stride)."""
     number, height, width = masks.shape
     blocks = masks.reshape(number, height // stride, stride, width // stride, stride)
     return blocks.sum(axis=(2, 4), dtype=np.float32) / stride**2
 
 
 def canonical_order(cover: np.ndarray) -> np.ndarray:
-    """Return int64 (N,): the instances by area, then by where their cells are."""
+    """Return int64 (N,), indices of the instances sorted by area, then by position."""
     cells = cover.reshape(len(cover), -1).astype(np.float64)
     return np.lexsort(((cells * np.arange(cells.shape[1])).sum(axis=1), cells.sum(axis=1)))
 
@@ -211,16 +211,16 @@ def canonical_order(cover: np.ndarray) -> np.ndarray:
 def find_contacts(
     cover: np.ndarray, radius: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return where each instance lies within `radius` cells of each other one.
+    """Find the cells of each instance within `radius` cells of each other one.
 
     Args:
         cover: float32 (N, h, w).
-        radius: in rows and columns.
+        radius: distance in rows and columns.
 
     Returns:
-        int64 (T,) cells (y * w + x) and float32 (T,) how much of each the first instance fills,
-        sorted by pair; int64 (Q + 1,) where the cells of each pair begin and end; float32 (N, N)
-        sums of the weights of each pair.
+        int64 (T,) cells (y * w + x) and float32 (T,) fractions covered by the first instance,
+        sorted by pair; int64 (Q + 1,) offsets of the pairs; float32 (N, N) sums of the weights of
+        each pair.
     """
     number = len(cover)
     filled = cover > 0
@@ -247,7 +247,7 @@ def find_contacts(
 def contact_boxes(
     cells: np.ndarray, offsets: np.ndarray, near: np.ndarray, shape: tuple[int, ...]
 ) -> np.ndarray:
-    """Return the box around the cells in which two instances meet, float32 (P, 4), pixels."""
+    """Return the bounding boxes of the contact cells of pairs, float32 (P, 4), in pixels."""
     number, _, width = shape
     boxes = np.zeros((len(near), 4), np.float32)
     for box, (i, j) in zip(boxes, near, strict=True):
@@ -261,9 +261,9 @@ def contact_boxes(
 def pair_squares(
     boxes: np.ndarray, contact: np.ndarray, near: np.ndarray, settings: Settings
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the squares of the two views of each near pair, float32 (P, 4) each.
+    """Return the squares of the two views of each pair in contact, float32 (P, 4) each.
 
-    `occ_order.methods.mask_order.views.pair_squares` says what they are.
+    See `occ_order.methods.mask_order.views.pair_squares`.
     """
     first, second = boxes[near[:, 0]], boxes[near[:, 1]]
     low = np.minimum(first[:, :2], second[:, :2]).astype(np.float64)
@@ -285,20 +285,20 @@ def _corners(centre: np.ndarray, side: np.ndarray) -> np.ndarray:
 def sampling_weights(
     start: np.ndarray, side: np.ndarray, size: int, length: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what each element of views takes of a row of a map.
+    """Return the interpolation weights of views along one axis of a map.
 
-    Means of `SAMPLES` points of bilinear interpolation, as torchvision's roi_align with
-    ``aligned=True`` takes them: 0 beyond the map by more than one element.
+    Averages of `SAMPLES` points of bilinear interpolation, as in torchvision's roi_align with
+    ``aligned=True``: 0 more than one element outside the map.
 
     Args:
-        start: float32 (P,), of the views, in elements of the map.
-        side: float32 (P,), of the views, likewise.
-        size: elements of a view.
-        length: elements of the map.
+        start: float32 (P,), starts of the views, in elements of the map.
+        side: float32 (P,), sides of the views, in elements of the map.
+        size: number of bins of a view.
+        length: number of elements of the map.
 
     Returns:
-        int32 (P, size, 2 `SAMPLES`) elements of the map, and float32 of the same shape, the weight
-        of each.
+        int32 (P, size, 2 `SAMPLES`), indices of elements of the map, and float32 of the same shape,
+        their weights.
     """
     step = (side / np.float32(size))[:, None]
     points = np.arange(size * SAMPLES, dtype=np.float32)
@@ -315,9 +315,9 @@ def sampling_weights(
 
 
 def rivals(cover: np.ndarray) -> np.ndarray:
-    """Find duplicate detections, bool (N, N).
+    """Find pairs of duplicate detections, bool (N, N).
 
-    As `occ_order.methods.mask_order.views.rivals`, which defines them.
+    See `occ_order.methods.mask_order.views.rivals` for the definition.
     """
     filled = (cover > 0.5).reshape(len(cover), -1).astype(np.float32)
     shared = filled @ filled.T
@@ -333,19 +333,19 @@ def mask_views(
     size: int,
     rival: np.ndarray,
 ) -> np.ndarray:
-    """Crop the masks of pairs to views, once with either instance as the first.
+    """Crop the masks of pairs to views, in both directions.
 
     Args:
-        maps: float32 (N, H / stride, W / stride), how much of an element each instance fills.
-        stride: pixels a side of an element.
+        maps: float32 (N, H / stride, W / stride), fraction of each element that masks cover.
+        stride: side of an element in pixels.
         near: int64 (P, 2).
         squares: float32 (P, 4), pixels.
         size: S.
-        rival: bool (N, N) of :func:`rivals`.
+        rival: bool (N, N), see :func:`rivals`.
 
     Returns:
-        float32 (2 P, 4, S, S): the first instance, the second, all others together but the rivals
-        of either, and the image's area; one view of zeros where no pair meets.
+        float32 (2 P, 4, S, S): the first instance, the second, the union of all others except
+        rivals of either, and the area of the image; one view of zeros without pairs in contact.
     """
     if len(near) == 0:
         return np.zeros((1, 4, size, size), np.float32)
@@ -356,8 +356,8 @@ def mask_views(
     shown = np.empty((2, len(near), 4, size, size), np.float32)
     shown[:, :, 3] = row_weights.sum(axis=2)[:, :, None] * column_weights.sum(axis=2)[:, None]
     for k, (i, j) in enumerate(near):
-        # Only what the view shows is looked at. Sparse: a dense product this small costs more in
-        # threads than in sums.
+        # Use only the area of the view. Sparse: for such small dense products, threads take longer
+        # than the sums.
         top, left = rows[k].min(), columns[k].min()
         window = slice(top, rows[k].max() + 1), slice(left, columns[k].max() + 1)
         left_out = rival[i] | rival[j]
@@ -377,14 +377,14 @@ def mask_views(
 
 
 def _sparse(places: np.ndarray, weights: np.ndarray) -> sparse.csr_array:
-    """Return weights (S, 2 `SAMPLES`) at their places in rows of a matrix, float32."""
+    """Build a sparse float32 matrix with weights (S, 2 `SAMPLES`) at their places in the rows."""
     ends = np.arange(0, places.size + 1, places.shape[1], dtype=np.int32)
     shape = (len(places), int(places.max()) + 1)
     return sparse.csr_array((weights.ravel(), places.ravel(), ends), shape=shape)
 
 
 def mask_cues(masks: np.ndarray) -> np.ndarray:
-    """Return float32 (1, 4, H, W), as `occ_order.methods.common.order_map.mask_cues` does."""
+    """Compute `occ_order.methods.common.order_map.mask_cues` with NumPy, float32 (1, 4, H, W)."""
     cues = np.zeros((1, 4, *masks.shape[1:]), np.float32)
     cues[0, 0], cues[0, 1] = masks.any(axis=0), masks.sum(axis=0) > 1
     cues[0, 2, :, :-1] = (masks[:, :, :-1] != masks[:, :, 1:]).any(axis=0)
@@ -410,7 +410,7 @@ def meeting_weights(
     pairs: np.ndarray,
     shape: tuple[int, ...],
 ) -> np.ndarray:
-    """Return what the mean over the contact of each pair takes of each cell, float32 (E, h * w)."""
+    """Return the averaging weights of cells over the contact of each pair, float32 (E, h * w)."""
     table = np.zeros((len(pairs), shape[1] * shape[2]), np.float32)
     for row, (i, j) in zip(table, pairs, strict=True):
         part = slice(*offsets[i * shape[0] + j :][:2])
@@ -419,7 +419,7 @@ def meeting_weights(
 
 
 def instance_geometry(boxes: np.ndarray, area: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return float32 (N, 7), as `occ_order.methods.common.order_relation` does."""
+    """Compute float32 (N, 7), see `occ_order.methods.common.order_relation`."""
     x0, y0, x1, y1 = boxes.T
     height, width = np.float32(size[0]), np.float32(size[1])
     columns = [
@@ -435,7 +435,7 @@ def instance_geometry(boxes: np.ndarray, area: np.ndarray, size: tuple[int, int]
 
 
 def pair_geometry(boxes: np.ndarray, area: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """Return float32 (Q, 14), as `occ_order.methods.common.order_relation` does."""
+    """Compute float32 (Q, 14), see `occ_order.methods.common.order_relation`."""
     first, second = boxes[:, None], boxes[None]
     low = np.minimum(first[..., :2], second[..., :2])
     high = np.maximum(first[..., 2:], second[..., 2:])

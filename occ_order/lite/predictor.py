@@ -1,4 +1,4 @@
-"""An image, and masks if there are any, to instances, without PyTorch."""
+"""Prediction of instances and their order for one image, without PyTorch."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from occ_order.order.encoding import CLOSER, EQUAL, FARTHER
 def from_zoo(
     name: str = model_zoo.ORDERS_MASKS, *, threads: int = 0
 ) -> LitePredictor | LiteSegmenter:
-    """Return what predicts with a model of the zoo that has a graph.
+    """Build a predictor with a model of the zoo that has an ONNX graph.
 
     Args:
         name: one of `occ_order.model_zoo.names()`.
-        threads: of ONNX Runtime; 0 = OMP_NUM_THREADS, or as many as there are cores.
+        threads: threads of ONNX Runtime; 0 = OMP_NUM_THREADS, or the number of cores.
 
     Raises:
         ImportError: ONNX Runtime is not installed.
-        ValueError: there is no such model, or it has no graph.
+        ValueError: unknown model, or model without graph.
     """
     graph = Graph(model_zoo.graph_file(name), threads=threads)
     if segmenter.SETTINGS in graph.metadata:
@@ -45,14 +45,14 @@ def from_zoo(
 
 
 class LitePredictor:
-    """Orders given masks of images of any size, and completes them.
+    """Predict the order of input masks and, optionally, amodal masks, for images of any size.
 
         predictor = from_zoo("mask_completion_photos")
         result = predictor("photo.jpg", masks)
 
     Args:
-        orderer: the model for the order.
-        completer: the one for amodal masks; None = the result has those of the given instances.
+        orderer: model of the order.
+        completer: model of amodal masks; None = keep the amodal masks of the input.
     """
 
     needs_masks = takes_masks = True
@@ -67,17 +67,17 @@ class LitePredictor:
         *,
         classes: Sequence[int] | None = None,
     ) -> OrderedInstances:
-        """Order the instances of one image.
+        """Predict the order of the instances of one image.
 
         Args:
-            image: uint8 (H, W, 3) RGB, or a file, which is turned as its EXIF orientation says.
-            masks: the visible parts of N instances, whatever :mod:`occ_order.formats.given` knows;
-                the result keeps their ids, names, classes and scores.
+            image: uint8 (H, W, 3) RGB, or a file, whose EXIF orientation is applied.
+            masks: modal masks of N instances in a format of :mod:`occ_order.formats.given`; the
+                result keeps their ids, names, classes and scores.
             classes: category id of each mask; default: those of `masks`.
 
         Raises:
-            ValueError: not such an image; no masks, or masks of another size.
-            FileNotFoundError: there is no such file.
+            ValueError: invalid image; no masks, or masks of another size.
+            FileNotFoundError: the file does not exist.
         """
         pixels = as_image(image)
         if masks is None:
@@ -104,7 +104,7 @@ class LitePredictor:
 
 
 class LiteSegmenter:
-    """Finds the instances of images of any size; they have no order.
+    """Segment the instances of images of any size, without order.
 
     Args:
         segmenter: the model.
@@ -118,15 +118,15 @@ class LiteSegmenter:
     def __call__(
         self, image: np.ndarray | str | os.PathLike[str], masks: Any = None
     ) -> OrderedInstances:
-        """Find the instances of one image.
+        """Segment the instances of one image.
 
         Args:
-            image: uint8 (H, W, 3) RGB, or a file, which is turned as its EXIF orientation says.
-            masks: None; there is nothing to be done with given ones.
+            image: uint8 (H, W, 3) RGB, or a file, whose EXIF orientation is applied.
+            masks: must be None; input masks are not supported.
 
         Raises:
-            ValueError: not such an image; masks.
-            FileNotFoundError: there is no such file.
+            ValueError: invalid image, or masks.
+            FileNotFoundError: the file does not exist.
         """
         pixels = as_image(image)
         if masks is not None:

@@ -1,9 +1,9 @@
-"""The instances of an image by ONNX Runtime: a Mask R-CNN for things of any class.
+"""Class-agnostic instance segmentation by Mask R-CNN, with ONNX Runtime.
 
-`occ_order.engine.export_segmenter` writes the graph, from the image to boxes and their small masks;
-here the image is prepared, and masks are brought to its size, as Detectron2 does both.
+`occ_order.engine.export_segmenter` exports the graph, from the image to boxes and masks in boxes.
+Preprocessing of the image and pasting of masks are done here, as in Detectron2.
 
-Shapes: N instances, M x M elements of a small mask, H x W pixels. Boxes are ``x0, y0, x1, y1``.
+Shapes: N instances, M x M mask of a box, H x W pixels. Boxes are ``x0, y0, x1, y1``.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from occ_order.lite.graph import Graph
 from occ_order.lite.image import check_image, network_image, resized_shape
 
 SETTINGS = "occ_order_segmenter"
-"""Key of the graph's metadata under which its settings stand."""
+"""Key of the settings in the graph's metadata."""
 
 INSIDE = 0.5
-"""Probability from which on a pixel is inside (Detectron2's detector_postprocess)."""
+"""Probability threshold of mask pixels (Detectron2's detector_postprocess)."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How an image is prepared; stored in the graph's metadata.
+    """Preprocessing; stored in the graph's metadata.
 
     Attributes:
-        min_size, max_size: of the sides to which an image is resized, in pixels.
+        min_size, max_size: minimum and maximum of the sides after resizing, in pixels.
         channels: "RGB" or "BGR".
-        mean: of the three channels; what is added below and on the right has these values.
-        divisibility: of the sides that the network looks at.
+        mean: padding value of each channel, on the bottom and right.
+        divisibility: the sides of the network's input are multiples of this.
     """
 
     min_size: int
@@ -42,7 +42,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Found:
-    """Instances of one image, the most certain first.
+    """Instances of one image, by descending score.
 
     Attributes:
         boxes: float32 (N, 4), in pixels of the image.
@@ -56,13 +56,13 @@ class Found:
 
 
 class Segmenter:
-    """Finds the instances of images of any size with one graph.
+    """Segment the instances of images of any size.
 
     Args:
-        graph: one that `occ_order.engine.export` wrote of a Mask R-CNN with one class.
+        graph: graph of a Mask R-CNN with one class, exported by `occ_order.engine.export`.
 
     Raises:
-        ValueError: another graph.
+        ValueError: unsupported graph.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -76,7 +76,7 @@ class Segmenter:
             image: uint8 (H, W, 3), RGB.
 
         Raises:
-            ValueError: another type or shape.
+            ValueError: another dtype or shape.
         """
         image, own = check_image(image), self.settings
         height, width = image.shape[:2]
@@ -97,11 +97,11 @@ class Segmenter:
 
 
 def pasted(small: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return masks in the image, as Detectron2's paste_masks_in_image computes them.
+    """Paste masks into the image, as Detectron2's paste_masks_in_image does.
 
     Args:
         small: float32 (N, M, M), probabilities.
-        boxes: float32 (N, 4), not empty, inside the image.
+        boxes: float32 (N, 4), non-empty, inside the image.
         size: H, W.
 
     Returns:
@@ -116,12 +116,12 @@ def pasted(small: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> np.nd
 
 
 def _stretched(start: float, end: float, length: int, size: int) -> tuple[slice, np.ndarray]:
-    """Return the pixels about a side of a box, and what each takes of the elements of a mask.
+    """Return the pixels along one axis of a box, and their interpolation weights.
 
-    Bilinear interpolation between the centres of the elements, with zeros beyond the mask.
+    Bilinear interpolation between the centres of mask elements, with zeros outside the mask.
 
     Returns:
-        A slice of P pixels; float32 (P, size).
+        Slice of P pixels; float32 (P, size), weights of the elements.
     """
     first, last = max(int(np.floor(start)) - 1, 0), min(int(np.ceil(end)) + 1, length)
     centres = np.arange(first, last, dtype=np.float32) + np.float32(0.5)
