@@ -1,7 +1,7 @@
-"""Timings of our code beside stated baselines, one module each; `occ-order bench` runs them.
+"""Benchmarks of this package against stated baselines, one module each; see `occ-order bench`.
 
-A module has `rows(options)`: a list of dictionaries (or a generator, whose rows are printed at
-once) {"case", "ours_s", "baseline_s", "ratio"}, the last two where there is a baseline, with
-further keys where it likes; and perhaps `summary(rows)`, a text to print below the table. Its
-options stand in :mod:`occ_order.cli.bench`.
+A module defines `rows(options)`, a list or generator of dictionaries {"case", "ours_s",
+"baseline_s", "ratio"}, the last two only with a baseline, and optional further keys; rows of a
+generator are printed immediately. It may define `summary(rows)`, a text that is printed below the
+table. The command-line options are defined in :mod:`occ_order.cli.bench`.
 """

@@ -1,13 +1,13 @@
-"""`occ-order bench crf`: the compiled solver beside the vectorised PyMaxflow backend.
+"""`occ-order bench crf`: the compiled solver vs. the vectorised PyMaxflow backend.
 
-Both run the same moves in the same process on the same input, checks and all, and must return the
-same labels and energies on every image. The backend beside it is the library's own readable one:
-for every jump a graph of the whole image in integers, built by array calls, with an ``add_edges``
-for each axis.
+Both run the same moves in the same process on the same input, including checks, and must return the
+same labels and energies on every image. The baseline is this package's readable backend: for every
+jump it builds an integer graph of the whole image by array operations, with one ``add_edges`` per
+axis.
 
-``--plain`` compares with the form of PyMaxflow's examples instead, floats and an ``add_grid_edges``
-for each direction, ``--naive`` with a graph built pixel by pixel in Python; both for the published
-bound. ``--threads`` compares two threads of our solver with one.
+``--plain`` compares with the style of PyMaxflow's examples, with floats and one ``add_grid_edges``
+per direction, ``--naive`` with a graph built pixel by pixel in Python; both only for the constant
+bound. ``--threads`` compares two threads of this solver with one.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ COCO_SIZE = (480, 640)
 
 @dataclass(frozen=True)
 class SceneClass:
-    """A kind of CRF input.
+    """Parameters of synthetic CRF input.
 
     Attributes:
         size: (H, W).
         instances: number of car-like blobs, nearer ones lower in the image and larger.
-        noise: standard deviation of the error of sigma, as smooth blotches and per pixel.
-        gaps: share of the boundary without ordered pairs, in stretches.
-        spurious: wrong ordered pairs, as a share of the right ones, in short strokes.
+        noise: standard deviation of the error of sigma, both as smooth blotches and per pixel.
+        gaps: fraction of the boundary without ordered pairs, in contiguous pieces.
+        spurious: wrong ordered pairs, as a fraction of the correct ones, in short strokes.
         smoothness: lambda.
     """
 
@@ -55,7 +55,7 @@ class SceneClass:
     smoothness: float
 
 
-# Growing noise, gaps and number of instances; smoothness 40 unless the name says otherwise.
+# Increasing noise, gaps and number of instances; smoothness 40 unless stated in the name.
 CRF_CLASSES = {
     "coco_easy": SceneClass(COCO_SIZE, 5, 0.02, 0.0, 0.0, 40),
     "coco_mid": SceneClass(COCO_SIZE, 12, 0.10, 0.05, 0.02, 40),
@@ -69,11 +69,11 @@ CRF_CLASSES = {
     "kins_hard_80": SceneClass(KINS_SIZE, 30, 0.20, 0.15, 0.10, 80),
     "kins_crowd": SceneClass(KINS_SIZE, 60, 0.15, 0.10, 0.05, 40),
 }
-NAIVE_CASES = ["coco_mid", "kins_mid"]  # half a minute each
+NAIVE_CASES = ["coco_mid", "kins_mid"]  # these take half a minute each
 
 
 def make_scene(kind: SceneClass, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return CRF input of one scene: sigma float32 (H, W), multiples of 1/1024, and occludes."""
+    """Generate CRF input: sigma float32 (H, W), multiples of 1/1024, and occludes."""
     rng = np.random.default_rng(seed)
     depth = _draw_blobs(kind, rng)
     occludes = _true_pairs(depth)
@@ -83,7 +83,7 @@ def make_scene(kind: SceneClass, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_blobs(kind: SceneClass, rng: np.random.Generator) -> np.ndarray:
-    """Instance number per pixel int32 (H, W); a larger number is nearer, 0 is background."""
+    """Draw instance ids int32 (H, W); larger = nearer, 0 = background."""
     height, width = kind.size
     depth = np.zeros(kind.size, np.int32)
     floor = np.sort(rng.uniform(0.45, 1.0, kind.instances)) * height
@@ -101,7 +101,7 @@ def _draw_blobs(kind: SceneClass, rng: np.random.Generator) -> np.ndarray:
 
 
 def _true_pairs(depth: np.ndarray) -> np.ndarray:
-    """Every pixel occludes its farther neighbours, the background included."""
+    """Let every pixel occlude its farther neighbours, including the background."""
     occludes = np.zeros((4, *depth.shape), bool)
     occludes[0, :, 1:] = depth[:, 1:] > depth[:, :-1]
     occludes[1, :, :-1] = depth[:, :-1] > depth[:, 1:]
@@ -111,7 +111,7 @@ def _true_pairs(depth: np.ndarray) -> np.ndarray:
 
 
 def _strokes(kind, rng, occludes: np.ndarray, share: float, *, length: int) -> np.ndarray:
-    """Squares around random boundary pixels, which cover about ``share`` of them: bool (H, W)."""
+    """Return squares around random boundary pixels that cover about ``share`` of them, (H, W)."""
     places = np.argwhere(occludes.any(axis=0))
     chosen = places[rng.random(len(places)) < share / length]
     mask = np.zeros(kind.size, np.uint8)
@@ -120,7 +120,7 @@ def _strokes(kind, rng, occludes: np.ndarray, share: float, *, length: int) -> n
 
 
 def _wrong_pairs(kind, rng, occludes: np.ndarray) -> np.ndarray:
-    """Short straight strokes of ordered pairs anywhere, horizontal or vertical."""
+    """Return short straight strokes of random ordered pairs, horizontal or vertical."""
     height, width = kind.size
     wrong = np.zeros_like(occludes)
     for _ in range(round(kind.spurious * occludes.any(axis=0).sum() / 10)):
@@ -134,7 +134,7 @@ def _wrong_pairs(kind, rng, occludes: np.ndarray) -> np.ndarray:
 
 
 def _background_prob(kind, rng, foreground: np.ndarray) -> np.ndarray:
-    """sigma: 0.05 or 0.95, plus blotches of about 16 px and white noise, on a grid of 1/1024."""
+    """Return sigma: 0.05 or 0.95, plus blotches of about 16 px and white noise, in 1/1024."""
     height, width = kind.size
     coarse = rng.normal(0, 2 * kind.noise, (height // 16 + 2, width // 16 + 2)).astype(np.float32)
     blotches = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -144,9 +144,9 @@ def _background_prob(kind, rng, foreground: np.ndarray) -> np.ndarray:
 
 
 def rows(arguments) -> Iterator[dict]:
-    """Compile, then time every scene class, seed and bound."""
+    """Compile the solver, then time every scene class, seed and bound."""
     start = time.process_time()
-    for seed in range(4):  # every kernel runs once
+    for seed in range(4):  # runs every kernel once
         small = make_scene(SceneClass((120, 160), 12, 0.2, 0.15, 0.1, 40), seed)
         crf.solve(*small, backend="grid")
     print(f"compiled or loaded from the cache in {time.process_time() - start:.1f} s")
@@ -170,7 +170,7 @@ def rows(arguments) -> Iterator[dict]:
 
 
 def summary(rows: list[dict]) -> str:
-    """Geometric mean and least ratio by image size and by bound."""
+    """Format geometric mean and minimum of the ratios by image size and by bound."""
     lines = []
     for part in ("kins", "coco", "constant", "alternate"):
         group = [row for row in rows if part in row["case"]]
@@ -184,7 +184,7 @@ def summary(rows: list[dict]) -> str:
 
 
 def bench_solve(repeats: int, seeds: int, cases: list[str], bounds: list[str]) -> Iterator[dict]:
-    """``solve(backend="grid")`` beside ``solve(backend="pymaxflow")``."""
+    """Compare ``solve(backend="grid")`` with ``solve(backend="pymaxflow")``."""
     for name in cases:
         kind = CRF_CLASSES[name]
         for seed in range(seeds):
@@ -202,15 +202,15 @@ def bench_solve(repeats: int, seeds: int, cases: list[str], bounds: list[str]) -
 
 
 def keep_arrays(scene: tuple[np.ndarray, np.ndarray]) -> None:
-    """Let the solver allocate for this size of image, which it does once, not for every image.
+    """Let the solver allocate its arrays for this image size, which are reused between images.
 
-    Memory is not there before it is used, so this is a whole run.
+    A whole run is needed, since memory is only allocated on first use.
     """
     crf.solve(*scene, backend="grid")
 
 
 def check_same(case: str, ours: crf.CRFResult, baseline: crf.CRFResult) -> None:
-    """Stop unless labels and energies are equal and the energy fell with every move."""
+    """Exit unless labels and energies are equal and every move lowered the energy."""
     if not np.array_equal(ours.labels, baseline.labels) or ours.energies != baseline.energies:
         raise SystemExit(f"{case}: the backends disagree")
     if any(after >= before for before, after in pairwise(ours.energies)):
@@ -218,7 +218,7 @@ def check_same(case: str, ours: crf.CRFResult, baseline: crf.CRFResult) -> None:
 
 
 def bench_threads(repeats: int) -> dict:
-    """``solve_many`` with two threads beside one: wall-clock time, eight problems of one class."""
+    """Compare ``solve_many`` with two threads and one: wall time of eight problems of a class."""
     kind = CRF_CLASSES["coco_mid"]
     scenes = [make_scene(kind, seed) for seed in range(8)]
 
@@ -230,7 +230,7 @@ def bench_threads(repeats: int) -> dict:
             pass
         return time.perf_counter() - start
 
-    pairs = [(run(2), run(1)) for _ in range(repeats + 1)][1:]  # the first one allocates
+    pairs = [(run(2), run(1)) for _ in range(repeats + 1)][1:]  # the first run allocates memory
     two, one = (statistics.median(column) for column in zip(*pairs, strict=True))
     return make_row("coco_mid/solve_many, two threads beside one, wall clock", two, one)
 
@@ -238,7 +238,7 @@ def bench_threads(repeats: int) -> dict:
 def bench_build(
     build: str, solve: Callable[..., np.ndarray], repeats: int, seeds: int, cases: list[str]
 ) -> Iterator[dict]:
-    """``bound="constant"`` beside ``solve``, which builds its graphs in another way."""
+    """Compare ``bound="constant"`` with ``solve``, which builds its graphs differently."""
     for name in cases:
         kind = CRF_CLASSES[name]
         for seed in range(seeds):
@@ -248,14 +248,14 @@ def bench_build(
             fast = partial(crf.solve, *scene, bound="constant", backend="grid", **options)
             (result, labels), seconds = in_turns((fast, partial(solve, *scene, **options)), repeats)
             if not np.array_equal(result.labels, labels):
-                raise SystemExit(f"{name} seed {seed}: the {build} build gives other labels")
+                raise SystemExit(f"{name} seed {seed}: the {build} build results in other labels")
             yield make_row(f"{name}/{seed}/{build}", *seconds)
 
 
 def _solve_plainly(
     sigma: np.ndarray, occludes: np.ndarray, *, smoothness: float, occlusion: float
 ) -> np.ndarray:
-    """Jump moves with one array call for each direction of arcs."""
+    """Jump moves with one array operation for each direction of arcs."""
     maxflow = library()
     problem = make_problem(sigma, occludes, smoothness=smoothness, occlusion=occlusion)
     labels = np.zeros(sigma.shape, np.int32)
@@ -267,7 +267,7 @@ def _solve_plainly(
         for d, (dy, dx) in enumerate(((0, -1), (0, 1), (-1, 0), (1, 0))):
             structure = np.zeros((3, 3), int)
             structure[1 + dy, 1 + dx] = 1
-            # p -> q is cut where q moves and p does not: the arc of q towards p.
+            # p -> q is cut if q moves and p does not: the arc from q to p.
             weights = np.roll(arcs[d ^ 1], (-dy, -dx), axis=(0, 1))
             graph.add_grid_edges(nodes, weights.astype(float), structure, symmetric=False)
         graph.add_grid_tedges(nodes, np.maximum(unary, 0), np.maximum(-unary, 0))
@@ -282,7 +282,7 @@ def _solve_plainly(
 def _solve_naively(
     sigma: np.ndarray, occludes: np.ndarray, *, smoothness: float, occlusion: float
 ) -> np.ndarray:
-    """Jump moves as a first script would write them: loops over pixels, floating point."""
+    """Jump moves in a naive implementation: loops over pixels, floating point."""
     maxflow = library()
     labels = np.zeros(sigma.shape, np.int32)
     current = crf.energy(labels, sigma, occludes, smoothness=smoothness, occlusion=occlusion)
@@ -300,7 +300,7 @@ def _solve_naively(
 
 
 def _add_pixels(graph, nodes, labels, sigma, occludes, smoothness, occlusion) -> None:
-    """Terminals and edges of one jump with the constant bound, pixel by pixel."""
+    """Add terminals and edges of one jump with the constant bound, pixel by pixel."""
     height, width = labels.shape
     cost = np.where(labels == 0, 2.0 * sigma - 1, 0.0)
     for y in range(height):

@@ -1,23 +1,23 @@
-"""Images with any number of instances, for benchmarks; `occ_order.scenes` stops at a hundred."""
+"""Images with any number of instances, for benchmarks; `occ_order.scenes` is limited to 100."""
 
 from __future__ import annotations
 
 import numpy as np
 
 OVERLAP = 1.3
-"""Radius of a disc in halves of its cell of the grid: each one meets its neighbours."""
+"""Radius of a disc in half cells of the grid, such that adjacent discs overlap."""
 
 
 def crowd(number: int, size: tuple[int, int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return an image of noise and discs all over it, each in front of those drawn before.
+    """Generate an image of noise covered by discs, each in front of those drawn before.
 
     Args:
-        number: N, of the discs.
+        number: N, number of discs.
         size: H, W.
-        seed: of where they lie, and of the noise.
+        seed: seed of the positions and the noise.
 
     Returns:
-        uint8 (H, W, 3); bool (N, H, W), the visible parts, which do not overlap.
+        uint8 (H, W, 3); bool (N, H, W), disjoint modal masks.
     """
     rng = np.random.default_rng(seed)
     height, width = size

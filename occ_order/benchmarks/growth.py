@@ -1,14 +1,14 @@
-"""`occ-order bench growth`: how time and memory grow with instances, pixels and nodes.
+"""`occ-order bench growth`: scaling of time and memory with instances, pixels and nodes.
 
-* the default for given masks (order and amodal masks, ONNX Runtime, one thread) on images of
-  640 x 480 pixels with more and more instances, each of which meets its neighbours;
-* the same with ten instances on larger and larger images;
-* order graphs of more and more nodes: layers, relative depth and cycles, of a sparse order (eight
-  edges a node), of one in which each node is in front of all later ones, of a chain, and of one
-  cycle.
+* the default models for input masks (order and amodal masks, ONNX Runtime, one thread) on images of
+  640 x 480 pixels with an increasing number of instances, each in contact with its neighbours;
+* the same with ten instances on increasingly large images;
+* order graphs with an increasing number of nodes: layers, relative depth and cycles, for a sparse
+  order (eight edges per node), a total order, a chain, and a cycle.
 
-``power`` is the exponent by which the time has grown since the row before: 1 as instances, pixels
-or nodes do, 2 as pairs. ``peak_mb`` is by how much the process grew at most (Linux; NaN elsewhere).
+``power`` is the exponent of the growth of time since the previous row: 1 = linear in instances,
+pixels or nodes, 2 = quadratic. ``peak_mb`` is the maximum growth of the process memory (Linux; NaN
+elsewhere).
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from occ_order.benchmarks.timing import in_turns
 from occ_order.lite import from_zoo
 
 SIZE = (480, 640)
-NUM_INSTANCES = 10  # of the images that grow
-EDGES = 8  # of a node of a sparse order
+NUM_INSTANCES = 10  # for the benchmark of image sizes
+EDGES = 8  # per node of a sparse order
 ORDERS = ("sparse", "dense", "chain", "cycle")
 
 
 def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Rows of the three kinds."""
+    """Yield the rows of all three benchmarks."""
     predictor = from_zoo(model_zoo.COMPLETES_MASKS, threads=1)
-    predictor(*crowd(2, SIZE))  # which prepares
+    predictor(*crowd(2, SIZE))  # first call loads the models
 
     def predicts(number: int, size: tuple[int, int]) -> Callable[[], Any]:
         image, masks = crowd(number, size)
@@ -59,7 +59,7 @@ def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def _of_order(function: Callable[[np.ndarray], Any], kind: str, nodes: float) -> Callable[[], Any]:
-    """Return what a function makes of an order, when called."""
+    """Return a call of a function on an order of a kind and size."""
     return functools.partial(function, some_order(kind, int(nodes)))
 
 
@@ -69,13 +69,13 @@ def _grown(
     made: Callable[[float], Callable[[], Any]],
     repeats: int,
 ) -> Iterator[dict[str, Any]]:
-    """Rows of one function at several sizes, from the smallest to the largest.
+    """Yield rows of one function at increasing sizes.
 
     Args:
-        what: is counted by the sizes, before a "/"; and what is done, behind it.
-        sizes: how many.
-        made: of a size, what is timed.
-        repeats: runs of each, of which the median is kept.
+        what: unit of the sizes, "/" and a description of the function.
+        sizes: the sizes, ascending.
+        made: returns the function to time for a size.
+        repeats: number of runs, of which the median is used.
     """
     noun, _, case = what.partition("/")
     last: tuple[float, float] | None = None
@@ -92,18 +92,18 @@ def _grown(
 
 
 def _time_into(taken: list[float], function: Callable[[], Any], repeats: int) -> None:
-    """Add the seconds of a function."""
+    """Append the run times of a function in seconds."""
     taken.extend(in_turns([function], repeats)[1])
 
 
 def _size(megapixels: float) -> tuple[int, int]:
-    """Height and width of an image of 3 : 4."""
+    """Return height and width of a 3 : 4 image."""
     height = round(math.sqrt(megapixels * 1e6 * 3 / 4))
     return height, round(height * 4 / 3)
 
 
 def some_order(kind: str, number: int) -> np.ndarray:
-    """Return an occlusion matrix of N nodes, int8 (N, N).
+    """Create an occlusion matrix of N nodes, int8 (N, N).
 
     Args:
         kind: one of `ORDERS`.

@@ -1,15 +1,15 @@
-"""`occ-order bench load`: large files, many instances, large images - time, and memory on top.
+"""`occ-order bench load`: time and memory for large files, many instances and large images.
 
-Each row is our code beside a straightforward way of doing the same without checks:
+Each row compares this package with a straightforward implementation without checks:
 
-* readers of a file of 10,000 images (InstaOrder, COCOA-cls, ``order_results.json``) beside
-  ``json.load`` and the loops that fill the matrices;
-* scoring 10,000 images beside one loop over all pairs;
-* 100 and 300 instances: bordering pairs beside a dilation for each pair, layers beside networkx;
-* images of 4,000 pixels a side: decoding beside pycocotools, and the CRF (no baseline: itself at a
-  quarter of the size, so ratio is the growth from one to the other turned around).
+* reading a file of 10,000 images (InstaOrder, COCOA-cls, ``order_results.json``) vs. ``json.load``
+  and loops that fill the matrices;
+* scoring 10,000 images vs. a loop over all pairs;
+* 100 and 300 instances: bordering pairs vs. a dilation for each pair, layers vs. networkx;
+* images with sides of 4,000 pixels: decoding vs. pycocotools, and the CRF (its baseline is the same
+  CRF at a quarter of the size, so that the ratio is the inverse of the growth).
 
-``peak_mb`` is by how much the process grew at most (Linux; NaN elsewhere).
+``peak_mb`` is the maximum growth of the process memory (Linux; NaN elsewhere).
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from occ_order.benchmarks.timing import in_turns, make_row
 from occ_order.formats import load_cocoa_cls, load_instaorder
 from occ_order.order import io
 
-PER_IMAGE = 8  # instances of an image of the large files
+PER_IMAGE = 8  # instances per image in the large files
 
 
 def rows(arguments) -> Iterator[dict[str, Any]]:
-    """Large files, many instances, large images."""
+    """Yield rows for large files, many instances and large images."""
     with tempfile.TemporaryDirectory() as folder:
         yield from _files(Path(folder), arguments.images, arguments.repeats)
     for count in arguments.instances:
@@ -47,7 +47,7 @@ def rows(arguments) -> Iterator[dict[str, Any]]:
 
 
 def summary(found: list[dict[str, Any]]) -> str:
-    """Return the largest growth, and what is refused instead of filling the memory."""
+    """Format the largest growth of memory, and the error for too large input."""
     worst = max(found, key=lambda row: row["peak_mb"])
     rle = {"size": [4000, 4000], "counts": [4000 * 4000]}
     try:
@@ -64,12 +64,12 @@ def _row(case: str, ours: Callable, baseline: Callable, repeats: int) -> dict[st
 
 
 def peak_growth(function: Callable[[], Any]) -> float:
-    """Megabytes by which the process grows at most while a function runs; NaN if unknown.
+    """Return the maximum growth of the process memory during a function in MB; NaN if unknown.
 
-    What was freed before is given back to the system first, so that it counts when it is used
-    again; arenas of ONNX Runtime and PyTorch keep theirs.
+    Freed memory is first returned to the system, so that its reuse is counted; this does not affect
+    the arenas of ONNX Runtime and PyTorch.
     """
-    with contextlib.suppress(AttributeError, OSError):  # of another C library than glibc
+    with contextlib.suppress(AttributeError, OSError):  # C libraries other than glibc
         ctypes.CDLL(None).malloc_trim(0)
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the peak
@@ -81,7 +81,7 @@ def peak_growth(function: Callable[[], Any]) -> float:
 
 
 def _status(key: str) -> float:
-    """Return a line of /proc/self/status, in kilobytes."""
+    """Return an entry of /proc/self/status in kilobytes."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith(f"{key}:"):
             return float(line.split()[1])
@@ -130,7 +130,7 @@ def _random_order(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _write(folder: Path, images: int) -> dict[str, Path]:
-    """Return the same random instances as InstaOrder with COCO, as COCOA-cls, and as results."""
+    """Write random instances as InstaOrder with COCO, as COCOA-cls, and as results."""
     rng = np.random.default_rng(1)
     size = (96, 128)
     rles = []
@@ -185,7 +185,7 @@ def _result(image_id: int, size: tuple[int, int], annotations: list, occ: np.nda
 
 
 def _plain_coco(path: Path) -> dict[int, list]:
-    """Annotations by image, nothing checked."""
+    """Return annotations by image, without checks."""
     data = json.loads(path.read_text(encoding="utf-8"))
     found: dict[int, list] = {image["id"]: [] for image in data["images"]}
     for annotation in data["annotations"]:
@@ -194,7 +194,7 @@ def _plain_coco(path: Path) -> dict[int, list]:
 
 
 def _plain_instaorder(order_json: Path, instances_json: Path) -> list[np.ndarray]:
-    """Matrices as a first script would fill them, nothing checked."""
+    """Fill the matrices naively, without checks."""
     _plain_coco(instances_json)
     result = []
     for entry in json.loads(order_json.read_text(encoding="utf-8"))["annotations"]:
@@ -246,7 +246,7 @@ def _instances(count: int, repeats: int) -> Iterator[dict[str, Any]]:
 
 
 def _dilated_pairs(stack: np.ndarray) -> np.ndarray:
-    """As the published code does: each pair is compared, one mask dilated, over the whole image."""
+    """Dilate one mask of each pair over the whole image, as in the published code."""
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     grown = [cv2.dilate(mask.view(np.uint8), cross).view(bool) for mask in stack]
     result = np.zeros((len(stack),) * 2, bool)
@@ -284,7 +284,7 @@ def _large(side: int, repeats: int) -> Iterator[dict[str, Any]]:
     whole, quarter = (
         make_scene(SceneClass((s, s), 12, 0.05, 0.02, 0.01, 40), 0) for s in (side, side // 2)
     )
-    crf.solve(*quarter, max_jumps=1)  # compiles
+    crf.solve(*quarter, max_jumps=1)  # compile
     started = time.process_time()
     peak = peak_growth(lambda: crf.solve(*whole, bound="constant"))
     ours = time.process_time() - started

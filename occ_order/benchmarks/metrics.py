@@ -1,8 +1,9 @@
-"""`occ-order bench metrics`: the metrics of order beside straightforward code, and on a whole set.
+"""`occ-order bench metrics`: order metrics vs. straightforward code, and on a full data set.
 
-Baselines are what the definitions say, written down one image and one pair at a time: scikit-learn
-on every image (as the published evaluation does) for the per-image occlusion scores, Python loops
-over pairs for the others, one mask pair at a time for overlaps, networkx for paths.
+Baselines implement the definitions for one image and one pair at a time: scikit-learn on every
+    image
+(as the published evaluation does) for the per-image occlusion scores, Python loops over pairs for
+the others, one mask pair at a time for overlaps, networkx for paths.
 """
 
 from __future__ import annotations
@@ -40,12 +41,11 @@ def rows(arguments) -> list[dict]:
 
     Returns:
         Rows {"case", "ours_s", "baseline_s", "ratio", "whole_set_s"}: CPU seconds on the same 250
-        images, their ratio, and ours on 5,000 images (the 250, twenty times). The last row sums
-        what an evaluation runs (`_EVALUATION`): its whole_set_s is the number behind "5,000
-        images with 10 instances each in under 10 s". It covers occlusion scores and WHDR in both
-        averages, OAIR by IoU and by confidence with touching edges found from 128 x 128 masks,
-        weighted coverage and cycles; masks and matrices are arrays already (no decoding), AP and
-        boundaries are not in it.
+        images, their ratio, and ours on 5,000 images (the 250, twenty times). The last row is the
+        sum of a full evaluation (`_EVALUATION`): its whole_set_s is the source of "5,000 images
+        with 10 instances each in under 10 s". It includes occlusion scores and WHDR with both
+        averages, OAIR by IoU and by confidence with touching edges computed from 128 x 128 masks,
+        weighted coverage and cycles; it excludes decoding of masks, AP and boundaries.
     """
     data = _make_data(np.random.default_rng(0))
     table = []
@@ -69,7 +69,7 @@ def _cpu(function, data) -> float:
 
 
 def _make_data(rng) -> list[dict]:
-    """Ten ellipses laid over each other per image; predictions shifted, some orders wrong."""
+    """Generate images of ten overlapping ellipses; predictions are shifted, some orders wrong."""
     y, x = np.mgrid[:SIDE, :SIDE]
     images = []
     for _ in range(NUM_IMAGES):
@@ -147,7 +147,7 @@ def _loop_oair_of(data, thresholds) -> None:
 
 
 def _ours_shared(data) -> None:
-    """As the evaluators do it: the overlaps of an image are computed once for all metrics."""
+    """Compute the overlaps of an image once for all metrics, as the evaluators do."""
     matched, covered = [], []
     for image in data:
         gt, pred = image["gt"], image["pred"]

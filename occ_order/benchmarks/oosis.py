@@ -1,8 +1,8 @@
-"""OOSIS image by image: the CRF after the network, beside the CRF during the next network pass.
+"""`occ-order bench oosis`: CRF in parallel with the network's next image vs. sequentially.
 
-Ours is an evaluation loop with `MODEL.OOSIS.WORKERS` threads for the CRF, the baseline that loop
-without. Unlike in other benchmarks both are wall time: with a processor to spare, that is what
-overlapping saves. Rows also hold network and CRF alone, seconds an image.
+Ours is an evaluation loop with `MODEL.OOSIS.WORKERS` threads for the CRF, the baseline the same
+loop without. Unlike in other benchmarks both are wall time, which overlapping reduces on several
+cores. Rows also contain the times of network and CRF alone, in seconds per image.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SIZES = {"160 x 160": (160, 160), "320 x 320": (320, 320), "640 x 480": (480, 64
 
 
 def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """One row for each size of image."""
+    """Yield a row for each image size."""
     torch.set_num_threads(1)
     if arguments.config_file:
         model = build_model(load_cfg(arguments.config_file, ["MODEL.DEVICE", "cpu"])).eval()
@@ -52,7 +52,7 @@ def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def summary(found: list[dict[str, Any]]) -> str:
-    """Network and CRF alone."""
+    """Format the times of network and CRF alone."""
     lines = [
         f"{row['case']}: network {1000 * row['network_s']:.0f} ms, "
         f"CRF and instances {1000 * row['crf_s']:.0f} ms an image"
@@ -62,29 +62,29 @@ def summary(found: list[dict[str, Any]]) -> str:
 
 
 def random_input(seed: int, size: tuple[int, int]) -> dict[str, Any]:
-    """Return a generated image as the model takes it."""
+    """Return a generated image as input of the model."""
     image = scenes.generate(90_000 + seed, size=size, num_instances=(6, 12)).image
     return {"image": torch.from_numpy(image.transpose(2, 0, 1).copy())}
 
 
 class Look:
-    """An evaluator that only waits for the results."""
+    """Evaluator that only waits for the results."""
 
     def reset(self) -> None:
-        """Nothing to forget."""
+        """Do nothing; there is no state."""
 
     def process(self, inputs: Any, outputs: Any) -> None:
-        """Wait."""
+        """Wait for the results."""
         for output in outputs:
             len(output["instances"])
 
     def evaluate(self) -> dict:
-        """Nothing to say."""
+        """Return no scores."""
         return {}
 
 
 def loop(model: torch.nn.Module, inputs: list[dict[str, Any]], workers: int) -> float:
-    """Wall time of an evaluation loop, seconds."""
+    """Return the wall time of an evaluation loop in seconds."""
     model.workers = Workers(workers)
     evaluators = OverlappingEvaluators([Look()])
     start = time.perf_counter()
@@ -95,7 +95,7 @@ def loop(model: torch.nn.Module, inputs: list[dict[str, Any]], workers: int) -> 
 
 
 def parts(model: torch.nn.Module, inputs: list[dict[str, Any]]) -> tuple[float, float]:
-    """CPU time of the network, and of the CRF with what follows it; seconds an image."""
+    """Return the CPU time of the network, and of the CRF and later steps, in seconds per image."""
     start = time.process_time()
     maps = [model.predict(one) for one in inputs]
     middle = time.process_time()

@@ -1,13 +1,13 @@
-"""`occ-order bench pairs`: orders of all pairs of an image, three ways.
+"""`occ-order bench pairs`: orders of all pairs of an image by three methods.
 
-* pair by pair: one network call for each ordered pair, batch 1, as the published code runs;
-* batched: the same network with the same weights, all pairs at once (`PairwiseOrderNet`); its
-  answers must be those of the first way;
-* head: the order head, backbone included, on the same masks (`OrderRCNN`); a network of its own.
+* pair by pair: one network call for each ordered pair, batch size 1, as in the published code;
+* batched: the same network with the same weights, all pairs in batches (`PairwiseOrderNet`); the
+  results must be equal;
+* head: the order head including its backbone, on the same masks (`OrderRCNN`); a different network.
 
-The baseline of every row is the first way. Where it would take more than ``--calls`` calls, that
-many are timed and the time of all of them follows; the column ``calls`` says how many were. With a
-GPU there are rows for it as well, in wall-clock time.
+The first method is the baseline of all rows. If it needs more than ``--calls`` calls, only that
+many are timed and extrapolated; ``calls`` is the number of timed calls. With a GPU, there are
+additional rows in wall time.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ HEAD = "OrderHead/scenes/order_head_given_masks.yaml"
 
 
 def rows(arguments) -> Iterator[dict]:
-    """Rows of every device and number of instances.
+    """Yield rows for every device and number of instances.
 
     Raises:
-        SystemExit: the batched answers differ from those of single calls.
+        SystemExit: the batched results differ from those of single calls.
     """
     for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
         network = build_network(
@@ -50,10 +50,10 @@ def rows(arguments) -> Iterator[dict]:
 
 
 def scene_input(number: int, size: int) -> dict:
-    """Return the input of a network: a generated scene with so many instances.
+    """Return a generated scene with a number of instances as input of a network.
 
     Raises:
-        SystemExit: the image has no room for them.
+        SystemExit: the image is too small for the instances.
     """
     from detectron2.structures import Instances
 
@@ -68,11 +68,11 @@ def scene_input(number: int, size: int) -> dict:
 
 
 def build_network(config: str | os.PathLike[str], weights: str, device: str) -> torch.nn.Module:
-    """Return a network by its settings, in evaluation mode.
+    """Build a network from a config file, in evaluation mode.
 
     Args:
         config: the YAML file.
-        weights: a checkpoint; "" = random ones.
+        weights: a checkpoint; "" = random weights.
         device: "cpu" or "cuda".
     """
     from detectron2.modeling import build_model
@@ -96,7 +96,7 @@ def _rows_of(one: dict, network, head, device: str, arguments) -> Iterator[dict]
         lambda: head([one])[0]["instances"],
     )
     with torch.no_grad():
-        functions[2](), functions[1]()  # first calls prepare
+        functions[2](), functions[1]()  # warm-up
         (single, batched, _), seconds = _timed(functions, arguments.repeats, device)
     _check_same(number, asked, single, batched)
     loop = seconds[0] / share
@@ -106,18 +106,18 @@ def _rows_of(one: dict, network, head, device: str, arguments) -> Iterator[dict]
 
 
 def some_pairs(pairs: np.ndarray, calls: int) -> tuple[np.ndarray, float]:
-    """Return pairs for which so many calls are enough, and their share of all pairs.
+    """Return pairs for a number of calls, and their fraction of all pairs.
 
     Args:
-        pairs: (P, 2), each of which takes two calls.
-        calls: most of them.
+        pairs: (P, 2), each of which needs two calls.
+        calls: maximum number of calls.
     """
     asked = pairs[:: max(1, -(-2 * len(pairs) // calls))]
     return asked, len(asked) / max(len(pairs), 1)
 
 
 def pair_by_pair(network, one: dict, pairs) -> dict[str, torch.Tensor]:
-    """Answers for pairs (P, 2) with one call for each direction of each pair."""
+    """Predict pairs (P, 2) with one call for each direction of each pair."""
     given = given_instances(one, network.device)
     scene = network.inputs.scene(one["image"], given)
     answers: dict[str, list[torch.Tensor]] = {task: [] for task in network.classifier.heads}
@@ -135,7 +135,7 @@ def pair_by_pair(network, one: dict, pairs) -> dict[str, torch.Tensor]:
 
 
 def _check_same(number: int, asked, single: dict[str, torch.Tensor], batched) -> None:
-    """Raise AssertionError unless batched and single answers are equal up to rounding."""
+    """Exit unless batched and single results are equal up to rounding."""
     first, second = torch.as_tensor(asked).unbind(1)
     for task, values in single.items():
         matrix = batched.get(f"{task}_probability").tensor.cpu()
@@ -147,7 +147,7 @@ def _check_same(number: int, asked, single: dict[str, torch.Tensor], batched) ->
 
 
 def _timed(functions: tuple[Callable, ...], repeats: int, device: str) -> tuple[list, list[float]]:
-    """`in_turns` on the CPU; on a GPU the same with wall-clock time until it has finished."""
+    """Run `in_turns` on the CPU, or measure synchronised wall time on a GPU."""
     if device == "cpu":
         return in_turns(functions, repeats)
     results: list = [None] * len(functions)

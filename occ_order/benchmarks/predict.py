@@ -1,15 +1,15 @@
-"""`occ-order bench predict`: given masks to their order, our default beside the published way.
+"""`occ-order bench predict`: order of input masks, default models vs. the published method.
 
-The published way is that of InstaOrderNet^{o,d} (Lee and Park, CVPR 2022, Section 5.1 and its
-code): ResNet-50 on crops of two masks and the image, one network call for each ordered pair. Its
-weights are random here, which changes no time. Ours is the default for given masks
-(`occ_order.predict`), by ONNX Runtime and by PyTorch, with and without amodal masks, which the
-published way does not tell.
+The published method is InstaOrderNet^{o,d} (Lee and Park, CVPR 2022, Section 5.1 and code):
+ResNet-50 on crops of two masks and the image, one network call for each ordered pair. Its weights
+are random here, which does not affect the time. Ours is the default for input masks
+(`occ_order.predict`), with ONNX Runtime and PyTorch, with and without amodal masks, which the
+published method does not predict.
 
-Where the published way would take more than ``--calls`` calls, that many are timed and the time of
-all of them follows; the columns ``calls`` and ``of_calls`` say how many were, and how many it is.
-``against_torch`` is the time of the same by PyTorch over ours; ``peak_mb`` and ``baseline_peak_mb``
-are by how much the process grew at most while it ran (Linux; NaN elsewhere).
+If the published method needs more than ``--calls`` calls, only that many are timed and
+extrapolated; ``calls`` and ``of_calls`` are the numbers of timed and of all calls.
+``against_torch`` is the time with PyTorch divided by ours; ``peak_mb`` and ``baseline_peak_mb`` are
+the maximum growth of the process memory (Linux; NaN elsewhere).
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ MODELS = {"order": model_zoo.ORDERS_MASKS, "order, amodal": model_zoo.COMPLETES_
 
 
 def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Rows of every number of instances: the order, and the order with amodal masks.
+    """Yield rows for every number of instances: order, and order with amodal masks.
 
     Raises:
-        SystemExit: one instance, which has no pair.
+        SystemExit: fewer than two instances, which have no pairs.
     """
     if min(arguments.instances) < 2:
         raise SystemExit("--instances: an order takes at least 2")
@@ -58,7 +58,7 @@ def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         for models in (onnx, eager):
             functions += [partial(models[what], image, masks) for what in MODELS]
         with torch.no_grad():
-            peaks = [peak_growth(function) for function in functions]  # the first calls prepare
+            peaks = [peak_growth(function) for function in functions]  # warm-up
             _, seconds = in_turns(functions, arguments.repeats)
         counted = {"calls": 2 * len(asked), "of_calls": number * (number - 1)}
         for k, what in enumerate(MODELS, start=1):
@@ -76,7 +76,7 @@ def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def summary(found: list[dict[str, Any]]) -> str:
-    """Say which times of the published way are scaled."""
+    """State which times of the published method are extrapolated."""
     scaled = sorted({(row["of_calls"], row["calls"]) for row in found})
     lines = [
         f"published way, {whole} calls: the time of {timed} of them was measured and scaled"
@@ -87,7 +87,7 @@ def summary(found: list[dict[str, Any]]) -> str:
 
 
 def _network_input(image: np.ndarray, masks: np.ndarray) -> dict[str, Any]:
-    """Return an image and masks as a pairwise network takes them."""
+    """Return an image and masks as input of a pairwise network."""
     given = Instances(image.shape[:2])
     given.pred_masks = torch.from_numpy(masks)
     given.pred_classes = torch.zeros(len(masks), dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: times of functions run in turns, rows, tables, geometric means."""
+"""Helpers of the benchmarks: interleaved timing, rows, tables, geometric means."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from occ_order.files import read_text
 
 
 def in_turns(functions: Iterable[Callable], repeats: int) -> tuple[list, list[float]]:
-    """Run functions in turns, so that a busy machine slows all of them alike.
+    """Run functions alternately, so that other load of the machine affects all of them equally.
 
     Args:
         functions: callables without arguments.
-        repeats: how often each runs, at least 1.
+        repeats: number of runs, at least 1.
 
     Returns:
+        The last result of each, and the median of its CPU time in seconds.
         The last result of each, and the median of its CPU seconds in this process.
     """
     functions = list(functions)
@@ -35,13 +36,13 @@ def in_turns(functions: Iterable[Callable], repeats: int) -> tuple[list, list[fl
 
 
 def make_row(case: str, ours_s: float, baseline_s: float, **extra) -> dict:
-    """One row of a benchmark; ``extra`` goes behind the four keys that all rows have."""
+    """Return a row of a benchmark; ``extra`` keys follow the four common ones."""
     ratio = baseline_s / ours_s
     return {"case": case, "ours_s": ours_s, "baseline_s": baseline_s, "ratio": ratio, **extra}
 
 
 def format_row(row: dict) -> str:
-    """Return a row as one line of the printed table; extra keys follow as ``key value``."""
+    """Format a row as a line of the printed table; extra keys follow as ``key value``."""
     line = f"{row['case']:40s} {1e3 * row['ours_s']:10.1f} ms"
     if "ratio" in row:
         line += f" {1e3 * row['baseline_s']:10.1f} ms x{row['ratio']:.1f}"
@@ -52,15 +53,15 @@ def format_row(row: dict) -> str:
 
 
 def format_value(value: object) -> str:
-    """Return a cell of a table."""
+    """Format a cell of a table."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def markdown(result: dict) -> str:
-    """Return the rows of a benchmark as a table, below what it ran on.
+    """Format the result of a benchmark as a Markdown table with a description of the machine.
 
     Args:
-        result: as `occ_order.commands.bench.run_rows` gives it.
+        result: result of `occ_order.commands.bench.run_rows`.
     """
     columns = list(dict.fromkeys(key for row in result["rows"] for key in row))
     lines = [columns, ["---"] * len(columns)]
@@ -72,7 +73,7 @@ def markdown(result: dict) -> str:
 
 
 def machine() -> dict[str, str]:
-    """Return what a benchmark runs on: processor, cores, system, and versions of what computes."""
+    """Describe the machine: processor, cores, system, and versions of numerical libraries."""
     found = {
         "processor": _processor(),
         "cores": str(os.cpu_count()),
@@ -97,7 +98,7 @@ def _processor() -> str:
 
 
 def geomean(rows: list[dict]) -> float:
-    """Geometric mean of the ratios; NaN for no rows."""
+    """Return the geometric mean of the ratios; NaN without rows."""
     if not rows:
         return math.nan
     return math.exp(statistics.fmean(math.log(row["ratio"]) for row in rows))

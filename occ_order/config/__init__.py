@@ -1,4 +1,4 @@
-"""Settings: Detectron2's, and ours beside them."""
+"""Config of this package: Detectron2's keys and additional ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["add_occ_order_config", "check_settings", "get_cfg", "introduce", "lo
 
 
 def add_occ_order_config(cfg: CfgNode) -> None:
-    """Add every setting of this package to Detectron2's `cfg`, in place."""
+    """Add all config keys of this package to Detectron2's `cfg`, in place."""
     for add in (
         add_common_config,
         add_oosis_config,
@@ -39,7 +39,7 @@ def add_occ_order_config(cfg: CfgNode) -> None:
 
 
 def get_cfg() -> CfgNode:
-    """Return a new copy of the defaults: Detectron2's and ours."""
+    """Return a new copy of the default config, Detectron2's with the keys of this package."""
     cfg = detectron2_defaults()
     add_occ_order_config(cfg)
     return cfg
@@ -48,21 +48,21 @@ def get_cfg() -> CfgNode:
 def load_cfg(
     file: str | os.PathLike[str], opts: Sequence[str] = (), *, foreign: bool = False
 ) -> CfgNode:
-    """Return the defaults, changed by a YAML file and then by `opts` (KEY VALUE KEY VALUE ...).
+    """Return the default config updated by a YAML file and then by `opts` (KEY VALUE ...).
 
     Args:
         file: the YAML file.
-        opts: settings on top.
-        foreign: take settings that nobody here knows as well: those of another project, whose code
-            is installed and reads them.
+        opts: overrides.
+        foreign: also accept unknown keys: those of another project, whose installed code reads
+            them.
 
-    YAML tags that would run code are refused, and so is a `_BASE_` that is missing, an address, or
-    in a circle. Precomputed proposals, which are pickles, are refused wherever they are named; an
-    address other than Detectron2's own (`detectron2://`) is taken from `opts` alone.
+    YAML tags that would execute code are rejected, and so is a `_BASE_` that does not exist, is a
+    URL, or is circular. Precomputed proposals, which are pickles, are always rejected. URLs other
+    than Detectron2's own (`detectron2://`) are accepted only in `opts`.
 
     Raises:
-        ValueError: the file or a setting is refused.
-        KeyError: the file or `opts` name a setting that does not exist.
+        ValueError: the file or a value is rejected.
+        KeyError: unknown key in the file or `opts`.
     """
     check_config_file(file)
     cfg = get_cfg()
@@ -81,8 +81,8 @@ def load_cfg(
 
 
 def introduce(file: str | os.PathLike[str], cfg: CfgNode) -> str:
-    """Return the name of a configuration, its weights and what it is trained on, as a phrase."""
+    """Describe a config in a phrase: its name, weights and training data."""
     if not cfg.MODEL.WEIGHTS:
-        return f"{os.fspath(file)} (without weights: nothing in it is learned)"
-    data = " and ".join(cfg.DATASETS.TRAIN) or "what its author says"
-    return f"{os.fspath(file)} (weights {cfg.MODEL.WEIGHTS}; trained on {data}, by its settings)"
+        return f"{os.fspath(file)} (without weights: no learned parameters)"
+    data = " and ".join(cfg.DATASETS.TRAIN) or "unknown data"
+    return f"{os.fspath(file)} (weights {cfg.MODEL.WEIGHTS}; trained on {data}, by its config)"

@@ -1,4 +1,4 @@
-"""Config files are other people's files: what may run code, reach out, or never end is refused."""
+"""Validation of untrusted config files: no code execution, remote access or excessive size."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ import yaml
 from occ_order.files import read_bytes
 
 BASE = "_BASE_"
-"""Key of a config file that names the file (or files) it starts from."""
+"""Key of the base config file (or files)."""
 
 PICKLED = (
     "MODEL.LOAD_PROPOSALS",
     "DATASETS.PROPOSAL_FILES_TRAIN",
     "DATASETS.PROPOSAL_FILES_TEST",
 )
-"""Settings of Detectron2 by which its data loader downloads and unpickles files."""
+"""Keys of Detectron2 with which its data loader downloads and unpickles files."""
 
 ZOO = "detectron2://"
-"""Address of Detectron2's own model zoo, which config files may name."""
+"""URL scheme of Detectron2's model zoo, which config files may use."""
 
 MAX_VALUES = 100_000
-"""Values that a config file may stand for; Detectron2's own with ours are some 700."""
+"""Maximum number of values in a config file with aliases expanded; a full config has about 700."""
 
 SCHEMES = (ZOO, "https://", "http://")
-"""How an address of weights may begin."""
+"""Allowed URL schemes of weights."""
 
 
 def check_config_file(path: str | os.PathLike[str]) -> list[str]:
-    """Refuse a config file that cannot be loaded safely, and so every file that it starts from.
+    """Check that a config file and all its base files can be loaded safely.
 
     Args:
         path: a YAML file.
 
     Returns:
-        The files that were looked at, `path` first.
+        The checked files, `path` first.
 
     Raises:
-        ValueError: names the file. It is missing or no YAML, has a tag (which could run code) or
-            aliases that stand for more than `MAX_VALUES` values, is no mapping, or has a `_BASE_`
-            that is missing, leads back to itself, or is an address instead of a file.
+        ValueError: names the file. It does not exist or is not YAML, has a tag (which could execute
+            code) or aliases that expand to more than `MAX_VALUES` values, is not a mapping, or has
+            a `_BASE_` that does not exist, is circular, or is a URL.
     """
     return _check(os.fspath(path), ())
 
@@ -51,7 +51,7 @@ def check_config_file(path: str | os.PathLike[str]) -> list[str]:
 def _check(path: str, above: Sequence[str]) -> list[str]:
     real = os.path.realpath(path)
     if real in map(os.path.realpath, above):
-        raise ValueError(f"{above[0]}: {BASE} leads in a circle: {' -> '.join([*above, path])}")
+        raise ValueError(f"{above[0]}: {BASE} is circular: {' -> '.join([*above, path])}")
     seen = [path]
     for base in _bases(_read(path, above), path):
         seen += _check(base, (*above, path))
@@ -65,51 +65,51 @@ def _read(path: str, above: Sequence[str]) -> dict[str, Any]:
     try:
         data = yaml.safe_load(read_bytes(path).decode("utf-8"))
     except yaml.constructor.ConstructorError as error:
-        raise ValueError(f"{path}: YAML tags could run code and are refused ({error})") from error
+        raise ValueError(f"{path}: YAML tags can run code and are rejected ({error})") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: not a YAML file ({error})") from error
     if not isinstance(data, dict):
-        raise ValueError(f"{path}: must hold settings (KEY: value), got {type(data).__name__}")
+        raise ValueError(f"{path}: must contain KEY: value, got {type(data).__name__}")
     if _count(data, {}) > MAX_VALUES:
-        raise ValueError(f"{path}: its aliases stand for more than {MAX_VALUES:,} values")
+        raise ValueError(f"{path}: its aliases expand to more than {MAX_VALUES:,} values")
     return data
 
 
 def _count(value: Any, known: dict[int, int]) -> int:
-    """How many values a YAML value stands for, an alias counted each time it is used."""
+    """Count the values in a YAML value with aliases expanded."""
     if not isinstance(value, dict | list | tuple | set):
         return 1
     if id(value) not in known:
-        known[id(value)] = MAX_VALUES + 1  # what it counts for inside itself
+        known[id(value)] = MAX_VALUES + 1  # its own count inside itself
         parts = [*value, *value.values()] if isinstance(value, dict) else value
         known[id(value)] = 1 + sum(_count(part, known) for part in parts)
     return known[id(value)]
 
 
 def _bases(data: dict[str, Any], path: str) -> list[str]:
-    """Paths of the files that a config starts from, as fvcore finds them."""
+    """Return the paths of the base files of a config, resolved as in fvcore."""
     named = data.get(BASE, [])
     bases = [named] if isinstance(named, str) else named
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise ValueError(f"{path}: {BASE} must be a file name or a list of them, got {named!r}")
     for base in bases:
         if "://" in base:
-            raise ValueError(f"{path}: {BASE} must be a file on this machine, got {base!r}")
+            raise ValueError(f"{path}: {BASE} must be a local file, got {base!r}")
     folder = os.path.dirname(path)
     return [os.path.join(folder, os.path.expanduser(base)) for base in bases]
 
 
 def check_settings(cfg: Mapping[str, Any]) -> None:
-    """Refuse settings that would run code or write anywhere, wherever they come from.
+    """Reject values that would execute code or write to arbitrary files, from any source.
 
-    Precomputed proposals are pickles, which can run any command when they are loaded. An address
-    with ".." in it would be downloaded to a file outside the folder of downloads.
+    Precomputed proposals are pickles, which can execute any command when loaded. A URL with ".."
+    would be downloaded to a file outside the download folder.
 
     Args:
-        cfg: a whole configuration.
+        cfg: a complete config.
 
     Raises:
-        ValueError: names the setting and its value.
+        ValueError: names the key and its value.
     """
     settings = dict(leaves(cfg))
     for key in PICKLED:
@@ -124,14 +124,14 @@ def check_settings(cfg: Mapping[str, Any]) -> None:
 
 
 def check_address(text: str, name: str) -> None:
-    """Refuse an address that is not one of weights to download.
+    """Validate a URL of weights.
 
     Args:
-        text: with "://" in it.
-        name: of the setting, for the message.
+        text: a text with "://".
+        name: name of the key, for error messages.
 
     Raises:
-        ValueError: another scheme than http, https and detectron2, or a ".." in the path.
+        ValueError: a scheme other than http, https and detectron2, or ".." in the path.
     """
     if not text.startswith(SCHEMES):
         raise ValueError(f"{name}: an address must begin with one of {SCHEMES}, got {text!r}")
@@ -140,29 +140,29 @@ def check_address(text: str, name: str) -> None:
 
 
 def check_sources(cfg: Mapping[str, Any], opts: Sequence[Any]) -> None:
-    """Refuse an address that a config file, and not the command line, names.
+    """Reject URLs that are in a config file but not on the command line.
 
-    So reading somebody's config reaches no other machine than that of Detectron2's model zoo.
+    Thus loading an untrusted config contacts no host except that of Detectron2's model zoo.
 
     Args:
-        cfg: a whole configuration, `opts` merged.
+        cfg: a complete config, with `opts` merged.
         opts: KEY VALUE KEY VALUE ... of the command line.
 
     Raises:
-        ValueError: names the setting and the address.
+        ValueError: names the key and the URL.
     """
     given = [str(value) for value in opts]
     for key, value in leaves(cfg):
         for text in _addresses(value):
             if not text.startswith(ZOO) and not any(text in option for option in given):
                 raise ValueError(
-                    f"{key}: a config file may name files and {ZOO} addresses, got {text!r}; "
-                    f"if you trust the address, give it on the command line: {key} {text}"
+                    f"{key}: a config file may only use files and {ZOO} URLs, got {text!r}; "
+                    f"if you trust the URL, pass it on the command line: {key} {text}"
                 )
 
 
 def leaves(node: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every setting of a configuration, or of a part of it, with its full name."""
+    """Yield all keys of a config, or of a part of it, with full names and values."""
     for key, value in node.items():
         if isinstance(value, Mapping):
             yield from leaves(value, f"{above}{key}.")
@@ -171,7 +171,7 @@ def leaves(node: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]
 
 
 def _addresses(value: Any) -> Iterator[str]:
-    """Yield the texts in a setting, which may be nested lists, that are addresses."""
+    """Yield the URLs in a value, which may be a nested list."""
     if isinstance(value, str):
         if "://" in value:
             yield value

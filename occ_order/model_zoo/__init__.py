@@ -1,11 +1,11 @@
-"""The models that were really trained, by name: settings, weights and what they scored.
+"""Model zoo: configs, weights and scores of trained models, by name.
 
     from occ_order import model_zoo
-    model = model_zoo.get("NAME")             # on the CPU, ready to predict
+    model = model_zoo.get("NAME")             # on the CPU, in evaluation mode
     cfg = model_zoo.get_cfg("NAME")
 
-`zoo.json` is the list; MODEL_ZOO.md is written from it by `occ-order zoo write`. The list and the
-files can be asked for without PyTorch.
+Models are listed in `zoo.json`, from which `occ-order zoo write` generates MODEL_ZOO.md. The list
+and the files are accessible without PyTorch.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs PyTorch when it is asked for (PEP 562)."""
+    """Import attributes that need PyTorch on first access (PEP 562)."""
     if name in ("build", "get", "get_cfg", "save_checkpoint"):
         return getattr(importlib.import_module("occ_order.model_zoo.models"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Builds the models of the zoo, with their weights."""
+"""Construction of model zoo models with their weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from occ_order.model_zoo.zoo import checkpoint_file, config_file
 
 
 def get_cfg(name: str, *, device: str = "cpu") -> CfgNode:
-    """Return the settings of a model, with its weights and `device` in them; not frozen."""
+    """Return the config of a model, with its weights and `device`; not frozen."""
     opts = ["MODEL.WEIGHTS", str(checkpoint_file(name)), "MODEL.DEVICE", device]
     return load_cfg(config_file(name), opts)
 
@@ -29,16 +29,16 @@ def get(name: str, *, device: str = "cpu") -> nn.Module:
     """Return a model with its weights, in evaluation mode.
 
     Raises:
-        ValueError: there is no such model, or its weights are damaged.
+        ValueError: unknown model, or damaged weights.
     """
     return build(get_cfg(name, device=device))
 
 
 def build(cfg: CfgNode) -> nn.Module:
-    """Return the model of a configuration with MODEL.WEIGHTS in it, in evaluation mode.
+    """Build the model of a config with the weights MODEL.WEIGHTS, in evaluation mode.
 
     Raises:
-        ValueError: a setting would run code, or the weights are not safe to load or do not fit.
+        ValueError: a value would execute code, or the weights are unsafe or do not match.
     """
     check_settings(cfg)
     model = build_model(cfg)
@@ -48,10 +48,10 @@ def build(cfg: CfgNode) -> nn.Module:
 
 @META_ARCH_REGISTRY.register()
 def completion_with_order(cfg: CfgNode) -> MaskCompletionNet:
-    """Return a completion network whose order is predicted by MODEL.COMPLETION.ORDER of the zoo.
+    """Build a completion network that uses the order model MODEL.COMPLETION.ORDER of the zoo.
 
-    The order model is loaded on first use; its weights are not part of this one's state.
-    Trains like MaskCompletionNet.
+    The order model is loaded on first use; its weights are not part of the state dict. Training is
+    that of MaskCompletionNet.
     """
     name, device = cfg.MODEL.COMPLETION.ORDER, cfg.MODEL.DEVICE
     model = MaskCompletionNet(cfg).to(torch.device(device))
@@ -60,11 +60,11 @@ def completion_with_order(cfg: CfgNode) -> MaskCompletionNet:
 
 
 def save_checkpoint(weights: dict[str, torch.Tensor], path: str | os.PathLike[str]) -> str:
-    """Write weights alone, floating-point ones as float16, to a small checkpoint.
+    """Write weights to a small checkpoint, with floating-point ones as float16.
 
     Args:
         weights: `model.state_dict()`.
-        path: file to write; a checkpoint of Detectron2 ({"model": weights}).
+        path: output file; a checkpoint of Detectron2 ({"model": weights}).
 
     Returns:
         The sha256 of the file.

@@ -1,4 +1,4 @@
-"""The order of given masks as a function, by another model."""
+"""The order of input masks as a function, predicted by a model."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from occ_order.methods.build import Mapper, build_mapper
 
 
 class OrderOfMasks:
-    """Orders given masks by a model that looks at images of its own size.
+    """Predict the order of input masks by a model with its own preprocessing.
 
     Args:
-        settings: returns the model's settings; called when it is first needed.
-        build: makes the model of them.
+        settings: returns the model's config; called on first use.
+        build: builds the model from the config.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class OrderOfMasks:
         return self._build(cfg), build_mapper(cfg, is_train=False)
 
     def __call__(self, image: np.ndarray, masks: np.ndarray) -> dict[str, Any]:
-        """Return the model's output.
+        """Return the output of the model.
 
         Args:
             image: uint8 (H, W, 3) RGB.

@@ -1,4 +1,4 @@
-"""Reads `zoo.json` and checks files by their hash; needs no PyTorch."""
+"""Access to `zoo.json` and verification of files by hash; does not need PyTorch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from occ_order.files import parse_json, sha256_of
 HERE = Path(__file__).resolve().parent
 ZOO = HERE / "zoo.json"
 ORDERS_MASKS = "mask_order_photos"
-"""The model that orders given masks where none is named."""
+"""Default model for the order of input masks."""
 FINDS_INSTANCES = "segmenter_photos"
-"""The model that finds instances where neither masks, nor a detector, nor a model are named."""
+"""Default model for instance segmentation."""
 COMPLETES_MASKS = "mask_completion_photos"
-"""The model that tells the amodal masks of instances whose order is known."""
+"""Default model for amodal masks of instances with known order."""
 
 ROW_KEYS = (
     "name",
@@ -29,20 +29,20 @@ ROW_KEYS = (
     "command",
     "metrics",
 )
-"""Keys of a row: `config` is a path below the folder configs, `checkpoint` one below `checkpoints`
-here, `dataset` the command that makes the data, `command` what trains the model, `metrics`
-{"task/metric": value} as `occ-order eval` gives them with this checkpoint."""
+"""Keys of a row: `config` is a path in the folder configs, `checkpoint` one in `checkpoints` here,
+`dataset` the command that creates the data, `command` the one that trains the model, `metrics`
+{"task/metric": value} the results of `occ-order eval` with this checkpoint."""
 OPTIONAL_KEYS = ("graph", "graph_sha256", "trained_on", "expect", "score_threshold")
-"""Of a model that predicts without PyTorch `graph`, an ONNX file below `checkpoints`, and its
-sha256. For people `trained_on`, and `expect`: how well it does, where "{task/metric:.0f}" stands
-for that one of its metrics. Of a detector `score_threshold`, the least score of what is kept."""
+"""Optional keys: `graph`, an ONNX file in `checkpoints` for prediction without PyTorch, and its
+sha256; `trained_on` and `expect`, descriptions of training data and expected accuracy, in which
+"{task/metric:.0f}" is replaced by that metric; `score_threshold`, the default of a detector."""
 
 
 def rows(path: str | os.PathLike[str] = ZOO) -> list[dict[str, Any]]:
-    """Every model of the zoo.
+    """Return all models of the zoo.
 
     Raises:
-        ValueError: a row lacks a key or has an unknown one, or two rows share a name.
+        ValueError: missing or unknown key in a row, or duplicate name.
     """
     found = parse_json(path)
     for entry in found:
@@ -53,7 +53,7 @@ def rows(path: str | os.PathLike[str] = ZOO) -> list[dict[str, Any]]:
             )
     listed = [entry["name"] for entry in found]
     if len(set(listed)) != len(listed):
-        raise ValueError(f"{path}: a name stands twice in {listed}")
+        raise ValueError(f"{path}: duplicate name in {listed}")
     return found
 
 
@@ -63,10 +63,10 @@ def names() -> list[str]:
 
 
 def row(name: str) -> dict[str, Any]:
-    """One model's row.
+    """Return the row of a model.
 
     Raises:
-        ValueError: there is no such model.
+        ValueError: unknown model.
     """
     for entry in rows():
         if entry["name"] == name:
@@ -75,7 +75,7 @@ def row(name: str) -> dict[str, Any]:
 
 
 def introduce(name: str) -> str:
-    """Return a model's name, what it was trained on and what to expect of it, as a phrase."""
+    """Describe a model in a phrase: its name, training data and expected accuracy."""
     entry = row(name)
     said = [f"trained on {entry['trained_on']}"] if "trained_on" in entry else []
     if "expect" in entry:
@@ -84,7 +84,7 @@ def introduce(name: str) -> str:
 
 
 def config_file(name: str) -> Path:
-    """Return the YAML file of a model.
+    """Return the config file of a model.
 
     Raises:
         FileNotFoundError: it is not installed.
@@ -93,26 +93,26 @@ def config_file(name: str) -> Path:
 
 
 def settings_file(inside: str) -> Path:
-    """Return a YAML file of the folder configs: in the installed package, or of a checkout.
+    """Return a YAML file of the folder configs, from the installed package or a checkout.
 
     Args:
-        inside: its path below the folder.
+        inside: path in the folder.
 
     Raises:
-        FileNotFoundError: it is in neither.
+        FileNotFoundError: the file is in neither.
     """
     for root in (HERE / "configs", HERE.parents[1] / "configs"):
         if (root / inside).is_file():
             return root / inside
-    raise FileNotFoundError(f"the settings {inside} are not installed")
+    raise FileNotFoundError(f"the config {inside} is not installed")
 
 
 def checkpoint_file(name: str) -> Path:
-    """Return the weights of a model.
+    """Return the checkpoint of a model.
 
     Raises:
-        FileNotFoundError: they are not there.
-        ValueError: the file is not the one that was measured.
+        FileNotFoundError: it is not installed.
+        ValueError: the file differs from that of the zoo.
     """
     entry = row(name)
     return _checked(name, entry["checkpoint"], entry["sha256"])
@@ -122,8 +122,8 @@ def graph_file(name: str) -> Path:
     """Return the ONNX file of a model.
 
     Raises:
-        FileNotFoundError: it is not there.
-        ValueError: the model has none, or the file is another one than the zoo's.
+        FileNotFoundError: it is not installed.
+        ValueError: the model has none, or the file differs from that of the zoo.
     """
     entry = row(name)
     if "graph" not in entry:
@@ -133,7 +133,7 @@ def graph_file(name: str) -> Path:
 
 
 def _checked(name: str, file: str, digest: str) -> Path:
-    """Return a file below `checkpoints`, as long as it is the one that `zoo.json` names."""
+    """Return a file in `checkpoints` if its hash is that in `zoo.json`."""
     path = HERE / "checkpoints" / file
     if not path.is_file():
         raise FileNotFoundError(f"{path} of model {name!r} is not installed")
