@@ -45,7 +45,7 @@ def entry(**changes):
     [
         ([{"name": "a"}], "row 'a' has the keys"),
         ([entry(more=1)], "expected"),
-        ([entry(), entry()], "stands twice"),
+        ([entry(), entry()], "duplicate name"),
     ],
 )
 def test_a_damaged_list_is_refused(tmp_path, rows, message):
