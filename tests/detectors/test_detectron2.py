@@ -93,9 +93,9 @@ BACKBONE = "WEIGHTS: detectron2://ImageNetPretrained/MSRA/R-50.pkl"
             "MODEL: {META_ARCHITECTURE: MaskFormer, WEIGHTS: w.pth}",
             "no network 'MaskFormer' is registered with Detectron2; import the project",
         ),
-        ("MODEL: !!python/object/apply:os.mkdir [made]", "tags could run code and are refused"),
+        ("MODEL: !!python/object/apply:os.mkdir [made]", "tags can run code and are rejected"),
         ("MODEL: {LOAD_PROPOSALS: True}", "precomputed proposals are pickles"),
-        ("MODEL: {WEIGHTS: 'http://127.0.0.1:9/w.pth'}", "a config file may name files and"),
+        ("MODEL: {WEIGHTS: 'http://127.0.0.1:9/w.pth'}", "a config file may only use files and"),
     ],
 )
 def test_yaml_files_that_are_refused(tmp_path, monkeypatch, settings, message):
