@@ -1,6 +1,6 @@
-"""What predicts with a model of the zoo, on the backend that is installed.
+"""Predictors of model zoo models with the installed backend.
 
-Nothing that needs PyTorch is imported before a model that needs it is asked for.
+PyTorch is imported only when a model that needs it is loaded.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ BACKENDS = ("auto", "onnx", "torch")
 def predictor(
     name: str = model_zoo.ORDERS_MASKS, *, device: str = "cpu", backend: str = "auto"
 ) -> OrderPredictor | LitePredictor | LiteSegmenter:
-    """Return what predicts with a model of the zoo, the same one when asked again.
+    """Return the predictor of a model zoo model; cached.
 
     Args:
         name: one of `occ_order.model_zoo.names()`.
         device: "cpu" or "cuda".
-        backend: "torch"; "onnx", for models with a graph, on the CPU; "auto" takes "onnx" where
-            that is possible and ONNX Runtime is installed. Both say the same.
+        backend: "torch"; "onnx", for models with an ONNX graph, on the CPU; "auto" = "onnx" if
+            possible and ONNX Runtime is installed. Results are the same.
 
     Raises:
-        ImportError: what the backend needs is not installed.
-        ValueError: no such backend or model; a model without a graph, or another device, and
-            "onnx".
+        ImportError: a library of the backend is not installed.
+        ValueError: unknown backend or model; "onnx" with a model without graph or another
+            device.
     """
     if _by_onnx(name, device, backend):
         from occ_order.lite import from_zoo
@@ -46,8 +46,8 @@ def predictor(
         from occ_order.engine.predictor import OrderPredictor
     except ModuleNotFoundError as error:
         raise ImportError(
-            f"{name!r} needs {error.name}: see INSTALL.md; the order of given masks needs "
-            'ONNX Runtime alone: pip install "occ_order[lite]"'
+            f"{name!r} needs {error.name}: see INSTALL.md; ordering input masks needs only "
+            'ONNX Runtime: pip install "occ_order[lite]"'
         ) from error
     return OrderPredictor.from_zoo(name, device=device)
 
@@ -56,14 +56,14 @@ def predictor(
 def completer(
     *, device: str = "cpu", backend: str = "auto"
 ) -> Callable[[OrderedInstances], OrderedInstances]:
-    """Return what completes instances whose order is known, the same one when asked again.
+    """Return a function that adds amodal masks to instances with known order; cached.
 
     Args:
-        device, backend: as of `predictor`.
+        device, backend: see `predictor`.
 
     Raises:
-        ImportError: what the backend needs is not installed.
-        ValueError: no such backend; another device than the CPU, and "onnx".
+        ImportError: a library of the backend is not installed.
+        ValueError: unknown backend; "onnx" with a device other than the CPU.
     """
     from occ_order.methods.completion.amodal import completed
 
@@ -81,7 +81,7 @@ def completer(
 
 
 def _by_onnx(name: str, device: str, backend: str) -> bool:
-    """Return whether ONNX Runtime runs a model of the zoo.
+    """Return whether to run a model with ONNX Runtime.
 
     Raises:
         ValueError: as `predictor`.
@@ -95,5 +95,5 @@ def _by_onnx(name: str, device: str, backend: str) -> bool:
 
 
 def installed(*names: str) -> bool:
-    """Return whether all of some packages can be imported; none is."""
+    """Return whether packages are installed, without importing them."""
     return all(importlib.util.find_spec(name) is not None for name in names)

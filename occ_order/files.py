@@ -1,8 +1,8 @@
-"""Files on disk: text and JSON, atomic writing, paths that stay in their folder, images.
+"""File access: text and JSON, atomic writing, path traversal checks, images.
 
-Pillow knows dozens of formats, and some of its readers start programs (EPS runs Ghostscript), raise
-whatever they like, or are hardly ever used. So every image is opened here, by `opened`, in one of
-`FORMATS` only, and any error of a decoder is a damaged file.
+Pillow supports dozens of formats; some of its readers start programs (EPS runs Ghostscript), raise
+arbitrary errors, or are rarely used. All images are therefore opened by `opened`, which accepts
+only `FORMATS` and reports any error of a decoder as a damaged file.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-# A wrong argument of a command is answered from the list of models alone; so what opens images
-# imports NumPy and Pillow itself.
+# Invalid command-line arguments are reported with the list of models only. Functions that open
+# images therefore import NumPy and Pillow themselves, to keep start-up fast.
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
@@ -39,42 +39,42 @@ logger = logging.getLogger(__name__)
 
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
-_SHOWN = 60  # characters of a wrong value that an error message repeats
+_SHOWN = 60  # maximum length of a wrong value in an error message
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""Formats that are read, by Pillow's names."""
+"""Supported formats, by Pillow's names."""
 
 MAX_PER_BYTE = 10_000
-"""Pixels that a byte of a large file can stand for: a blank PNG of one bit has 8,256 at most."""
+"""Maximum pixels per byte of a large file: a blank 1-bit PNG has at most 8,256."""
 
 LARGE = 2**24
-"""Pixels from which on `MAX_PER_BYTE` counts; smaller images cost little."""
+"""Minimum number of pixels for the check of `MAX_PER_BYTE`; smaller images are harmless."""
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
-"""Endings, in lower case, of files that count as images."""
+"""Extensions of image files, in lower case."""
 
 
 class DataError(ValueError):
-    """A ValueError whose message names the file and the entry in it."""
+    """ValueError whose message names the file and the entry in it."""
 
 
 def show(value: object) -> str:
-    """Return a short repr of a wrong value for an error message."""
+    """Return a shortened repr of a wrong value for an error message."""
     text = repr(value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
 def read_text(path: str | os.PathLike) -> str:
-    """Read a text file in UTF-8, or in UTF-16 with its byte order mark.
+    """Read a text file in UTF-8, or in UTF-16 with a byte order mark.
 
     Args:
-        path: the file, as editors, spreadsheets and .NET programs save it.
+        path: the file, as saved by editors, spreadsheets and .NET programs.
 
     Returns:
-        The text without a byte order mark; ends of lines as they are.
+        The text without byte order mark; line endings are kept.
 
     Raises:
-        ValueError: names the file, and how to convert one in another encoding.
+        ValueError: another encoding; names the file and a command for conversion.
         OSError: the file cannot be read.
     """
     path = os.fspath(path)
@@ -91,7 +91,7 @@ def read_text(path: str | os.PathLike) -> str:
 
 
 def parse_json(path: str | os.PathLike) -> Any:
-    """Read a JSON file of any top level.
+    """Read a JSON file with any top-level type.
 
     Raises:
         ValueError: not UTF-8, or not JSON (the message has line and column).
@@ -110,7 +110,7 @@ def read_json(path: str | os.PathLike) -> dict:
     """Read a JSON file whose top level is an object.
 
     Raises:
-        ValueError: as `parse_json`, or another top level.
+        ValueError: see `parse_json`, or another top-level type.
         OSError: the file cannot be read.
     """
     data = parse_json(path)
@@ -125,19 +125,19 @@ def read_json(path: str | os.PathLike) -> dict:
 def atomic_writer(
     path: str | os.PathLike, mode: str = "w", *, sync: bool = True, make_folder: bool = True
 ) -> Iterator[Any]:
-    """Open a temporary neighbour of `path` that takes its name only when the block succeeds.
+    """Open a temporary file that replaces `path` only if the block succeeds.
 
     Args:
         path: the file.
         mode: "w" (UTF-8 text) or "wb".
-        sync: whether to wait until the disk has the data, so that the file also survives a loss of
-            power; slow for many small files.
-        make_folder: make the folder of the file if need be; False where a folder that is missing
-            is more likely a mistyped one.
+        sync: wait until the data are on the disk, so that the file survives a power failure; slow
+            for many small files.
+        make_folder: create the folder if necessary; False if a missing folder is more likely a
+            typing error.
 
     Raises:
-        OSError: names the file: it cannot be written, or the disk is full. What was there before is
-            untouched.
+        OSError: the file cannot be written, or the disk is full; names it. An existing file is not
+            affected.
     """
     path = os.fspath(path)
     with naming(path):
@@ -152,7 +152,7 @@ def atomic_writer(
 
 @contextmanager
 def naming(path: str) -> Iterator[None]:
-    """Errors of the block that name no file, such as that of a full disk, name this one."""
+    """Add the file name to OSErrors of the block that have none, such as that of a full disk."""
     try:
         yield
     except OSError as error:
@@ -163,7 +163,7 @@ def naming(path: str) -> Iterator[None]:
 
 def _written(handle: int, temporary: str, path: str, mode: str, sync: bool) -> Iterator[Any]:
     try:
-        # Ends of lines stay as they are written, also on Windows.
+        # Keep line endings as written, also on Windows.
         text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
         with os.fdopen(handle, mode, **text) as file:
             yield file
@@ -172,7 +172,7 @@ def _written(handle: int, temporary: str, path: str, mode: str, sync: bool) -> I
                 os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes files that only the owner can read
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp creates files that only the owner can read
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
@@ -180,14 +180,14 @@ def _written(handle: int, temporary: str, path: str, mode: str, sync: bool) -> I
 
 
 def check_writable(folder: str | os.PathLike, name: str = "the output folder") -> None:
-    """Make a folder, and make sure that files can be written there.
+    """Create a folder and check that files can be written to it.
 
     Args:
-        folder: made if need be.
-        name: what the message calls it.
+        folder: created if necessary.
+        name: name of the folder in error messages.
 
     Raises:
-        OSError: it cannot be made or written, or the disk is full; the message names it.
+        OSError: it cannot be created or written, or the disk is full; names it.
     """
     folder = os.fspath(folder)
     try:
@@ -206,16 +206,16 @@ def check_writable(folder: str | os.PathLike, name: str = "the output folder") -
 
 @contextmanager
 def folder_lock(folder: str | os.PathLike) -> Iterator[None]:
-    """Keep other programs that ask for the same lock out of an output folder.
+    """Lock an output folder against other programs that use the same lock.
 
-    The lock belongs to the process and ends with it, however it ends; the hidden file stays. Where
-    the system cannot lock files (Windows), nothing is locked.
+    The lock is released when the process ends in any way; the hidden lock file remains. Without
+    support for file locks (Windows), nothing is locked.
 
     Args:
-        folder: made if need be.
+        folder: created if necessary.
 
     Raises:
-        OSError: another program has the lock; the message names the folder and the program.
+        OSError: another program has the lock; names the folder and the program.
     """
     if fcntl is None:
         yield
@@ -238,7 +238,7 @@ def folder_lock(folder: str | os.PathLike) -> Iterator[None]:
 
 
 def _sync_folder(folder: str) -> None:
-    """Wait until the disk has a folder's names; where folders cannot be opened (Windows), no."""
+    """Sync the entries of a folder to the disk, where folders can be opened (not on Windows)."""
     with suppress(PermissionError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -260,14 +260,14 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
 
 
 def write_json(path: str | os.PathLike, data: dict | list, *, indent: int | None = None) -> None:
-    """Write JSON atomically; NaN and infinity are refused with a ValueError.
+    """Write JSON atomically; NaN and infinity raise a ValueError.
 
     Args:
         path: the file.
-        data: what it is to hold.
-        indent: spaces of each level, for files that people read; None: everything in one line.
+        data: content.
+        indent: indentation for files that people read; None = a single line.
     """
-    # json.dumps is several times faster than json.dump, which never uses the C encoder.
+    # json.dumps is several times faster than json.dump, which does not use the C encoder.
     text = json.dumps(data, allow_nan=False, ensure_ascii=False, indent=indent)
     write_text(path, text if indent is None else text + "\n")
 
@@ -277,14 +277,14 @@ def read_bytes(path: str | os.PathLike, most: int = -1) -> bytes:
 
     Args:
         path: the file.
-        most: how many bytes at most; -1: all.
+        most: maximum number of bytes; -1 = all.
     """
     with open(path, "rb") as file:
         return file.read(most)
 
 
 def sha256_of(path: str | os.PathLike) -> str:
-    """Return the SHA-256 of a file of any size, as hexadecimal digits."""
+    """Return the SHA-256 of a file as hexadecimal digits; reads in chunks."""
     found = hashlib.sha256()
     with open(path, "rb") as file:
         while part := file.read(2**20):
@@ -293,20 +293,20 @@ def sha256_of(path: str | os.PathLike) -> str:
 
 
 def join_path(image_root: str | os.PathLike, file_name: str) -> str:
-    """Join a file name of a data set to its folder, never leaving the folder.
+    """Join a file name of a data set to its folder, without leaving the folder.
 
-    The folder itself may be a symbolic link; a link below it is followed only if it stays inside.
+    The folder itself may be a symbolic link; links inside are followed only if they stay inside.
 
     Args:
         image_root: the folder.
         file_name: relative to it, with forward slashes.
 
     Returns:
-        The path, not necessarily of an existing file.
+        The path; the file need not exist.
 
     Raises:
         ValueError: empty, absolute, with a drive letter, a backslash, a NUL or a ".." component, or
-            a symbolic link that leads out of the folder.
+            a symbolic link to the outside of the folder.
     """
     parts = file_name.split("/")
     if not file_name or "\0" in file_name or "\\" in file_name:
@@ -326,26 +326,26 @@ def _check_link(path: str, root: str) -> None:
     inside, target = os.path.realpath(root), os.path.realpath(path)
     if target != inside and not target.startswith(os.path.join(inside, "")):
         raise ValueError(
-            f"{path} is a link that leads out of the folder {root}; if you trust it, give the "
-            f"folder that it leads to"
+            f"{path} is a link that leads out of the folder {root}; if you trust it, pass the "
+            f"folder that it points to"
         )
 
 
 def resolve_inside(root: str | os.PathLike, file_name: str) -> Path:
-    """Path of a named file below a folder, to read it or to write it.
+    """Resolve a file name in a folder, for reading or writing.
 
-    The folder itself may be a symbolic link; a link below it is followed only if it stays inside.
+    The folder itself may be a symbolic link; links inside are followed only if they stay inside.
 
     Args:
         root: the folder.
         file_name: name relative to it, with forward slashes.
 
     Returns:
-        The path, not necessarily of an existing file.
+        The path; the file need not exist.
 
     Raises:
         ValueError: empty, absolute, a drive letter, a backslash, a NUL, a ".." component, or a
-            symbolic link that leads out of the folder.
+            symbolic link to the outside of the folder.
     """
     if not isinstance(file_name, str):
         raise ValueError(f"a file name must be text, got {file_name!r:.60}")
@@ -353,14 +353,14 @@ def resolve_inside(root: str | os.PathLike, file_name: str) -> Path:
 
 
 def list_images(folder: str | os.PathLike) -> list[str]:
-    """Names of the images in a folder and below it, sorted, relative, with forward slashes.
+    """List the images in a folder, recursively: sorted, relative, with forward slashes.
 
-    Hidden files and folders are left out, and so are links: folders that are links are not entered,
-    files that are links count if they stay inside. A name that is not UTF-8 is left out with a
-    warning, because no file of results could hold it.
+    Hidden files and folders and links to folders are skipped; links to files are included if they
+    stay inside. Names that are not UTF-8 are skipped with a warning, because results files cannot
+    contain them.
 
     Raises:
-        FileNotFoundError: there is no such folder.
+        FileNotFoundError: the folder does not exist.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -373,7 +373,7 @@ def list_images(folder: str | os.PathLike) -> list[str]:
                 continue
             relative = (Path(here) / name).relative_to(root).as_posix()
             if not _is_utf8(relative):
-                logger.warning("%s: left out, its name %a is not UTF-8", root, relative)
+                logger.warning("%s: skipped, its name %a is not UTF-8", root, relative)
             elif _stays_inside(root, relative):
                 found.append(relative)
     return sorted(found)
@@ -390,12 +390,12 @@ def _is_utf8(name: str) -> bool:
 def _stays_inside(root: Path, name: str) -> bool:
     try:
         return resolve_inside(root, name).is_file()
-    except ValueError:  # a link that leads out, or a backslash in the name
+    except ValueError:  # a link to the outside, or a backslash in the name
         return False
 
 
 def relative_name(file_name: str, image_root: str | os.PathLike | None) -> str:
-    """Return `file_name` as a file shall hold it: relative to `image_root`, forward slashes.
+    """Return `file_name` as stored in files: relative to `image_root`, with forward slashes.
 
     Raises:
         ValueError: the file is not inside `image_root`.
@@ -415,18 +415,18 @@ def opened(
     *,
     formats: tuple[str, ...] = FORMATS,
 ) -> Iterator[Image.Image]:
-    """Open an image, not yet decoded; what goes wrong in the block is the file's fault.
+    """Open an image without decoding it; errors in the block are reported as those of the file.
 
     Args:
         source: a file, or its content.
-        name: what messages call it; by default its path.
-        formats: Pillow's names of the formats that are wanted.
+        name: name in error messages; default: the path.
+        formats: accepted formats, by Pillow's names.
 
     Raises:
-        ValueError: names the file: another format, damaged, more pixels than Pillow allows
-            (`PIL.Image.MAX_IMAGE_PIXELS` twice: 179 million), or so many for so few bytes that the
-            file cannot hold them; a folder or a device.
-        FileNotFoundError: there is no such file.
+        ValueError: names the file: unsupported format, damaged, more pixels than Pillow allows
+            (twice `PIL.Image.MAX_IMAGE_PIXELS`: 179 million), or too many for the size of the
+            file; a folder or a device.
+        FileNotFoundError: the file does not exist.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -435,14 +435,14 @@ def opened(
         if not os.path.isfile(source):
             if not os.path.lexists(source):
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-            raise ValueError(f"{name}: not a readable image: no file, but a folder or device")
+            raise ValueError(f"{name}: not a readable image: not a file, but a folder or device")
     try:
         with Image.open(source, formats=formats) as image:
             _check_size(image, source)
             yield image
     except UnidentifiedImageError:
-        raise ValueError(f"{name}: not a readable image: no {', '.join(formats)} file") from None
-    except Exception as error:  # the decoders raise nearly everything
+        raise ValueError(f"{name}: not a readable image: not a {', '.join(formats)} file") from None
+    except Exception as error:  # decoders raise many kinds of errors
         reason = str(error) or type(error).__name__
         raise ValueError(f"{name}: not a readable image: {reason}") from None
 
@@ -460,22 +460,21 @@ def _check_size(image: Image.Image, source: str | os.PathLike | BinaryIO) -> Non
 
 
 def load_image(path: str | os.PathLike, *, content: bytes | None = None) -> np.ndarray:
-    """Return an image as it is meant to be seen.
+    """Load an image as uint8 RGB in display orientation.
 
-    The rotation that a camera noted (EXIF) is applied. 16-bit grey is divided by 256; grey is
-    repeated; what is transparent shows its colour, without the transparency. Of several frames or
-    pages the first counts.
+    The EXIF orientation is applied. 16-bit grey values are divided by 256; grey is replicated to
+    three channels; alpha is dropped. The first frame or page is used.
 
     Args:
         path: a file in one of `FORMATS`.
-        content: of the file, where it lies elsewhere; `path` is then its name in messages.
+        content: bytes of the file if it is stored elsewhere; `path` then names it in messages.
 
     Returns:
         uint8 (H, W, 3) RGB, H and W at least 1.
 
     Raises:
-        ValueError: names the file: missing, no image, or damaged; pixels that are floats or
-            beyond 16 bits, or 16-bit pixels that use 12 bits or fewer, which would become black.
+        ValueError: names the file: missing, not an image, or damaged; pixels that are floats or
+            exceed 16 bits, or 16-bit pixels that use at most 12 bits, which would become black.
     """
     import numpy as np
     from PIL import ImageOps
@@ -496,22 +495,22 @@ def load_image(path: str | os.PathLike, *, content: bytes | None = None) -> np.n
 
 
 class UnreadableImageError(ValueError):
-    """An image file, or the depth map beside it, that is missing or damaged, or no image."""
+    """Image file, or depth map of an image, that is missing, damaged or not an image."""
 
 
 def as_image(
     image: np.ndarray | str | os.PathLike[str], *, content: bytes | None = None
 ) -> np.ndarray:
-    """Return an image as uint8 (H, W, 3) RGB, from a file or checked.
+    """Return an image as uint8 (H, W, 3) RGB; loads files and validates arrays.
 
     Args:
-        image: the image, or its file.
-        content: as of `load_image`.
+        image: an array or a file.
+        content: see `load_image`.
 
     Raises:
-        UnreadableImageError: the file is damaged, or no image.
-        ValueError: other values than those of an image.
-        FileNotFoundError: there is no such file.
+        UnreadableImageError: the file is damaged or not an image.
+        ValueError: the array is not an image.
+        FileNotFoundError: the file does not exist.
     """
     import numpy as np
 
@@ -529,7 +528,7 @@ def as_image(
 
 
 def _sixteen_bits(values: np.ndarray, path: str | os.PathLike) -> np.ndarray:
-    """Return the values, if they use the range of 16 bits."""
+    """Return the values if they use the range of 16 bits, else raise a ValueError."""
     least, most = int(values.min()), int(values.max())
     if least < 0 or most > 65535:
         raise ValueError(
@@ -544,10 +543,10 @@ def _sixteen_bits(values: np.ndarray, path: str | os.PathLike) -> np.ndarray:
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Return (width, height) of an image file from its header, as it is displayed (EXIF rotation).
+    """Return (width, height) of an image file in display orientation, from its header.
 
     Raises:
-        ValueError: names the file; it is missing or no image.
+        ValueError: the file does not exist or is not an image; names it.
     """
     try:
         with opened(path) as image:
@@ -559,7 +558,7 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
 
 
 def read_grey_png(path: str | os.PathLike, *, bits: tuple[int, ...]) -> np.ndarray:
-    """Read a depth map that is stored as a grey image.
+    """Read a depth map stored as a grey image.
 
     Args:
         path: the file.
@@ -569,7 +568,7 @@ def read_grey_png(path: str | os.PathLike, *, bits: tuple[int, ...]) -> np.ndarr
         (H, W), the stored values.
 
     Raises:
-        ValueError: names the file; it is missing, damaged, or another kind of image.
+        ValueError: the file is missing, damaged, or another kind of image; names it.
     """
     import numpy as np
 

@@ -100,7 +100,7 @@ class Photographs:
             masks: whether there are input masks, so that the detector is not used.
         """
         by = None if self.detector is None else self.detector.about
-        finds = "instances: given masks" if masks else f"instances: {by or self.order_about}"
+        finds = "instances: input masks" if masks else f"instances: {by or self.order_about}"
         parts = [finds]
         if masks or by:
             parts.append(f"order: {self.order_about}")
@@ -139,11 +139,11 @@ def photographs(
             downloaded.
     """
     if given_masks and detector is not None:
-        raise ValueError("a detector finds instances and masks name them: give one of them")
+        raise ValueError("pass either masks or a detector, not both")
     if given_masks and score_threshold is not None:
-        raise ValueError("a score threshold is of instances that are found: masks are all taken")
+        raise ValueError("a score threshold applies to detections only, not to input masks")
     if detector is None and detector_weights is not None:
-        raise ValueError("weights of a detector need the detector that they are of")
+        raise ValueError("detector_weights requires detector")
     chosen: dict[str, Any] = {"device": device, "backend": backend}
     name = model_zoo.ORDERS_MASKS if model is None else model
     order = predictor(name, **chosen) if isinstance(name, str) else name

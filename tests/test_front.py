@@ -71,9 +71,9 @@ def test_bad_choices_are_refused(chosen, message):
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        ({"detector": "order_head_scenes"}, "give one of them"),
-        ({"score_threshold": 0.5}, "of instances that are found: masks are all taken"),
-        ({"detector_weights": "w.pth"}, "need the detector that they are of"),
+        ({"detector": "order_head_scenes"}, "pass either masks or a detector"),
+        ({"score_threshold": 0.5}, "applies to detections only, not to input masks"),
+        ({"detector_weights": "w.pth"}, "detector_weights requires detector"),
     ],
 )
 def test_what_is_found_and_what_is_given_are_not_mixed(chosen, message):
@@ -143,7 +143,7 @@ def test_without_masks_and_without_a_detector_one_is_taken(monkeypatch):
     assert (chain(IMAGE).occlusion == chain(IMAGE, VISIBLE).occlusion).all()
     order = model_zoo.introduce(model_zoo.ORDERS_MASKS)
     assert chain.about(masks=False) == f"instances: the one | order: {order}"
-    assert chain.about(masks=True) == f"instances: given masks | order: {order}"
+    assert chain.about(masks=True) == f"instances: input masks | order: {order}"
 
 
 class Finds:

@@ -181,7 +181,7 @@ def test_training_names_the_damaged_image(toy, tmp_path, name):
 def test_a_pipe_in_place_of_an_image_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "p.png")
     for read in (load_image, image_size):
-        with pytest.raises(ValueError, match=r"p\.png: not a readable image: no file"):
+        with pytest.raises(ValueError, match=r"p\.png: not a readable image: not a file"):
             read(tmp_path / "p.png")
 
 

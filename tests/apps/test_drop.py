@@ -188,7 +188,7 @@ def test_an_answer_holds_everything_to_download(labels, photo, tmp_path):
     result = load(tmp_path / "answer" / "grey" / "order_results.json")
     assert result.ids == (3, 7, 8) and result.occlusion.shape == (3, 3)
     assert found.sentences == str(result)
-    assert model_zoo.ORDERS_MASKS in found.about and found.about.startswith("instances: given")
+    assert model_zoo.ORDERS_MASKS in found.about and found.about.startswith("instances: input")
     headings = {file.name: heading for file, heading in found.panels}
     assert headings["occlusion.png"] == "who occludes whom" and len(headings) >= 4
     with zipfile.ZipFile(found.files[-1]) as archive:

@@ -460,7 +460,7 @@ def test_an_image_folder_of_its_own_takes_the_last_part_of_the_path(tmp_path):
         ({"shapes": [{"label": "a", "points": [[1, 1]], "shape_type": "rectangle"}]}, "two points"),
         ({"shapes": [{"label": "a", "points": [[0, 0], [1, 1]], "shape_type": "mask"}]}, "'mask'"),
         ({"shapes": [{"label": "a", "points": [[0, 0], [1, 1]], "shape_type": "mask",
-                      "mask": base64.b64encode(PNG).decode()}]}, "not a readable image: no PNG"),
+                      "mask": base64.b64encode(PNG).decode()}]}, "not a readable image: not a PNG"),
         ({"shapes": [{"label": "a", "points": [[1e9, 0], [2, 2], [3, 9]]}]}, "shape 0: .*1e.09"),
     ],
 )  # fmt: skip
