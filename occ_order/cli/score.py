@@ -24,7 +24,7 @@ from occ_order.cli.common import (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the verb."""
+    """Add the arguments of the command."""
     parser.add_argument(
         "--gt", required=True, type=existing, metavar="FILE", help="ground-truth JSON file"
     )

@@ -1,4 +1,4 @@
-"""`occ-order bench`: our code beside stated baselines, in one process."""
+"""`occ-order bench`: benchmarks against stated baselines, in one process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from occ_order.metrics.report import without_nan
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the benchmark that is named, and write its rows; return the exit status."""
+    """Run the selected benchmark and write its rows; return the exit status."""
     cv2.setNumThreads(1)
     module = importlib.import_module(f"occ_order.benchmarks.{options.name}")
     result = run_rows(options.name, module, options)
@@ -30,12 +30,13 @@ def run_rows(name: str, module: ModuleType, options: argparse.Namespace) -> dict
     """Run one benchmark and print its table.
 
     Args:
-        name: of the benchmark.
-        module: as :mod:`occ_order.benchmarks` says.
-        options: of the command line.
+        name: name of the benchmark.
+        module: see :mod:`occ_order.benchmarks`.
+        options: command-line options.
 
     Returns:
-        {"name", "date", "machine", "rows", "summary"}, ready for JSON, and "geomean" where rows
+        {"name", "date", "machine", "rows", "summary"}, JSON-ready, and "geomean" if rows have a
+        ratio.
         have a ratio.
     """
     rows = []

@@ -1,4 +1,4 @@
-"""`occ-order export`: the network inside a model as a program of PyTorch and as ONNX."""
+"""`occ-order export`: export the network of a model as a PyTorch program and as ONNX."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from occ_order.config import load_cfg
 from occ_order.engine import export as networks
 from occ_order.lite.graph import runtime
 
-TOLERANCE = 1e-3  # of the largest value: sums are taken in another order
+TOLERANCE = 1e-3  # relative to the largest value: the order of summation differs
 
 
 def graph_of(options: argparse.Namespace) -> networks.Graph:
-    """Return the network that is asked for, on the CPU."""
+    """Return the network to export, on the CPU."""
     if options.model:
         cfg, model = model_zoo.get_cfg(options.model), model_zoo.get(options.model)
     else:
@@ -30,7 +30,7 @@ def graph_of(options: argparse.Namespace) -> networks.Graph:
 def outputs_of(
     kind: str, path: Path, graph: networks.Graph, given: tuple[torch.Tensor, ...]
 ) -> list[np.ndarray] | None:
-    """Return what a written file makes of an input, as arrays; None without onnxruntime."""
+    """Run an exported file and return its outputs as arrays; None without onnxruntime."""
     if kind == "program":
         with torch.no_grad():
             return [one.numpy() for one in torch.export.load(path).module()(*given)]
@@ -44,10 +44,10 @@ def outputs_of(
 
 
 def compare(kind: str, path: Path, graph: networks.Graph) -> str:
-    """Run a written file and say how far it is from the network.
+    """Run an exported file and describe its difference from the network.
 
     Raises:
-        ValueError: it says something else.
+        ValueError: the outputs differ.
     """
     given = graph.example(5)
     found = outputs_of(kind, path, graph, given)

@@ -1,4 +1,4 @@
-"""Images and videos given on the command line, wherever they are stored."""
+"""Images and videos given on the command line, local or remote."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
 
 
 LIST = ".txt"
-"""Ending of a list of inputs, one in each line."""
+"""Extension of a list of inputs, one per line."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Input:
 
     @property
     def is_video(self) -> bool:
-        """Whether it is a video by its name, of which the frames are the images."""
+        """Whether the file is a video by its extension, whose frames are the images."""
         return self.place is None and self.file.suffix.lower() in VIDEOS
 
     @property
     def size(self) -> int:
-        """Bytes of the image, or of the file that it lies in; 0 where that is not known."""
+        """Size in bytes of the image, or of the file that contains it; 0 if unknown."""
         if self.place is not None:
             return self.place.size
         return os.path.getsize(self.file) if self.file.exists() else 0
@@ -63,7 +63,7 @@ class Input:
         """Return the image, uint8 (H, W, 3) RGB.
 
         Raises:
-            ValueError: it is no image.
+            ValueError: the file is not an image.
             OSError: it cannot be read.
         """
         if self.error is not None:
@@ -78,13 +78,13 @@ def find_inputs(patterns: Sequence[str], column: str = "") -> list[Input]:
 
     Args:
         patterns: files, folders, globs, URLs, tar and Parquet files, and lists (.txt) of all these,
-            one per line, relative to the list. Of a folder without images, its tar and Parquet
-            files are taken.
+            one per line, relative to the list. In a folder without images, its tar and Parquet
+            files are used.
         column: column of Parquet files that holds the images; "" = one of the usual names.
 
     Raises:
         FileNotFoundError: a pattern matches nothing.
-        ImportError, OSError, ValueError: as :func:`occ_order.commands.stores.listed`.
+        ImportError, OSError, ValueError: see :func:`occ_order.commands.stores.listed`.
     """
     found: list[Input] = []
     seen: dict[str, int] = {}
@@ -98,9 +98,9 @@ def find_inputs(patterns: Sequence[str], column: str = "") -> list[Input]:
 def _files(
     patterns: Sequence[str], column: str, folder: str = ""
 ) -> Iterator[tuple[Path, str, Place | None]]:
-    """Yield the files that patterns stand for, their names, and where they lie if elsewhere.
+    """Yield the files that match patterns, their names, and their places if not local.
 
-    Of a folder the names are relative to it, of all others the last part of the path.
+    Names are relative to a given folder; otherwise they are the last part of the path.
     """
     for pattern in patterns:
         if is_address(pattern) or pattern.lower().endswith(SHARDS):
@@ -143,7 +143,7 @@ def _stored(source: str, column: str) -> Iterator[tuple[Path, str, Place | None]
 
 
 def masks_of(one: Input, image: np.ndarray, options: argparse.Namespace) -> OrderedInstances:
-    """Return the user's masks of one image."""
+    """Return the input masks of an image."""
     return load_masks(
         masks_file(options.masks, one.file),
         image.shape[:2],
@@ -154,7 +154,7 @@ def masks_of(one: Input, image: np.ndarray, options: argparse.Namespace) -> Orde
 
 
 def images_of(inputs: Iterable[Input], every: int = 1) -> Iterator[Input]:
-    """Yield images, with what lies elsewhere read, and of a video each `every`-th frame."""
+    """Yield images, with remote ones read, and every `every`-th frame of videos."""
     for unit, ones in itertools.groupby(inputs, key=lambda one: one.place and one.place.unit):
         if unit is not None:
             yield from _fetched(list(ones))
@@ -167,7 +167,7 @@ def images_of(inputs: Iterable[Input], every: int = 1) -> Iterator[Input]:
 
 
 def _fetched(inputs: Sequence[Input]) -> Iterator[Input]:
-    """Yield images of one file or address with their bytes, or with why there are none."""
+    """Yield images of one file or URL with their bytes, or with an error."""
     done = 0
     try:
         for found in read([one.place for one in inputs]):
@@ -181,7 +181,7 @@ def _fetched(inputs: Sequence[Input]) -> Iterator[Input]:
 
 
 def count_images(inputs: Sequence[Input]) -> int | None:
-    """Return how many images `images_of` yields; None where there are videos among them."""
+    """Return the number of images of `images_of`; None if there are videos."""
     return None if any(one.is_video for one in inputs) else len(inputs)
 
 

@@ -1,4 +1,4 @@
-"""`occ-order predict`: the order of the instances of somebody's own images and videos."""
+"""`occ-order predict`: predict instances and their order in images and videos."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from occ_order.order import io
 
 
 def write(folder: Path, result: OrderedInstances, options: argparse.Namespace) -> None:
-    """Write everything that belongs to one image."""
+    """Write all output files of an image."""
     from occ_order.draw.disparity import save_disparity
     from occ_order.draw.image_panels import PREDICTED, panels
 
@@ -54,7 +54,7 @@ def write(folder: Path, result: OrderedInstances, options: argparse.Namespace) -
 
 
 def run(options: argparse.Namespace) -> int:
-    """Predict on everything; an image that cannot be used is reported and does not stop others.
+    """Predict all inputs; errors of an image are reported and do not stop the others.
 
     Returns:
         1 if an image failed, else 0.

@@ -1,8 +1,8 @@
-"""`occ-order predict --shard I/N` and `--engine ray`: a large collection, on many processors.
+"""`occ-order predict --shard I/N` and `--engine ray`: distributed prediction of a collection.
 
-:mod:`occ_order.engine.collection` says how results are kept in parts, so that a run can be ended
-and taken up again; :mod:`occ_order.engine.on_ray` how Ray hands the parts out. What is done with an
-image is what :mod:`occ_order.commands.predict_image` does.
+:mod:`occ_order.engine.collection` keeps results in parts, so that a run can be interrupted and
+resumed; :mod:`occ_order.engine.on_ray` distributes the parts with Ray. Each image is processed by
+:mod:`occ_order.commands.predict_image`.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from occ_order.formats.user_masks import pages_of
 from occ_order.front import Photographs
 
 Work = Callable[[Sequence[Input]], tuple[str, list[Entry]]]
-"""From the images of a part to the line that introduces the models, and an entry of each image."""
+"""Maps the images of a part to the description of the models and an entry for each image."""
 
 ASKED = ("score_threshold", "amodal", "acyclic", "keep_crowds", "skip_damaged", "backend")
-"""Options that change results."""
+"""Options that affect the results."""
 
 
 def entry_of(chain: Photographs, one: Input, options: argparse.Namespace) -> Entry:
-    """Return what is said of one image, or why there is nothing."""
+    """Return the result of an image, or the error."""
     try:
         result = result_of(chain, one, options)
     except (ValueError, OSError) as error:
@@ -53,18 +53,18 @@ def entry_of(chain: Photographs, one: Input, options: argparse.Namespace) -> Ent
 
 
 def build_work(options: argparse.Namespace, folder: str) -> Work:
-    """Load the models, in whatever process predicts.
+    """Load the models in the predicting process.
 
     Args:
-        options: of `occ-order predict`.
-        folder: where the command was given, which relative paths start from.
+        options: options of `occ-order predict`.
+        folder: working directory of the command, base of relative paths.
 
     Raises:
-        OSError: this machine does not have the folder, or the masks.
+        OSError: the folder or the masks do not exist on this machine.
     """
     os.chdir(folder)
     if options.masks and not options.masks.exists():
-        raise FileNotFoundError(f"{options.masks} is not there on {socket.gethostname()}")
+        raise FileNotFoundError(f"{options.masks} does not exist on {socket.gethostname()}")
     chain = build_predict(options)
     about = chain.about(masks=options.masks is not None)
 
@@ -75,7 +75,7 @@ def build_work(options: argparse.Namespace, folder: str) -> Work:
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, object]:
-    """Return digests of what results depend on beside the images: options, models, files."""
+    """Return digests of everything the results depend on except images: options, models, files."""
     said = {key: getattr(options, key) for key in ASKED if getattr(options, key) is not None}
     known: dict[str, object] = {"version": occ_order.__version__, "options": said}
     names = [options.model or model_zoo.ORDERS_MASKS]
@@ -97,14 +97,14 @@ def settings_of(options: argparse.Namespace) -> dict[str, object]:
 
 
 def config_digests(options: argparse.Namespace) -> dict[str, object]:
-    """Return digests of a configuration, and of every file that it names."""
+    """Return digests of a config and of all files that it names."""
     from occ_order.config import load_cfg
     from occ_order.config.files import leaves
 
     cfg = load_cfg(options.config_file, options.opts)
-    cfg.MODEL.DEVICE = cfg.OUTPUT_DIR = ""  # which change no result
+    cfg.MODEL.DEVICE = cfg.OUTPUT_DIR = ""  # these do not affect the results
     found = {key: sha256_of(value) for key, value in leaves(cfg) if is_file(value)}
-    for key in found:  # the content counts, not where it lies
+    for key in found:  # by content, independent of the location
         cfg.merge_from_list([key, ""])
     return {"config": digest(cfg.dump()), "config_files": found}
 
@@ -118,16 +118,16 @@ def masks_digest(path: Path) -> str:
 
 
 def is_file(value: object) -> bool:
-    """Whether a setting names a file."""
+    """Return whether a value is the path of an existing file."""
     return isinstance(value, str) and value != "" and os.path.isfile(value)
 
 
 def worked_on(
     parts: Sequence[Sequence[Input]], options: argparse.Namespace
 ) -> Iterator[tuple[int, tuple[str, list[Entry]]]]:
-    """Yield the index of each part and what `Work` makes of it, here or on a cluster."""
+    """Yield the index of each part and the result of `Work`, computed locally or on a cluster."""
     plain = argparse.Namespace(**vars(options))
-    del plain.check, plain.parser  # functions, which do not travel
+    del plain.check, plain.parser  # functions, which cannot be pickled
     build = functools.partial(build_work, plain, os.getcwd())
     if options.engine == "ray":
         from occ_order.engine.on_ray import spread
@@ -144,19 +144,19 @@ def worked_on(
 
 
 def run(options: argparse.Namespace) -> int:
-    """Predict what is missing, and merge when nothing is; return the exit status."""
+    """Predict missing parts, and merge when all exist; return the exit status."""
     inputs = find_inputs(options.input, options.column)
     videos = [str(one.file) for one in inputs if one.is_video]
     if videos:
-        raise ValueError(f"{videos[0]}: a video has one process: leave --engine and --shard away")
+        raise ValueError(f"{videos[0]}: videos require a single process: omit --engine and --shard")
     if options.masks and options.masks.is_file():
-        pages_of(options.masks)  # a file that is wrong as a whole ends the run
+        pages_of(options.masks)  # an invalid file of masks is an error of the run
     plan = collection.make_plan(
         [(one.file_name, one.size) for one in inputs],
         part_size=options.part_size,
         settings=settings_of(options),
     )
-    alone = options.engine is not None  # shards share the folder
+    alone = options.engine is not None  # shards use the folder concurrently
     with folder_lock(options.output) if alone else nullcontext():
         collection.start(options.output, plan)
         parts = collection.parts_of(inputs, options.part_size)
@@ -167,7 +167,7 @@ def run(options: argparse.Namespace) -> int:
 def predict_missing(
     parts: Sequence[Sequence[Input]], plan: str, options: argparse.Namespace
 ) -> None:
-    """Predict and write the parts of this shard that are not there."""
+    """Predict and write the missing parts of this shard."""
     shard, shards = options.shard or (0, 1)
     todo = [k for k in collection.missing(options.output, len(parts)) if k % shards == shard]
     told = False
@@ -180,12 +180,12 @@ def predict_missing(
 
 
 def joined(parts: Sequence[Sequence[Input]], plan: str, output: Path) -> int:
-    """Write `order_results.json` if all parts are there; return the exit status."""
+    """Write `order_results.json` if all parts exist; return the exit status."""
     names = [[one.name for one in part] for part in parts]
     found = collection.merge(output, names, free_id, plan=plan)
     if found is None:
         left = len(collection.missing(output, len(parts)))
-        print(f"{output}: {left} of {len(parts)} parts are still to come")
+        print(f"{output}: {left} of {len(parts)} parts are missing")
         return 0
     done, failed = found
     files = {one.name: str(one.file) for part in parts for one in part}

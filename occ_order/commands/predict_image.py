@@ -1,4 +1,4 @@
-"""What `occ-order predict` does with one image, in whatever process."""
+"""Prediction of `occ-order predict` for one image, in any process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from occ_order.instances import OrderedInstances
 
 
 def build_predict(options: argparse.Namespace) -> Photographs:
-    """Return what is done to each image, as the command line says."""
+    """Build the pipeline for each image from the command-line options."""
     chosen: dict[str, Any] = {"model": options.model}
     if options.config_file:
         from occ_order.config import introduce, load_cfg
@@ -38,19 +38,19 @@ def build_predict(options: argparse.Namespace) -> Photographs:
 
 
 def class_names(options: argparse.Namespace) -> dict[int, str] | None:
-    """Return name by class id, of the file that the user names; None where there is none."""
+    """Return name by class id from the file of the option, or None without it."""
     _, categories = read_names(options.names_from)
     return None if categories is None else {one["id"]: one["name"] for one in categories}
 
 
 def result_of(chain: Photographs, one: Input, options: argparse.Namespace) -> OrderedInstances:
-    """Return what is said of one image, with the user's masks if there are any.
+    """Predict an image, with input masks if given.
 
     Raises:
-        ValueError: the image, its name or its masks cannot be used.
-        OSError: one of its files cannot be read.
+        ValueError: invalid image, file name or masks.
+        OSError: a file cannot be read.
     """
-    one.name.encode("utf-8")  # which results hold
+    one.name.encode("utf-8")  # results files are UTF-8
     image = one.pixels()
     given = masks_of(one, image, options) if options.masks else None
     result = chain(image, given, file=one.file)
@@ -59,16 +59,16 @@ def result_of(chain: Photographs, one: Input, options: argparse.Namespace) -> Or
 
 
 def says_nothing(result: OrderedInstances) -> bool:
-    """Return whether a model knows no instances: a disparity map is all that it gives."""
+    """Return whether there are no instances but a disparity map."""
     return result.disparity is not None and not len(result) and result.occlusion is None
 
 
 def free_id(number: int | str, name: str, taken: Container[int | str]) -> int | str:
-    """Return the id of an image: its name where another has it, as of one file of masks for all."""
+    """Return an unused id of an image: its name if another image has the id."""
     return name if number in taken else number
 
 
 def tell_failure(file: str, error: Exception | str) -> None:
-    """Say on the standard error output why there is no result of an image."""
+    """Report on standard error why there is no result for an image."""
     message = f"{file}: {error}".encode("utf-8", "backslashreplace")
     print(message.decode("utf-8"), file=sys.stderr)

@@ -20,7 +20,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 PART = 100
-"""Images that a worker of `--engine ray` scores at a time."""
+"""Images per task of a worker with `--engine ray`."""
 
 
 def load_ground_truth(options: argparse.Namespace) -> list[dict]:
@@ -52,9 +52,9 @@ def write_report(path: Path, report: dict) -> None:
 def spread_by_ray(
     options: argparse.Namespace, function: Callable[[T], R], items: Iterable[T]
 ) -> Iterator[R]:
-    """Yield what a function returns for each item, in their order, by a Ray cluster.
+    """Yield the results of a function for each item, in order, computed on a Ray cluster.
 
-    Raises: as :func:`occ_order.engine.on_ray.spread`.
+    Raises: see :func:`occ_order.engine.on_ray.spread`.
     """
     from occ_order.engine.on_ray import spread
 
@@ -69,7 +69,7 @@ def spread_by_ray(
 
 
 def _each(function: Callable[[T], R]) -> Callable[[list[T]], list[R]]:
-    """Return what calls a function with each of several items."""
+    """Return a function that applies `function` to each item of a list."""
     return lambda items: [function(item) for item in items]
 
 

@@ -1,11 +1,11 @@
-"""Images that lie elsewhere than in files of their own: at addresses, in tar and Parquet files.
+"""Images in remote storage and in tar and Parquet files.
 
-An address is whatever fsspec opens (s3://, gs://, https:// ...), of an image, a folder, a tar or a
-Parquet file. A tar file is read as WebDataset has it: its images in their order, everything else in
-it left alone; nothing is unpacked, and nothing in it is run. A row of a Parquet file has an image
-in one column: its bytes, {"bytes", "path"} as Hugging Face writes them, or the path of a file.
+A URL is anything that fsspec supports (s3://, gs://, https:// ...): an image, a folder, a tar or a
+Parquet file. A tar file is read in WebDataset format: its images in order, ignoring all other
+files; nothing is unpacked or executed. A row of a Parquet file has an image in one column: its
+bytes, {"bytes", "path"} as written by Hugging Face, or the path of a file.
 
-fsspec and PyArrow are imported where there is such an input.
+fsspec and PyArrow are imported only for such inputs.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from typing import Any, BinaryIO
 from occ_order.files import IMAGE_ENDINGS, DataError, join_path, show
 
 SHARDS = (".tar", ".parquet")
-"""Endings of files that hold many images."""
+"""Extensions of files that contain many images."""
 
 COLUMNS = ("image", "bytes", "content", "jpg", "jpeg", "png", "webp", "path", "file_name")
-"""Names of the column with the images where none is named, the first that is there."""
+"""Default names of the image column; the first existing one is used."""
 
 NAMES = ("file_name", "path", "name", "__key__", "key")
-"""Names of the column with the names of the images, the first that is there and has text."""
+"""Names of the column of image names; the first existing one with text is used."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where an image lies.
+    """Location of an image.
 
     Attributes:
-        source: address or path of the file.
-        size: bytes of the image, or of the whole file where that is what is known.
-        member: of a tar file (offset, bytes), of a Parquet file (row group, row in it); None: the
+        source: URL or path of the file.
+        size: size of the image in bytes, or of the whole file if only that is known.
+        member: in a tar file (offset, bytes), in a Parquet file (row group, row in it); None: the
             file is the image.
-        column: of a Parquet file.
+        column: image column of a Parquet file.
     """
 
     source: str
@@ -49,21 +49,21 @@ class Place:
 
     @property
     def unit(self) -> tuple[Any, ...]:
-        """What is opened once for all that lies in it."""
+        """Key of the file that is opened once for all of its images."""
         if self.column:
             return self.source, self.column, self.member[0]
         return (self.source, "") if self.member else (self.source,)
 
 
 def is_address(text: str) -> bool:
-    """Return whether a text is an address, and no path."""
+    """Return whether a text is a URL instead of a path."""
     return "://" in text
 
 
 def plain_name(name: str) -> str:
-    """Return a name that another file gives to an image, relative; else its last part.
+    """Return an image name from another file if it is relative, else its last part.
 
-    It is written into results, and files are named after it.
+    The name is written to results and used as a file name.
     """
     name = name.replace("\\", "/")
     plain = posixpath.normpath(name)
@@ -72,20 +72,20 @@ def plain_name(name: str) -> str:
 
 
 def listed(source: str, column: str = "") -> Iterator[tuple[str, Place | str]]:
-    """Yield the images of an address, a tar or a Parquet file, in their order.
+    """Yield the images of a URL, a tar or a Parquet file, in order.
 
     Args:
-        source: address, or path of a tar or Parquet file.
-        column: of a Parquet file; "" = the first of `COLUMNS` that it has.
+        source: URL, or path of a tar or Parquet file.
+        column: image column of a Parquet file; "" = the first existing one of `COLUMNS`.
 
     Yields:
-        Name, and where it lies; a path where a Parquet file of this machine names one.
+        Name and place; a path if a local Parquet file contains paths.
 
     Raises:
-        ImportError: fsspec or PyArrow is missing.
-        FileNotFoundError: there is nothing at the address.
-        OSError: it cannot be reached.
-        ValueError: the file is damaged, has no such column, or names a file elsewhere.
+        ImportError: fsspec or PyArrow is not installed.
+        FileNotFoundError: the URL does not exist.
+        OSError: the URL cannot be read.
+        ValueError: the file is damaged, has no such column, or refers to a file elsewhere.
     """
     if source.lower().endswith(".tar"):
         yield from _members(source)
@@ -100,10 +100,10 @@ def listed(source: str, column: str = "") -> Iterator[tuple[str, Place | str]]:
 
 
 def read(places: Sequence[Place]) -> Iterator[bytes | ValueError]:
-    """Yield the bytes of images of one `unit`, or why an image has none.
+    """Yield the bytes of images with the same `unit`, or an error for an image.
 
     Raises:
-        ImportError, OSError, ValueError: as `listed`.
+        ImportError, OSError, ValueError: see `listed`.
     """
     first = places[0]
     with _opened(first.source) as file:
@@ -124,34 +124,32 @@ def read(places: Sequence[Place]) -> Iterator[bytes | ValueError]:
                 yield content if len(content) == place.size else ValueError(short)
 
 
-# --- addresses
+# --- URLs
 
 
 @contextmanager
 def _reached(source: str) -> Iterator[None]:
-    """Any error of what opens addresses becomes an OSError that names it."""
+    """Convert any error of a remote file system to an OSError that names the URL."""
     try:
         yield
     except (ImportError, ValueError, OSError):
         raise
-    except Exception as error:  # each store has errors of its own
+    except Exception as error:  # file systems raise their own errors
         raise OSError(f"{source}: {type(error).__name__}: {error}") from None
 
 
 def _file_system(source: str) -> tuple[Any, str]:
-    """Return the file system of an address or a path, and the path in it."""
+    """Return the file system of a URL or a path, and the path in it."""
     try:
         import fsspec
     except ModuleNotFoundError as error:
-        raise ImportError(f'{source}: addresses need fsspec: pip install "occ_order[ray]"') from (
-            error
-        )
+        raise ImportError(f'{source}: URLs need fsspec: pip install "occ_order[ray]"') from (error)
     return fsspec.core.url_to_fs(source)
 
 
 @contextmanager
 def _opened(source: str) -> Iterator[BinaryIO]:
-    """Open a file at an address, or at a path, to read it."""
+    """Open a file at a URL or path for reading."""
     if not is_address(source):
         with open(source, "rb") as file:
             yield file
@@ -163,10 +161,10 @@ def _opened(source: str) -> Iterator[BinaryIO]:
 
 
 def _found(source: str) -> list[tuple[str, Place]]:
-    """Return the image at an address; of a folder or a glob (*) all images, else tar and Parquet.
+    """Return the image at a URL, or all images of a folder or glob, else its tar and Parquet files.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there are none.
     """
     with _reached(source):
         system, root = _file_system(source)
@@ -199,7 +197,7 @@ def _found(source: str) -> list[tuple[str, Place]]:
 
 
 def _members(source: str) -> Iterator[tuple[str, Place]]:
-    """Yield the images of a tar file that is not compressed."""
+    """Yield the images of an uncompressed tar file."""
     count = 0
     with _opened(source) as file:
         try:
@@ -224,11 +222,11 @@ def _members(source: str) -> Iterator[tuple[str, Place]]:
 
 
 def _parquet(file: BinaryIO, source: str) -> Any:
-    """Return the open Parquet file.
+    """Open a Parquet file.
 
     Raises:
-        ImportError: PyArrow is missing.
-        ValueError: it is none.
+        ImportError: PyArrow is not installed.
+        ValueError: it is not a Parquet file.
     """
     try:
         import pyarrow
@@ -244,7 +242,7 @@ def _parquet(file: BinaryIO, source: str) -> Any:
 
 
 def _only_column(table: Any) -> Any:
-    """Return the column of a table that was read of one column, or of one field of a column."""
+    """Return the only column of a table, or the only field of its column."""
     import pyarrow.types as kinds
 
     while kinds.is_struct(table.schema.field(0).type):
@@ -253,7 +251,7 @@ def _only_column(table: Any) -> Any:
 
 
 def _table_rows(source: str, column: str) -> Iterator[tuple[str, Place | str]]:
-    """Yield the rows of a Parquet file; only the names are read."""
+    """Yield the rows of a Parquet file; reads only the names."""
     with _opened(source) as file:
         table = _parquet(file, source)
         images, names, paths = _columns(table.schema_arrow, column, source)
@@ -273,10 +271,10 @@ def _table_rows(source: str, column: str) -> Iterator[tuple[str, Place | str]]:
 
 
 def _columns(schema: Any, wanted: str, source: str) -> tuple[str, str, bool]:
-    """Return the column of images, that of names or "", and whether images are paths.
+    """Return the image column, the name column or "", and whether images are paths.
 
     Raises:
-        ValueError: there is none that holds images.
+        ValueError: there is no image column.
     """
     import pyarrow.types as kinds
 
@@ -300,20 +298,20 @@ def _columns(schema: Any, wanted: str, source: str) -> tuple[str, str, bool]:
             return name, name, True
     raise DataError(
         f"{source}: no column {wanted or ' or '.join(COLUMNS)} of bytes or paths; it has "
-        f"{show(list(schema.names))}: name one by --column"
+        f"{show(list(schema.names))}: choose one with --column"
     )
 
 
 def _beside(source: str, name: str | None) -> Place | str:
-    """Return where a file lies that a Parquet file names, in its own folder or below.
+    """Return the place of a file that a Parquet file refers to, in its own folder or below.
 
     Raises:
-        ValueError: no name, an address, or a path that leads out of the folder.
+        ValueError: no name, a URL, or a path to the outside of the folder.
     """
     if name is None or is_address(name):
         raise DataError(
-            f"{source}: names {show(name)}; a Parquet file names files in its own folder alone, a "
-            "list (.txt) may hold addresses"
+            f"{source}: names {show(name)}; a Parquet file may only use files of its own folder, a "
+            "list (.txt) may contain URLs"
         )
     try:
         if is_address(source):

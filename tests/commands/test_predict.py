@@ -176,7 +176,7 @@ def test_detections_are_ordered_and_the_first_line_says_whose_they_are(folder, s
     arguments = [str(folder / "[12].png"), "--detector", str(path), "--score-threshold", "0.8"]
     assert run(folder, *arguments, "--json-only") == 0
     first = capsys.readouterr().out.splitlines()[0]
-    learned = "(without weights: nothing in it is learned)"
+    learned = "(without weights: no learned parameters)"
     assert first == f"instances: results in {path} | order: {AREA[1]} {learned}"
     images = io.load_results(folder / "out" / "order_results.json")
     assert [(image["image_id"], len(image["instances"])) for image in images] == [(1, 3), (2, 2)]
@@ -220,9 +220,9 @@ def test_cycles_are_left_out_where_that_is_asked_for(folder, scene, monkeypatch)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--masks", "labels", "--detector", "labels"], "--masks names them: give one of them"),
-        (["--detector-weights", "in/a.png"], "of the detector that --detector names"),
-        (["--masks", "labels", "--score-threshold", "0.5"], "--masks are all taken"),
+        (["--masks", "labels", "--detector", "labels"], "either --detector or --masks"),
+        (["--detector-weights", "in/a.png"], "--detector-weights requires --detector"),
+        (["--masks", "labels", "--score-threshold", "0.5"], "applies to detections only"),
     ],
 )
 def test_choices_that_exclude_each_other(folder, monkeypatch, capsys, arguments, message):

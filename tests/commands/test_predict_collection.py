@@ -185,7 +185,7 @@ def test_images_that_cannot_be_read_stop_nothing_and_are_named(place, capsys, ca
     assert "6 images, 2 failed" in shown.out
     assert "dds.png: not a readable image" in shown.err and "c.png: not a readable" in shown.err
     if named:
-        assert r"left out, its name 'bad\udcff.png' is not UTF-8" in caplog.text
+        assert r"skipped, its name 'bad\udcff.png' is not UTF-8" in caplog.text
 
 
 def test_a_file_of_masks_that_is_wrong_as_a_whole_ends_the_run(place, capsys):
@@ -201,8 +201,8 @@ def test_a_file_of_masks_that_is_wrong_as_a_whole_ends_the_run(place, capsys):
     [
         (["--shard", "3/3"], "I from 0 to N - 1, got 3/3"),
         (["--shard", "1"], "I from 0 to N - 1, got 1"),
-        (["--shard", "0/2", "--engine", "ray"], "shares the images out itself"),
-        (["--shard", "0/2", "--graphs"], "--psd and --graphs belong to one process"),
+        (["--shard", "0/2", "--engine", "ray"], "distributes the images itself"),
+        (["--shard", "0/2", "--graphs"], "--psd and --graphs require a single process"),
         (["--address", "auto"], "--address and --workers belong to --engine ray"),
     ],
 )
@@ -222,4 +222,4 @@ def test_without_ray_the_error_says_what_to_install(place, monkeypatch, capsys):
 def test_videos_have_one_process(place, capsys):
     (place / "clip.mp4").write_bytes(b"no video")
     assert main(words(place, "--shard", "0/2", images="clip.mp4")) == 2
-    assert "clip.mp4: a video has one process" in capsys.readouterr().err
+    assert "clip.mp4: videos require a single process" in capsys.readouterr().err
