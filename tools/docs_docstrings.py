@@ -1,6 +1,6 @@
-"""Turns reStructuredText that docstrings have into Markdown, for the API pages (griffe extension).
+"""Convert reStructuredText in docstrings to Markdown for the API pages (griffe extension).
 
-Docstrings are plain text that is read in the code. Two things in it are not Markdown: roles such as
+Docstrings are mostly plain text. Two constructs are not valid Markdown: roles such as
 ``:func:`occ_order.load```, which become links, and simple tables.
 """
 
@@ -16,7 +16,7 @@ RULE = re.compile(r"^ *=+(?: +=+)+ *$")
 
 
 def linked(match: re.Match[str]) -> str:
-    """Return a role as a link, which stays code where the name is on no page."""
+    """Convert a role to a link, or to code if the name has no page."""
     name = match[1]
     if not name.startswith("occ_order."):
         return f"`{name}`"
@@ -24,21 +24,21 @@ def linked(match: re.Match[str]) -> str:
 
 
 def cells(line: str, starts: list[int]) -> list[str]:
-    """Return the cells of a line of a simple table whose columns start there."""
+    """Split a line of a simple table into cells at the given columns."""
     ends = [*starts[1:], None]
     found = [line[start:end].strip() for start, end in zip(starts, ends, strict=True)]
     return [cell.replace("|", "\\|") for cell in found]
 
 
 def table(lines: list[str]) -> list[str]:
-    """Return a simple table, from its first rule to its last, as a Markdown table."""
+    """Convert a simple table, from its first rule to its last, to a Markdown table."""
     starts = [match.start() for match in re.finditer("=+", lines[0])]
     rules = [k for k, line in enumerate(lines) if RULE.match(line)]
     head = [cells(line, starts) for line in lines[1 : rules[1]]] if len(rules) > 2 else []
     rows: list[list[str]] = []
     for line in lines[rules[-2] + 1 : rules[-1]]:
         row = cells(line, starts)
-        if rows and not row[0]:  # the row above goes on
+        if rows and not row[0]:  # continuation of the previous row
             rows[-1] = [f"{a} {b}".strip() for a, b in zip(rows[-1], row, strict=True)]
         else:
             rows.append(row)
@@ -48,7 +48,7 @@ def table(lines: list[str]) -> list[str]:
 
 
 def to_markdown(docstring: str) -> str:
-    """Return a docstring with its roles and tables as Markdown."""
+    """Convert roles and tables in a docstring to Markdown."""
     lines, result = docstring.split("\n"), []
     while lines:
         rules = [k for k, line in enumerate(lines) if RULE.match(line)]
@@ -62,9 +62,9 @@ def to_markdown(docstring: str) -> str:
 
 
 class Docstrings(griffe.Extension):
-    """Changes every docstring when it is read."""
+    """Convert every docstring when it is loaded."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
-        """Change the docstring of a module, class, function or attribute."""
+        """Convert the docstring of a module, class, function or attribute."""
         if obj.docstring:
             obj.docstring.value = to_markdown(obj.docstring.value)

@@ -1,13 +1,12 @@
-"""Puts the documents of the repository into the documentation site (a hook of `mkdocs.yml`).
+"""MkDocs hook that adds documents of the repository to the documentation site.
 
-The site is written from `docs/` and from the documents that stand where a reader of the repository
-looks for them: README.md, INSTALL.md, projects/OOSIS/README.md and so on. They are pages of the
-site at the same path, so nothing is told twice. Links between files of the repository are valid in
-the repository; here they are turned into links of the site:
+The site consists of `docs/` and of documents elsewhere in the repository: README.md, INSTALL.md,
+projects/OOSIS/README.md and so on, which become pages at the same path. Links between files are
+those of the repository; they are converted to links of the site:
 
-* to a document: the page;
-* to an image or another file that a browser shows or saves: a copy;
-* to source text (code, settings): a page that shows it.
+* to a document: its page;
+* to an image or another file that browsers display or download: a copy;
+* to source text (code, configs): a page that displays it.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("*.md", "datasets/*.md", "projects/*/*.md")
-"""Documents outside of docs/ that are pages."""
+"""Documents outside docs/ that become pages."""
 
 SOURCES = {
     ".cff": "yaml",
@@ -37,17 +36,17 @@ SOURCES = {
     "LICENSE": "text",
     "Makefile": "make",
 }
-"""Endings, or names, of what is shown as source text, and the language it is coloured as."""
+"""Extensions, or names, of files shown as source text, and the language for highlighting."""
 
 LONGEST = 100_000
-"""Bytes of a source text; a longer one is copied, to be saved."""
+"""Maximum size of a source text in bytes; longer ones are copied for download."""
 
 CODE = re.compile(r"^ *```.*?^ *```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<=\]\()<?(?P<inline>[^)\s>#]+)|(?<=src=\")(?P<html>[^\"#]+)")
 
 
 def documents() -> dict[str, str]:
-    """Return the path in the repository of every document outside of docs/, sorted."""
+    """Return path in the repository -> absolute path of all documents outside docs/, sorted."""
     found = sorted(path for place in DOCUMENTS for path in ROOT.glob(place))
     return {path.relative_to(ROOT).as_posix(): str(path) for path in found}
 
@@ -61,7 +60,7 @@ def in_site(target: str) -> str:
     """Return the path in the site of a file of the repository.
 
     Raises:
-        PluginError: there is no such file.
+        PluginError: the file does not exist.
     """
     path = ROOT / target
     if path.is_dir() and (path / "README.md").is_file():
@@ -74,13 +73,13 @@ def in_site(target: str) -> str:
 
 
 def is_source(path: Path) -> bool:
-    """Whether a file is shown as source text; a folder is shown by the names of its files."""
+    """Return whether a file is shown as source text; folders are shown as lists of files."""
     known = path.suffix in SOURCES or path.name in SOURCES
     return path.is_dir() or (known and path.stat().st_size <= LONGEST)
 
 
 def source_page(path: Path) -> str:
-    """Return the Markdown of a page that shows a source text, left out of the search."""
+    """Return the Markdown of a page with a source text, excluded from the search."""
     if path.is_dir():
         language = "text"
         names = (file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
@@ -93,7 +92,7 @@ def source_page(path: Path) -> str:
 
 
 def outside_code(markdown: str, change: Callable[[str], str]) -> str:
-    """Return Markdown with its text changed, its code as it was."""
+    """Apply `change` to the text of Markdown, but not to code."""
     parts, end = [], 0
     for code in CODE.finditer(markdown):
         parts += [change(markdown[end : code.start()]), code[0]]
@@ -102,7 +101,7 @@ def outside_code(markdown: str, change: Callable[[str], str]) -> str:
 
 
 def links(page: str, markdown: str) -> Iterator[str]:
-    """Yield the path in the repository of every file that a page links to."""
+    """Yield the paths in the repository of all files that a page links to."""
     for match in LINK.finditer(CODE.sub("", markdown)):
         target = match["inline"] or match["html"]
         if not re.match(r"[a-z]+:", target):
@@ -110,11 +109,11 @@ def links(page: str, markdown: str) -> Iterator[str]:
 
 
 def with_links_of_the_site(page: str, markdown: str) -> str:
-    """Return a page's Markdown with its links turned into links of the site.
+    """Convert the links of a page to links of the site.
 
     Args:
-        page: its path in the site.
-        markdown: as it stands in the repository.
+        page: path of the page in the site.
+        markdown: content in the repository.
     """
     here, folder = posixpath.dirname(page), posixpath.dirname(in_repository(page))
 
@@ -129,7 +128,7 @@ def with_links_of_the_site(page: str, markdown: str) -> str:
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Add the documents outside of docs/, and what they and the pages of docs/ link to."""
+    """Add documents outside docs/, and files that pages link to."""
     for name, path in documents().items():
         files.append(File.generated(config, name, abs_src_path=path))
     pages = [file for file in files if file.is_documentation_page()]
@@ -153,7 +152,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn the links of a page into links of the site."""
+    """Convert the links of a page to links of the site."""
     if page.file.src_uri.startswith("source/"):
         return markdown
     return with_links_of_the_site(page.file.src_uri, markdown)

@@ -1,20 +1,20 @@
 #!/usr/bin/env python
-"""Feed the readers damaged files, guided by the lines that each file reaches.
+"""Coverage-guided fuzzer of the file readers.
 
-Behind the readers stand the converters, the viewer, the scores and the annotation, which get what
-the readers have accepted.
+Converters, viewer, scores and annotation are run on files that the readers have accepted.
 
     python tools/fuzz_readers.py --seconds 600
     python tools/fuzz_readers.py --targets cocoa masks --executions 500
 
-A reader may refuse a file with a ValueError (or OSError) or read it. Anything else (also a
-RuntimeWarning of NumPy), a read that
-takes longer than --limit seconds, or a mask of a record that is accepted and cannot be decoded
-without another kind of error, is a finding: it is printed, and its input kept in --output.
+A reader may reject a file with a ValueError (or OSError) or read it. Anything else is a finding:
+other errors, a RuntimeWarning of NumPy, reading that takes longer than --limit seconds, or an
+accepted record whose mask raises another kind of error when decoded. Findings are printed, and
+their inputs are kept in --output.
 
-Files that go well, and those that reached a new line of the package, are changed again, mostly in
-what they are made of: the tree of JSON and XML, the lines and cells of a table, the records of JSON
-Lines, NumPy's arrays; else in their bytes.
+Valid files, and those that reach new lines of the package, are mutated again, mostly in their
+structure: the tree of JSON and XML, lines and cells of a table, records of JSON Lines, NumPy
+    arrays; otherwise
+their bytes.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ JUNK: list[Any] = [
     {"size": [24, 32], "counts": "zzz"}, {"size": [24, 32], "counts": [768]},
     {"size": [24, 32], "counts": [10**20, -5]}, {"size": [24, 32], "counts": ""},
 ]  # fmt: skip
-"""Values that take the place of others in a JSON tree."""
+"""Values that replace others in a JSON tree."""
 
 
 @dataclass
 class Target:
-    """A reader with files that it reads.
+    """A reader and valid files for it.
 
     Attributes:
-        name: for the command line.
-        read: reads one file, given its path.
-        seeds: contents of good files.
-        suffix: ending that the file gets.
+        name: name on the command line.
+        read: reads a file, given its path.
+        seeds: contents of valid files.
+        suffix: extension of the files.
     """
 
     name: str
@@ -73,13 +73,13 @@ class Target:
 
 @dataclass
 class Findings:
-    """What a run has seen.
+    """Result of a run.
 
     Attributes:
-        executions: files that were read.
-        refused: how many of them with an allowed error.
-        lines: distinct lines of the package that ran.
-        found: (target, input, traceback), one for each distinct place of an error.
+        executions: number of files.
+        refused: number of files rejected with an allowed error.
+        lines: distinct lines of the package that were executed.
+        found: (target, input, traceback), one for each distinct location of an error.
     """
 
     executions: int = 0
@@ -92,7 +92,7 @@ class Findings:
 
 
 def _decode_all(records: Iterable[dict[str, Any]]) -> None:
-    """Decode the masks of the records, which may refuse them but do nothing else."""
+    """Decode the masks of the records; only allowed errors may be raised."""
     from occ_order import masks
 
     for record in records:
@@ -103,10 +103,10 @@ def _decode_all(records: Iterable[dict[str, Any]]) -> None:
 
 
 def make_targets(folder: Path) -> dict[str, Target]:
-    """All targets, with seeds made from two small generated scenes.
+    """Build all targets, with seeds from two small generated scenes.
 
     Args:
-        folder: an empty folder that stays until the fuzzing is over.
+        folder: an empty folder that exists until the end of the fuzzing.
     """
     from occ_order import formats as datasets
     from occ_order import masks
@@ -179,7 +179,7 @@ def make_targets(folder: Path) -> dict[str, Target]:
 
 
 def _images(path: Path) -> list[bytes]:
-    """Return an image in several formats, one with an EXIF rotation."""
+    """Return an image in several formats, one with an EXIF orientation."""
     from PIL import Image
 
     found = [path.read_bytes()]
@@ -194,7 +194,7 @@ def _images(path: Path) -> list[bytes]:
 
 
 def _results_image(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record as order_results.json has it."""
+    """Return a record as an image of order_results.json."""
     from occ_order.order import io
 
     return io.results_image(**_arrays(record))
@@ -225,7 +225,7 @@ def _arrays(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kins_2019(content: dict[str, bytes]) -> bytes:
-    """Return the KINS file with the keys of 2019."""
+    """Return the KINS file with the keys of the 2019 version."""
     data = json.loads(content["kins"])
     names = {"a_segm": "segmentation", "a_bbox": "bbox", "i_segm": "inmodal_seg"}
     names["i_bbox"] = "inmodal_bbox"
@@ -271,7 +271,7 @@ def _photos(cocoa_cls: bytes) -> bytes:
 
 
 def _converter_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
-    """Return the readers that converters add: the table of orders, and labelme's files."""
+    """Return the additional readers of converters: the order table, and labelme files."""
     from occ_order.formats.labelme import load_labelme, save_labelme
     from occ_order.formats.order_table import read_order_table
 
@@ -292,7 +292,7 @@ def _converter_targets(folder: Path, records: list[dict[str, Any]]) -> list[Targ
 
 
 def _mask_targets(content: dict[str, bytes], results: bytes) -> list[Target]:
-    """Masks of users: JSON of several layouts, and images."""
+    """Return targets for input masks: several JSON layouts, and images."""
     import numpy as np
     from PIL import Image
 
@@ -325,7 +325,7 @@ def _mask_targets(content: dict[str, bytes], results: bytes) -> list[Target]:
 
 
 def _tool_targets() -> list[Target]:
-    """Masks as labelling tools and NumPy write them."""
+    """Return targets for masks written by annotation tools and NumPy."""
     import numpy as np
 
     from occ_order.formats.label_studio import task_of
@@ -370,7 +370,7 @@ def _tool_targets() -> list[Target]:
 
 
 def _user_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
-    """What works on with what the readers have accepted, and files of the tools themselves."""
+    """Return targets that process accepted files, and files of the tools themselves."""
     import tarfile
     from io import BytesIO
 
@@ -496,7 +496,7 @@ def _user_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
 
 
 def _found_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
-    """Files of what other programs have found: results of whole data sets, panoptic, arrays."""
+    """Return targets for predictions of other programs: data set results, panoptic, arrays."""
     import numpy as np
     from PIL import Image
 
@@ -545,7 +545,7 @@ def _found_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
     ]
 
 
-# --- one execution, and the lines that it reaches
+# --- execution and coverage
 
 
 class Coverage:
@@ -572,21 +572,21 @@ class Coverage:
 
 
 class TooSlowError(BaseException):
-    """A read that took longer than its limit; no reader takes it for a damaged file."""
+    """Reading exceeded its time limit; not an Exception, so that no reader handles it."""
 
 
 def execute(target: Target, data: bytes, path: str, limit: float) -> str:
     """Read one input.
 
     Returns:
-        "read", "refused", or the traceback of what must not happen.
+        "read", "refused", or the traceback of an unexpected error.
     """
 
     def stop(*_: Any) -> None:
         raise TooSlowError(f"{target.name} took longer than {limit} s")
 
     Path(path).write_bytes(data)
-    # Seconds of the processor, so that a busy machine is no finding; and of the clock for a hang.
+    # CPU seconds, so that load of the machine causes no findings; and wall time for a deadlock.
     timers = ((signal.SIGPROF, signal.ITIMER_PROF, 1), (signal.SIGALRM, signal.ITIMER_REAL, 20))
     before = [signal.signal(number, stop) for number, _, _ in timers]
     for _, timer, factor in timers:
@@ -594,13 +594,13 @@ def execute(target: Target, data: bytes, path: str, limit: float) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            warnings.simplefilter("error", RuntimeWarning)  # overflow, NaN out of nowhere
+            warnings.simplefilter("error", RuntimeWarning)  # overflow, unexpected NaN
             target.read(path)
         return "read"
     except ALLOWED:
         return "refused"
     except (Exception, TooSlowError):
-        for _, timer, _ in timers:  # the other one must not go off while this is written down
+        for _, timer, _ in timers:  # stop the other timer while the traceback is formatted
             signal.setitimer(timer, 0)
         return traceback.format_exc()
     finally:
@@ -613,7 +613,7 @@ def execute(target: Target, data: bytes, path: str, limit: float) -> str:
 
 
 def mutate(data: bytes, draw: random.Random) -> bytes:
-    """Return a damaged copy: mostly of what the file is made of, else of its bytes."""
+    """Return a mutated copy: mostly of the file's structure, else of its bytes."""
     if draw.random() >= 0.15:
         for change in (mutate_json, mutate_xml, mutate_arrays, mutate_lines):
             changed = change(data, draw)
@@ -623,7 +623,7 @@ def mutate(data: bytes, draw: random.Random) -> bytes:
 
 
 def mutate_json(data: bytes, draw: random.Random) -> bytes | None:
-    """Return JSON with some values changed; None where the data are no JSON tree."""
+    """Return JSON with some values mutated; None if the data are not a JSON tree."""
     try:
         tree = json.loads(data)
     except (ValueError, RecursionError):
@@ -636,7 +636,7 @@ def mutate_json(data: bytes, draw: random.Random) -> bytes | None:
 
 
 def mutate_xml(data: bytes, draw: random.Random) -> bytes | None:
-    """Return XML with elements removed, doubled or moved, or texts changed; None of other data."""
+    """Return XML with elements or texts mutated; None if the data are not XML."""
     try:
         root = ElementTree.fromstring(data)
     except (ElementTree.ParseError, ValueError):
@@ -647,7 +647,7 @@ def mutate_xml(data: bytes, draw: random.Random) -> bytes | None:
             child = draw.choice(list(element))
             if action < 0.2:
                 element.remove(child)
-            else:  # doubled, or put where it does not belong
+            else:  # duplicated, or moved to another place
                 place = element if action < 0.3 else draw.choice(list(root.iter()))
                 place.insert(draw.randrange(len(place) + 1), copy.deepcopy(child))
         elif action < 0.85 and element.attrib:
@@ -662,7 +662,7 @@ def mutate_xml(data: bytes, draw: random.Random) -> bytes | None:
 
 
 def mutate_lines(data: bytes, draw: random.Random) -> bytes | None:
-    """Return a table or JSON Lines with lines or cells changed; None of data that are no text."""
+    """Return a table or JSON Lines with lines or cells mutated; None if the data are not text."""
     try:
         lines = data.decode("utf-8").splitlines()
     except UnicodeDecodeError:
@@ -687,7 +687,7 @@ def mutate_lines(data: bytes, draw: random.Random) -> bytes | None:
 
 
 def mutate_arrays(data: bytes, draw: random.Random) -> bytes | None:
-    """Return a `.npy` or `.npz` with an array of another shape, type or value; None of others."""
+    """Return a `.npy` or `.npz` file with a mutated array; None for other data."""
     import numpy as np
 
     if not data.startswith((b"PK", b"\x93NUMPY")):
@@ -705,7 +705,7 @@ def mutate_arrays(data: bytes, draw: random.Random) -> bytes | None:
     elif key in arrays:
         try:
             arrays[key] = _array_near(np.asarray(arrays[key]), draw)
-        except (TypeError, *ALLOWED):  # a text as a number
+        except (TypeError, *ALLOWED):  # text to number
             arrays[key] = arrays[key][..., :0]
     out = BytesIO()
     if named:
@@ -716,13 +716,13 @@ def mutate_arrays(data: bytes, draw: random.Random) -> bytes | None:
 
 
 def _array_near(array: Any, draw: random.Random) -> Any:
-    """Return an array of another type, shape or value."""
+    """Return an array with another dtype, shape or value."""
     import numpy as np
 
     action = draw.random()
     if action < 0.35:
         kinds = ("?", "u1", "i1", "i8", "u8", "f2", "f8", "c16", "U3", "S2", "M8[s]")
-        with np.errstate(invalid="ignore", over="ignore"):  # NaN as an integer
+        with np.errstate(invalid="ignore", over="ignore"):  # NaN to integer
             return array.astype(draw.choice(kinds))
     if action < 0.7:
         shapes = (array[None], array[..., :-1], array[:0], array.T, array.ravel(), array[:1])
@@ -735,14 +735,14 @@ def _array_near(array: Any, draw: random.Random) -> Any:
 
 
 def _text_near(text: str, draw: random.Random) -> str:
-    """Return a text like the given one, or one of `JUNK`."""
+    """Return a mutated text, or one of `JUNK`."""
     chosen = _near(text, draw) if draw.random() < 0.5 else draw.choice(JUNK)
-    # What XML cannot hold comes from the changes of bytes.
+    # Characters that are invalid in XML are covered by mutations of bytes.
     return re.sub(r"[\0-\x1f\ud800-\udfff\ufffe\uffff]", "", str(chosen))
 
 
 def mutate_tree(tree: Any, draw: random.Random) -> None:
-    """Changes, removes, doubles or swaps one value of a JSON tree, in place."""
+    """Change, remove, duplicate or swap one value of a JSON tree, in place."""
     places = list(_places(tree))
     if not places:
         return
@@ -762,7 +762,7 @@ def mutate_tree(tree: Any, draw: random.Random) -> None:
 
 
 def _places(tree: Any) -> Iterable[tuple[Any, Any]]:
-    """(container, key) of every value of a tree, containers included."""
+    """Yield (container, key) of every value of a tree, including containers."""
     pending = [tree]
     while pending:
         holder = pending.pop()
@@ -774,7 +774,7 @@ def _places(tree: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def _near(value: Any, draw: random.Random) -> Any:
-    """Return a value like the given one."""
+    """Return a mutated value."""
     if isinstance(value, str):
         text = mutate_bytes(value.encode("utf-8", "surrogatepass"), draw)
         return text.decode("utf-8", "replace")
@@ -782,7 +782,7 @@ def _near(value: Any, draw: random.Random) -> Any:
 
 
 def mutate_bytes(data: bytes, draw: random.Random) -> bytes:
-    """Return changes, cuts, repeats or inserts some bytes."""
+    """Change, delete, repeat or insert some bytes."""
     out = bytearray(data)
     for _ in range(draw.choice((1, 1, 2, 4, 8))):
         at = draw.randrange(len(out) + 1)
@@ -815,21 +815,21 @@ def fuzz(
     seed: int = 0,
     limit: float = 5,
 ) -> Findings:
-    """Return changes, reads, keeps what is new.
+    """Mutate and read files in a loop; keep those with new coverage.
 
     Args:
-        targets: readers, in turns.
-        folder: for the file that is read.
-        seconds: stop after so long, or
-        executions: stop after so many inputs of each target; one of the two must be given.
-        seed: of the mutations.
-        limit: seconds that one read may take.
+        targets: readers, used in turn.
+        folder: folder for the current file.
+        seconds: time limit, or
+        executions: number of inputs per target; one of the two is required.
+        seed: seed of the mutations.
+        limit: time limit for reading a file, in seconds.
 
     Raises:
-        ValueError: no end is given, or a seed is not read.
+        ValueError: no limit is given, or a seed file cannot be read.
     """
     if not (seconds or executions):
-        raise ValueError("say when to stop: seconds or executions")
+        raise ValueError("seconds or executions is required")
     draw, result, coverage = random.Random(seed), Findings(), Coverage()
     pools = {target.name: list(target.seeds) for target in targets}
     places: set[str] = set()
@@ -839,7 +839,7 @@ def fuzz(
                 outcome = execute(target, data, str(folder / f"in{target.suffix}"), limit)
             result.lines |= coverage.lines
             if outcome != "read":
-                raise ValueError(f"{target.name}: a good file is not read: {outcome}")
+                raise ValueError(f"{target.name}: a valid file cannot be read: {outcome}")
     end = time.monotonic() + seconds if seconds else None
     rounds = 0
     while (time.monotonic() < end) if end else rounds < executions:
@@ -862,25 +862,25 @@ def fuzz(
 
 
 def _place(text: str) -> str:
-    """Kind of error and the innermost line of the package in a traceback."""
+    """Return the kind of error and the innermost line of the package in a traceback."""
     lines = text.strip().splitlines()
     inside = [line.strip() for line in lines if line.startswith("  File") and "occ_order" in line]
     return f"{lines[-1].split(':')[0]} at {inside[-1] if inside else '?'}"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Fuzzes, prints a summary; 1 if there are findings."""
+    """Run the fuzzer and print a summary; return 1 if there are findings."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--targets", nargs="+", help="names; all by default")
-    parser.add_argument("--seconds", type=float, default=60, help="of all targets together")
-    parser.add_argument("--executions", type=int, default=0, help="of each target, instead")
-    parser.add_argument("--seed", type=int, default=0, help="of the mutations")
-    parser.add_argument("--limit", type=float, default=5, help="seconds that one read may take")
-    parser.add_argument("--output", type=Path, help="folder for inputs that are findings")
+    parser.add_argument("--seconds", type=float, default=60, help="total time limit")
+    parser.add_argument("--executions", type=int, default=0, help="number per target, instead")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the mutations")
+    parser.add_argument("--limit", type=float, default=5, help="time limit of a read, in seconds")
+    parser.add_argument("--output", type=Path, help="folder for inputs of findings")
     args = parser.parse_args(argv)
-    logging.disable(logging.CRITICAL)  # readers say what they leave out
+    logging.disable(logging.CRITICAL)  # readers log skipped entries
     with tempfile.TemporaryDirectory() as folder:
         targets = make_targets(Path(folder))
         names = args.targets or list(targets)

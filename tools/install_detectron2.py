@@ -1,21 +1,22 @@
 #!/usr/bin/env python3
 """Install Detectron2 from the Python package index, without a compiler.
 
-Detectron2 has no release there. The wheel of the package ``labgym`` carries its pure-Python tree,
-unchanged but for its absolute imports (``LabGym.detectron2`` instead of ``detectron2``). This
-script lets pip download that wheel by its hash without installing it, takes that one tree, undoes
-the renaming, checks that every byte is upstream's commit ``864913f0`` (Apache-2.0), applies the
-few changes that current libraries need, and installs the result as ``detectron2 0.6+pypi``.
+Detectron2 has no release there. The wheel of the package ``labgym`` contains its pure-Python files,
+unchanged except for absolute imports (``LabGym.detectron2`` instead of ``detectron2``). This
+script downloads that wheel with pip by its hash without installing it, extracts these files,
+reverts the renaming, verifies that every byte equals upstream's commit ``864913f0`` (Apache-2.0),
+applies the few changes that current libraries need, and installs the result as ``detectron2
+0.6+pypi``.
 
-It does nothing where ``import detectron2`` already works, so a Detectron2 built from source (with
-its compiled operators ``detectron2._C``) stays in place.
+If ``import detectron2`` works already, nothing is changed, so that a Detectron2 built from source
+(with its compiled operators ``detectron2._C``) is kept.
 
     python tools/install_detectron2.py                        # download, check, repack, install
     python tools/install_detectron2.py --wheel-dir wheels     # only write the wheel
     python tools/install_detectron2.py --from-wheel labgym-3.1.2-py3-none-any.whl
-    python tools/install_detectron2.py --force                # replace what is installed
+    python tools/install_detectron2.py --force                # replace an installed version
 
-Standard library only: it runs before anything else is installed.
+Uses only the standard library, since it runs before anything else is installed.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ PINS = (
     ("3.0.1", "3bf69071b2a04703cb2de5fcc5f4db160e6a17a56191ced8e7d302f0f6b23409"),
     ("2.9.6", "a13468af525cad2ce9965678b0095ba8a38652dc2e9cdf3ae6c25601e11229ac"),
 )
-"""Releases of the carrier, newest first; all three hold the same Detectron2 tree."""
+"""Releases of the carrier package, newest first; all three contain the same Detectron2 files."""
 
 REQUIREMENTS = (
     "Pillow>=7.1",
@@ -69,20 +70,20 @@ REQUIREMENTS = (
     "black",
     "packaging",
 )
-"""Upstream's own requirements; iopath is allowed up to the version that current Pythons install."""
+"""Upstream's requirements; iopath is allowed up to the version for current Python versions."""
 
 
 class InstallError(Exception):
-    """Something the user has to know about; printed without a traceback."""
+    """Error for the user; printed without a traceback."""
 
 
 @dataclass(frozen=True)
 class Patch:
-    """One compatibility change of one file.
+    """A compatibility change of one file.
 
     Attributes:
-        path: the file, as in the wheel.
-        reason: what changed and why, one line; ends up in the header of the file.
+        path: path of the file in the wheel.
+        reason: what was changed and why, in one line; added to the header of the file.
         replacements: pairs (old, new); each old text must occur exactly once.
     """
 
@@ -141,17 +142,17 @@ PATCHES = (
 
 
 def read_tree(carrier_wheel: Path) -> Tree:
-    """Read Detectron2's tree out of the carrier's wheel.
+    """Read Detectron2's files from the wheel of the carrier package.
 
     Args:
         carrier_wheel: path of a ``labgym`` wheel.
 
     Returns:
-        Path -> content of every file below ``LabGym/detectron2``, without the leading ``LabGym/``
-        and with the renamed imports undone.
+        Path -> content of every file in ``LabGym/detectron2``, without the prefix ``LabGym/`` and
+        with the original imports.
 
     Raises:
-        InstallError: the file is missing, is no zip archive, or has no such tree.
+        InstallError: the file does not exist, is not a zip archive, or has no such files.
     """
     prefix = CARRIER_PREFIX + "detectron2/"
     try:
@@ -166,35 +167,35 @@ def read_tree(carrier_wheel: Path) -> Tree:
 
 
 def undo_rename(content: bytes) -> bytes:
-    """Turn the carrier's absolute imports back into upstream's."""
+    """Revert the renamed absolute imports to upstream's."""
     return content.replace(b"LabGym.detectron2", b"detectron2")
 
 
 def git_blob_sha1(content: bytes) -> str:
-    """Name that git gives to a file of this content (hexadecimal SHA-1 of the blob)."""
-    # Git's object name, compared with a known commit; the security rests on the SHA-256 above it.
+    """Return git's object name of a file with this content (hexadecimal SHA-1 of the blob)."""
+    # Only for comparison with a known commit; security relies on the SHA-256 of the tree.
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def tree_digest(tree: Mapping[str, bytes]) -> str:
-    """One SHA-256 over a whole tree.
+    """Return a SHA-256 of a file tree.
 
     Args:
         tree: path -> content.
 
     Returns:
-        Hexadecimal SHA-256 of the lines ``<git blob SHA-1> <path>``, sorted by path, each ended by
-        a newline. The same lines come from ``git ls-tree -r`` of the upstream repository.
+        Hexadecimal SHA-256 of the lines ``<git blob SHA-1> <path>``, sorted by path, each followed
+        by a newline. ``git ls-tree -r`` of the upstream repository lists the same names.
     """
     lines = (f"{git_blob_sha1(tree[path])} {path}\n" for path in sorted(tree))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def check_digest(tree: Mapping[str, bytes], expected: str = TREE_DIGEST) -> None:
-    """Refuse a tree that is not byte for byte the expected one.
+    """Check that a tree equals the expected one byte for byte.
 
     Raises:
-        InstallError: with the digest found, the digest expected and the number of files.
+        InstallError: with the actual and expected digest and the number of files.
     """
     found = tree_digest(tree)
     if found != expected:
@@ -205,15 +206,15 @@ def check_digest(tree: Mapping[str, bytes], expected: str = TREE_DIGEST) -> None
 
 
 def apply_patch(content: bytes, patch: Patch) -> bytes:
-    """Apply one compatibility change and say so in the header of the file.
+    """Apply a compatibility change and add a notice to the header of the file.
 
     Args:
-        content: the file as upstream has it.
-        patch: what to replace.
+        content: upstream's file.
+        patch: the replacements.
 
     Returns:
-        The changed file. The line that says it was modified (Apache-2.0, section 4 b) follows the
-        first line, which holds upstream's copyright notice.
+        The changed file. The notice of modification (Apache-2.0, section 4 b) follows the first
+        line, which is upstream's copyright notice.
 
     Raises:
         InstallError: a text to replace does not occur exactly once.
@@ -232,10 +233,10 @@ def apply_patch(content: bytes, patch: Patch) -> bytes:
 
 
 def patched_tree(tree: Mapping[str, bytes], patches: Sequence[Patch] = PATCHES) -> Tree:
-    """Copy of ``tree`` with all patches applied.
+    """Return a copy of ``tree`` with all patches applied.
 
     Raises:
-        InstallError: a file to patch is absent, or :func:`apply_patch` refuses.
+        InstallError: a file to patch does not exist, or :func:`apply_patch` fails.
     """
     result = dict(tree)
     for patch in patches:
@@ -249,7 +250,7 @@ def patched_tree(tree: Mapping[str, bytes], patches: Sequence[Patch] = PATCHES) 
 
 
 def metadata_text(patches: Sequence[Patch] = PATCHES) -> str:
-    """The wheel's METADATA: requirements as upstream's, origin, and the list of modified files."""
+    """Return METADATA of the wheel: upstream's requirements, origin, and list of modified files."""
     requires = "".join(f"Requires-Dist: {requirement}\n" for requirement in REQUIREMENTS)
     modified = "".join(f"- {patch.path}: {patch.reason}\n" for patch in patches)
     return (
@@ -273,7 +274,7 @@ def metadata_text(patches: Sequence[Patch] = PATCHES) -> str:
 
 
 def license_text(apache_license: str) -> str:
-    """Licence file of the wheel: the Apache License with upstream's copyright line filled in."""
+    """Return the licence file of the wheel: Apache License with upstream's copyright line."""
     blank = "Copyright [yyyy] [name of copyright owner]"
     if blank not in apache_license:
         raise InstallError("the LICENSE file beside this script is not the Apache License 2.0")
@@ -281,7 +282,7 @@ def license_text(apache_license: str) -> str:
 
 
 def dist_info(apache_license: str, patches: Sequence[Patch] = PATCHES) -> Tree:
-    """Files of the ``.dist-info`` folder, all but RECORD."""
+    """Return the files of the ``.dist-info`` folder except RECORD."""
     wheel = (
         "Wheel-Version: 1.0\n"
         "Generator: occ_order install_detectron2\n"
@@ -297,10 +298,10 @@ def dist_info(apache_license: str, patches: Sequence[Patch] = PATCHES) -> Tree:
 
 
 def record_text(files: Mapping[str, bytes], record_path: str) -> str:
-    """Return wheel's RECORD: ``path,sha256=<unpadded url-safe base64>,<size in bytes>`` per file.
+    """Return RECORD of the wheel: ``path,sha256=<unpadded url-safe base64>,<size>`` per file.
 
     Args:
-        files: every other file of the wheel.
+        files: all other files of the wheel.
         record_path: path of RECORD itself, listed last without hash and size.
     """
 
@@ -312,15 +313,15 @@ def record_text(files: Mapping[str, bytes], record_path: str) -> str:
 
 
 def write_wheel(tree: Mapping[str, bytes], info: Mapping[str, bytes], directory: Path) -> Path:
-    """Write the wheel; the same input gives the same bytes on every machine.
+    """Write the wheel reproducibly: the same input results in the same bytes on every machine.
 
     Args:
-        tree: the package's files.
-        info: the ``.dist-info`` files without RECORD.
-        directory: where to write; made if absent.
+        tree: files of the package.
+        info: ``.dist-info`` files without RECORD.
+        directory: output folder; created if necessary.
 
     Returns:
-        Path of the wheel. It appears under that name only when complete.
+        Path of the wheel, which is written atomically.
     """
     files = {**tree, **info}
     record_path = f"{DIST_INFO}/RECORD"
@@ -328,7 +329,7 @@ def write_wheel(tree: Mapping[str, bytes], info: Mapping[str, bytes], directory:
     directory.mkdir(parents=True, exist_ok=True)
     target = directory / WHEEL_NAME
     part = target.with_name(target.name + ".part")
-    # Stored, not deflated: compressed bytes differ between zlib versions. dist-info comes last.
+    # Stored, not deflated: compressed bytes differ between zlib versions. dist-info is last.
     with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(files, key=lambda p: (p.startswith(DIST_INFO), p == record_path, p)):
             entry = zipfile.ZipInfo(path, date_time=(1980, 1, 1, 0, 0, 0))
@@ -340,7 +341,7 @@ def write_wheel(tree: Mapping[str, bytes], info: Mapping[str, bytes], directory:
 
 
 def build_wheel(carrier_wheel: Path, directory: Path) -> Path:
-    """Carrier wheel in, checked and patched Detectron2 wheel out.
+    """Build a verified and patched Detectron2 wheel from the wheel of the carrier package.
 
     Raises:
         InstallError: see :func:`read_tree`, :func:`check_digest` and :func:`patched_tree`.
@@ -359,7 +360,7 @@ def build_wheel(carrier_wheel: Path, directory: Path) -> Path:
 
 
 def pip(*arguments: str, quiet: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run this interpreter's pip; with ``quiet`` its output is kept instead of shown."""
+    """Run this interpreter's pip; with ``quiet`` its output is captured."""
     command = [sys.executable, "-m", "pip", *arguments]
     return subprocess.run(
         command, check=False, capture_output=quiet, text=True, stdin=subprocess.DEVNULL
@@ -367,7 +368,7 @@ def pip(*arguments: str, quiet: bool = False) -> subprocess.CompletedProcess[str
 
 
 def why_pip_failed(output: str) -> str:
-    """Return the telling part of pip's output, in one line."""
+    """Return the reason of a failure from pip's output, in one line."""
     lower = output.lower()
     if "do not match the hashes" in lower:
         return "hash mismatch: the file offered is not the pinned one"
@@ -380,14 +381,14 @@ def why_pip_failed(output: str) -> str:
 
 
 def download(directory: Path, pins: Sequence[tuple[str, str]] = PINS) -> Path:
-    """Let pip download the carrier's wheel, checked by hash, without installing it.
+    """Download the wheel of the carrier package with pip, verified by hash, without installing it.
 
     Args:
         directory: an existing empty folder.
-        pins: (version, SHA-256 in hexadecimal), tried in turn.
+        pins: (version, SHA-256 in hexadecimal), tried in order.
 
     Raises:
-        InstallError: none could be had; says why for each.
+        InstallError: all downloads failed; with the reason for each.
     """
     failures = []
     for version, sha256 in pins:
@@ -397,7 +398,7 @@ def download(directory: Path, pins: Sequence[tuple[str, str]] = PINS) -> Path:
             "download",
             "--no-deps",
             "--only-binary=:all:",
-            # The carrier asks for an older Python; only data is taken from it.
+            # The carrier package requires an older Python, but only its files are used.
             "--ignore-requires-python",
             "--require-hashes",
             "--disable-pip-version-check",
@@ -418,12 +419,12 @@ def download(directory: Path, pins: Sequence[tuple[str, str]] = PINS) -> Path:
 
 
 def install(wheel: Path, *, force: bool) -> None:
-    """Install the wheel and what it requires into this interpreter.
+    """Install the wheel and its requirements into this interpreter.
 
     Raises:
         InstallError: pip failed, or Detectron2 does not import afterwards.
     """
-    # pip takes an installed package of the same version for good, unless forced.
+    # pip keeps an installed package of the same version unless forced.
     steps = [["--force-reinstall", "--no-deps"], []] if force else [[]]
     for options in steps:
         done = pip("install", "--disable-pip-version-check", *options, str(wheel))
@@ -435,7 +436,7 @@ def install(wheel: Path, *, force: bool) -> None:
 
 
 def installed_state() -> tuple[str, str]:
-    """Look at Detectron2 in this interpreter, in a process of its own.
+    """Check Detectron2 in this interpreter, in a separate process.
 
     Returns:
         ``("absent", "")``, ``("works", "<version> at <folder>")`` or ``("broken", "<error>")``.
@@ -446,7 +447,7 @@ def installed_state() -> tuple[str, str]:
         "import detectron2\n"
         "print(detectron2.__version__, 'at', list(detectron2.__path__)[0])\n"
     )
-    # An empty folder, so that no folder of that name beside the user counts as the package.
+    # In an empty folder, so that a folder of that name in the working directory is not imported.
     with tempfile.TemporaryDirectory() as empty:
         done = subprocess.run(
             [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=empty
@@ -462,24 +463,24 @@ def installed_state() -> tuple[str, str]:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--wheel-dir", type=Path, metavar="DIR", help="only write the wheel there")
-    parser.add_argument("--force", action="store_true", help="install even if it is there already")
+    parser.add_argument("--wheel-dir", type=Path, metavar="DIR", help="only write the wheel to DIR")
+    parser.add_argument("--force", action="store_true", help="replace a working installation")
     parser.add_argument(
         "--from-wheel", type=Path, metavar="FILE", help=f"a {CARRIER} wheel already downloaded"
     )
     parser.add_argument(
-        "--requirements", action="store_true", help="only print what Detectron2 requires"
+        "--requirements", action="store_true", help="only print Detectron2's requirements"
     )
     return parser.parse_args(argv)
 
 
 def nothing_to_do(force: bool) -> bool:
-    """Return true if a working Detectron2 is there and may stay.
+    """Return whether a working Detectron2 is installed and may be kept.
 
     Raises:
-        InstallError: PyTorch is missing, or a Detectron2 is there that does not import.
+        InstallError: PyTorch is not installed, or an installed Detectron2 cannot be imported.
     """
     if importlib.util.find_spec("torch") is None:
         raise InstallError("Detectron2 needs PyTorch; first: pip install torch torchvision")
@@ -492,7 +493,7 @@ def nothing_to_do(force: bool) -> bool:
             "Repair it, or replace it with --force."
         )
     if state == "works":
-        print(f"Detectron2 {detail} works already; left as it is.")
+        print(f"Detectron2 {detail} is already installed and works; nothing to do.")
     return state == "works"
 
 
@@ -500,7 +501,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        Exit status: 0 done or nothing to do, 1 refused (the reason is on standard error).
+        Exit status: 0 = success or nothing to do, 1 = failure (the reason is on standard error).
     """
     args = parse_args(argv)
     if args.requirements:

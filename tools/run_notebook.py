@@ -1,8 +1,9 @@
-"""Run a notebook from the first cell to the last and store what it prints and shows.
+"""Run all cells of a notebook in order and store their outputs.
 
     python tools/run_notebook.py demo/occ_order.ipynb
 
-Cells print, and show figures of matplotlib by `plt.show()`; values of last lines are not displayed.
+Stored are printed text and figures shown by `plt.show()` of Matplotlib, but not the values of last
+lines.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ DPI = 60
 
 
 def code_cells(notebook: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the cells that hold code."""
+    """Return the code cells."""
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
@@ -32,11 +33,11 @@ def run(notebook: dict[str, Any], name: str = "notebook") -> list[list[dict[str,
     """Run all cells in one namespace.
 
     Args:
-        notebook: as its file holds it.
-        name: for tracebacks.
+        notebook: content of the file.
+        name: name in tracebacks.
 
     Returns:
-        The outputs of each code cell: what it printed, then its figures as PNG.
+        The outputs of each code cell: printed text, then figures as PNG.
     """
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
@@ -62,7 +63,7 @@ def run(notebook: dict[str, Any], name: str = "notebook") -> list[list[dict[str,
 
 
 def _keeper(figures: list[dict[str, Any]]) -> Callable[[], None]:
-    """Return what stands for `plt.show`: it keeps the current figure."""
+    """Return a replacement of `plt.show` that stores the current figure."""
 
     def show() -> None:
         import matplotlib.pyplot as plt
@@ -79,7 +80,7 @@ def _keeper(figures: list[dict[str, Any]]) -> Callable[[], None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run each notebook and write it with its outputs."""
+    """Run notebooks and write them with their outputs."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("notebooks", nargs="+", type=Path, help="notebooks; their code is run")
     for path in parser.parse_args(arguments).notebooks:

@@ -5,7 +5,7 @@
     python tools/train_net.py --config-file C --num-gpus 8 SOLVER.IMS_PER_BATCH 16
     python tools/train_net.py --config-file C --eval-only MODEL.WEIGHTS model_final.pth
 
-The arguments are Detectron2's: --help shows them. Without a GPU: MODEL.DEVICE cpu.
+The arguments are Detectron2's, see --help. Without a GPU use MODEL.DEVICE cpu.
 """
 
 import sys

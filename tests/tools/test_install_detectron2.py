@@ -306,7 +306,7 @@ def test_a_working_detectron2_is_left_alone(tool, monkeypatch, capsys):
     monkeypatch.setattr(tool, "installed_state", lambda: ("works", "0.6 at site"))
     monkeypatch.setattr(tool, "download", lambda folder: pytest.fail("downloaded"))
     assert tool.main([]) == 0
-    assert "0.6 at site works already; left as it is" in capsys.readouterr().out
+    assert "0.6 at site is already installed and works" in capsys.readouterr().out
 
 
 def test_a_broken_detectron2_is_not_replaced_silently(tool, monkeypatch, capsys):
@@ -401,7 +401,7 @@ def test_the_real_wheel_in_a_throw_away_environment(tool, tmp_path):
     first = (tmp_path / tool.WHEEL_NAME).read_bytes()
     subprocess.run([python, SCRIPT], check=True)
     again = subprocess.run([python, SCRIPT], check=True, capture_output=True, text=True)
-    assert "works already" in again.stdout
+    assert "already installed and works" in again.stdout
     subprocess.run([python, SCRIPT, "--wheel-dir", tmp_path], check=True)
     assert (tmp_path / tool.WHEEL_NAME).read_bytes() == first
     check = (
