@@ -29,14 +29,14 @@ def inputs(settings: lite.Settings) -> dict[str, tuple[tuple[int | str, ...], st
     return {
         "image": ((1, 3, "height", "width"), "0 .. 255; sides are multiples of 32"),
         "cues": ((1, 4, "height", "width"), "covered; covered twice; outline to the right; below"),
-        "cover": (("number", "rows", "columns"), "share of a cell of 4 pixels that is filled"),
-        "lowest": (("number", "rows", "columns"), "the same of the lowest 15 % of an instance"),
-        "meeting": (("views", "cells"), "weights of the cells in which a pair meets, sum 1"),
+        "cover": (("number", "rows", "columns"), "fraction of each cell of 4 pixels covered"),
+        "lowest": (("number", "rows", "columns"), "the same for the lowest 15 % of an instance"),
+        "meeting": (("views", "cells"), "averaging weights of the contact cells, sum 1"),
         "place": (("views",), "int64, first * number + second of each view"),
         "instances": (("number", 7), "geometry of instances"),
         "pairs": (("pairs", 14), "geometry of pairs"),
         "whole": (("views", 4, whole, whole), "first, second, other masks, image: a whole pair"),
-        "contact": (("views", 4, contact, contact), "the same where the pair meets"),
+        "contact": (("views", 4, contact, contact), "the same for the contact"),
     }
 
 

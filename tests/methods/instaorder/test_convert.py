@@ -263,7 +263,7 @@ def test_a_file_that_would_run_code_is_refused(tmp_path, run):
     torch.save({"state_dict": {}, "optimizer": Harmful()}, tmp_path / "bad.pth.tar")
     status, printed = run(tmp_path / "bad.pth.tar", tmp_path / "out.pth")
     assert status == 2 and "harm" not in printed.splitlines()
-    assert "bad.pth.tar" in printed and "could run" in printed
+    assert "bad.pth.tar" in printed and "can execute code" in printed
 
 
 # --- ImageNet
