@@ -277,7 +277,7 @@ def license_text(apache_license: str) -> str:
     """Return the licence file of the wheel: Apache License with upstream's copyright line."""
     blank = "Copyright [yyyy] [name of copyright owner]"
     if blank not in apache_license:
-        raise InstallError("the LICENSE file beside this script is not the Apache License 2.0")
+        raise InstallError("the LICENSE file next to this script is not the Apache License 2.0")
     return apache_license.replace(blank, "Copyright 2019, Facebook, Inc")
 
 

@@ -8,8 +8,8 @@ r"""The CRF energy whose labels are the occlusion order (OOSIS Section 3.2, Eq. 
 * ``x`` int (H, W): 0 is background; a positive label occludes every neighbouring smaller label.
 * ``u_p(0) = 1 - sigma_p`` and ``u_p(k) = sigma_p`` for k > 0 (Eq. 5), with ``sigma`` the
   probability of background.
-* ``N`` contains every unordered pair of 4-neighbours **once**. We assume that the paper's lambda =
-  20 applies to ordered pairs, (p, q) and (q, p), which equals the default ``smoothness=40`` here.
+* ``N`` contains every unordered pair of 4-neighbours **once**. The paper's lambda = 20 is
+  assumed to apply to ordered pairs, (p, q) and (q, p), which equals ``smoothness=40``, the default.
 * ``O`` contains the pairs "p occludes its neighbour q", given as ``occludes`` bool (4, H, W):
   ``occludes[d, y, x]`` iff pixel (y, x) occludes its neighbour in direction d (left, right, top,
   bottom).
