@@ -1,12 +1,11 @@
-"""`occ-order bench stages`: how the time of `predict` for a photograph alone is divided.
+"""`occ-order bench stages`: CPU time of each stage of `predict` for a photograph without masks.
 
-The default models by ONNX Runtime with one thread, as `occ_order.predict` runs them: decode the
-image file, detect instances, predict their order, complete their masks, draw the panels, write the
-results. Detection, order and completion are split into the network and everything around it
-(preprocessing, masks, decoding of the answers).
+The default models with ONNX Runtime and one thread, as in `occ_order.predict`: decode the image
+file, detect instances, predict their order and amodal masks, draw the panels, write the results.
+Detection, order and completion are split into the network and the rest (preprocessing, masks,
+decoding).
 
-``ours_s`` is the median CPU time, ``of_networks`` its share of the time of all networks together,
-in percent.
+``ours_s`` is the median CPU time, ``of_networks`` its percentage of the total time of all networks.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield one row per stage, and the totals of the networks and of everything else."""
     content = arguments.photo.read_bytes()
     models = photographs(backend="onnx", score_threshold=arguments.score_threshold)
-    runs = [_run(models, content) for _ in range(arguments.repeats + 1)][1:]  # the first prepares
+    runs = [_run(models, content) for _ in range(arguments.repeats + 1)][1:]  # without warm-up
     taken = {stage: statistics.median(run[stage] for run in runs) for stage in runs[0]}
     networks = sum(seconds for stage, seconds in taken.items() if stage.endswith(NETWORK))
     rest = sum(taken.values()) - networks
@@ -50,7 +49,7 @@ def _run(models: Photographs, content: bytes) -> dict[str, float]:
     taken: dict[str, float] = defaultdict(float)
     with _timed(taken, "decode"):
         pixels = as_image("photo", content=content)
-    assert models.detector is not None and models.complete is not None  # of the defaults
+    assert models.detector is not None and models.complete is not None  # loaded by default
     with _timed(taken, "detect"):
         found = models.detector(pixels)
     with _timed(taken, "order"):
@@ -66,7 +65,7 @@ def _run(models: Photographs, content: bytes) -> dict[str, float]:
 
 @contextlib.contextmanager
 def _timed(taken: dict[str, float], stage: str) -> Iterator[None]:
-    """Add the CPU time of a block, that of `Graph.run` inside it apart."""
+    """Add the CPU time of a block, with that of `Graph.run` inside it as a separate entry."""
     inside = 0.0
     run = Graph.run
 

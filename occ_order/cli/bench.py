@@ -139,7 +139,7 @@ def _add_timings(kinds) -> None:
     predict.add_argument(
         "--calls", type=at_least_one, default=40, help="maximum calls timed of the published method"
     )
-    stages = timing("stages", "how the time of predict for a photograph alone is divided")
+    stages = timing("stages", "CPU time of each stage of predict for a photograph without masks")
     stages.add_argument("--photo", type=existing_path, required=True, metavar="FILE")
     stages.add_argument("--score-threshold", type=float, help="of the segmenter; default: its own")
     growth = timing("growth", "time and memory by number of instances, pixels and graph nodes")

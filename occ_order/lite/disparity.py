@@ -1,7 +1,7 @@
-"""Disparity maps by ONNX Runtime.
+"""Disparity maps, with ONNX Runtime.
 
-`occ_order.engine.export` writes the graph of a disparity network; resizing, which PyTorch does for
-`occ_order.methods.instadepth`, is computed here with the same weights.
+`occ_order.engine.export` exports the graph of a disparity network. Images and maps are resized here
+with NumPy, with the same interpolation weights as in PyTorch (`occ_order.methods.instadepth`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from occ_order.lite.graph import Graph
 from occ_order.lite.image import check_image
 
 SETTINGS = "occ_order_disparity"
-"""Key of the graph's metadata that stores its settings."""
+"""Key of the settings in the graph's metadata."""
 
 CUBIC = -0.75
 """Coefficient of the cubic convolution kernel (Keys 1981) that PyTorch and OpenCV use."""
@@ -25,7 +25,7 @@ class Settings:
     """Preprocessing of the image; stored in the graph's metadata.
 
     Attributes:
-        size: height and width of the network's input, to which images are stretched.
+        size: height and width of the network's input, the size of resized images.
         channels: "RGB" or "BGR".
     """
 
@@ -34,13 +34,13 @@ class Settings:
 
 
 class DisparityMapper:
-    """Predict disparity maps of images of any size with one graph.
+    """Predict disparity maps of images of any size.
 
     Args:
-        graph: exported from an InstaDepthNet by `occ_order.engine.export`, part "disparity".
+        graph: graph of an InstaDepthNet, exported by `occ_order.engine.export`, part "disparity".
 
     Raises:
-        ValueError: another graph.
+        ValueError: unsupported graph.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -48,7 +48,7 @@ class DisparityMapper:
         self._graph = graph
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Return the disparity map of one image.
+        """Predict the disparity map of an image.
 
         Args:
             image: uint8 (H, W, 3), RGB.
@@ -57,7 +57,7 @@ class DisparityMapper:
             float32 (H, W), larger = nearer, up to scale and offset.
 
         Raises:
-            ValueError: another type or shape.
+            ValueError: another dtype or shape.
         """
         image = check_image(image)
         pixels = image if self.settings.channels == "RGB" else image[..., ::-1]
@@ -68,7 +68,7 @@ class DisparityMapper:
 
 
 def resampled(values: np.ndarray, size: tuple[int, int], *, cubic: bool) -> np.ndarray:
-    """Resize maps without antialiasing, as `torch.nn.functional.interpolate` does.
+    """Resize maps without antialiasing, like `torch.nn.functional.interpolate`.
 
     Args:
         values: (C, H, W).
@@ -86,7 +86,7 @@ def resampled(values: np.ndarray, size: tuple[int, int], *, cubic: bool) -> np.n
 
 
 def _weights(length: int, target: int, *, cubic: bool) -> np.ndarray:
-    """Return float32 (target, length), the weights of each input value in each output value."""
+    """Return the interpolation weights of inputs for each output, float32 (target, length)."""
     at = (np.arange(target) + 0.5) * (length / target) - 0.5
     if not cubic:
         at = np.maximum(at, 0)  # PyTorch clamps positions; for cubic kernels it clamps indices only
