@@ -37,7 +37,6 @@ def run_rows(name: str, module: ModuleType, options: argparse.Namespace) -> dict
     Returns:
         {"name", "date", "machine", "rows", "summary"}, JSON-ready, and "geomean" if rows have a
         ratio.
-        have a ratio.
     """
     rows = []
     for row in module.rows(options):

@@ -23,7 +23,6 @@ def given_amodal_row(truth: np.ndarray, modal: np.ndarray, predicted: np.ndarray
     Returns:
         float64 (M, 2): IoU of the amodal masks, and of the hidden parts, amodal - modal; NaN if
         nothing is hidden.
-        nothing is hidden.
     """
     seen = modal.any((1, 2))
     truth, modal, predicted = truth[seen], modal[seen], predicted[seen]

@@ -146,7 +146,6 @@ def direction_accuracy(gt, score, *, among=None) -> float:
     that direction counts 1, equal scores count 1/2. The metric is independent of a threshold and
     ignores whether an occlusion is detected: a method that never predicts an occlusion has 50, the
     same as random guessing.
-    no occlusion has 50, as guessing has.
 
     Args:
         gt: list of (N, N) matrices, 1 = row occludes column, 0 = not, -1 = not annotated.

@@ -169,8 +169,8 @@ def smoothness_loss(disparity: Tensor, image: Tensor, *, form: str = "paper") ->
             range of the image.
         form: one of `SMOOTHNESS_FORMS`.
 
-    float32 scalar, the mean over images; 0 for constant maps and for B = 0.
-        float32 scalar, the mean over images; 0 for a constant map and for no image.
+    Returns:
+        float32 scalar, the mean over images; 0 for constant maps and for B = 0.
 
     Raises:
         ValueError: unknown `form`.
