@@ -295,7 +295,7 @@ def sum_by_region(ids, values, num):
 
 @allocating_kernel
 def value_by_region(ids, values, num):
-    """The value of each of ``num`` regions, int64; ``values`` int32 (H, W) is equal within each."""
+    """Return the value of each of ``num`` regions, int64; ``values`` (H, W) are constant there."""
     result = np.zeros(num, np.int64)
     for y in range(ids.shape[0]):
         last = -1
