@@ -222,7 +222,7 @@ def test_only_known_formats_are_opened_whatever_the_name(tmp_path, kind, write, 
         "detector": lambda: build_mapper(cfg, is_train=False)(record),
     }
     for name, read in readers.items():
-        with pytest.raises(ValueError, match=r"not a readable .*no .*PNG.* file"):
+        with pytest.raises(ValueError, match=r"not a readable .*not a .*PNG.* file"):
             read()
             pytest.fail(name)
     with pytest.raises(UnreadableImageError):

@@ -25,7 +25,7 @@ import numpy as np
 
 from occ_order.draw import panels
 from occ_order.draw.image_panels import PREDICTED
-from occ_order.files import as_image
+from occ_order.files import as_image, read_bytes
 from occ_order.front import Photographs, photographs
 from occ_order.lite import Graph
 
@@ -34,7 +34,7 @@ NETWORK = "network"
 
 def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield one row per stage, and the totals of the networks and of everything else."""
-    content = arguments.photo.read_bytes()
+    content = read_bytes(arguments.photo)
     models = photographs(backend="onnx", score_threshold=arguments.score_threshold)
     runs = [_run(models, content) for _ in range(arguments.repeats + 1)][1:]  # without warm-up
     taken = {stage: statistics.median(run[stage] for run in runs) for stage in runs[0]}

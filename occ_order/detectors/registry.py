@@ -44,7 +44,7 @@ def of_zoo(name: str, chosen: Choices) -> Detector:
     """Build a detector from a model of the model zoo that detects instances."""
     finds = predictor(name, device=chosen.device, backend=chosen.backend)
     if finds.needs_masks:
-        raise ValueError(f"{name!r} of the model zoo orders given masks and finds none itself")
+        raise ValueError(f"{name!r} of the model zoo orders input masks and detects nothing")
 
     def find(pixels: np.ndarray, file_name: str | None) -> OrderedInstances:
         found = finds(pixels)

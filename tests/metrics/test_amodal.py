@@ -466,9 +466,9 @@ def test_damaged_images_are_refused(gt, pred, message) -> None:
 
 
 def test_other_bad_input_is_refused() -> None:
-    with pytest.raises(ValueError, match="twice"):
+    with pytest.raises(ValueError, match="duplicated"):
         amodal_scores([GT, GT], [])
-    with pytest.raises(ValueError, match="twice"):
+    with pytest.raises(ValueError, match="duplicated"):
         amodal_scores([GT], [PRED, PRED])
     with pytest.raises(ValueError, match="compat"):
         amodal_scores([GT], [PRED], compat="SLN")

@@ -293,7 +293,7 @@ def test_bad_input_is_named():
     gt, pred = record(MASKS, CHAIN), results(MASKS, CHAIN)
     with pytest.raises(ValueError, match="2 images that are not in the ground truth: 8, 9"):
         evaluate_results([gt], [pred, {**pred, "image_id": 8}, {**pred, "image_id": 9}])
-    with pytest.raises(ValueError, match="twice: 1"):
+    with pytest.raises(ValueError, match="duplicate image ids in the ground truth: 1"):
         evaluate_results([gt, gt], [pred])
     with pytest.raises(ValueError, match=r"image 1: predicted for size \(4, 21\).*\(4, 20\)"):
         evaluate_results([gt], [results(columns((0, 5), size=(4, 21)), np.zeros((1, 1)))])
