@@ -25,7 +25,8 @@ class TrainingTime(HookBase):
     CPU time is that of the first process with all its threads, without data-loading workers.
     Evaluation is included, except that after the last iteration. `first_loss` is the total loss of
     the first iteration, before the first weight update, `last_loss` its mean over the last `LAST`
-    iterations; `parameters` is the number of all parameters of the network in millions.
+    iterations, both None if no iteration was run; `parameters` is the number of all parameters of
+    the network in millions.
     """
 
     def __init__(self, output_dir: str | os.PathLike[str]) -> None:
@@ -42,14 +43,15 @@ class TrainingTime(HookBase):
             return
         cpu, wall = time.process_time() - self._start[0], time.monotonic() - self._start[1]
         iterations = self.trainer.iter - self.trainer.start_iter
-        losses = [value for value, _ in self.trainer.storage.history("total_loss").values()]
+        history = self.trainer.storage.histories().get("total_loss")
+        losses = [value for value, _ in history.values()] if history else []
         model = self.trainer.model
         measured = {
             "iterations": iterations,
             "cpu_seconds": cpu,
             "wall_seconds": wall,
-            "first_loss": losses[0],
-            "last_loss": statistics.fmean(losses[-LAST:]),
+            "first_loss": losses[0] if losses else None,
+            "last_loss": statistics.fmean(losses[-LAST:]) if losses else None,
             "parameters": sum(p.numel() for p in model.parameters()) / 1e6,
         }
         write_json(self.path, measured, indent=2)

@@ -25,7 +25,9 @@ class _Records(dict[Any, dict[str, Any]]):
     """Records by image id; unlike a plain dict it can be referenced weakly."""
 
 
-_SHARED: weakref.WeakValueDictionary[tuple[str, Callable], _Records] = weakref.WeakValueDictionary()
+_SHARED: weakref.WeakValueDictionary[tuple[str, Callable | None], _Records] = (
+    weakref.WeakValueDictionary()
+)
 """Records of each data set by its name and the function that reads it, while an evaluator holds
 them: reading decodes every mask of some formats, which takes longer than the scores."""
 
@@ -61,7 +63,7 @@ class OrderEvaluator(DatasetEvaluator):
         Raises:
             ValueError: two records share an image id.
         """
-        key = (self.dataset_name, DatasetCatalog[self.dataset_name])
+        key = (self.dataset_name, DatasetCatalog.data.get(self.dataset_name))
         if key in _SHARED:
             return _SHARED[key]
         records = DatasetCatalog.get(self.dataset_name)
@@ -71,7 +73,8 @@ class OrderEvaluator(DatasetEvaluator):
                 f"data set {self.dataset_name!r}: {len(records)} records have only {len(found)} "
                 "different image ids"
             )
-        _SHARED[key] = found
+        if key[1] is not None:  # else it comes from elsewhere, and may be another one next time
+            _SHARED[key] = found
         return found
 
     def row(self, record: dict[str, Any], output: dict[str, Any]) -> Any:

@@ -302,7 +302,7 @@ def test_only_a_resnet_of_torchvision_is_taken_for_one():
     weights = torchvision.models.resnet18(weights=None).state_dict()
     assert is_torchvision_resnet(weights)
     assert not is_torchvision_resnet(published_resnet(5))
-    with pytest.raises(ValueError, match="2 channels does not see the image"):
+    with pytest.raises(ValueError, match="2 input channels do not include the three of the image"):
         convert_resnet(weights, 2)
 
 

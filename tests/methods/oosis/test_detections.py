@@ -96,7 +96,7 @@ def test_a_category_of_another_data_set_is_refused(scene, tmp_path, build_model)
     model = build_model(cfg).eval()
     image = torch.zeros(3, 20, 30, dtype=torch.uint8)
     inputs = [{"image": image, "image_id": 1, "height": 20, "width": 30}]
-    with pytest.raises(ValueError, match=r"found.json: image 1: category 17 is none of .* \[4\]"):
+    with pytest.raises(ValueError, match=r"found.json: image 1: category 17 is not in .* \[4\]"):
         model(inputs)
     with pytest.raises(ValueError, match="cannot be trained"):
         model.train()(inputs)
