@@ -342,7 +342,8 @@ def test_a_photograph_is_dropped_in_chromium(page, tmp_path):
         said = page.run("document.querySelector('#sentences textarea').value")
         assert "cup 1 occludes saucer 3" in said
         page.wait("[...document.querySelectorAll('#panels img')].filter(i => i.width).length > 3")
-        assert page.run("document.querySelector('#downloads').innerText.includes('coffee.zip')")
+        shown = "document.querySelector('#downloads').textContent.replace(/\\s/g, '')"
+        page.wait(f"{shown}.includes('coffee.zip')")
         elsewhere = page.run(
             "performance.getEntriesByType('resource').map(e => new URL(e.name, location))"
             ".filter(u => u.protocol.startsWith('http') && u.host !== location.host).map(String)"
