@@ -128,4 +128,4 @@ def test_data_sets_of_other_classes_are_named(caplog):
     loader._compare_classes(["same_a", "same_b"])
     assert not caplog.records
     loader._compare_classes(["same_a", "same_b", "other_c"])
-    assert "same_a and other_c have other classes" in caplog.text
+    assert "same_a and other_c differ in classes" in caplog.text
