@@ -26,6 +26,9 @@ ADDRESS = "127.0.0.1"
 LONGEST_REQUEST = 1_000_000
 """Maximum bytes of a request body; an answer has about 200, an image up to a thousand pairs."""
 
+MOST_DISCARDED, CHUNK = 10_000_000, 65_536
+"""Maximum bytes of a longer body that are read before it is refused, and bytes read at a time."""
+
 _PAGE = {
     "/": ("page.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
@@ -167,6 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not re.fullmatch(r"\d{1,9}", length):
             raise RequestError(HTTPStatus.LENGTH_REQUIRED, "the length of the request is missing")
         if int(length) > LONGEST_REQUEST:
+            self._discard(min(int(length), MOST_DISCARDED))
             raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the request is too long")
         body = self.rfile.read(int(length))
         try:
@@ -179,6 +183,15 @@ class _Handler(BaseHTTPRequestHandler):
             if url.path in ("/answers", "/skip", "/undo"):
                 return "application/json", self._change(url.path, entry)
         raise RequestError(HTTPStatus.NOT_FOUND, "there is nothing here")
+
+    def _discard(self, length: int) -> None:
+        """Read and drop a request body.
+
+        Clients read the response after they have sent everything; if the connection is closed
+        earlier, they see a broken pipe instead of the status.
+        """
+        while length > 0 and (part := self.rfile.read(min(CHUNK, length))):
+            length -= len(part)
 
     def _change(self, path: str, entry: Any) -> bytes:
         """Store answers, skip pairs or undo the last answers; return the new state of the page."""
