@@ -55,6 +55,9 @@ LARGE = 1024
 FREE = "number"
 """Name of a dynamic axis of length 1 or more."""
 
+SIGMOID_THRESHOLD = 0.5
+"""Probability from which on a binary output counts as true."""
+
 LOGITS = {
     "occlusion": "logits: the second occludes the first; the first the second (sigmoid of each)",
     "depth": "logits: the first is closer; farther; equal (softmax)",
@@ -245,12 +248,28 @@ def _halve(graph: Any) -> None:
 
 
 def save_description(graph: Graph, path: str | os.PathLike[str]) -> None:
-    """Write name, shape and meaning of all inputs and outputs as JSON."""
-    sides = {"inputs": graph.inputs, "outputs": graph.outputs}
+    """Write all that is needed to run the network without this package, as JSON.
+
+    Keys: "inputs" and "outputs" with name, shape, dtype and meaning of each tensor, "number" (the
+    dynamic axis), "normalisation" of images, and "thresholds": output -> probability from which on
+    the answer is yes, for outputs that are logits of a sigmoid.
+    """
+    given = graph.example()
+    with torch.no_grad():
+        made = graph.module(*given)
+    sides = {"inputs": (graph.inputs, given), "outputs": (graph.outputs, made)}
     text: dict[str, Any] = {
-        key: [vars(tensor) for tensor in tensors] for key, tensors in sides.items()
+        key: [
+            {**vars(tensor), "dtype": str(value.dtype).removeprefix("torch.")}
+            for tensor, value in zip(tensors, values, strict=True)
+        ]
+        for key, (tensors, values) in sides.items()
     }
     text[FREE] = "any length >= 1; without instances the network is not run"
+    text["normalisation"] = "inside the network: images are 0 .. 255"
+    text["thresholds"] = {
+        tensor.name: SIGMOID_THRESHOLD for tensor in graph.outputs if "sigmoid" in tensor.meaning
+    }
     write_json(path, text, indent=2)
 
 

@@ -14,6 +14,7 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -21,6 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import occ_order
 from occ_order import scenes
@@ -177,7 +179,7 @@ def test_every_page_of_how_to_is_run():
     """Each has a test below, by its name."""
     tests = Path(__file__).read_text(encoding="utf-8")
     pages = [path.relative_to(DOCS).as_posix() for path in (DOCS / "howto").glob("*.md")]
-    assert len(pages) == 7
+    assert len(pages) == 8
     assert [page for page in pages if f'"{page}"' not in tests] == []
 
 
@@ -222,6 +224,29 @@ def test_many_machines(place, monkeypatch):
 
     run_page("howto/many_machines.md", {"score": begin_anew})
     assert [(results / "order_results.json").read_bytes()] == seen
+
+
+def test_a_network_without_this_package(place):
+    """The example runs where neither this package nor PyTorch can be imported."""
+    for library in ("onnx", "onnxruntime"):
+        pytest.importorskip(library)
+    (_, command), (_, example) = blocks("howto/export.md")
+    assert len(example.splitlines()) <= 30
+    run_command(command.strip())
+    labels = (coffee_masks() * np.array([10, 20, 30, 40])[:, None, None]).max(axis=0)
+    Image.fromarray(labels.astype(np.uint8)).save("labels.png")
+    missing = (
+        "import sys\nfor name in ('occ_order', 'torch', 'detectron2'): sys.modules[name] = None\n"
+    )
+    done = subprocess.run([sys.executable, "-c", missing + example], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = [
+        re.fullmatch(r"(\d+) (occludes|is closer than) (\d+).*", x)
+        for x in done.stdout.splitlines()
+    ]
+    assert said and all(said) and {int(one[1]) for one in said} <= {10, 20, 30, 40}
+    pairs = {frozenset((one[1], one[3])) for one in said if one[2] == "is closer than"}
+    assert len(pairs) == sum(one[2] == "is closer than" for one in said)  # one direction of each
 
 
 def test_sam(place, pretend):

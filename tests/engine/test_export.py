@@ -231,5 +231,7 @@ def test_the_command_writes_compares_and_describes(tmp_path, monkeypatch, capsys
     assert described["inputs"][0]["shape"] == ["number", 3, 64, 64]
     assert described["outputs"][0]["name"] == "disparity"
     assert described["number"].startswith("any length >= 1")
+    assert {one["dtype"] for one in described["inputs"] + described["outputs"]} == {"float32"}
+    assert described["normalisation"].startswith("inside") and described["thresholds"] == {}
     assert main([*wanted, "--size", "50", "50"]) == 2
     assert "multiples of 32" in capsys.readouterr().err
