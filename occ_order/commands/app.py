@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import shutil
 import signal
 import sys
 import tempfile
@@ -26,7 +28,9 @@ def run(options: argparse.Namespace) -> int:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # removes the folder, too
     settings = Settings(write_everything, options.detector, options.device, options.backend)
-    with tempfile.TemporaryDirectory(prefix="occ_order_app_") as folder:
+    with tempfile.TemporaryDirectory(prefix="occ_order_app_", ignore_cleanup_errors=True) as folder:
+        # Once more at the very end: threads of Gradio that outlive the server may write into it.
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         try:
             server = Server(Path(folder), settings, options.port)
             print(f"the page: {server.address} (Ctrl+C ends it)")
