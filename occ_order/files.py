@@ -150,6 +150,23 @@ def atomic_writer(
             _sync_folder(folder)
 
 
+def save_png(path: str | os.PathLike, pixels: np.ndarray) -> None:
+    """Write an image as PNG, replacing the file only if that succeeds.
+
+    Args:
+        path: the file; its folder is created if necessary.
+        pixels: uint8 (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, or uint16 (H, W); not empty.
+
+    Raises:
+        OSError: see `atomic_writer`.
+    """
+    from PIL import Image
+
+    with atomic_writer(path, "wb", sync=False) as file:
+        # Twice as fast as the default level of 6; files of drawings become 7 % larger.
+        Image.fromarray(pixels).save(file, format="PNG", compress_level=2)
+
+
 @contextmanager
 def naming(path: str) -> Iterator[None]:
     """Add the file name to OSErrors of the block that have none, such as that of a full disk."""

@@ -6,8 +6,6 @@ import argparse
 import importlib.util
 from pathlib import Path
 
-from PIL import Image
-
 from occ_order.commands.inputs import count_images, find_inputs, images_of
 from occ_order.commands.predict_image import (
     build_predict,
@@ -17,7 +15,7 @@ from occ_order.commands.predict_image import (
     tell_failure,
 )
 from occ_order.commands.progress import progress
-from occ_order.files import atomic_writer, folder_lock, resolve_inside
+from occ_order.files import folder_lock, resolve_inside, save_png
 from occ_order.formats.layered_image import layers_of, save_layers, save_psd
 from occ_order.formats.sem_dist import save_sem_dist
 from occ_order.instances import ORDERS, OrderedInstances
@@ -39,8 +37,7 @@ def write(folder: Path, result: OrderedInstances, options: argparse.Namespace) -
     if result.sem_dist is not None:
         save_sem_dist(folder / "sem_dist.npz", result.sem_dist)
     for kind, panel in panels(result, result.image, kinds=PREDICTED).items():
-        with atomic_writer(folder / f"{kind}.png", "wb", sync=False) as file:
-            Image.fromarray(panel.image).save(file, format="PNG")
+        save_png(folder / f"{kind}.png", panel.image)
     orders = [order for order in ORDERS if getattr(result, order) is not None]
     if orders:
         layers = layers_of(entry, result.image)

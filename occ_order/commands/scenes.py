@@ -7,9 +7,7 @@ import functools
 import json
 from typing import Any
 
-from PIL import Image
-
-from occ_order.files import atomic_writer
+from occ_order.files import save_png
 from occ_order.formats.write_composed import (
     composed_formats,
     composed_library,
@@ -72,8 +70,7 @@ def run(options: argparse.Namespace) -> int:
         from occ_order.draw.scenes import contact_sheet
 
         scenes = [make_one(k) for k in range(max(options.sheet_scenes, 1))]
-        with atomic_writer(options.contact_sheet, "wb") as file:
-            Image.fromarray(contact_sheet(scenes)).save(file, format="PNG")
+        save_png(options.contact_sheet, contact_sheet(scenes))
     if options.statistics:
         counted = (make_one(k) for k in range(options.statistics))
         print(json.dumps(summarize(counted), indent=2))

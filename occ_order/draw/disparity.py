@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
-from PIL import Image
 
-from occ_order.files import atomic_writer
+from occ_order.files import save_png
 
 NEAR, FAR = 0.95, 0.08  # range of the colour map, as in `occ_order.draw.colors.depth_colors`
 _TABLE = np.rint(colormaps["plasma"](np.linspace(FAR, NEAR, 256))[:, :3] * 255).astype(np.uint8)
@@ -73,6 +72,5 @@ def save_disparity(stem: str | os.PathLike, disparity: np.ndarray) -> tuple[Path
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}_color.png")
     for path, image in zip(paths, (grey, draw_disparity(disparity)), strict=True):
-        with atomic_writer(path, "wb", sync=False) as file:
-            Image.fromarray(image).save(file, format="PNG")
+        save_png(path, image)
     return paths

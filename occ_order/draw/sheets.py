@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
 
 from occ_order.draw.canvas import INK, PAPER, join, text_width, write
 from occ_order.draw.image_panels import Panel
-from occ_order.files import atomic_writer
+from occ_order.files import save_png
 
 _GAP = 14
 
@@ -81,6 +80,5 @@ def save_panels(
     if separate:
         images = {f"{stem.name}_{kind}": panel.image for kind, panel in parts.items()}
     for name, photo in images.items():
-        with atomic_writer(stem.with_name(f"{name}.png"), "wb", sync=False) as file:
-            Image.fromarray(photo).save(file, format="PNG", compress_level=4)
+        save_png(stem.with_name(f"{name}.png"), photo)
     return [stem.with_name(f"{name}.png") for name in images]

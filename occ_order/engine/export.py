@@ -332,6 +332,7 @@ def _mask_order_graph(model: MaskOrderNet, cfg: CfgNode) -> Graph:
     outputs = (
         Tensor("occlusion", (FREE, FREE), "logit: row occludes column (sigmoid)"),
         Tensor("depth", (FREE, FREE, 3), "logits: row closer; farther; equal (softmax)"),
+        Tensor("log_depth", (1, 1, "rows", "columns"), "log depth up to a constant, larger = far"),
     )
     return Graph(
         export_mask_order.MaskOrderGraph(model).eval(),

@@ -2,8 +2,8 @@
 
 The network collects lists of contacts between instances, whose lengths depend on the values of the
 masks, which exporters do not support. The lists are therefore computed outside the graph, which
-takes
-their content as inputs: views, averaging weights, geometry. Results agree up to rounding.
+takes their
+content as inputs: views, averaging weights, geometry. Results agree up to rounding.
 
 Shapes: N instances, Q = N * N ordered pairs, E views of pairs that meet, h x w cells.
 """
@@ -60,8 +60,10 @@ class MaskOrderGraph(nn.Module):
 
     def forward(
         self, image, cues, cover, lowest, meeting, place, instances, pairs, whole, contact
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Compute logits of occlusion (N, N) and depth (N, N, 3); diagonals are undefined.
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Compute logits of occlusion (N, N) and depth (N, N, 3), and log depth (1, 1, h, w).
+
+        Diagonals of the logits are undefined.
 
         Args:
             image, cues, cover, lowest, meeting, place, instances, pairs: see `inputs`.
@@ -96,7 +98,7 @@ class MaskOrderGraph(nn.Module):
         order = answers[0][1] + weights[1] * answers[1][1]
         occlusion = torch.where(near, occlusion, occlusion.clamp(-8, 8) + FAR)
         number = cover.shape[0]
-        return occlusion.reshape(number, number), order.reshape(number, number, 3)
+        return occlusion.reshape(number, number), order.reshape(number, number, 3), log_depth
 
 
 def _table(values: torch.Tensor, place: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from occ_order.files import atomic_writer, join_path, read_grey_png, read_text, relative_name, show
+from occ_order.files import (
+    atomic_writer,
+    join_path,
+    read_grey_png,
+    read_text,
+    relative_name,
+    save_png,
+    show,
+)
 from occ_order.formats.checks import Report
 
 logger = logging.getLogger(__name__)
@@ -137,8 +145,6 @@ def write_depth_png(path: str | os.PathLike, depth: np.ndarray) -> None:
     Raises:
         ValueError: not two-dimensional, negative, not finite or too large.
     """
-    from PIL import Image
-
     depth = np.asarray(depth, np.float64)
     if depth.ndim != 2:
         raise ValueError(f"{path}: depth must have shape (H, W), got {depth.shape}")
@@ -147,8 +153,7 @@ def write_depth_png(path: str | os.PathLike, depth: np.ndarray) -> None:
     units = np.maximum(np.round(depth * _SCALE), depth > 0)
     if depth.size and units.max() > 65535:
         raise ValueError(f"{path}: depth must be at most 255.996 m, got {depth.max():.3f} m")
-    with atomic_writer(path, "wb", sync=False) as file:
-        Image.fromarray(units.astype(np.uint16)).save(file, format="PNG")
+    save_png(path, units.astype(np.uint16))
 
 
 def kb_crop(image: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ import numpy as np
 from PIL import Image
 
 from occ_order import masks as mask_functions
-from occ_order.files import atomic_writer, opened, read_json, resolve_inside, write_json
+from occ_order.files import atomic_writer, opened, read_json, resolve_inside, save_png, write_json
 from occ_order.formats.checks import size_mismatch
 from occ_order.order import graph, io
 
@@ -253,10 +253,7 @@ def save_layers(folder: str | os.PathLike, layers: Sequence[Layer]) -> list[Path
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> Path:
-    buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG")
-    with atomic_writer(path, "wb", sync=False) as file:
-        file.write(buffer.getvalue())
+    save_png(path, pixels)
     return path
 
 

@@ -99,6 +99,7 @@ class LitePredictor:
             overlap=None,
             count=None,
             amodal=amodal,
+            disparity=said["disparity"],
             image=pixels,
         )
 

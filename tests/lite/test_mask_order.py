@@ -1,4 +1,4 @@
-"""The order of given masks without PyTorch says what PyTorch says."""
+"""The order of input masks without PyTorch says what PyTorch says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from occ_order.lite import Graph, LitePredictor
 from occ_order.lite import mask_order as lite
 from occ_order.lite.graph import metadata_of
-from occ_order.lite.image import resized_shape
+from occ_order.lite.image import cell_weights, resized_shape
 from occ_order.methods.common import contact_pooling as pooling
 from occ_order.methods.common.instance_pairs import canonical_order, pair_layout
 from occ_order.methods.common.order_map import mask_cues
@@ -132,6 +132,32 @@ def test_images_are_resized_as_detectron2_does(shape):
     assert resized_shape(shape, 288, 384) == expected
 
 
+@pytest.mark.parametrize(("length", "inner"), [(61, 32), (24, 24), (17, 30), (1, 4)])
+def test_cells_become_pixels_by_bilinear_interpolation(length, inner):
+    """As torch.nn.functional.interpolate, which takes the whole of the last cell."""
+    weights = cell_weights(length, inner, 4)
+    assert weights.shape == (length, -(-inner // 4))
+    assert weights.sum(1) == pytest.approx(1)
+    # Where the centre of a pixel is, in cells from the centre of the first one.
+    where = np.clip((np.arange(length) + 0.5) * inner / length / 4 - 0.5, 0, weights.shape[1] - 1)
+    assert weights @ np.arange(weights.shape[1]) == pytest.approx(where, abs=1e-5)
+    if inner % 4 == 0:
+        cells = torch.rand(weights.shape[1])
+        options = {"size": length, "mode": "linear", "align_corners": False}
+        expected = torch.nn.functional.interpolate(cells[None, None], **options)[0, 0]
+        assert weights @ cells.numpy() == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+def test_disparity_of_a_plane():
+    """Cells twice as far to the right of the middle: half the disparity, and no padding."""
+    log_depth = np.zeros((4, 8), np.float32)  # an input of 12 x 20 pixels, padded
+    log_depth[:, 2:], log_depth[3], log_depth[:, 5:] = np.log(2), 50, 50
+    found = lite.disparity_map(log_depth, (12, 20), (24, 40))
+    assert found.shape == (24, 40)
+    assert found[:, :12] == pytest.approx(1) and found[:, 20:] == pytest.approx(0.5)
+    assert (np.diff(found, axis=1) <= 1e-6).all()
+
+
 def test_settings_survive_the_metadata():
     graph = Graph.__new__(Graph)
     graph.name, graph.metadata = "x.onnx", metadata_of(SETTINGS, lite.SETTINGS)
@@ -173,6 +199,8 @@ def test_it_says_what_the_predictor_says(both, number):
         apart = np.abs(getattr(found, f"{name}_prob") - getattr(expected, f"{name}_prob"))
         assert apart.shape == (number, number) and apart.max(initial=0) < 1e-4
     assert found.ids == expected.ids and (found.modal == expected.modal).all()
+    assert found.disparity.shape == SIZE and found.disparity.min() > 0
+    assert found.disparity == pytest.approx(expected.disparity, rel=1e-4)
 
 
 def test_another_sequence_changes_no_bit(both):
@@ -181,6 +209,7 @@ def test_another_sequence_changes_no_bit(both):
     image = np.random.default_rng(4).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
     found, order = orderer(image, masks), np.random.default_rng(0).permutation(7)
     other = orderer(image, masks[order])
+    assert (found.pop("disparity") == other["disparity"]).all()  # of the image alone
     for name, values in found.items():
         assert (values[np.ix_(order, order)] == other[name]).all()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.structures import ImageList
 from torch import nn
 
+from occ_order.lite.image import cell_weights
+from occ_order.lite.mask_order import LIMIT
 from occ_order.methods.common.given import given_instances, with_orders
 from occ_order.methods.common.order_matrices import flat_matrices, order_matrices
 from occ_order.methods.common.pair_losses import depth_loss, occlusion_loss
@@ -37,7 +40,7 @@ class MaskOrderNet(nn.Module):
     metres, 0 = unknown. The result is {"loss_occlusion", "loss_depth"} and, with the image branch,
     "loss_depth_map". At test time the result is {"instances"} for each image: the input instances
     with the fields of `occ_order.methods.common.given.with_orders`, and, with the image branch,
-    "log_depth" float32 (h, w), log of relative depth at stride 4, larger = farther.
+    "disparity" float32 (height, width) of the output image, larger = nearer, up to a factor.
     """
 
     requires_masks = accepts_masks = True  # read by `OrderPredictor`
@@ -198,10 +201,24 @@ class MaskOrderNet(nn.Module):
             size = {"height": one.get("height", height), "width": one.get("width", width)}
             result = {"instances": with_orders(mine, fields, **size)}
             if found.log_depth is not None:
-                cells = -(-height // STRIDE), -(-width // STRIDE)
-                result["log_depth"] = found.log_depth[number, 0, : cells[0], : cells[1]]
+                inner = images.image_sizes[number]
+                result["disparity"] = _disparity(found.log_depth[number, 0], inner, **size)
             results.append(result)
         return results
+
+
+def _disparity(log_depth: torch.Tensor, inner: Sequence[int], *, height: int, width: int):
+    """Return the disparity of an image, float32 (height, width).
+
+    See `occ_order.lite.mask_order.disparity_map`.
+    """
+    rows, columns = (
+        torch.from_numpy(cell_weights(length, side, STRIDE)).to(log_depth.device)
+        for length, side in zip((height, width), inner, strict=True)
+    )
+    cells = log_depth.float()[: rows.shape[1], : columns.shape[1]]
+    near = torch.exp(-cells.clamp(-LIMIT, LIMIT))
+    return rows @ near @ columns.T
 
 
 def _mirrored(images: ImageList, masks: list[torch.Tensor]):
