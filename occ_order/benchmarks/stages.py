@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 
 from occ_order.draw import panels
-from occ_order.draw.image_panels import PREDICTED
 from occ_order.files import as_image, read_bytes
 from occ_order.front import Photographs, photographs
 from occ_order.lite import Graph
+from occ_order.panels import PREDICTED
 
 NETWORK = "network"
 

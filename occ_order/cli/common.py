@@ -1,4 +1,4 @@
-"""Shared arguments and argument types of the verbs. Imports the standard library only."""
+"""Shared arguments and argument types of the verbs. Imports nothing large."""
 
 from __future__ import annotations
 
@@ -9,20 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-PANELS = (
-    "image",
-    "overlay",
-    "occlusion",
-    "occlusion_graph",
-    "depth_graph",
-    "relative_depth",
-    "amodal",
-    "layers",
-    "levels",
-    "boundary",
-    "check",
-)
-"""Panels of a sheet; a copy of `occ_order.draw.image_panels.KINDS`, so as not to import it."""
+from occ_order.panels import PANELS
 
 
 class Choices:

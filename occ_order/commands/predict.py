@@ -20,12 +20,13 @@ from occ_order.formats.layered_image import layers_of, save_layers, save_psd
 from occ_order.formats.sem_dist import save_sem_dist
 from occ_order.instances import ORDERS, OrderedInstances
 from occ_order.order import io
+from occ_order.panels import PREDICTED
 
 
 def write(folder: Path, result: OrderedInstances, options: argparse.Namespace) -> None:
     """Write all output files of an image."""
     from occ_order.draw.disparity import save_disparity
-    from occ_order.draw.image_panels import PREDICTED, panels
+    from occ_order.draw.image_panels import panels
 
     folder.mkdir(parents=True, exist_ok=True)
     if result.disparity is not None:

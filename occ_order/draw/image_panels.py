@@ -29,28 +29,8 @@ from occ_order.instances import OrderedInstances
 from occ_order.order import UNKNOWN, nearness
 from occ_order.order.encoding import CLOSER, EQUAL
 from occ_order.order.graph import group_labels
+from occ_order.panels import PANELS
 from occ_order.targets import oriented_boundary
-
-KINDS = (
-    "image",
-    "overlay",
-    "occlusion",
-    "occlusion_graph",
-    "depth_graph",
-    "relative_depth",
-    "amodal",
-    "layers",
-    "levels",
-    "boundary",
-    "check",
-)
-"""All kinds of panels, in their order on a sheet."""
-
-PREDICTED = tuple(kind for kind in KINDS if kind not in ("image", "boundary", "check"))
-"""Panels that show predictions only."""
-
-SUMMARY = ("image", "overlay", "occlusion", "occlusion_graph", "relative_depth", "layers")
-"""Panels for a one-page summary."""
 
 LONG_SIDE = 640
 """Target longer side of a panel in pixels; images larger than twice that are downscaled, so that
@@ -81,7 +61,7 @@ def panels(
     image: np.ndarray,
     truth: OrderedInstances | None = None,
     *,
-    kinds: Sequence[str] = KINDS,
+    kinds: Sequence[str] = PANELS,
     palette: str = "default",
     legend: bool = True,
     touching: bool = False,
@@ -95,13 +75,13 @@ def panels(
         result: N instances.
         image: uint8 (H, W, 3) RGB, or (H, W).
         truth: ground truth of the same image, to compare with.
-        kinds: panels to draw, of `KINDS`; those without data are left out.
+        kinds: panels to draw, of `PANELS`; those without data are left out.
         palette: colours of the boundary, see `draw_oriented_boundary`.
         legend: add legends to "relative_depth", "boundary" and "check".
         touching: compare only the orders of ground-truth instances that touch.
 
     Returns:
-        kind -> panel, in the order of `KINDS`:
+        kind -> panel, in the order of `PANELS`:
 
         * always "image", and "overlay", the instances on it;
         * with an occlusion order "occlusion", arrows on the image, "occlusion_graph", and
@@ -116,7 +96,7 @@ def panels(
     """
     drawing = _Drawing(result, image, truth, palette, legend, touching)
     makers: Mapping[str, Callable[[], Panel | None]] = {
-        kind: getattr(drawing, kind) for kind in KINDS if kind in kinds
+        kind: getattr(drawing, kind) for kind in PANELS if kind in kinds
     }
     made = {kind: make() for kind, make in makers.items()}
     return {kind: panel for kind, panel in made.items() if panel is not None}

@@ -7,9 +7,10 @@ import os
 import numpy as np
 from matplotlib.figure import Figure
 
-from occ_order.draw.image_panels import SUMMARY, Panel, panels
+from occ_order.draw.image_panels import Panel, panels
 from occ_order.files import load_image
 from occ_order.instances import OrderedInstances
+from occ_order.panels import SUMMARY
 
 SIDE = 4.0
 """Side of a panel in inches."""

@@ -19,11 +19,12 @@ from torch import nn
 
 from occ_order.draw.boundaries import draw_oriented_boundary
 from occ_order.draw.disparity import draw_disparity
-from occ_order.draw.image_panels import PREDICTED, panels
+from occ_order.draw.image_panels import panels
 from occ_order.engine.checkpoint import kept_random_state
 from occ_order.methods.build import build_mapper
 from occ_order.methods.common.ordered import from_instances
 from occ_order.methods.common.reading import read_image
+from occ_order.panels import PREDICTED
 
 MOST = 20
 """Maximum number of instances to draw; those with the highest scores."""

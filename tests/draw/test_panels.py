@@ -6,7 +6,6 @@ import pytest
 from occ_order.draw import panels
 from occ_order.draw.colors import UNKNOWN_COLOR, depth_colors, instance_colors
 from occ_order.draw.image_panels import (
-    KINDS,
     LONG_SIDE,
     MOST_ARROWS,
     direct_arrows,
@@ -17,6 +16,7 @@ from occ_order.draw.sheets import sheet
 from occ_order.draw.verdicts import name_after
 from occ_order.instances import OrderedInstances
 from occ_order.order import nearness
+from occ_order.panels import PANELS
 from occ_order.scenes import generate
 
 SIZE = (64, 80)
@@ -55,7 +55,7 @@ def grey(size=(20, 40)):
 def test_every_panel_is_drawn_where_its_data_are_there(scene):
     result = everything(scene)
     parts = panels(result, scene.image, result)
-    assert tuple(parts) == KINDS
+    assert tuple(parts) == PANELS
     for heading, drawn, alt in parts.values():
         assert heading and alt.endswith(".")
         assert drawn.dtype == np.uint8 and drawn.ndim == 3 and drawn.std() > 5
@@ -134,7 +134,7 @@ def test_an_image_without_instances():
         depth=np.zeros((0, 0), np.int8),
     )
     parts = panels(nobody, grey(SIZE), nobody)
-    assert set(parts) == set(KINDS) - {"amodal", "levels"}
+    assert set(parts) == set(PANELS) - {"amodal", "levels"}
     assert sheet(parts, title="none").shape[2] == 3
 
 

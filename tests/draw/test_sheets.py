@@ -6,8 +6,6 @@ import pytest
 from PIL import Image
 
 from occ_order.cli import main
-from occ_order.cli.common import PANELS
-from occ_order.draw.image_panels import KINDS
 from occ_order.draw.sheets import safe_stem, sheet
 from occ_order.formats.convert import DataSet, write_dataset
 from occ_order.formats.layered_image import load_layers
@@ -24,10 +22,6 @@ def files(records, categories, tmp_path):
 
 def test_a_sheet_without_a_panel_is_its_title():
     assert sheet({}, title="nothing").shape[2] == 3
-
-
-def test_the_command_knows_the_kinds_of_panels():
-    assert PANELS == KINDS
 
 
 @pytest.mark.parametrize("name", ["../../etc/x.png", "C:\\a\\b.jpg", "\u4e2d \u00fc.png", "", "."])
