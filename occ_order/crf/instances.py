@@ -2,38 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from occ_order.crf.energy import check_labels, neighbour_pairs
+from occ_order.instances import OrderedInstances
+from occ_order.masks import resize_nearest
 
 
-@dataclass(frozen=True)
-class InstanceSet:
-    """Instances of a labelling; instance k has ``ids == k + 1``. All arrays may be empty.
+@dataclass(frozen=True, eq=False)
+class InstanceMap:
+    """Instances of one image as a map of ids: each pixel belongs to one instance at most.
+
+    A solution of the CRF, or ground truth as the CRF could solve it. `ordered` converts it to
+    `OrderedInstances`. It stays a map until the image has its final size, because a map is resized
+    at once and takes 4 bytes for each pixel whatever N is, masks one byte for each pixel and
+    instance.
 
     Attributes:
-        ids: int32 (H, W), 0 = no instance.
-        classes: int64 (N,), index of the class; 0 without ``class_prob``.
-        scores: float64 (N,), unbounded, larger = more confident; NaN without ``boundary_prob``.
-        relative_depth: int64 (N,), the label: an occluder's is larger than what it occludes.
-        occlusion: int8 (N, N), ``occlusion[i, j] = 1`` iff i occludes j; the diagonal is 0.
+        ids: int32 (H, W), 0 = no instance, k + 1 = instance k, -1 = void.
+        classes: int64 (N,), index of the class.
+        occlusion: int8 (N, N), ``occlusion[i, j] = 1`` iff i occludes j, -1 = unknown.
+        scores: float64 (N,), unbounded, larger = more confident; None for ground truth.
+        relative_depth: int64 (N,), label of the CRF: an occluder's is larger than what it occludes;
+            None for ground truth.
     """
 
     ids: np.ndarray
     classes: np.ndarray
-    scores: np.ndarray
-    relative_depth: np.ndarray
     occlusion: np.ndarray
+    scores: np.ndarray | None = None
+    relative_depth: np.ndarray | None = None
 
     def __len__(self) -> int:
+        """Return N."""
         return len(self.classes)
 
     @property
     def masks(self) -> np.ndarray:
         """Modal masks, bool (N, H, W)."""
         return self.ids[None] == np.arange(1, len(self) + 1)[:, None, None]
+
+    def resized(self, size: Sequence[int]) -> InstanceMap:
+        """Resize the map by nearest-neighbour interpolation; instances without a pixel are dropped.
+
+        Args:
+            size: height and width.
+        """
+        ids = resize_nearest(self.ids, size)
+        pixels = np.bincount(ids[ids > 0], minlength=len(self) + 1)
+        keep = np.flatnonzero(pixels[1:])
+        number = np.zeros(len(self) + 2, np.int32)  # the last one is that of void, -1
+        number[keep + 1], number[-1] = np.arange(1, len(keep) + 1), -1
+        return InstanceMap(
+            ids=number[ids],
+            classes=self.classes[keep],
+            occlusion=self.occlusion[np.ix_(keep, keep)],
+            scores=None if self.scores is None else self.scores[keep],
+            relative_depth=None if self.relative_depth is None else self.relative_depth[keep],
+        )
+
+    def ordered(self, image_id: int | str = 0) -> OrderedInstances:
+        """Convert to `OrderedInstances`; the masks take N * H * W bytes.
+
+        Args:
+            image_id: id of the image.
+        """
+        return OrderedInstances(
+            image_id,
+            (self.ids.shape[0], self.ids.shape[1]),
+            self.masks,
+            classes=self.classes,
+            scores=self.scores,
+            occlusion=self.occlusion,
+        )
 
 
 def instances(
@@ -42,7 +86,7 @@ def instances(
     class_prob: np.ndarray | None = None,
     boundary_prob: np.ndarray | None = None,
     min_area: int = 0,
-) -> InstanceSet:
+) -> InstanceMap:
     """Return the connected components of equal positive labels as instances.
 
     By this definition, an instance that is split by an occluder becomes two instances. There is an
@@ -61,7 +105,8 @@ def instances(
             them.
 
     Returns:
-        The instances, numbered by label and then by their first pixel in reading order.
+        The instances, numbered by label and then by their first pixel in reading order. Classes are
+        0 without `class_prob`, scores NaN without `boundary_prob`.
 
     Raises:
         ValueError: inconsistent shapes, negative labels, NaN.
@@ -90,12 +135,12 @@ def instances(
     scores = np.full(len(order), np.nan)
     if boundary_prob is not None:
         scores = _scores(ids, np.asarray(boundary_prob, np.float64), len(order))
-    return InstanceSet(
+    return InstanceMap(
         ids=ids,
         classes=classes[order],
+        occlusion=_edges(ids, relative_depth),
         scores=scores,
         relative_depth=relative_depth,
-        occlusion=_edges(ids, relative_depth),
     )
 
 

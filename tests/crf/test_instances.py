@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from occ_order.crf import instances
+from occ_order.crf import InstanceMap, instances
 from occ_order.crf.energy import neighbour_pairs
 from occ_order.crf.instances import components
 
@@ -32,6 +32,32 @@ def test_instances_by_hand():
     assert np.argwhere(found.occlusion).tolist() == [[2, 0], [3, 0], [3, 2]]
     assert np.isnan(found.scores).all() and found.classes.tolist() == [0, 0, 0, 0]
     assert found.masks.sum((1, 2)).tolist() == [4, 1, 4, 3]
+
+
+def test_a_resized_map_loses_instances_without_a_pixel_and_their_rows():
+    found = instances(FRONT_OF_TWO)
+    # The nearest pixel centres of half the size are those of rows 1, 3 and columns 1, 3, 5.
+    small = found.resized((2, 3))
+    assert small.ids.tolist() == [[1, 3, 0], [4, 4, 2]] == found.ids[1::2, 1::2].tolist()
+    smaller = found.resized((1, 3))  # row 2, where neither the lone pixel nor the front is
+    assert smaller.ids.tolist() == [[1, 2, 0]] and len(smaller) == 2
+    assert smaller.relative_depth.tolist() == [1, 2]
+    assert smaller.occlusion.tolist() == [[0, 0], [1, 0]]
+    void = InstanceMap(np.array([[-1, 2, 0]]), np.array([7, 8]), np.array([[0, 1], [-1, 0]]))
+    kept = void.resized((1, 3))
+    assert kept.ids.tolist() == [[-1, 1, 0]] and kept.classes.tolist() == [8]
+    assert kept.scores is None and kept.occlusion.tolist() == [[0]]
+
+
+def test_ordered_instances_of_a_map():
+    found = instances(FRONT_OF_TWO, boundary_prob=np.full(FRONT_OF_TWO.shape, 0.5))
+    ordered = found.ordered("photo")
+    assert ordered.image_id == "photo" and ordered.size == (4, 6) and ordered.ids == (1, 2, 3, 4)
+    assert np.array_equal(ordered.modal, found.masks)
+    assert ordered.scores.tolist() == found.scores.tolist() and ordered.classes.tolist() == [0] * 4
+    assert ordered.relations()[0] == "instance 3 occludes instance 1 (1.00)"
+    nothing = instances(np.zeros((2, 3), int)).ordered()
+    assert len(nothing) == 0 and nothing.modal.shape == (0, 2, 3)
 
 
 def test_small_components_are_dropped_not_merged():

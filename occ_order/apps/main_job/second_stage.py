@@ -13,7 +13,7 @@ from occ_order import scenes
 from occ_order.apps.main_job import drawings, sentences
 from occ_order.apps.main_job.examples import Example, example_from_scene
 from occ_order.apps.report import ReportImage
-from occ_order.crf import InstanceSet, energy, instances, occludes_from_target, solve
+from occ_order.crf import energy, instances, occludes_from_target, solve
 from occ_order.crf.instances import components
 from occ_order.instances import OrderedInstances
 from occ_order.masks import bordering_pairs, paint
@@ -159,14 +159,8 @@ def run_crf(
     found = instances(
         result.labels, boundary_prob=np.any(occludes, axis=0).astype(np.float32), min_area=MIN_AREA
     )
-    return Outcome(ordered(found), found.relative_depth, float(result.energies[-1]), seconds)
-
-
-def ordered(found: InstanceSet) -> OrderedInstances:
-    """Convert instances of the CRF to `OrderedInstances`."""
-    return OrderedInstances(
-        0, found.ids.shape, found.masks, scores=found.scores, occlusion=found.occlusion
-    )
+    things = found.ordered().replace(classes=None)  # all of one class, as the ground truth's pieces
+    return Outcome(things, found.relative_depth, float(result.energies[-1]), seconds)
 
 
 def annotated_pieces(example: Example, smoothness: float) -> Outcome:

@@ -11,7 +11,6 @@ from detectron2.config import CfgNode
 
 from occ_order.draw import draw_accuracy_recall, png_bytes
 from occ_order.files import write_bytes, write_json
-from occ_order.masks import resize_nearest
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
 from occ_order.methods.oosis.instance_map import instance_map
 from occ_order.metrics.boundary import BoundaryScorer, boundary_curves
@@ -39,9 +38,8 @@ class OrientedBoundary(OrderEvaluator):
     def row(self, record: dict[str, Any], output: Mapping[str, Any]) -> np.ndarray:
         """Return the counts of an image, int64 (T, 4)."""
         composed = output["occ_boundary"].cpu().numpy()
-        ids, _, occlusion = instance_map(record, use_stuff=self.use_stuff)
-        ids = resize_nearest(ids, composed.shape[1:])
-        gt = oriented_boundary(ids, occlusion, over_background=self.over_background)
+        truth = instance_map(record, use_stuff=self.use_stuff).resized(composed.shape[1:])
+        gt = oriented_boundary(truth.ids, truth.occlusion, over_background=self.over_background)
         prob = np.clip(1 - composed[4], 0, 1)
         return self._scorer().row(gt, (prob, composed[:4]))
 

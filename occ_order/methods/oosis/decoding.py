@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import maximum_filter
 
-from occ_order.crf import CRFResult, InstanceSet, instances, occludes_from_heads, solve
+from occ_order.crf import CRFResult, InstanceMap, instances, occludes_from_heads, solve
 from occ_order.crf.expansion import expand
 from occ_order.targets.edge_nms import edge_nms
 from occ_order.targets.oriented_boundary import thin_directions
@@ -75,7 +75,7 @@ class Decoder:
         orientation: np.ndarray,
         boundary: np.ndarray,
         order: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, InstanceSet]:
+    ) -> tuple[np.ndarray, InstanceMap]:
         """Decode one image.
 
         Args:

@@ -1,4 +1,4 @@
-"""The ground-truth instances of a record as a label map, for targets and evaluation."""
+"""The ground-truth instances of a record as a map of ids, for targets and evaluation."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import numpy as np
 from scipy import ndimage
 
 from occ_order import masks
+from occ_order.crf import InstanceMap
 from occ_order.methods.common.reading import read_masks
 
 
 def instance_map(
     record: dict[str, Any], *, use_stuff: bool = False, fill_gaps: int = 0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the instances of a record as a label map.
+) -> InstanceMap:
+    """Return the instances of a record as a map of ids.
 
     Overlapping masks are painted in occlusion order, then by size (`occ_order.masks.paint`). Crowd
     regions are void outside the instances. Stuff is background and is removed from the matrix.
@@ -26,8 +27,7 @@ def instance_map(
             for data with gaps between touching regions (NYU Depth V2). 0 = they are background.
 
     Returns:
-        ids int32 (H, W), 0 = background, k = instance k - 1, -1 = void; classes int64 (N,),
-        contiguous class indices of the data set; occlusion int8 (N, N), -1 = not annotated.
+        The instances; classes are contiguous indices of the data set.
 
     Raises:
         ValueError: an annotation has no mask or an invalid one.
@@ -47,7 +47,7 @@ def instance_map(
     if fill_gaps:
         _fill(ids, np.any(stack, axis=0), fill_gaps)
     classes = np.array([annotations[k]["category_id"] for k in keep], np.int64)
-    return ids, classes, occlusion
+    return InstanceMap(ids, classes, occlusion)
 
 
 def _fill(ids: np.ndarray, labelled: np.ndarray, distance: int) -> None:

@@ -214,10 +214,9 @@ class OOSISMapper:
             record, self.augmentations, self.image_format, output_size=self.output_size
         )
         if self.make_targets:
-            ids, classes, occlusion = instance_map(
-                record, use_stuff=self.use_stuff, fill_gaps=self.fill_gaps
-            )
-            result.update(self._targets(warp_ids(ids, transforms), classes, occlusion))
+            truth = instance_map(record, use_stuff=self.use_stuff, fill_gaps=self.fill_gaps)
+            ids = warp_ids(truth.ids, transforms)
+            result.update(self._targets(ids, truth.classes, truth.occlusion))
         return result
 
     def _targets(self, ids, classes, occlusion) -> dict[str, torch.Tensor]:

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, build_sem_seg_head
-from detectron2.structures import Boxes, Instances
 from torch import nn
 
-from occ_order.crf import InstanceSet
-from occ_order.masks import bounding_box, resize_nearest
-from occ_order.methods.common.pair_matrix import PairMatrix
+from occ_order.methods.common.ordered import to_instances
 from occ_order.methods.oosis.decoding import Decoder
 from occ_order.methods.oosis.deferred import DeferredOutput, Workers
 from occ_order.methods.oosis.head import OOSISHead
@@ -209,29 +205,12 @@ def decoded_output(decoder: Decoder, maps: Maps, size: tuple[int, int]) -> dict[
         The output of `OOSIS` for one image, on the CPU.
     """
     labels, found = decoder(*maps.numpy())
+    found = found.resized(size)
+    instances = to_instances(found.ordered())
+    instances.relative_depth = torch.from_numpy(found.relative_depth)
     return {
-        "instances": to_instances(found, size),
+        "instances": instances,
         "sem_seg": maps.semantic.cpu(),
         "occ_boundary": composed(maps).cpu(),
         "order_map": torch.from_numpy(labels),
     }
-
-
-def to_instances(found: InstanceSet, size: tuple[int, int]) -> Instances:
-    """Convert instances of the CRF to Detectron2's, resized to ``size`` (height, width).
-
-    Resizing is nearest-neighbour; instances without a remaining pixel are dropped.
-    """
-    ids = resize_nearest(found.ids, size)
-    masks = ids[None] == np.arange(1, len(found) + 1)[:, None, None]
-    keep = np.flatnonzero(masks.any((1, 2)))
-    masks = masks[keep]
-    result = Instances(tuple(size))
-    boxes = np.array([bounding_box(mask) for mask in masks], np.float32).reshape(-1, 4)
-    result.pred_boxes = Boxes(torch.from_numpy(boxes))
-    result.pred_masks = torch.from_numpy(masks)
-    result.pred_classes = torch.from_numpy(found.classes[keep])
-    result.scores = torch.from_numpy(found.scores[keep].astype(np.float32))
-    result.relative_depth = torch.from_numpy(found.relative_depth[keep])
-    result.occlusion = PairMatrix(torch.from_numpy(found.occlusion[np.ix_(keep, keep)]))
-    return result

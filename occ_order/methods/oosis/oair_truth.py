@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from occ_order.masks import resize_nearest
 from occ_order.methods.oosis.instance_map import instance_map
 from occ_order.order.encoding import empty_occlusion
 
@@ -29,15 +28,13 @@ def ground_truth(
     Returns:
         {"image_id", "masks" bool (N, H, W), "classes" int64 (N,), "occlusion" int8 (N, N)}.
     """
-    ids, classes, occlusion = instance_map(record, use_stuff=use_stuff)
-    ids = resize_nearest(ids, size) if len(size) else ids
-    masks = ids[None] == np.arange(1, len(classes) + 1)[:, None, None]
-    keep = np.flatnonzero(masks.any((1, 2)))
+    found = instance_map(record, use_stuff=use_stuff)
+    found = found.resized(size if len(size) else found.ids.shape)
     return {
         "image_id": record["image_id"],
-        "masks": masks[keep],
-        "classes": classes[keep],
-        "occlusion": occlusion[np.ix_(keep, keep)],
+        "masks": found.masks,
+        "classes": found.classes,
+        "occlusion": found.occlusion,
     }
 
 

@@ -13,13 +13,12 @@ from detectron2.structures import Boxes, Instances
 from PIL import Image
 
 from occ_order.config import get_cfg
-from occ_order.crf import InstanceSet
+from occ_order.crf import InstanceMap
 from occ_order.engine.evaluation import EVALUATOR_REGISTRY, build_evaluator
 from occ_order.methods.build import build_mapper
 from occ_order.methods.common import evaluator as base
 from occ_order.methods.common.pair_matrix import PairMatrix
 from occ_order.methods.oosis.instance_map import instance_map
-from occ_order.methods.oosis.meta_arch import to_instances
 from occ_order.methods.oosis.oair_evaluator import accuracy_at
 from occ_order.methods.oosis.oair_truth import ground_truth
 from occ_order.metrics import BoundaryScorer
@@ -226,15 +225,8 @@ def test_a_map_of_the_network_comes_back_to_the_stored_size_whole(side):
     for k, (y, x) in enumerate([(3, 5), (101, 333), (250, 1000)], 1):
         ids[y : y + side, x : x + side] = k
     large = np.asarray(Image.fromarray(ids).resize((2048, 615), Image.Resampling.NEAREST))
-    found = InstanceSet(
-        ids=large,
-        classes=np.zeros(3, np.int64),
-        scores=np.ones(3),
-        relative_depth=np.zeros(3, np.int64),
-        occlusion=np.zeros((3, 3), np.int8),
-    )
-    instances = to_instances(found, ids.shape)
-    assert np.array_equal(instances.pred_masks, ids[None] == np.arange(1, 4)[:, None, None])
+    found = InstanceMap(large, np.zeros(3, np.int64), np.zeros((3, 3), np.int8))
+    assert np.array_equal(found.resized(ids.shape).ids, ids)
 
 
 def test_evaluation_at_another_size_than_the_stored_one(data, tmp_path):
@@ -281,7 +273,8 @@ def test_boundary_truth_of_a_smaller_resolution_is_that_of_the_mapper(data, tmp_
     monkeypatch.setattr(BoundaryScorer, "row", lambda self, truth, prediction: seen.append(truth))
     judge = EVALUATOR_REGISTRY.get("OrientedBoundary")(get_cfg(), DATA, str(tmp_path))
     for record in data:
-        ids, _, occlusion = instance_map(record)
+        truth = instance_map(record)
+        ids, occlusion = truth.ids, truth.occlusion
         size = ids.shape[0] * 2 // 3, ids.shape[1] * 2 // 3
         judge.row(record, as_output(np.zeros((0, *size)), np.zeros((0, 0))))
         image = Image.fromarray(ids.astype(np.uint8)).resize(size[::-1], Image.Resampling.NEAREST)

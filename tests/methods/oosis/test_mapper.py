@@ -104,20 +104,20 @@ def test_gaps_go_to_the_nearest_region_and_stuff_is_a_region(record):
     stack = row[None] == np.array([1, 2, 3])[:, None, None]
     unknown = np.where(np.eye(3), 0, -1)
     written = record(stack, unknown, more=[{"is_stuff": k} for k in (0, 0, 1)])
-    ids, _, _ = instance_map(written, fill_gaps=1)
+    ids = instance_map(written, fill_gaps=1).ids
     assert ids.tolist() == [[1, 1, 2, 2, 2, 2, 0, 0, 0, 0]]
-    ids, _, _ = instance_map(written, fill_gaps=9)
+    ids = instance_map(written, fill_gaps=9).ids
     assert ids.tolist() == [[1, 1, 2, 2, 2, 2, 2, 0, 0, 0]]
     nothing = record(np.zeros((0, 5, 7)), np.zeros((0, 0)))
-    assert not instance_map(nothing, fill_gaps=4)[0].any()
+    assert not instance_map(nothing, fill_gaps=4).ids.any()
 
 
 @pytest.mark.parametrize("use_stuff", [False, True])
 def test_stuff_is_background_unless_asked_for(record, use_stuff):
     written = record(MASKS, ONE_OVER_TWO, more=[{"is_stuff": 0}, {"is_stuff": 1}])
-    ids, classes, occlusion = instance_map(written, use_stuff=use_stuff)
-    assert np.array_equal(ids, IDS if use_stuff else np.where(IDS == 1, 1, 0))
-    assert len(classes) == len(occlusion) == 1 + use_stuff
+    truth = instance_map(written, use_stuff=use_stuff)
+    assert np.array_equal(truth.ids, IDS if use_stuff else np.where(IDS == 1, 1, 0))
+    assert len(truth.classes) == len(truth.occlusion) == 1 + use_stuff
 
 
 def test_crowd_is_void(record):
