@@ -430,21 +430,26 @@ def dilated(mask: np.ndarray, steps: int = 1) -> np.ndarray:
 
 
 def resize_nearest(values: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Resize a label map by nearest-neighbour interpolation with aligned pixel centres.
+    """Resize a label map or masks by nearest-neighbour interpolation with aligned pixel centres.
 
     This is the rule of Pillow's NEAREST, with which Detectron2 resizes label maps. OpenCV's
     INTER_NEAREST aligns the top left corners instead, which shifts a map by up to half a pixel.
 
     Args:
-        values: (H, W), bool or an integer dtype that OpenCV supports.
+        values: (H, W) or (N, H, W), bool or an integer dtype that OpenCV supports.
         size: height and width of the result.
 
     Returns:
-        (height, width) of the same dtype; zeros if ``values`` is empty.
+        (height, width) or (N, height, width) of the same dtype; zeros if an image is empty.
     """
     height, width = int(size[0]), int(size[1])
-    if values.shape == (height, width):
+    if values.shape[-2:] == (height, width):
         return values
+    if values.ndim == 3:
+        stack = np.empty((len(values), height, width), values.dtype)
+        for k, one in enumerate(values):
+            stack[k] = resize_nearest(one, size)
+        return stack
     if not values.size or not height * width:
         return np.zeros((height, width), values.dtype)
     raw = values.view(np.uint8) if values.dtype == bool else values

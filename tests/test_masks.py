@@ -464,6 +464,15 @@ def test_an_enlarged_map_comes_back_unchanged(side):
     assert np.array_equal(masks.resize_nearest(large, ids.shape), ids)
 
 
+def test_masks_are_resized_one_by_one():
+    stack = np.random.default_rng(1).random((3, 7, 9)) < 0.5
+    found = masks.resize_nearest(stack, (11, 4))
+    assert found.dtype == bool and found.shape == (3, 11, 4)
+    assert np.array_equal(found, [masks.resize_nearest(one, (11, 4)) for one in stack])
+    assert masks.resize_nearest(stack[:0], (11, 4)).shape == (0, 11, 4)
+    assert masks.resize_nearest(stack, (7, 9)) is stack
+
+
 def test_maps_without_pixels():
     assert masks.resize_nearest(np.zeros((0, 4), np.int32), (2, 3)).tolist() == [[0, 0, 0]] * 2
     assert masks.resize_nearest(np.ones((2, 4), bool), (0, 3)).shape == (0, 3)

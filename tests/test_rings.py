@@ -282,7 +282,7 @@ def test_imports_are_found_wherever_they_stand(source, module, is_package, expec
         ("from ..methods.sln.losses import f", "occ_order.crf.solve"),
         ("from occ_order.draw import draw", "occ_order.methods.oosis.layers"),
         ("from occ_order.methods.oosis.maps import f", "occ_order.methods.sln.decode"),
-        ("from occ_order.methods.oosis import maps", "occ_order.methods.common.given"),
+        ("from occ_order.methods.oosis import maps", "occ_order.methods.common.input_masks"),
         ("from occ_order.methods import build", "occ_order.methods.sln.decode"),
         ("def f():\n    from occ_order import model_zoo", "occ_order.methods.sln.decode"),
         ("import maxflow", "occ_order.crf.solve"),

@@ -24,7 +24,7 @@ import occ_order.methods.build  # noqa: F401
 from occ_order.benchmarks.timing import in_turns, make_row
 from occ_order.config import load_cfg
 from occ_order.methods.common import pair_labels as labels
-from occ_order.methods.common.given import given_instances
+from occ_order.methods.common.input_masks import input_instances
 from occ_order.model_zoo import settings_file
 from occ_order.order.pairs import all_pairs
 from occ_order.scenes import generate
@@ -118,8 +118,8 @@ def some_pairs(pairs: np.ndarray, calls: int) -> tuple[np.ndarray, float]:
 
 def pair_by_pair(network, one: dict, pairs) -> dict[str, torch.Tensor]:
     """Predict pairs (P, 2) with one call for each direction of each pair."""
-    given = given_instances(one, network.device)
-    scene = network.inputs.scene(one["image"], given)
+    found = input_instances(one, network.device)
+    scene = network.inputs.scene(one["image"], found)
     answers: dict[str, list[torch.Tensor]] = {task: [] for task in network.classifier.heads}
     for pair in torch.as_tensor(pairs, device=network.device):
         crops = network.inputs(scene, pair[None])

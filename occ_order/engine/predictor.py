@@ -19,7 +19,7 @@ from occ_order.files import as_image
 from occ_order.formats.given import of_image
 from occ_order.instances import OrderedInstances
 from occ_order.methods.build import build_mapper
-from occ_order.methods.common.ordered import from_instances
+from occ_order.methods.common.ordered import from_instances, model_input
 from occ_order.methods.sln.decode import sem_dist_maps
 
 
@@ -49,9 +49,7 @@ class OrderPredictor:
         cfg = cfg.clone()
         cfg.defrost()
         cfg.INPUT.KEEP_GROUND_TRUTH = False
-        self._map_image = build_mapper(cfg, is_train=False)
-        cfg.INPUT.KEEP_GROUND_TRUTH = True
-        self._map_instances = build_mapper(cfg, is_train=False)
+        self._map = build_mapper(cfg, is_train=False)
 
     @classmethod
     def from_zoo(cls, name: str = model_zoo.ORDERS_MASKS, *, device: str = "cpu") -> OrderPredictor:
@@ -126,7 +124,7 @@ class OrderPredictor:
         Args:
             image: as in `__call__`.
         """
-        return self._run(self._map_image(_record(as_image(image))), given=False)
+        return self._run(model_input(self._map, as_image(image)), given=False)
 
     def _found(self, pixels: np.ndarray) -> OrderedInstances:
         """Return detections, and maps of the whole image such as disparity if predicted."""
@@ -149,12 +147,9 @@ class OrderPredictor:
 
         The model's masks are resized to its input; the result has the original ones.
         """
-        kinds = [0] * len(given) if classes is None else [int(kind) for kind in classes]
-        if len(kinds) != len(given):
-            raise ValueError(f"got {len(kinds)} classes for {len(given)} masks")
-        annotations = [{"category_id": kind} for kind in kinds]
-        record = {**_record(pixels), "masks": given.modal, "annotations": annotations}
-        output = self._run(self._map_instances(record), given=True)
+        # Category ids that came with the masks are no classes of the model.
+        kinds = np.zeros(len(given), np.int64) if classes is None else given.classes
+        output = self._run(model_input(self._map, pixels, given.replace(classes=kinds)), given=True)
         said = from_instances(output["instances"].to("cpu"))
         keys = ("occlusion", "occlusion_prob", "depth", "depth_prob")
         return given.replace(
@@ -171,13 +166,6 @@ class OrderPredictor:
         if hasattr(self.model, "given_masks"):  # the model supports both modes
             self.model.given_masks = given
         return dict(self.model([item])[0])
-
-
-def _record(pixels: np.ndarray) -> dict[str, Any]:
-    """Return an image as input of a mapper."""
-    height, width = pixels.shape[:2]
-    known = {"image_id": 0, "height": height, "width": width, "annotations": []}
-    return {"pixels": pixels, **known}
 
 
 def disparity_of(output: dict[str, Any]) -> np.ndarray | None:

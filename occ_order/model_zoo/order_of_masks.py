@@ -10,7 +10,9 @@ import numpy as np
 from detectron2.config import CfgNode
 from torch import nn
 
+from occ_order.instances import OrderedInstances
 from occ_order.methods.build import Mapper, build_mapper
+from occ_order.methods.common.ordered import model_input
 
 
 class OrderOfMasks:
@@ -29,7 +31,7 @@ class OrderOfMasks:
     @functools.cached_property
     def _parts(self) -> tuple[nn.Module, Mapper]:
         cfg = self._settings()
-        cfg.INPUT.KEEP_GROUND_TRUTH = True
+        cfg.INPUT.KEEP_GROUND_TRUTH = False  # the masks come from the caller
         return self._build(cfg), build_mapper(cfg, is_train=False)
 
     def __call__(self, image: np.ndarray, masks: np.ndarray) -> dict[str, Any]:
@@ -40,12 +42,6 @@ class OrderOfMasks:
             masks: bool (N, H, W), modal.
         """
         model, mapper = self._parts
-        record = {
-            "pixels": image,
-            "image_id": 0,
-            "height": image.shape[0],
-            "width": image.shape[1],
-            "masks": masks,
-            "annotations": [{"category_id": 0} for _ in masks],
-        }
-        return model([mapper(record)])[0]
+        classes = np.zeros(len(masks), np.int64)
+        given = OrderedInstances(0, image.shape[:2], masks, classes=classes)
+        return model([model_input(mapper, image, given)])[0]

@@ -17,7 +17,6 @@ from occ_order.cli import main
 from occ_order.commands import export
 from occ_order.config import load_cfg
 from occ_order.engine import export as networks
-from occ_order.methods.common.given import GivenInstances
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 MINI = {"MODEL.DEVICE": "cpu", "MODEL.MINI_RESNET.WIDTH": 4}
@@ -176,7 +175,7 @@ def test_without_onnx_the_error_says_what_to_install(tmp_path, monkeypatch):
 
 
 def test_the_exported_order_head_says_what_the_model_says():
-    """One image through the whole model with given masks, and through the graph."""
+    """One image through the whole model with input masks, and through the graph."""
     model = model_of("order head")
     model.given_masks = True
     graph = networks.graph_of(model, size=(64, 96))
@@ -199,7 +198,8 @@ def test_the_exported_pair_network_says_what_the_model_says():
     graph = networks.graph_of(model)
     masks = torch.zeros((2, 40, 50), dtype=torch.bool)
     masks[0, 5:30, 5:25], masks[1, 10:35, 25:45] = True, True
-    given = GivenInstances(masks, torch.zeros(2, dtype=torch.int64), torch.ones(2))
+    given = Instances((40, 50))
+    given.pred_masks, given.pred_classes = masks, torch.zeros(2, dtype=torch.int64)
     image = torch.rand(3, 40, 50) * 255
     orders = model.orders(image, given)
     inputs = model.inputs(model.inputs.scene(image, given), torch.tensor([[0, 1]]))

@@ -10,7 +10,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
-from occ_order.methods.common.given import given_instances, with_orders
+from occ_order.methods.common.input_masks import input_instances, with_orders
 from occ_order.order.baselines import (
     area_order,
     bottom_edge_order,
@@ -95,8 +95,8 @@ class OrderBaseline(nn.Module):
         return [{"instances": self._predict(one)} for one in batched_inputs]
 
     def _predict(self, one: dict[str, Any]):
-        given = given_instances(one, torch.device("cpu"))
-        masks = given.masks.numpy()
+        found = input_instances(one, torch.device("cpu"))
+        masks = found.pred_masks.numpy()
         disparity = self._disparity(one, masks.shape[1:]) if "disparity" in self.name else None
         orders = {
             order: torch.from_numpy(self._order(masks, disparity, order, pairs))
@@ -104,9 +104,7 @@ class OrderBaseline(nn.Module):
         }
         in_front = self._order(masks, disparity, "occlusion", "all")
         orders["occlusion_probability"] = torch.from_numpy(in_front.astype(np.float32))
-        height, width = masks.shape[1:]
-        size = {"height": one.get("height", height), "width": one.get("width", width)}
-        return with_orders(given, orders, **size)
+        return with_orders(one, found, orders)
 
     def _order(
         self, masks: np.ndarray, disparity: np.ndarray | None, order: str, pairs: str

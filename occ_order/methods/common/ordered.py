@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,27 +58,58 @@ def from_instances(
     return OrderedInstances(image_id, (height, width), modal, **{**values, **more})
 
 
-def to_instances(ordered: OrderedInstances) -> Instances:
+def to_instances(ordered: OrderedInstances, size: Sequence[int] = ()) -> Instances:
     """Convert `OrderedInstances` to Detectron2's `Instances`.
+
+    Args:
+        ordered: N instances.
+        size: height and width to which masks are resized (`occ_order.masks.resize_nearest`); empty
+            = their own.
 
     Returns:
         Instances with pred_masks (modal), pred_boxes, pred_classes, scores and, if known,
         pred_amodal_masks and the PairMatrix fields occlusion, depth and occlusion_probability.
     """
-    result = Instances(ordered.size)
-    result.pred_masks = torch.from_numpy(np.ascontiguousarray(ordered.modal))
-    corners = np.array([mask_codec.bounding_box(mask) for mask in ordered.modal]).reshape(-1, 4)
+    size = tuple(map(int, size)) or ordered.size
+    modal = np.ascontiguousarray(mask_codec.resize_nearest(ordered.modal, size))
+    result = Instances(size)
+    result.pred_masks = torch.from_numpy(modal)
+    corners = np.array([mask_codec.bounding_box(mask) for mask in modal]).reshape(-1, 4)
     result.pred_boxes = Boxes(torch.from_numpy(corners.astype(np.float32)))
     result.pred_classes = torch.from_numpy(np.asarray(ordered.classes, np.int64))
     result.scores = torch.from_numpy(np.asarray(ordered.scores, np.float32))
     if ordered.amodal is not None:
-        result.pred_amodal_masks = torch.from_numpy(np.ascontiguousarray(ordered.amodal))
+        amodal = np.ascontiguousarray(mask_codec.resize_nearest(ordered.amodal, size))
+        result.pred_amodal_masks = torch.from_numpy(amodal)
     names = {"occlusion_probability": "occlusion_prob", "occlusion": "occlusion", "depth": "depth"}
     for name, key in names.items():
         matrix = getattr(ordered, key)
         if matrix is not None:
             fill = -1 if matrix.dtype == np.int8 else 0
             result.set(name, PairMatrix(torch.from_numpy(np.ascontiguousarray(matrix)), fill=fill))
+    return result
+
+
+def model_input(
+    mapper: Callable[[dict[str, Any]], dict[str, Any]],
+    pixels: np.ndarray,
+    masks: OrderedInstances | None = None,
+) -> dict[str, Any]:
+    """Return the input of a network for one image outside of data sets.
+
+    Args:
+        mapper: the network's mapper for test time, without ground truth.
+        pixels: uint8 (H, W, 3) RGB.
+        masks: input masks with contiguous classes; None = none.
+
+    Returns:
+        The result of the mapper and, with masks, "instances", resized as the mapper did the image.
+    """
+    height, width = pixels.shape[:2]
+    known = {"image_id": 0, "height": height, "width": width, "annotations": []}
+    result = mapper({"pixels": pixels, **known})
+    if masks is not None:
+        result["instances"] = to_instances(masks, result["image"].shape[1:])
     return result
 
 

@@ -12,7 +12,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Instances
 from torch import nn
 
-from occ_order.methods.common.given import PAIR_FIELDS, given_instances, with_orders
+from occ_order.methods.common.input_masks import PAIR_FIELDS, input_instances, with_orders
 from occ_order.methods.completion import amodal, views
 from occ_order.methods.completion.losses import hidden_part_loss
 from occ_order.methods.completion.network import CompletionUNet
@@ -95,15 +95,13 @@ class MaskCompletionNet(nn.Module):
         return {"loss_hidden": hidden, "loss_overlap": self.overlap_weight * overlap}
 
     def _predict(self, one: dict[str, Any]) -> dict[str, Any]:
-        given = given_instances(one, self.device)
-        modal = given.masks.cpu().numpy()
+        found = input_instances(one, self.device)
+        modal = found.pred_masks.cpu().numpy()
         said = self._order_of(one, modal)
         fields = _pair_fields(said["instances"], one)
         whole = self.complete(modal, _chances(fields))
         fields["pred_amodal_masks"] = torch.from_numpy(whole).to(self.device)
-        height, width = modal.shape[1:]
-        size = {"height": one.get("height", height), "width": one.get("width", width)}
-        return {**said, "instances": with_orders(given, fields, **size)}
+        return {**said, "instances": with_orders(one, found, fields)}
 
     def _order_of(self, one: dict[str, Any], modal: np.ndarray) -> dict[str, Any]:
         """Return {"instances"} with their order, and any other output of the order network."""

@@ -23,7 +23,7 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
 from occ_order.methods.common.backbone.mini_resnet import make_mini_resnet
-from occ_order.methods.common.given import GivenInstances, given_instances, with_orders
+from occ_order.methods.common.input_masks import input_instances, with_orders
 from occ_order.methods.common.pair_classifier import init_xavier
 from occ_order.methods.common.pair_crops import resize_images, resize_masks
 from occ_order.methods.common.pair_labels import (
@@ -81,8 +81,8 @@ class InstaDepthNet(nn.Module):
     """MiDaS with order heads.
 
     Input: `image` (3, H, W), 0 .. 255; in training, and at test time to predict orders,
-    `instances` with masks (see `occ_order.methods.common.given`). In training `pairs` (P, 2) are
-    the sampled pairs (`occ_order.methods.instadepth.mapper.DisparityMapper`). Output at test
+    `instances` with masks (see `occ_order.methods.common.input_masks`). In training `pairs` (P, 2)
+    are the sampled pairs (`occ_order.methods.instadepth.mapper.DisparityMapper`). Output at test
     time: `disparity` float32 (height, width), larger = nearer, and, for an input with instances,
     `instances` in the same order with `depth` and `occlusion`, depending on the heads.
     """
@@ -206,17 +206,17 @@ class InstaDepthNet(nn.Module):
         """Return the sampled `pairs` int64 (P, 2) of each input, or all pairs, with labels."""
         masks, parts, start = [], [], 0
         for index, x in enumerate(batched_inputs):
-            given = given_instances(x, self.device)
+            found = input_instances(x, self.device)
             pairs = None if every else x.get("pairs")
             if pairs is None:
-                pairs = torch.from_numpy(all_pairs(len(given)))
+                pairs = torch.from_numpy(all_pairs(len(found)))
             pairs = pairs.to(self.device)
             part = _annotations(x["instances"], pairs)
             part["pairs"] = pairs + start
             part["image_index"] = pairs.new_full((len(pairs),), index)
             parts.append(part)
-            masks.append(resize_masks(given.masks, self.input_size))
-            start += len(given)
+            masks.append(resize_masks(found.pred_masks, self.input_size))
+            start += len(found)
         joined = {name: [part[name] for part in parts] for name in parts[0]}
         labels = {
             name: torch.cat(joined.pop(f"{name}_labels"), dim=1).flatten(0, 1)
@@ -283,23 +283,24 @@ class InstaDepthNet(nn.Module):
             size = (x.get("height", x["image"].shape[1]), x.get("width", x["image"].shape[2]))
             result: dict[str, Any] = {"disparity": _fit(disparity, size)}
             if "instances" in x:
-                given = given_instances(x, self.device)
-                result["instances"] = self.order(given, features, images.shape[-2:], size)
+                found = input_instances(x, self.device)
+                orders = self.orders(found.pred_masks, features, images.shape[-2:])
+                result["instances"] = with_orders(x, found, orders)
             outputs.append(result)
         return outputs
 
-    def order(
-        self,
-        given: GivenInstances,
-        features: dict[str, Tensor],
-        input_size: Sequence[int],
-        size: Sequence[int],
-    ) -> Instances:
-        """Predict the order of all pairs of the input instances of one image; see the class."""
-        count = len(given)
+    def orders(
+        self, masks: Tensor, features: dict[str, Tensor], input_size: Sequence[int]
+    ) -> dict[str, Tensor]:
+        """Predict the orders of all pairs of input masks, bool (N, H, W), of one image.
+
+        Returns:
+            "depth" and "occlusion" int8 (N, N) and their probabilities, depending on the heads.
+        """
+        count = len(masks)
         pairs = torch.from_numpy(all_pairs(count)).to(self.device)
         both = torch.from_numpy(both_directions(pairs.cpu().numpy())).to(self.device)
-        masks = resize_masks(given.masks, input_size)
+        masks = resize_masks(masks, input_size)
         logits = answer_in_chunks(self.heads, masks, features, both, self.pairs_at_once)
         orders = {}
         if "depth" in logits:
@@ -308,7 +309,7 @@ class InstaDepthNet(nn.Module):
         if "occlusion" in logits:
             found = occlusion_matrices(average_occlusion(logits["occlusion"]), pairs, count)
             orders["occlusion"], orders["occlusion_probability"] = found
-        return with_orders(given, orders, height=size[0], width=size[1])
+        return orders
 
 
 def _annotations(instances: Instances, pairs: Tensor) -> dict[str, Tensor]:

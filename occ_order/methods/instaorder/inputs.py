@@ -22,9 +22,9 @@ from dataclasses import dataclass
 
 import torch
 from detectron2.config import CfgNode, configurable
+from detectron2.structures import Instances
 from torch import nn
 
-from occ_order.methods.common.given import GivenInstances
 from occ_order.methods.common.pair_crops import (
     crop_images,
     crop_masks,
@@ -142,17 +142,18 @@ class PairInputs(nn.Module):
         """Number of input channels of the network."""
         return 2 * self.channels_per_instance + (3 if "image" in self.planes else 0)
 
-    def scene(self, image: torch.Tensor | None, given: GivenInstances) -> Scene:
+    def scene(self, image: torch.Tensor | None, found: Instances) -> Scene:
         """Prepare an image.
 
         Args:
             image: (3, H, W), 0 .. 255; None if the network's input has no image.
-            given: N instances.
+            found: N instances, see `occ_order.methods.common.input_masks`.
 
         Raises:
             ValueError: a class has no category id.
         """
-        masks, maps = given.masks.to(torch.uint8), given.maps
+        masks = found.pred_masks.to(torch.uint8)
+        maps = found.maps if found.has("maps") else None
         if "image" in self.planes:
             assert image is not None
             image = image.to(masks.device).float()
@@ -166,7 +167,7 @@ class PairInputs(nn.Module):
             mode = "bicubic" if cubic else "bilinear"
             image = None if image is None else _as_8_bit(resize_images(image, size, mode=mode))
             maps = None if maps is None else resize_images(maps, size)
-        values, embedding = self._encode(given.classes)
+        values, embedding = self._encode(found.pred_classes)
         return Scene(masks, maps, image, values, embedding, boxes)
 
     def _encode(self, classes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,10 +13,11 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
+from detectron2.structures import Instances
 from torch import nn
 
 from occ_order.methods.common import pair_labels as labels
-from occ_order.methods.common.given import GivenInstances, given_instances, with_orders
+from occ_order.methods.common.input_masks import input_instances, with_orders
 from occ_order.methods.common.pair_classifier import PairClassifier, init_xavier
 from occ_order.methods.common.pair_losses import class_loss, depth_loss, occlusion_loss
 from occ_order.methods.instaorder.inputs import PairInputs
@@ -125,28 +126,28 @@ class PairwiseOrderNet(nn.Module):
         with torch.no_grad():
             return [{"instances": self._predict(one)} for one in batched_inputs]
 
-    def orders(self, image: torch.Tensor, given: GivenInstances) -> dict[str, torch.Tensor]:
+    def orders(self, image: torch.Tensor, found: Instances) -> dict[str, torch.Tensor]:
         """Predict the order matrices of the input instances of one image.
 
         Args:
             image: (3, H, W), 0 .. 255, channel order INPUT.FORMAT.
-            given: N instances of the same size.
+            found: N `input_instances` of the same size.
 
         Returns:
             "occlusion" int8 (N, N) and "occlusion_probability" float32 (N, N), and / or "depth"
             int8 (N, N) and "depth_probability" float32 (N, N, 3).
         """
         kind = self.test_pairs
-        masks = given.masks.cpu().numpy() if kind != "all" else None
-        chosen = all_pairs(len(given)) if masks is None else select_pairs(masks, kind)
+        masks = found.pred_masks.cpu().numpy() if kind != "all" else None
+        chosen = all_pairs(len(found)) if masks is None else select_pairs(masks, kind)
         pairs = torch.as_tensor(chosen, device=self.device)
-        scene = self.inputs.scene(image, given)
+        scene = self.inputs.scene(image, found)
         parts = [
             self._averaged(self.classifier(self.inputs(scene, chunk)))
             for chunk in pairs.split(self.pairs_per_batch)
             if len(chunk)
         ]
-        return self._matrices(parts, pairs, len(given))
+        return self._matrices(parts, pairs, len(found))
 
     def _averaged(self, logits: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         average = {
@@ -177,18 +178,15 @@ class PairwiseOrderNet(nn.Module):
         return result
 
     def _predict(self, one: dict[str, Any]):
-        given = given_instances(one, self.device, map_field=self.map_field)
-        orders = self.orders(one["image"], given)
-        height, width = one.get("height"), one.get("width")
-        size = given.masks.shape[1:]
-        return with_orders(given, orders, height=height or size[0], width=width or size[1])
+        found = input_instances(one, self.device, map_field=self.map_field)
+        return with_orders(one, found, self.orders(one["image"], found))
 
     def _losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         inputs, targets = [], []
         for one in batched_inputs:
-            given = given_instances(one, self.device, map_field=self.map_field)
-            pairs = _pairs_of(one, len(given)).to(self.device)
-            scene = self.inputs.scene(one["image"], given)
+            found = input_instances(one, self.device, map_field=self.map_field)
+            pairs = _pairs_of(one, len(found)).to(self.device)
+            scene = self.inputs.scene(one["image"], found)
             options = {"jitter": one.get("jitter"), "reversed_too": self.both_directions}
             inputs.append(self.inputs(scene, pairs, **options))
             asked = torch.cat([pairs, pairs.flip(1)]) if self.both_directions else pairs

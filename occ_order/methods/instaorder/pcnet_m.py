@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import Instances
 from torch import nn
 from torch.nn import functional as F
 
-from occ_order.methods.common.given import GivenInstances, given_instances, with_orders
+from occ_order.methods.common.input_masks import input_instances, with_orders
 from occ_order.methods.common.pair_crops import (
     EXPANSION,
     crop_masks,
@@ -142,41 +143,38 @@ class PCNetM(nn.Module):
         return torch.stack([erased, eraser.float()], dim=1)
 
     def _predict(self, one: dict[str, Any]):
-        given = given_instances(one, self.device)
-        squares = on_pixels(square_around(mask_boxes(given.masks), area=self.expansion))
-        growth = self.growth(given, squares)
+        found = input_instances(one, self.device)
+        squares = on_pixels(square_around(mask_boxes(found.pred_masks), area=self.expansion))
+        growth = self.growth(found, squares)
         fields = dict(zip(("occlusion", "occlusion_probability"), order_of(growth), strict=True))
         if self.complete:
-            fields["pred_amodal_masks"] = self.amodal(given, squares, fields["occlusion"])
-        height, width = given.masks.shape[1:]
-        return with_orders(
-            given, fields, height=one.get("height", height), width=one.get("width", width)
-        )
+            fields["pred_amodal_masks"] = self.amodal(found, squares, fields["occlusion"])
+        return with_orders(one, found, fields)
 
-    def growth(self, given: GivenInstances, squares: torch.Tensor) -> torch.Tensor:
+    def growth(self, found: Instances, squares: torch.Tensor) -> torch.Tensor:
         """Compute the growth of each instance into each other one.
 
         Args:
-            given: N instances.
+            found: N `input_instances`.
             squares: int64 (N, 3), crop of each target.
 
         Returns:
             float32 (N, N): [t, e] = area, in image pixels, that the completion adds to t inside e;
             0 for pairs that are not evaluated or if e is outside the crop of t.
         """
-        count = len(given)
-        reach = dilate(given.masks, self.gap)
+        count, masks, classes = len(found), found.pred_masks, found.pred_classes
+        reach = dilate(masks, self.gap)
         chosen = select_pairs(reach.cpu().numpy(), self.pairs)
         pairs = torch.as_tensor(both_directions(chosen), device=self.device)
         growth = torch.zeros((count, count), device=self.device)
         for target, other in (chunk.unbind(1) for chunk in pairs.split(self.crops_per_batch)):
-            eraser, mask = self._crops(given.masks, reach, target, other, squares)
+            eraser, mask = self._crops(masks, reach, target, other, squares)
             used = eraser.flatten(1).any(1) & mask.flatten(1).any(1)
             if not used.any():
                 continue
             target, other, eraser, mask = (v[used] for v in (target, other, eraser, mask))
             erased = mask & ~eraser
-            probability = self.net(self._input(erased, eraser, given.classes[target])).softmax(1)
+            probability = self.net(self._input(erased, eraser, classes[target])).softmax(1)
             added = (probability[:, 1] > self.order_threshold) & ~erased & eraser
             pixel = (squares[target, 2].float() / self.size) ** 2
             growth[target, other] = added.flatten(1).sum(1) * pixel
@@ -192,34 +190,34 @@ class PCNetM(nn.Module):
         return eraser, mask
 
     def amodal(
-        self, given: GivenInstances, squares: torch.Tensor, occlusion: torch.Tensor
+        self, found: Instances, squares: torch.Tensor, occlusion: torch.Tensor
     ) -> torch.Tensor:
         """Complete each instance behind the union of all its direct and indirect occluders.
 
         Args:
-            given: N instances.
+            found: N `input_instances`.
             squares: int64 (N, 3), crop of each target.
             occlusion: int8 (N, N).
 
         Returns:
             bool (N, H, W): union of the modal mask and the completion. Cycles are allowed.
         """
-        count = len(given)
+        count, masks, classes = len(found), found.pred_masks, found.pred_classes
         above = torch.as_tensor(reachability(occlusion.cpu().numpy()), device=self.device) != 0
         above = above & ~torch.eye(count, dtype=torch.bool, device=self.device)
-        result = given.masks.clone()
+        result = masks.clone()
         hidden = torch.nonzero(above.any(0)).flatten()
         if not len(hidden):
             return result
-        reach = dilate(given.masks, self.gap)
+        reach = dilate(masks, self.gap)
         for chunk in hidden.split(self.crops_per_batch):
-            cover = torch.stack([reach[above[:, t]].any(0) for t in chunk]) & ~given.masks[chunk]
+            cover = torch.stack([reach[above[:, t]].any(0) for t in chunk]) & ~masks[chunk]
             where, row = squares[chunk], torch.arange(len(chunk), device=self.device)
             eraser = crop_masks(cover, row, where, self.size)
-            mask = crop_masks(given.masks, chunk, where, self.size)
-            logits = self.net(self._input(mask & ~eraser, eraser, given.classes[chunk]))
+            mask = crop_masks(masks, chunk, where, self.size)
+            logits = self.net(self._input(mask & ~eraser, eraser, classes[chunk]))
             whole = logits.softmax(1)[:, 1] > self.amodal_threshold
-            result[chunk] |= paste_masks(whole, where, given.masks.shape[1:]) & cover
+            result[chunk] |= paste_masks(whole, where, masks.shape[1:]) & cover
         return result
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from occ_order.lite.image import cell_weights
 from occ_order.lite.mask_order import LIMIT
-from occ_order.methods.common.given import given_instances, with_orders
+from occ_order.methods.common.input_masks import input_instances, with_orders
 from occ_order.methods.common.order_matrices import flat_matrices, order_matrices
 from occ_order.methods.common.pair_losses import depth_loss, occlusion_loss
 from occ_order.methods.mask_order.losses import log_depth_loss
@@ -39,8 +39,9 @@ class MaskOrderNet(nn.Module):
     gt_depth, gt_overlap (entries of -1 are ignored), and optionally `depth_map` float32 (H, W),
     metres, 0 = unknown. The result is {"loss_occlusion", "loss_depth"} and, with the image branch,
     "loss_depth_map". At test time the result is {"instances"} for each image: the input instances
-    with the fields of `occ_order.methods.common.given.with_orders`, and, with the image branch,
-    "disparity" float32 (height, width) of the output image, larger = nearer, up to a factor.
+    with the fields of `occ_order.methods.common.input_masks.with_orders`, and, with the image
+    branch, "disparity" float32 (height, width) of the output image, larger = nearer, up to a
+    factor.
     """
 
     requires_masks = accepts_masks = True  # read by `OrderPredictor`
@@ -182,8 +183,8 @@ class MaskOrderNet(nn.Module):
         return result
 
     def _predict(self, images: ImageList, batched_inputs: list[dict[str, Any]]):
-        given = [given_instances(one, self.device) for one in batched_inputs]
-        masks = [one.masks for one in given]
+        given = [input_instances(one, self.device) for one in batched_inputs]
+        masks = [one.pred_masks for one in given]
         found = self.network(images.tensor, images.image_sizes, masks)
         occlusion, depth = found.occlusion.float().sigmoid(), found.depth.float().softmax(1)
         if self.flip:
@@ -197,24 +198,23 @@ class MaskOrderNet(nn.Module):
         for number, (one, mine, fields) in enumerate(
             zip(batched_inputs, given, orders, strict=True)
         ):
-            height, width = mine.masks.shape[1:]
-            size = {"height": one.get("height", height), "width": one.get("width", width)}
-            result = {"instances": with_orders(mine, fields, **size)}
+            result = {"instances": with_orders(one, mine, fields)}
             if found.log_depth is not None:
+                size = result["instances"].image_size
                 inner = images.image_sizes[number]
-                result["disparity"] = _disparity(found.log_depth[number, 0], inner, **size)
+                result["disparity"] = _disparity(found.log_depth[number, 0], inner, size)
             results.append(result)
         return results
 
 
-def _disparity(log_depth: torch.Tensor, inner: Sequence[int], *, height: int, width: int):
-    """Return the disparity of an image, float32 (height, width).
+def _disparity(log_depth: torch.Tensor, inner: Sequence[int], size: Sequence[int]):
+    """Return the disparity of an image, float32 (height, width) as `size` says.
 
     See `occ_order.lite.mask_order.disparity_map`.
     """
     rows, columns = (
         torch.from_numpy(cell_weights(length, side, STRIDE)).to(log_depth.device)
-        for length, side in zip((height, width), inner, strict=True)
+        for length, side in zip(size, inner, strict=True)
     )
     cells = log_depth.float()[: rows.shape[1], : columns.shape[1]]
     near = torch.exp(-cells.clamp(-LIMIT, LIMIT))

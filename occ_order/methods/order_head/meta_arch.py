@@ -10,7 +10,7 @@ from detectron2.modeling import FPN, META_ARCH_REGISTRY
 from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.structures import Instances
 
-from occ_order.methods.common.given import given_instances, with_orders
+from occ_order.methods.common.input_masks import input_instances, with_orders
 
 TRAINED = ("all", "order", "head")
 
@@ -124,7 +124,7 @@ class OrderRCNN(GeneralizedRCNN):
 
     @torch.no_grad()
     def order_given(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Predict the order of the instances of the inputs (`occ_order.methods.common.given`).
+        """Predict the order of the input instances, see `occ_order.methods.common.input_masks`.
 
         Args:
             batched_inputs: dicts with "image" and "instances" that have masks.
@@ -136,13 +136,11 @@ class OrderRCNN(GeneralizedRCNN):
         Raises:
             ValueError: an input has no instances, or they have no masks.
         """
-        given = [given_instances(one, self.device) for one in batched_inputs]
+        found = [input_instances(one, self.device) for one in batched_inputs]
         images = self.preprocess_image(batched_inputs)
         features = self.backbone(images.tensor)
-        orders = self.roi_heads.order_masks(images, features, [one.masks for one in given])
-        results = []
-        for one, mine, fields in zip(batched_inputs, given, orders, strict=True):
-            height, width = mine.masks.shape[1:]
-            size = {"height": one.get("height", height), "width": one.get("width", width)}
-            results.append({"instances": with_orders(mine, fields, **size)})
-        return results
+        orders = self.roi_heads.order_masks(images, features, [one.pred_masks for one in found])
+        return [
+            {"instances": with_orders(one, mine, fields)}
+            for one, mine, fields in zip(batched_inputs, found, orders, strict=True)
+        ]

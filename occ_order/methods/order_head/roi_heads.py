@@ -16,7 +16,7 @@ from detectron2.modeling import ROI_HEADS_REGISTRY
 from detectron2.modeling.roi_heads import CascadeROIHeads, Res5ROIHeads, StandardROIHeads
 from detectron2.structures import BitMasks, ImageList, Instances
 
-from occ_order.methods.common.given import PAIR_FIELDS
+from occ_order.methods.common.input_masks import PAIR_FIELDS
 from occ_order.methods.common.order_matrices import order_losses, order_matrices, spread_orders
 from occ_order.methods.common.pair_matrix import PairMatrix
 from occ_order.methods.order_head.head import OrderHead

@@ -8,8 +8,11 @@ from detectron2.structures import BoxMode
 from PIL import Image
 
 from occ_order import masks
+from occ_order.instances import OrderedInstances
 from occ_order.methods.build import build_mapper
+from occ_order.methods.common.input_masks import input_instances
 from occ_order.methods.common.instance_mapper import InstanceOrderMapper
+from occ_order.methods.common.ordered import model_input
 from occ_order.methods.common.reading import read_image
 from occ_order.scenes import generate, to_record
 
@@ -53,6 +56,24 @@ def record(tmp_path):
         "annotations": annotations,
         "occlusion": OCCLUSION,
     }
+
+
+@pytest.mark.parametrize("short", [0, 13, 47])
+def test_input_masks_are_resized_as_the_mapper_resizes_those_of_a_record(record, short):
+    cfg = get_cfg()
+    cfg.INPUT.MAPPER, cfg.INPUT.MASK_FORMAT = "InstanceOrderMapper", "bitmask"
+    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.KEEP_GROUND_TRUTH = short, True
+    expected = build_mapper(cfg, is_train=False)(record)
+    cfg.INPUT.KEEP_GROUND_TRUTH = False
+    pixels = read_image(record, "RGB")
+    told = OrderedInstances(7, SIZE, MODAL, classes=np.arange(3), occlusion=OCCLUSION)
+    found = model_input(build_mapper(cfg, is_train=False), pixels, told)
+    assert torch.equal(found["image"], expected["image"])
+    assert found["image"].shape[1] == (short or SIZE[0])
+    found, expected = (input_instances(one, torch.device("cpu")) for one in (found, expected))
+    assert torch.equal(found.pred_masks, expected.pred_masks)
+    assert torch.equal(found.pred_classes, expected.pred_classes)
+    assert "instances" not in model_input(build_mapper(cfg, is_train=False), pixels)
 
 
 def mapper(is_train=True, augmentations=(), **more):

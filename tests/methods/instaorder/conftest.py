@@ -9,7 +9,6 @@ import torch
 from detectron2.structures import BitMasks, Instances
 
 from occ_order.config import get_cfg
-from occ_order.methods.common.given import GivenInstances
 from occ_order.methods.common.pair_matrix import PairMatrix
 from occ_order.scenes import generate, to_record
 
@@ -48,7 +47,9 @@ def given():
             height, width = rng.integers(4, 20, 2)
             mask[y : y + height, x : x + width] = True
         kinds = torch.from_numpy(rng.integers(0, classes, count))
-        return GivenInstances(masks, kinds, torch.ones(count))
+        found = Instances(size)
+        found.pred_masks, found.pred_classes, found.scores = masks, kinds, torch.ones(count)
+        return found
 
     return make
 
@@ -59,12 +60,12 @@ def annotated(given):
 
     def make(count: int, **matrices):
         made = given(count)
-        found = Instances(tuple(made.masks.shape[1:]))
-        found.gt_masks, found.gt_classes = BitMasks(made.masks), made.classes
+        found = Instances(made.image_size)
+        found.gt_masks, found.gt_classes = BitMasks(made.pred_masks), made.pred_classes
         for key in ("occlusion", "depth", "overlap"):
             value = matrices.get(key, torch.full((count, count), -1))
             found.set(f"gt_{key}", PairMatrix(torch.as_tensor(value, dtype=torch.int8)))
-        image = torch.randint(0, 256, (3, *made.masks.shape[1:]), dtype=torch.uint8)
+        image = torch.randint(0, 256, (3, *made.image_size), dtype=torch.uint8)
         return {"image": image, "instances": found, "image_id": 7}
 
     return make

@@ -67,8 +67,8 @@ def test_channels_of_every_input(make, given, pixels, planes, encoding, channels
 def test_the_order_of_channels(make, given, pixels):
     module, instances = make(), given(4)
     found = module(module.scene(pixels, instances), PAIRS)
-    squares = pair_squares(mask_boxes(instances.masks), PAIRS)
-    masks = instances.masks.float()
+    squares = pair_squares(mask_boxes(instances.pred_masks), PAIRS)
+    masks = instances.pred_masks.float()
     torch.testing.assert_close(found[:6, 0], crop_masks(masks, PAIRS[:, 0], squares, 32))
     torch.testing.assert_close(found[:6, 1], crop_masks(masks, PAIRS[:, 1], squares, 32))
     # Outside the image: black, then normalised.
@@ -94,7 +94,7 @@ def test_raw_ids_are_the_value_of_the_mask(make, given, pixels):
     plain, raw = make(mode="resize"), make(mode="resize", category_encoding="raw")
     plain = plain(plain.scene(pixels, instances), PAIRS)
     coded = raw(raw.scene(pixels, instances), PAIRS)
-    ids = torch.tensor([1.0, 7, 13, 44, 90])[instances.classes]
+    ids = torch.tensor([1.0, 7, 13, 44, 90])[instances.pred_classes]
     torch.testing.assert_close(coded[:6, 0], plain[:6, 0] * ids[PAIRS[:, 0], None, None])
     torch.testing.assert_close(coded[:6, 1], plain[:6, 1] * ids[PAIRS[:, 1], None, None])
     assert torch.equal(coded[:, 2:], plain[:, 2:])
@@ -103,7 +103,7 @@ def test_raw_ids_are_the_value_of_the_mask(make, given, pixels):
 def test_an_embedding_fills_the_mask_and_is_trained(make, given, pixels):
     module, instances = make(category_encoding="embedding", train=True), given(4)
     found = module(module.scene(pixels, instances), PAIRS)
-    vector = module.embedding(instances.classes[PAIRS[:, 0]])
+    vector = module.embedding(instances.pred_classes[PAIRS[:, 0]])
     expected = found[:6, :1] * vector[:, :, None, None]
     torch.testing.assert_close(found[:6, 2:8:2], expected)
     found.sum().backward()
@@ -122,9 +122,9 @@ def test_double_expansion_is_for_test_only(make, given, pixels):
     test = module(module.scene(pixels, instances), PAIRS)
     plain = make()
     assert not torch.equal(test, plain(plain.scene(pixels, instances), PAIRS))
-    boxes = mask_boxes(instances.masks)
+    boxes = mask_boxes(instances.pred_masks)
     squares = pair_squares(boxes, PAIRS, expand_first=True)
-    expected = crop_masks(instances.masks.float(), PAIRS[:, 0], squares, 32)
+    expected = crop_masks(instances.pred_masks.float(), PAIRS[:, 0], squares, 32)
     assert torch.equal(test[:6, 0], expected)
     module.train()
     train = module(module.scene(pixels, instances), PAIRS)
@@ -171,6 +171,6 @@ def test_unknown_choices(make, options, message):
 
 def test_a_class_without_an_id(make, given, pixels):
     module, instances = make(category_encoding="raw"), given(2)
-    instances.classes[1] = 5
+    instances.pred_classes[1] = 5
     with pytest.raises(ValueError, match="classes must be 0 .. 4"):
         module.scene(pixels, instances)

@@ -11,8 +11,8 @@ from detectron2.structures import Instances, PolygonMasks
 import occ_order.methods.build  # noqa: F401  (fills the registries)
 from occ_order.config import get_cfg
 from occ_order.methods.build import build_mapper
-from occ_order.methods.common.given import given_instances
 from occ_order.methods.common.given_masks_evaluator import GivenMaskOrder
+from occ_order.methods.common.input_masks import input_instances
 from occ_order.methods.common.pair_matrix import PairMatrix
 from occ_order.methods.instaorder.order_net import PairwiseOrderNet
 
@@ -74,8 +74,7 @@ def test_reordering_the_instances_reorders_the_matrices(cfg, given, tasks, mode,
     order = torch.tensor([3, 0, 4, 1, 2])
     with torch.no_grad():
         straight = net.orders(moved(image), instances)
-        instances.masks, instances.classes = instances.masks[order], instances.classes[order]
-        turned = net.orders(moved(image), instances)
+        turned = net.orders(moved(image), instances[moved(order)])
     check_same(turned, {name: value[order][:, order] for name, value in straight.items()})
 
 
@@ -85,8 +84,7 @@ def test_swapping_two_instances_transposes_the_answer(cfg, given, tasks, build, 
     image = torch.randint(0, 256, (3, 40, 50))
     with torch.no_grad():
         straight = net.orders(moved(image), instances)
-        instances.masks, instances.classes = instances.masks.flip(0), instances.classes.flip(0)
-        turned = net.orders(moved(image), instances)
+        turned = net.orders(moved(image), instances[[1, 0]])
     check_same(turned, {name: value.transpose(0, 1) for name, value in straight.items()})
 
 
@@ -102,7 +100,7 @@ def test_the_size_of_batches_changes_nothing(cfg, given, build, moved):
 
 def test_two_identical_masks_are_equal(cfg, given, build, moved):
     net, instances = build(cfg).eval(), moved(given(2))
-    instances.masks[1] = instances.masks[0]
+    instances.pred_masks[1] = instances.pred_masks[0]
     with torch.no_grad():
         found = net.orders(moved(torch.randint(0, 256, (3, 40, 50))), instances)
     assert found["depth"].tolist() == [[-1, 2], [2, -1]]
@@ -112,8 +110,9 @@ def test_two_identical_masks_are_equal(cfg, given, build, moved):
 
 def test_bordering_pairs_only(cfg, given, build, moved):
     instances = moved(given(3))
-    instances.masks[:] = False
-    instances.masks[0, :5, :5] = instances.masks[1, 5:9, :5] = instances.masks[2, 20:, 20:] = True
+    masks = instances.pred_masks
+    masks[:] = False
+    masks[0, :5, :5] = masks[1, 5:9, :5] = masks[2, 20:, 20:] = True
     net = build(cfg, TEST_PAIRS="bordering", OCCLUSION_THRESHOLD=-1.0).eval()
     with torch.no_grad():
         found = net.orders(moved(torch.zeros(3, 40, 50)), instances)
@@ -199,7 +198,7 @@ def test_the_loss_is_the_sum_over_both_directions(cfg, annotated, build, moved):
     one = {**annotated(3, **KNOWN), "pairs": torch.tensor([[0, 1]])}
     with torch.no_grad():
         losses = net([one])
-        scene = net.inputs.scene(moved(one["image"]), given_instances(one, net.device))
+        scene = net.inputs.scene(moved(one["image"]), input_instances(one, net.device))
         logits = net.classifier(net.inputs(scene, moved(one["pairs"])))
     there, back = logits["occlusion"].cpu()
     bce = torch.nn.functional.binary_cross_entropy_with_logits
@@ -214,7 +213,7 @@ def test_pairs_may_be_asked_as_they_were_drawn(cfg, annotated, build, moved):
     net = build(cfg, TRAIN_BOTH_DIRECTIONS=False).train()
     with torch.no_grad():
         loss = net([one])["loss_occlusion"]
-        scene = net.inputs.scene(moved(one["image"]), given_instances(one, net.device))
+        scene = net.inputs.scene(moved(one["image"]), input_instances(one, net.device))
         logits = net.classifier(net.inputs(scene, moved(one["pairs"]), reversed_too=False))
     logits = logits["occlusion"].cpu()
     assert logits.shape == (2, 2)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from detectron2.structures import Instances
 
 from occ_order.methods.build import build_mapper
-from occ_order.methods.common.given import GivenInstances
 from occ_order.methods.common.pair_crops import mask_boxes, on_pixels, square_around
 from occ_order.methods.instaorder.erasers import ERASED, completion_sample, place_eraser, shifted
 from occ_order.methods.instaorder.pcnet_m import PCNetM, dilate, order_of
@@ -48,13 +48,22 @@ class Filling(torch.nn.Module):
         return logits
 
 
+def instances_of(masks):
+    """Instances of class 0 with these masks, bool (N, H, W)."""
+    found = Instances(tuple(masks.shape[1:]))
+    found.pred_masks = masks
+    found.pred_classes = torch.zeros(len(masks), dtype=torch.long)
+    found.scores = torch.ones(len(masks))
+    return found
+
+
 def notched(gap=0):
     """A square 0 with a notch that the square 1 fills, but for `gap` pixels on each side."""
     masks = torch.zeros((2, 40, 40), dtype=torch.bool)
     masks[0, 8:32, 8:32] = True
     masks[0, 14:26, 20:32] = False
     masks[1, 14 + gap : 26 - gap, 20 + gap : 36] = True
-    return GivenInstances(masks, torch.zeros(2, dtype=torch.long), torch.ones(2))
+    return instances_of(masks)
 
 
 @pytest.fixture
@@ -63,7 +72,7 @@ def complete(on_device, moved):
         options.setdefault("order_threshold", 0.1)
         given = moved(given)
         net = on_device(PCNetM(net=Filling(), size=64, **options)).eval()
-        squares = on_pixels(square_around(mask_boxes(given.masks), area=3.0))
+        squares = on_pixels(square_around(mask_boxes(given.pred_masks), area=3.0))
         return net, squares, net.growth(given, squares)
 
     return complete
@@ -80,22 +89,14 @@ def test_growth_is_the_area_behind_the_other(complete):
 
 def test_the_completed_mask_is_the_union_with_what_lies_behind_the_occluder(on_device):
     given = notched()
-    inputs = {"image": torch.zeros(3, 40, 40), "instances": _instances(given)}
+    inputs = {"image": torch.zeros(3, 40, 40), "instances": given}
     found = on_device(PCNetM(net=Filling(), size=64)).eval()([inputs])[0]["instances"]
-    whole = given.masks[0].clone()
+    whole = given.pred_masks[0].clone()
     whole[14:26, 20:32] = True
-    assert torch.equal(found.pred_amodal_masks[1], given.masks[1])
+    assert torch.equal(found.pred_amodal_masks[1], given.pred_masks[1])
     missing = found.pred_amodal_masks[0] ^ whole
     assert missing.sum() <= 24  # the crop is scaled, so the rim may move by a pixel
-    assert torch.equal(found.pred_masks, given.masks)
-
-
-def _instances(given):
-    from detectron2.structures import Instances
-
-    found = Instances(tuple(given.masks.shape[1:]))
-    found.pred_masks, found.pred_classes, found.scores = given.masks, given.classes, given.scores
-    return found
+    assert torch.equal(found.pred_masks, given.pred_masks)
 
 
 def test_a_gap_between_the_masks_is_bridged_on_request(complete, moved):
@@ -130,7 +131,7 @@ def test_dilation_is_a_square():
 def test_a_cycle_completes_every_member_behind_the_others(complete, moved):
     masks = torch.zeros((3, 40, 40), dtype=torch.bool)
     masks[0, 5:15, 5:20], masks[1, 15:25, 5:20], masks[2, 25:35, 5:20] = True, True, True
-    given = GivenInstances(masks, torch.zeros(3, dtype=torch.long), torch.ones(3))
+    given = instances_of(masks)
     occlusion = torch.tensor([[0, 1, 0], [0, 0, 1], [1, 0, 0]], dtype=torch.int8)
     net, squares, _ = complete(given)
     whole = net.amodal(moved(given), squares, moved(occlusion)).cpu()

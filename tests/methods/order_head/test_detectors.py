@@ -16,7 +16,7 @@ from detectron2.utils.events import EventStorage
 
 import occ_order.methods.build  # noqa: F401
 from occ_order.config import get_cfg
-from occ_order.methods.common.given import PAIR_FIELDS
+from occ_order.methods.common.input_masks import PAIR_FIELDS
 from occ_order.methods.common.pair_matrix import PairMatrix
 from occ_order.methods.order_head.head import OrderHead
 from occ_order.methods.order_head.roi_heads import OrderROIHeads, Res5OrderROIHeads

@@ -16,7 +16,7 @@ import occ_order.methods.build  # noqa: F401
 from occ_order.config import load_cfg
 from occ_order.engine.evaluation import EVALUATOR_REGISTRY
 from occ_order.masks import bounding_box
-from occ_order.methods.common.given import PAIR_FIELDS
+from occ_order.methods.common.input_masks import PAIR_FIELDS
 from occ_order.methods.common.pair_matrix import PairMatrix
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "OrderHead"
