@@ -66,7 +66,7 @@ def load_instaorder(
     """
     report = Report(order_json, problems)
     data = read_json(order_json)
-    instances = _Instances(instances_json, image_root, problems)
+    instances = _InstancesFile(instances_json, image_root, problems)
     records: dict[int, dict[str, Any]] = {}
     for index, entry in entries(data, "annotations", report):
         before = report.count
@@ -79,7 +79,7 @@ def load_instaorder(
     return list(records.values())
 
 
-def _read_entry(entry: dict, instances: _Instances) -> dict[str, Any]:
+def _read_entry(entry: dict, instances: _InstancesFile) -> dict[str, Any]:
     image = image_of(entry, instances.images)
     ids = field(entry, "instance_ids", "a list")
     if len(set(map(str, ids))) != len(ids):
@@ -98,7 +98,7 @@ def _read_entry(entry: dict, instances: _Instances) -> dict[str, Any]:
     return record
 
 
-class _Instances:
+class _InstancesFile:
     """COCO instances by annotation id; validated lazily when they are read."""
 
     def __init__(

@@ -130,7 +130,7 @@ def _class_names(pages: Sequence[_Page], classes: Sequence[str] | None) -> dict[
     return {name: k for k, name in enumerate(names, start=1)}
 
 
-class _Instance:
+class _ShapeGroup:
     """All shapes of one label and group."""
 
     def __init__(self, label: str, group: int | None) -> None:
@@ -149,7 +149,7 @@ class _Page:
     def __init__(self, path: Path, key: str, image: Path, size: tuple[int, int]) -> None:
         self.path, self.key, self.image, self.size = path, key, image, size
         self.image_id: int | None = None
-        self.instances: list[_Instance] = []
+        self.instances: list[_ShapeGroup] = []
 
     def record(
         self, number: int, names: dict[str, int], rows: Sequence[Row], whole: bool
@@ -286,8 +286,10 @@ def _check_stated(data: dict, size: tuple[int, int]) -> None:
         raise ValueError(size_mismatch(stated, size))
 
 
-def _instances(shapes: list, size: tuple[int, int], whole: bool, report: Report) -> list[_Instance]:
-    groups: dict[tuple[str, Any], _Instance] = {}
+def _instances(
+    shapes: list, size: tuple[int, int], whole: bool, report: Report
+) -> list[_ShapeGroup]:
+    groups: dict[tuple[str, Any], _ShapeGroup] = {}
     ignored = 0
     for number, shape in enumerate(shapes):
         with report.at(f"shape {number}"):
@@ -351,7 +353,7 @@ def labelme_page(path: Path, data: dict[str, Any]) -> list[Page]:
     return [Page("", read, size=None if None in size else size)]
 
 
-def _in_place(path: Path, instance: _Instance, size: tuple[int, int]) -> np.ndarray:
+def _in_place(path: Path, instance: _ShapeGroup, size: tuple[int, int]) -> np.ndarray:
     with Report(path).at():
         mask = instance.mask(instance.visible, size)
     return mask
@@ -392,7 +394,7 @@ def _group_id(shape: dict[str, Any]) -> int | None:
 def _add_shape(
     shape: Any,
     number: int,
-    groups: dict[tuple[str, Any], _Instance],
+    groups: dict[tuple[str, Any], _ShapeGroup],
     size: tuple[int, int],
     whole: bool,
 ) -> None:
@@ -409,7 +411,7 @@ def _add_shape(
     area = area_of(shape, size)
     masks.check(area, *size)
     key = (label, group if group is not None else f"shape {number}")
-    instance = groups.setdefault(key, _Instance(label, group))
+    instance = groups.setdefault(key, _ShapeGroup(label, group))
     (instance.whole if amodal else instance.visible).append(area)
 
 

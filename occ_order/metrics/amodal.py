@@ -146,8 +146,11 @@ def class_scores(
 
 
 @dataclass
-class _Instances:
-    """Instances of one image, ground truth or predictions."""
+class _Side:
+    """What COCO's matching needs of one side of an image, ground truth or prediction.
+
+    Masks stay run-length encoded if they were: the matching keeps all images of a data set.
+    """
 
     masks: np.ndarray | list[dict]
     size: tuple[int, int] | None
@@ -162,8 +165,8 @@ class _Instances:
 @dataclass
 class _Image:
     image_id: Any
-    gt: _Instances
-    pred: _Instances
+    gt: _Side
+    pred: _Side
     ignore: np.ndarray | None = None
     """bool (S, G): ground truth outside each of S subsets."""
     pred_ignore: np.ndarray | None = None
@@ -177,7 +180,7 @@ def _subset_names(bands: Mapping, things_and_stuff: bool) -> list[tuple[str, str
     return [(kind, band) for kind in kinds for band in ("", *bands)]
 
 
-def _outside(side: _Instances, band: tuple[float, float] | None, kind: str) -> np.ndarray:
+def _outside(side: _Side, band: tuple[float, float] | None, kind: str) -> np.ndarray:
     """Return bool (N,): instances outside a subset; instances with unknown rate are in all."""
     outside = np.zeros(side.num, dtype=bool)
     if kind:
@@ -252,7 +255,7 @@ def _make_evaluator() -> type:
     return SubsetEvaluation
 
 
-def _of_class(side: _Instances, class_id: int) -> np.ndarray:
+def _of_class(side: _Side, class_id: int) -> np.ndarray:
     return np.arange(side.num) if class_id == -1 else np.flatnonzero(side.classes == class_id)
 
 
@@ -308,7 +311,7 @@ def _match_image(
     ]
 
 
-def _iou(gt: _Instances, pred: _Instances) -> np.ndarray:
+def _iou(gt: _Side, pred: _Side) -> np.ndarray:
     """Compute IoU float64 (P, G); for crowd regions the fraction of the prediction, as in COCO."""
     if not gt.num or not pred.num:
         return np.zeros((pred.num, gt.num))
@@ -842,7 +845,7 @@ def _pair_images(gt: Images, pred: Images, needed: list[str]) -> list[_Image]:
         side = _instances(truth, f"{name}: ground truth")
         if guess is None:
             empty = np.zeros(0)
-            other = _Instances([], None, 0, scores=empty, classes=empty)
+            other = _Side([], None, 0, scores=empty, classes=empty)
         else:
             _require(guess, ("masks", "scores"), f"{name}: prediction")
             other = _instances(guess, f"{name}: prediction")
@@ -853,7 +856,7 @@ def _pair_images(gt: Images, pred: Images, needed: list[str]) -> list[_Image]:
     return images
 
 
-def _instances(image: Mapping[str, Any], name: str) -> _Instances:
+def _instances(image: Mapping[str, Any], name: str) -> _Side:
     masks = image["masks"]
     if isinstance(masks, np.ndarray):
         masks = mask_stack(masks, f"{name}: masks")
@@ -866,7 +869,7 @@ def _instances(image: Mapping[str, Any], name: str) -> _Instances:
             size = size or tuple(rle["size"])
             # pycocotools reads out of bounds if runs do not fill the stated size.
             mask_tools.check(rle, *size, name=f"{name}, mask {index}")
-    side = _Instances(masks, size, len(masks))
+    side = _Side(masks, size, len(masks))
     for key, dtype in (
         ("scores", float),
         ("classes", np.int64),

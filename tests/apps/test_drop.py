@@ -208,7 +208,7 @@ def test_only_offered_detectors_find_instances(photo, tmp_path, monkeypatch, det
         answer(open_photo(photo), tmp_path / "answer", LITE, detector=detector)
 
 
-def test_models_that_order_given_masks_are_offered():
+def test_models_that_order_input_masks_are_offered():
     assert models("onnx") == []
     pytest.importorskip("detectron2")
     offered = models()

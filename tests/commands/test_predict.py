@@ -247,7 +247,7 @@ def test_commands_that_make_no_sense(folder, monkeypatch, arguments):
         main(["predict", *arguments])
 
 
-def test_given_masks_are_ordered_without_a_window(tmp_path, monkeypatch):
+def test_input_masks_are_ordered_without_a_window(tmp_path, monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "my photo.png")

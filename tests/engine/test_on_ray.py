@@ -43,7 +43,7 @@ ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 class Toy:
-    """Orders given masks by their area, after a pause; notes each image and its machine."""
+    """Orders input masks by their area, after a pause; notes each image and its machine."""
 
     def __init__(self, notes="", pause=0.0):
         self.notes, self.pause = notes, pause

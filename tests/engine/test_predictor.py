@@ -41,7 +41,7 @@ def area_predictor(device):
     return area_predictor
 
 
-def test_given_masks_come_back_in_their_order(area_predictor):
+def test_input_masks_come_back_in_their_order(area_predictor):
     found = area_predictor()(IMAGE, MASKS, classes=[4, 5, 6])
     assert np.array_equal(found.modal, MASKS) and found.image is IMAGE
     assert found.image_id == 0 and found.ids == (1, 2, 3)
@@ -50,7 +50,7 @@ def test_given_masks_come_back_in_their_order(area_predictor):
     assert found.to_dict()["occlusion"] == [[0, 1, 1.0]]
 
 
-def test_given_instances_keep_what_the_user_said_of_them(area_predictor):
+def test_input_instances_keep_what_the_user_said_of_them(area_predictor):
     given = OrderedInstances(
         "a photo", SIZE, MASKS, ids=("x", 7, "z"), names=("cup", "", "tray"),
         classes=np.array([3, 1, 9]), scores=np.array([0.5, 1.0, 0.25]), file_name="a.jpg",

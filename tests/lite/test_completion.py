@@ -1,4 +1,4 @@
-"""Amodal masks of given masks without PyTorch are those of PyTorch."""
+"""Amodal masks of input masks without PyTorch are those of PyTorch."""
 
 from __future__ import annotations
 

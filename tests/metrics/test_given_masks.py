@@ -1,4 +1,4 @@
-"""Scores of the order of given masks."""
+"""Scores of the order of input masks."""
 
 from __future__ import annotations
 

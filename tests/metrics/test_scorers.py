@@ -125,7 +125,7 @@ CASES = {
         ],
         lambda gt, pred: metrics.boundary_scores(gt, pred, thresholds=5),
     ),
-    "given masks": (
+    "input masks": (
         metrics.GivenMaskScorer,
         {},
         [{"annotations": [{}] * 5, "occlusion": truth["occlusion"]} for truth in TRUTHS],

@@ -90,6 +90,6 @@ def table_rows(finished: Sequence[Finished]) -> list[dict[str, Any]]:
             row
             | {"bound": rule.__name__}
             | scores
-            | {"ap": None, "energy": None, "seconds": None}  # undefined for given masks
+            | {"ap": None, "energy": None, "seconds": None}  # undefined for input masks
         )
     return rows

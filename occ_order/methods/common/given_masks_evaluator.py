@@ -34,7 +34,7 @@ class GivenMaskOrder(OrderEvaluator):
         found, count = output["instances"], len(record["annotations"])
         if len(found) != count:
             raise ValueError(
-                f"image {record['image_id']!r}: {len(found)} instances came back of {count} given "
+                f"image {record['image_id']!r}: {len(found)} instances came back of {count} input "
                 "masks; found instances need an evaluator that matches them"
             )
         names = {

@@ -35,7 +35,7 @@ class GivenMaskAmodal(OrderEvaluator):
         if len(found) != len(annotations) or not {"pred_amodal_masks", "occlusion"} <= set(fields):
             raise ValueError(
                 f"image {record['image_id']!r}: expected pred_amodal_masks and occlusion of "
-                f"{len(annotations)} given masks, got {len(found)} instances with {sorted(fields)}"
+                f"{len(annotations)} input masks, got {len(found)} instances with {sorted(fields)}"
             )
         size = record["height"], record["width"]
         asked = [k for k, one in enumerate(annotations) if "amodal_segmentation" in one]

@@ -1,4 +1,4 @@
-"""Scores of amodal masks of given masks."""
+"""Scores of amodal masks of input masks."""
 
 from __future__ import annotations
 

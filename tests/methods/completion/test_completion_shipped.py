@@ -1,4 +1,4 @@
-"""The shipped model that orders and completes given masks."""
+"""The shipped model that orders and completes input masks."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def test_what_is_no_image_is_refused(tiny_cfg, image, build_model):
 
 @pytest.mark.parametrize("heads", ["['depth', 'occlusion']", "['depth']", "[]"])
 @pytest.mark.parametrize("count", [0, 1, 4])
-def test_orders_of_given_masks(tiny_cfg, make_input, heads, count, build_model):
+def test_orders_of_input_masks(tiny_cfg, make_input, heads, count, build_model):
     cfg = tiny_cfg("MODEL.DISPARITY.HEADS", heads, "MODEL.DISPARITY.PAIRS_AT_ONCE", "5")
     x = make_input(count)
     (found,) = orders_of(build_model(cfg), [x])

@@ -154,7 +154,7 @@ def test_the_same_keys_whatever_the_data(rows):
 
 def test_another_number_of_instances_is_refused(cfg, records, annotated, build):
     output = build(cfg, "area")([annotated(2)])[0]
-    with pytest.raises(ValueError, match="image 0: 2 instances came back of 4 given masks"):
+    with pytest.raises(ValueError, match="image 0: 2 instances came back of 4 input masks"):
         GivenMaskOrder(cfg, "unused", "").row(records(1)[0], output)
 
 

@@ -1,4 +1,4 @@
-"""The network for given masks, end to end."""
+"""The network for input masks, end to end."""
 
 from __future__ import annotations
 

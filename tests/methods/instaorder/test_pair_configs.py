@@ -1,4 +1,4 @@
-"""Every configuration of pairwise order takes given masks and says what its row is."""
+"""Every configuration of pairwise order takes input masks and says what its row is."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def name_of(file):
 
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)
-def test_it_orders_given_masks(file):
+def test_it_orders_input_masks(file):
     cfg = load_cfg(file)
     assert cfg.INPUT.KEEP_GROUND_TRUTH and cfg.TEST.GIVEN_MASKS
 

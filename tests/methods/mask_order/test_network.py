@@ -1,4 +1,4 @@
-"""The order of given masks: symmetry, sequence, growth, degenerate masks, learning."""
+"""The order of input masks: symmetry, sequence, growth, degenerate masks, learning."""
 
 from __future__ import annotations
 

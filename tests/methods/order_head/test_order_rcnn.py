@@ -1,4 +1,4 @@
-"""The order head inside a detector: training, found instances, given masks, frozen parts."""
+"""The order head inside a detector: training, found instances, input masks, frozen parts."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def test_detections_without_masks_are_refused(model_of):
         found_instances(model, [0], [one])
 
 
-def test_given_masks_come_back_in_their_order_at_the_size_of_the_image(model_of):
+def test_input_masks_come_back_in_their_order_at_the_size_of_the_image(model_of):
     model = model_of("scenes/order_head_given_masks.yaml").eval()
     one = {**scene(3, count=5), "height": 128, "width": 144}
     back = {**one, "instances": one["instances"][torch.arange(4, -1, -1)]}
