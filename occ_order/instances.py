@@ -93,10 +93,11 @@ class OrderedInstances:
     size: tuple[int, int]
     modal: np.ndarray
     amodal: np.ndarray | None = None
-    classes: np.ndarray | None = None  # an array after __post_init__
+    # None stands for the default, which __post_init__ fills in: an instance never holds None here.
+    classes: np.ndarray = None  # type: ignore[assignment]
     names: tuple[str, ...] | None = None
-    scores: np.ndarray | None = None
-    ids: tuple[int | str, ...] | None = None
+    scores: np.ndarray = None  # type: ignore[assignment]
+    ids: tuple[int | str, ...] = None  # type: ignore[assignment]
     occlusion: np.ndarray | None = None
     occlusion_prob: np.ndarray | None = None
     depth: np.ndarray | None = None
@@ -149,6 +150,8 @@ class OrderedInstances:
             matrix = getattr(self, key)
             if matrix is not None and np.shape(matrix) != (n, n):
                 raise ValueError(f"{where}: {key} must be {(n, n)}, got {np.shape(matrix)}")
+            if matrix is not None and key.endswith("_prob"):
+                self._set(**{key: np.asarray(matrix, np.float64)})
         if self.occlusion is not None:
             name = f"{where}: occlusion"
             self._set(occlusion=check_occlusion(np.asarray(self.occlusion), name=name))

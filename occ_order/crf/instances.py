@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -70,14 +71,9 @@ class InstanceMap:
         Args:
             image_id: id of the image.
         """
-        return OrderedInstances(
-            image_id,
-            (self.ids.shape[0], self.ids.shape[1]),
-            self.masks,
-            classes=self.classes,
-            scores=self.scores,
-            occlusion=self.occlusion,
-        )
+        size = self.ids.shape[0], self.ids.shape[1]
+        known: dict[str, Any] = {"classes": self.classes, "scores": self.scores}
+        return OrderedInstances(image_id, size, self.masks, occlusion=self.occlusion, **known)
 
 
 def instances(

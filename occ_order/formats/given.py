@@ -164,15 +164,13 @@ def _made(
     names: Any = None,
     ids: Any = None,
 ) -> OrderedInstances:
-    return OrderedInstances(
-        0,
-        size,
-        modal,
-        classes=_column(classes, np.int64),
-        scores=_column(scores, np.float64),
-        names=None if names is None else tuple(map(str, names)),
-        ids=None if ids is None else tuple(ids),
-    )
+    known: dict[str, Any] = {
+        "classes": _column(classes, np.int64),
+        "scores": _column(scores, np.float64),
+        "names": names,
+        "ids": ids,
+    }
+    return OrderedInstances(0, size, modal, **known)
 
 
 def _from_list(

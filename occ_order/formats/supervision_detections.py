@@ -70,17 +70,15 @@ def from_detections(
         raise ValueError("detections without masks have no occlusion order; masks are needed")
     stack = stack_of(np.asarray(detections.mask), size) if n else np.zeros((0, *size), bool)
     ids = np.asarray(data.get("id", np.arange(1, n + 1))).tolist()
-    classes, scores, names = detections.class_id, detections.confidence, data.get("class_name")
-    return OrderedInstances(
-        image_id,
-        size,
-        stack,
-        classes=None if classes is None else np.asarray(classes, np.int64),
-        scores=None if scores is None else np.asarray(scores, np.float64),
-        names=None if names is None else tuple(map(str, names)),
-        ids=tuple(ids),
-        occlusion=occlusion_by_ids(ids, data["occludes"]) if "occludes" in data else None,
-    )
+    classes, scores = detections.class_id, detections.confidence
+    known: dict[str, Any] = {
+        "classes": None if classes is None else np.asarray(classes, np.int64),
+        "scores": None if scores is None else np.asarray(scores, np.float64),
+        "names": data.get("class_name"),
+        "ids": ids,
+        "occlusion": occlusion_by_ids(ids, data["occludes"]) if "occludes" in data else None,
+    }
+    return OrderedInstances(image_id, size, stack, **known)
 
 
 def occlusion_by_ids(ids: list[Any], occludes: Any) -> np.ndarray:

@@ -272,7 +272,7 @@ def _check_masks(
     decoded: dict[str, np.ndarray] = {}
     for kind in ("amodal", "modal", "hidden"):
         key = keys.get(kind)
-        if key in entry:
+        if key is not None and key in entry:
             mask = checked_mask(entry, key, *size)
             decoded[kind] = masks.decode(mask, *size, name=key)
     whole = decoded.get("amodal", decoded.get("modal"))
@@ -313,7 +313,7 @@ def _check_visible(
 def _check_area(
     entry: dict, key: str | None, mask: np.ndarray | None, slack: int, report: Report
 ) -> None:
-    if key in entry and mask is not None:
+    if key is not None and key in entry and mask is not None:
         stated = field(entry, key, "a finite number")
         if abs(stated - int(mask.sum())) > slack:
             report.add(f"{key!r} is {stated:g}, but the mask has {int(mask.sum())} pixels")

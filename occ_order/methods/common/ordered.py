@@ -33,29 +33,29 @@ def from_instances(
         category_ids: category id in the data set of each class; None keeps the class indices.
         more: additional attributes of `OrderedInstances`.
     """
-    height, width = instances.image_size
-    masks = _array(instances.pred_masks).astype(bool).reshape((-1, height, width))
-    modal = _field(instances, "pred_modal_masks", masks).astype(bool).reshape(masks.shape)
-    whole = masks if instances.has("pred_modal_masks") else None
-    if instances.has("pred_amodal_masks"):
-        whole = _array(instances.pred_amodal_masks).astype(bool).reshape(masks.shape)
-    n = len(instances)
-    classes = _field(instances, "pred_classes", np.zeros(n, int)).astype(np.int64)
+    shape = (len(instances), *instances.image_size)
+
+    def field(name: str, default: np.ndarray | None = None) -> np.ndarray | None:
+        return _array(instances.get(name)) if instances.has(name) else default
+
+    masks = _array(instances.pred_masks).reshape(shape)
+    classes = field("pred_classes", np.zeros(len(instances), np.int64))
     if category_ids is not None:
         classes = np.asarray(category_ids, np.int64)[classes]
-    depth = _pairs(instances, "depth")
+    ids, depth = field("ids"), field("depth")
     values: dict[str, Any] = {
-        "amodal": whole,
+        "modal": field("pred_modal_masks", masks),
+        "amodal": field("pred_amodal_masks", masks if instances.has("pred_modal_masks") else None),
         "classes": classes,
-        "scores": _field(instances, "scores", np.ones(n)).astype(np.float64),
-        "ids": tuple(_field(instances, "ids", np.arange(1, n + 1)).tolist()),
-        "occlusion": _pairs(instances, "occlusion"),
-        "occlusion_prob": _pairs(instances, "occlusion_probability"),
+        "scores": field("scores"),
+        "ids": None if ids is None else ids.tolist(),
+        "occlusion": field("occlusion"),
+        "occlusion_prob": field("occlusion_probability"),
         "depth": depth,
-        "depth_prob": _relation_probability(depth, _pairs(instances, "depth_probability")),
-        "levels": _field(instances, "pred_levels", None),
+        "depth_prob": _relation_probability(depth, field("depth_probability")),
+        "levels": field("pred_levels"),
     }
-    return OrderedInstances(image_id, (height, width), modal, **{**values, **more})
+    return OrderedInstances(image_id, instances.image_size, **{**values, **more})
 
 
 def to_instances(ordered: OrderedInstances, size: Sequence[int] = ()) -> Instances:
@@ -116,17 +116,6 @@ def model_input(
 def _array(value: Any) -> np.ndarray:
     tensor = getattr(value, "tensor", value)
     return tensor.detach().cpu().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
-
-
-def _field(instances: Instances, name: str, default: Any) -> Any:
-    return _array(instances.get(name)) if instances.has(name) else default
-
-
-def _pairs(instances: Instances, name: str) -> np.ndarray | None:
-    if not instances.has(name):
-        return None
-    values = _array(instances.get(name))
-    return values if np.issubdtype(values.dtype, np.integer) else values.astype(np.float64)
 
 
 def _relation_probability(depth: np.ndarray | None, prob: np.ndarray | None) -> np.ndarray | None:

@@ -22,14 +22,12 @@ class OrderResults(OrderEvaluator):
         """Return the entry of an image in `order_results.json`, with its file name."""
         contiguous = self.metadata.get("thing_dataset_id_to_contiguous_id")
         original = {k: v for v, k in contiguous.items()} if contiguous else None
-        image = from_instances(
+        return from_instances(
             output["instances"],
             image_id=record["image_id"],
             category_ids=[original[k] for k in range(len(original))] if original else None,
+            file_name=os.path.basename(record["file_name"]) if record.get("file_name") else None,
         ).to_dict()
-        if record.get("file_name"):
-            image["file_name"] = os.path.basename(record["file_name"])
-        return image
 
     def scores(self, rows: dict[Any, Any]) -> dict[str, Any]:
         """Write the files."""

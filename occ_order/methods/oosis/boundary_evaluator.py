@@ -12,7 +12,7 @@ from detectron2.config import CfgNode
 from occ_order.draw import draw_accuracy_recall, png_bytes
 from occ_order.files import write_bytes, write_json
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
-from occ_order.methods.oosis.instance_map import instance_map
+from occ_order.methods.oosis.truth import instance_map
 from occ_order.metrics.boundary import BoundaryScorer, boundary_curves
 from occ_order.metrics.report import without_nan
 from occ_order.targets.oriented_boundary import oriented_boundary

@@ -8,7 +8,7 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
-from occ_order.methods.oosis.oair_truth import ground_truth, prediction
+from occ_order.methods.oosis.truth import ground_truth, prediction
 from occ_order.metrics import ClassAPScorer, CoverageScorer
 from occ_order.metrics.calibration import calibration_scores
 

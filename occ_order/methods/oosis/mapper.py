@@ -18,8 +18,8 @@ from fvcore.transforms.transform import NoOpTransform, Transform
 
 from occ_order.methods.common.reading import augmented_image
 from occ_order.methods.common.registry import MAPPER_REGISTRY
-from occ_order.methods.oosis.instance_map import instance_map
 from occ_order.methods.oosis.losses import IGNORE
+from occ_order.methods.oosis.truth import instance_map
 from occ_order.order import relative_depth
 from occ_order.targets.oriented_boundary import (
     oriented_boundary,

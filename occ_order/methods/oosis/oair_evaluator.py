@@ -12,7 +12,7 @@ from detectron2.config import CfgNode
 from occ_order.draw import draw_accuracy_recall, png_bytes
 from occ_order.files import write_bytes, write_json
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
-from occ_order.methods.oosis.oair_truth import ground_truth, prediction
+from occ_order.methods.oosis.truth import ground_truth, prediction
 from occ_order.metrics.oair import EdgeMatches, OAIRScorer, confidence_curve, percent_in_cycles
 from occ_order.metrics.report import without_nan
 from occ_order.order import break_cycles

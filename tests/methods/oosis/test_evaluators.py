@@ -18,9 +18,8 @@ from occ_order.engine.evaluation import EVALUATOR_REGISTRY, build_evaluator
 from occ_order.methods.build import build_mapper
 from occ_order.methods.common import evaluator as base
 from occ_order.methods.common.pair_matrix import PairMatrix
-from occ_order.methods.oosis.instance_map import instance_map
 from occ_order.methods.oosis.oair_evaluator import accuracy_at
-from occ_order.methods.oosis.oair_truth import ground_truth
+from occ_order.methods.oosis.truth import ground_truth, instance_map
 from occ_order.metrics import BoundaryScorer
 from occ_order.targets import oriented_boundary
 

@@ -10,7 +10,6 @@ from fvcore.transforms.transform import HFlipTransform
 
 from occ_order.formats.cocoa import load_cocoa
 from occ_order.methods.build import build_mapper
-from occ_order.methods.oosis.instance_map import instance_map
 from occ_order.methods.oosis.mapper import (
     OOSISMapper,
     RandomWindow,
@@ -18,6 +17,7 @@ from occ_order.methods.oosis.mapper import (
     build_oosis_augmentation,
     warp_ids,
 )
+from occ_order.methods.oosis.truth import instance_map
 from occ_order.targets.oriented_boundary import flip_orientation
 
 # The worked example: 1 occludes 2.
