@@ -146,7 +146,8 @@ def npz_page(path: Path, data: None = None) -> list[Page]:
         if not isinstance(found, Mapping):
             raise DataError(f"{path}: holds one array, as a .npy file does; name it so")
         with Report(path).at():
-            return _of_arrays(found, size)
+            result = _of_arrays(found, size)
+        return result
 
     return [Page("", read)]
 

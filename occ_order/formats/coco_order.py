@@ -16,7 +16,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -258,7 +258,7 @@ def results_list_page(path: Path, data: list[Any]) -> list[Page]:
     return [Page("", read, number)]
 
 
-def _is_id(value: object) -> bool:
+def _is_id(value: object) -> TypeGuard[int | str]:
     return type(value) is int or (isinstance(value, str) and value != "")
 
 

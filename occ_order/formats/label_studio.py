@@ -401,16 +401,18 @@ def _relations(result: OrderedInstances) -> list[dict[str, Any]]:
         found.append({"type": "relation", **ends, "direction": direction, "labels": labels})
 
     occlusion, depth, overlap = result.occlusion, result.depth, result.overlap
-    for i, j in [] if occlusion is None else np.argwhere(occlusion == 1).tolist():
-        both = bool(occlusion[j, i] == 1)
-        if not both or i < j:
-            add(i, j, ["occludes"], both)
-    for i, j in [] if depth is None else np.argwhere(np.isin(depth, (CLOSER, EQUAL))).tolist():
-        equal = bool(depth[i, j] == EQUAL)
-        if not equal or i < j:
-            stated = UNKNOWN if overlap is None else overlap[i, j]
-            words = [word for word, value in RANGES.items() if value == stated]
-            add(i, j, ["equal" if equal else "closer", *words], equal)
+    if occlusion is not None:
+        for i, j in np.argwhere(occlusion == 1).tolist():
+            both = bool(occlusion[j, i] == 1)
+            if not both or i < j:
+                add(i, j, ["occludes"], both)
+    if depth is not None:
+        for i, j in np.argwhere(np.isin(depth, (CLOSER, EQUAL))).tolist():
+            equal = bool(depth[i, j] == EQUAL)
+            if not equal or i < j:
+                stated = UNKNOWN if overlap is None else overlap[i, j]
+                words = [word for word, value in RANGES.items() if value == stated]
+                add(i, j, ["equal" if equal else "closer", *words], equal)
     return found
 
 

@@ -168,9 +168,9 @@ class _Page:
                 "segmentation": masks.encode(modal[k]),
                 "iscrowd": 0,
             }
-            if amodal[k] is not None:
-                annotation["amodal_segmentation"] = masks.encode(amodal[k])
-                annotation["amodal_bbox"] = masks.bounding_box(amodal[k]).tolist()
+            if (whole_mask := amodal[k]) is not None:
+                annotation["amodal_segmentation"] = masks.encode(whole_mask)
+                annotation["amodal_bbox"] = masks.bounding_box(whole_mask).tolist()
             elif not modal[k].any():
                 logger.warning("%s: instance %r covers no pixel", self.path, self.words()[k])
             annotations.append(annotation)

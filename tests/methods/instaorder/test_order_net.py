@@ -127,12 +127,12 @@ def test_bordering_pairs_only(cfg, given, build, moved):
 def test_predicted_instances_and_another_size(cfg, given, build):
     made = given(3)
     found = Instances((40, 50))
-    found.pred_masks, found.pred_classes = made.masks, made.classes
+    found.pred_masks, found.pred_classes = made.pred_masks, made.pred_classes
     found.scores = torch.tensor([0.9, 0.5, 0.7])
     inputs = {"image": torch.zeros(3, 40, 50), "instances": found, "height": 80, "width": 100}
     result = build(cfg).eval()([inputs])[0]["instances"]
     assert result.pred_masks.shape == (3, 80, 100) and torch.equal(result.scores, found.scores)
-    assert torch.equal(result.pred_masks[:, ::2, ::2], made.masks)
+    assert torch.equal(result.pred_masks[:, ::2, ::2], made.pred_masks)
 
 
 def test_an_input_without_instances_is_refused(cfg, build):
