@@ -27,6 +27,7 @@ PURE = {
     f"{METHODS}.completion.occluders": 0,
     f"{METHODS}.completion.views": 0,
     f"{METHODS}.instaorder.erasers": 0,
+    f"{METHODS}.mask_order.disparity": 0,
     f"{METHODS}.oosis.decoding": 0,
     f"{METHODS}.oosis.deferred": 0,
     f"{COMMON}.pair_samplers": 0,

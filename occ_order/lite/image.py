@@ -58,23 +58,3 @@ def network_image(
     result[:] = np.array(mean, np.float32)[:, None, None]
     result[0, :, : size[0], : size[1]] = pixels.transpose(2, 0, 1)
     return result
-
-
-def cell_weights(length: int, inner: int, stride: int) -> np.ndarray:
-    """Return the weights that interpolate a map of cells to an image along one axis.
-
-    Bilinear interpolation between the centres of cells; beyond the outermost centre, the outermost
-    cell.
-
-    Args:
-        length: number of pixels of the image.
-        inner: number of pixels of the network's input, without padding.
-        stride: pixels of the network's input in a cell.
-
-    Returns:
-        float32 (length, C), C = `inner` / `stride`, rounded up; the sum of each row is 1.
-    """
-    cells = -(-inner // stride)
-    centre = (np.arange(length, dtype=np.float32) + np.float32(0.5)) * np.float32(inner / length)
-    at = np.clip(centre / np.float32(stride) - np.float32(0.5), 0, cells - 1)
-    return np.maximum(1 - np.abs(at[:, None] - np.arange(cells, dtype=np.float32)), 0)

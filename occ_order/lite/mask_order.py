@@ -20,16 +20,13 @@ from scipy import ndimage, sparse
 
 from occ_order import masks as mask_tools
 from occ_order.lite.graph import Graph
-from occ_order.lite.image import cell_weights, check_image, network_image, resized_shape
+from occ_order.lite.image import check_image, network_image, resized_shape
+from occ_order.methods.mask_order.disparity import STRIDE, disparity_map
 
-STRIDE = 4
 COARSE = 16
 DIVISIBILITY = 32
 ROUNDING = 1e-6
 """Probabilities that differ by less than this are considered equal."""
-
-LIMIT = 30.0
-"""Largest absolute log depth, so that disparities are finite and positive."""
 
 SAMPLES = 2
 """Samples per side of a bin of a view, as in torchvision's roi_align."""
@@ -105,27 +102,6 @@ class MaskOrderer:
             **matrices(occlusion[both], depth[both], own.threshold),
             "disparity": disparity_map(log_depth[0, 0], inner, shape),
         }
-
-
-def disparity_map(
-    log_depth: np.ndarray, inner: tuple[int, int], size: tuple[int, int]
-) -> np.ndarray:
-    """Return the disparity, exp(-log depth), of an image.
-
-    Args:
-        log_depth: float32 (h, w), cells of `STRIDE` pixels of the network's padded input.
-        inner: height and width of the network's input without padding.
-        size: H, W of the image.
-
-    Returns:
-        float32 (H, W), larger = nearer, up to a factor.
-    """
-    rows, columns = (
-        cell_weights(length, side, STRIDE) for length, side in zip(size, inner, strict=True)
-    )
-    cells = log_depth[: rows.shape[1], : columns.shape[1]]
-    near = np.exp(-np.clip(cells, -LIMIT, LIMIT))
-    return rows @ near @ columns.T
 
 
 def matrices(occlusion: np.ndarray, depth: np.ndarray, threshold: float) -> dict[str, np.ndarray]:

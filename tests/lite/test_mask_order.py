@@ -12,11 +12,12 @@ import torch
 from occ_order.lite import Graph, LitePredictor
 from occ_order.lite import mask_order as lite
 from occ_order.lite.graph import metadata_of
-from occ_order.lite.image import cell_weights, resized_shape
+from occ_order.lite.image import resized_shape
 from occ_order.methods.common import contact_pooling as pooling
 from occ_order.methods.common.instance_pairs import canonical_order, pair_layout
 from occ_order.methods.common.order_map import mask_cues
 from occ_order.methods.mask_order import views
+from occ_order.methods.mask_order.disparity import cell_weights, disparity_map
 from occ_order.methods.mask_order.network import _lowest_cells, mask_batch
 
 SIZE = (96, 128)
@@ -152,7 +153,7 @@ def test_disparity_of_a_plane():
     """Cells twice as far to the right of the middle: half the disparity, and no padding."""
     log_depth = np.zeros((4, 8), np.float32)  # an input of 12 x 20 pixels, padded
     log_depth[:, 2:], log_depth[3], log_depth[:, 5:] = np.log(2), 50, 50
-    found = lite.disparity_map(log_depth, (12, 20), (24, 40))
+    found = disparity_map(log_depth, (12, 20), (24, 40))
     assert found.shape == (24, 40)
     assert found[:, :12] == pytest.approx(1) and found[:, 20:] == pytest.approx(0.5)
     assert (np.diff(found, axis=1) <= 1e-6).all()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,11 +11,10 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.structures import ImageList
 from torch import nn
 
-from occ_order.lite.image import cell_weights
-from occ_order.lite.mask_order import LIMIT
 from occ_order.methods.common.input_masks import input_instances, with_orders
 from occ_order.methods.common.order_matrices import flat_matrices, order_matrices
 from occ_order.methods.common.pair_losses import depth_loss, occlusion_loss
+from occ_order.methods.mask_order.disparity import disparity_map
 from occ_order.methods.mask_order.losses import log_depth_loss
 from occ_order.methods.mask_order.network import (
     STRIDE,
@@ -202,23 +200,11 @@ class MaskOrderNet(nn.Module):
             if found.log_depth is not None:
                 size = result["instances"].image_size
                 inner = images.image_sizes[number]
-                result["disparity"] = _disparity(found.log_depth[number, 0], inner, size)
+                cells = found.log_depth[number, 0].float().cpu().numpy()
+                near = torch.from_numpy(disparity_map(cells, inner, size))
+                result["disparity"] = near.to(self.device)
             results.append(result)
         return results
-
-
-def _disparity(log_depth: torch.Tensor, inner: Sequence[int], size: Sequence[int]):
-    """Return the disparity of an image, float32 (height, width) as `size` says.
-
-    See `occ_order.lite.mask_order.disparity_map`.
-    """
-    rows, columns = (
-        torch.from_numpy(cell_weights(length, side, STRIDE)).to(log_depth.device)
-        for length, side in zip(size, inner, strict=True)
-    )
-    cells = log_depth.float()[: rows.shape[1], : columns.shape[1]]
-    near = torch.exp(-cells.clamp(-LIMIT, LIMIT))
-    return rows @ near @ columns.T
 
 
 def _mirrored(images: ImageList, masks: list[torch.Tensor]):

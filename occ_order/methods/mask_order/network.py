@@ -45,8 +45,8 @@ from occ_order.methods.common.order_relation import (
 )
 from occ_order.methods.common.pair_crops import mask_boxes
 from occ_order.methods.mask_order import views
+from occ_order.methods.mask_order.disparity import STRIDE
 
-STRIDE = 4
 VIEW_MAPS = 4
 """Channels of a view: first instance, second instance, other instances, inside of the image."""
 
