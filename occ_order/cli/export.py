@@ -7,11 +7,11 @@
 Writes `network.pt2` (for `torch.export.load`), `network.onnx` and `network.json`. Supported
 networks: MaskOrderNet (image and masks prepared by `occ_order.lite` -> logits of all pairs),
 MaskCompletionNet (views of instances -> logits of their cells), Mask R-CNN with one class (image ->
-boxes, scores and small masks), InstaOrderNet and OrderNet (inputs of pairs -> logits), the order
-head (image and masks -> logits of all pairs), InstaDepthNet (image and masks of pairs -> disparity
-map and logits). The CRF of OOSIS and the detector of the order head are not exported; MaskOrderNet
-and Mask R-CNN are exported as ONNX only. Each file is run once and its outputs are compared with
-the network's. ONNX needs the extra `export`.
+boxes, scores and small masks), InstaOrderNet and OrderNet (image and masks -> matrices of all
+pairs), the order head (image and masks -> logits of all pairs), InstaDepthNet (image and masks of
+pairs -> disparity map and logits). The CRF of OOSIS and the detector of the order head are not
+exported; MaskOrderNet and Mask R-CNN are exported as ONNX only. Each file is run once and its
+outputs are compared with the network's. ONNX needs the extra `export`.
 """
 
 from __future__ import annotations

@@ -57,7 +57,8 @@ def compare(kind: str, path: Path, graph: networks.Graph) -> str:
         expected = [one.numpy() for one in graph.module(*given)]
     worst = 0.0
     for tensor, one, other in zip(graph.outputs, found, expected, strict=True):
-        apart = np.abs(one - other).max() / max(np.abs(other).max(), 1.0)
+        # Whole numbers as well: int8 matrices of order.
+        apart = np.abs(one.astype(float) - other).max() / max(np.abs(other).max(), 1.0)
         if not apart <= TOLERANCE:
             raise ValueError(f"{path}: {tensor.name} differs from the network's by {apart:.2g}")
         worst = max(worst, apart)

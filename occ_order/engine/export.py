@@ -11,9 +11,8 @@ InstaOrderNet, the order head and InstaDepthNet, but requires another package an
 time (6 s instead of 0.15 s of CPU time for a tiny disparity network). Tracing is the only use of
 `torch.jit` here, apart from Detectron2, which compiles some of its functions on import.
 
-Not exported are **the CRF of OOSIS** (a sequence of minimum cuts, not a network), instance
-segmentation with several classes (use Detectron2's own export), and the cropping of pairs
-(`occ_order.methods.instaorder.inputs.PairInputs`).
+Not exported are **the CRF of OOSIS** (a sequence of minimum cuts, not a network), and instance
+segmentation with several classes (use Detectron2's own export).
 
 Shapes: P pairs, N instances, B images, C channels, H x W pixels.
 """
@@ -32,8 +31,13 @@ from detectron2.config import CfgNode
 from detectron2.modeling import GeneralizedRCNN
 from torch import nn
 
-from occ_order.engine import export_completion, export_mask_order, export_segmenter
-from occ_order.engine.export_order_head import DenseOrderHead
+from occ_order.engine import (
+    export_completion,
+    export_mask_order,
+    export_pairs,
+    export_segmenter,
+)
+from occ_order.engine.export_order_head import DenseOrderHead, at_least_one
 from occ_order.files import write_json
 from occ_order.lite import completion as lite_completion
 from occ_order.lite import mask_order as lite_mask_order
@@ -55,13 +59,13 @@ LARGE = 1024
 FREE = "number"
 """Name of a dynamic axis of length 1 or more."""
 
-SIGMOID_THRESHOLD = 0.5
-"""Probability from which on a binary output counts as true."""
+OVER = "logit: row occludes column (sigmoid)"
+CLOSER = "logits: row closer; farther; equal (softmax)"
+"""Description of the outputs for all pairs of instances."""
 
 LOGITS = {
     "occlusion": "logits: the second occludes the first; the first the second (sigmoid of each)",
     "depth": "logits: the first is closer; farther; equal (softmax)",
-    "relation": "logits: second over first; first over second; neither; each other (softmax)",
 }
 """Description of the outputs for an ordered pair (`occ_order.methods.common.pair_labels`)."""
 
@@ -78,11 +82,14 @@ class Tensor:
         name: name in the ONNX graph; also the order of the program's arguments.
         shape: lengths of the axes; a name for a dynamic axis, `FREE` if there is only one.
         meaning: one sentence.
+        threshold: of an output with probabilities or logits of them, the probability above which
+            the answer is yes; None if there is no such answer.
     """
 
     name: str
     shape: tuple[int | str, ...]
     meaning: str
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,7 @@ class Graph:
         inputs, outputs: descriptions of the tensors.
         metadata: metadata of an ONNX file, by name.
         prepare: creates input for a number of instances, if it cannot be random.
+        least: smallest length of the dynamic axis `FREE`.
         no_program: reason why `torch.export` does not support the network; "" if it does.
     """
 
@@ -103,6 +111,7 @@ class Graph:
     metadata: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[int], tuple[torch.Tensor, ...]] | None = None
     no_program: str = ""
+    least: int = 1
 
     def example(self, number: int = 2) -> tuple[torch.Tensor, ...]:
         """Create random input with length `number` of the dynamic axis; masks are rectangles."""
@@ -128,12 +137,13 @@ def graph_of(
         model: `MaskOrderNet` (preprocessed image and masks to the logits of all pairs),
             `MaskCompletionNet` (views of instances to logits of their cells),
             Detectron2's `GeneralizedRCNN` with masks and one class (image to boxes, scores and
-            mask probabilities in boxes), `PairwiseOrderNet` (pair inputs to logits), `OrderRCNN`
+            mask probabilities in boxes), `PairwiseOrderNet` (image and masks to the matrices of
+            all pairs), `OrderRCNN`
             (image and masks to the logits of all pairs, without the detector), or `InstaDepthNet`
             (image and masks of pairs to a disparity map and logits).
         size: height and width of the images if the model does not fix them: multiples of 32.
         part: of InstaDepthNet: "orders", or "disparity" for the disparity map of B images.
-        cfg: preprocessing of images, for models of `occ_order.lite` (the first three).
+        cfg: preprocessing of images; required for models of `occ_order.lite` (the first three).
 
     Raises:
         ValueError: unsupported model, invalid size, or unknown part.
@@ -146,7 +156,7 @@ def graph_of(
             raise ValueError(f"a {type(model).__name__} needs its config for export: pass cfg")
         return _lite_graph(model, cfg)
     if isinstance(model, PairwiseOrderNet):
-        return _pair_graph(model)
+        return _pair_graph(model, cfg.INPUT.FORMAT if cfg is not None else "RGB")
     if isinstance(model, OrderRCNN):
         return _order_head_graph(model, _checked(size))
     if isinstance(model, InstaDepthNet):
@@ -175,11 +185,11 @@ def save_program(graph: Graph, path: str | os.PathLike[str]) -> None:
     """
     if graph.no_program:
         raise ValueError(f"torch.export does not support it, use ONNX: {graph.no_program}")
-    free = tuple(dict.fromkeys(_free(t), torch.export.Dim.DYNAMIC) for t in graph.inputs)
+    given, shapes = graph.example(3), torch.export.ShapesCollection()
+    for tensor, value in zip(graph.inputs, given, strict=True):
+        shapes[value] = dict.fromkeys(_free(tensor), torch.export.Dim.DYNAMIC)
     with torch.no_grad():
-        program = torch.export.export(
-            graph.module, graph.example(3), dynamic_shapes=free, strict=False
-        )
+        program = torch.export.export(graph.module, given, dynamic_shapes=shapes, strict=False)
     torch.export.save(program, os.fspath(path))
 
 
@@ -209,6 +219,8 @@ def save_onnx(graph: Graph, path: str | os.PathLike[str], *, half: bool = False)
         warnings.simplefilter("ignore", DeprecationWarning)
         # Detectron2 checks shapes in conditions, which tracing warns about.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        # Indices of crops are never negative, which ONNX would not support.
+        warnings.filterwarnings("ignore", "Exporting aten::index operator", UserWarning)
         torch.onnx.export(
             graph.module,
             graph.example(3),
@@ -251,8 +263,8 @@ def save_description(graph: Graph, path: str | os.PathLike[str]) -> None:
     """Write all that is needed to run the network without this package, as JSON.
 
     Keys: "inputs" and "outputs" with name, shape, dtype and meaning of each tensor, "number" (the
-    dynamic axis), "normalisation" of images, and "thresholds": output -> probability from which on
-    the answer is yes, for outputs that are logits of a sigmoid.
+    dynamic axis), "normalisation" of images, and "thresholds": output -> probability above which
+    the answer is yes (`Tensor.threshold`).
     """
     given = graph.example()
     with torch.no_grad():
@@ -260,15 +272,20 @@ def save_description(graph: Graph, path: str | os.PathLike[str]) -> None:
     sides = {"inputs": (graph.inputs, given), "outputs": (graph.outputs, made)}
     text: dict[str, Any] = {
         key: [
-            {**vars(tensor), "dtype": str(value.dtype).removeprefix("torch.")}
+            {
+                "name": tensor.name,
+                "shape": tensor.shape,
+                "meaning": tensor.meaning,
+                "dtype": str(value.dtype).removeprefix("torch."),
+            }
             for tensor, value in zip(tensors, values, strict=True)
         ]
         for key, (tensors, values) in sides.items()
     }
-    text[FREE] = "any length >= 1; without instances the network is not run"
+    text[FREE] = f"any length >= {graph.least}"
     text["normalisation"] = "inside the network: images are 0 .. 255"
     text["thresholds"] = {
-        tensor.name: SIGMOID_THRESHOLD for tensor in graph.outputs if "sigmoid" in tensor.meaning
+        one.name: one.threshold for one in graph.outputs if one.threshold is not None
     }
     write_json(path, text, indent=2)
 
@@ -295,29 +312,26 @@ def _image(number: int | str, size: Sequence[int], channels: str) -> Tensor:
 # --- InstaOrderNet
 
 
-class _Pairs(nn.Module):
-    def __init__(self, model: PairwiseOrderNet) -> None:
-        super().__init__()
-        self.classifier = model.classifier
-
-    def forward(self, pairs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(self.classifier(pairs).values())
-
-
-def _pair_graph(model: PairwiseOrderNet) -> Graph:
-    side = model.inputs.size
-    pairs = Tensor(
-        "pairs",
-        (FREE, model.inputs.channels, side, side),
-        "computed by occ_order.methods.instaorder.inputs.PairInputs from "
-        f"{[*model.inputs.planes]}: of the first instance, of the second, normalised image; "
-        "mode " + model.inputs.mode,
-    )
-    outputs = [
-        Tensor(task, (FREE, head.out_features), LOGITS[task])
-        for task, head in model.classifier.heads.items()
+def _pair_graph(model: PairwiseOrderNet, channels: str) -> Graph:
+    module = export_pairs.PairGraph(model).eval()
+    inputs = [
+        Tensor(name, shape, meaning)
+        for name, (shape, meaning) in export_pairs.inputs(model, channels).items()
     ]
-    return Graph(_Pairs(model).eval(), (pairs,), tuple(outputs))
+    heads = model.classifier.heads
+    outputs = []
+    for name in module.outputs:
+        shape = (FREE, FREE, 3) if name == "depth_probability" else (FREE, FREE)
+        decided = name == "occlusion_probability" and "occlusion" in heads
+        threshold = model.threshold if decided else None
+        outputs.append(Tensor(name, shape, export_pairs.OUTPUTS[name], threshold))
+    return Graph(
+        module,
+        tuple(inputs),
+        tuple(outputs),
+        prepare=lambda number: export_pairs.example(model, number),
+        least=0,
+    )
 
 
 # --- order of input masks
@@ -330,8 +344,8 @@ def _mask_order_graph(model: MaskOrderNet, cfg: CfgNode) -> Graph:
         for name, (shape, meaning) in export_mask_order.inputs(settings).items()
     ]
     outputs = (
-        Tensor("occlusion", (FREE, FREE), "logit: row occludes column (sigmoid)"),
-        Tensor("depth", (FREE, FREE, 3), "logits: row closer; farther; equal (softmax)"),
+        Tensor("occlusion", (FREE, FREE), OVER, settings.threshold),
+        Tensor("depth", (FREE, FREE, 3), CLOSER),
         Tensor("log_depth", (1, 1, "rows", "columns"), "log depth up to a constant, larger = far"),
     )
     return Graph(
@@ -354,7 +368,7 @@ def _completion_graph(model: MaskCompletionNet, cfg: CfgNode) -> Graph:
     return Graph(
         export_completion.CompletionGraph(model.network).eval(),
         (Tensor("views", (FREE, views.CHANNELS, side, side), shown),),
-        (Tensor("logits", (FREE, side, side), "amodal mask (sigmoid)"),),
+        (Tensor("logits", (FREE, side, side), "amodal mask (sigmoid)", settings.threshold),),
         metadata_of(settings, lite_completion.SETTINGS),
         lambda number: (torch.rand((number, views.CHANNELS, side, side)),),
     )
@@ -392,10 +406,10 @@ def _order_head_graph(model: OrderRCNN, size: tuple[int, int]) -> Graph:
     image = _image(1, size, f"channels as INPUT.FORMAT ({model.input_format})")
     masks = Tensor("masks", (FREE, *size), "1 inside an instance, else 0; modal masks")
     outputs = (
-        Tensor("occlusion", (FREE, FREE), "logit: row occludes column (sigmoid)"),
-        Tensor("depth", (FREE, FREE, 3), "logits: row closer; farther; equal (softmax)"),
+        Tensor("occlusion", (FREE, FREE), OVER, model.roi_heads.occlusion_threshold),
+        Tensor("depth", (FREE, FREE, 3), CLOSER),
     )
-    return Graph(DenseOrderHead(model, size).eval(), (image, masks), outputs)
+    return Graph(DenseOrderHead(model, size).eval(), (image, masks), outputs, least=0)
 
 
 # --- InstaDepthNet
@@ -423,7 +437,8 @@ class _Depth(_Disparity):
         disparity, features = self.net((image - self.mean) / self.std)
         # Features of the single image are broadcast to all pairs.
         fed = {name: features[name] for name in STAGES}
-        return disparity, *(head(masks, fed) for head in self.heads.values())
+        shown, pairs = at_least_one(masks), masks.shape[0]
+        return disparity, *(head(shown, fed)[:pairs] for head in self.heads.values())
 
 
 def _disparity_graph(model: InstaDepthNet, size: tuple[int, int]) -> Graph:
@@ -437,7 +452,12 @@ def _depth_graph(model: InstaDepthNet, size: tuple[int, int]) -> Graph:
     masks = Tensor("masks", (FREE, 2, *size), "first and second instance of a pair, 1 inside")
     disparity = Tensor("disparity", (1, *size), "larger = nearer, up to scale")
     outputs = [
-        Tensor(name, (FREE, head.predictor.out_features), LOGITS[name])
+        Tensor(
+            name,
+            (FREE, head.predictor.out_features),
+            LOGITS[name],
+            0.5 if name == "occlusion" else None,  # that of `occlusion_matrices`
+        )
         for name, head in model.heads.items()
     ]
-    return Graph(_Depth(model).eval(), (image, masks), (disparity, *outputs))
+    return Graph(_Depth(model).eval(), (image, masks), (disparity, *outputs), least=0)

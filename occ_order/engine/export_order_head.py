@@ -45,12 +45,13 @@ class DenseOrderHead(nn.Module):
 
         Args:
             image: float (1, 3, H, W), 0 .. 255.
-            masks: float (N, H, W), 1 inside, N at least 1.
+            masks: float (N, H, W), 1 inside.
 
         Returns:
             occlusion (N, N) and depth (N, N, 3); diagonals are undefined.
         """
-        head, level = self.head, self.head.map.depth
+        head, level, given = self.head, self.head.map.depth, masks.shape[0]
+        masks = at_least_one(masks)
         image = (image - self.mean) / self.std
         shared = self.backbone(image)[head.in_feature]
         dense, coarse = head.map(image, outline_cues(masks), shared)
@@ -70,7 +71,15 @@ class DenseOrderHead(nn.Module):
             torch.cat(instances, 1), torch.cat(pairs, 1), layout, gathered=gather_square
         )
         number = masks.shape[0]
-        return occlusion.reshape(number, number), depth.reshape(number, number, 3)
+        occlusion, depth = occlusion.reshape(number, -1), depth.reshape(number, -1, 3)
+        return occlusion[:given, :given], depth[:given, :given]
+
+
+def at_least_one(masks: torch.Tensor) -> torch.Tensor:
+    """Return masks (N, ...), or one empty mask if N = 0: maxima over no mask are not defined."""
+    number = masks.shape[0]
+    count = number + 1 // (number + 1)  # max(number, 1) would become a constant in the graph
+    return torch.cat([masks, masks.new_zeros((1, *masks.shape[1:]))])[:count]
 
 
 def outline_cues(masks: torch.Tensor) -> torch.Tensor:

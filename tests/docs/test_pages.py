@@ -230,7 +230,7 @@ def test_a_network_without_this_package(place):
     """The example runs where neither this package nor PyTorch can be imported."""
     for library in ("onnx", "onnxruntime"):
         pytest.importorskip(library)
-    (_, command), (_, example) = blocks("howto/export.md")
+    (_, command), (_, example), (_, of_pairs) = blocks("howto/export.md")
     assert len(example.splitlines()) <= 30
     run_command(command.strip())
     labels = (coffee_masks() * np.array([10, 20, 30, 40])[:, None, None]).max(axis=0)
@@ -238,8 +238,14 @@ def test_a_network_without_this_package(place):
     missing = (
         "import sys\nfor name in ('occ_order', 'torch', 'detectron2'): sys.modules[name] = None\n"
     )
-    done = subprocess.run([sys.executable, "-c", missing + example], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+
+    def run():
+        alone = [sys.executable, "-c", missing + example]
+        done = subprocess.run(alone, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    done = run()
     said = [
         re.fullmatch(r"(\d+) (occludes|is closer than) (\d+).*", x)
         for x in done.stdout.splitlines()
@@ -247,6 +253,20 @@ def test_a_network_without_this_package(place):
     assert said and all(said) and {int(one[1]) for one in said} <= {10, 20, 30, 40}
     pairs = {frozenset((one[1], one[3])) for one in said if one[2] == "is closer than"}
     assert len(pairs) == sum(one[2] == "is closer than" for one in said)  # one direction of each
+    Image.fromarray(np.zeros_like(labels, np.uint8)).save("labels.png")
+    assert run().stdout == ""
+    run_command(of_pairs.strip())
+    import onnxruntime
+
+    network = onnxruntime.InferenceSession("exported_pairs/network.onnx")
+    names = [one.name for one in network.get_outputs()]
+    answers = network.run(names, {"masks": coffee_masks().astype(np.float32)})
+    found = dict(zip(names, answers, strict=True))
+    predictor = occ_order.OrderPredictor.from_zoo("instaorder_net_od_m_scenes", device="cpu")
+    result = predictor(str(COFFEE / "coffee.jpg"), coffee_masks())
+    assert np.array_equal(found["occlusion"], result.occlusion)
+    assert np.array_equal(found["depth"], result.depth)
+    assert found["occlusion_probability"] == pytest.approx(result.occlusion_prob, abs=1e-4)
 
 
 def test_sam(place, pretend):

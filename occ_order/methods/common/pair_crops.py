@@ -25,15 +25,18 @@ def mask_boxes(masks: torch.Tensor) -> torch.Tensor:
     Returns:
         float32 (N, 4); zeros for an empty mask.
     """
-    boxes = masks.new_zeros((len(masks), 4), dtype=torch.float32)
-    if boxes.numel() == 0 or masks.shape[1] * masks.shape[2] == 0:
-        return boxes
-    inside = (masks != 0).view(torch.uint8)  # any over bools is a hundred times slower
-    for axis, other in ((0, 1), (1, 2)):  # x from columns, y from rows
-        used = inside.amax(dim=other)
-        boxes[:, axis] = used.argmax(1)
-        boxes[:, axis + 2] = used.shape[1] - used.flip(1).argmax(1)
-    return boxes * inside.flatten(1).amax(1, keepdim=True)
+    count, height, width = masks.shape
+    if height * width == 0:
+        return masks.new_zeros((count, 4), dtype=torch.float32)
+    inside = (masks != 0).to(torch.uint8)  # any over bools is a hundred times slower
+    columns, rows = inside.amax(dim=1), inside.amax(dim=2)
+    ends = [
+        columns.argmax(1),
+        rows.argmax(1),
+        width - columns.flip(1).argmax(1),
+        height - rows.flip(1).argmax(1),
+    ]
+    return torch.stack(ends, dim=1).float() * columns.amax(1, keepdim=True)
 
 
 def union_boxes(boxes: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
@@ -96,8 +99,8 @@ def on_pixels(squares: torch.Tensor) -> torch.Tensor:
     Returns:
         int64 (P, 3) x, y, side; the side is at least 1.
     """
-    corner = (squares[:, :2] - squares[:, 2:] / 2).trunc().long()
-    return torch.cat([corner, squares[:, 2:].trunc().long().clamp(min=1)], dim=1)
+    corner = (squares[:, :2] - squares[:, 2:] / 2).long()
+    return torch.cat([corner, squares[:, 2:].long().clamp(min=1)], dim=1)
 
 
 def expanded_boxes(boxes: torch.Tensor, *, area: float = EXPANSION) -> torch.Tensor:
@@ -160,7 +163,7 @@ def crop_masks(
     columns, inside_x = _nearest(squares[:, 0], squares[:, 2], size, masks.shape[2])
     rows, inside_y = _nearest(squares[:, 1], squares[:, 2], size, masks.shape[1])
     if masks.shape[1] * masks.shape[2] == 0:
-        return masks.new_zeros((len(index), size, size))
+        return masks.new_zeros((index.shape[0], size, size))
     picked = masks[index[:, None, None], rows[:, :, None], columns[:, None, :]]
     return picked * (inside_y[:, :, None] & inside_x[:, None, :]).to(picked.dtype)
 
@@ -188,8 +191,8 @@ def crop_images(
     Returns:
         float32 (P, C, S, S); 0 outside the image.
     """
-    count, (channels, height, width) = len(squares), image.shape[-3:]
-    if count == 0 or height * width == 0:
+    count, (channels, height, width) = squares.shape[0], image.shape[-3:]
+    if height * width == 0:
         return image.new_zeros((count, channels, size, size), dtype=torch.float32)
     x, y, side = squares.double()[:, :, None].unbind(1)
     steps = (torch.arange(size, device=image.device, dtype=torch.float64) + 0.5) / size
@@ -198,8 +201,12 @@ def crop_images(
     grid = torch.stack(
         [columns[:, None].expand(-1, size, -1), rows[:, :, None].expand(-1, -1, size)], dim=-1
     )
-    source = image.float().expand(count, -1, -1, -1)
-    return F.grid_sample(source, grid, mode=mode, padding_mode="zeros", align_corners=False)
+    image, options = image.float(), {"mode": mode, "padding_mode": "zeros", "align_corners": False}
+    if image.dim() == 4:
+        return F.grid_sample(image, grid, **options)
+    # All crops of one image are sampled below each other, for which it need not be repeated.
+    strip = F.grid_sample(image[None], grid.flatten(0, 1)[None], **options)[0]
+    return strip.unflatten(1, (count, size)).transpose(0, 1)
 
 
 def resize_masks(masks: torch.Tensor, size: Sequence[int]) -> torch.Tensor:

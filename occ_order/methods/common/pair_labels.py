@@ -80,7 +80,7 @@ def average_occlusion(logits: torch.Tensor) -> torch.Tensor:
     Returns:
         float (P, 2): P(first occludes second), P(second occludes first).
     """
-    forward, backward = logits.sigmoid().chunk(2)
+    forward, backward = logits.sigmoid().unflatten(0, (2, -1))
     return (forward.flip(1) + backward) / 2
 
 
@@ -93,7 +93,7 @@ def average_depth(logits: torch.Tensor) -> torch.Tensor:
     Returns:
         float (P, 3): P(first is closer), P(farther), P(equal).
     """
-    forward, backward = logits.softmax(1).chunk(2)
+    forward, backward = logits.softmax(1).unflatten(0, (2, -1))
     return (forward + backward[:, [1, 0, 2]]) / 2
 
 
@@ -107,7 +107,7 @@ def average_relation(logits: torch.Tensor) -> torch.Tensor:
         float (P, 3 or 4): P(first occludes second), P(second occludes first), P(neither) and, with
         four classes, P(both).
     """
-    forward, backward = logits.softmax(1).chunk(2)
+    forward, backward = logits.softmax(1).unflatten(0, (2, -1))
     swapped = [1, 0, *range(2, logits.shape[1])]
     return (forward[:, swapped] + backward) / 2
 
@@ -183,7 +183,7 @@ def depth_matrices(
         probabilities [closer, farther, equal], zeros where not predicted.
     """
     best = probability.argmax(1)
-    best[probability[:, 0] == probability[:, 1]] = 2
+    best = torch.where(probability[:, 0] == probability[:, 1], 2, best)
     values = torch.where(best == 2, best, 1 - best).to(torch.int8)
     first, second = pairs.unbind(1)
     shape = (num_instances, num_instances)

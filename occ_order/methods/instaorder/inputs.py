@@ -37,6 +37,8 @@ from occ_order.methods.common.pair_crops import (
 PLANES = ("masks", "maps", "image")
 MODES = ("crop", "resize")
 ENCODINGS = ("none", "raw", "embedding")
+HALF_UP = 2.0**-10
+"""Added to pixels before rounding, see `_as_8_bit`."""
 
 
 @dataclass
@@ -152,8 +154,26 @@ class PairInputs(nn.Module):
         Raises:
             ValueError: a class has no category id.
         """
-        masks = found.pred_masks.to(torch.uint8)
+        self._check_classes(found.pred_classes)
         maps = found.maps if found.has("maps") else None
+        return self.scene_of(image, found.pred_masks, found.pred_classes, maps)
+
+    def scene_of(
+        self,
+        image: torch.Tensor | None,
+        masks: torch.Tensor,
+        classes: torch.Tensor,
+        maps: torch.Tensor | None,
+    ) -> Scene:
+        """Compute `scene` of tensors, without a look at values, which exporters do not support.
+
+        Args:
+            image: (3, H, W), 0 .. 255; None if the network's input has no image.
+            masks: (N, H, W), nonzero = inside.
+            classes: int64 (N,), contiguous.
+            maps: float (N, H, W), or None.
+        """
+        masks = (masks != 0).to(torch.uint8)
         if "image" in self.planes:
             assert image is not None
             image = image.to(masks.device).float()
@@ -167,25 +187,25 @@ class PairInputs(nn.Module):
             mode = "bicubic" if cubic else "bilinear"
             image = None if image is None else _as_8_bit(resize_images(image, size, mode=mode))
             maps = None if maps is None else resize_images(maps, size)
-        values, embedding = self._encode(found.pred_classes)
+        values, embedding = self._encode(classes)
         return Scene(masks, maps, image, values, embedding, boxes)
 
-    def _encode(self, classes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mask values float (N,) and embeddings float (N, E)."""
-        ones = torch.ones(len(classes), device=classes.device)
-        none = ones.new_zeros((len(classes), 0))
-        if self.category_encoding == "none":
-            return ones, none
-        if len(classes) and not 0 <= int(classes.min()) <= int(classes.max()) < len(
-            self.category_ids
-        ):
+    def _check_classes(self, classes: torch.Tensor) -> None:
+        if self.category_encoding == "none" or not len(classes):
+            return
+        if not 0 <= int(classes.min()) <= int(classes.max()) < len(self.category_ids):
             raise ValueError(
                 f"classes must be 0 .. {len(self.category_ids) - 1} (MODEL.PAIRWISE.NUM_CLASSES or "
                 f"CATEGORY_IDS), got {classes.tolist()}"
             )
-        if self.category_encoding == "raw":
-            return self.category_ids[classes], none
-        return ones, self.embedding(classes)
+
+    def _encode(self, classes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mask values float (N,) and embeddings float (N, E)."""
+        ones = torch.ones_like(classes, dtype=torch.float32)
+        if self.category_encoding == "embedding":
+            return ones, self.embedding(classes)
+        values = self.category_ids[classes] if self.category_encoding == "raw" else ones
+        return values, ones[:, None][:, :0]
 
     def forward(
         self,
@@ -213,7 +233,7 @@ class PairInputs(nn.Module):
         sides = [self._planes(scene, pairs[:, k], squares) for k in (0, 1)]
         # (P, K, 2, S, S) -> first, second of every plane in turn
         both = torch.stack(sides, dim=2).flatten(1, 2)
-        rest = [] if scene.image is None else [self._image(scene, squares, len(pairs))]
+        rest = [] if scene.image is None else [self._image(scene, squares, pairs.shape[0])]
         swapped = torch.stack(sides[::-1], dim=2).flatten(1, 2)
         halves = (both, swapped) if reversed_too else (both,)
         return torch.cat([torch.cat([first, *rest], dim=1) for first in halves])
@@ -257,5 +277,9 @@ def _column(values: Sequence[float]) -> torch.Tensor:
 
 
 def _as_8_bit(image: torch.Tensor) -> torch.Tensor:
-    """Round and clip to 0 .. 255: bicubic interpolation overshoots, stored images are 8-bit."""
-    return image.round().clamp(0, 255)
+    """Round and clip to 0 .. 255: bicubic interpolation overshoots, stored images are 8-bit.
+
+    Halves, which simple ratios of sizes often give, are rounded up, as OpenCV does, by a margin
+    above the rounding error of interpolation: an exported network has the same values.
+    """
+    return (image + HALF_UP).round().clamp(0, 255)

@@ -6,7 +6,7 @@ processed in batches, in both directions; the image is preprocessed once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -143,35 +143,51 @@ class PairwiseOrderNet(nn.Module):
         pairs = torch.as_tensor(chosen, device=self.device)
         scene = self.inputs.scene(image, found)
         parts = [
-            self._averaged(self.classifier(self.inputs(scene, chunk)))
+            self.averaged(self.inputs(scene, chunk))
             for chunk in pairs.split(self.pairs_per_batch)
             if len(chunk)
         ]
-        return self._matrices(parts, pairs, len(found))
+        answers = {}
+        for task, head in self.classifier.heads.items():
+            none = torch.zeros((0, head.out_features), device=self.device)
+            answers[task] = torch.cat([none, *(part[task] for part in parts)])
+        return self.matrices(answers, pairs, len(found))
 
-    def _averaged(self, logits: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def averaged(self, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Classify P pairs, and average the probabilities of both directions.
+
+        Args:
+            inputs: float (2 P, channels, S, S), row ``P + k`` is pair k reversed.
+
+        Returns:
+            float (P, classes) of each task.
+        """
         average = {
             "occlusion": labels.average_occlusion,
             "depth": labels.average_depth,
             "relation": labels.average_relation,
         }
-        return {task: average[task](values) for task, values in logits.items()}
+        return {task: average[task](values) for task, values in self.classifier(inputs).items()}
 
-    def _matrices(
-        self, parts: Sequence[dict[str, torch.Tensor]], pairs: torch.Tensor, count: int
+    def matrices(
+        self, answers: dict[str, torch.Tensor], pairs: torch.Tensor, count: int
     ) -> dict[str, torch.Tensor]:
-        """Build the matrices from the results of all batches; `parts` may be empty."""
+        """Convert the averaged probabilities of all pairs to the matrices of `orders`.
+
+        Args:
+            answers: float (P, classes) of each task.
+            pairs: int64 (P, 2).
+            count: N.
+        """
         result = {}
-        for task, head in self.classifier.heads.items():
-            none = torch.zeros((0, head.out_features), device=self.device)
-            answers = torch.cat([none, *(part[task] for part in parts)])
+        for task, values in answers.items():
             if task == "depth":
-                order, probability = labels.depth_matrices(answers, pairs, count)
+                order, probability = labels.depth_matrices(values, pairs, count)
             elif task == "relation":
-                order, probability = labels.relation_matrices(answers, pairs, count)
+                order, probability = labels.relation_matrices(values, pairs, count)
             else:
                 order, probability = labels.occlusion_matrices(
-                    answers, pairs, count, threshold=self.threshold
+                    values, pairs, count, threshold=self.threshold
                 )
             name = "depth" if task == "depth" else "occlusion"
             result.update({name: order, f"{name}_probability": probability})
