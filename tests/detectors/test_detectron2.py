@@ -53,8 +53,8 @@ def finds_dogs(detector):
     return found.modal.shape[1:] == IMAGE.shape[:2]
 
 
-def test_a_model_of_the_model_zoo_at_full_size(file):
-    detector = build_detector(f"detectron2:{R50}", weights=file)
+def test_a_model_of_the_model_zoo_at_full_size(file, device):
+    detector = build_detector(f"detectron2:{R50}", weights=file, device=device)
     (resize,) = detector.find.augmentations.augs
     assert (resize.short_edge_length, resize.max_size) == ([800, 800], 1333)
     assert detector.find.image_format == "BGR" and finds_dogs(detector)
@@ -64,21 +64,21 @@ def test_a_model_of_the_model_zoo_at_full_size(file):
     )
 
 
-def test_a_lazy_config_of_the_model_zoo(file):
-    detector = build_detector(f"detectron2:{LAZY}", weights=file)
+def test_a_lazy_config_of_the_model_zoo(file, device):
+    detector = build_detector(f"detectron2:{LAZY}", weights=file, device=device)
     assert detector.find.image_format == "BGR" and finds_dogs(detector)
 
 
-def test_a_yaml_file_may_have_settings_of_another_project(file, tmp_path):
+def test_a_yaml_file_may_have_settings_of_another_project(file, device, tmp_path):
     config = tmp_path / "theirs.yaml"
     config.write_text(
         f"_BASE_: {detectron2_zoo.get_config_file(R50)}\n"
         f"MODEL: {{THEIRS: {{DEPTH: 3}}, WEIGHTS: {file}}}\n"
         "INPUT: {MIN_SIZE_TEST: 32}\n"
     )
-    found = build_detector(config, score_threshold=0.9)(IMAGE)
+    found = build_detector(config, score_threshold=0.9, device=device)(IMAGE)
     assert set(found.names) == {DOG}
-    assert len(build_detector(config, score_threshold=0.999)(IMAGE)) == 0
+    assert len(build_detector(config, score_threshold=0.999, device=device)(IMAGE)) == 0
 
 
 BACKBONE = "WEIGHTS: detectron2://ImageNetPretrained/MSRA/R-50.pkl"

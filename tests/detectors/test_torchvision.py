@@ -40,8 +40,8 @@ def file(tmp_path_factory):
     return path
 
 
-def test_the_default_at_full_size_finds_what_its_weights_say(file):
-    detector = build_detector("torchvision", weights=file)
+def test_the_default_at_full_size_finds_what_its_weights_say(file, device):
+    detector = build_detector("torchvision", weights=file, device=device)
     transform = detector.find.network.transform
     assert (transform.min_size, transform.max_size) == ((800,), 1333)
     transform.min_size = (32,)
@@ -56,7 +56,9 @@ def test_the_default_at_full_size_finds_what_its_weights_say(file):
     assert len(detector(IMAGE)) == 0
 
 
-def test_the_first_version_divides_by_deviations_as_torchvision_makes_it(tmp_path, monkeypatch):
+def test_the_first_version_divides_by_deviations_as_torchvision_makes_it(
+    tmp_path, monkeypatch, device, moved
+):
     """Its batch norms have no epsilon once they have weights: small deviations tell."""
     name, part = "maskrcnn_resnet50_fpn", "backbone.body.bn1.running_"
     state = weights_of(name)
@@ -67,9 +69,9 @@ def test_the_first_version_divides_by_deviations_as_torchvision_makes_it(tmp_pat
     theirs = {key: value for key, value in state.items() if "num_batches" not in key}
     monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", lambda *a, **b: theirs)
     expected = torchvision.models.get_model(name, weights="DEFAULT").eval()
-    detector = build_detector(f"torchvision:{name}", weights=tmp_path / "w.pth")
+    detector = build_detector(f"torchvision:{name}", weights=tmp_path / "w.pth", device=device)
     x = torch.zeros(1, 64, 2, 2)
-    ours = detector.find.network.backbone.body.bn1(x)
+    ours = detector.find.network.backbone.body.bn1(moved(x)).cpu()
     assert torch.allclose(ours, torch.full_like(ours, -1), atol=1e-3)
     assert torch.allclose(ours, expected.backbone.body.bn1(x))
 

@@ -13,7 +13,7 @@ MEAN, STD = [100.0, 110.0, 120.0], [50.0, 60.0, 70.0]
 
 
 @pytest.fixture
-def make():
+def make(on_device, moved):
     """Makes the module, ready to predict unless `train`."""
 
     def inputs(train: bool = False, **options) -> PairInputs:
@@ -27,7 +27,10 @@ def make():
             "pixel_mean": MEAN,
             "pixel_std": STD,
         }
-        return PairInputs(**{**settings, **options}).train(train)
+        module = on_device(PairInputs(**{**settings, **options})).train(train)
+        scene = module.scene
+        module.scene = lambda image, instances: scene(moved(image), moved(instances))
+        return module
 
     return inputs
 
@@ -100,10 +103,10 @@ def test_raw_ids_are_the_value_of_the_mask(make, given, pixels):
     assert torch.equal(coded[:, 2:], plain[:, 2:])
 
 
-def test_an_embedding_fills_the_mask_and_is_trained(make, given, pixels):
+def test_an_embedding_fills_the_mask_and_is_trained(make, moved, given, pixels):
     module, instances = make(category_encoding="embedding", train=True), given(4)
     found = module(module.scene(pixels, instances), PAIRS)
-    vector = module.embedding(instances.pred_classes[PAIRS[:, 0]])
+    vector = module.embedding(moved(instances.pred_classes[PAIRS[:, 0]])).cpu()
     expected = found[:6, :1] * vector[:, :, None, None]
     torch.testing.assert_close(found[:6, 2:8:2], expected)
     found.sum().backward()

@@ -56,9 +56,15 @@ def tiny_network(*branches: str) -> MaskOrderNetwork:
 
 
 @pytest.fixture
-def network():
+def build(on_device):
+    """Function: `tiny_network` of branches where networks run; its answers are on the CPU."""
+    return lambda *branches: on_device(tiny_network(*branches))
+
+
+@pytest.fixture
+def network(build):
     """A tiny network in evaluation mode."""
-    return tiny_network().eval()
+    return build().eval()
 
 
 def discs(*circles: tuple[int, int, int], size: tuple[int, int] = (64, 96)) -> torch.Tensor:

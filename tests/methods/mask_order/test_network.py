@@ -11,7 +11,7 @@ from occ_order.methods.common.instance_pairs import pair_layout
 from occ_order.methods.common.pair_crops import mask_boxes
 from occ_order.methods.mask_order import views
 from occ_order.methods.mask_order.network import FAR, STRIDE, MaskOrderNetwork
-from tests.methods.mask_order.conftest import CHAIN, discs, tiny_network
+from tests.methods.mask_order.conftest import CHAIN, discs
 
 SIZE = (64, 96)
 
@@ -30,8 +30,8 @@ def image():
 
 
 @pytest.mark.parametrize("branches", [(), ("outlines",), ("image",)])
-def test_another_sequence_of_the_masks_changes_no_bit(image, branches):
-    network, masks = tiny_network(*branches).eval(), discs(*CHAIN)
+def test_another_sequence_of_the_masks_changes_no_bit(build, image, branches):
+    network, masks = build(*branches).eval(), discs(*CHAIN)
     order = torch.tensor([2, 0, 3, 1])
     occlusion, depth = orders(network, image, masks)
     moved_occlusion, moved_depth = orders(network, image, masks[order])
@@ -95,7 +95,7 @@ def test_the_number_of_pairs_at_once_changes_nothing(network, image):
     torch.testing.assert_close(orders(network, image, masks)[0], whole, atol=1e-5, rtol=1e-5)
 
 
-def test_answers_of_the_two_branches_are_added(network, image):
+def test_answers_of_the_two_branches_are_added(network, on_device, image):
     masks = discs(*CHAIN)
     both, depth = orders(network, image, masks)
     parts = []
@@ -104,7 +104,7 @@ def test_answers_of_the_two_branches_are_added(network, image):
             network.outlines if name == "outlines" else None,
             network.image if name == "image" else None,
         )
-        parts.append(orders(alone, image, masks))
+        parts.append(orders(on_device(alone), image, masks))
     near = both > FAR / 2
     assert near.any()
     total = parts[0][0] + parts[1][0]
@@ -112,8 +112,8 @@ def test_answers_of_the_two_branches_are_added(network, image):
     torch.testing.assert_close(depth, parts[0][1] + parts[1][1], atol=1e-5, rtol=1e-5)
 
 
-def test_every_parameter_learns(image):
-    network, masks = tiny_network().train(), discs(*CHAIN)
+def test_every_parameter_learns(build, image):
+    network, masks = build().train(), discs(*CHAIN)
     found = network(torch.stack([image, image.flip(1)]), [SIZE] * 2, [masks, masks])
     loss = found.occlusion.sigmoid().sum() + found.depth.softmax(1)[:, 0].square().sum()
     (loss + found.log_depth.square().mean()).backward()
@@ -125,9 +125,9 @@ def test_a_network_without_any_input_is_refused():
         MaskOrderNetwork(None, None)
 
 
-def test_which_of_two_discs_has_a_bite_taken_out_is_learned_from_outlines():
+def test_which_of_two_discs_has_a_bite_taken_out_is_learned_from_outlines(build):
     """The disc that keeps its round outline is in front: one lesson for both ways round."""
-    network = tiny_network("outlines")
+    network = build("outlines")
     rng = torch.Generator().manual_seed(0)
 
     def batch():
