@@ -30,11 +30,11 @@ def _forget():
     front.predictor.cache_clear()
 
 
-def test_both_backends_say_the_same():
+def test_both_backends_say_the_same(device):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("detectron2")
     lite = front.predict(IMAGE, MASKS, backend="onnx")
-    full = front.predict(IMAGE, MASKS, backend="torch")
+    full = front.predict(IMAGE, MASKS, backend="torch", device=device)
     assert type(front.predictor(backend="auto")).__name__ == "LitePredictor"
     for name in ("occlusion", "depth", "amodal"):
         assert (getattr(lite, name) == getattr(full, name)).all()
@@ -184,12 +184,13 @@ def test_what_needs_an_order_of_occlusion_is_refused_where_there_is_none():
         dataclasses.replace(chain, resolve_cycles=True)(IMAGE, MASKS)
 
 
-def test_amodal_masks_are_those_of_the_model_that_completes():
+def test_amodal_masks_are_those_of_the_model_that_completes(device):
     """By the order of whatever model; the one that completes orders by the same one itself."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("detectron2")
-    found = front.predict(IMAGE, MASKS, backend="torch")
-    alone = front.predict(IMAGE, MASKS, model=model_zoo.COMPLETES_MASKS, backend="torch")
+    found = front.predict(IMAGE, MASKS, backend="torch", device=device)
+    chosen = {"model": model_zoo.COMPLETES_MASKS, "backend": "torch", "device": device}
+    alone = front.predict(IMAGE, MASKS, **chosen)
     assert (found.occlusion == alone.occlusion).all()
     assert (found.amodal == alone.amodal).all() and (found.amodal & MASKS == MASKS).all()
     for backend in ("onnx", "auto"):

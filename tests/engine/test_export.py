@@ -154,6 +154,14 @@ def test_onnx_agrees_with_the_network(name, tmp_path, monkeypatch):
     assert difference(graph, run) < TOLERANCE
 
 
+def test_the_exporter_that_traces_is_deprecated_and_still_there(tmp_path):
+    """Fails once PyTorch removes it or changes what it says of that: see the module's docstring."""
+    given = (torch.zeros(1, 1),)
+    with pytest.warns(DeprecationWarning, match="using the legacy TorchScript-based ONNX export"):
+        torch.onnx.export(torch.nn.Linear(1, 1), given, tmp_path / "net.onnx", dynamo=False)
+    assert (tmp_path / "net.onnx").exists()
+
+
 def test_what_cannot_be_exported_is_refused():
     with pytest.raises(ValueError, match="Linear cannot be exported.*the CRF of OOSIS"):
         networks.graph_of(torch.nn.Linear(1, 1))
