@@ -32,7 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
-        "--size", nargs=2, type=int, default=[], metavar=("H", "W"), help="image size"
+        "--size",
+        nargs=2,
+        type=int,
+        default=[],
+        metavar=("H", "W"),
+        help="image size, where the network fixes it; default: that of the model, or 4 : 3 with "
+        "INPUT.MIN_SIZE_TEST, or 480, as height",
     )
     parser.add_argument("--part", choices=PARTS, default=PARTS[0], help="part of an InstaDepthNet")
     parser.add_argument(

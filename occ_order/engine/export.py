@@ -4,12 +4,13 @@ Only networks are exported, without pre- and post-processing: images and masks e
 the network, logits or a disparity map are returned. `Graph.inputs` and `Graph.outputs` describe all
 tensors and their dynamic axes; the description is also written to a JSON file.
 
-ONNX is exported by tracing, with PyTorch's older exporter. The graphs of the zoo are made this way:
-`occ_order.lite` runs MaskOrderNet with any number of instances, whereas `torch.export` requires two
-or more (`Graph.no_program`). The newer exporter, based on `torch.export`, agreed within 1e-5 for
-InstaOrderNet, the order head and InstaDepthNet, but requires another package and forty times the
-time (6 s instead of 0.15 s of CPU time for a tiny disparity network). Tracing is the only use of
-`torch.jit` here, apart from Detectron2, which compiles some of its functions on import.
+ONNX is exported by tracing, with PyTorch's older exporter, which PyTorch deprecates. The newer one,
+based on `torch.export`, requires another package, cannot export the segmenter
+(`Graph.no_program`), differed by 3 % for InstaOrderNet with crops of an image, and agreed within
+1e-5 for the others, in 10 to 50 times the time (5 to 30 s instead of 0.3 to 1.1 s of CPU time for
+tiny networks). A test fails once PyTorch removes the older one or changes its announcement.
+Tracing is the only use of `torch.jit` here, apart from Detectron2, which compiles some of its
+functions on import.
 
 Not exported are **the CRF of OOSIS** (a sequence of minimum cuts, not a network), and instance
 segmentation with several classes (use Detectron2's own export).
@@ -55,6 +56,9 @@ OPSET = 20
 PARTS = ("orders", "disparity")
 LARGE = 1024
 """Weights with fewer elements stay float32."""
+
+KEPT = 480
+"""Height of `default_size` for models that take images at their own size."""
 
 FREE = "number"
 """Name of a dynamic axis of length 1 or more."""
@@ -142,6 +146,7 @@ def graph_of(
             (image and masks to the logits of all pairs, without the detector), or `InstaDepthNet`
             (image and masks of pairs to a disparity map and logits).
         size: height and width of the images if the model does not fix them: multiples of 32.
+            Default: `default_size`, which needs `cfg`.
         part: of InstaDepthNet: "orders", or "disparity" for the disparity map of B images.
         cfg: preprocessing of images; required for models of `occ_order.lite` (the first three).
 
@@ -158,6 +163,8 @@ def graph_of(
     if isinstance(model, PairwiseOrderNet):
         return _pair_graph(model, cfg.INPUT.FORMAT if cfg is not None else "RGB")
     if isinstance(model, OrderRCNN):
+        if not size and cfg is not None:
+            size = default_size(cfg)
         return _order_head_graph(model, _checked(size))
     if isinstance(model, InstaDepthNet):
         size = _checked(size or model.input_size)
@@ -288,6 +295,16 @@ def save_description(graph: Graph, path: str | os.PathLike[str]) -> None:
         one.name: one.threshold for one in graph.outputs if one.threshold is not None
     }
     write_json(path, text, indent=2)
+
+
+def default_size(cfg: CfgNode) -> tuple[int, int]:
+    """Return height and width, multiples of 32, of a landscape image of 4 : 3 at test time.
+
+    The shorter side is INPUT.MIN_SIZE_TEST, or 480 where images keep their size (0).
+    """
+    shorter = cfg.INPUT.MIN_SIZE_TEST or KEPT
+    height, width = (math.ceil(side / STRIDE) * STRIDE for side in (shorter, shorter * 4 / 3))
+    return height, width
 
 
 def _checked(size: Sequence[int]) -> tuple[int, int]:

@@ -173,6 +173,15 @@ def test_what_cannot_be_exported_is_refused():
             networks.graph_of(model, size=size)
 
 
+@pytest.mark.parametrize(
+    ("shortest", "size"), [(0, (480, 640)), (800, (800, 1088)), (65, (96, 96))]
+)
+def test_the_size_has_a_default(shortest, size):
+    cfg = cfg_of("order head", {"INPUT.MIN_SIZE_TEST": shortest})
+    image, masks = networks.graph_of(model_of("order head"), cfg=cfg).inputs
+    assert image.shape[2:] == masks.shape[1:] == size
+
+
 def test_without_onnx_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     graph = networks.graph_of(model_of("disparity"), part="disparity")
