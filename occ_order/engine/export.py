@@ -6,11 +6,10 @@ tensors and their dynamic axes; the description is also written to a JSON file.
 
 ONNX is exported by tracing, with PyTorch's older exporter, which PyTorch deprecates. The newer one,
 based on `torch.export`, requires another package, cannot export the segmenter
-(`Graph.no_program`), differed by 3 % for InstaOrderNet with crops of an image, and agreed within
-1e-5 for the others, in 10 to 50 times the time (5 to 30 s instead of 0.3 to 1.1 s of CPU time for
-tiny networks). A test fails once PyTorch removes the older one or changes its announcement.
-Tracing is the only use of `torch.jit` here, apart from Detectron2, which compiles some of its
-functions on import.
+(`Graph.no_program`), and agreed within 1e-5 for the others, in 10 to 45 times the time (5 to 27 s
+instead of 0.3 to 1.1 s of CPU time for tiny networks). A test fails once PyTorch removes the older
+one or changes its announcement. Tracing is the only use of `torch.jit` here, apart from Detectron2,
+which compiles some of its functions on import.
 
 Not exported are **the CRF of OOSIS** (a sequence of minimum cuts, not a network), and instance
 segmentation with several classes (use Detectron2's own export).

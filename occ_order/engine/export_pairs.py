@@ -2,7 +2,8 @@
 
 The graph contains everything `PairwiseOrderNet.orders` does: the crops of all pairs, both
 directions of each, and the average of their probabilities. It is the code of the model itself;
-only the batches differ, as all pairs are processed at once. The order of two instances does not
+only the batches differ, as all pairs are processed at once. In another runtime, single pixels of
+the crops may be rounded to the next whole number. The order of two instances does not
 depend on the others, so that many instances may be ordered in groups.
 
 Shapes: N instances, P pairs, H x W the size of the image.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from occ_order.methods.common.pair_crops import resize_images
 from occ_order.methods.instaorder.order_net import PairwiseOrderNet
 
 OUTPUTS = {
@@ -105,14 +107,18 @@ def _pairs(instances: torch.Tensor) -> torch.Tensor:
 
 
 def example(model: PairwiseOrderNet, number: int) -> tuple[torch.Tensor, ...]:
-    """Create an image with a number of rectangular instances; its size depends on the number."""
+    """Create an image with a number of rectangular instances; its size depends on the number.
+
+    The image is as smooth as photographs are: where neighbours have nothing in common, the rounding
+    of coordinates moves some pixels of the crops to the next whole number.
+    """
     height, width = 40 + 9 * number, 50 + 5 * number
     masks = torch.zeros((number, height, width))
     for mask in masks:
         y, x = (int(torch.randint(side // 2, ())) for side in mask.shape)
         mask[y : y + height // 2, x : x + width // 2] = 1
     made = {
-        "image": (torch.rand(1, 3, height, width) * 255).round(),
+        "image": resize_images(torch.rand(3, 5, 6) * 255, (height, width)).round()[None],
         "masks": masks,
         "classes": torch.arange(number) % len(model.inputs.category_ids),
         "maps": torch.rand(masks.shape) * masks,
