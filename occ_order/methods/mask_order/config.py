@@ -37,8 +37,3 @@ def add_mask_order_config(cfg: CfgNode) -> None:
     own.COLOR = 0.8  # probability of changed brightness, contrast, saturation and hue
     own.GREY = 0.1  # probability of conversion to grey
     own.BLUR = 0.2  # probability of blur or reduced resolution
-    # [data set, results file] of a detector: its masks replace the annotated ones of an image with
-    # probability DETECTION_SHARE. Its scores are cut between the two values of DETECTION_SCORES.
-    own.DETECTIONS = []
-    own.DETECTION_SHARE = 0.5
-    own.DETECTION_SCORES = [0.03, 0.2]

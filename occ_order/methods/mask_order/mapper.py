@@ -21,7 +21,6 @@ from occ_order.methods.common.reading import (
     transform_masks,
 )
 from occ_order.methods.common.registry import MAPPER_REGISTRY
-from occ_order.methods.mask_order.detections import DetectedMasks
 from occ_order.order import UNKNOWN, set_into
 from occ_order.scenes.photographs import annotator_noise
 
@@ -45,8 +44,6 @@ class MaskOrderMapper(InstanceOrderMapper):
         color: float = 0.0,
         grey: float = 0.0,
         blur: float = 0.0,
-        detected: DetectedMasks | None = None,
-        detection_share: float = 0.5,
         **options,
     ) -> None:
         """Initialise the mapper.
@@ -61,15 +58,12 @@ class MaskOrderMapper(InstanceOrderMapper):
             color: probability of changed brightness, contrast, saturation and hue.
             grey: probability of conversion to grey.
             blur: probability of blur or reduced resolution.
-            detected: detections of training images; None = annotated masks only.
-            detection_share: probability that they replace the annotated masks of an image.
             options: arguments of `InstanceOrderMapper`.
         """
         super().__init__(is_train, **options)
         self.max_instances, self.set_into = max_instances, set_into
         self.mask_noise = mask_noise
         self.color, self.grey, self.blur = color, grey, blur
-        self.detected, self.detection_share = detected, detection_share
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool) -> dict[str, Any]:
@@ -83,10 +77,6 @@ class MaskOrderMapper(InstanceOrderMapper):
             "color": own.COLOR,
             "grey": own.GREY,
             "blur": own.BLUR,
-            "detected": DetectedMasks(own.DETECTIONS, own.DETECTION_SCORES)
-            if is_train and own.DETECTIONS
-            else None,
-            "detection_share": own.DETECTION_SHARE,
         }
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any] | None:
@@ -94,8 +84,6 @@ class MaskOrderMapper(InstanceOrderMapper):
         if not self.is_train:
             return super().__call__(record)
         rng = generator()
-        if self.detected is not None and rng.random() < self.detection_share:
-            record = self.detected(record, rng) or record
         record = chosen_instances(record, self.max_instances, rng)
         result, transforms = augmented_image(record, self.augmentations, self.image_format)
         size = result["image"].shape[1:]
@@ -172,8 +160,6 @@ def chosen_instances(
     distance = np.hypot(*gap.T) + rng.exponential(0.1 * np.hypot(*(seed[2:] - seed[:2])), len(gap))
     keep = np.sort(np.argsort(distance, kind="stable")[:number])
     result = {**record, "annotations": [annotations[k] for k in keep]}
-    if "masks" in record:
-        result["masks"] = record["masks"][keep]
     for key in ORDER_KEYS:
         if record.get(key) is not None:
             result[key] = np.asarray(record[key])[np.ix_(keep, keep)]
