@@ -18,6 +18,7 @@ from occ_order.engine.evaluation import build_evaluator  # noqa: E402
 from occ_order.formats import read_depth_png, write_depth_png  # noqa: E402
 from occ_order.methods.build import build_mapper  # noqa: E402
 from occ_order.methods.instadepth.evaluators import pair_violations  # noqa: E402
+from occ_order.methods.instadepth.losses import closer_sign, erode, order_violation  # noqa: E402
 from occ_order.metrics import DEPTH_ERRORS, aligned_depth, disparity_correlation  # noqa: E402
 
 
@@ -251,3 +252,25 @@ def test_constant_and_damaged_maps(tmp_path):
             draw_disparity(wrong)
     with pytest.raises(ValueError, match="empty disparity map"):
         save_disparity(tmp_path / "none", np.zeros((0, 4)))
+
+
+def test_violations_of_pairs_are_those_of_equation_1():
+    """Counted in sorted pixels, they equal what the network logs, also where masks overlap."""
+    rng = np.random.default_rng(0)
+    disparity = rng.integers(0, 9, (30, 40)).astype(np.float32)  # with ties
+    masks = np.zeros((6, 30, 40), bool)
+    for k, mask in enumerate(masks[:5]):
+        mask[3 * k : 3 * k + 14, 5 * k : 5 * k + 18] = True
+    depth = rng.integers(0, 2, (6, 6)).astype(np.int8)
+    depth[0, 1] = 2
+    overlap = np.zeros((6, 6), np.int8)
+    overlap[1, 2] = 1
+    expected = []
+    eroded = erode(torch.from_numpy(masks))
+    for i, j in zip(*np.triu_indices(6, 1), strict=True):
+        if (i, j) not in ((0, 1), (1, 2)):
+            sign = closer_sign(torch.tensor([depth[i, j]]), torch.tensor([0]))
+            one = torch.from_numpy(disparity)[None], eroded[i][None], eroded[j][None], sign
+            expected.append(order_violation(*one).item())
+    found = pair_violations(disparity, masks, depth, overlap)
+    assert found == pytest.approx(expected, abs=1e-6) and len(found) == 13 and found.max() > 0.2
