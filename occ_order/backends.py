@@ -53,10 +53,10 @@ def predictor(
 
 
 @functools.lru_cache(maxsize=2)
-def completer(
-    *, device: str = "cpu", backend: str = "auto"
-) -> Callable[[OrderedInstances], OrderedInstances]:
+def completer(*, device: str = "cpu", backend: str = "auto") -> Callable[..., OrderedInstances]:
     """Return a function that adds amodal masks to instances with known order; cached.
+
+    It has the option `beyond_frame` of `occ_order.methods.completion.amodal.completed`.
 
     Args:
         device, backend: see `predictor`.

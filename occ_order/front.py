@@ -37,6 +37,7 @@ class Photographs:
         order_about: description of `order`: name, training data, expected accuracy.
         detector: detects the instances if there are no input masks; None = `order` detects them.
         complete: predicts amodal masks if `order` does not; None = no amodal masks then.
+        beyond_frame: as in `predict`.
         score_threshold: drop instances that `order` detects with a lower score; None = keep all.
         resolve_cycles: remove the least probable occlusions from cycles.
         class_names: name by class id, for instances without names.
@@ -45,7 +46,8 @@ class Photographs:
     order: OrderPredictor | LitePredictor | LiteSegmenter
     order_about: str
     detector: Detector | None = None
-    complete: Callable[[OrderedInstances], OrderedInstances] | None = None
+    complete: Callable[..., OrderedInstances] | None = None
+    beyond_frame: float = 0.0
     score_threshold: float | None = None
     resolve_cycles: bool = False
     class_names: Mapping[int, str] | None = None
@@ -66,7 +68,8 @@ class Photographs:
 
         Raises:
             ValueError: not an image, or masks that do not fit it; `complete` or `resolve_cycles`
-                with a model that predicts no occlusion order.
+                with a model that predicts no occlusion order; `beyond_frame` with amodal masks of
+                the input or of `order`.
             FileNotFoundError: the file does not exist.
         """
         pixels = as_image(photo)
@@ -83,7 +86,14 @@ class Photographs:
         result = self.order(pixels, masks) if masks is not None else self._found(pixels, file)
         if self.resolve_cycles:
             result = result.without_cycles()
-        return self.complete(result) if self.complete and result.amodal is None else result
+        if self.beyond_frame and result.amodal is not None:
+            raise ValueError(
+                f"image {result.image_id!r}: beyond_frame applies to amodal masks that are "
+                "predicted here, and the masks or the model come with amodal masks"
+            )
+        if self.complete is None or result.amodal is not None:
+            return result
+        return self.complete(result, beyond_frame=self.beyond_frame)
 
     def _found(self, pixels: np.ndarray, file: str | os.PathLike[str] | None) -> OrderedInstances:
         """Return the instances that `order` detects, with scores of at least `score_threshold`."""
@@ -118,6 +128,7 @@ def photographs(
     detector_weights: str | os.PathLike[str] | None = None,
     score_threshold: float | None = None,
     amodal: bool | None = None,
+    beyond_frame: float = 0.0,
     resolve_cycles: bool = False,
     class_names: Mapping[int, str] | None = None,
     device: str = "cpu",
@@ -129,8 +140,8 @@ def photographs(
         model: as in `predict`, or a loaded model.
         about: description of a loaded model, for `Photographs.about`.
         given_masks: there will be input masks for each photograph; no detector is loaded.
-        detector, detector_weights, score_threshold, amodal, resolve_cycles, class_names, device,
-            backend: as in `predict`.
+        detector, detector_weights, score_threshold, amodal, beyond_frame, resolve_cycles,
+            class_names, device, backend: as in `predict`.
 
     Raises:
         ValueError: as `predict`.
@@ -155,11 +166,14 @@ def photographs(
         )
     if amodal is None:
         amodal = model is None
+    if beyond_frame and not amodal:
+        raise ValueError("beyond_frame applies to amodal masks: pass amodal=True as well")
     return Photographs(
         order=order,
         order_about=model_zoo.introduce(name) if isinstance(name, str) else about,
         detector=detector,
         complete=completer(**chosen) if amodal else None,
+        beyond_frame=beyond_frame,
         score_threshold=score_threshold,
         resolve_cycles=resolve_cycles,
         class_names=class_names,
@@ -175,6 +189,7 @@ def predict(
     detector_weights: str | os.PathLike[str] | None = None,
     score_threshold: float | None = None,
     amodal: bool | None = None,
+    beyond_frame: float = 0.0,
     resolve_cycles: bool = False,
     class_names: Mapping[int, str] | None = None,
     device: str = "cpu",
@@ -198,6 +213,9 @@ def predict(
         score_threshold: drop detections with a lower score; default: that of the detector.
         amodal: predict amodal masks by `model_zoo.COMPLETES_MASKS`, unless the model or the input
             has them. Default: True if `model` is None, else False.
+        beyond_frame: predict amodal masks also beyond the frame of the photograph, up to this share
+            of its height and width. The result, its masks and its image have the size of this
+            larger canvas, in whose middle the photograph is; it has no disparity.
         resolve_cycles: remove the least probable occlusions from cycles
             (`OrderedInstances.without_cycles`).
         class_names: name by class id, for masks and detections without names, such as COCO results.
@@ -218,6 +236,7 @@ def predict(
         detector_weights=detector_weights,
         score_threshold=score_threshold,
         amodal=amodal,
+        beyond_frame=beyond_frame,
         resolve_cycles=resolve_cycles,
         class_names=class_names,
         device=device,

@@ -140,6 +140,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="predict amodal masks; default: if --model is not given",
     )
     parser.add_argument(
+        "--beyond-frame",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="complete instances that the frame cuts off, too: up to this share of the image's "
+        "sides; the results then have the size of the larger canvas (default: %(default)s)",
+    )
+    parser.add_argument(
         "--acyclic",
         action="store_true",
         help="remove the least probable occlusions from cycles",

@@ -36,7 +36,15 @@ from occ_order.front import Photographs
 Work = Callable[[Sequence[Input]], tuple[str, list[Entry]]]
 """Maps the images of a part to the description of the models and an entry for each image."""
 
-ASKED = ("score_threshold", "amodal", "acyclic", "keep_crowds", "skip_damaged", "backend")
+ASKED = (
+    "score_threshold",
+    "amodal",
+    "beyond_frame",
+    "acyclic",
+    "keep_crowds",
+    "skip_damaged",
+    "backend",
+)
 """Options that affect the results."""
 
 

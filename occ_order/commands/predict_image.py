@@ -30,6 +30,7 @@ def build_predict(options: argparse.Namespace) -> Photographs:
         detector_weights=options.detector_weights,
         score_threshold=options.score_threshold,
         amodal=options.amodal,
+        beyond_frame=options.beyond_frame,
         resolve_cycles=options.acyclic,
         class_names=class_names(options),
         device=options.device,

@@ -17,6 +17,12 @@ from occ_order import masks as mask_tools
 from occ_order.instances import OrderedInstances
 from occ_order.methods.completion import views
 
+GREY = 127
+"""Value of the canvas outside the image."""
+
+NEAR_FRAME = 2
+"""Distance in pixels within which a mask reaches the frame; annotated outlines stop short of it."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -90,20 +96,77 @@ class Completer(Protocol):
         """Predict amodal masks; see the function `complete`."""
 
 
-def completed(ordered: OrderedInstances, completer: Completer) -> OrderedInstances:
+def completed(
+    ordered: OrderedInstances, completer: Completer, *, beyond_frame: float = 0.0
+) -> OrderedInstances:
     """Predict the amodal masks of instances whose occlusion order is known.
 
     Args:
         ordered: instances with an occlusion order, ground truth or predicted.
         completer: predicts the amodal masks.
+        beyond_frame: also complete instances that the frame of the image cuts off, on a canvas that
+            is larger by this share of the image's height and width on each side, as D2SA annotates
+            them. The result has the size of the canvas (see :func:`on_canvas`). 0 = off.
 
     Raises:
-        ValueError: the instances have no occlusion order; names the image.
+        ValueError: the instances have no occlusion order (names the image), or `beyond_frame` is
+            not in [0, 1].
     """
     if ordered.occlusion is None:
         raise ValueError(f"image {ordered.image_id!r}: without an order nothing is completed")
+    if not 0 <= beyond_frame <= 1:
+        raise ValueError(f"beyond_frame must be in [0, 1], got {beyond_frame}")
     said = ordered.occlusion == 1
     chances = said.astype(float) if ordered.occlusion_prob is None else ordered.occlusion_prob
     # An occlusion that was removed to resolve a cycle is no occlusion, whatever its probability.
     never = (chances > completer.settings.occluder_threshold) & ~said
-    return ordered.replace(amodal=completer.complete(ordered.modal, np.where(never, 0.0, chances)))
+    chances = np.where(never, 0.0, chances)
+    if not beyond_frame:
+        return ordered.replace(amodal=completer.complete(ordered.modal, chances))
+    canvas, outside = on_canvas(ordered, beyond_frame)
+    # The network knows occluders, not frames: what lies outside occludes what reaches the frame.
+    number = len(ordered)
+    extended = np.zeros((number + 1, number + 1))
+    extended[:number, :number] = chances
+    extended[number, :number] = _reach_frame(ordered.modal)
+    modal = np.concatenate([canvas.modal, outside[None]])
+    return canvas.replace(amodal=completer.complete(modal, extended)[:number])
+
+
+def on_canvas(ordered: OrderedInstances, share: float) -> tuple[OrderedInstances, np.ndarray]:
+    """Move an image with its instances to the middle of a larger canvas.
+
+    Args:
+        ordered: instances of one image.
+        share: width of the rim, as a share of the image's height and width, rounded to pixels.
+
+    Returns:
+        The instances on the canvas; the rim of the image is grey. Maps that are not known there
+        (disparity, levels, sem-dist) are removed. And bool, the size of the canvas: the rim.
+    """
+    rim = [(round(share * side),) * 2 for side in ordered.size]
+
+    def moved(stack: np.ndarray | None) -> np.ndarray | None:
+        return None if stack is None else np.pad(stack, [(0, 0), *rim])
+
+    image = ordered.image
+    if image is not None:
+        image = np.pad(image, [*rim, (0, 0)], constant_values=GREY)
+    outside = np.pad(np.zeros(ordered.size, bool), rim, constant_values=True)
+    canvas = ordered.replace(
+        size=outside.shape,
+        modal=moved(ordered.modal),
+        amodal=moved(ordered.amodal),
+        levels=None,
+        sem_dist=None,
+        disparity=None,
+        image=image,
+    )
+    return canvas, outside
+
+
+def _reach_frame(modal: np.ndarray) -> np.ndarray:
+    """Return which masks reach the frame of their image, up to `NEAR_FRAME` pixels: bool (N,)."""
+    inner = np.ones(modal.shape[1:], bool)
+    inner[NEAR_FRAME:-NEAR_FRAME, NEAR_FRAME:-NEAR_FRAME] = False
+    return (modal & inner).any((1, 2))
