@@ -17,6 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
+from occ_order.masks import bounding_box
+
 INK = (28, 32, 38)
 """Colour of text and lines on white."""
 
@@ -82,15 +84,22 @@ def enlarge(image: np.ndarray, scale: int, *, smooth: bool = True) -> np.ndarray
     """
     if scale < 1:
         raise ValueError(f"scale must be a whole number >= 1, got {scale}")
-    if scale == 1 or image.size == 0:  # OpenCV does not support empty arrays
+    if scale == 1:
+        return image.copy()
+    if image.size == 0:  # OpenCV does not support empty arrays
         return np.repeat(np.repeat(image, scale, axis=0), scale, axis=1)
     flag = cv2.INTER_CUBIC if smooth else cv2.INTER_NEAREST
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=flag)
 
 
 def enlarge_mask(mask: np.ndarray, scale: int) -> np.ndarray:
-    """Enlarge a bool (H, W) mask with a smoothed outline to bool (H * scale, W * scale)."""
-    if scale == 1 or mask.size == 0:
+    """Enlarge a bool (H, W) mask with a smoothed outline to bool (H * scale, W * scale).
+
+    Returns the mask itself if `scale` is 1.
+    """
+    if scale == 1:
+        return mask
+    if mask.size == 0:
         return np.repeat(np.repeat(mask, scale, axis=0), scale, axis=1)
     soft = cv2.resize(
         mask.astype(np.float32), None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR
@@ -143,10 +152,11 @@ def label_points(masks: np.ndarray) -> np.ndarray:
     points = np.full((len(masks), 2), np.nan)
     for point, mask in zip(points, check_masks(masks), strict=True):
         if mask.any():
-            padded = np.pad(mask, 1).astype(np.uint8)
+            left, top, right, bottom = bounding_box(mask).astype(int).tolist()
+            padded = np.pad(mask[top:bottom, left:right], 1).astype(np.uint8)
             depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)
             y, x = np.unravel_index(int(depth.argmax()), depth.shape)
-            point[:] = x - 1, y - 1
+            point[:] = left + x - 1, top + y - 1
     return points
 
 

@@ -7,23 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import cv2
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 from matplotlib.patheffects import Stroke
 
-from occ_order.draw.canvas import (
-    check_image,
-    check_masks,
-    figure_image,
-    label_points,
-    new_figure,
-    text_color,
-)
+from occ_order.draw.canvas import check_image, check_masks, label_points, text_color
 from occ_order.draw.colors import CYCLE_COLOR, EDGE_STYLES, instance_colors
 from occ_order.draw.layout import Layout, layered_layout, order_edges
+from occ_order.draw.pixel_figure import PixelFigure
 
 _ARROW = "#39424e"
 _LINES: dict[bool, str | tuple] = {
@@ -49,19 +43,21 @@ def thumbnails(image: np.ndarray, masks: np.ndarray, *, size: int = 96) -> list[
 
 
 def _thumbnail(image: np.ndarray, mask: np.ndarray, size: int) -> np.ndarray:
-    import cv2
-
     if not mask.any():
         return np.full((size, size, 3), 225, np.uint8)
     ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     side = int(1.12 * max(np.ptp(ys), np.ptp(xs))) + 3
     y0, x0 = (ys[0] + ys[-1] + 1 - side) // 2, (xs[0] + xs[-1] + 1 - side) // 2
-    shown = np.where(mask[..., None], image, (image * 0.12 + 255 * 0.88).astype(np.uint8))
-    pad = max(0, -y0, -x0, y0 + side - image.shape[0], x0 + side - image.shape[1])
-    shown = np.pad(shown, ((pad, pad), (pad, pad), (0, 0)), constant_values=244)
-    crop = shown[y0 + pad : y0 + pad + side, x0 + pad : x0 + pad + side]
+    window = tuple(slice(max(0, low), low + side) for low in (y0, x0))
+    crop, inside = image[window], mask[window]
+    faded = (crop * np.float32(0.12) + np.float32(255 * 0.88)).astype(np.uint8)
+    shown = np.full((side, side, 3), 244, np.uint8)
+    top, left = max(0, -y0), max(0, -x0)
+    shown[top : top + crop.shape[0], left : left + crop.shape[1]] = np.where(
+        inside[..., None], crop, faded
+    )
     return cv2.resize(
-        crop, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
+        shown, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
     )
 
 
@@ -123,28 +119,32 @@ def draw_order_graph(
         pitch, radius, badge = (60, 66), 22.0, 11.5
     unknown = (np.asarray(occ)[layout.loose] == -1).any()
     apart = "none\nknown" if unknown else "no\nrelation"
-    axes, places = _graph_axes(layout, pitch, radius, None if compact else apart)
+    sheet, places = _graph_sheet(layout, pitch, radius, None if compact else apart, sharpness)
     if not count:
-        axes.text(*axes.transLimits.inverted().transform((0.5, 0.5)), "no instances", ha="center")
-    _draw_groups(axes, layout, places, radius)
+        sheet.text(sheet.width / 2, sheet.height / 2, "no instances", ha="center")
+    _draw_groups(sheet, layout, places, radius)
     for edge in order_edges(occ):
         _draw_layered_edge(
-            axes, edge, layout, places, np.asarray(pitch), radius, _LINES[dashed[edge]]
+            sheet, edge, layout, places, np.asarray(pitch), radius, _LINES[dashed[edge]]
         )
     for i, j in np.argwhere(level):
-        _draw_double_line(axes, places[i], places[j], radius, _LINES[dashed[i, j]])
+        _draw_double_line(sheet, places[i], places[j], radius, _LINES[dashed[i, j]])
     for k in range(count):
         drawing = None if images is None else images[k]
-        _draw_node(axes, places[k], radius, tuple(colors[k]), labels[k], drawing, badge)
+        _draw_node(sheet, places[k], radius, tuple(colors[k]), labels[k], drawing, badge)
         if names is not None:
-            _draw_name(axes, places[k], radius, names[k], pitch[0])
-    return figure_image(axes.figure, sharpness=sharpness)
+            _draw_name(sheet, places[k], radius, names[k], pitch[0])
+    return sheet.render()
 
 
-def _graph_axes(
-    layout: Layout, pitch: tuple[float, float], radius: float, apart: str | None
-) -> tuple[Axes, np.ndarray]:
-    """Create axes in figure pixels over the whole figure, and the node centres in them.
+def _graph_sheet(
+    layout: Layout,
+    pitch: tuple[float, float],
+    radius: float,
+    apart: str | None,
+    sharpness: float,
+) -> tuple[PixelFigure, np.ndarray]:
+    """Create a figure for the graph, and the node centres in its pixels.
 
     `apart` is the label of nodes without relations; None = no scale and no label.
     """
@@ -159,35 +159,32 @@ def _graph_axes(
     width = max(high[0] - low[0] + left + radius + right, 0 if compact else 260)
     slack = (width - (high[0] - low[0] + left + radius + right)) / 2
     height = high[1] - low[1] + above + below
-    figure = new_figure(width, height)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    axes.set(xlim=(0, width), ylim=(height, 0))
+    sheet = PixelFigure(width, height, sharpness=sharpness)
     places = layout.positions * pitch - low + (left + radius + slack, above)
     if apart is not None:
-        _draw_direction(axes, layout, places, radius, apart)
-    return axes, places
+        _draw_direction(sheet, layout, places, radius, apart)
+    return sheet, places
 
 
 def _draw_direction(
-    axes: Axes, layout: Layout, places: np.ndarray, radius: float, apart: str
+    sheet: PixelFigure, layout: Layout, places: np.ndarray, radius: float, apart: str
 ) -> None:
     """Draw the scale on the left: "in front" at the top row, "behind" at the last one."""
     ordered = places[~layout.loose] if len(places) else places
     style = {"ha": "center", "va": "center", "fontsize": 8.5, "color": "#6e7680"}
     if len(ordered) and np.ptp(ordered[:, 1]) > 0:
         top, bottom = ordered[:, 1].min(), ordered[:, 1].max()
-        axes.text(34, top, "in front", **style)
-        axes.text(34, bottom, "behind", **style)
-        axes.add_artist(_arrow((34, top + 12), (34, bottom - 12), "#b6bcc4", 1.2))
+        sheet.text(34, top, "in front", **style)
+        sheet.text(34, bottom, "behind", **style)
+        sheet.add(_arrow((34, top + 12), (34, bottom - 12), "#b6bcc4", 1.2))
     if layout.loose.any() and not layout.loose.all():
         y = places[layout.loose, 1].min()
         line = y - radius - 24
-        axes.plot([16, axes.get_xlim()[1] - 16], [line, line], color="#d5d9de", lw=0.8)
-        axes.text(34, y, apart, linespacing=1.1, **style)
+        sheet.add(Line2D([16, sheet.width - 16], [line, line], color="#d5d9de", lw=0.8))
+        sheet.text(34, y, apart, linespacing=1.1, **style)
 
 
-def _draw_groups(axes: Axes, layout: Layout, places: np.ndarray, radius: float) -> None:
+def _draw_groups(sheet: PixelFigure, layout: Layout, places: np.ndarray, radius: float) -> None:
     for group in layout.groups:
         low, high = places[list(group)].min(0), places[list(group)].max(0)
         box = FancyBboxPatch(
@@ -199,15 +196,15 @@ def _draw_groups(axes: Axes, layout: Layout, places: np.ndarray, radius: float) 
             linewidth=1,
             zorder=0,
         )
-        axes.add_artist(box)
-        axes.text(
+        sheet.add(box)
+        sheet.text(
             high[0] + radius, low[1] - radius - 11, "cycle", color=CYCLE_COLOR, fontsize=8,
             ha="right", va="bottom",
         )  # fmt: skip
 
 
 def _draw_layered_edge(
-    axes: Axes,
+    sheet: PixelFigure,
     edge: tuple[int, int],
     layout: Layout,
     places: np.ndarray,
@@ -225,7 +222,7 @@ def _draw_layered_edge(
         arrow = _arrow(
             places[i], places[j], CYCLE_COLOR, 2.4, shrink=radius, bend=bend, linestyle=line
         )
-        axes.add_artist(arrow)
+        sheet.add(arrow)
         return
     shift = places[0] - layout.positions[0] * pitch
     points = np.vstack([places[i], layout.routes[edge] * pitch + shift, places[j]])
@@ -237,7 +234,7 @@ def _draw_layered_edge(
     points[0] = points[0] + towards_start * (radius + 1.5)
     points[-1] = points[-1] - towards_end * (radius + 3)
     path = _smooth_path(points)
-    axes.add_artist(
+    sheet.add(
         FancyArrowPatch(
             path=path, arrowstyle="-|>,head_length=6,head_width=3.4", color=_ARROW, lw=1.3,
             linestyle=line, zorder=1,
@@ -246,7 +243,7 @@ def _draw_layered_edge(
 
 
 def _draw_double_line(
-    axes: Axes, start: np.ndarray, end: np.ndarray, radius: float, line: str | tuple
+    sheet: PixelFigure, start: np.ndarray, end: np.ndarray, radius: float, line: str | tuple
 ) -> None:
     """Draw a slightly curved double line between two nodes, without arrowhead."""
     for color, width, style in ((_ARROW, 4.2, line), ("white", 1.8, "-")):
@@ -255,7 +252,7 @@ def _draw_double_line(
         )
         patch.set_arrowstyle("-")
         patch.set_zorder(1)
-        axes.add_artist(patch)
+        sheet.add(patch)
 
 
 def _smooth_path(points: np.ndarray) -> Path:
@@ -295,7 +292,7 @@ def _arrow(
 
 
 def _draw_node(
-    axes: Axes,
+    sheet: PixelFigure,
     place: np.ndarray,
     radius: float,
     color: tuple[int, int, int],
@@ -305,35 +302,31 @@ def _draw_node(
 ) -> None:
     rgb = tuple(c / 255 for c in color)
     fill = rgb if drawing is None else (1, 1, 1)
-    disc = Circle(place, radius, facecolor=fill, edgecolor=rgb, linewidth=2.6, zorder=3)
-    axes.add_artist(disc)
+    sheet.circle(place, radius, facecolor=fill, edgecolor=rgb, linewidth=2.6, zorder=3)
     if drawing is None:
         ink = tuple(c / 255 for c in text_color(color))
-        axes.text(*place, label, ha="center", va="center_baseline", fontsize=radius * 0.42,
+        sheet.text(*place, label, ha="center", va="center_baseline", fontsize=radius * 0.42,
                   fontweight="bold", color=ink, zorder=5)  # fmt: skip
         return
-    x, y = place
-    extent = (x - radius, x + radius, y + radius, y - radius)
-    shown = axes.imshow(
-        drawing, extent=extent, zorder=4, interpolation="antialiased", aspect="auto"
-    )
-    shown.set_clip_path(Circle(place, radius - 1.2, transform=axes.transData))
+    sheet.disc(drawing, place, radius - 1.2, zorder=4)
     badge = place + np.array([-1.0, 0.22]) * radius
     rim = {"facecolor": rgb, "edgecolor": "white", "linewidth": 1.2}
-    axes.add_artist(Circle(badge, badge_radius, zorder=5, **rim))
+    sheet.circle(badge, badge_radius, zorder=5, **rim)
     letters = badge_radius * (0.68 if len(label) < 3 else 0.56)
     ink = tuple(c / 255 for c in text_color(color))
-    axes.text(*badge, label, ha="center", va="center_baseline", fontsize=letters, fontweight="bold",
-              color=ink, zorder=6)  # fmt: skip
+    sheet.text(*badge, label, ha="center", va="center_baseline", fontsize=letters,
+               fontweight="bold", color=ink, zorder=6)  # fmt: skip
 
 
-def _draw_name(axes: Axes, place: np.ndarray, radius: float, name: str, room: float) -> None:
+def _draw_name(
+    sheet: PixelFigure, place: np.ndarray, radius: float, name: str, room: float
+) -> None:
     most = int(room / 6.4)
     name = " ".join(str(name).split())
     name = name if len(name) <= most else name[: most - 1] + "…"
     halo = [Stroke(linewidth=2.5, foreground="white")]
     for effects, z in ((halo, 6), ([], 7)):
-        axes.text(place[0], place[1] + radius + 4, name, ha="center", va="top", fontsize=8.2,
+        sheet.text(place[0], place[1] + radius + 4, name, ha="center", va="top", fontsize=8.2,
                   color="#1c2026", zorder=z, path_effects=effects or None)  # fmt: skip
 
 
@@ -387,34 +380,27 @@ def draw_graph_on_image(
     if not ground.size:
         return ground
     legend = legend and verdicts is not None
-    axes = _image_axes(ground, legend=30 if legend else 0)
+    height, width = ground.shape[0] + (30 if legend else 0), ground.shape[1]
+    sheet = PixelFigure(
+        max(width, 330) if legend else width, height, sharpness=sharpness, origin=-0.5
+    )
+    sheet.image(ground)
     points = label_points(masks) * scale + (scale - 1) / 2
     for i, j in edges:
         if np.isfinite(points[[i, j]]).all() and (verdicts is None or (i, j) in verdicts):
             style = EDGE_STYLES[verdicts[i, j]] if verdicts is not None else {"color": "#1c2026"}
-            _draw_arrow_on_image(axes, points[i], points[j], style)
+            _draw_arrow_on_image(sheet, points[i], points[j], style)
     for label, point, color in zip(labels, points, colors, strict=True):
         if np.isfinite(point).all():
-            _draw_badge(axes, point, label, tuple(color))
+            _draw_badge(sheet, point, label, tuple(color))
     if legend and verdicts is not None:
-        _draw_verdict_legend(axes, ground.shape[1], ground.shape[0], list(verdicts.values()))
-    return figure_image(axes.figure, sharpness=sharpness)
+        _draw_verdict_legend(sheet, list(verdicts.values()))
+    return sheet.render()
 
 
-def _image_axes(ground: np.ndarray, legend: int) -> Axes:
-    height, width = ground.shape[:2]
-    figure = new_figure(max(width, 330 if legend else 1), height + legend)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    axes.imshow(ground, interpolation="antialiased", aspect="auto",
-                extent=(-0.5, width - 0.5, height - 0.5, -0.5))  # fmt: skip
-    axes.set(
-        xlim=(-0.5, max(width, 330 if legend else 1) - 0.5), ylim=(height + legend - 0.5, -0.5)
-    )
-    return axes
-
-
-def _draw_arrow_on_image(axes: Axes, start: np.ndarray, end: np.ndarray, style: dict) -> None:
+def _draw_arrow_on_image(
+    sheet: PixelFigure, start: np.ndarray, end: np.ndarray, style: dict
+) -> None:
     """Draw an arrow with a white outline, curved so that opposite arrows do not coincide."""
     bend = "arc3,rad=0.12"
     line = style.get("linestyle", "-")
@@ -422,24 +408,26 @@ def _draw_arrow_on_image(axes: Axes, start: np.ndarray, end: np.ndarray, style: 
         patch = _arrow(start, end, color, width, shrink=13, bend=bend, linestyle=kind)
         if color == "white":
             patch.set_arrowstyle("-|>,head_length=6.6,head_width=4.2")
-        axes.add_artist(patch)
+        sheet.add(patch)
 
 
-def _draw_badge(axes: Axes, point: np.ndarray, label: str, color: tuple[int, int, int]) -> None:
+def _draw_badge(
+    sheet: PixelFigure, point: np.ndarray, label: str, color: tuple[int, int, int]
+) -> None:
     rgb = tuple(c / 255 for c in color)
     ink = tuple(c / 255 for c in text_color(color))
-    axes.add_artist(Circle(point, 12.5, facecolor=rgb, edgecolor="white", linewidth=1.4, zorder=5))
-    axes.text(*point, label, ha="center", va="center_baseline", fontsize=10, fontweight="bold",
-              color=ink, zorder=6, clip_on=True)  # fmt: skip
+    sheet.circle(point, 12.5, facecolor=rgb, edgecolor="white", linewidth=1.4, zorder=5)
+    sheet.text(*point, label, ha="center", va="center_baseline", fontsize=10, fontweight="bold",
+              color=ink, zorder=6)  # fmt: skip
 
 
-def _draw_verdict_legend(axes: Axes, width: int, height: int, verdicts: list[str]) -> None:
+def _draw_verdict_legend(sheet: PixelFigure, verdicts: list[str]) -> None:
     handles = [
         Line2D([], [], color=style["color"], linestyle=style["linestyle"], linewidth=2.2,
                label=f"{style['text']} ({verdicts.count(name)})")
         for name, style in EDGE_STYLES.items()
     ]  # fmt: skip
-    axes.legend(
+    sheet.figure.legend(
         handles=handles, loc="lower left", ncols=3, frameon=False, fontsize=9.5,
         bbox_to_anchor=(0, 0), borderaxespad=0.15, handlelength=3, columnspacing=1.6,
     )  # fmt: skip

@@ -62,13 +62,12 @@ def draw_instances(
     if not drawing.size:
         return drawing
     large = [enlarge_mask(mask, scale) for mask in masks]
-    order = sorted(range(len(large)), key=lambda k: -int(large[k].sum()))
-    owner = np.zeros(drawing.shape[:2], np.int32)
+    order = sorted(range(len(large)), key=lambda k: -np.count_nonzero(large[k]))
+    tint = drawing.copy()
     for k in order:
-        owner[large[k]] = k + 1
-    inside = owner > 0
-    tint = colors[owner[inside] - 1].astype(np.float32) * opacity
-    drawing[inside] = np.rint(drawing[inside] * (1 - opacity) + tint).astype(np.uint8)
+        tint[large[k]] = colors[k]
+    # Pixels outside of all masks are the same in both.
+    drawing = cv2.addWeighted(drawing, 1 - opacity, tint, opacity, 0)
     for k in order:
         draw_outline(drawing, large[k], colors[k])
     points = label_points(masks) * scale + (scale - 1) / 2

@@ -26,7 +26,7 @@ from occ_order.draw.canvas import (
     write,
 )
 from occ_order.draw.maps import draw_instances, draw_outline, labels_and_colors
-from occ_order.masks import resize_nearest
+from occ_order.masks import bounding_box, resize_nearest
 
 THIN, DENSE = (2, 9), (4, 8)
 """Stripes (width, period) in pixels: over the image, and on white."""
@@ -75,16 +75,20 @@ def _draw_hidden(
     drawn: np.ndarray, hidden: np.ndarray, color: np.ndarray, k: int, stripes: tuple[int, int]
 ) -> None:
     """Draw stripes in place, at alternating angles so that overlapping regions are visible."""
-    rows, columns = np.arange(drawn.shape[0])[:, None], np.arange(drawn.shape[1])
+    left, top, right, bottom = bounding_box(hidden).astype(int).tolist()
+    rows, columns = np.arange(top, bottom)[:, None], np.arange(left, right)
     along = rows + columns if k % 2 else rows - columns
     wide, period = stripes
-    drawn[hidden & (along % period < wide)] = color
+    window = np.s_[top:bottom, left:right]
+    drawn[window][hidden[window] & (along % period < wide)] = color
 
 
 def _label_points(modal: np.ndarray, amodal: np.ndarray) -> np.ndarray:
     """Return label points in the modal masks, or in the amodal mask if fully occluded, (N, 2)."""
-    seen, whole = label_points(modal), label_points(amodal)
-    return np.where(np.isfinite(seen), seen, whole)
+    points = label_points(modal)
+    unseen = np.isnan(points[:, 0])
+    points[unseen] = label_points(amodal[unseen])
+    return points
 
 
 def draw_layers(
