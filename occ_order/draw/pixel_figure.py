@@ -71,7 +71,7 @@ class PixelFigure:
         cv2.circle(
             alpha,
             tuple(np.rint(middle * 2**_SHIFT).astype(int).tolist()),
-            round(radius * self.sharpness * 2**_SHIFT),
+            round((radius * self.sharpness - 0.5) * 2**_SHIFT),
             255,
             -1,
             cv2.LINE_AA,

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,19 +82,20 @@ def amodal_scores(
         raise ValueError(f"compat must be None or 'sln', got {compat!r}")
     bands = OCCLUSION_BANDS if bands is None else bands
     needed = ["occlude_rate"] * bool(bands) + ["is_stuff"] * things_and_stuff
-    images = _pair_images(gt, pred, needed)
-    if compat == "sln":
-        images = [image for image in images[:-1] if image.pred.num]
     subsets = _subset_names(bands, things_and_stuff)
-    for image in images:
+    matches = _Matches(len(subsets), max_detections)
+    for image in _pair_images(gt, pred, needed):
+        if compat == "sln" and (image.image_id == gt[-1]["image_id"] or not image.pred.num):
+            continue
         image.ignore = np.stack(
             [_outside(image.gt, bands.get(band), kind) for kind, band in subsets]
         )
         image.pred_ignore = np.zeros((len(subsets), image.pred.num), dtype=bool)
-    evaluation = _evaluate(images, len(subsets), [-1], max_detections)
+        matches.add(image, [-1])
+    curves = matches.curves([-1])
     scores = {}
     for index, (kind, band) in enumerate(subsets):
-        for name, value in _summary(evaluation, index).items():
+        for name, value in _summary(curves, index, max_detections).items():
             scores[(f"{kind}/" if kind else "") + name + (f"_{band}" if band else "")] = value
     return scores
 
@@ -127,30 +128,27 @@ def class_scores(
     Raises:
         ValueError: as `amodal_scores`.
     """
-    lows = [0.0, *min_occlusion]
-    images = _pair_images(gt, pred, ["classes"] + ["occlude_rate"] * bool(min_occlusion))
-    for image in images:
-        bands = [None, *((low, np.inf) for low in min_occlusion)]
-        image.ignore = np.stack([_outside(image.gt, band, "") for band in bands])
-        image.pred_ignore = np.stack([_outside(image.pred, band, "") for band in bands])
-    classes = sorted({int(c) for image in images for c in image.gt.classes})
-    for image in images:
+    matches = _Matches(1 + len(min_occlusion), max_detections)
+    bands = [None, *((low, np.inf) for low in min_occlusion)]
+    classes: set[int] = set()
+    for image in _pair_images(gt, pred, ["classes"] + ["occlude_rate"] * bool(min_occlusion)):
         if image.pred.classes is None:
             raise ValueError(f"image {image.image_id}: prediction has no 'classes'")
-    evaluation = _evaluate(images, len(lows), classes, max_detections)
-    scores = _summary(evaluation, 0)
+        image.ignore = np.stack([_outside(image.gt, band, "") for band in bands])
+        image.pred_ignore = np.stack([_outside(image.pred, band, "") for band in bands])
+        classes.update(image.gt.classes.tolist())
+        matches.add(image, np.union1d(image.gt.classes, image.pred.classes).astype(int).tolist())
+    curves = matches.curves(sorted(classes))
+    scores = _summary(curves, 0, max_detections)
     for index, low in enumerate(min_occlusion, start=1):
-        for name, value in _summary(evaluation, index).items():
+        for name, value in _summary(curves, index, max_detections).items():
             scores[f"{name}_occ{round(100 * low)}"] = value
     return scores
 
 
 @dataclass
 class _Side:
-    """What COCO's matching needs of one side of an image, ground truth or prediction.
-
-    Masks stay run-length encoded if they were: the matching keeps all images of a data set.
-    """
+    """What COCO's matching needs of one side of an image, ground truth or prediction."""
 
     masks: np.ndarray | list[dict]
     size: tuple[int, int] | None
@@ -171,8 +169,6 @@ class _Image:
     """bool (S, G): ground truth outside each of S subsets."""
     pred_ignore: np.ndarray | None = None
     """bool (S, P): predictions that are ignored in a subset if unmatched."""
-    iou: np.ndarray | None = None
-    """float64 (P, G)."""
 
 
 def _subset_names(bands: Mapping, things_and_stuff: bool) -> list[tuple[str, str]]:
@@ -190,69 +186,114 @@ def _outside(side: _Side, band: tuple[float, float] | None, kind: str) -> np.nda
     return outside
 
 
-def _evaluate(
-    images: list[_Image], num_subsets: int, classes: list[int], max_detections: Sequence[int]
-):
-    """Run the evaluation of pycocotools with the modifications of `_make_evaluator`."""
-    numbers = np.asarray(max_detections)
-    if numbers.ndim != 1 or not len(numbers) or numbers[0] < 1 or (np.diff(numbers) <= 0).any():
-        raise ValueError(f"max_detections must be ascending and positive, got {max_detections}")
-    evaluation = _make_evaluator()(iouType="segm")
-    # Equal scores are ranked by image. Sort the images, so that the order of the lists is
-    # irrelevant.
-    images = sorted(images, key=lambda image: (str(type(image.image_id)), image.image_id))
-    evaluation.images = images
-    params = evaluation.params
-    params.iouThrs = IOU_THRESHOLDS
-    params.useCats = classes != [-1]
-    params.catIds = classes
-    params.imgIds = list(range(len(images)))
-    params.maxDets = [int(number) for number in numbers]
-    # The "area ranges" of pycocotools are used to enumerate the subsets.
-    params.areaRng = [[index, index] for index in range(num_subsets)]
-    params.areaRngLbl = [str(index) for index in range(num_subsets)]
-    if images and classes:
-        with contextlib.redirect_stdout(io.StringIO()):
-            evaluation.evaluate()
-            evaluation.accumulate()
-    return evaluation
+@dataclass
+class _Curves:
+    """Precision and recall as pycocotools accumulates them; -1 without ground truth.
 
-
-def _make_evaluator() -> type:
-    """Build a COCOeval for images in memory that matches all subsets jointly.
-
-    Parameters, loop and accumulation are those of pycocotools. Replaced are the input (the original
-    requires dictionaries of a file, modifies them and overwrites the ``ignore`` flag) and the
-    matching of an image, which processes all subsets and thresholds in one pass.
+    Letters: T IoU thresholds, R recall thresholds, K classes, S subsets, M numbers of detections.
     """
-    from pycocotools.cocoeval import COCOeval
 
-    class SubsetEvaluation(COCOeval):
-        images: list[_Image]
+    precision: np.ndarray
+    """(T, R, K, S), at the largest number of detections."""
+    recall: np.ndarray
+    """(T, K, S, M)."""
 
-        def _prepare(self) -> None:
-            self.evalImgs: list[Any] = []
-            self.eval: dict[str, Any] = {}
-            self._matched: dict[Any, Any] = {}
 
-        def computeIoU(self, image_id: int, class_id: int) -> None:
-            image = self.images[image_id]
-            gt, pred = _of_class(image.gt, class_id), _of_class(image.pred, class_id)
-            if len(gt) + len(pred) == 0:
-                return
+class _Matches:
+    """COCO's matches of each class, merged over images.
+
+    A prediction takes about 50 bytes, so a data set of any usual size fits in memory; pycocotools
+    keeps a dictionary for each image, class and subset instead.
+
+    Args:
+        num_subsets: S.
+        max_detections: ascending maximum numbers of predictions per image and class.
+    """
+
+    def __init__(self, num_subsets: int, max_detections: Sequence[int]) -> None:
+        numbers = np.asarray(max_detections)
+        if numbers.ndim != 1 or not len(numbers) or numbers[0] < 1 or (np.diff(numbers) <= 0).any():
+            raise ValueError(f"max_detections must be ascending and positive, got {max_detections}")
+        self._max_detections: list[int] = numbers.astype(int).tolist()
+        self._flags = num_subsets, len(IOU_THRESHOLDS)
+        octets = -(-num_subsets * len(IOU_THRESHOLDS) // 8)
+        self._dtype = np.dtype(
+            [
+                ("score", np.float64),
+                ("rank", np.int32),
+                ("matched", np.uint8, octets),
+                ("ignored", np.uint8, octets),
+            ]
+        )
+        self._rows: dict[int, bytearray] = {}
+        self._num_gt: dict[int, np.ndarray] = {}
+
+    def add(self, image: _Image, classes: list[int]) -> None:
+        """Match the predictions of an image in each of the classes; -1 = of any class."""
+        iou = _iou(image.gt, image.pred)
+        for number in classes:
+            gt, pred = _of_class(image.gt, number), _of_class(image.pred, number)
             best = np.argsort(-image.pred.scores[pred], kind="stable")
-            pred = pred[best[: self.params.maxDets[-1]]]
-            self._matched[image_id, class_id] = _match_image(
-                image, gt, pred, np.asarray(self.params.iouThrs)
-            )
+            pred = pred[best[: self._max_detections[-1]]]
+            found = np.zeros(len(pred), self._dtype)
+            found["score"] = image.pred.scores[pred]
+            found["rank"] = np.arange(len(pred))
+            matched, ignored = _match_image(image, iou, gt, pred)
+            for name, flags in (("matched", matched), ("ignored", ignored)):
+                found[name] = np.packbits(flags.reshape(np.prod(self._flags), len(pred)), axis=0).T
+            self._rows.setdefault(number, bytearray()).extend(found.tobytes())
+            counted = ~(image.ignore[:, gt] | image.gt.is_crowd[gt])
+            self._num_gt[number] = self._num_gt.get(number, 0) + counted.sum(1)
 
-        def evaluateImg(
-            self, image_id: int, class_id: int, subset: list[int], max_detections: int
-        ) -> dict | None:
-            matched = self._matched.get((image_id, class_id))
-            return None if matched is None else matched[subset[0]]
+    def curves(self, classes: list[int]) -> _Curves | None:
+        """Accumulate precision and recall of the classes; None without images or classes."""
+        if not self._rows or not classes:
+            return None
+        # One merged entry for each class and subset takes the place of those of all images.
+        parts = [
+            self._accumulated([self._entries(number, most) for number in classes])
+            for most in self._max_detections
+        ]
+        recall = np.stack([part["recall"][..., 0] for part in parts], axis=-1)
+        return _Curves(parts[-1]["precision"][..., 0], recall)
 
-    return SubsetEvaluation
+    def _entries(self, number: int, most: int) -> list[dict[str, Any]]:
+        """Return the first `most` predictions of each image in each subset, as pycocotools does."""
+        rows = np.frombuffer(self._rows[number], self._dtype)
+        rows = rows[rows["rank"] < most]
+        matched, ignored = (
+            np.unpackbits(rows[name], axis=1, count=self._flags[0] * self._flags[1])
+            .T.reshape(*self._flags, len(rows))
+            .astype(bool)
+            for name in ("matched", "ignored")
+        )
+        return [
+            {
+                "dtScores": rows["score"],
+                "dtMatches": matched[s],
+                "dtIgnore": ignored[s],
+                "gtIgnore": np.zeros(self._num_gt[number][s], np.int8),
+            }
+            for s in range(self._flags[0])
+        ]
+
+    def _accumulated(self, entries: list[list[dict[str, Any]]]) -> dict[str, np.ndarray]:
+        """Return the arrays of pycocotools, with one image and one number of detections."""
+        from pycocotools.cocoeval import COCOeval
+
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation = COCOeval(iouType="segm")
+            params = evaluation.params
+            params.iouThrs = IOU_THRESHOLDS
+            params.catIds = list(range(len(entries)))
+            params.imgIds = [0]
+            params.maxDets = [max(len(one["dtScores"]) for rows in entries for one in rows)]
+            # The "area ranges" of pycocotools are used to enumerate the subsets.
+            params.areaRng = [[s, s] for s in range(self._flags[0])]
+            evaluation.evalImgs = [one for rows in entries for one in rows]
+            evaluation._paramsEval = params
+            evaluation.accumulate()
+        return evaluation.eval
 
 
 def _of_class(side: _Side, class_id: int) -> np.ndarray:
@@ -260,23 +301,27 @@ def _of_class(side: _Side, class_id: int) -> np.ndarray:
 
 
 def _match_image(
-    image: _Image, gt: np.ndarray, pred: np.ndarray, thresholds: np.ndarray
-) -> list[dict]:
-    """Match instances greedily as in COCO; return one record for each subset.
+    image: _Image, iou: np.ndarray, gt: np.ndarray, pred: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Match instances greedily as in COCO, in all subsets jointly.
 
     In descending order of score, a prediction is matched to the unmatched ground truth with the
     largest IoU that is not below the threshold; ground truth outside the subset is considered only
     if there is no match inside. The last of equal IoUs is used.
 
     Args:
+        image: with its subsets.
+        iou: (P, G) of all its instances.
         gt: indices of ground-truth instances.
         pred: indices of predictions, best score first.
-        thresholds: (T,) IoU.
+
+    Returns:
+        bool (S, T, len(pred)) each: matched, ignored.
     """
     crowd = image.gt.is_crowd[gt]
     ignore = image.ignore[:, gt] | crowd
-    iou = image.iou[np.ix_(pred, gt)]
-    limits = np.minimum(thresholds, 1 - 1e-10)
+    iou = iou[np.ix_(pred, gt)]
+    limits = np.minimum(IOU_THRESHOLDS, 1 - 1e-10)
     matched = np.zeros((len(ignore), len(limits), len(pred)), dtype=bool)
     ignored = np.zeros_like(matched)
     near = iou >= limits[0]
@@ -299,16 +344,7 @@ def _match_image(
         ignored[s, t, p] = ignore[s, g]
         free[s, t, g] = crowd[g]
     ignored |= ~matched & image.pred_ignore[:, None, pred]
-    scores = image.pred.scores[pred].tolist()
-    return [
-        {
-            "dtScores": scores,
-            "dtMatches": matched[s],
-            "dtIgnore": ignored[s],
-            "gtIgnore": ignore[s],
-        }
-        for s in range(len(ignore))
-    ]
+    return matched, ignored
 
 
 def _iou(gt: _Side, pred: _Side) -> np.ndarray:
@@ -329,22 +365,21 @@ def _as_rle(masks: np.ndarray | list[dict]) -> list[dict]:
     return [mask_tools.encode(m) for m in masks] if isinstance(masks, np.ndarray) else masks
 
 
-def _summary(evaluation, subset: int) -> dict[str, float]:
+def _summary(
+    curves: _Curves | None, subset: int, max_detections: Sequence[int]
+) -> dict[str, float]:
     """AP, AP50, AP75 and AR<n> of one subset, percent."""
-    numbers = evaluation.params.maxDets
-    if not evaluation.eval:
-        names = ["AP", "AP50", "AP75", *(f"AR{number}" for number in numbers)]
+    names = ["AP", "AP50", "AP75", *(f"AR{number}" for number in max_detections)]
+    if curves is None:
         return dict.fromkeys(names, float("nan"))
-    precision = evaluation.eval["precision"][:, :, :, subset, -1]
-    recall = evaluation.eval["recall"][:, :, subset]
-    scores = {
-        "AP": _mean(precision),
-        "AP50": _mean(precision[0]),
-        "AP75": _mean(precision[5]),
-    }
-    for index, number in enumerate(numbers):
-        scores[f"AR{number}"] = _mean(recall[..., index])
-    return scores
+    precision = curves.precision[..., subset]
+    averaged = [
+        precision,
+        precision[0],
+        precision[5],
+        *np.moveaxis(curves.recall[:, :, subset], -1, 0),
+    ]
+    return dict(zip(names, map(_mean, averaged), strict=True))
 
 
 def _mean(values: np.ndarray) -> float:
@@ -834,11 +869,14 @@ def _require(image: Mapping[str, Any], keys: Sequence[str], name: str) -> None:
             raise ValueError(f"{name} has no {key!r}, which this score needs")
 
 
-def _pair_images(gt: Images, pred: Images, needed: list[str]) -> list[_Image]:
-    """Return validated images in the order of the ground truth."""
+def _pair_images(gt: Images, pred: Images, needed: list[str]) -> Iterator[_Image]:
+    """Yield validated images.
+
+    Equal scores are ranked by image, so the images are sorted: the order of the lists is
+    irrelevant.
+    """
     by_id = _by_id(pred, gt)
-    images = []
-    for truth in gt:
+    for truth in sorted(gt, key=lambda one: (str(type(one["image_id"])), one["image_id"])):
         name = f"image {truth['image_id']}"
         _require(truth, ["masks", *needed], f"{name}: ground truth")
         guess = by_id.get(truth["image_id"])
@@ -852,8 +890,7 @@ def _pair_images(gt: Images, pred: Images, needed: list[str]) -> list[_Image]:
             other.scores = _finite_scores(guess, truth["image_id"])
         if side.num and other.num and side.size != other.size:
             raise ValueError(f"{name}: masks are {side.size}, predictions {other.size}")
-        images.append(_Image(truth["image_id"], side, other, iou=_iou(side, other)))
-    return images
+        yield _Image(truth["image_id"], side, other)
 
 
 def _instances(image: Mapping[str, Any], name: str) -> _Side:
