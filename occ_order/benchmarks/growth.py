@@ -4,7 +4,10 @@
   640 x 480 pixels with an increasing number of instances, each in contact with its neighbours;
 * the same with ten instances on increasingly large images;
 * order graphs with an increasing number of nodes: layers, relative depth and cycles, for a sparse
-  order (eight edges per node), a total order, a chain, and a cycle.
+  order (eight edges per node), a total order, a chain, and a cycle;
+* all scores of an increasing number of images (`occ-order score`), whose annotations and
+  predictions are in memory already: ``peak_mb`` is what the scorers take in addition;
+* statistics of an increasing number of annotated pairs (`occ-order stats`), with and without masks.
 
 ``power`` is the exponent of the growth of time since the previous row: 1 = linear in instances,
 pixels or nodes, 2 = quadratic. ``peak_mb`` is the maximum growth of the process memory (Linux; NaN
@@ -24,8 +27,11 @@ import numpy as np
 from occ_order import model_zoo, order
 from occ_order.benchmarks.crowds import crowd
 from occ_order.benchmarks.load import peak_growth
+from occ_order.benchmarks.many_images import PER_IMAGE, many_images
 from occ_order.benchmarks.timing import in_turns
+from occ_order.formats.statistics import order_statistics
 from occ_order.lite import from_zoo
+from occ_order.metrics.report import evaluate_results
 
 SIZE = (480, 640)
 NUM_INSTANCES = 10  # for the benchmark of image sizes
@@ -34,7 +40,29 @@ ORDERS = ("sparse", "dense", "chain", "cycle")
 
 
 def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield the rows of all three benchmarks."""
+    """Yield the rows of all benchmarks."""
+    yield from _of_networks(arguments)
+    for kind in ORDERS:
+        for name in ("layers", "relative_depth", "cycles"):
+            made = functools.partial(_of_order, getattr(order, name), kind)
+            what = f"nodes/{name}, {kind} order"
+            yield from _grown(what, arguments.nodes, made, arguments.repeats)
+    yield from _grown(
+        "images/score",
+        arguments.images,
+        lambda number: functools.partial(evaluate_results, *many_images(int(number))),
+        arguments.repeats,
+    )
+    for looks in (False, True):
+        what = f"pairs/stats, {'with' if looks else 'without'} masks"
+        made = functools.partial(_statistics, looks)
+        yield from _grown(what, arguments.pairs, made, arguments.repeats)
+
+
+def _of_networks(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the default models, which are loaded if there are any."""
+    if not arguments.instances and not arguments.megapixels:
+        return
     predictor = from_zoo(model_zoo.COMPLETES_MASKS, threads=1)
     predictor(*crowd(2, SIZE))  # first call loads the models
 
@@ -51,11 +79,12 @@ def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         lambda millions: predicts(NUM_INSTANCES, _size(millions)),
         arguments.repeats,
     )
-    for kind in ORDERS:
-        for name in ("layers", "relative_depth", "cycles"):
-            made = functools.partial(_of_order, getattr(order, name), kind)
-            what = f"nodes/{name}, {kind} order"
-            yield from _grown(what, arguments.nodes, made, arguments.repeats)
+
+
+def _statistics(looks: bool, pairs: float) -> Callable[[], Any]:
+    """Return a call of the statistics of as many pairs as asked for."""
+    records, _ = many_images(-(-int(pairs) // math.comb(PER_IMAGE, 2)))
+    return functools.partial(order_statistics, records, look_at_masks=looks)
 
 
 def _of_order(function: Callable[[np.ndarray], Any], kind: str, nodes: float) -> Callable[[], Any]:
