@@ -16,7 +16,7 @@ from occ_order import model_zoo
 from occ_order.config import load_cfg
 from occ_order.engine.overlap import OverlappingEvaluators
 from occ_order.formats.table import FORMATS
-from occ_order.methods.common import given_masks_evaluator, results
+from occ_order.methods.common import input_masks_evaluator, results
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY
 from occ_order.methods.completion import evaluator as completion
 from occ_order.methods.instadepth import evaluators as disparity
@@ -81,8 +81,8 @@ __all__ = [
     "completion",
     "coverage_evaluator",
     "disparity",
-    "given_masks_evaluator",
     "holistic",
+    "input_masks_evaluator",
     "oair_evaluator",
     "results",
 ]

@@ -12,7 +12,7 @@
 | `calibration` | calibration of detection scores | percent |
 | `matching` | mask IoU, greedy one-to-one matching | |
 | `orders` | occlusion and depth order of matched instances | percent |
-| `given_masks` | all metrics of the order of input masks | percent |
+| `input_masks` | all metrics of the order of input masks | percent |
 | `given_amodal` | amodal masks predicted for modal input masks | percent |
 | `scorer` | base class of the scorers | |
 | `report` | all metrics that a data set and a results file allow | percent |
@@ -48,7 +48,7 @@ from occ_order.metrics.depth import (
     mean_depth_errors,
 )
 from occ_order.metrics.given_amodal import GivenAmodalScorer
-from occ_order.metrics.given_masks import GivenMaskScorer, given_mask_row, given_mask_scores
+from occ_order.metrics.input_masks import GivenMaskScorer, given_mask_row, given_mask_scores
 from occ_order.metrics.matching import mask_iou, match_greedy, match_greedy_sweep
 from occ_order.metrics.oair import (
     IOU_THRESHOLDS,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from occ_order import metrics
-from occ_order.metrics import given_masks
+from occ_order.metrics import input_masks
 from occ_order.metrics.amodal import occlude_rate
 from occ_order.metrics.given_amodal import given_amodal_row, given_amodal_scores
 from occ_order.metrics.scorer import Scorer
@@ -130,9 +130,9 @@ CASES = {
         {},
         [{"annotations": [{}] * 5, "occlusion": truth["occlusion"]} for truth in TRUTHS],
         [{"occlusion": truth["occlusion"].T, "occlusion_prob": None} for truth in TRUTHS],
-        lambda gt, pred: given_masks.given_mask_scores(
+        lambda gt, pred: input_masks.given_mask_scores(
             [
-                given_masks.given_mask_row(record, occlusion=said["occlusion"])
+                input_masks.given_mask_row(record, occlusion=said["occlusion"])
                 for record, said in zip(gt, pred, strict=True)
             ]
         ),

@@ -16,7 +16,7 @@ from occ_order.formats import read_depth, read_depth_png
 from occ_order.formats.kitti_depth import kb_crop
 from occ_order.masks import decode_all, overlap_areas
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
-from occ_order.methods.common.given_masks_evaluator import GivenMaskOrder
+from occ_order.methods.common.input_masks_evaluator import GivenMaskOrder
 from occ_order.methods.instadepth.losses import erode
 from occ_order.metrics.depth import DepthMapScorer, DIWScorer
 from occ_order.metrics.matrices import mean_or_nan

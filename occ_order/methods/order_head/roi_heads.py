@@ -146,7 +146,7 @@ class OrderMixin(_Heads):
         logits = self.order_head(images.tensor, images.image_sizes, features, masks)
         return order_matrices(*logits, threshold=self.occlusion_threshold)
 
-    def forward_with_given_masks(
+    def forward_with_input_masks(
         self,
         images: ImageList,
         features: dict[str, torch.Tensor],

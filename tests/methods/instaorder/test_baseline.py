@@ -10,7 +10,7 @@ import torch
 
 from occ_order.methods.build import build_mapper
 from occ_order.methods.common.baseline import OrderBaseline
-from occ_order.methods.common.given_masks_evaluator import GivenMaskOrder
+from occ_order.methods.common.input_masks_evaluator import GivenMaskOrder
 from occ_order.metrics import occlusion_scores, whdr
 from occ_order.order import area_order, bottom_edge_order, disparity_order, y_axis_order
 

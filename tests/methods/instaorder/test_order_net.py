@@ -11,8 +11,8 @@ from detectron2.structures import Instances, PolygonMasks
 import occ_order.methods.build  # noqa: F401  (fills the registries)
 from occ_order.config import get_cfg
 from occ_order.methods.build import build_mapper
-from occ_order.methods.common.given_masks_evaluator import GivenMaskOrder
 from occ_order.methods.common.input_masks import input_instances
+from occ_order.methods.common.input_masks_evaluator import GivenMaskOrder
 from occ_order.methods.common.pair_matrix import PairMatrix
 from occ_order.methods.instaorder.order_net import PairwiseOrderNet
 

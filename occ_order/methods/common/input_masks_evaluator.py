@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
-from occ_order.metrics.given_masks import GivenMaskScorer
+from occ_order.metrics.input_masks import GivenMaskScorer
 
 
 @EVALUATOR_REGISTRY.register()
