@@ -170,7 +170,7 @@ def _fetched(inputs: Sequence[Input]) -> Iterator[Input]:
     """Yield images of one file or URL with their bytes, or with an error."""
     done = 0
     try:
-        for found in read([one.place for one in inputs]):
+        for found in read([one.place for one in inputs if one.place is not None]):
             if isinstance(found, bytes):
                 yield replace(inputs[done], content=found)
             else:

@@ -33,6 +33,7 @@ def write(folder: Path, result: OrderedInstances, options: argparse.Namespace) -
         save_disparity(folder / "disparity", result.disparity)
     if says_nothing(result):
         return
+    assert result.image is not None  # `result_of` gives each result its image
     entry = result.to_dict()
     names = [result.label(k) for k in range(len(result))] if result.names else None
     if result.sem_dist is not None:

@@ -36,7 +36,9 @@ def load_ground_truth(options: argparse.Namespace) -> list[dict]:
         return read_dataset(options.format, options.gt, images=options.images).records
     files = [options.gt] if options.instances is None else [options.gt, options.instances]
     split = {} if options.split is None else {"split": options.split}
-    return FORMATS[options.format].load(*files, options.images or ".", **split)
+    load = FORMATS[options.format].load
+    assert load is not None  # all formats with an order are loaded
+    return load(*files, options.images or ".", **split)
 
 
 def write_report(path: Path, report: dict) -> None:

@@ -50,9 +50,9 @@ class Place:
     @property
     def unit(self) -> tuple[Any, ...]:
         """Key of the file that is opened once for all of its images."""
-        if self.column:
-            return self.source, self.column, self.member[0]
-        return (self.source, "") if self.member else (self.source,)
+        if self.member is None:
+            return (self.source,)
+        return (self.source, self.column, self.member[0]) if self.column else (self.source, "")
 
 
 def is_address(text: str) -> bool:
@@ -105,23 +105,23 @@ def read(places: Sequence[Place]) -> Iterator[bytes | ValueError]:
     Raises:
         ImportError, OSError, ValueError: see `listed`.
     """
-    first = places[0]
-    with _opened(first.source) as file:
-        if first.column:
-            table = _parquet(file, first.source).read_row_group(first.member[0], [first.column])
-            values = _only_column(table)
-            for place in places:
-                content = values[place.member[1]].as_py()
-                missing = f"{place.source}: row {place.member[1]} has no image"
-                yield ValueError(missing) if content is None else content
-        elif first.member is None:
+    source, column = places[0].source, places[0].column
+    members = [place.member for place in places if place.member is not None]
+    with _opened(source) as file:
+        if not members:
             yield file.read()
+        elif column:
+            values = _only_column(_parquet(file, source).read_row_group(members[0][0], [column]))
+            for _, row in members:
+                content = values[row].as_py()
+                missing = f"{source}: row {row} has no image"
+                yield ValueError(missing) if content is None else content
         else:
-            for place in places:
-                file.seek(place.member[0])
-                content = file.read(place.size)
-                short = f"{place.source}: ends within an image, of {place.size} bytes"
-                yield content if len(content) == place.size else ValueError(short)
+            for offset, size in members:
+                file.seek(offset)
+                content = file.read(size)
+                short = f"{source}: ends within an image, of {size} bytes"
+                yield content if len(content) == size else ValueError(short)
 
 
 # --- URLs
@@ -263,7 +263,7 @@ def _table_rows(source: str, column: str) -> Iterator[tuple[str, Place | str]]:
             first = sum(table.metadata.row_group(k).num_rows for k in range(group))
             for row, name in enumerate(said):
                 if paths:
-                    yield name, _beside(source, name)
+                    yield _beside(source, name)
                     continue
                 size = table.metadata.row_group(group).total_byte_size
                 name = name or f"{PurePosixPath(source).stem}_{first + row:06d}"
@@ -302,8 +302,8 @@ def _columns(schema: Any, wanted: str, source: str) -> tuple[str, str, bool]:
     )
 
 
-def _beside(source: str, name: str | None) -> Place | str:
-    """Return the place of a file that a Parquet file refers to, in its own folder or below.
+def _beside(source: str, name: str | None) -> tuple[str, Place | str]:
+    """Return name and place of a file that a Parquet file refers to, in its own folder or below.
 
     Raises:
         ValueError: no name, a URL, or a path to the outside of the folder.
@@ -315,7 +315,7 @@ def _beside(source: str, name: str | None) -> Place | str:
         )
     try:
         if is_address(source):
-            return Place(posixpath.join(posixpath.dirname(source), join_path("", name)), 0)
-        return join_path(posixpath.dirname(source) or ".", name)
+            return name, Place(posixpath.join(posixpath.dirname(source), join_path("", name)), 0)
+        return name, join_path(posixpath.dirname(source) or ".", name)
     except ValueError as error:
         raise DataError(f"{source}: {error}") from None

@@ -261,7 +261,7 @@ class _Drawing:
         return self.result.occlusion is not None or self.result.depth is not None
 
     def _edges(self) -> int:
-        return int((self.result.occlusion == 1).sum())
+        return int(np.count_nonzero(self.result.occlusion == 1))
 
     def _graph(self, edges: np.ndarray, **more: Any) -> np.ndarray:
         if self.cuts is None:
@@ -282,13 +282,10 @@ def shrunk(photo: np.ndarray, result: OrderedInstances) -> tuple[np.ndarray, Ord
     height, width = (max(1, round(side * factor)) for side in photo.shape[:2])
     small = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
 
-    def resized(stack: np.ndarray | None, empty: np.ndarray) -> np.ndarray | None:
-        if stack is None:
-            return None
+    def resized(stack: np.ndarray) -> np.ndarray:
         made = [masks.resize_nearest(one, (height, width)) for one in stack]
-        return np.array(made, stack.dtype).reshape(-1, height, width) if made else empty
+        return np.array(made, stack.dtype).reshape(-1, height, width)
 
-    empty = np.zeros((0, height, width), bool)
     sem_dist = result.sem_dist
     if sem_dist is not None:
         made = [cv2.resize(m, (width, height), interpolation=cv2.INTER_NEAREST) for m in sem_dist]
@@ -296,8 +293,8 @@ def shrunk(photo: np.ndarray, result: OrderedInstances) -> tuple[np.ndarray, Ord
     return small, dataclasses.replace(
         result,
         size=(height, width),
-        modal=resized(result.modal, empty),
-        amodal=resized(result.amodal, empty),
+        modal=resized(result.modal),
+        amodal=None if result.amodal is None else resized(result.amodal),
         levels=None,
         sem_dist=sem_dist,
         disparity=None,

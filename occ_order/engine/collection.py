@@ -153,8 +153,9 @@ def merge(
         ValueError: a part has another plan or other images.
         OSError: a file cannot be read or written.
     """
-    files = [_there(output, k) for k in range(len(parts))]
-    if None in files:
+    known = (_there(output, k) for k in range(len(parts)))
+    files = [file for file in known if file is not None]
+    if len(files) < len(parts):
         return None
     images: list[Mapping[str, Any]] = []
     failed: list[Entry] = []

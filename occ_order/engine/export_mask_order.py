@@ -20,7 +20,12 @@ from occ_order.engine.export_order_head import gather_square, mask_means, square
 from occ_order.lite import mask_order as lite
 from occ_order.methods.mask_order import views
 from occ_order.methods.mask_order.meta_arch import MaskOrderNet
-from occ_order.methods.mask_order.network import FAR
+from occ_order.methods.mask_order.network import (
+    FAR,
+    ImageBranch,
+    MaskOrderNetwork,
+    OutlineBranch,
+)
 
 
 def inputs(settings: lite.Settings) -> dict[str, tuple[tuple[int | str, ...], str]]:
@@ -52,8 +57,7 @@ class MaskOrderGraph(nn.Module):
         super().__init__()
         if model.flip:
             raise ValueError("MODEL.MASK_ORDER.FLIP True cannot be exported")
-        if model.network.image is None or model.network.outlines is None:
-            raise ValueError("only a MaskOrderNet with both branches can be exported")
+        _branches(model.network)
         self.network = model.network
         self.register_buffer("mean", model.pixel_mean.clone())
         self.register_buffer("std", model.pixel_std.clone())
@@ -70,14 +74,14 @@ class MaskOrderGraph(nn.Module):
             whole, contact: likewise.
         """
         layout, network = square_layout(cover), self.network
-        look = network.outlines
+        look, image_branch = _branches(network)
         said = torch.cat([look.whole.look(whole), look.contact.look(contact)], 1)
         said = _table(said, place, pairs)
         answers = [
             look.relation(instances, torch.cat([said, pairs], 1), layout, gathered=gather_square)
         ]
 
-        dense, coarse, log_depth = network.image.maps((image - self.mean) / self.std, cues)
+        dense, coarse, log_depth = image_branch.maps((image - self.mean) / self.std, cues)
         near = _table(torch.ones_like(meeting[:, :1]), place, pairs)[:, 0] > 0
         met = meeting @ torch.cat([dense, log_depth], 1)[0].flatten(1).T
         met = _table(met, place, pairs)
@@ -89,7 +93,7 @@ class MaskOrderGraph(nn.Module):
         about = [mask_means(dense, cover), mask_means(coarse, fine), own, instances]
         between = [meet, meet[swapped], *depth, pairs]
         answers.append(
-            network.image.relation(
+            image_branch.relation(
                 torch.cat(about, 1), torch.cat(between, 1), layout, gathered=gather_square
             )
         )
@@ -101,6 +105,17 @@ class MaskOrderGraph(nn.Module):
         return occlusion.reshape(number, number), order.reshape(number, number, 3), log_depth
 
 
+def _branches(network: MaskOrderNetwork) -> tuple[OutlineBranch, ImageBranch]:
+    """Return the branches of a network.
+
+    Raises:
+        ValueError: one is missing.
+    """
+    if network.image is None or network.outlines is None:
+        raise ValueError("only a MaskOrderNet with both branches can be exported")
+    return network.outlines, network.image
+
+
 def _table(values: torch.Tensor, place: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
     """Scatter rows (E, C) to their places in a table (Q, C) of zeros."""
     table = torch.zeros_like(pairs[:, :1]).expand(-1, values.shape[1])
@@ -110,7 +125,7 @@ def _table(values: torch.Tensor, place: torch.Tensor, pairs: torch.Tensor) -> to
 def settings_of(model: MaskOrderNet, cfg: CfgNode) -> lite.Settings:
     """Return the settings for the metadata of the graph."""
     red, green, blue = (float(value) for value in model.pixel_mean.flatten())
-    small, large = model.network.outlines.view_sizes
+    small, large = _branches(model.network)[0].view_sizes
     return lite.Settings(
         min_size=cfg.INPUT.MIN_SIZE_TEST,
         max_size=cfg.INPUT.MAX_SIZE_TEST,

@@ -216,6 +216,7 @@ def register(
                     f"data set {name!r}: no file {path}; datasets/README.md says what belongs "
                     f"there ({variable} is {os.getenv(variable, 'not set')})"
                 )
+        assert row.load is not None  # all registrable formats are loaded
         records = row.load(*found, **arguments["options"])
         if row.categories is None:
             return [{**record, "image_id": k} for k, record in enumerate(records)]

@@ -103,6 +103,7 @@ def write_dataset(
     """
     row, folder, root = row_of(format, convertible()), Path(folder), data.image_root
     records = prepared(format, data, assume_whole=assume_whole, assume_none=assume_none)
+    assert row.save is not None  # all convertible formats are saved
     if not row.files:
         return row.save(records, folder, data.categories, image_root=root)
     files = row.paths_in(folder)

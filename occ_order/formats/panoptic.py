@@ -49,7 +49,6 @@ def _page(
     classes: Mapping[int, dict[str, Any]],
 ) -> Page:
     number = entry.get("image_id")
-    known = type(number) is int or (isinstance(number, str) and number)
     image = images.get(number, {}) if type(number) is int else {}
 
     def read(size: tuple[int, int], tolerance: Tolerance) -> OrderedInstances:
@@ -79,7 +78,8 @@ def _page(
     size = (image["height"], image["width"]) if {"height", "width"} <= image.keys() else None
     stem = Path(str(entry.get("file_name", ""))).stem
     name = str(image.get("file_name") or stem)
-    return Page(name, read, number if known else UNNAMED, size)
+    key = number if type(number) is int or isinstance(number, str) else UNNAMED
+    return Page(name, read, key, size)
 
 
 def _things(

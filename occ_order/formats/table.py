@@ -145,6 +145,7 @@ class Format:
             tolerance = Tolerance(given.keep_crowds, given.skip_damaged)
             pages = self.pages_below(path)
             return records_of(path, pages, image_root, tolerance, classes=given.classes)
+        assert self.categories is not None  # formats without are read by the evaluation alone
         beside = [given.instances or path.parent / name for name in self.files[1 : self.inputs]]
         paths = [path, *beside]
         return self.load(*paths, image_root), self.categories(*paths)
@@ -175,6 +176,7 @@ class Format:
         Raises:
             ValueError: the file has another format; names the file.
         """
+        assert self.pages is not None  # a format that is not loaded is read in pages
         if self.endings != (".json",):
             return self.pages(path, None)
         data = parse_json(path)

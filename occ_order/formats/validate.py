@@ -100,6 +100,7 @@ def validate(
     except DataError as error:  # the file as a whole
         result.errors.append(str(error))
         return result
+    assert row.mask_keys is not None  # of every format whose JSON is loaded
     keys = row.mask_keys(data)
     if row.inputs == 2:
         path, data = paths[1], _listed_instances(data, paths[1])
@@ -136,6 +137,7 @@ def _by_ending(path: str) -> Format | None:
 def _validate_pages(path: str, row: Format, data: Any, root: str) -> Validation:
     """Validate a file of masks, for images with a stated size or an image file below `root`."""
     result, images, instances = Validation(), 0, 0
+    assert row.pages is not None  # the callers ask for it
     try:
         pages = row.pages(Path(path), data)
     except DataError as error:
@@ -378,6 +380,7 @@ def _validate_points(
 ) -> Validation:
     """Validate DIW and KITTI depth: lists of images with two points or a depth map each."""
     result = Validation()
+    assert row.load is not None  # the caller asks for it
     entries = row.load(path, root, problems=result.errors, **options)
     for entry in entries[:limit] if root else []:
         report = Report(path, result.errors)

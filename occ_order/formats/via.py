@@ -69,7 +69,7 @@ def via_pages(path: Path, data: dict[str, Any]) -> list[Page]:
             regions = list(regions.values()) if isinstance(regions, dict) else regions
             if not isinstance(regions, list):
                 raise ValueError(f"'regions' must be a list or an object, got {show(regions)}")
-        found.append((name, regions))
+            found.append((name, regions))
     kinds = numbered(_label(region) for _, regions in found for region in regions)
     return [_page(path, name, regions, kinds) for name, regions in found]
 

@@ -160,6 +160,7 @@ def write_composed_annotations(
     for row in standard():
         if row.name in files:
             paths = row.paths_in(output / "annotations", f"_{split}")
+            assert row.save is not None  # standard formats are saved
             row.save(whole if row.needs_whole else known, *paths, categories, image_root=images)
 
 

@@ -130,18 +130,22 @@ def _replace(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def point_pair(scene: Scene, seed: int) -> dict[str, Any] | None:
+def point_pair(disparity: np.ndarray, seed: int) -> dict[str, Any] | None:
     """Sample two pixels whose depths differ by more than a tenth, as annotated in DIW.
+
+    Args:
+        disparity: float32 (H, W), 1 / depth, positive.
+        seed: seed of the scene.
 
     Returns:
         ``{"point_a": (y, x), "point_b": (y, x), "relation": "<" (A closer) or ">"}``; None where
         fifty draws find no such pair.
     """
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 2])))
-    height, width = scene.disparity.shape
+    height, width = disparity.shape
     for _ in range(50):
         rows, cols = rng.integers(0, height, size=2), rng.integers(0, width, size=2)
-        a, b = (float(scene.disparity[y, x]) for y, x in zip(rows, cols, strict=True))
+        a, b = (float(disparity[y, x]) for y, x in zip(rows, cols, strict=True))
         if max(a, b) > 1.1 * min(a, b):
             points = [(int(y), int(x)) for y, x in zip(rows, cols, strict=True)]
             return {"point_a": points[0], "point_b": points[1], "relation": "<" if a > b else ">"}
@@ -170,7 +174,7 @@ def write_scene(output: Path, parameters: dict[str, Any], split: str, index: int
         write_depth_png(depth_file, 1.0 / scene.disparity.astype(np.float64))
         digest.update(depth_file.read_bytes())
         seed = scene_seed(parameters["seed"], 2 * index + SPLITS.index(split))
-        pair = point_pair(scene, seed)
+        pair = point_pair(scene.disparity, seed)
     return {"record": record, "pair": pair, "sha256": digest.hexdigest()}
 
 
@@ -265,6 +269,7 @@ def write_annotations(output: Path, split: str, results: list[dict[str, Any]]) -
         # Amodal formats list the instances front to back, as in the published files.
         given = front if row.needs_whole else records
         paths = row.paths_in(output / "annotations", f"_{split}")
+        assert row.save is not None  # standard formats are saved
         row.save(given, *paths, CATEGORIES, image_root=images)
     names = [record["file_name"] for record in records]
     pairs = [

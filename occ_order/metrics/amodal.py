@@ -136,8 +136,8 @@ def class_scores(
             raise ValueError(f"image {image.image_id}: prediction has no 'classes'")
         image.ignore = np.stack([_outside(image.gt, band, "") for band in bands])
         image.pred_ignore = np.stack([_outside(image.pred, band, "") for band in bands])
-        classes.update(image.gt.classes.tolist())
-        matches.add(image, np.union1d(image.gt.classes, image.pred.classes).astype(int).tolist())
+        classes.update(_classes(image.gt).tolist())
+        matches.add(image, np.union1d(_classes(image.gt), image.pred.classes).astype(int).tolist())
     curves = matches.curves(sorted(classes))
     scores = _summary(curves, 0, max_detections)
     for index, low in enumerate(min_occlusion, start=1):
@@ -153,11 +153,13 @@ class _Side:
     masks: np.ndarray | list[dict]
     size: tuple[int, int] | None
     num: int
-    scores: np.ndarray | None = None
+    scores: np.ndarray
+    """float64 (N,); 0 where ground truth has none."""
+    is_crowd: np.ndarray
+    """bool (N,); False where it is not stated."""
     classes: np.ndarray | None = None
     occlude_rate: np.ndarray | None = None
     is_stuff: np.ndarray | None = None
-    is_crowd: np.ndarray | None = None
 
 
 @dataclass
@@ -165,9 +167,9 @@ class _Image:
     image_id: Any
     gt: _Side
     pred: _Side
-    ignore: np.ndarray | None = None
-    """bool (S, G): ground truth outside each of S subsets."""
-    pred_ignore: np.ndarray | None = None
+    ignore: np.ndarray
+    """bool (S, G): ground truth outside each of S subsets; at first one, of everything."""
+    pred_ignore: np.ndarray
     """bool (S, P): predictions that are ignored in a subset if unmatched."""
 
 
@@ -180,6 +182,7 @@ def _outside(side: _Side, band: tuple[float, float] | None, kind: str) -> np.nda
     """Return bool (N,): instances outside a subset; instances with unknown rate are in all."""
     outside = np.zeros(side.num, dtype=bool)
     if kind:
+        assert side.is_stuff is not None  # `amodal_scores` requires it for things and stuff
         outside |= side.is_stuff if kind == "things" else ~side.is_stuff
     if band is not None and side.occlude_rate is not None:
         outside |= (side.occlude_rate < band[0]) | (side.occlude_rate > band[1])
@@ -296,8 +299,13 @@ class _Matches:
         return evaluation.eval
 
 
+def _classes(side: _Side) -> np.ndarray:
+    assert side.classes is not None  # `class_scores` requires it on both sides
+    return side.classes
+
+
 def _of_class(side: _Side, class_id: int) -> np.ndarray:
-    return np.arange(side.num) if class_id == -1 else np.flatnonzero(side.classes == class_id)
+    return np.arange(side.num) if class_id == -1 else np.flatnonzero(_classes(side) == class_id)
 
 
 def _match_image(
@@ -883,14 +891,15 @@ def _pair_images(gt: Images, pred: Images, needed: list[str]) -> Iterator[_Image
         side = _instances(truth, f"{name}: ground truth")
         if guess is None:
             empty = np.zeros(0)
-            other = _Side([], None, 0, scores=empty, classes=empty)
+            other = _Side([], None, 0, empty, empty.astype(bool), classes=empty)
         else:
             _require(guess, ("masks", "scores"), f"{name}: prediction")
             other = _instances(guess, f"{name}: prediction")
             other.scores = _finite_scores(guess, truth["image_id"])
         if side.num and other.num and side.size != other.size:
             raise ValueError(f"{name}: masks are {side.size}, predictions {other.size}")
-        yield _Image(truth["image_id"], side, other)
+        ignore, pred_ignore = (np.zeros((1, one.num), bool) for one in (side, other))
+        yield _Image(truth["image_id"], side, other, ignore, pred_ignore)
 
 
 def _instances(image: Mapping[str, Any], name: str) -> _Side:
@@ -906,7 +915,7 @@ def _instances(image: Mapping[str, Any], name: str) -> _Side:
             size = size or tuple(rle["size"])
             # pycocotools reads out of bounds if runs do not fill the stated size.
             mask_tools.check(rle, *size, name=f"{name}, mask {index}")
-    side = _Side(masks, size, len(masks))
+    side = _Side(masks, size, len(masks), np.zeros(len(masks)), np.zeros(len(masks), bool))
     for key, dtype in (
         ("scores", float),
         ("classes", np.int64),
@@ -921,8 +930,6 @@ def _instances(image: Mapping[str, Any], name: str) -> _Side:
         and not ((side.occlude_rate >= 0) & (side.occlude_rate <= 1)).all()
     ):
         raise ValueError(f"{name}: occlude_rate must lie in [0, 1] and not be NaN")
-    if side.is_crowd is None:
-        side.is_crowd = np.zeros(side.num, dtype=bool)
     return side
 
 

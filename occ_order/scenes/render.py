@@ -86,7 +86,7 @@ def surface(item: Item, height_map: np.ndarray) -> np.ndarray:
     threaded = item.front is not None
     bulge = np.float32(0.1 if threaded else 0.45)
     depth = bulge * (np.float32(1.0) - height_map) + (np.float32(1.0) - bulge) * plane
-    if threaded and CLASSES[item.kind] == "person":  # the arms reach forward
+    if item.front is not None and CLASSES[item.kind] == "person":  # the arms reach forward
         depth = np.where(item.front, np.float32(0.1) * depth, np.float32(0.5) + depth * 0.5)
     reach = np.float32(1.0 if threaded else 0.8)
     return np.float32(item.near) + np.float32(item.far - item.near) * reach * np.clip(depth, 0, 1)

@@ -83,7 +83,7 @@ def _of_image(image: dict[str, Any], record: dict[str, Any], path: str) -> dict:
         words = {}
         if min(i, j) >= 0 and occlusion is not None:
             words["occlusion"] = OCCLUSION_WORDS.get((int(occlusion[i, j]), int(occlusion[j, i])))
-        if min(i, j) >= 0 and depth is not None:
+        if min(i, j) >= 0 and depth is not None and overlap is not None:
             words["depth"] = DEPTH_WORDS.get(int(depth[i, j]))
             words["range"] = RANGE_WORDS.get(int(overlap[i, j]))
         found[pair] = {key: word for key, word in words.items() if word is not None}

@@ -507,7 +507,7 @@ def _ranks(number: int, pairs: list[Mapping[str, Any]]) -> list[int] | None:
     nearer = np.zeros((number, number), np.int8)
     for pair in pairs:
         i, j = pair["first"], pair["second"]
-        relation = _DEPTHS.get({**pair["guess"], **pair["earlier"]}.get("depth"))
+        relation = _DEPTHS.get({**pair["guess"], **pair["earlier"]}.get("depth", ""))
         if relation is None:
             return None
         nearer[i, j] = relation in (CLOSER, EQUAL)

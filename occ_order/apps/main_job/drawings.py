@@ -58,7 +58,7 @@ def compared(
         key: prefix of the file names; default: the key of the example.
     """
     truth = example.truth
-    parts = panels(found, truth.image, truth, kinds=kinds, legend=False, touching=True)
+    parts = panels(found, example.image, truth, kinds=kinds, legend=False, touching=True)
     return encoded(parts, key or example.key)
 
 
@@ -78,7 +78,7 @@ def example_images(
     """
     key, truth = example.key, example.truth
     kinds = ("image", "overlay", "relative_depth", "check")
-    annotated = encoded(panels(truth, truth.image, kinds=["overlay"]), f"{key}_annotated")
+    annotated = encoded(panels(truth, example.image, kinds=["overlay"]), f"{key}_annotated")
     return {
         **compared(example, found, *kinds),
         "annotated": annotated["overlay"],
@@ -89,7 +89,7 @@ def example_images(
 
 def class_map(example: Example, foreground: np.ndarray) -> ReportImage:
     """Draw a class map, uint8 (H, W), over the image."""
-    image = example.truth.image
+    image = example.image
     drawn = draw_semantic(foreground, image=image, scale=display_scale(*image.shape[:2]))
     alt = "Class map: things in blue, background in grey."
     return encode_image(drawn, f"{example.key}_semantic", alt)
@@ -97,7 +97,7 @@ def class_map(example: Example, foreground: np.ndarray) -> ReportImage:
 
 def boundary_image(example: Example, occludes: np.ndarray, name: str) -> ReportImage:
     """Draw an oriented boundary, bool (4, H, W), over the faded image."""
-    image = example.truth.image
+    image = example.image
     scale = display_scale(*image.shape[:2])
     drawing = draw_oriented_boundary(occludes, image, scale=scale, thickness=3.5)
     alt = "Occlusion boundaries in four colours, by the side on which the thing behind lies."
@@ -113,7 +113,7 @@ def level_images(example: Example) -> dict[str, ReportImage]:
     hidden = int((levels > 0).any((1, 2)).sum())
     whole = truth.replace(amodal=levels >= 0)
     return {
-        **encoded(panels(whole, truth.image, kinds=["amodal"]), example.key),
+        **encoded(panels(whole, example.image, kinds=["amodal"]), example.key),
         "overlaps": encode_image(
             draw_overlaps(levels >= 0, scale=display_scale(*truth.size)),
             f"{example.key}_overlaps",
@@ -121,7 +121,7 @@ def level_images(example: Example) -> dict[str, ReportImage]:
             flat=True,
         ),
         "levels": encode_image(
-            draw_levels(truth.image, levels, names=names),
+            draw_levels(example.image, levels, names=names),
             f"{example.key}_levels",
             f"Levels of each thing of which something is hidden ({hidden} of {len(levels)}): "
             "yellow where it is visible, darker with every thing in front of it.",
@@ -154,18 +154,16 @@ def draw_banner(
     gap, margin = 18, 14
     side = (width - 2 * margin - 4 * gap) // 5
     labels = _named(example, found)
-    scale = 2 * max(1, -(-side // max(example.truth.image.shape[:2])))
-    large = scale * max(
-        example.truth.image.shape[:2]
-    )  # drawn larger than shown, for smooth outlines
+    scale = 2 * max(1, -(-side // max(example.image.shape[:2])))
+    large = scale * max(example.image.shape[:2])  # drawn larger than shown, for smooth outlines
     place, known = nearness(found.occlusion)
     parts = {
-        "image": enlarge(example.truth.image, scale),
+        "image": enlarge(example.image, scale),
         "oriented boundaries": draw_oriented_boundary(
-            occludes, example.truth.image, scale=scale, thickness=3.4 * large / side
+            occludes, example.image, scale=scale, thickness=3.4 * large / side
         ),
         "instances": draw_instances(
-            example.truth.image, found.modal, labels=labels.labels, colors=labels.colors,
+            example.image, found.modal, labels=labels.labels, colors=labels.colors,
             scale=scale, label_size=round(18 * large / side),
         ),
         "relative depth": draw_relative_depth(
@@ -202,10 +200,13 @@ def _fit(drawing: np.ndarray, width: int, height: int) -> np.ndarray:
 def _graph_panel(
     example: Example, found: OrderedInstances, labels: MatchedLabels, width: int, height: int
 ) -> np.ndarray:
+    occlusion = found.occlusion
+    assert occlusion is not None  # the CRF predicts it
+
     def draw(sharpness: float) -> np.ndarray:
         return draw_order_graph(
-            found.occlusion, labels=labels.labels, colors=labels.colors,
-            images=thumbnails(example.truth.image, found.modal, size=128), sharpness=sharpness,
+            occlusion, labels=labels.labels, colors=labels.colors,
+            images=thumbnails(example.image, found.modal, size=128), sharpness=sharpness,
             compact=True,
         )  # fmt: skip
 

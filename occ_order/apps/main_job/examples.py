@@ -42,9 +42,21 @@ class Example:
     truth: OrderedInstances
     left_out: tuple[str, ...] = ()
 
+    @property
+    def image(self) -> np.ndarray:
+        """The image, uint8 (H, W, 3) RGB."""
+        assert self.truth.image is not None  # all readers of examples give it
+        return self.truth.image
+
+    @property
+    def occlusion(self) -> np.ndarray:
+        """The ground-truth order of occlusion, int8 (N, N)."""
+        assert self.truth.occlusion is not None  # readers refuse images without
+        return self.truth.occlusion
+
     def judged_edges(self) -> np.ndarray:
         """Return bool (N, N): one-way ground-truth orders between touching visible masks."""
-        occlusion = self.truth.occlusion
+        occlusion = self.occlusion
         return (occlusion == 1) & ~(occlusion.T == 1) & bordering_pairs(self.truth.modal)
 
 

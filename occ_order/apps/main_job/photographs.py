@@ -47,8 +47,8 @@ def order_photographs(examples: Sequence[Example]) -> list[OrderedPhotograph]:
     found = []
     for example in examples:
         truth = example.truth
-        result = predict(truth.image, truth.replace(occlusion=None, amodal=None))
-        drawn = panels(result, truth.image, kinds=KINDS, legend=False)
+        result = predict(example.image, truth.replace(occlusion=None, amodal=None))
+        drawn = panels(result, example.image, kinds=KINDS, legend=False)
         images = encoded(drawn, f"{example.key}_order")
         images |= compared(example, result, "check", key=f"{example.key}_order")
         found.append(OrderedPhotograph(example, result, verdict_counts(example, result), images))

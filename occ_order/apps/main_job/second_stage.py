@@ -84,8 +84,8 @@ def input_maps(example: Example) -> tuple[np.ndarray, np.ndarray]:
         background_prob, float64 (H, W): 0.05 on instances and 0.95 elsewhere; occludes,
         bool (4, H, W).
     """
-    ids = paint(example.truth.modal, occlusion=example.truth.occlusion)
-    boundary, orientation = oriented_boundary(ids, example.truth.occlusion)
+    ids = paint(example.truth.modal, occlusion=example.occlusion)
+    boundary, orientation = oriented_boundary(ids, example.occlusion)
     return np.where(ids > 0, 0.05, 0.95), occludes_from_target(boundary, orientation)
 
 
@@ -160,6 +160,7 @@ def run_crf(
         result.labels, boundary_prob=np.any(occludes, axis=0).astype(np.float32), min_area=MIN_AREA
     )
     things = found.ordered().replace(classes=None)  # all of one class, as the ground truth's pieces
+    assert found.relative_depth is not None  # `instances` reads it from the labels
     return Outcome(things, found.relative_depth, float(result.energies[-1]), seconds)
 
 
@@ -170,12 +171,11 @@ def annotated_pieces(example: Example, smoothness: float) -> Outcome:
     instance that is cut in two by an occluder.
     """
     background_prob, occludes = input_maps(example)
-    truth = example.truth
-    ids = paint(truth.modal, occlusion=truth.occlusion)
+    ids = paint(example.truth.modal, occlusion=example.occlusion)
     pieces = components(ids, ids > 0)
     masks = pieces[None] == np.arange(1, pieces.max(initial=0) + 1)[:, None, None]
     thing = np.array([ids[mask][0] - 1 for mask in masks], np.int64)
-    occlusion = truth.occlusion[np.ix_(thing, thing)] * bordering_pairs(masks)
+    occlusion = example.occlusion[np.ix_(thing, thing)] * bordering_pairs(masks)
     scores = masks.sum((1, 2)).astype(np.float64)
     found = OrderedInstances(
         0, ids.shape, masks, scores=scores, occlusion=occlusion.astype(np.int8)

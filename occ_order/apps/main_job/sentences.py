@@ -15,9 +15,13 @@ from occ_order.targets import order_from_levels, visibility_levels
 
 def verdicts_of(example: Example, found: OrderedInstances) -> dict[tuple[int, int], str]:
     """Return the `edge_verdicts` of one example."""
-    truth = example.truth
+    assert found.occlusion is not None  # the CRF and the models of the demo predict it
     return edge_verdicts(
-        truth.modal, truth.occlusion, found.modal, found.occlusion, scores=found.scores
+        example.truth.modal,
+        example.occlusion,
+        found.modal,
+        found.occlusion,
+        scores=found.scores,
     )
 
 
@@ -48,7 +52,7 @@ def levels_of(example: Example) -> np.ndarray:
     """Return the `occ_order.targets.visibility_levels` of the amodal masks, int8 (N, H, W)."""
     truth = example.truth
     whole = truth.modal if truth.amodal is None else truth.amodal | truth.modal
-    return visibility_levels(whole, truth.occlusion, modal=truth.modal)
+    return visibility_levels(whole, example.occlusion, modal=truth.modal)
 
 
 def level_orders(example: Example) -> tuple[int, int]:
@@ -58,9 +62,7 @@ def level_orders(example: Example) -> tuple[int, int]:
     """
     levels = levels_of(example)
     whole = (levels >= 0).reshape(len(levels), int(np.prod(levels.shape[1:]))).astype(np.float32)
-    edges = (
-        (example.truth.occlusion == 1) & ~(example.truth.occlusion.T == 1) & (whole @ whole.T > 0)
-    )
+    edges = (example.occlusion == 1) & ~(example.occlusion.T == 1) & (whole @ whole.T > 0)
     return int((order_from_levels(levels)[edges] == 1).sum()), int(edges.sum())
 
 
@@ -79,7 +81,7 @@ def explain(
         Sentences; empty if nothing is to be explained.
     """
     sentences = _cut_things(example, min_piece)
-    mutual = np.argwhere(np.triu((example.truth.occlusion == 1) & (example.truth.occlusion.T == 1)))
+    mutual = np.argwhere(np.triu((example.occlusion == 1) & (example.occlusion.T == 1)))
     for i, j in mutual:
         sentences.append(
             f"{_thing(example, i)} and {_thing(example, j)} occlude each other. One depth label "
@@ -102,7 +104,9 @@ def explain(
 
 
 def _thing(example: Example, index: int) -> str:
-    return f"{example.truth.ids[index]} ({example.truth.names[index]})"
+    truth = example.truth
+    assert truth.names is not None  # all readers of examples give them
+    return f"{truth.ids[index]} ({truth.names[index]})"
 
 
 def _cut_things(example: Example, min_piece: int) -> list[str]:
@@ -123,7 +127,7 @@ def _cut_things(example: Example, min_piece: int) -> list[str]:
 
 
 def _unordered_contacts(example: Example) -> list[str]:
-    known = (example.truth.occlusion == 1) | (example.truth.occlusion.T == 1)
+    known = (example.occlusion == 1) | (example.occlusion.T == 1)
     pairs = np.argwhere(np.triu(bordering_pairs(example.truth.modal) & ~known))
     if not len(pairs):
         return []

@@ -117,6 +117,7 @@ class OrderBaseline(nn.Module):
             return area_order(masks, **options)
         if self.name == "y_axis":
             return y_axis_order(masks, **options)
+        assert disparity is not None  # `_predict` reads it for every name with "disparity"
         statistic = self.name.removeprefix("disparity_")
         return disparity_order(disparity, masks, statistic=statistic, **options)
 

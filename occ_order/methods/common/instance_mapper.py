@@ -12,6 +12,7 @@ from detectron2.data import transforms as T
 from occ_order.methods.common.reading import (
     augmented_image,
     ground_truth_instances,
+    modal_masks,
     read_masks,
     transform_masks,
 )
@@ -78,8 +79,20 @@ class InstanceOrderMapper:
             "output_size": () if is_train else cfg.INPUT.OUTPUT_SIZE,
         }
 
-    def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any] | None:
         """Map one record, which is not modified.
+
+        Returns:
+            The dict of the class; None, from mappers that sample in training, for an image without
+            a sample: Detectron2's loader then takes another image.
+
+        Raises:
+            ValueError: image or annotation is damaged, or they do not match.
+        """
+        return self.read(record)
+
+    def read(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Read and augment one record, as the class says.
 
         Raises:
             ValueError: image or annotation is damaged, or they do not match.
@@ -92,9 +105,7 @@ class InstanceOrderMapper:
         return result
 
     def _instances(self, record, transforms, size):
-        modal, amodal = read_masks(record), read_masks(record, "amodal_segmentation")
-        if modal is None:
-            raise ValueError(f"image {record.get('image_id')!r}: an annotation has no segmentation")
+        modal, amodal = modal_masks(record), read_masks(record, "amodal_segmentation")
         modal = transform_masks(modal, transforms, size)
         if amodal is not None:
             amodal = transform_masks(amodal, transforms, size)

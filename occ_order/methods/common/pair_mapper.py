@@ -76,7 +76,7 @@ class PairMapper(InstanceOrderMapper):
     def __call__(self, record: dict[str, Any]) -> dict[str, Any] | None:
         """Map one record; None if there is no pair to train on."""
         if not self.is_train:
-            return super().__call__(record)
+            return self.read(record)
         if not self.bidirectional and "occlusion" in record:
             record = {**record, "occlusion": without_bidirectional(record["occlusion"])}
         rng = generator()
@@ -84,7 +84,7 @@ class PairMapper(InstanceOrderMapper):
         occlusion, depth = (order_matrix(record, key) for key in ("occlusion", "depth"))
         if len(self._sample(occlusion, depth, rng)) == 0:
             return None
-        result = super().__call__(record)
+        result = self.read(record)
         found = result["instances"]
         pairs = self._sample(found.gt_occlusion.tensor, found.gt_depth.tensor, rng)
         if len(pairs) == 0:

@@ -139,6 +139,18 @@ def read_masks(record: dict[str, Any], key: str = "segmentation") -> np.ndarray 
     return masks.decode_all(stacks, record["height"], record["width"], names=names)
 
 
+def modal_masks(record: dict[str, Any]) -> np.ndarray:
+    """Decode the modal masks of a record's annotations, bool (N, H, W).
+
+    Raises:
+        ValueError: an annotation has none, or it is damaged; names the image.
+    """
+    modal = read_masks(record)
+    if modal is None:
+        raise ValueError(f"image {record.get('image_id')!r}: an annotation has no segmentation")
+    return modal
+
+
 def transform_masks(
     stack: np.ndarray, transforms: TransformList, size: Sequence[int]
 ) -> np.ndarray:
@@ -197,13 +209,13 @@ def ground_truth_instances(
     Raises:
         ValueError: `boxes` is "amodal" without amodal masks.
     """
-    if boxes == "amodal" and amodal is None:
+    outlines = modal if boxes == "modal" else amodal
+    if outlines is None:
         raise ValueError(
             f"image {record.get('image_id')!r}: INPUT.BOXES is 'amodal', but the data set has no "
             "amodal masks (amodal_segmentation)"
         )
     result = Instances(tuple(modal.shape[1:]))
-    outlines = modal if boxes == "modal" else amodal
     corners = np.array([masks.bounding_box(mask) for mask in outlines]).reshape(-1, 4)
     result.gt_boxes = Boxes(torch.from_numpy(corners.astype(np.float32)))
     classes = [annotation["category_id"] for annotation in record["annotations"]]

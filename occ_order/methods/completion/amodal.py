@@ -169,4 +169,4 @@ def _reach_frame(modal: np.ndarray) -> np.ndarray:
     """Return which masks reach the frame of their image, up to `NEAR_FRAME` pixels: bool (N,)."""
     inner = np.ones(modal.shape[1:], bool)
     inner[NEAR_FRAME:-NEAR_FRAME, NEAR_FRAME:-NEAR_FRAME] = False
-    return (modal & inner).any((1, 2))
+    return np.any(modal & inner, axis=(1, 2))

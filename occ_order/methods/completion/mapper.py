@@ -15,7 +15,7 @@ from detectron2.data import DatasetCatalog
 from occ_order import masks as mask_tools
 from occ_order.methods.common.instance_mapper import InstanceOrderMapper
 from occ_order.methods.common.pair_mapper import generator
-from occ_order.methods.common.reading import order_matrix, read_masks
+from occ_order.methods.common.reading import modal_masks, order_matrix
 from occ_order.methods.common.registry import MAPPER_REGISTRY
 from occ_order.methods.completion import views
 from occ_order.methods.completion.occluders import placed_occluder
@@ -135,7 +135,7 @@ class MaskCompletionMapper(InstanceOrderMapper):
     def __call__(self, record: dict[str, Any]) -> dict[str, Any] | None:
         """Map one record; None for a training image without a suitable instance."""
         if not self.is_train:
-            return super().__call__(record)
+            return self.read(record)
         rng = generator()
         modal, amodal = self._masks(record, rng)
         if rng.random() < self.mask_noise:
@@ -145,15 +145,14 @@ class MaskCompletionMapper(InstanceOrderMapper):
         samples = []
         for index, pasted in self._chosen(modal, amodal, rng):
             near = self._in_reach(boxes, index)
-            situation = situation_of(
+            found = situation_of(
                 modal[near],
                 boxes[near],
                 amodal[index],
                 occlusion[near, index] == 1,
                 int(np.flatnonzero(near == index)[0]),
             )
-            if pasted:
-                situation = self._with_occluder(situation, record, rng)
+            situation = self._with_occluder(found, record, rng) if pasted else found
             if situation is not None:
                 samples.append(self._sample(situation, pasted, rng))
         samples = [sample for sample in samples if sample[-1].any()]
@@ -170,7 +169,7 @@ class MaskCompletionMapper(InstanceOrderMapper):
         size = record["height"], record["width"]
         whole = [one.get("amodal_segmentation") for one in record["annotations"]]
         whole = [None if mask is None else mask_tools.decode(mask, *size) for mask in whole]
-        modal = np.ascontiguousarray(read_masks(record)[:, rows, columns])
+        modal = np.ascontiguousarray(modal_masks(record)[:, rows, columns])
         return modal, [None if mask is None else mask[rows, columns] for mask in whole]
 
     @functools.cached_property

@@ -83,7 +83,7 @@ class PartialCompletionMapper(InstanceOrderMapper):
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any] | None:
         """Map a record; return None if it has no target."""
-        result = super().__call__(record)
+        result = self.read(record)
         if not self.is_train:
             return result
         rng = generator()

@@ -16,8 +16,8 @@ from occ_order.methods.common.reading import (
     ORDER_KEYS,
     augmented_image,
     ground_truth_instances,
+    modal_masks,
     read_depth_map,
-    read_masks,
     transform_masks,
 )
 from occ_order.methods.common.registry import MAPPER_REGISTRY
@@ -82,12 +82,12 @@ class MaskOrderMapper(InstanceOrderMapper):
     def __call__(self, record: dict[str, Any]) -> dict[str, Any] | None:
         """Map one record; None for a training image with fewer than two instances."""
         if not self.is_train:
-            return super().__call__(record)
+            return self.read(record)
         rng = generator()
         record = chosen_instances(record, self.max_instances, rng)
         result, transforms = augmented_image(record, self.augmentations, self.image_format)
         size = result["image"].shape[1:]
-        modal = transform_masks(read_masks(record), transforms, size)
+        modal = transform_masks(modal_masks(record), transforms, size)
         if self.set_into:
             record = {**record, "occlusion": with_set_into(record.get("occlusion"), modal)}
         if rng.random() < self.mask_noise:

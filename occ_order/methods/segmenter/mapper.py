@@ -19,7 +19,7 @@ from occ_order.methods.common.pair_mapper import generator
 from occ_order.methods.common.reading import (
     ORDER_KEYS,
     ground_truth_instances,
-    read_masks,
+    modal_masks,
     transform_masks,
 )
 from occ_order.methods.common.registry import MAPPER_REGISTRY
@@ -87,10 +87,7 @@ class PartlyLabelledMapper(InstanceOrderMapper):
 
     @staticmethod
     def _masks(record, transforms, size) -> np.ndarray:
-        modal = read_masks(record)
-        if modal is None:
-            raise ValueError(f"image {record.get('image_id')!r}: an annotation has no segmentation")
-        return transform_masks(modal, transforms, size)
+        return transform_masks(modal_masks(record), transforms, size)
 
     @staticmethod
     def _with(record, annotations) -> dict[str, Any]:

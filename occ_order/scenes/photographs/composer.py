@@ -86,7 +86,10 @@ def compose(
 def _part(layer: Layer, view: tuple[slice, slice], over: bool) -> np.ndarray:
     """Return the mask of a layer, or of its part in front of another one, in a view, bool."""
     inside = layer.mask[view] > 0
-    return inside & layer.over[view] if over else inside
+    if not over:
+        return inside
+    assert layer.over is not None  # `_sheets` repeats only layers with such a part
+    return inside & layer.over[view]
 
 
 class _Truth:

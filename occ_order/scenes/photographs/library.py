@@ -152,9 +152,16 @@ class Library:
         )
 
     def regions(self, photo: Photo) -> np.ndarray:
-        """Return the label map of a photograph, uint16 (H, W), 0 = none, k + 1 = instance k."""
+        """Return the label map of a photograph, uint16 (H, W), 0 = none, k + 1 = instance k.
+
+        Raises:
+            ValueError: its pixels in the library are damaged.
+        """
         coded = np.asarray(self._pixels[slice(*photo.regions)])
-        return cv2.imdecode(coded, cv2.IMREAD_UNCHANGED).astype(np.uint16, copy=False)
+        labels = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED)
+        if labels is None:
+            raise ValueError(f"{photo.file}: its label map in the library cannot be decoded")
+        return labels.astype(np.uint16, copy=False)
 
     @classmethod
     def build(

@@ -32,6 +32,7 @@ class Brush:
 
     def paint_over(self, layer: Layer) -> None:
         """Paint again `layer.over`, the part that is in front of a later layer."""
+        assert layer.over is not None  # the composer repeats only layers with such a part
         part = cv2.dilate(layer.over.view(np.uint8) * np.uint8(255), np.ones((3, 3), np.uint8))
         self._blend(layer, cv2.GaussianBlur(cv2.bitwise_and(part, layer.mask), (3, 3), 0.7))
 
@@ -108,5 +109,7 @@ def develop(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         image = cv2.add(image, noise.astype(np.int16), dtype=cv2.CV_8U)
     if rng.random() < 0.5:
         flags = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(50, 96))]
-        image = cv2.imdecode(cv2.imencode(".jpg", image, flags)[1], cv2.IMREAD_COLOR)
+        decoded = cv2.imdecode(cv2.imencode(".jpg", image, flags)[1], cv2.IMREAD_COLOR)
+        assert decoded is not None  # encoded in this line
+        image = decoded
     return image
