@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
-import importlib
+import importlib.util
 import os
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
@@ -355,9 +355,12 @@ class OrderedInstances:
         return [f"cycles: {_counted(len(groups), 'group')}", *lines] if groups else []
 
     def _repr_html_(self) -> str:
-        """Return HTML for notebooks: a drawing, if `image` is present, and the text of `str`."""
+        """Return HTML for notebooks: the text of `str` below a drawing.
+
+        The drawing is left out if there is no `image`, or Matplotlib is not installed.
+        """
         lines = f"<pre>{html.escape(str(self))}</pre>"
-        if self.image is None:
+        if self.image is None or importlib.util.find_spec("matplotlib") is None:
             return lines
         panel = _call("occ_order.draw.results", "overview", self)
         png = b64encode(_call("occ_order.draw", "png_bytes", panel.image)).decode("ascii")
@@ -374,8 +377,11 @@ class OrderedInstances:
             A matplotlib figure.
 
         Raises:
+            ImportError: Matplotlib is not installed.
             ValueError: the size of the image is not `size`.
         """
+        if importlib.util.find_spec("matplotlib") is None:
+            raise ImportError('this needs Matplotlib: pip install "occ_order[report]"')
         return _call("occ_order.draw.results", "figure", self, image)
 
     # --- files and other libraries ---------------------------------------------------------

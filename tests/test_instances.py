@@ -251,6 +251,16 @@ def test_without_detectron2_an_error_names_it(monkeypatch):
         three().to_detectron2()
 
 
+def test_without_matplotlib_there_is_text(monkeypatch):
+    result = three(image=np.zeros((*SIZE, 3), np.uint8))
+    assert result._repr_html_().startswith("<img ")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"pip install .occ_order\[report\]"):
+        result.plot()
+    assert result._repr_html_() == three()._repr_html_()
+    assert three()._repr_html_().startswith("<pre>image photo: 3 instances")
+
+
 def test_maps_and_image_are_not_saved(tmp_path):
     """The JSON file holds masks and order."""
     full = three(
