@@ -5,6 +5,7 @@ PyTorch is imported only when a model that needs it is loaded.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from occ_order.lite import LitePredictor, LiteSegmenter
 
 __all__ = ["Photographs", "photographs", "predict", "predictor"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class Photographs:
     ) -> OrderedInstances:
         """Predict the instances of a photograph and their order.
 
+        A warning is logged if no instances are detected.
+
         Args:
             photo: uint8 (H, W, 3) RGB, or the path of an image file.
             masks: input masks as in `predict`; None = detect instances.
@@ -72,7 +77,7 @@ class Photographs:
                 the input or of `order`.
             FileNotFoundError: the file does not exist.
         """
-        pixels = as_image(photo)
+        pixels, given = as_image(photo), masks is not None
         if file is None and not isinstance(photo, np.ndarray):
             file = photo
         if masks is not None:
@@ -84,6 +89,8 @@ class Photographs:
             known = [self.class_names.get(k, "") for k in masks.classes.tolist()]
             masks = masks.replace(names=known)
         result = self.order(pixels, masks) if masks is not None else self._found(pixels, file)
+        if not given and not len(result) and not says_nothing(result):
+            logger.warning("%s: no instances detected", "image" if file is None else file)
         if self.resolve_cycles:
             result = result.without_cycles()
         if self.beyond_frame and result.amodal is not None:
@@ -117,6 +124,11 @@ class Photographs:
         if self.complete is not None:
             parts.append(f"amodal masks: {model_zoo.introduce(model_zoo.COMPLETES_MASKS)}")
         return " | ".join(parts)
+
+
+def says_nothing(result: OrderedInstances) -> bool:
+    """Return whether there are no instances but a disparity map."""
+    return result.disparity is not None and not len(result) and result.occlusion is None
 
 
 def photographs(

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
-import importlib
+import importlib.util
 import os
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
@@ -81,8 +81,11 @@ class OrderedInstances:
             visible), -1 outside the mask.
         sem_dist: float32 (N, H, W), the sem-dist maps: confidence minus level (SLN, Eq. 1).
         disparity: float32 (H, W), larger = nearer, scale arbitrary; None = not predicted.
-        image: uint8 (H, W, 3) RGB, the background of drawings; not saved. None = not available.
+        image: uint8 (H, W, 3) RGB, the background of drawings; None = not available.
         file_name: file name of the image; None = unknown.
+
+    `save`, `to_dict` and `to_json` leave `image`, `count`, `levels`, `sem_dist` and `disparity`
+    out; `np.save("disparity.npy", result.disparity)` keeps a map.
 
     Raises:
         ValueError: a shape, a value or a duplicate id is invalid; the message names the image, the
@@ -352,9 +355,12 @@ class OrderedInstances:
         return [f"cycles: {_counted(len(groups), 'group')}", *lines] if groups else []
 
     def _repr_html_(self) -> str:
-        """Return HTML for notebooks: a drawing, if `image` is present, and the text of `str`."""
+        """Return HTML for notebooks: the text of `str` below a drawing.
+
+        The drawing is left out if there is no `image`, or Matplotlib is not installed.
+        """
         lines = f"<pre>{html.escape(str(self))}</pre>"
-        if self.image is None:
+        if self.image is None or importlib.util.find_spec("matplotlib") is None:
             return lines
         panel = _call("occ_order.draw.results", "overview", self)
         png = b64encode(_call("occ_order.draw", "png_bytes", panel.image)).decode("ascii")
@@ -371,8 +377,11 @@ class OrderedInstances:
             A matplotlib figure.
 
         Raises:
+            ImportError: Matplotlib is not installed.
             ValueError: the size of the image is not `size`.
         """
+        if importlib.util.find_spec("matplotlib") is None:
+            raise ImportError('this needs Matplotlib: pip install "occ_order[report]"')
         return _call("occ_order.draw.results", "figure", self, image)
 
     # --- files and other libraries ---------------------------------------------------------
@@ -476,10 +485,11 @@ class OrderedInstances:
         """Return {"images", "annotations", "categories"} as COCO's instances files have them.
 
         "segmentation" is the modal mask as RLE, "amodal_segmentation" the amodal mask where known.
-        The COCO format has no field for the order, so it is lost.
+        The COCO format has no field for the order, so it is lost. COCO's ids are integers: an image
+        id that is a string becomes 1, with `file_name`, or that string, as the file name.
 
         Raises:
-            ValueError: an id is not an integer, as COCO requires.
+            ValueError: the id of an instance is not an integer.
         """
         return _call("occ_order.formats.coco_order", "to_coco", self)
 
@@ -501,8 +511,8 @@ class OrderedInstances:
     def to_cvat(self) -> str:
         """Return the XML ("CVAT for images 1.1") of this image, with the order as z-order.
 
-        Raises:
-            ValueError: the image id is not an integer.
+        CVAT's image ids are integers: one that is a string becomes 1, with `file_name`, or that
+        string, as the name.
         """
         return _call("occ_order.formats.cvat", "document_of", [self])
 
@@ -518,10 +528,16 @@ class OrderedInstances:
     def to_detectron2(self) -> Instances:
         """Convert to Detectron2's Instances; indexing selects rows and columns of the matrices.
 
+        Fields: pred_masks, pred_boxes, pred_classes, scores and, where known, pred_amodal_masks,
+        occlusion, occlusion_probability, depth; "ids" if all of them are integers.
+
         Raises:
-            ImportError: Detectron2 is not installed.
+            ImportError: PyTorch or Detectron2 is not installed.
         """
-        return _call("occ_order.methods.common.ordered", "to_instances", self)
+        try:
+            return _call("occ_order.methods.common.ordered", "to_instances", self)
+        except ModuleNotFoundError as error:
+            raise ImportError(f"this needs {error.name}: see INSTALL.md") from error
 
 
 def load(path: str | os.PathLike[str], *, image_id: int | str | None = None) -> OrderedInstances:

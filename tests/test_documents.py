@@ -299,6 +299,34 @@ def test_commands_parse(name):
     assert not faults, "\n" + "\n".join(faults)
 
 
+def options_of(parser: argparse.ArgumentParser) -> set[str]:
+    """Options of a parser and of the verbs below it."""
+    places = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    below = [options_of(one) for place in places for one in place.choices.values()]
+    return {*parser._option_string_actions}.union(*below)
+
+
+@pytest.fixture(scope="module")
+def options() -> set[str]:
+    """Every option of `occ-order`, of any verb; and the one of Detectron2's train_net.py."""
+    (verbs,) = (
+        action.choices
+        for action in build_parser([])[0]._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
+    return {"--eval-only"}.union(*(options_of(build_parser([verb])[0]) for verb in verbs))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in DOCUMENTS if name.startswith(("GETTING", "datasets/", "docs/"))]
+)
+def test_options_named_alone_exist(name, options):
+    """`--option` without the command that it belongs to."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    text = re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL)
+    assert set(re.findall(r"`(--[a-z][a-z-]*)[^`]*`", text)) <= options
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_python_code_compiles(name):
     for block in blocks((ROOT / name).read_text(encoding="utf-8"), "python", "py"):

@@ -109,6 +109,17 @@ def test_what_a_detector_finds_is_ordered(tmp_path):
     assert len(front.predict(IMAGE, detector=two_cups, amodal=False)) == 3
 
 
+def test_nothing_detected_is_told(caplog, tmp_path):
+    pytest.importorskip("onnxruntime")
+    Image.fromarray(IMAGE).save(tmp_path / "cup.png")
+    options = {"detector": two_cups, "amodal": False}
+    assert len(front.predict(tmp_path / "cup.png", score_threshold=0.95, **options)) == 0
+    assert caplog.messages == [f"{tmp_path / 'cup.png'}: no instances detected"]
+    caplog.clear()
+    assert len(front.predict(IMAGE, np.zeros((0, *IMAGE.shape[:2]), bool), amodal=False)) == 0
+    assert len(front.predict(IMAGE, **options)) == 3 and not caplog.messages
+
+
 def test_names_are_kept_up_to_what_is_printed_and_saved(tmp_path):
     pytest.importorskip("onnxruntime")
     cups = OrderedInstances(0, MASKS.shape[1:], MASKS, names=("cup", "plate"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import networkx as nx
 import numpy as np
@@ -216,8 +217,17 @@ def test_coco_holds_the_masks_and_their_classes():
     assert data["categories"] == [{"id": 5, "name": "cup"}, {"id": 6, "name": "plate"}]
     first = data["annotations"][0]
     assert (first["id"], first["area"], first["bbox"]) == (3, 64, [2, 2, 8, 8])
-    with pytest.raises(ValueError, match="ids of COCO are integers, got 'photo'"):
-        three().to_coco()
+
+
+def test_coco_numbers_an_image_that_is_named_by_a_string():
+    data = three().to_coco()
+    assert data["images"] == [{"id": 1, "file_name": "photo.png", "height": 20, "width": 30}]
+    assert {entry["image_id"] for entry in data["annotations"]} == {1}
+    assert three(file_name="a.jpg").to_coco()["images"][0]["file_name"] == "a.jpg"
+    texts = three(ids=("a", "b", "c"))
+    with pytest.raises(ValueError, match=r"ids of COCO are integers, got 'a'; .*ids=None"):
+        texts.to_coco()
+    assert [entry["id"] for entry in texts.replace(ids=None).to_coco()["annotations"]] == [1, 2, 3]
 
 
 def test_detectron2_gets_fields_that_keep_rows_and_columns():
@@ -230,6 +240,40 @@ def test_detectron2_gets_fields_that_keep_rows_and_columns():
     back = from_instances(three().to_detectron2(), image_id="photo")
     assert (back.modal == MASKS).all() and (back.depth == DEPTH).all()
     assert np.allclose(back.occlusion_prob, CERTAINTY)
+    assert back.ids == three().ids and found.ids.tolist() == [three().ids[2], three().ids[1]]
+    assert not three(ids=("a", "b", 3)).to_detectron2().has("ids")
+
+
+def test_without_detectron2_an_error_names_it(monkeypatch):
+    monkeypatch.delitem(sys.modules, "occ_order.methods.common.ordered", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match=r"this needs torch: see INSTALL.md"):
+        three().to_detectron2()
+
+
+def test_without_matplotlib_there_is_text(monkeypatch):
+    result = three(image=np.zeros((*SIZE, 3), np.uint8))
+    assert result._repr_html_().startswith("<img ")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"pip install .occ_order\[report\]"):
+        result.plot()
+    assert result._repr_html_() == three()._repr_html_()
+    assert three()._repr_html_().startswith("<pre>image photo: 3 instances")
+
+
+def test_maps_and_image_are_not_saved(tmp_path):
+    """The JSON file holds masks and order."""
+    full = three(
+        disparity=np.ones(SIZE, np.float32),
+        image=np.zeros((*SIZE, 3), np.uint8),
+        sem_dist=np.zeros((3, *SIZE), np.float32),
+        levels=np.zeros((3, *SIZE), np.int8),
+    )
+    full.save(tmp_path / "order.json")
+    assert json.loads(full.to_json()) == json.loads(three().to_json())
+    back = load(tmp_path / "order.json")
+    assert (back.disparity, back.image, back.levels, back.sem_dist, back.count) == (None,) * 5
+    assert str(back) == str(full)
 
 
 def test_a_dict_gets_its_image_and_names_of_classes():

@@ -14,7 +14,8 @@ OUTPUT contains `order_results.json` and, for each image, a folder with
     layers/layer_000.png ... layers.json    RGBA layers, front to back; with --psd also as PSD
     occlusion.graphml occlusion.dot ...      with --graphs
 
-Results are written image by image; an interrupted run keeps those of completed images.
+Results are written image by image; a killed run leaves those of completed images in
+order_results.*.jsonl, which can be used like the JSON file.
 
 --masks accepts the masks of many tools: COCO (instances, panoptic, results), COCOA, KINS,
 labelme, Label Studio, CVAT, VIA, YOLO, SA-1B, order_results.json, .npy, .npz; a label map (PNG, 0

@@ -11,13 +11,13 @@ from occ_order.commands.predict_image import (
     build_predict,
     free_id,
     result_of,
-    says_nothing,
     tell_failure,
 )
 from occ_order.commands.progress import progress
 from occ_order.files import folder_lock, resolve_inside, save_png
 from occ_order.formats.layered_image import layers_of, save_layers, save_psd
 from occ_order.formats.sem_dist import save_sem_dist
+from occ_order.front import says_nothing
 from occ_order.instances import ORDERS, OrderedInstances
 from occ_order.order import io
 from occ_order.panels import PREDICTED

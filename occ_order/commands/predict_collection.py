@@ -22,7 +22,6 @@ from occ_order.commands.predict_image import (
     build_predict,
     free_id,
     result_of,
-    says_nothing,
     tell_failure,
 )
 from occ_order.commands.progress import progress
@@ -31,7 +30,7 @@ from occ_order.engine import collection
 from occ_order.engine.collection import Entry, digest
 from occ_order.files import folder_lock, sha256_of
 from occ_order.formats.user_masks import pages_of
-from occ_order.front import Photographs
+from occ_order.front import Photographs, says_nothing
 
 Work = Callable[[Sequence[Input]], tuple[str, list[Entry]]]
 """Maps the images of a part to the description of the models and an entry for each image."""

@@ -59,11 +59,6 @@ def result_of(chain: Photographs, one: Input, options: argparse.Namespace) -> Or
     return result.replace(image_id=number, file_name=one.file_name)
 
 
-def says_nothing(result: OrderedInstances) -> bool:
-    """Return whether there are no instances but a disparity map."""
-    return result.disparity is not None and not len(result) and result.occlusion is None
-
-
 def free_id(number: int | str, name: str, taken: Container[int | str]) -> int | str:
     """Return an unused id of an image: its name if another image has the id."""
     return name if number in taken else number

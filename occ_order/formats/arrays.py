@@ -92,7 +92,10 @@ def of_label_map(values: np.ndarray, size: tuple[int, int]) -> OrderedInstances:
         ValueError: another dtype or size, or negative values.
     """
     if values.dtype.kind not in "iu":
-        raise ValueError(f"a label map has whole numbers, got {values.dtype} {values.shape}")
+        raise ValueError(
+            f"a label map has whole numbers, got {values.dtype} {values.shape}; one mask of "
+            "probabilities is (1, H, W)"
+        )
     if values.shape != size:
         raise ValueError(f"label map: {size_mismatch(values.shape, size)}")
     known = np.unique(values)

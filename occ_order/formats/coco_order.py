@@ -39,7 +39,7 @@ from occ_order.formats.order_table import (
     rows_of,
     write_order_table,
 )
-from occ_order.formats.pages import UNNAMED, Found, Page, Tolerance, gathered
+from occ_order.formats.pages import UNNAMED, Found, Page, Tolerance, gathered, integer_ids
 from occ_order.instances import OrderedInstances
 
 VISIBLE_KEYS = ("visible_mask", "inmodal_seg", "i_segm", "segmentation")
@@ -314,13 +314,16 @@ def to_coco(result: OrderedInstances) -> dict[str, Any]:
     """Convert a result to a COCO instances file; see `OrderedInstances.to_coco`.
 
     Raises:
-        ValueError: an id is not an integer, as COCO requires.
+        ValueError: the id of an instance is not an integer, as COCO requires.
     """
-    for number in (result.image_id, *result.ids):
+    for number in result.ids:
         if not isinstance(number, int | np.integer):
-            raise ValueError(f"ids of COCO are integers, got {number!r}")
-    number, (height, width) = int(result.image_id), result.size
-    name = result.file_name or f"{number}.png"
+            raise ValueError(
+                f"ids of COCO are integers, got {number!r}; number the instances: "
+                "result.replace(ids=None)"
+            )
+    (number,), (height, width) = integer_ids([result.image_id]), result.size
+    name = result.file_name or f"{result.image_id}.png"
     image = {"id": number, "file_name": name, "height": height, "width": width}
     named = dict(zip(result.classes.tolist(), result.names or (), strict=False))
     categories = [

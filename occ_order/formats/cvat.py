@@ -40,6 +40,7 @@ from occ_order.formats.pages import (
     Page,
     Tolerance,
     gathered,
+    integer_ids,
     number_or_text,
     numbered,
 )
@@ -247,17 +248,17 @@ def document_of(results: Iterable[OrderedInstances]) -> str:
             and occludees are marked as `occluded`. Instances with an empty mask, which CVAT does
             not support, are skipped with a warning.
 
-    Raises:
-        ValueError: an image id is not an integer.
+            Image ids are replaced by 1, 2, ... unless all are integers, as CVAT requires, and
+            differ.
     """
     results = list(results)
     root = ElementTree.Element("annotations")
     ElementTree.SubElement(root, "version").text = "1.1"
     root.append(_meta({_label(result, k) for result in results for k in range(len(result))}))
-    for result in results:
-        if not isinstance(result.image_id, int | np.integer):
-            raise ValueError(f"image ids of CVAT are integers, got {result.image_id!r}")
-        root.append(_image(result))
+    for result, number in zip(
+        results, integer_ids([result.image_id for result in results]), strict=True
+    ):
+        root.append(_image(result, number))
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, "unicode") + "\n"
 
@@ -283,11 +284,11 @@ def _label(result: OrderedInstances, k: int) -> str:
     return (result.names[k] if result.names else "") or "instance"
 
 
-def _image(result: OrderedInstances) -> Element:
+def _image(result: OrderedInstances, image_id: int) -> Element:
     height, width = result.size
     name = result.file_name or f"{result.image_id}.png"
     image = ElementTree.Element(
-        "image", id=str(result.image_id), name=name, width=str(width), height=str(height)
+        "image", id=str(image_id), name=name, width=str(width), height=str(height)
     )
     occlusion = result.occlusion
     levels = [0] * len(result) if occlusion is None else result.relative_depth().tolist()

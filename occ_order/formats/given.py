@@ -32,13 +32,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image
 
 from occ_order import masks as mask_codec
 from occ_order.formats import fiftyone_sample, supervision_detections
-from occ_order.formats.arrays import inside, of_array, stack_of
+from occ_order.formats.arrays import CUT, inside, of_array, stack_of
 from occ_order.formats.checks import size_mismatch
+from occ_order.formats.label_studio import is_label_studio
 from occ_order.formats.pages import UNNAMED, Tolerance, numbered, page_named
 from occ_order.formats.table import pages_of_json
 from occ_order.formats.user_masks import load_masks, masks_file, read_page
@@ -94,7 +96,7 @@ def as_instances(
         found = fiftyone_sample.from_detections(masks, size)
     elif isinstance(masks, Sequence) and not isinstance(masks, bytes):
         found = _from_list(masks, size, image_name)
-    elif hasattr(masks, "shape") or isinstance(masks, Image.Image):
+    elif hasattr(masks, "dtype") or isinstance(masks, Image.Image):
         found = of_array(_array(masks), size).replace(image_id=0)
     else:
         raise ValueError(f"masks may be {_KNOWN}; got {type(masks).__name__}")
@@ -107,6 +109,8 @@ def _is_output(value: Any) -> bool:
     """Return whether a value is the output of a library for one image, not a single mask."""
     if isinstance(value, Mapping):
         return bool({"instances", "masks", "segments_info"} & value.keys())
+    if len(getattr(value, "shape", ())) > 2:  # masks of one image, as SAM's post-processing gives
+        return True
     return hasattr(value, "get_fields") or (hasattr(value, "masks") and hasattr(value, "boxes"))
 
 
@@ -178,14 +182,15 @@ def _from_list(
 ) -> OrderedInstances:
     """Convert a list of masks or of dictionaries, or the parsed JSON of a list of tasks."""
     entries = [item if isinstance(item, Mapping) else {"segmentation": item} for item in items]
-    if entries and all({"data", "annotations"} <= entry.keys() for entry in entries):
+    if entries and all(is_label_studio(dict(entry), set()) for entry in entries):
         return _from_parsed(list(items), size, image_name)
     entries = [{"segmentation": e} if "counts" in e else e for e in entries]
     stack = np.zeros((len(entries), *size), bool)
-    for k, entry in enumerate(entries):
+    for k, (item, entry) in enumerate(zip(items, entries, strict=True)):
         mask = entry.get("segmentation", entry.get("mask"))
         if mask is None:
-            raise ValueError(f"mask {k}: has no 'segmentation', its keys are {sorted(entry)}")
+            keys = f", its keys are {sorted(map(str, item))}" if isinstance(item, Mapping) else ""
+            raise ValueError(f"mask {k}: has no 'segmentation'{keys}")
         stack[k] = _one(mask, size, f"mask {k}")
     scores = [e.get("score", e.get("predicted_iou", 1.0)) for e in entries]
     labels = [e.get("category", e.get("name", e.get("label", ""))) for e in entries]
@@ -204,9 +209,10 @@ def _from_list(
 
 
 def _one(mask: Any, size: tuple[int, int], name: str) -> np.ndarray:
-    """Convert one mask (an array, an image, RLE or polygons) to (H, W)."""
+    """Convert one mask (an array (H, W) or (1, H, W), an image, RLE, polygons) to (H, W)."""
     if hasattr(mask, "shape") or isinstance(mask, Image.Image):
         values = _array(mask)
+        values = values[0] if values.ndim == 3 and len(values) == 1 else values
         if values.shape != size:
             raise ValueError(f"{name}: {size_mismatch(values.shape, size)}")
         return inside(values, name=name)
@@ -324,11 +330,7 @@ def _detectron2_stack(value: Any, size: tuple[int, int], name: str) -> np.ndarra
 
 
 def _from_ultralytics(found: Any, size: tuple[int, int]) -> OrderedInstances:
-    """Convert masks of the image's size (`retina_masks`), or else the outlines.
-
-    Without `retina_masks`, masks have the padded size of the network's input, while outlines are in
-    pixels of the image.
-    """
+    """Convert `Results`, whose masks have the size of the image or of the network's input."""
     stated = tuple(getattr(found, "orig_shape", size))
     if stated != size:
         raise ValueError(f"results: {size_mismatch(stated, size)}")
@@ -336,15 +338,7 @@ def _from_ultralytics(found: Any, size: tuple[int, int]) -> OrderedInstances:
         if found.boxes is not None and len(found.boxes):
             raise ValueError("results without masks have no occlusion order; masks are needed")
         return _made(size, np.zeros((0, *size), bool))
-    data = _array(found.masks.data)
-    if data.shape[1:] == size:
-        stack = inside(data)
-    else:
-        stack = np.zeros((len(found.masks.xy), *size), bool)
-        for k, outline in enumerate(found.masks.xy):
-            if len(outline) > 2:  # fewer points cover no pixel
-                polygon = _array(outline).reshape(-1).tolist()
-                stack[k] = mask_codec.decode([polygon], *size, name=f"mask {k}")
+    stack = _without_letterbox(_array(found.masks.data), size)
     if found.boxes is None:
         return _made(size, stack)
     tracked = getattr(found.boxes, "id", None)
@@ -354,3 +348,30 @@ def _from_ultralytics(found: Any, size: tuple[int, int]) -> OrderedInstances:
         _made(size, stack, classes=classes, scores=found.boxes.conf, ids=ids),
         {"names": found.names or None},
     )
+
+
+def _without_letterbox(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Crop the padding of ultralytics' LetterBox, and resize to the image.
+
+    LetterBox fits the image into the network's input and pads both sides alike; an odd pixel goes
+    to the bottom or the right. The outlines in `masks.xy` are no substitute: they fill holes, and
+    join the parts of a mask.
+
+    Args:
+        values: (N, H', W'), two-valued or probabilities; without `retina_masks` the size is that
+            of the network's input.
+        size: (H, W) of the image.
+
+    Returns:
+        bool (N, H, W)
+    """
+    inner = inside(values, name="masks")
+    if inner.shape[1:] == size:
+        return inner
+    gain = min(inner.shape[1] / size[0], inner.shape[2] / size[1])
+    height, width = (max(round(side * gain), 1) for side in size)
+    top, left = (inner.shape[1] - height) // 2, (inner.shape[2] - width) // 2
+    result = np.zeros((len(inner), *size), bool)
+    for k, mask in enumerate(inner[:, top : top + height, left : left + width]):
+        result[k] = cv2.resize(mask.astype(np.float32), size[::-1]) > CUT
+    return result

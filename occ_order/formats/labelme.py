@@ -20,6 +20,7 @@ and hidden files are ignored.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import re
@@ -81,7 +82,7 @@ def load_labelme(
 
     Returns:
         Records, sorted by file name, and categories [{"id", "name"}]. Ids are those written by
-        :func:`save_labelme`, otherwise images are numbered from 1.
+        :func:`save_labelme`; images without one get the free numbers from 1.
 
     Raises:
         ValueError: invalid data; names all files and shapes, or the line of the table.
@@ -101,14 +102,31 @@ def load_labelme(
     if unused:
         word = sorted(unused)[0]
         raise DataError(f"{rows[word][0].place}: no labelme file is about an image {word!r}")
-    records, seen = [], set()
-    for number, page in enumerate(pages, start=1):
-        record = page.record(number, names, rows.get(page.key, []), whole)
-        if record["image_id"] in seen:
-            raise DataError(f"{page.path}: the image id {record['image_id']} is used twice")
-        seen.add(record["image_id"])
-        records.append(record)
+    records = [
+        page.record(number, names, rows.get(page.key, []), whole)
+        for page, number in zip(pages, _image_ids(pages), strict=True)
+    ]
     return records, [{"id": k, "name": name} for name, k in names.items()]
+
+
+def _image_ids(pages: Sequence[_Page]) -> list[int]:
+    """Return the ids of the files, and for files without one the free numbers from 1.
+
+    Raises:
+        ValueError: two files have the same id; names both.
+    """
+    taken: dict[int, Path] = {}
+    for page in pages:
+        if page.image_id is None:
+            continue
+        if page.image_id in taken:
+            raise DataError(
+                f"{page.path}: the image id {page.image_id} is that of {taken[page.image_id]}, "
+                "too; files without an 'image_id' are numbered"
+            )
+        taken[page.image_id] = page.path
+    free = (number for number in itertools.count(1) if number not in taken)
+    return [next(free) if page.image_id is None else page.image_id for page in pages]
 
 
 def _json_files(root: Path) -> list[Path]:
@@ -152,9 +170,8 @@ class _Page:
         self.instances: list[_ShapeGroup] = []
 
     def record(
-        self, number: int, names: dict[str, int], rows: Sequence[Row], whole: bool
+        self, image_id: int, names: dict[str, int], rows: Sequence[Row], whole: bool
     ) -> dict[str, Any]:
-        image_id = number if self.image_id is None else self.image_id
         orders = matrices_of(rows, len(self.instances), self._index_of)
         with Report(self.path).at():
             modal, amodal = self._masks(orders.get("occlusion"), whole)

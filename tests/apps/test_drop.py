@@ -191,10 +191,10 @@ def test_an_answer_holds_everything_to_download(labels, photo, tmp_path):
     assert model_zoo.ORDERS_MASKS in found.about and found.about.startswith("instances: input")
     headings = {file.name: heading for file, heading in found.panels}
     assert headings["occlusion.png"] == "who occludes whom" and len(headings) >= 4
+    assert headings["disparity_color.png"] == "disparity: bright is near"
     with zipfile.ZipFile(found.files[-1]) as archive:
-        assert {"order_results.json", "layers/layers.json", "occlusion.graphml"} <= {
-            *archive.namelist()
-        }
+        names = {"order_results.json", "layers/layers.json", "occlusion.graphml", "disparity.png"}
+        assert names <= {*archive.namelist()}
 
 
 @pytest.mark.parametrize(

@@ -327,12 +327,9 @@ def test_other_detectors(place, pretend, monkeypatch):
     instances.pred_classes = torch.arange(4)
     found = {"instances": instances}
     pretend("detectron2.engine", DefaultPredictor=lambda cfg: lambda image: found)
-    outlines = [
-        max(cv2.findContours(m.astype(np.uint8), 0, 2)[0], key=len)[:, 0].astype(np.float32)
-        for m in masks
-    ]
+    padded = torch.nn.functional.pad(torch.from_numpy(masks).float(), (0, 0, 100, 100))
     results = types.SimpleNamespace(
-        masks=types.SimpleNamespace(xy=outlines, data=torch.zeros(4, 96, 160)),
+        masks=types.SimpleNamespace(data=padded),  # of an input of 600 x 600
         boxes=types.SimpleNamespace(conf=scores, cls=torch.arange(4).float()),
         names={k: name for k, name in enumerate(("cup", "spoon", "saucer", "table"))},
         orig_shape=masks.shape[1:],

@@ -153,8 +153,14 @@ def test_what_cvat_cannot_hold_is_said(result, caplog):
     hidden = result.replace(modal=result.modal & np.array([0, 1, 1], bool)[:, None, None])
     assert hidden.to_cvat().count("<mask ") == 2
     assert "image 3: instance 4 has no pixel, left out" in caplog.text
-    with pytest.raises(ValueError, match="integers, got 'x'"):
-        document_of([result.replace(image_id="x")])
+
+
+def test_images_named_by_strings_are_numbered(tmp_path, result):
+    named = [result.replace(image_id=key, file_name=f"{key}.jpg") for key in ("x", "y")]
+    path = write(tmp_path, document_of(named))
+    assert [load_masks(path, SIZE, image_name=f"{key}.jpg").image_id for key in "xy"] == [1, 2]
+    path = write(tmp_path, result.replace(image_id="x", file_name=None).to_cvat())
+    assert load_masks(path, SIZE, image_name="x.png").image_id == 1
 
 
 def test_it_is_validated_by_its_ending(tmp_path):

@@ -26,7 +26,7 @@ class Tensor:
 
     def __init__(self, values):
         self._values = np.asarray(values)
-        self.shape = self._values.shape
+        self.shape, self.dtype = self._values.shape, self._values.dtype
 
     def detach(self):
         return self
@@ -52,11 +52,26 @@ def detectron2(**more):
     return Detectron2Instances(pred_masks=Tensor(TWO), pred_classes=kinds, scores=kinds, **more)
 
 
+class Masks:
+    """ultralytics' Masks, with a size but without an array's type."""
+
+    def __init__(self, data):
+        self.data, self.shape = Tensor(data), data.shape
+
+
+def letterboxed(masks, side):
+    """Masks as a network with an input of side x side returns them: enlarged, padded."""
+    gain = side // max(masks.shape[1:])
+    large = masks.repeat(gain, 1).repeat(gain, 2)
+    missing = [side - length for length in large.shape[1:]]
+    pads = [(length // 2, length - length // 2) for length in missing]
+    return np.pad(large, [(0, 0), *pads]).astype(np.float32)
+
+
 def ultralytics(**changes):
-    outlines = [np.array(line, np.float32).reshape(-1, 2) for line in OUTLINES]
     known = {
         "orig_shape": SIZE,
-        "masks": SimpleNamespace(xy=outlines, data=Tensor(np.ones((2, 640, 640)))),
+        "masks": Masks(letterboxed(TWO, 640)),
         "boxes": SimpleNamespace(cls=Tensor([7.0, 8.0]), conf=Tensor([0.9, 0.8]), id=None),
         "names": {7: "cup", 8: "tray"},
     }
@@ -86,6 +101,8 @@ KINDS = {
     "an image of labels": Image.fromarray(LABELS.astype(np.uint8)),
     "a list of masks": list(TWO),
     "a list of soft masks": list(SOFT),
+    "a list of masks (1, H, W)": list(TWO[:, None]),
+    "arrays of a batch": [Tensor(TWO[:, None])],
     "run lengths": [encode(mask) for mask in TWO],
     "polygons": [[line] for line in OUTLINES],
     "flat polygons": OUTLINES,
@@ -137,7 +154,7 @@ KINDS = {
     },
     "ultralytics": ultralytics(),
     "ultralytics, results of a batch": [ultralytics()],
-    "ultralytics, retina masks": ultralytics(masks=SimpleNamespace(data=Tensor(TWO), xy=None)),
+    "ultralytics, retina masks": ultralytics(masks=Masks(TWO)),
     "supervision": Detections(mask=TWO, data={"id": np.array([4, 9])}),
     "instances": OrderedInstances("x", SIZE, TWO),
 }
@@ -208,12 +225,14 @@ def test_no_instances_are_none(nothing):
         (TWO[:, 1:], r"must be \(N, 12, 16\) as the image is, got \(2, 11, 16\)"),
         (SOFT[:, None].repeat(2, 1), r"got \(2, 2, 12, 16\)"),
         (LABELS.T, "label map: "),
-        (LABELS.astype(float), "a label map has whole numbers, got float64"),
+        (LABELS.astype(float), r"whole numbers, got float64 .* probabilities is \(1, H, W\)"),
         (SOFT * 3 - 1, "neither probabilities nor two-valued"),
         (np.stack([LABELS, LABELS]), "numbers from 0 to 9 are neither"),
         (SOFT * np.nan, "finite numbers"),
         ([encode(TWO[0].T)], "mask 0: "),
         ([TWO[0], TWO[0][:3]], "mask 1: "),
+        ([TWO[0], None], "mask 1: has no 'segmentation'$"),
+        (Masks(TWO), "masks may be an array .*; got Masks"),
         ([{"x": 1}], r"mask 0: has no 'segmentation', its keys are \['x'\]"),
         ([[1, 2, 3]], "mask 0: "),
         ({"boxes": 1}, r"got the keys \['boxes'\]"),
@@ -239,6 +258,24 @@ def test_what_is_none_of_these_says_why(masks, message):
 def test_probabilities_are_cut_at_a_half():
     values = np.array([0.0, 0.03, 0.5, 0.51, 1.0], np.float32)
     assert inside(values).tolist() == [False, False, False, True, True]
+
+
+@pytest.mark.parametrize(("size", "side"), [((13, 16), 32), ((16, 13), 48), ((13, 13), 26)])
+def test_masks_of_a_padded_input_keep_their_holes_and_parts(size, side):
+    """A ring around a cup, and a plate in two parts; an odd padding is larger at the end."""
+    masks = np.zeros((2, *size), bool)
+    masks[0, 1:9, 1:9], masks[0, 3:6, 3:6] = True, False
+    masks[1, 10:12, 1:4] = masks[1, 10:12, 8:12] = True
+    found = ultralytics(orig_shape=size, masks=Masks(letterboxed(masks, side)))
+    assert np.array_equal(as_instances(found, size).modal, masks)
+
+
+def test_a_task_of_label_studio_is_read_from_memory():
+    result = OrderedInstances(1, SIZE, TWO, occlusion=np.array([[0, 1], [0, 0]]), ids=(4, 9))
+    for task in (result.to_label_studio(), [result.to_label_studio()]):
+        found = as_instances(task, SIZE)
+        assert np.array_equal(found.modal, TWO) and found.ids == (4, 9)
+        assert np.array_equal(found.occlusion, result.occlusion)
 
 
 def test_objects_of_the_libraries_themselves():

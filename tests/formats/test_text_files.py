@@ -163,3 +163,18 @@ def test_what_converters_add_to_results_is_checked(folder, change, message):
 def write_results(path: Path, changes):
     data = {"format": "occ_order/1", "images": [{**RESULTS, **changes}]}
     path.write_text(json.dumps(data))
+
+
+def test_labelme_files_of_two_folders_get_different_image_ids(folder):
+    """Files that were converted carry an id; those drawn since then do not."""
+    pages = {name: json.loads(LABELME) for name in "abc"}
+    pages["b"]["image_id"] = 1
+    for name, page in pages.items():
+        Image.new("RGB", (8, 6)).save(folder / f"{name}.png")
+        page["imagePath"] = f"{name}.png"
+        (folder / f"{name}.json").write_text(json.dumps(page))
+    assert [record["image_id"] for record in load_labelme(folder)[0]] == [2, 1, 3]
+    pages["c"]["image_id"] = 1
+    (folder / "c.json").write_text(json.dumps(pages["c"]))
+    with pytest.raises(ValueError, match=r"c\.json: the image id 1 is that of .*b\.json, too"):
+        load_labelme(folder)

@@ -68,7 +68,8 @@ def to_instances(ordered: OrderedInstances, size: Sequence[int] = ()) -> Instanc
 
     Returns:
         Instances with pred_masks (modal), pred_boxes, pred_classes, scores and, if known,
-        pred_amodal_masks and the PairMatrix fields occlusion, depth and occlusion_probability.
+        pred_amodal_masks and the PairMatrix fields occlusion, depth and occlusion_probability; ids,
+        if all are integers.
     """
     size = tuple(map(int, size)) or ordered.size
     modal = np.ascontiguousarray(mask_codec.resize_nearest(ordered.modal, size))
@@ -78,6 +79,9 @@ def to_instances(ordered: OrderedInstances, size: Sequence[int] = ()) -> Instanc
     result.pred_boxes = Boxes(torch.from_numpy(corners.astype(np.float32)))
     result.pred_classes = torch.from_numpy(np.asarray(ordered.classes, np.int64))
     result.scores = torch.from_numpy(np.asarray(ordered.scores, np.float32))
+    ids = np.asarray(ordered.ids)
+    if ids.dtype.kind == "i":
+        result.ids = torch.from_numpy(ids)
     if ordered.amodal is not None:
         amodal = np.ascontiguousarray(mask_codec.resize_nearest(ordered.amodal, size))
         result.pred_amodal_masks = torch.from_numpy(amodal)
