@@ -121,7 +121,7 @@ def draw_order_graph(
     apart = "none\nknown" if unknown else "no\nrelation"
     sheet, places = _graph_sheet(layout, pitch, radius, None if compact else apart, sharpness)
     if not count:
-        sheet.text(sheet.width / 2, sheet.height / 2, "no instances", ha="center")
+        sheet.text((sheet.width / 2, sheet.height / 2), "no instances", ha="center")
     _draw_groups(sheet, layout, places, radius)
     for edge in order_edges(occ):
         _draw_layered_edge(
@@ -174,14 +174,14 @@ def _draw_direction(
     style = {"ha": "center", "va": "center", "fontsize": 8.5, "color": "#6e7680"}
     if len(ordered) and np.ptp(ordered[:, 1]) > 0:
         top, bottom = ordered[:, 1].min(), ordered[:, 1].max()
-        sheet.text(34, top, "in front", **style)
-        sheet.text(34, bottom, "behind", **style)
+        sheet.text((34, top), "in front", **style)
+        sheet.text((34, bottom), "behind", **style)
         sheet.add(_arrow((34, top + 12), (34, bottom - 12), "#b6bcc4", 1.2))
     if layout.loose.any() and not layout.loose.all():
         y = places[layout.loose, 1].min()
         line = y - radius - 24
         sheet.add(Line2D([16, sheet.width - 16], [line, line], color="#d5d9de", lw=0.8))
-        sheet.text(34, y, apart, linespacing=1.1, **style)
+        sheet.text((34, y), apart, linespacing=1.1, **style)
 
 
 def _draw_groups(sheet: PixelFigure, layout: Layout, places: np.ndarray, radius: float) -> None:
@@ -198,7 +198,7 @@ def _draw_groups(sheet: PixelFigure, layout: Layout, places: np.ndarray, radius:
         )
         sheet.add(box)
         sheet.text(
-            high[0] + radius, low[1] - radius - 11, "cycle", color=CYCLE_COLOR, fontsize=8,
+            (high[0] + radius, low[1] - radius - 11), "cycle", color=CYCLE_COLOR, fontsize=8,
             ha="right", va="bottom",
         )  # fmt: skip
 
@@ -305,7 +305,7 @@ def _draw_node(
     sheet.circle(place, radius, facecolor=fill, edgecolor=rgb, linewidth=2.6, zorder=3)
     if drawing is None:
         ink = tuple(c / 255 for c in text_color(color))
-        sheet.text(*place, label, ha="center", va="center_baseline", fontsize=radius * 0.42,
+        sheet.text(place, label, ha="center", va="center_baseline", fontsize=radius * 0.42,
                   fontweight="bold", color=ink, zorder=5)  # fmt: skip
         return
     sheet.disc(drawing, place, radius - 1.2, zorder=4)
@@ -314,7 +314,7 @@ def _draw_node(
     sheet.circle(badge, badge_radius, zorder=5, **rim)
     letters = badge_radius * (0.68 if len(label) < 3 else 0.56)
     ink = tuple(c / 255 for c in text_color(color))
-    sheet.text(*badge, label, ha="center", va="center_baseline", fontsize=letters,
+    sheet.text(badge, label, ha="center", va="center_baseline", fontsize=letters,
                fontweight="bold", color=ink, zorder=6)  # fmt: skip
 
 
@@ -326,7 +326,7 @@ def _draw_name(
     name = name if len(name) <= most else name[: most - 1] + "…"
     halo = [Stroke(linewidth=2.5, foreground="white")]
     for effects, z in ((halo, 6), ([], 7)):
-        sheet.text(place[0], place[1] + radius + 4, name, ha="center", va="top", fontsize=8.2,
+        sheet.text((place[0], place[1] + radius + 4), name, ha="center", va="top", fontsize=8.2,
                   color="#1c2026", zorder=z, path_effects=effects or None)  # fmt: skip
 
 
@@ -417,7 +417,7 @@ def _draw_badge(
     rgb = tuple(c / 255 for c in color)
     ink = tuple(c / 255 for c in text_color(color))
     sheet.circle(point, 12.5, facecolor=rgb, edgecolor="white", linewidth=1.4, zorder=5)
-    sheet.text(*point, label, ha="center", va="center_baseline", fontsize=10, fontweight="bold",
+    sheet.text(point, label, ha="center", va="center_baseline", fontsize=10, fontweight="bold",
               color=ink, zorder=6)  # fmt: skip
 
 

@@ -5,6 +5,7 @@ Axes with their ticks, spines and labels take longer to set up than a graph take
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -53,9 +54,9 @@ class PixelFigure:
         """Add a circle."""
         self.add(Circle(tuple(centre), radius, **style))
 
-    def text(self, x: float, y: float, text: str, **style: Any) -> None:
+    def text(self, place: Sequence[float] | np.ndarray, text: str, **style: Any) -> None:
         """Add a text."""
-        self.add(Text(x, y, text, **style))
+        self.add(Text(*place, text, **style))
 
     def image(self, pixels: np.ndarray) -> None:
         """Draw an image, uint8 (h, w, 3), at the top left, below everything else."""
