@@ -217,7 +217,7 @@ def test_a_compressed_tar_file_is_refused(folder):
         ({"path": ["../a.png"]}, "", "must stay inside"),
         ({"path": ["/etc/a.png"]}, "", "must stay inside"),
         ({"path": [None, "a.png"]}, "", "names None"),
-        ({"number": [1]}, "", "t.parquet: no column image or .*; it has .'number'.: name one"),
+        ({"number": [1]}, "", "t.parquet: no column image or .*; it has .'number'.: choose one"),
         ({"bytes": [b"x"], "number": [1]}, "number", "no column number of bytes or paths"),
     ],
 )
