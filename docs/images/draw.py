@@ -13,6 +13,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 import occ_order
@@ -83,6 +84,19 @@ def astronaut_order() -> np.ndarray:
     return draw.join([drawn[kind].image for kind in kinds])
 
 
+def photographs_oosis() -> np.ndarray:
+    """Draw what OOSIS finds in both photographs by itself."""
+    shown = []
+    for photo in (ASTRONAUT / "astronaut.jpg", COFFEE / "coffee.jpg"):
+        result = occ_order.predict(photo, model="oosis_photos")
+        drawn = draw.panels(result, load_image(photo), kinds=["occlusion"])["occlusion"].image
+        height = 420
+        width = round(drawn.shape[1] * height / drawn.shape[0])
+        size = {"dsize": (width, height), "interpolation": cv2.INTER_AREA}
+        shown.append(cv2.resize(drawn, **size))
+    return draw.join(shown)
+
+
 def scene_boundary() -> np.ndarray:
     """Return a scene, its oriented boundary, and the order as labels."""
     ids = occ_order.masks.paint(SCENE.modal, occlusion=SCENE.occlusion)
@@ -113,6 +127,7 @@ def found(model: str) -> np.ndarray:
 
 IMAGES: dict[str, Callable[[], np.ndarray]] = {
     "astronaut_order.jpg": astronaut_order,
+    "photographs_oosis.jpg": photographs_oosis,
     "coffee_order.jpg": coffee_order,
     "coffee_whole.jpg": coffee_whole,
     "coffee_layers.jpg": coffee_layers,
