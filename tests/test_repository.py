@@ -298,7 +298,7 @@ def test_no_file_is_large_but_for_checkpoints():
     sizes = {name: (ROOT / name).stat().st_size for name in all_files()}
     shipped = {name: size for name, size in sizes.items() if name.startswith(CHECKPOINTS)}
     assert max(shipped.values(), default=0) <= 15_000_000
-    assert sum(shipped.values()) <= 60_000_000
+    assert sum(shipped.values()) <= 90_000_000  # a wheel on PyPI may have 100 MB
     assert [name for name, size in sizes.items() if size > LARGE and name not in shipped] == []
 
 
