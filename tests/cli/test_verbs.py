@@ -24,6 +24,7 @@ BY_A_VERB = BY_HELP | {
     "occ_order.files",
     "occ_order.model_zoo",
     "occ_order.model_zoo.zoo",
+    "occ_order.panels",
 }
 """The same of `occ-order --help`, and of wrong arguments, beside the module of the verb."""
 
