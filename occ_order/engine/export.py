@@ -141,9 +141,8 @@ def graph_of(
             `MaskCompletionNet` (views of instances to logits of their cells),
             Detectron2's `GeneralizedRCNN` with masks and one class (image to boxes, scores and
             mask probabilities in boxes), `PairwiseOrderNet` (image and masks to the matrices of
-            all pairs), `OrderRCNN`
-            (image and masks to the logits of all pairs, without the detector), or `InstaDepthNet`
-            (image and masks of pairs to a disparity map and logits).
+            all pairs), `OrderRCNN` (image and masks to the logits of all pairs, without the
+            detector), or `InstaDepthNet` (image and masks of pairs to a disparity map and logits).
         size: height and width of the images if the model does not fix them: multiples of 32.
             Default: `default_size`, which needs `cfg`.
         part: of InstaDepthNet: "orders", or "disparity" for the disparity map of B images.

@@ -2,8 +2,7 @@
 
 The network collects lists of contacts between instances, whose lengths depend on the values of the
 masks, which exporters do not support. The lists are therefore computed outside the graph, which
-takes their
-content as inputs: views, averaging weights, geometry. Results agree up to rounding.
+takes their content as inputs: views, averaging weights, geometry. Results agree up to rounding.
 
 Shapes: N instances, Q = N * N ordered pairs, E views of pairs that meet, h x w cells.
 """

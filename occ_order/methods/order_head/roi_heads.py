@@ -146,24 +146,6 @@ class OrderMixin(_Heads):
         logits = self.order_head(images.tensor, images.image_sizes, features, masks)
         return order_matrices(*logits, threshold=self.occlusion_threshold)
 
-    def forward_with_input_masks(
-        self,
-        images: ImageList,
-        features: dict[str, torch.Tensor],
-        instances: Sequence[Instances],
-    ) -> list[Instances]:
-        """Add the pair fields to instances with known masks.
-
-        Args:
-            images: padded batch.
-            features: features of the backbone.
-            instances: with pred_masks bool (N, H, W) or gt_masks; modified in place.
-        """
-        masks = [_bit_masks(one) for one in instances]
-        for one, orders in zip(instances, self.order_masks(images, features, masks), strict=True):
-            _set_orders(one, orders)
-        return list(instances)
-
     def order_detections(
         self,
         images: ImageList,

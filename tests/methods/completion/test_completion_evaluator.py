@@ -98,7 +98,7 @@ def test_other_instances_than_the_given_ones_are_refused(evaluator):
 @pytest.mark.skipif(
     "cocoa_demo" not in DatasetCatalog.list(), reason=f"{COCOA_DEMO} names no photographs"
 )
-def test_what_needs_no_network_on_photographs(cfg):
+def test_what_needs_no_network_on_photographs(cfg, cocoa_demo):
     tester = GivenMaskAmodal(cfg, "cocoa_demo", "")
     tester.reset()
     for one in DatasetCatalog.get("cocoa_demo"):

@@ -252,19 +252,6 @@ def test_input_masks_come_back_in_their_order_at_the_size_of_the_image(model_of)
     assert len(empty) == 0 and empty.depth.tensor.shape == (0, 0)
 
 
-def test_forward_with_input_masks_adds_the_fields_to_instances(model_of):
-    model = model_of().eval()
-    one = scene(4, count=3)
-    images = model.preprocess_image([one])
-    with torch.no_grad():
-        features = model.backbone(images.tensor)
-        truth = model.roi_heads.forward_with_input_masks(images, features, [one["instances"]])[0]
-        given = Instances(SIZE, pred_masks=one["instances"].gt_masks.tensor)
-        found = model.roi_heads.forward_with_input_masks(images, features, [given])[0]
-    for name in PAIR_FIELDS:
-        assert torch.equal(found.get(name).tensor, truth.get(name).tensor)
-
-
 def test_four_scenes_are_learned_by_heart(monkeypatch, model_of):
     """Sums in another order train another network: a few answers may be wrong.
 
