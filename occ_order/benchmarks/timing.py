@@ -21,7 +21,6 @@ def in_turns(functions: Iterable[Callable], repeats: int) -> tuple[list, list[fl
         repeats: number of runs, at least 1.
 
     Returns:
-        The last result of each, and the median of its CPU time in seconds.
         The last result of each, and the median of its CPU seconds in this process.
     """
     functions = list(functions)

@@ -142,6 +142,11 @@ def _add_timings(kinds) -> None:
     stages = timing("stages", "CPU time of each stage of predict for a photograph without masks")
     stages.add_argument("--photo", type=existing_path, required=True, metavar="FILE")
     stages.add_argument("--score-threshold", type=float, help="of the segmenter; default: its own")
+    int8 = timing("int8", "the default order network in 8 bits against 32: speed, size, accuracy")
+    int8.add_argument("--calibrate", default="composed_train_photos", help="registered data set")
+    int8.add_argument("--calibration-images", type=at_least_one, default=24)
+    int8.add_argument("--dataset", default="composed_val_photos", help="registered data set")
+    int8.add_argument("--images", type=at_least_one, default=100)
     growth = timing("growth", "time and memory by number of instances, pixels and graph nodes")
     growth.add_argument(
         "--instances", type=at_least_one, nargs="*", default=[1, 10, 50, 100, 200, 500]
