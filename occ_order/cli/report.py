@@ -40,7 +40,8 @@ depth.
 --input read files of any format that `occ-order convert` reads. Writes one PNG sheet per image, or
 with --separate one file per panel."""
 
-CURVES = "Plot the OAIR curves of several runs with a legend (OOSIS, Fig. 9 to 11)."
+CURVES = """Plot the OAIR curves of several runs with a legend (OOSIS, Fig. 9 to 11). Runs of the
+same NAME, such as several seeds, are lines of one colour with one entry."""
 
 METHODS = """Compare the results of several methods on one photograph: relative depth maps drawn
 from results (OOSIS, Fig. 8), or disparity maps read from PNG files (InstaOrder, Fig. 6)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,12 +37,15 @@ def curves_of(path: Path, kind: str) -> dict[str, Mapping[str, list[float]]]:
 
 
 def draw_curves(options: argparse.Namespace) -> np.ndarray:
-    """Plot the curves of all runs; curves of one run share colour and marker."""
-    drawn = {}
+    """Plot the curves of all runs; those of one run, or of one name, share colour and marker."""
+    drawn: dict[str, dict[str, Any]] = {}
+    names = list(dict.fromkeys(name for name, _ in options.run))
     for k, (name, path) in enumerate(options.run):
         for dash, (suffix, curve) in enumerate(curves_of(path, options.curve).items()):
             if not suffix or options.decycled:
-                drawn[name + suffix] = {**curve, "style": (k, dash)}
+                again = name + suffix in drawn
+                key = f"{name}{suffix} ({k + 1})" if again else name + suffix
+                drawn[key] = {**curve, "style": (names.index(name), dash), "again": again}
     return draw_accuracy_recall(drawn, title=options.title)
 
 

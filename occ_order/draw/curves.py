@@ -33,7 +33,8 @@ def draw_accuracy_recall(
         curves: name -> {"recall": [...], "accuracy": [...]} with values in [0, 1]; points with NaN
             or None are skipped; a curve without points is listed in the legend only. An optional
             "style" (i, j) selects colour and marker i and line style j, for related methods; by
-            default both follow the order of the curves.
+            default both follow the order of the curves. "again": True leaves a curve out of the
+            legend, as for further seeds of a method.
         title: title of the plot.
         xlabel: label of the x axis.
         ylabel: label of the y axis.
@@ -42,13 +43,15 @@ def draw_accuracy_recall(
         sharpness: image pixels per figure pixel.
 
     Returns:
-        image (about height * sharpness, width * sharpness, 3).
+        image (about height * sharpness, width * sharpness, 3). The recall axis ends at 1, or a
+        little above the highest recall if all are below 0.5.
 
     Raises:
         ValueError: recall and accuracy of a curve differ in length.
     """
     figure = new_figure(width, height)
     axes = figure.add_subplot()
+    highest = 0.0
     for k, (name, curve) in enumerate(curves.items()):
         recall = np.array([np.nan if v is None else v for v in curve["recall"]], float)
         accuracy = np.array([np.nan if v is None else v for v in curve["accuracy"]], float)
@@ -57,13 +60,16 @@ def draw_accuracy_recall(
                 f"curve {name!r}: {len(recall)} recalls but {len(accuracy)} accuracies"
             )
         keep = np.isfinite(recall) & np.isfinite(accuracy)
+        highest = max(highest, recall[keep].max(initial=0.0))
         hue, dash = curve.get("style", (k, k))
         axes.plot(
-            recall[keep], accuracy[keep], label=name, color=SERIES_COLORS[hue % len(SERIES_COLORS)],
+            recall[keep], accuracy[keep], label="_" if curve.get("again") else name,
+            color=SERIES_COLORS[hue % len(SERIES_COLORS)],
             marker=_MARKERS[hue % len(_MARKERS)], linestyle=_LINES[dash % len(_LINES)],
             markersize=5.5, linewidth=1.6, markeredgecolor="white", markeredgewidth=0.6,
         )  # fmt: skip
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04), title=title)
+    end = 1.02 if highest >= 0.5 or not highest else 1.1 * highest
+    axes.set(xlim=(-0.02 * end, end), ylim=(-0.02, 1.04), title=title)
     axes.set_xlabel(xlabel, fontsize=9.5)
     axes.set_ylabel(ylabel, fontsize=9.5)
     for axis in (axes.xaxis, axes.yaxis):
@@ -71,14 +77,15 @@ def draw_accuracy_recall(
     axes.grid(color="#e3e6ea", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    lines = -(-len(curves) // 2)
+    listed = sum(not curve.get("again") for curve in curves.values())
+    lines = -(-listed // 2)
     figure.subplots_adjust(
         left=74 / width, right=1 - 16 / width, top=1 - 34 / height,
         bottom=(62 + 19 * lines) / height,
     )  # fmt: skip
-    if curves:
+    if listed:
         figure.legend(
-            loc="lower center", ncols=min(2, len(curves)), fontsize=8.5, frameon=False,
+            loc="lower center", ncols=min(2, listed), fontsize=8.5, frameon=False,
             handlelength=3, columnspacing=2, borderaxespad=0.3,
         )  # fmt: skip
     return figure_image(figure, sharpness=sharpness)

@@ -12,6 +12,7 @@ import pytest
 from markupsafe import Markup
 
 from occ_order.apps import report
+from occ_order.draw import curves
 from occ_order.draw.curves import SERIES_COLORS, draw_accuracy_recall
 from occ_order.draw.verdicts import edge_verdicts, match_instances
 from occ_order.metrics import oair
@@ -81,15 +82,29 @@ def test_matching_prefers_the_surer_prediction_and_knows_nothing():
 
 
 def test_curves_leave_out_undefined_points_and_draw_the_rest():
-    curves = {
+    given = {
         "a": {"recall": [1.0, 0.5, 0.0], "accuracy": [0.9, 1.0, float("nan")]},
         "b": {"recall": [None], "accuracy": [None], "style": (1, 1)},
     }
-    drawing = draw_accuracy_recall(curves, sharpness=1)
+    drawing = draw_accuracy_recall(given, sharpness=1)
     assert drawing.shape == (500, 620, 3)
     first = tuple(int(SERIES_COLORS[0][k : k + 2], 16) for k in (1, 3, 5))
     assert (np.abs(drawing.astype(int) - first).max(2) < 3).sum() > 60
     assert draw_accuracy_recall({}, sharpness=1).shape == drawing.shape
+
+
+def test_further_seeds_are_not_listed_and_low_recall_fills_the_plot(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(curves, "figure_image", lambda figure, **_: drawn.append(figure))
+    low = {"recall": [0.05, 0.2], "accuracy": [0.9, 0.8]}
+    draw_accuracy_recall({"a": low, "a (2)": {**low, "style": (0, 0), "again": True}, "b": low})
+    draw_accuracy_recall({"a": low, "b": {"recall": [0.5], "accuracy": [0.5]}})
+    seeds, high = drawn
+    assert [text.get_text() for text in seeds.legends[0].texts] == ["a", "b"]
+    lines = seeds.axes[0].lines
+    assert len(lines) == 3 and lines[0].get_color() == lines[1].get_color() != lines[2].get_color()
+    assert seeds.axes[0].get_xlim()[1] == pytest.approx(0.22)
+    assert high.axes[0].get_xlim()[1] == pytest.approx(1.02)
 
 
 def test_a_curve_with_unequal_lists_is_refused():

@@ -45,6 +45,22 @@ def test_curves_of_several_runs_share_a_plot_with_a_legend(tmp_path, monkeypatch
     assert styles == [(0, 0), (1, 0), (1, 1)]
 
 
+def test_seeds_of_one_method_are_lines_of_one_colour_with_one_entry(tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(
+        figures, "draw_accuracy_recall", lambda c, **o: seen.update(c) or np.zeros((4, 4, 3), "u1")
+    )
+    one, two = oair(tmp_path / "a.json", CURVE), oair(tmp_path / "b.json", LOWER)
+    runs = [f"--run=ours={one}", f"--run=area={two}", f"--run=ours={two}"]
+    assert main(["report", "curves", *runs, "--output", str(tmp_path / "plot.png")]) == 0
+    said = [(curve["accuracy"], curve["style"], curve["again"]) for curve in seen.values()]
+    assert said == [
+        (CURVE["accuracy"], (0, 0), False),
+        (LOWER["accuracy"], (1, 0), False),
+        (LOWER["accuracy"], (0, 0), True),
+    ]
+
+
 def test_another_file_than_a_curve_is_refused(tmp_path, capsys):
     (tmp_path / "a.json").write_text("{}")
     arguments = ["curves", "--run", f"a={tmp_path / 'a.json'}", "--output", str(tmp_path / "o.png")]
