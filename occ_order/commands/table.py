@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from occ_order.files import read_json, read_text, write_text
+from occ_order.config.files import WANDB, ZOO, read_yaml
+from occ_order.files import read_json, show, write_text
+from occ_order.formats.checks import Report, field
 
 TRIAL = 30  # iterations of the run that measures the training speed
 TRAINING = "training"  # task of a column whose metric is a number of training_time.json
@@ -27,12 +27,24 @@ def read_table(path: Path) -> dict[str, Any]:
     """Read and check the description of a table.
 
     Raises:
-        ValueError: a missing or unknown key, a duplicate name, or a reference to an unknown row.
+        ValueError: a missing or unknown key, a value of another type, a duplicate name, a reference
+            to an unknown row, or settings that only the command line may have.
     """
-    table = yaml.safe_load(read_text(path))
+    table = read_yaml(path)
     missing = {"rows", "columns"} - set(table)
     if missing:
         raise ValueError(f"{path}: no {sorted(missing)}")
+    report = Report(path)
+    with report.at():
+        rows, columns = field(table, "rows", "a list"), field(table, "columns", "an object")
+        for name, key in columns.items():
+            field({f"column {name}": key}, f"column {name}", "a string")
+    for number, row in enumerate(rows):
+        with report.at(f"row {number}"):
+            if not isinstance(row, dict):
+                raise ValueError(f"must be an object, got {show(row)}")
+            for key in ("name", "config"):
+                field({key: "", **row}, key, "a string")
     for seeds in [row.get("seeds", [None]) for row in [table, *table["rows"]]]:
         if not isinstance(seeds, list) or not 0 < len(set(seeds)) == len(seeds):
             raise ValueError(f"{path}: seeds must be a list of different integers, got {seeds}")
@@ -47,7 +59,26 @@ def read_table(path: Path) -> dict[str, Any]:
             raise ValueError(
                 f"{path}: row {row['name']!r}: opts must map keys to values, got {row['opts']!r}"
             )
+        with report.at(f"row {row['name']!r}"):
+            _check_settings(settings_of(row, Path()))
     return table
+
+
+def _check_settings(words: list[str]) -> None:
+    """Reject settings with which a file of others could do more than a config file.
+
+    The settings of a row become arguments of `occ-order train`, where they could switch on
+    `--allow-unsafe-pickle`, name an address, or send data to Weights & Biases.
+
+    Raises:
+        ValueError: names the setting.
+    """
+    for key in words[::2]:
+        if key.startswith("-") or key == WANDB:
+            raise ValueError(f"opts: {key} may only be set on the command line")
+    for key, value in zip(words[::2], words[1::2], strict=False):
+        if "://" in value.replace(ZOO, ""):
+            raise ValueError(f"opts: {key}: only files and {ZOO} URLs may be used, got {value!r}")
 
 
 def trained(row: dict[str, Any]) -> bool:

@@ -61,22 +61,21 @@ def load_cfg(
     than Detectron2's own (`detectron2://`) are accepted only in `opts`.
 
     Raises:
-        ValueError: the file or a value is rejected.
-        KeyError: unknown key in the file or `opts`.
+        ValueError: the file or a value is rejected, or a key of the file or of `opts` is unknown.
     """
     check_config_file(file)
     cfg = get_cfg()
     if foreign:
         cfg.set_new_allowed(True)
-    cfg.merge_from_file(os.fspath(file), allow_unsafe=False)
-    cfg.merge_from_list(list(opts))
-    if foreign:
-        cfg.set_new_allowed(False)
     try:
+        cfg.merge_from_file(os.fspath(file), allow_unsafe=False)
+        cfg.merge_from_list(list(opts))
         check_settings(cfg)
         check_sources(cfg, opts)
-    except ValueError as error:
-        raise ValueError(f"{os.fspath(file)}: {error}") from None
+    except (ValueError, KeyError, AssertionError) as error:  # of CfgNode the last two, too
+        raise ValueError(f"{os.fspath(file)}: {error.args[0]}") from None
+    if foreign:
+        cfg.set_new_allowed(False)
     return cfg
 
 

@@ -24,6 +24,9 @@ PICKLED = (
 ZOO = "detectron2://"
 """URL scheme of Detectron2's model zoo, which config files may use."""
 
+WANDB = "LOGGING.WANDB_PROJECT"
+"""Key with which a run sends its scores to Weights & Biases; only the command line may set it."""
+
 MAX_VALUES = 100_000
 """Maximum number of values in a config file with aliases expanded; a full config has about 700."""
 
@@ -62,6 +65,18 @@ def _read(path: str, above: Sequence[str]) -> dict[str, Any]:
     if not os.path.isfile(path):
         named = f"{above[-1]}: {BASE} names a file that does not exist" if above else "no such file"
         raise ValueError(f"{named}: {path}")
+    return read_yaml(path)
+
+
+def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a YAML file whose top level is a mapping.
+
+    Raises:
+        ValueError: names the file. It is not YAML, has a tag (which could execute code) or aliases
+            that expand to more than `MAX_VALUES` values, or is not a mapping.
+        OSError: the file cannot be read.
+    """
+    path = os.fspath(path)
     try:
         data = yaml.safe_load(read_bytes(path).decode("utf-8"))
     except yaml.constructor.ConstructorError as error:

@@ -13,14 +13,13 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
 from occ_order.config import load_cfg
+from occ_order.config.files import WANDB
 from occ_order.engine.checkpoint import OrderCheckpointer
 from occ_order.engine.checkpoint.files import UNSAFE_FLAG
 from occ_order.engine.output import check_output_folder
 from occ_order.engine.quick_scenes import make_quick_scenes
 from occ_order.engine.trainer import Trainer
 from occ_order.files import folder_lock
-
-WANDB = "LOGGING.WANDB_PROJECT"
 
 
 def argument_parser() -> argparse.ArgumentParser:

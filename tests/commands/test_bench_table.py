@@ -126,6 +126,40 @@ def test_a_table_that_cannot_be_meant_is_refused(change, message, tool, calls, t
     assert re.search(message, error)
 
 
+@pytest.mark.parametrize(
+    "opts, message",
+    [
+        ("[--allow-unsafe-pickle, MODEL.WEIGHTS, a.pkl]", "--allow-unsafe-pickle may only be set"),
+        ("[SEED, 1, --allow-unsafe, 1]", "--allow-unsafe may only be set on the command line"),
+        ("{MODEL.WEIGHTS: 'http://h/a.pth'}", "MODEL.WEIGHTS: only files and detectron2:// URLs"),
+        ("{LOGGING.WANDB_PROJECT: mine}", "LOGGING.WANDB_PROJECT may only be set"),
+    ],
+)
+def test_a_table_may_no_more_than_a_config_file(opts, message, tool, calls, tmp_path, capsys):
+    """Its settings become arguments of `occ-order train`."""
+    assert run(tool, tmp_path, TABLE.replace('{X: "{output}/start.pth"}', opts)) == 2
+    assert not calls
+    assert f"table.yaml: row 'A net': opts: {message}" in capsys.readouterr().err
+    assert run(tool, tmp_path, TABLE.replace('"{output}/start.pth"', "detectron2://a.pkl")) == 0
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("rows: null\ncolumns: {}", "'rows' must be a list, got None"),
+        ("rows: [1]\ncolumns: {}", "row 0: must be an object, got 1"),
+        ("rows: [{name: 1, config: c}]\ncolumns: {}", "row 0: 'name' must be a string, got 1"),
+        ("rows: []\ncolumns: {a: 1}", "'column a' must be a string, got 1"),
+        ("rows: !!python/name:os.system\ncolumns: {}", "YAML tags can run code"),
+        ("a: &a [1]\nb: &b " + str(["*a"] * 400).replace("'", "") + "\nc: &c "
+         + str(["*b"] * 400).replace("'", ""), "its aliases expand to more than"),
+    ],
+)  # fmt: skip
+def test_a_damaged_table_is_refused(text, message, tool, calls, tmp_path, capsys):
+    assert run(tool, tmp_path, text) == 2
+    assert f"table.yaml: {message}" in capsys.readouterr().err
+
+
 def test_without_minutes_a_row_has_the_schedule_of_its_configuration(tool, calls, tmp_path) -> None:
     text = TABLE.replace("minutes: 2\n", "").replace("seeds: [4, 7]\n", "")
     assert run(tool, tmp_path, text, "--only", "A net") == 0
