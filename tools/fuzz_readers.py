@@ -705,7 +705,7 @@ def mutate_arrays(data: bytes, draw: random.Random) -> bytes | None:
     elif key in arrays:
         try:
             arrays[key] = _array_near(np.asarray(arrays[key]), draw)
-        except (TypeError, *ALLOWED):  # text to number
+        except (TypeError, RuntimeError, *ALLOWED):  # text to number, dates to short text
             arrays[key] = arrays[key][..., :0]
     out = BytesIO()
     if named:
