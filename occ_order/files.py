@@ -17,7 +17,7 @@ import os
 import re
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
@@ -165,6 +165,30 @@ def save_png(path: str | os.PathLike, pixels: np.ndarray) -> None:
     with atomic_writer(path, "wb", sync=False) as file:
         # Twice as fast as the default level of 6; files of drawings become 7 % larger.
         Image.fromarray(pixels).save(file, format="PNG", compress_level=2)
+
+
+def append_whole(file: BinaryIO, data: bytes, *, sync: bool = False) -> None:
+    """Append to an unbuffered file, whose `write` may be partial: everything or nothing.
+
+    Args:
+        file: opened for writing with `buffering=0`, so that an error is raised here and not when
+            the file is closed.
+        data: what to append.
+        sync: wait until the data are on the disk.
+
+    Raises:
+        OSError: it cannot be written, or the disk is full; the file is as long as before.
+    """
+    end = file.seek(0, os.SEEK_END)
+    try:
+        while data:
+            data = data[file.write(data) :]
+        if sync:
+            os.fsync(file.fileno())
+    except OSError:
+        with suppress(OSError):
+            file.truncate(end)
+        raise
 
 
 @contextmanager
@@ -369,6 +393,22 @@ def resolve_inside(root: str | os.PathLike, file_name: str) -> Path:
     return Path(join_path(root, file_name))
 
 
+def files_below(folder: str | os.PathLike, endings: Sequence[str]) -> list[Path]:
+    """List the files in a folder and below with one of the endings, sorted.
+
+    Hidden files and folders are ignored: those of macOS (``._a.json``) and Jupyter
+    (``.ipynb_checkpoints``) are copies or no data.
+
+    Args:
+        folder: a folder.
+        endings: extensions in lower case, such as ".json"; case is ignored.
+    """
+    root = Path(folder)
+    paths = [path for path in root.rglob("*") if path.suffix.lower() in endings]
+    hidden = (any(part.startswith(".") for part in p.relative_to(root).parts) for p in paths)
+    return sorted(p for p, skip in zip(paths, hidden, strict=True) if not skip and p.is_file())
+
+
 def list_images(folder: str | os.PathLike) -> list[str]:
     """List the images in a folder, recursively: sorted, relative, with forward slashes.
 
@@ -491,7 +531,8 @@ def load_image(path: str | os.PathLike, *, content: bytes | None = None) -> np.n
 
     Raises:
         ValueError: names the file: missing, not an image, or damaged; pixels that are floats or
-            exceed 16 bits, or 16-bit pixels that use at most 12 bits, which would become black.
+            exceed 16 bits, or 16-bit pixels, grey or coloured, that use at most 12 bits, which
+            would become black. If they use 14 bits, a warning is logged.
     """
     import numpy as np
     from PIL import ImageOps
@@ -499,6 +540,7 @@ def load_image(path: str | os.PathLike, *, content: bytes | None = None) -> np.n
     source = path if content is None else io.BytesIO(content)
     try:
         with opened(source, os.fspath(path)) as file:
+            halved = _is_halved(file)
             pixels = ImageOps.exif_transpose(file)
             pixels.load()
     except FileNotFoundError:
@@ -508,7 +550,10 @@ def load_image(path: str | os.PathLike, *, content: bytes | None = None) -> np.n
     if pixels.mode.startswith("I"):
         grey = (_sixteen_bits(np.asarray(pixels), path) // 256).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
-    return np.asarray(pixels.convert("RGB")).copy()
+    rgb = np.asarray(pixels.convert("RGB")).copy()
+    if halved:
+        _check_range(256 * int(rgb.max()) + 255, path)
+    return rgb
 
 
 class UnreadableImageError(ValueError):
@@ -551,12 +596,34 @@ def _sixteen_bits(values: np.ndarray, path: str | os.PathLike) -> np.ndarray:
         raise ValueError(
             f"{os.fspath(path)}: its pixels go from {least} to {most}; save it with 8 or 16 bits"
         )
-    if 0 < most < 4096:
-        raise ValueError(
-            f"{os.fspath(path)}: has 16 bits, but its largest value is {most}, as of a camera of "
-            "12 bits; multiply the values so that white is 65535"
-        )
+    if most:
+        _check_range(most, path)
     return values
+
+
+def _check_range(most: int, path: str | os.PathLike) -> None:
+    """Check that 16-bit values up to `most` do not become black, which only 12 of the bits do."""
+    if most < 4096:
+        raise ValueError(
+            f"{os.fspath(path)}: has 16 bits, but no value above {most}, as of a camera of 12 "
+            "bits; multiply the values so that white is 65535"
+        )
+    if most < 16384:
+        logger.warning(
+            "%s: dark: it has 16 bits, but no value above %d, as of a camera of 14 bits",
+            os.fspath(path), most,
+        )  # fmt: skip
+
+
+def _is_halved(file: Image.Image) -> bool:
+    """Return whether Pillow drops the lower 8 of the 16 bits of the colours of an opened image."""
+    for codec, _, _, form in getattr(file, "tile", ()):
+        mode, *rest = form if isinstance(form, tuple) else (form,)
+        if not str(mode).startswith("I") and (
+            ";16" in str(mode) or (codec == "ppm" and max(rest) > 255)
+        ):
+            return True
+    return False
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -117,21 +116,13 @@ def test_the_lock_ends_with_a_killed_program(tmp_path):
 
 
 @pytest.mark.parametrize("write", ["json", "results"])
-def test_a_full_disk_names_the_file(tmp_path, write):
-    resource = pytest.importorskip("resource")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+def test_a_full_disk_names_the_file(tmp_path, write, full_disk):
     image = {"image_id": "x" * 5000, "height": 4, "width": 5, "instances": []}
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    try:
-        with pytest.raises(OSError, match=r"large\.json"):
-            if write == "json":
-                write_json(tmp_path / "large.json", image)
-            else:
-                save_results(tmp_path / "large.json", [image])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
+    with full_disk(1000), pytest.raises(OSError, match=r"large\.json"):
+        if write == "json":
+            write_json(tmp_path / "large.json", image)
+        else:
+            save_results(tmp_path / "large.json", [image])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -143,7 +144,7 @@ def test_every_kind_of_image_becomes_8_bit_colour(tmp_path, name):
     ("array", "message"),
     [
         (GREY.astype(np.float32) / 255, "its pixels are floats"),
-        (GREY.astype(np.uint16) * 16, "has 16 bits, but its largest value is 3760, as of a camera"),
+        (GREY.astype(np.uint16) * 16, "has 16 bits, but no value above 3760, as of a camera"),
         (GREY.astype(np.int32) * 1000, "its pixels go from 0 to 235000"),
         (GREY.astype(np.int32) - 9, "its pixels go from -9 to 226"),
     ],
@@ -155,6 +156,22 @@ def test_an_image_that_would_become_black_or_white_is_refused(tmp_path, array, m
     black = np.zeros((6, 8), np.uint16)
     Image.fromarray(black).save(tmp_path / "black.tif")
     assert not load_image(tmp_path / "black.tif").any()
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.ppm"])
+def test_colours_of_16_bits_that_would_become_black_are_refused(tmp_path, caplog, name):
+    """Pillow keeps the upper 8 of the 16 bits of colours, of which a camera's 12 leave 4."""
+    path, colours = tmp_path / name, np.dstack([GREY] * 3).astype(np.uint16)
+    for factor, refused in ((1, True), (16, True), (64, False), (257, False)):
+        cv2.imwrite(str(path), colours * factor)
+        caplog.clear()
+        if refused:
+            with pytest.raises(ValueError, match=f"{name}: has 16 bits, but no value above"):
+                load_image(path)
+            continue
+        # A PPM file is scaled, which rounds.
+        np.testing.assert_allclose(load_image(path), colours * factor // 256, atol=name == "a.ppm")
+        assert ("as of a camera of 14 bits" in caplog.text) == (factor == 64)
 
 
 def test_a_rotated_image_is_turned(tmp_path):

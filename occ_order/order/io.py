@@ -41,7 +41,7 @@ from typing import Any
 import numpy as np
 
 from occ_order import masks
-from occ_order.files import atomic_writer
+from occ_order.files import append_whole, atomic_writer, naming, read_text
 from occ_order.order import graph
 from occ_order.order.encoding import (
     CLOSER,
@@ -416,18 +416,19 @@ def growing_results(path: str | os.PathLike[str]) -> Iterator[Callable[[Mapping[
 
     Raises:
         ValueError: an image is invalid, or two images have the same id.
-        OSError: a file cannot be written.
+        OSError: a file cannot be written, or the disk is full; names it. The ``.jsonl`` file keeps
+            the images written before.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.jsonl")
-    with open(lines, "x", encoding="utf-8") as file:
+    with open(lines, "xb", buffering=0) as file:
 
         def add(image: Mapping[str, Any]) -> None:
             image = _plain(image)
             check_image(image)
-            file.write(json.dumps(image, allow_nan=False) + "\n")
-            file.flush()
+            with naming(str(lines)):
+                append_whole(file, json.dumps(image, allow_nan=False).encode() + b"\n")
 
         try:
             yield add
@@ -448,23 +449,23 @@ def load_results(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         Dicts of the images, in the order of the file, with their ids and extra keys unchanged.
 
     Raises:
-        ValueError: not JSON, another format, two images with the same id, or an invalid image (see
-            :func:`check_image`); names the file, the image and the instance or entry.
+        ValueError: not UTF-8, not JSON, another format, two images with the same id, or an invalid
+            image (see :func:`check_image`); names the file, the image and the instance or entry.
         OSError: the file cannot be read.
     """
 
     def refuse(constant: str) -> None:
         raise ValueError(f"the number {constant} is not allowed")
 
+    text = read_text(path)
     try:
-        text = Path(path).read_text("utf-8-sig")
         if Path(path).suffix == ".jsonl":
-            lines = text[: text.rfind("\n") + 1].splitlines()
+            lines = text.split("\n")[:-1]
             parsed = [json.loads(line, parse_constant=refuse) for line in lines]
             content = {"format": FORMAT, "images": parsed}
         else:
             content = json.loads(text, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:  # JSONDecodeError, UnicodeDecodeError, refuse
+    except (ValueError, RecursionError) as error:  # JSONDecodeError, refuse
         raise ValueError(f"{path}: not a readable JSON file: {error}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
@@ -617,12 +618,11 @@ def load_edges(path: str | os.PathLike[str]) -> dict[int | str, dict[str, list[l
         OSError: the file cannot be read.
     """
     result: dict[int | str, dict[str, list[list[Any]]]] = {}
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        try:
-            reader = csv.reader(file)
-            lines = [(reader.line_num, row) for row in reader]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not a CSV file in UTF-8 ({error})") from None
+    reader = csv.reader(io.StringIO(read_text(path), newline=""))
+    try:
+        lines = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise ValueError(f"{path}: not a CSV file ({error})") from None
     header = lines[0][1] if lines else None
     if header != list(_CSV_FIELDS):
         raise ValueError(f"{path}: expected the header {','.join(_CSV_FIELDS)}, got {header}")

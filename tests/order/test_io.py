@@ -510,6 +510,16 @@ def test_lines_that_a_killed_program_leaves_are_results(tmp_path):
         assert [image["image_id"] for image in found] == [0, 1][: 2 if cut == len(left) else 1]
 
 
+def test_a_full_disk_costs_one_image_and_is_told(tmp_path, full_disk):
+    """The file of lines keeps whole ones, so what was predicted before and later can be read."""
+    with full_disk(1000), io.growing_results(tmp_path / "r.json") as add:
+        add(image_of(0))
+        with pytest.raises(OSError, match=r"r\..*\.jsonl"):
+            add(image_of("x" * 5000))
+        add(image_of(2))
+    assert [image["image_id"] for image in io.load_results(tmp_path / "r.json")] == [0, 2]
+
+
 def test_a_wrong_image_does_not_take_the_others_with_it(tmp_path):
     images = [image_of(0), {"image_id": 1, "width": 3, "instances": []}]
     with pytest.raises(ValueError, match="image 1: lacks 'height'"):

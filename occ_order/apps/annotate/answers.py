@@ -17,12 +17,14 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
+
+from occ_order.files import append_whole
 
 fcntl: ModuleType | None
 try:
@@ -254,12 +256,7 @@ class AnswerLog:
                 raise OSError("it has become shorter since it was read")
             others = self._read_on(file)
             file.truncate(self._end)  # drop an incomplete last line
-            try:
-                _write(file, lines)
-            except OSError:
-                with suppress(OSError):  # otherwise the next append truncates it
-                    file.truncate(self._end)
-                raise
+            append_whole(file, lines, sync=True)
             return [*others, *self._read_on(file)]
 
     @contextmanager
@@ -323,11 +320,3 @@ def _merged(before: Answer | None, answer: Answer) -> Answer:
 def _line(answer: Answer) -> str:
     said = {key: value for key, value in asdict(answer).items() if value is not None}
     return json.dumps(said, ensure_ascii=False) + "\n"
-
-
-def _write(file: BinaryIO, data: bytes) -> None:
-    """Append to an unbuffered file, whose `write` may be partial, and synchronize it to disk."""
-    file.seek(0, os.SEEK_END)
-    while data:
-        data = data[file.write(data) :]
-    os.fsync(file.fileno())
