@@ -46,6 +46,14 @@ VISIBLE_KEYS = ("visible_mask", "inmodal_seg", "i_segm", "segmentation")
 """Keys of the modal mask, in order of precedence: COCOA-cls and D2SA (occluded instances), KINS
 2019, KINS 2020, and all other formats."""
 
+AMODAL_FORMATS = {
+    "visible_mask": "cocoa_cls",
+    "invisible_mask": "cocoa_cls",
+    "inmodal_seg": "kins",
+    "i_segm": "kins",
+}
+"""Key of an annotation -> format in which the mask that other formats call modal is amodal."""
+
 SCORE_KEYS = ("score", "predicted_iou")
 """Keys of the score of an annotation, the first that it has; the second is Segment Anything's."""
 
@@ -78,9 +86,11 @@ def load_coco_order(
         masks.
 
     Raises:
-        ValueError: invalid data; names file, image and annotations, or the line of the table.
+        ValueError: invalid data; names file, image and annotations, or the line of the table. Also
+            a file of an amodal format, whose `segmentation` is not the modal mask.
     """
     data, report = read_json(instances_json), Report(instances_json, problems)
+    _check_modal(instances_json, data)
     records = read_images(data, image_root, report)
     known = {category["id"] for category in parse_categories(data, report)}
     if not keep_crowds:
@@ -100,6 +110,17 @@ def load_coco_order(
     if order_csv is not None:
         _add_orders(records, order_csv, left_out)
     return list(records.values())
+
+
+def _check_modal(path: str | os.PathLike, data: dict) -> None:
+    """Check that `segmentation` is the modal mask, not the amodal mask as in `AMODAL_FORMATS`."""
+    for annotation in listed(data, "annotations"):
+        for key, format in AMODAL_FORMATS.items():
+            if key in annotation:
+                raise DataError(
+                    f"{os.fspath(path)}: annotation {show(annotation.get('id'))} has {key!r}, so "
+                    f"'segmentation' is an amodal mask; read the file in the format {format}"
+                )
 
 
 def _read_all(

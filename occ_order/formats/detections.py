@@ -9,7 +9,8 @@ panoptic               {"annotations": [{"image_id", "file_name", "segments_info
                        {"id", "category_id"} and optionally "score" (Mask2Former)
 amodalAPI results      a list of {"image_id", "regions": [{"segmentation", "score"}]} with amodal
                        masks; "visible_mask" or "invisible_mask" defines the modal mask
-                       (AmodalMask, SharpMask)
+                       (AmodalMask, SharpMask). Also COCO results with one of these keys, or with
+                       "inmodal_seg"
 =====================  ==========================================================================
 
 Needs neither PyTorch nor Detectron2. Masks are decoded image by image.
@@ -17,7 +18,6 @@ Needs neither PyTorch nor Detectron2. Masks are decoded image by image.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -27,7 +27,9 @@ from typing import Any
 import numpy as np
 
 from occ_order import masks
-from occ_order.files import DataError, resolve_inside, show
+from occ_order.files import DataError, parse_json, resolve_inside, show
+from occ_order.formats.checks import Report, field
+from occ_order.formats.coco_order import AMODAL_FORMATS
 from occ_order.formats.panoptic import segment_ids
 
 SCORES = ("file", "same")
@@ -115,9 +117,10 @@ class DetectionFile:
             raise DataError(
                 f"{self.path}: image {image_id!r}: only some instances have whole masks"
             )
+        has_amodal = bool(whole) or self.kind.startswith("amodal")
         return Detections(
             modal=_stacked([modal for modal, _, _, _ in parts], (height, width)),
-            amodal=_stacked(whole, (height, width)) if whole or self.kind == "amodal" else None,
+            amodal=_stacked(whole, (height, width)) if has_amodal else None,
             category_ids=np.array([category for _, _, category, _ in parts], np.int64),
             scores=np.array([score for _, _, _, score in parts], np.float64),
         )
@@ -126,11 +129,9 @@ class DetectionFile:
         self, entry: Mapping[str, Any], size: tuple[int, int], place: str
     ) -> tuple[np.ndarray, np.ndarray | None, int, float]:
         modal, amodal = _masks(entry, self.kind, size, place)
-        category, score = entry.get("category_id", 1), entry.get("score", 1.0)
-        if isinstance(category, bool) or not isinstance(category, int):
-            raise DataError(f"{place}: category_id must be an integer, got {show(category)}")
-        if isinstance(score, bool) or not isinstance(score, int | float) or not np.isfinite(score):
-            raise DataError(f"{place}: score must be a finite number, got {show(score)}")
+        with Report(place).at():
+            category = field(dict(entry), "category_id", "an integer", 1)
+            score = field(dict(entry), "score", "a finite number", 1.0)
         return modal, amodal, category, 1.0 if self.scores == "same" else float(score)
 
     def _segments(self, entry: Mapping[str, Any], size: tuple[int, int]) -> list[dict[str, Any]]:
@@ -159,11 +160,7 @@ def _stacked(stack: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:
 
 def _sorted_by_image(path: str) -> tuple[str, dict[Any, list[Mapping[str, Any]]]]:
     """Return the kind of a results file, and its entries by image id."""
-    with open(path, encoding="utf-8") as file:
-        try:
-            data = json.load(file)
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise DataError(f"{path}: not a readable JSON file ({error})") from error
+    data = parse_json(path)
     kind, entries = _kind_of(data)
     if kind is None:
         raise DataError(
@@ -192,6 +189,9 @@ def _kind_of(data: Any) -> tuple[str | None, Iterable[Any]]:
         if isinstance(first, Mapping):
             if "regions" in first:
                 return "amodal", data
+            keys = set().union(*(one.keys() for one in data if isinstance(one, Mapping)))
+            if not keys.isdisjoint(AMODAL_FORMATS):
+                return "amodal results", data
             if "segmentation" in first:
                 return "coco", data
     if isinstance(data, Mapping):
@@ -217,11 +217,12 @@ def _masks(
     if kind == "order":
         whole = mask("amodal_segmentation") if "amodal_segmentation" in entry else None
         return mask("segmentation"), whole
-    if kind != "amodal":
+    if not kind.startswith("amodal"):
         return mask("segmentation"), None
     whole = mask("segmentation")
-    if "visible_mask" in entry:
-        return mask("visible_mask"), whole
+    for key in ("visible_mask", "inmodal_seg"):
+        if key in entry:
+            return mask(key), whole
     if "invisible_mask" in entry:
         return whole & ~mask("invisible_mask"), whole
     return whole, whole

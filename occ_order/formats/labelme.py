@@ -34,6 +34,7 @@ import numpy as np
 from occ_order import masks
 from occ_order.files import (
     DataError,
+    files_below,
     image_size,
     parse_json,
     relative_name,
@@ -90,7 +91,8 @@ def load_labelme(
     """
     root = Path(folder)
     problems: list[str] = []
-    found = [_read_page(path, root, image_root, whole, problems) for path in _json_files(root)]
+    paths = files_below(root, (".json",))
+    found = [_read_page(path, root, image_root, whole, problems) for path in paths]
     settle_problems(root, problems, skip_damaged)
     pages = [page for page in found if page is not None]
     if not pages:
@@ -127,13 +129,6 @@ def _image_ids(pages: Sequence[_Page]) -> list[int]:
         taken[page.image_id] = page.path
     free = (number for number in itertools.count(1) if number not in taken)
     return [next(free) if page.image_id is None else page.image_id for page in pages]
-
-
-def _json_files(root: Path) -> list[Path]:
-    """List the JSON files in a folder and below, without hidden files and folders."""
-    paths = [path for path in root.rglob("*.json") if path.is_file()]
-    hidden = (any(part.startswith(".") for part in p.relative_to(root).parts) for p in paths)
-    return sorted(path for path, skip in zip(paths, hidden, strict=True) if not skip)
 
 
 def _class_names(pages: Sequence[_Page], classes: Sequence[str] | None) -> dict[str, int]:

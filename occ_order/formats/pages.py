@@ -11,6 +11,7 @@ format returns a list of :class:`Page`, one per image, whose masks are decoded l
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,6 +25,8 @@ from occ_order import masks
 from occ_order.files import DataError, image_size, list_images, resolve_inside, show
 from occ_order.formats.checks import Report, settle_problems, size_mismatch
 from occ_order.instances import OrderedInstances
+
+logger = logging.getLogger(__name__)
 
 UNNAMED = ""
 """Id of an image that its file of masks does not name."""
@@ -201,32 +204,63 @@ def records_of(
         classes: class names in the order of their ids, from 1; None keeps the ids.
 
     Raises:
-        ValueError: invalid data or a missing image; names file and entry.
+        ValueError: invalid data, a missing image, or one with two pages; names all files and
+            entries.
     """
     listed, names = list_images(image_root), {}
-    read: list[tuple[Path, OrderedInstances]] = []
+    read: dict[Path, OrderedInstances] = {}
+    problems: list[str] = []
     for page in pages:
-        with Report(path).at(f"image {_called(page)}"):
-            file = _image_file(page, image_root, listed)
-            width, height = image_size(file)
-            if page.size not in (None, (height, width)):
-                raise ValueError(size_mismatch(page.size, (height, width)))
-            found = page.read((height, width), tolerance)
-        read.append((file, found.replace(image_id=page.image_id)))
+        try:
+            file, found = _read_page(path, page, image_root, listed, tolerance)
+            if file in read:
+                raise DataError(
+                    f"{os.fspath(path)}: {file}: the masks of this image stand there twice"
+                )
+        except DataError as error:
+            problems += str(error).splitlines()
+            continue
+        read[file] = found
         for k, number in enumerate(found.classes.tolist()):
             names[number] = (found.names[k] if found.names else "") or f"class {number}"
+    settle_problems(path, problems, tolerance.skip_damaged and bool(read))
     kinds = {n: n for n in names} if classes is None else _ids_of(path, names, classes)
-    numbers = integer_ids([found.image_id for _, found in read])
-    kept = all(_integers(found.ids) for _, found in read)
-    every = [number for _, found in read for number in found.ids]
+    numbers = integer_ids([found.image_id for found in read.values()])
+    kept = all(_integers(found.ids) for found in read.values())
+    every = [number for found in read.values() for number in found.ids]
     kept = kept and len(set(every)) == len(every)
     records = [
         _record(str(file), found, number, kinds, kept)
-        for number, (file, found) in zip(numbers, read, strict=True)
+        for number, (file, found) in zip(numbers, read.items(), strict=True)
     ]
     if classes is None:
         return records, [{"id": number, "name": names[number]} for number in sorted(names)]
     return records, [{"id": k, "name": name} for k, name in enumerate(classes, start=1)]
+
+
+def _read_page(
+    path: str | os.PathLike,
+    page: Page,
+    image_root: str | os.PathLike,
+    listed: Sequence[str],
+    tolerance: Tolerance,
+) -> tuple[Path, OrderedInstances]:
+    """Return the image of a page and its instances.
+
+    Raises:
+        DataError: invalid entries, a missing image, or one of another size.
+    """
+    where = f"image {_called(page)}"
+    with Report(path).at(where):
+        file = _image_file(page, image_root, listed)
+        width, height = image_size(file)
+        if page.size not in (None, (height, width)):
+            raise ValueError(size_mismatch(page.size, (height, width)))
+        found = page.read((height, width), tolerance)
+    empty = [number for number, mask in zip(found.ids, found.modal, strict=True) if not mask.any()]
+    if empty:
+        logger.warning("%s: %s: masks that cover no pixel: %s", path, where, show(empty))
+    return file, found.replace(image_id=page.image_id)
 
 
 def _ids_of(

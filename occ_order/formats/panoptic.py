@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 def is_panoptic(data: dict[str, Any], keys: set[str]) -> bool:
     """Return whether parsed JSON has this layout, by the keys of its annotations."""
-    return "segments_info" in keys
+    return bool(data) and "segments_info" in keys
 
 
 def panoptic_pages(path: Path, data: dict[str, Any]) -> list[Page]:

@@ -8,17 +8,19 @@ format is one module with a reader and a writer, and one row of `FORMATS`.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from occ_order.files import DataError, parse_json, show
+from occ_order.files import DataError, files_below, parse_json, show
 from occ_order.formats.arrays import npy_page, npz_page
-from occ_order.formats.checks import listed
+from occ_order.formats.checks import listed, settle_problems
 from occ_order.formats.coco_nesting import is_cocoa, read_categories
 from occ_order.formats.coco_order import (
+    VISIBLE_KEYS,
     coco_pages,
     load_coco_order,
     results_list_page,
@@ -49,6 +51,7 @@ from occ_order.formats.yolo import yolo_page
 Records = list[dict[str, Any]]
 Categories = list[dict[str, Any]]
 
+logger = logging.getLogger(__name__)
 
 _KINS_MARKS = {"a_segm", "i_segm", "inmodal_seg"}
 _COCOA_CLS_MARKS = {"visible_mask", "invisible_mask", "occlude_rate", "occl_depth"}
@@ -148,10 +151,15 @@ class Format:
         assert self.categories is not None  # formats without are read by the evaluation alone
         beside = [given.instances or path.parent / name for name in self.files[1 : self.inputs]]
         paths = [path, *beside]
-        return self.load(*paths, image_root), self.categories(*paths)
+        problems: list[str] = []
+        records = self.load(*paths, image_root, problems=problems)
+        settle_problems(path, problems, given.skip_damaged and bool(records))
+        return records, self.categories(*paths)
 
     def pages_below(self, path: Path) -> list[Page]:
         """Return the pages of a file, or of all files of the format in a folder.
+
+        Hidden files and folders are ignored, JSON files of another format skipped with a warning.
 
         Raises:
             ValueError: a file has another format; names the file.
@@ -159,19 +167,22 @@ class Format:
         """
         files = [path]
         if path.is_dir():
-            files = sorted(f for f in path.rglob("*") if f.suffix.lower() in self.endings)
-            files = [file for file in files if not file.name.startswith(".")]
+            files = files_below(path, self.endings)
         found = [
             page if page.file_name else dataclasses.replace(page, file_name=file.stem)
             for file in files
-            for page in self.pages_of(file)
+            for page in self.pages_of(file, among_others=path.is_dir())
         ]
         if not found and path.is_dir():
             raise FileNotFoundError(f"no {' or '.join(self.endings)} file of {self.name} in {path}")
         return found
 
-    def pages_of(self, path: Path) -> list[Page]:
+    def pages_of(self, path: Path, *, among_others: bool = False) -> list[Page]:
         """Return the pages of a file.
+
+        Args:
+            path: the file.
+            among_others: a JSON file of another format has no pages, and a warning is logged.
 
         Raises:
             ValueError: the file has another format; names the file.
@@ -180,9 +191,13 @@ class Format:
         if self.endings != (".json",):
             return self.pages(path, None)
         data = parse_json(path)
-        if not self.told(data):
-            raise DataError(f"{path}: is no file of {self.name}: {self.what}")
-        return self.pages(path, data)
+        if self.told(data):
+            return self.pages(path, data)
+        problem = f"{path}: is no file of {self.name}: {self.what}"
+        if not among_others:
+            raise DataError(problem)
+        logger.warning("%s; left out", problem)
+        return []
 
     def told(self, data: Any) -> bool:
         """Return whether parsed JSON has this format."""
@@ -211,7 +226,7 @@ def _is_results(data: dict[str, Any], keys: set[str]) -> bool:
 
 
 def _is_list(data: dict[str, Any], keys: set[str]) -> bool:
-    return not data and "segmentation" in keys
+    return not data and not keys.isdisjoint(VISIBLE_KEYS)
 
 
 def _last_categories(*paths: str | os.PathLike) -> Categories:
@@ -344,7 +359,7 @@ ROWS = (
         load=load_cocoa_cls,
         save=save_cocoa_cls,
         pages=coco_pages,
-        tell=lambda data, keys: bool(keys & _COCOA_CLS_MARKS) and not keys & _KINS_MARKS,
+        tell=lambda data, keys: bool(data and keys & _COCOA_CLS_MARKS) and not keys & _KINS_MARKS,
         marks="COCOA-cls and D2SA 'visible_mask'",
         mask_keys=_cocoa_keys,
         amodal_scores=("regions", "classes", "modal", "invisible"),
@@ -358,7 +373,7 @@ ROWS = (
         load=load_kins,
         save=save_kins,
         pages=coco_pages,
-        tell=lambda data, keys: bool(keys & _KINS_MARKS),
+        tell=lambda data, keys: bool(data and keys & _KINS_MARKS),
         marks="KINS 'inmodal_seg' or 'a_segm'",
         mask_keys=_kins_keys,
         amodal_scores=("regions", "classes", "modal", "invisible", "order"),

@@ -639,6 +639,41 @@ def test_one_empty_segmentation_does_not_refuse_the_rest(data, tmp_path, caplog)
     assert "2 damaged entries left out" in caplog.text
 
 
+@pytest.mark.parametrize("format", ["cocoa", "cocoa_cls", "kins", "instaorder"])
+def test_every_damaged_image_of_the_published_formats_is_named_at_once(
+    data, tmp_path, caplog, format
+):
+    """Their orders are of all instances of an image, so it is left out as a whole."""
+    data.records[1]["overlap"] = np.full_like(data.records[1]["overlap"], -1)
+    path = write_dataset(format, data, tmp_path / "out", assume_none=True)[-1]
+    kept = write_dataset(format, data, tmp_path / "out", assume_none=True)[0]
+    content = json.loads(path.read_text())
+    found = content["annotations"]
+    key = "a_segm" if format == "kins" else "segmentation"
+    number = data.records[0]["image_id"]
+    (entries,) = [[a for a in found if a["image_id"] == number]]
+    entries = entries[0]["regions"] if format == "cocoa" else entries
+    entries[0][key], entries[1][key] = [], [[1, 1, 5, 5]]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError) as caught:
+        read_dataset(format, kept, images=data.image_root)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 2 and all(f"{path}: image {number}: " in line for line in lines)
+    back = read_dataset(format, kept, images=data.image_root, skip_damaged=True)
+    assert [record["image_id"] for record in back.records] == [data.records[1]["image_id"]]
+    assert "2 damaged entries left out" in caplog.text
+
+
+@pytest.mark.parametrize("format", ["cocoa_cls", "kins"])
+def test_a_file_of_an_amodal_format_is_no_coco(data, tmp_path, format):
+    """Its 'segmentation' is the amodal mask, which would be taken for the modal one."""
+    (path,) = write_dataset(format, data, tmp_path / "out")
+    with pytest.raises(ValueError, match=f"an amodal mask; read the file in the format {format}"):
+        read_dataset("coco", path, images=data.image_root)
+    (error,) = validate(path, format="coco").errors
+    assert f"in the format {format}" in error
+
+
 def test_masks_of_a_brush_are_not_lost_in_silence(data, tmp_path):
     def crowd(page, entries):
         for entry in page["annotations"]:

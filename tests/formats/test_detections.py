@@ -52,6 +52,15 @@ def test_coco_results_are_read_by_image_best_first(write):
     assert found.scores.tolist() == [0.9, 0.2] and found.category_ids.tolist() == [4, 3]
 
 
+@pytest.mark.parametrize("key", ["visible_mask", "inmodal_seg"])
+def test_of_coco_results_with_a_visible_mask_the_other_mask_is_amodal(write, key):
+    """As in COCOA-cls and KINS; an instance without the key is not occluded."""
+    results = [{**entry(A | B, 0.9), key: encode(A)}, entry(B, 0.2)]
+    found = write(results).image(7, *SIZE)
+    assert np.array_equal(found.modal, [A, B])
+    assert np.array_equal(found.amodal, [A | B, B])
+
+
 def test_an_image_that_the_file_does_not_name_has_no_instance(write):
     found = write([entry(A)]).image(99, *SIZE)
     assert len(found) == 0 and found.modal.shape == (0, *SIZE)
@@ -122,9 +131,11 @@ def test_results_of_the_amodal_api(write):
         ({"annotations": [{"id": 1}]}, "results.json: expected COCO results"),
         ([3], "results.json: expected COCO results"),
         ([{**entry(A), "image_id": None}], "entry 0 has no image_id"),
-        ([{**entry(A), "score": "high"}], "image 7: instance 0: score must be a finite number"),
-        ([{**entry(A), "score": float("nan")}], "instance 0: score must be a finite number"),
-        ([{**entry(A), "category_id": 1.5}], "instance 0: category_id must be an integer"),
+        ([{**entry(A), "score": "high"}], "image 7: instance 0: 'score' must be a finite number"),
+        ([{**entry(A), "score": float("nan")}], "instance 0: 'score' must be a finite number"),
+        ([{**entry(A), "category_id": 1.5}], "instance 0: 'category_id' must be an integer"),
+        ([{**entry(A), "category_id": 10**30}], "instance 0: 'category_id' must be an integer"),
+        ([{**entry(A), "score": 10**30}], "instance 0: 'score' must be a finite number"),
         ([{**entry(A), "segmentation": {"size": [2, 2], "counts": [4]}}], "image 7: instance 0"),
         ([{"image_id": 7, "segmentation": None, "score": 1}], "image 7: instance 0"),
         ([{"image_id": 7, "regions": 4}], "image 7: 'regions' must be a list of objects"),
@@ -138,7 +149,7 @@ def test_damage_names_the_file_and_the_entry(write, data, message):
 
 def test_no_json(tmp_path):
     (tmp_path / "a.json").write_text("{")
-    with pytest.raises(ValueError, match="a.json: not a readable JSON file"):
+    with pytest.raises(ValueError, match="a.json: not a JSON file"):
         DetectionFile(tmp_path / "a.json")
     with pytest.raises(FileNotFoundError):
         DetectionFile(tmp_path / "b.json")

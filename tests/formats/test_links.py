@@ -35,10 +35,10 @@ def test_an_image_that_is_a_link_out_is_neither_read_nor_copied_nor_served(tmp_p
         with pytest.raises(ValueError, match=r"image 7: .*p\.png is a link that leads out"):
             load(path, root)
     with pytest.raises(ValueError, match=r"image 7: .*p\.png is a link that leads out"):
-        read_dataset("coco", path)
+        read_dataset("cocoa_cls", path)
     (root / "p.png").unlink()
     Image.fromarray(GREY).save(root / "q.png")
-    data = read_dataset("coco", linked(root, "p.png", "q.png"))  # which stays inside
+    data = read_dataset("cocoa_cls", linked(root, "p.png", "q.png"))  # which stays inside
     copied = copy_images(data, out)
     assert copied.records[0]["file_name"] == str(out / "images" / "p.png")
     (out / "images" / "p.png").unlink()

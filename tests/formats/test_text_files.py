@@ -68,7 +68,7 @@ def test_a_byte_order_mark_is_not_part_of_the_file(folder, name):
     assert MARK not in expected and "\\ufeff" not in expected
 
 
-@pytest.mark.parametrize("name", ["cocoa_cls", "masks", "labelme", "diw", "kitti"])
+@pytest.mark.parametrize("name", [*JSON, *LISTS])
 def test_utf16_is_read_and_another_encoding_says_how_to_convert_it(folder, name):
     text, read = {**JSON, **LISTS}[name]
     path = folder / "page.json"

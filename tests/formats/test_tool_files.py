@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -201,6 +202,65 @@ def test_a_folder_of_yolo_is_a_data_set(tmp_path):
 
 
 # --- NumPy
+
+
+def test_in_a_folder_hidden_and_other_files_are_left_out(tmp_path, caplog):
+    """Jupyter keeps copies, macOS puts a file beside each, and results may lie in the folder."""
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
+    page = sa_1b({"id": 1, "segmentation": masks.encode(CUP)})
+    page["image"]["file_name"] = "a.png"
+    written(tmp_path, page, "a.json")
+    (tmp_path / "a.txt").write_text("0 .1 .1 .5 .1 .5 .5")
+    np.save(tmp_path / "a.npy", CUP)
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "__MACOSX").mkdir()
+    for ending in ("json", "txt", "npy"):
+        content = (tmp_path / f"a.{ending}").read_bytes()
+        (tmp_path / ".ipynb_checkpoints" / f"a-checkpoint.{ending}").write_bytes(content)
+        (tmp_path / "__MACOSX" / f"._a.{ending}").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "out").mkdir()
+    written(tmp_path / "out", {"images": [], "annotations": [], "categories": []}, "coco.json")
+    for format in ("sa_1b", "yolo", "npy"):
+        assert len(read_dataset(format, tmp_path).records) == 1
+    assert "coco.json: is no file of sa_1b: JSON files of SA-1B (Segment Anything); left out" in (
+        caplog.text
+    )
+    with pytest.raises(FileNotFoundError, match=r"no \.json file of coco_results"):
+        read_dataset("coco_results", tmp_path)
+
+
+def test_every_page_that_cannot_be_read_is_named_at_once(tmp_path, caplog):
+    for name, size in (("a", (20, 10)), ("b", (10, 20)), ("c", (20, 10))):
+        Image.new("RGB", size).save(tmp_path / f"{name}.png")
+        np.save(tmp_path / f"{name}.npy", CUP[None])
+    np.save(tmp_path / "d.npy", CUP[None])
+    np.save(tmp_path / "c.npy", np.zeros((1, *SIZE), bool))
+    (tmp_path / "more").mkdir()
+    np.save(tmp_path / "more" / "a.npy", CUP[None])
+    with pytest.raises(ValueError) as caught:
+        read_dataset("npy", tmp_path)
+    first, second, third = str(caught.value).splitlines()
+    assert "b.npy: masks must be (N, 20, 10)" in first
+    assert "image d: there is no such image" in second
+    assert "a.png: the masks of this image stand there twice" in third
+    data = read_dataset("npy", tmp_path, skip_damaged=True)
+    assert [Path(record["file_name"]).name for record in data.records] == ["a.png", "c.png"]
+    assert "3 damaged entries left out" in caplog.text
+    assert "image c: masks that cover no pixel: [1]" in caplog.text
+    (tmp_path / "a.png").unlink(), (tmp_path / "c.png").unlink()
+    with pytest.raises(ValueError, match="there is no such image"):  # nothing would be left
+        read_dataset("npy", tmp_path, skip_damaged=True)
+
+
+def test_a_list_of_annotations_of_an_amodal_format_gives_modal_masks(tmp_path):
+    for key, whole in (("visible_mask", "segmentation"), ("i_segm", "a_segm")):
+        path = written(
+            tmp_path, [{"id": 4, whole: masks.encode(CUP | TRAY), key: masks.encode(CUP)}]
+        )
+        assert np.array_equal(load_masks(path, SIZE).modal, [CUP])
+    path = written(tmp_path, [{"image_id": 7, "file_name": "a.png", "segments_info": []}])
+    with pytest.raises(ValueError, match=r"m\.json: entry 1: must have a 'segmentation'"):
+        load_masks(path, SIZE)
 
 
 def test_arrays(tmp_path):
