@@ -257,12 +257,13 @@ def folder_lock(folder: str | os.PathLike) -> Iterator[None]:
 
     Raises:
         OSError: another program has the lock; names the folder and the program.
+        ValueError: the lock file is a symbolic link to the outside of the folder.
     """
     if fcntl is None:
         yield
         return
     os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, ".lock"), "a+", encoding="utf-8") as file:
+    with open(resolve_inside(folder, ".lock"), "a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -397,7 +398,8 @@ def files_below(folder: str | os.PathLike, endings: Sequence[str]) -> list[Path]
     """List the files in a folder and below with one of the endings, sorted.
 
     Hidden files and folders are ignored: those of macOS (``._a.json``) and Jupyter
-    (``.ipynb_checkpoints``) are copies or no data.
+    (``.ipynb_checkpoints``) are copies or no data. Links to the outside of the folder are skipped
+    with a warning.
 
     Args:
         folder: a folder.
@@ -406,15 +408,16 @@ def files_below(folder: str | os.PathLike, endings: Sequence[str]) -> list[Path]
     root = Path(folder)
     paths = [path for path in root.rglob("*") if path.suffix.lower() in endings]
     hidden = (any(part.startswith(".") for part in p.relative_to(root).parts) for p in paths)
-    return sorted(p for p, skip in zip(paths, hidden, strict=True) if not skip and p.is_file())
+    seen = (path for path, skip in zip(paths, hidden, strict=True) if not skip)
+    return sorted(p for p in seen if _stays_inside(root, p.relative_to(root).as_posix()))
 
 
 def list_images(folder: str | os.PathLike) -> list[str]:
     """List the images in a folder, recursively: sorted, relative, with forward slashes.
 
     Hidden files and folders and links to folders are skipped; links to files are included if they
-    stay inside. Names that are not UTF-8 are skipped with a warning, because results files cannot
-    contain them.
+    stay inside, and otherwise skipped with a warning. So are names that are not UTF-8, because
+    results files cannot contain them.
 
     Raises:
         FileNotFoundError: the folder does not exist.
@@ -445,9 +448,11 @@ def _is_utf8(name: str) -> bool:
 
 
 def _stays_inside(root: Path, name: str) -> bool:
+    """Return whether a name is a file in the folder; log a warning if it leads out of it."""
     try:
         return resolve_inside(root, name).is_file()
-    except ValueError:  # a link to the outside, or a backslash in the name
+    except ValueError as error:  # a link to the outside, or a backslash in the name
+        logger.warning("%s: skipped: %s", root, error)
         return False
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 import occ_order
 from occ_order.files import (
     atomic_writer,
+    files_below,
     folder_lock,
     image_size,
     join_path,
@@ -94,6 +95,29 @@ def test_a_folder_belongs_to_one_program_at_a_time(tmp_path):
             pass
     with folder_lock(folder):
         pass
+
+
+def test_the_lock_is_not_written_through_a_link(tmp_path):
+    (tmp_path / "secret").write_text("SECRET")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".lock").symlink_to(tmp_path / "secret")
+    with pytest.raises(ValueError, match="link that leads out"), folder_lock(tmp_path / "out"):
+        pass
+    assert (tmp_path / "secret").read_text() == "SECRET"
+
+
+def test_files_below_are_neither_hidden_nor_links_out(tmp_path, caplog):
+    root = tmp_path / "root"
+    for name in ("b.json", "a/A.JSON", ".c.json", "a/.d/e.json", "f.txt"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    (root / "dir.json").mkdir()
+    (tmp_path / "secret.json").touch()
+    (root / "g.json").symlink_to(tmp_path / "secret.json")
+    (root / "h.json").symlink_to(root / "b.json")
+    found = [path.relative_to(root).as_posix() for path in files_below(root, (".json",))]
+    assert found == ["a/A.JSON", "b.json", "h.json"]
+    assert "g.json is a link that leads out of the folder" in caplog.text
 
 
 def test_the_lock_ends_with_a_killed_program(tmp_path):

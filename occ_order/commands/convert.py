@@ -5,14 +5,35 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
+from pathlib import Path
 
 from occ_order.commands.progress import progress
 from occ_order.formats.command_line import read_input
 from occ_order.formats.convert import check_images, convert, copy_images
+from occ_order.formats.table import FORMATS
+
+
+def _check_output(options: argparse.Namespace) -> None:
+    """Check that no file of the input would be overwritten, which may hold more than is read.
+
+    Raises:
+        ValueError: names the file or folder.
+    """
+    beside = options.input if Path(options.input).is_dir() else Path(options.input).parent
+    given = [options.input, options.instances, options.order]
+    read = {Path(path).resolve() for path in given if path is not None}
+    read |= {Path(beside, name).resolve() for name in FORMATS[options.format].files[1:]}
+    row = FORMATS[options.to]
+    for path in row.paths_in(Path(options.output)) if row.files else [Path(options.output)]:
+        if path.resolve() in read:
+            raise ValueError(
+                f"{path}: is the input, which would be overwritten; choose another folder"
+            )
 
 
 def run(options: argparse.Namespace) -> int:
     """Convert, and print what was lost; return the exit status."""
+    _check_output(options)
     data = read_input(options)
     check_images(data, watch=functools.partial(progress, what="check"))
     if options.copy_images:

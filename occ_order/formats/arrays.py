@@ -2,7 +2,7 @@
 
 ======================  =========================================================================
 ``masks.npy``           one array: masks (N, H, W) or (N, 1, H, W), one mask (H, W) of bool, or a
-                        label map (H, W) of integers, 0 = background
+                        label map (H, W) of integers, 0 = background (for void see `void_of`)
 ``masks.npz``           such an array called "masks" (or the only one of two or more dimensions),
                         and optionally "scores", "classes" (or "labels"), "names" and "ids", of N
                         values each
@@ -14,6 +14,7 @@ them 0. Files with pickled Python objects are rejected, since unpickling can exe
 
 from __future__ import annotations
 
+import logging
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,8 +28,16 @@ from occ_order.formats.checks import Report, size_mismatch
 from occ_order.formats.pages import UNNAMED, Page, Tolerance
 from occ_order.instances import OrderedInstances
 
+logger = logging.getLogger(__name__)
+
 CUT = 0.5
 """Probability above which a pixel is inside."""
+
+VOID = (255, 65535)
+"""Labels of void pixels, with 8 and 16 bits, such as the rims of objects in Pascal VOC."""
+
+NUMBERED = 20
+"""Labels that are numbers, of instances or of Pascal VOC's 20 classes, are at most so far apart."""
 
 COLUMNS = {
     "scores": "scores",
@@ -105,10 +114,29 @@ def of_label_map(values: np.ndarray, size: tuple[int, int]) -> OrderedInstances:
             "if -1 stands for nothing"
         )
     known = known[known > 0]
+    void = void_of(known)
+    if void is not None:
+        logger.warning("label map: the value %d is void, no instance", void)
+        known = known[known != void]
     stack = np.zeros((len(known), *size), bool)
     for k, label in enumerate(known):
         stack[k] = values == label
     return OrderedInstances(UNNAMED, size, stack, ids=tuple(known.tolist()))
+
+
+def void_of(labels: np.ndarray) -> int | None:
+    """Return the label of void pixels, which belong to no instance; None if there is none.
+
+    It is the largest label, if that is 255 or 65535, there are others, and these are numbers, not
+    grey levels chosen by hand: below 255, some are at most `NUMBERED` apart (0 included).
+
+    Args:
+        labels: integers (N,), sorted, each once, without 0.
+    """
+    if len(labels) < 2 or labels[-1] not in VOID or labels[-2] == labels[-1] - 1:
+        return None
+    steps = np.diff(labels[:-1].astype(np.int64), prepend=0)
+    return int(labels[-1]) if labels[-1] > 255 or steps.min() <= NUMBERED else None
 
 
 def of_array(values: np.ndarray, size: tuple[int, int]) -> OrderedInstances:

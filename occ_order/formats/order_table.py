@@ -1,7 +1,8 @@
 """Orders as a table (CSV) that can be edited by hand: one line per pair, ``a in front of b``.
 
 A table as saved by spreadsheet programs (CSV with commas, semicolons or tabs; UTF-8 or UTF-16) with
-this header, case-insensitive; empty columns at the end are ignored::
+this header, case-insensitive; empty columns at the end, empty lines and Excel's line ``sep=;`` are
+ignored::
 
     image,first,relation,second,range,count
     kitchen.jpg,cup,in front of,plate,,
@@ -73,10 +74,13 @@ def read_order_table(path: str | os.PathLike) -> dict[str, list[Row]]:
     """
     rows: dict[str, list[Row]] = {}
     lines = _lines(path)
-    header = _fitted([word.lower() for word in lines[0]], 0) if lines else []
+    start = 0
+    while start < len(lines) and (not any(lines[start]) or _is_sep(lines[start][0])):
+        start += 1
+    header = _fitted([word.lower() for word in lines[start]], 0) if start < len(lines) else []
     if header not in (list(HEADER), list(HEADER[:4]), list(HEADER[:5])):
         raise DataError(f"{os.fspath(path)}: the header must be {','.join(HEADER)}, got {header}")
-    for number, words in enumerate(lines[1:], start=2):
+    for number, words in enumerate(lines[start + 1 :], start=start + 2):
         place = f"{os.fspath(path)}, line {number}"
         if any(words):
             row = _row(_fitted(words, len(header)), len(header), place)
@@ -87,13 +91,18 @@ def read_order_table(path: str | os.PathLike) -> dict[str, list[Row]]:
 def _lines(path: str | os.PathLike) -> list[list[str]]:
     """Return the cells of each line."""
     text = read_text(path)
-    first = text.splitlines()[0] if text.strip() else ""
+    first = next((line for line in text.splitlines() if line.strip() and not _is_sep(line)), "")
     delimiter = max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         return [[word.strip() for word in line] for line in reader]
     except csv.Error as error:
         raise DataError(f"{os.fspath(path)}: not a CSV file ({error})") from error
+
+
+def _is_sep(line: str) -> bool:
+    """Return whether a line names the separator for Excel: sep=;"""
+    return line.lower().startswith("sep=")
 
 
 def _fitted(words: list[str], columns: int) -> list[str]:
@@ -108,7 +117,7 @@ def _row(words: list[str], columns: int, place: str) -> Row:
     if len(words) != columns:
         raise DataError(f"{place}: expected {columns} columns, got {len(words)}: {words}")
     image, first, relation, second, ranges, count = [*words, "", ""][:6]
-    relation, ranges = relation.lower(), ranges.lower()
+    relation, ranges = " ".join(relation.lower().split()), ranges.lower()  # no-break spaces, too
     if relation not in (*_OCCLUDES, "unknown", *_DEPTHS):
         raise DataError(
             f"{place}: the relation must be 'in front of', 'unknown', 'closer' or 'equal', "

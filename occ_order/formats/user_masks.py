@@ -15,10 +15,9 @@
 The formats are the rows of :mod:`occ_order.formats.table` with `pages`. Masks are modal. A warning
 is logged for a file without instances of the image.
 
-Void pixels, which belong to no instance, are those of the maximum value (255, or 65535 with 16
-bits) in a label map whose other values are 1, 2, 3, ..., and of VOC's colour (224, 224, 192). A
-mask image with several grey levels is soft: values of at least half of the maximum are inside. Both
-are logged.
+Void pixels, which belong to no instance, are those of the value 255 (or 65535) in a label map whose
+other values are numbers (`arrays.void_of`), and of VOC's colour (224, 224, 192). A mask image with
+several grey levels is soft: values of at least half of the maximum are inside. Both are logged.
 
 Needs neither PyTorch nor Detectron2.
 """
@@ -35,6 +34,7 @@ import numpy as np
 from PIL import Image
 
 from occ_order.files import DataError, opened, parse_json, resolve_inside
+from occ_order.formats.arrays import void_of
 from occ_order.formats.checks import settle_problems, size_mismatch
 from occ_order.formats.pages import UNNAMED, Page, Tolerance, page_named
 from occ_order.formats.table import FORMATS, pages_of_file, pages_of_json
@@ -145,6 +145,9 @@ def masks_file(path: str | os.PathLike, pixels: str | os.PathLike) -> Path:
         path: a file or folder for :func:`load_masks`, or a folder with one of these per image,
             named like the image: ``cup/``, ``cup.json``, ``cup.txt``, ``cup.npy`` or ``cup.png``.
         pixels: path of the image.
+
+    Raises:
+        ValueError: it is a symbolic link to the outside of the folder.
     """
     path, stem = Path(path), Path(pixels).stem
     if path.is_dir():
@@ -152,7 +155,7 @@ def masks_file(path: str | os.PathLike, pixels: str | os.PathLike) -> Path:
         first = ["", ".json", ".png"]  # text and XML beside an image may be something else
         for ending in [*first, *sorted(others - set(first))]:
             if (path / f"{stem}{ending}").exists():
-                return path / f"{stem}{ending}"
+                return resolve_inside(path, f"{stem}{ending}")
     return path
 
 
@@ -212,10 +215,7 @@ def _void_of(pixels: Image.Image, labels: np.ndarray) -> int | None:
         red, green, blue = VOID_COLOUR
         void = red + 256 * green + 65536 * blue
         return void if len(labels) > 1 and void in labels else None
-    void = 65535 if pixels.mode.startswith("I") else 255
-    others = labels[labels != void]
-    counted = len(others) > 0 and (others == np.arange(1, len(others) + 1)).all()
-    return void if void in labels and counted and len(others) < void - 1 else None
+    return void_of(labels)
 
 
 def _inside(path: Path, pixels: Image.Image) -> np.ndarray:

@@ -41,7 +41,7 @@ from typing import Any
 import numpy as np
 
 from occ_order import masks
-from occ_order.files import append_whole, atomic_writer, naming, read_text
+from occ_order.files import append_whole, atomic_writer, naming, read_text, show
 from occ_order.order import graph
 from occ_order.order.encoding import (
     CLOSER,
@@ -254,10 +254,10 @@ def check_image(image: Any, *, name: str = "") -> None:
     _check_id(image["image_id"], f"{where}: image_id")
     for key in ("height", "width"):
         if not _is_integer(image[key]) or image[key] < 1:
-            raise ValueError(f"{where}: {key} must be a positive integer, got {image[key]!r}")
+            raise ValueError(f"{where}: {key} must be a positive integer, got {show(image[key])}")
     for key in ("instances", "occlusion", "occlusion_unknown", "depth", "cycles"):
         if key in image and not isinstance(image[key], (list, tuple)):
-            raise ValueError(f"{where}: {key} must be a list, got {image[key]!r}")
+            raise ValueError(f"{where}: {key} must be a list, got {show(image[key])}")
     instances = image["instances"]
     for k, instance in enumerate(instances):
         _check_instance(instance, image["height"], image["width"], f"{where}: instance {k}")
@@ -271,7 +271,7 @@ def check_image(image: Any, *, name: str = "") -> None:
     _check_occlusion_entries(image, len(instances), where)
     _check_depth_entries(image.get("depth", ()), len(instances), where)
     for entry in image.get("cycles", ()):
-        what = f"{where}: cycle {entry!r}"
+        what = f"{where}: cycle {show(entry)}"
         if not isinstance(entry, (list, tuple)) or len(entry) < 2:
             raise ValueError(f"{what} must be a list of two or more instances")
         _check_indices(entry, len(instances), what)
@@ -284,9 +284,9 @@ def _check_instance(instance: Any, height: int, width: int, where: str) -> None:
     _check_id(instance["id"], f"{where}: id")
     for key in ("category_id", "layer", "relative_depth"):
         if key in instance and not _is_integer(instance[key]):
-            raise ValueError(f"{where}: {key} must be an integer, got {instance[key]!r}")
+            raise ValueError(f"{where}: {key} must be an integer, got {show(instance[key])}")
     if not _is_finite(instance["score"]):
-        raise ValueError(f"{where}: score must be a finite number, got {instance['score']!r}")
+        raise ValueError(f"{where}: score must be a finite number, got {show(instance['score'])}")
     for key in ("segmentation", "amodal_segmentation"):
         if key in instance:
             masks.check(instance[key], height, width, name=f"{where}: {key}")
@@ -297,7 +297,7 @@ def _check_occlusion_entries(image: Mapping[str, Any], n: int, where: str) -> No
     entries = [("occlusion", entry, 3) for entry in image.get("occlusion", ())]
     entries += [("occlusion_unknown", entry, 2) for entry in image.get("occlusion_unknown", ())]
     for key, entry, length in entries:
-        what = f"{where}: {key} {entry!r}"
+        what = f"{where}: {key} {show(entry)}"
         if not isinstance(entry, (list, tuple)) or len(entry) != length:
             form = "[i, j, probability]" if length == 3 else "[i, j]"
             raise ValueError(f"{what} must be {form}")
@@ -312,7 +312,7 @@ def _check_occlusion_entries(image: Mapping[str, Any], n: int, where: str) -> No
 def _check_depth_entries(entries: Sequence[Any], n: int, where: str) -> None:
     seen = set()
     for entry in entries:
-        what = f"{where}: depth {entry!r}"
+        what = f"{where}: depth {show(entry)}"
         if not isinstance(entry, (list, tuple)) or len(entry) not in (4, 5):
             raise ValueError(f"{what} must be [i, j, relation, range, probability]")
         _check_indices(entry[:2], n, what)
@@ -336,12 +336,12 @@ def _check_indices(indices: Sequence[Any], n: int, what: str) -> None:
 
 def _check_probability(value: Any, what: str) -> None:
     if not _is_finite(value) or not 0 <= value <= 1:
-        raise ValueError(f"{what}: probability must be in [0, 1], got {value!r}")
+        raise ValueError(f"{what}: probability must be in [0, 1], got {show(value)}")
 
 
 def _check_id(value: Any, what: str) -> None:
     if not _is_integer(value) and not (isinstance(value, str) and value):
-        raise ValueError(f"{what} must be an integer or a string, got {value!r}")
+        raise ValueError(f"{what} must be an integer or a string, got {show(value)}")
 
 
 def _require(mapping: Mapping[str, Any], keys: Sequence[str], where: str) -> None:
@@ -472,7 +472,7 @@ def load_results(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         raise ValueError(f"{path}: expected format {FORMAT!r}, got {found!r}")
     images = content.get("images")
     if not isinstance(images, list):
-        raise ValueError(f"{path}: 'images' must be a list, got {images!r}")
+        raise ValueError(f"{path}: 'images' must be a list, got {show(images)}")
     _check_images(images, str(path))
     return images
 

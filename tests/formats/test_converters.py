@@ -784,6 +784,27 @@ def test_the_command(tmp_path, capsys):
     assert json.loads((out / "instances.json").read_text())["categories"][0]["name"] == "tray"
 
 
+@pytest.mark.parametrize("format", ["coco", "labelme", "kins"])
+def test_the_command_does_not_overwrite_its_input(data, format, tmp_path, capsys):
+    """Files of others hold keys that are not read, so they would be lost."""
+    data.records[1]["overlap"] = np.full_like(data.records[1]["overlap"], -1)
+    path = write_dataset(format, data, tmp_path / "in", assume_none=True)[0]
+    path = tmp_path / "in" if format == "labelme" else path
+    before = {file: file.read_bytes() for file in (tmp_path / "in").iterdir()}
+    arguments = ["--from", format, "--input", str(path), "--to", format, "--output"]
+    arguments += [str(tmp_path / "in")] + (
+        [] if format == "labelme" else ["--images", data.image_root]
+    )
+    assert main(["convert", *arguments]) == 2
+    assert "is the input, which would be overwritten" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in (tmp_path / "in").iterdir()} == before
+    if format == "coco":  # the table beside the file is input, too
+        path.rename(tmp_path / "in" / "mine.json")
+        arguments[3] = str(tmp_path / "in" / "mine.json")
+        assert main(["convert", *arguments]) == 2
+        assert "order.csv: is the input" in capsys.readouterr().err
+
+
 def test_the_command_tells_what_is_lost(data, tmp_path, capsys):
     instances, _ = write_dataset("coco", data, tmp_path / "coco")
     common = ["--from", "coco", "--input", str(instances), "--images", data.image_root]

@@ -9,6 +9,7 @@ from PIL import Image
 from occ_order.apps.annotate.project import Project
 from occ_order.formats import load_cocoa_cls, load_kins
 from occ_order.formats.convert import DataSet, copy_images, read_dataset
+from occ_order.formats.user_masks import masks_file
 
 GREY = (np.arange(48).reshape(6, 8) * 5).astype(np.uint8)
 
@@ -51,3 +52,17 @@ def test_an_image_that_is_a_link_out_is_neither_read_nor_copied_nor_served(tmp_p
     (out / "answers.jsonl").symlink_to(tmp_path / "secret")
     with pytest.raises(ValueError, match=r"answers\.jsonl is a link that leads out"):
         Project(DataSet(data.records, data.categories, None), out)
+
+
+def test_masks_that_are_links_out_are_not_read(tmp_path, caplog):
+    root = tmp_path / "root"
+    root.mkdir()
+    Image.fromarray(GREY).save(root / "p.png")
+    np.save(tmp_path / "secret.npy", np.ones((1, *GREY.shape[:2]), bool))
+    (root / "p.npy").symlink_to(tmp_path / "secret.npy")
+    with pytest.raises(FileNotFoundError, match=r"no \.npy file of npy"):
+        read_dataset("npy", root)
+    assert "p.npy is a link that leads out of the folder" in caplog.text
+    (root / "p.png").unlink()
+    with pytest.raises(ValueError, match=r"p\.npy is a link that leads out of the folder"):
+        masks_file(root, "p.png")

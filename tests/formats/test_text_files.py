@@ -111,6 +111,19 @@ def test_a_table_of_orders_as_spreadsheets_save_it(tmp_path, case, end):
     assert second.place.endswith("line 3")
 
 
+def test_a_table_may_begin_with_the_separator_of_excel_and_empty_lines(tmp_path):
+    path = tmp_path / "order.csv"
+    path.write_text(";".join(HEADER) + "\na.png;cup;in\u00a0front\u00a0of;big  plate;;\n")
+    expected = read_order_table(path)
+    assert (expected["a.png"][0].relation, expected["a.png"][0].second) == (
+        "in front of", "big  plate",
+    )  # fmt: skip
+    path.write_text("sep=;\n\n;;;\n" + path.read_text())
+    (row,) = read_order_table(path)["a.png"]
+    assert row.place.endswith("order.csv, line 5")
+    assert (row.first, row.relation, row.second) == ("cup", "in front of", "big  plate")
+
+
 def test_a_table_with_too_many_words_is_still_refused(tmp_path):
     path = tmp_path / "order.csv"
     path.write_text("image,first,relation,second\na.png,cup,occludes,plate,more\n")

@@ -128,7 +128,10 @@ WHOLE = ONE | mask(0, 4, 0, 6)
         ([0, 1, 255], [1]),
         ([0, 255], [255]),  # a mask
         ([0, 85, 170, 255], [85, 170, 255]),  # grey levels that were chosen by hand
-        ([0, 1, 3, 255], [1, 3, 255]),
+        ([0, 1, 3, 255], [1, 3]),  # the second instance lies outside of a crop
+        ([0, 15, 255], [15]),  # classes of Pascal VOC
+        ([0, 50, 100, 254, 255], [50, 100, 254, 255]),
+        ([0, 25, 50, 255], [25, 50, 255]),
         (range(256), list(range(1, 256))),  # so many instances
     ],
 )
