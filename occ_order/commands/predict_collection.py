@@ -117,11 +117,11 @@ def config_digests(options: argparse.Namespace) -> dict[str, object]:
 
 
 def masks_digest(path: Path) -> str:
-    """Return a digest of a file of masks, or of the names and sizes of the files in a folder."""
+    """Return a digest of a file of masks, or of the names and contents of the files in a folder."""
     if path.is_file():
-        return sha256_of(str(path))
+        return sha256_of(path)
     files = sorted(file for file in path.rglob("*") if file.is_file())
-    return digest([(file.relative_to(path).as_posix(), file.stat().st_size) for file in files])
+    return digest([(file.relative_to(path).as_posix(), sha256_of(file)) for file in files])
 
 
 def is_file(value: object) -> bool:

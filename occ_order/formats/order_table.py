@@ -101,7 +101,7 @@ def _lines(path: str | os.PathLike) -> list[list[str]]:
 
 
 def _is_sep(line: str) -> bool:
-    """Return whether a line names the separator for Excel: sep=;"""
+    """Return whether a line is the one that tells Excel the separator."""
     return line.lower().startswith("sep=")
 
 

@@ -150,12 +150,17 @@ def test_a_killed_process_loses_the_part_in_hand_alone(place, alone):
     assert results(place) == alone[0]
 
 
-@pytest.mark.parametrize("changes", ["masks", "options", "model", "images", "part size"])
+@pytest.mark.parametrize(
+    "changes", ["masks", "same size", "options", "model", "images", "part size"]
+)
 def test_a_run_that_would_predict_something_else_is_refused(place, capsys, changes):
     command = words(place, "--part-size", "4", "--shard", "0/2")
     assert main([*command, "--device", "cpu"]) == 0
     if changes == "masks":
         shutil.copy(place / "labels" / "a.png", place / "labels" / "more.png")
+    elif changes == "same size":  # in bytes, as of two arrays
+        content = (place / "labels" / "a.png").read_bytes()
+        (place / "labels" / "a.png").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     elif changes == "options":
         command.append("--skip-damaged")
     elif changes == "model":
