@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -148,6 +149,16 @@ def atomic_writer(
         yield from _written(handle, temporary, path, mode, sync)
         if sync:
             _sync_folder(folder)
+
+
+def copy_file(source: str | os.PathLike, path: str | os.PathLike) -> None:
+    """Copy the content of a file, replacing `path` only if that succeeds.
+
+    Raises:
+        OSError: see `atomic_writer`, or `source` cannot be read.
+    """
+    with open(source, "rb") as file, atomic_writer(path, "wb", sync=False) as out:
+        shutil.copyfileobj(file, out)
 
 
 def save_png(path: str | os.PathLike, pixels: np.ndarray) -> None:

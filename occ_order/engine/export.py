@@ -19,6 +19,7 @@ Shapes: P pairs, N instances, B images, C channels, H x W pixels.
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import warnings
@@ -38,7 +39,7 @@ from occ_order.engine import (
     export_segmenter,
 )
 from occ_order.engine.export_order_head import DenseOrderHead, at_least_one
-from occ_order.files import write_json
+from occ_order.files import atomic_writer, write_bytes, write_json
 from occ_order.lite import completion as lite_completion
 from occ_order.lite import mask_order as lite_mask_order
 from occ_order.lite import segmenter as lite_segmenter
@@ -195,7 +196,8 @@ def save_program(graph: Graph, path: str | os.PathLike[str]) -> None:
         shapes[value] = dict.fromkeys(_free(tensor), torch.export.Dim.DYNAMIC)
     with torch.no_grad():
         program = torch.export.export(graph.module, given, dynamic_shapes=shapes, strict=False)
-    torch.export.save(program, os.fspath(path))
+    with atomic_writer(path, "wb") as file:
+        torch.export.save(program, file)
 
 
 def _free(tensor: Tensor) -> dict[int, str]:
@@ -219,6 +221,7 @@ def save_onnx(graph: Graph, path: str | os.PathLike[str], *, half: bool = False)
     except ImportError as error:
         raise ImportError('ONNX needs onnx: pip install ".[export]"') from error
     free = {tensor.name: _free(tensor) for tensor in (*graph.inputs, *graph.outputs)}
+    traced = io.BytesIO()
     with warnings.catch_warnings():
         # PyTorch warns to use the exporter of torch.export; see the module docstring.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -229,7 +232,7 @@ def save_onnx(graph: Graph, path: str | os.PathLike[str], *, half: bool = False)
         torch.onnx.export(
             graph.module,
             graph.example(3),
-            os.fspath(path),
+            traced,
             input_names=[tensor.name for tensor in graph.inputs],
             output_names=[tensor.name for tensor in graph.outputs],
             opset_version=OPSET,
@@ -239,12 +242,12 @@ def save_onnx(graph: Graph, path: str | os.PathLike[str], *, half: bool = False)
             training=torch.onnx.TrainingMode.PRESERVE,
             do_constant_folding=False,  # the runtime folds constants
         )
-    made = onnx.load(os.fspath(path))
+    made = onnx.load_from_string(traced.getvalue())
     if half:
         _halve(made.graph)
     onnx.helper.set_model_props(made, {**graph.metadata})
     onnx.checker.check_model(made)
-    onnx.save(made, os.fspath(path))
+    write_bytes(path, made.SerializeToString())
 
 
 def _halve(graph: Any) -> None:

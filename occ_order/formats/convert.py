@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from occ_order.files import image_size, relative_name, resolve_inside
+from occ_order.files import copy_file, image_size, relative_name, resolve_inside
 from occ_order.formats.checks import Report, settle_problems, size_mismatch
 from occ_order.formats.differences import Differences, compare
 from occ_order.formats.table import Given, convertible, readable, row_of
@@ -241,8 +240,7 @@ def copy_images(
                 raise ValueError(f"another image is called {name!r}, too")
             if not os.path.isfile(record["file_name"]):
                 raise ValueError(f"no such image: {record['file_name']}")
-            path.parent.mkdir(parents=True, exist_ok=True)
             if path.resolve() != Path(record["file_name"]).resolve():
-                shutil.copyfile(record["file_name"], path)
+                copy_file(record["file_name"], path)
         records.append({**record, "file_name": str(path)})
     return DataSet(records, data.categories, str(root))

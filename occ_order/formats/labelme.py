@@ -24,7 +24,6 @@ import itertools
 import logging
 import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ import numpy as np
 from occ_order import masks
 from occ_order.files import (
     DataError,
+    copy_file,
     files_below,
     image_size,
     parse_json,
@@ -461,11 +461,10 @@ def save_labelme(
     for record, path in _places(records, Path(folder), image_root):
         with Report(path).at(f"image {record['image_id']}"):
             page = _written_page(record, path.name, names)
-            path.parent.mkdir(parents=True, exist_ok=True)
             if not os.path.isfile(record["file_name"]):
                 raise ValueError(f"no such image: {record['file_name']}")
             if path.resolve() != Path(record["file_name"]).resolve():
-                shutil.copyfile(record["file_name"], path)
+                copy_file(record["file_name"], path)
         write_json(path.with_suffix(".json"), page)
         written.append(path.with_suffix(".json"))
         rows += rows_of(record, path.relative_to(folder).as_posix(), _words(record, names))

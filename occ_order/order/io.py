@@ -13,12 +13,13 @@ The JSON file, format ``occ_order/1``::
        "cycles": [[2, 4, 5], ...]}]}                      # strongly connected components
 
 Indices are 0-based positions in ``instances``. ``amodal_segmentation``, ``layer``,
-``relative_depth``, ``occlusion_unknown`` and the range of a depth entry ("distinct" or "overlap")
-are optional. If ``occlusion`` (with ``cycles``) or ``depth`` is missing, that order was not
-predicted; an empty list means that there are no relations. A directed pair without an occlusion
-entry does not occlude. Depth ``[i, j, "closer", ...]`` means that i is closer than j, ``"equal"``
-that they are equally far; each pair is listed once, and a missing pair is unknown. Other keys are
-kept. In memory an image is the same dict.
+``relative_depth``, ``occlusion_unknown``, the range of a depth entry ("distinct" or "overlap") and
+the texts ``file_name`` of an image, ``category`` and ``name`` of an instance are optional. If
+``occlusion`` (with ``cycles``) or ``depth`` is missing, that order was not predicted; an empty list
+means that there are no relations. A directed pair without an occlusion entry does not occlude.
+Depth ``[i, j, "closer", ...]`` means that i is closer than j, ``"equal"`` that they are equally
+far; each pair is listed once, and a missing pair is unknown. Other keys are kept. In memory an
+image is the same dict.
 
 Files are written atomically.
 """
@@ -255,6 +256,7 @@ def check_image(image: Any, *, name: str = "") -> None:
     for key in ("height", "width"):
         if not _is_integer(image[key]) or image[key] < 1:
             raise ValueError(f"{where}: {key} must be a positive integer, got {show(image[key])}")
+    _check_texts(image, ("file_name",), where)
     for key in ("instances", "occlusion", "occlusion_unknown", "depth", "cycles"):
         if key in image and not isinstance(image[key], (list, tuple)):
             raise ValueError(f"{where}: {key} must be a list, got {show(image[key])}")
@@ -285,6 +287,7 @@ def _check_instance(instance: Any, height: int, width: int, where: str) -> None:
     for key in ("category_id", "layer", "relative_depth"):
         if key in instance and not _is_integer(instance[key]):
             raise ValueError(f"{where}: {key} must be an integer, got {show(instance[key])}")
+    _check_texts(instance, ("category", "name"), where)
     if not _is_finite(instance["score"]):
         raise ValueError(f"{where}: score must be a finite number, got {show(instance['score'])}")
     for key in ("segmentation", "amodal_segmentation"):
@@ -342,6 +345,13 @@ def _check_probability(value: Any, what: str) -> None:
 def _check_id(value: Any, what: str) -> None:
     if not _is_integer(value) and not (isinstance(value, str) and value):
         raise ValueError(f"{what} must be an integer or a string, got {show(value)}")
+
+
+def _check_texts(mapping: Mapping[str, Any], keys: Sequence[str], where: str) -> None:
+    """Check the keys that this package adds to the format."""
+    for key in keys:
+        if not isinstance(mapping.get(key), str | None):
+            raise ValueError(f"{where}: {key!r} must be a string, got {show(mapping[key])}")
 
 
 def _require(mapping: Mapping[str, Any], keys: Sequence[str], where: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -160,6 +161,14 @@ def test_the_exporter_that_traces_is_deprecated_and_still_there(tmp_path):
     with pytest.warns(DeprecationWarning, match="using the legacy TorchScript-based ONNX export"):
         torch.onnx.export(torch.nn.Linear(1, 1), given, tmp_path / "net.onnx", dynamo=False)
     assert (tmp_path / "net.onnx").exists()
+
+
+def test_a_full_disk_names_the_file_and_leaves_none(tmp_path, full_disk):
+    graph = networks.graph_of(model_of("order head"))
+    for name, save in (("net.onnx", networks.save_onnx), ("net.pt2", networks.save_program)):
+        with full_disk(1000), pytest.raises(OSError, match=re.escape(name)):
+            save(graph, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_exported_is_refused():

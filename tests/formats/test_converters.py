@@ -15,6 +15,7 @@ from occ_order.cli import main
 from occ_order.formats.convert import (
     DataSet,
     convert,
+    copy_images,
     read_dataset,
     write_dataset,
 )
@@ -782,6 +783,21 @@ def test_the_command(tmp_path, capsys):
     checked = validate(out / "instaorder.json", instances=out / "instances.json", images=tmp_path)
     assert checked.errors == [] and checked.counts["one-way occlusions"] == 1
     assert json.loads((out / "instances.json").read_text())["categories"][0]["name"] == "tray"
+
+
+@pytest.mark.parametrize("format", ["coco", "labelme"])
+def test_a_full_disk_leaves_no_half_image(data, format, tmp_path, full_disk):
+    out = tmp_path / "out" if format == "labelme" else tmp_path / "out" / "images"
+    name = Path(data.records[0]["file_name"]).name
+    out.mkdir(parents=True)
+    (out / name).write_bytes(b"before")
+    with full_disk(100), pytest.raises(OSError, match=name):
+        if format == "labelme":
+            write_dataset(format, data, tmp_path / "out")
+        else:
+            copy_images(data, tmp_path / "out")
+    assert (out / name).read_bytes() == b"before"
+    assert [path.name for path in out.iterdir()] == [name]
 
 
 @pytest.mark.parametrize("format", ["coco", "labelme", "kins"])

@@ -537,6 +537,17 @@ RELATIONS = {
 }
 
 
+@pytest.mark.parametrize("key", ["file_name", "category", "name"])
+def test_a_name_that_is_no_text_is_refused(tmp_path, key):
+    """Viewer, scores and annotation look images and classes up by them."""
+    image = build(2)
+    (image if key == "file_name" else image["instances"][1])[key] = 3
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps({"format": "occ_order/1", "images": [image]}), encoding="utf-8")
+    with pytest.raises(ValueError, match=f"image 7.*'{key}' must be a string, got 3"):
+        io.load_results(path)
+
+
 @pytest.mark.parametrize("case", RELATIONS)
 def test_a_relation_or_range_that_is_no_text_is_refused(tmp_path, case):
     image = {**build(2), "depth": [RELATIONS[case]]}
