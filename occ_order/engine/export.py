@@ -39,7 +39,7 @@ from occ_order.engine import (
     export_segmenter,
 )
 from occ_order.engine.export_order_head import DenseOrderHead, at_least_one
-from occ_order.files import atomic_writer, write_bytes, write_json
+from occ_order.files import write_bytes, write_json
 from occ_order.lite import completion as lite_completion
 from occ_order.lite import mask_order as lite_mask_order
 from occ_order.lite import segmenter as lite_segmenter
@@ -196,8 +196,9 @@ def save_program(graph: Graph, path: str | os.PathLike[str]) -> None:
         shapes[value] = dict.fromkeys(_free(tensor), torch.export.Dim.DYNAMIC)
     with torch.no_grad():
         program = torch.export.export(graph.module, given, dynamic_shapes=shapes, strict=False)
-    with atomic_writer(path, "wb") as file:
-        torch.export.save(program, file)
+    made = io.BytesIO()  # PyTorch ends the process where a file cannot be written
+    torch.export.save(program, made)
+    write_bytes(path, made.getvalue())
 
 
 def _free(tensor: Tensor) -> dict[int, str]:
