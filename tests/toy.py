@@ -394,8 +394,8 @@ def feed(evaluator, name, those):
 
 
 def shards(all_records, number):
-    """Uneven parts out of order; two see one image both, and a third process sees nothing."""
-    return {1: [all_records], 2: [all_records[3:], all_records[:4]]}.get(
+    """Uneven parts out of order; a third process sees nothing."""
+    return {1: [all_records], 2: [all_records[3:], all_records[:3]]}.get(
         number, [all_records[4:], all_records[:4], []]
     )
 

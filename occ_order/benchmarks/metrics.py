@@ -156,7 +156,8 @@ def _ours_shared(data) -> None:
         covered.append(weighted_coverage_from_iou(iou, counts[2], num_pixels=SIDE * SIDE))
         matched.append(edge_matches(gt, pred, iou=iou))
     oair_from_counts(np.sum([one.counts() for one in matched], axis=0), metrics.IOU_THRESHOLDS)
-    confidence_curve(matched)
+    edges = sum(one.ends.shape[1] for one in matched)
+    confidence_curve(edges, np.concatenate([one.edge_scores() for one in matched]))
 
 
 def _loop_shared(data) -> None:

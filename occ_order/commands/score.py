@@ -52,9 +52,9 @@ def write_report(path: Path, report: dict) -> None:
 
 
 def spread_by_ray(
-    options: argparse.Namespace, function: Callable[[T], R], items: Iterable[T]
+    options: argparse.Namespace, function: Callable[[list[T]], R], items: Iterable[T]
 ) -> Iterator[R]:
-    """Yield the results of a function for each item, in order, computed on a Ray cluster.
+    """Yield the results of a function for parts of the items, computed on a Ray cluster.
 
     Raises: see :func:`occ_order.engine.on_ray.spread`.
     """
@@ -62,17 +62,9 @@ def spread_by_ray(
 
     listed = list(items)
     parts = [listed[k : k + PART] for k in range(0, len(listed), PART)]
-    build = functools.partial(_each, function)
-    made: dict[int, list[R]] = {}
-    done = spread(parts, build, address=options.address, workers=options.workers)
-    for index, found in progress(done, "score", total=len(parts), unit="part"):
-        made[index] = found
-    yield from (one for k in range(len(parts)) for one in made[k])
-
-
-def _each(function: Callable[[T], R]) -> Callable[[list[T]], list[R]]:
-    """Return a function that applies `function` to each item of a list."""
-    return lambda items: [function(item) for item in items]
+    done = spread(parts, lambda: function, address=options.address, workers=options.workers)
+    for _, found in progress(done, "score", total=len(parts), unit="part"):
+        yield found
 
 
 def run(options: argparse.Namespace) -> int:

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ import numpy as np
 from occ_order import masks as mask_tools
 from occ_order.metrics.matching import mask_iou, mask_stack, match_greedy, overlap_counts
 from occ_order.metrics.scorer import Scorer
+from occ_order.metrics.sums import ExactSums, ImageRecords
 from occ_order.targets.layering import order_from_levels
 
 OCCLUSION_BANDS = {"none": (0.0, 1e-5), "partial": (1e-5, 0.25), "heavy": (0.25, 1.0)}
@@ -51,9 +53,9 @@ def amodal_scores(
 
     Tables 1-3. Every subset is a run of the COCO evaluation in which ground truth outside the
     subset is ignored: it is no false negative if unmatched, and predictions matched to it are
-        ignored. Unmatched
-    predictions are false positives in *every* run. Thus the AP of a subset includes all false
-    positives of the image and is low by construction; AR is more meaningful for subsets.
+    ignored. Unmatched predictions are false positives in *every* run. Thus the AP of a subset
+    includes all false positives of the image and is low by construction; AR is more meaningful for
+    subsets.
 
     Args:
         gt: images with "masks" and, for the subsets, "occlude_rate" (N,) in [0, 1] and "is_stuff"
@@ -64,8 +66,8 @@ def amodal_scores(
             ``{}`` = no bands (then "occlude_rate" is not needed).
         things_and_stuff: also evaluate things and stuff separately; False needs no "is_stuff".
         max_detections: ascending maximum numbers of predictions per image; AP uses the last.
-        compat: None, or "sln" for the published evaluation, which ignores the last image of `gt`
-            and images without predictions, including their ground truth.
+        compat: None, or "sln" for the published evaluation, which ignores the image with the
+            largest id and images without predictions, including their ground truth.
 
     Returns:
         Percent, NaN if a subset has no ground truth. Keys are ``AP``, ``AP50``, ``AP75`` and
@@ -78,26 +80,13 @@ def amodal_scores(
             different sizes or invalid encodings, duplicate image ids, predictions for an image
             that is not in `gt`, or unknown `compat`.
     """
-    if compat not in (None, "sln"):
-        raise ValueError(f"compat must be None or 'sln', got {compat!r}")
-    bands = OCCLUSION_BANDS if bands is None else bands
-    needed = ["occlude_rate"] * bool(bands) + ["is_stuff"] * things_and_stuff
-    subsets = _subset_names(bands, things_and_stuff)
-    matches = _Matches(len(subsets), max_detections)
-    for image in _pair_images(gt, pred, needed):
-        if compat == "sln" and (image.image_id == gt[-1]["image_id"] or not image.pred.num):
-            continue
-        image.ignore = np.stack(
-            [_outside(image.gt, bands.get(band), kind) for kind, band in subsets]
-        )
-        image.pred_ignore = np.zeros((len(subsets), image.pred.num), dtype=bool)
-        matches.add(image, [-1])
-    curves = matches.curves([-1])
-    scores = {}
-    for index, (kind, band) in enumerate(subsets):
-        for name, value in _summary(curves, index, max_detections).items():
-            scores[(f"{kind}/" if kind else "") + name + (f"_{band}" if band else "")] = value
-    return scores
+    scorer = AmodalAPScorer(
+        bands=bands,
+        things_and_stuff=things_and_stuff,
+        max_detections=max_detections,
+        compat=compat,
+    )
+    return _scored(scorer, gt, pred)
 
 
 def class_scores(
@@ -128,22 +117,16 @@ def class_scores(
     Raises:
         ValueError: as `amodal_scores`.
     """
-    matches = _Matches(1 + len(min_occlusion), max_detections)
-    bands = [None, *((low, np.inf) for low in min_occlusion)]
-    classes: set[int] = set()
-    for image in _pair_images(gt, pred, ["classes"] + ["occlude_rate"] * bool(min_occlusion)):
-        if image.pred.classes is None:
-            raise ValueError(f"image {image.image_id}: prediction has no 'classes'")
-        image.ignore = np.stack([_outside(image.gt, band, "") for band in bands])
-        image.pred_ignore = np.stack([_outside(image.pred, band, "") for band in bands])
-        classes.update(_classes(image.gt).tolist())
-        matches.add(image, np.union1d(_classes(image.gt), image.pred.classes).astype(int).tolist())
-    curves = matches.curves(sorted(classes))
-    scores = _summary(curves, 0, max_detections)
-    for index, low in enumerate(min_occlusion, start=1):
-        for name, value in _summary(curves, index, max_detections).items():
-            scores[f"{name}_occ{round(100 * low)}"] = value
-    return scores
+    scorer = ClassAPScorer(min_occlusion=min_occlusion, max_detections=max_detections)
+    return _scored(scorer, gt, pred)
+
+
+def _scored(scorer: _APScorer, gt: Images, pred: Images) -> dict[str, float]:
+    """Return the scores of images by a new scorer."""
+    by_id = _by_id(pred, gt)
+    for truth in gt:
+        scorer.update(truth, by_id.get(truth["image_id"]))
+    return scorer.compute()
 
 
 @dataclass
@@ -173,11 +156,6 @@ class _Image:
     """bool (S, P): predictions that are ignored in a subset if unmatched."""
 
 
-def _subset_names(bands: Mapping, things_and_stuff: bool) -> list[tuple[str, str]]:
-    kinds = ["", "things", "stuff"] if things_and_stuff else [""]
-    return [(kind, band) for kind in kinds for band in ("", *bands)]
-
-
 def _outside(side: _Side, band: tuple[float, float] | None, kind: str) -> np.ndarray:
     """Return bool (N,): instances outside a subset; instances with unknown rate are in all."""
     outside = np.zeros(side.num, dtype=bool)
@@ -202,101 +180,186 @@ class _Curves:
     """(T, K, S, M)."""
 
 
-class _Matches:
-    """COCO's matches of each class, merged over images.
+EVERY_CLASS = -1
+"""Class of all instances in class-agnostic scores."""
 
-    A prediction takes about 50 bytes, so a data set of any usual size fits in memory; pycocotools
-    keeps a dictionary for each image, class and subset instead.
 
-    Args:
-        num_subsets: S.
-        max_detections: ascending maximum numbers of predictions per image and class.
+class _APScorer(Scorer[ImageRecords]):
+    """Base class of AP and AR as computed by pycocotools, in S subsets of the ground truth.
+
+    AP ranks the detections of all images by their scores, so each of the best `max_detections` of
+    an image and class is kept, in 24 bytes and one bit for "matched" and one for "ignored" of each
+    subset and IoU threshold; pycocotools keeps a dictionary for each image, class and subset
+    instead.
     """
 
-    def __init__(self, num_subsets: int, max_detections: Sequence[int]) -> None:
-        numbers = np.asarray(max_detections)
+    def empty(self) -> dict[str, Any]:
+        """Return the state: records of detections, and numbers of ground truth by class."""
+        numbers = np.asarray(self.options["max_detections"])
         if numbers.ndim != 1 or not len(numbers) or numbers[0] < 1 or (np.diff(numbers) <= 0).any():
-            raise ValueError(f"max_detections must be ascending and positive, got {max_detections}")
-        self._max_detections: list[int] = numbers.astype(int).tolist()
-        self._flags = num_subsets, len(IOU_THRESHOLDS)
-        octets = -(-num_subsets * len(IOU_THRESHOLDS) // 8)
-        self._dtype = np.dtype(
-            [
-                ("score", np.float64),
-                ("rank", np.int32),
-                ("matched", np.uint8, octets),
-                ("ignored", np.uint8, octets),
-            ]
-        )
-        self._rows: dict[int, bytearray] = {}
-        self._num_gt: dict[int, np.ndarray] = {}
+            raise ValueError(
+                f"max_detections must be ascending and positive, "
+                f"got {self.options['max_detections']}"
+            )
+        octets = -(-math.prod(self._flags) // 8)
+        detections = [
+            ("class", np.int64),
+            ("score", np.float64),
+            ("rank", np.int32),
+            ("matched", np.uint8, (octets,)),
+            ("ignored", np.uint8, (octets,)),
+        ]
+        truths = [("class", np.int64), ("number", np.int32, self._flags[:1])]
+        return {"images": ImageRecords(detections=detections, truths=truths)}
 
-    def add(self, image: _Image, classes: list[int]) -> None:
-        """Match the predictions of an image in each of the classes; -1 = of any class."""
+    @property
+    def _flags(self) -> tuple[int, int]:
+        """Number S of subsets and number T of IoU thresholds."""
+        return len(self._subsets()), len(IOU_THRESHOLDS)
+
+    def _subsets(self) -> Sequence[Any]:
+        """Return a description of each subset; the first is of everything."""
+        raise NotImplementedError
+
+    def _matched(self, image: _Image, classes: list[int]) -> ImageRecords:
+        """Match the predictions of an image in each of the classes."""
         iou = _iou(image.gt, image.pred)
+        kinds: dict[str, list[dict[str, np.ndarray]]] = {"detections": [], "truths": []}
         for number in classes:
             gt, pred = _of_class(image.gt, number), _of_class(image.pred, number)
             best = np.argsort(-image.pred.scores[pred], kind="stable")
-            pred = pred[best[: self._max_detections[-1]]]
-            found = np.zeros(len(pred), self._dtype)
-            found["score"] = image.pred.scores[pred]
-            found["rank"] = np.arange(len(pred))
-            matched, ignored = _match_image(image, iou, gt, pred)
-            for name, flags in (("matched", matched), ("ignored", ignored)):
-                found[name] = np.packbits(flags.reshape(np.prod(self._flags), len(pred)), axis=0).T
-            self._rows.setdefault(number, bytearray()).extend(found.tobytes())
+            pred = pred[best[: self.options["max_detections"][-1]]]
+            matched, ignored = (
+                np.packbits(flags.reshape(math.prod(self._flags), len(pred)), axis=0).T
+                for flags in _match_image(image, iou, gt, pred)
+            )
+            kinds["detections"].append(
+                {
+                    "class": np.full(len(pred), number),
+                    "score": image.pred.scores[pred],
+                    "rank": np.arange(len(pred)),
+                    "matched": matched,
+                    "ignored": ignored,
+                }
+            )
             counted = ~(image.ignore[:, gt] | image.gt.is_crowd[gt])
-            self._num_gt[number] = self._num_gt.get(number, 0) + counted.sum(1)
+            if len(gt):
+                count = counted.sum(1)[None]
+                kinds["truths"].append({"class": np.array([number]), "number": count})
+        found = self.empty()["images"]
+        found.add(
+            image.image_id,
+            **{
+                name: {key: np.concatenate([one[key] for one in parts]) for key in parts[0]}
+                for name, parts in kinds.items()
+                if parts
+            },
+        )
+        return found
 
-    def curves(self, classes: list[int]) -> _Curves | None:
-        """Accumulate precision and recall of the classes; None without images or classes."""
-        if not self._rows or not classes:
+    def add(self, row: ImageRecords) -> None:
+        """Add the matches of an image."""
+        self.state["images"] += row
+
+    def _curves(self, *, without_last: bool = False) -> _Curves | None:
+        """Accumulate precision and recall of the classes; None without ground truth.
+
+        Args:
+            without_last: ignore the image with the largest id.
+
+        Raises:
+            ValueError: two images have the same id.
+        """
+        images = self.state["images"]
+        detections, truths = (images.sorted(name) for name in ("detections", "truths"))
+        if without_last:
+            last = len(images.image_ids) - 1
+            detections, truths = (part[part["image"] != last] for part in (detections, truths))
+        classes, place = np.unique(truths["class"], return_inverse=True)
+        if not len(classes):
             return None
-        # One merged entry for each class and subset takes the place of those of all images.
-        parts = [
-            self._accumulated([self._entries(number, most) for number in classes])
-            for most in self._max_detections
-        ]
-        recall = np.stack([part["recall"][..., 0] for part in parts], axis=-1)
-        return _Curves(parts[-1]["precision"][..., 0], recall)
+        num_gt = np.zeros((len(classes), self._flags[0]), np.int64)
+        np.add.at(num_gt, place.reshape(-1), truths["number"])
+        # Best first in each class; of equal scores by image, as pycocotools ranks them.
+        detections = detections[np.lexsort((-detections["score"], detections["class"]))]
+        starts = np.searchsorted(detections["class"], classes)
+        stops = np.searchsorted(detections["class"], classes, side="right")
+        ranked = [detections[start:stop] for start, stop in zip(starts, stops, strict=True)]
+        parts = [_accumulated(ranked, num_gt, most) for most in self.options["max_detections"]]
+        recall = np.stack([recall for _, recall in parts], axis=-1)
+        return _Curves(parts[-1][0], recall)
 
-    def _entries(self, number: int, most: int) -> list[dict[str, Any]]:
-        """Return the first `most` predictions of each image in each subset, as pycocotools does."""
-        rows = np.frombuffer(self._rows[number], self._dtype)
-        rows = rows[rows["rank"] < most]
+
+class _Entries(Sequence[dict[str, Any]]):
+    """Entries of COCOeval.evalImgs: one merged entry in place of those of all images.
+
+    They are made when they are read, one at a time, so that of each detection only one bit is
+    unpacked.
+
+    Args:
+        ranked: detections of each class, best first.
+        num_gt: int (K, S), number of ground truth of each class in each subset.
+    """
+
+    def __init__(self, ranked: list[np.ndarray], num_gt: np.ndarray) -> None:
+        self._ranked, self._num_gt = ranked, num_gt
+        self._flags = num_gt.shape[1] * len(IOU_THRESHOLDS)
+
+    def __len__(self) -> int:
+        return len(self._ranked) * self._flags
+
+    def __getitem__(self, index: int) -> dict[str, Any]:  # type: ignore[override]
+        """Return the entry of a class, subset and IoU threshold, in this order."""
+        number, flag = divmod(index, self._flags)
+        rows = self._ranked[number]
+        octet, bit = divmod(flag, 8)
         matched, ignored = (
-            np.unpackbits(rows[name], axis=1, count=self._flags[0] * self._flags[1])
-            .T.reshape(*self._flags, len(rows))
-            .astype(bool)
+            (rows[name][:, octet] >> (7 - bit) & 1).astype(bool)[None]
             for name in ("matched", "ignored")
         )
-        return [
-            {
-                "dtScores": rows["score"],
-                "dtMatches": matched[s],
-                "dtIgnore": ignored[s],
-                "gtIgnore": np.zeros(self._num_gt[number][s], np.int8),
-            }
-            for s in range(self._flags[0])
-        ]
+        truths = self._num_gt[number, flag // len(IOU_THRESHOLDS)]
+        return {
+            "dtScores": rows["score"],
+            "dtMatches": matched,
+            "dtIgnore": ignored,
+            "gtIgnore": np.zeros(truths, np.int8),
+        }
 
-    def _accumulated(self, entries: list[list[dict[str, Any]]]) -> dict[str, np.ndarray]:
-        """Return the arrays of pycocotools, with one image and one number of detections."""
-        from pycocotools.cocoeval import COCOeval
 
-        with contextlib.redirect_stdout(io.StringIO()):
-            evaluation = COCOeval(iouType="segm")
-            params = evaluation.params
-            params.iouThrs = IOU_THRESHOLDS
-            params.catIds = list(range(len(entries)))
-            params.imgIds = [0]
-            params.maxDets = [max(len(one["dtScores"]) for rows in entries for one in rows)]
-            # The "area ranges" of pycocotools are used to enumerate the subsets.
-            params.areaRng = [[s, s] for s in range(self._flags[0])]
-            evaluation.evalImgs = [one for rows in entries for one in rows]
-            evaluation._paramsEval = params
-            evaluation.accumulate()
-        return evaluation.eval
+def _accumulated(
+    ranked: list[np.ndarray], num_gt: np.ndarray, most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Accumulate the first `most` predictions of each image by pycocotools.
+
+    Args:
+        ranked: detections of each class, best first.
+        num_gt: int (K, S), number of ground truth of each class in each subset.
+        most: maximum number of predictions per image and class.
+
+    Returns:
+        Precision (T, R, K, S) and recall (T, K, S), as in `_Curves`.
+    """
+    from pycocotools.cocoeval import COCOeval
+
+    entries = _Entries([rows[rows["rank"] < most] for rows in ranked], num_gt)
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(iouType="segm")
+        params = evaluation.params
+        params.catIds = list(range(len(ranked)))
+        params.imgIds = [0]
+        params.maxDets = [max(map(len, ranked))]
+        # Subsets and IoU thresholds are enumerated as "area ranges" of one threshold: pycocotools
+        # would otherwise need several float64 of each detection and threshold at once.
+        params.iouThrs = IOU_THRESHOLDS[:1]
+        params.areaRng = [[k, k] for k in range(num_gt.shape[1] * len(IOU_THRESHOLDS))]
+        evaluation.evalImgs = entries
+        evaluation._paramsEval = params
+        evaluation.accumulate()
+    shape = num_gt.shape[1], len(IOU_THRESHOLDS)
+    precision, recall = (evaluation.eval[name][0, ..., 0] for name in ("precision", "recall"))
+    precision = precision.reshape(*precision.shape[:-1], *shape)
+    recall = recall.reshape(*recall.shape[:-1], *shape)
+    return np.moveaxis(precision, -1, 0), np.moveaxis(recall, -1, 0)
 
 
 def _classes(side: _Side) -> np.ndarray:
@@ -305,7 +368,9 @@ def _classes(side: _Side) -> np.ndarray:
 
 
 def _of_class(side: _Side, class_id: int) -> np.ndarray:
-    return np.arange(side.num) if class_id == -1 else np.flatnonzero(_classes(side) == class_id)
+    if class_id == EVERY_CLASS:
+        return np.arange(side.num)
+    return np.flatnonzero(_classes(side) == class_id)
 
 
 def _match_image(
@@ -464,22 +529,20 @@ def invisible_scores(gt: Images, pred: Images, *, iou_threshold: float = 0.5) ->
     Raises:
         ValueError: as `amodal_scores`; masks must be arrays.
     """
-    return invisible_summary(
-        [
-            _invisible_counts(truth, guess, image_id, iou_threshold)
-            for image_id, truth, guess in _pair_arrays(gt, pred, ["modal_masks"])
-        ]
-    )
+    by_id, scorer = _by_id(pred, gt), InvisibleScorer(iou_threshold=iou_threshold)
+    for truth in gt:
+        scorer.update(truth, by_id.get(truth["image_id"]))
+    return scorer.compute()
 
 
 def invisible_counts(
-    gt: Mapping[str, Any], pred: Mapping[str, Any], *, iou_threshold: float = 0.5
+    gt: Mapping[str, Any], pred: Mapping[str, Any] | None, *, iou_threshold: float = 0.5
 ) -> np.ndarray:
     """Compute the contribution of an image to `invisible_scores`, for parallel evaluation.
 
     Args:
         gt: an image of `invisible_scores`, with "image_id".
-        pred: likewise.
+        pred: likewise; None = no predictions.
         iou_threshold: see `invisible_scores`.
 
     Returns:
@@ -489,8 +552,29 @@ def invisible_counts(
     Raises:
         ValueError: as `invisible_scores`.
     """
-    ((image_id, truth, guess),) = _pair_arrays([gt], [pred], ["modal_masks"])
-    return _invisible_counts(truth, guess, image_id, iou_threshold)
+    image_id, keys = gt["image_id"], ["masks", "modal_masks"]
+    _require(gt, keys, f"image {image_id}: ground truth")
+    if pred is None:
+        nothing = np.zeros((0, *np.shape(gt["masks"])[1:]), dtype=bool)
+        pred = {"scores": [], **dict.fromkeys(keys, nothing)}
+    _require(pred, [*keys, "scores"], f"image {image_id}: prediction")
+    sides = []
+    for side in (gt, pred):
+        try:
+            sides.append(_same_shape({key: side[key] for key in keys}))
+        except ValueError as error:
+            raise ValueError(f"image {image_id}: {error}") from error
+    (truth, truth_modal), (guess, guess_modal) = sides
+    partner = match_greedy(
+        mask_iou(guess, truth), _finite_scores(pred, image_id), iou_threshold=iou_threshold
+    )
+    hit = np.flatnonzero(partner >= 0)
+    values = invisible_iou(
+        truth[partner[hit]], truth_modal[partner[hit]], guess[hit], guess_modal[hit]
+    )
+    values = values[~np.isnan(values)]
+    objects = (truth & ~truth_modal).any(axis=(1, 2)).sum()
+    return np.array([values.sum(), len(values), objects], dtype=float)
 
 
 def invisible_summary(counts: Sequence[np.ndarray] | np.ndarray) -> dict[str, float]:
@@ -499,32 +583,12 @@ def invisible_summary(counts: Sequence[np.ndarray] | np.ndarray) -> dict[str, fl
     Raises:
         ValueError: `counts` is not (I, 3).
     """
-    total, matched, objects = _counts(counts).sum(axis=0).tolist()
+    total, matched, objects = map(math.fsum, _counts(counts).T.tolist())
     return {
         "invisible_iou": _percent(total, objects),
         "invisible_iou_matched": _percent(total, matched),
         "invisible_matched": _percent(matched, objects),
     }
-
-
-def _invisible_counts(
-    truth: Mapping[str, Any], guess: Mapping[str, Any], image_id: Any, iou_threshold: float
-) -> np.ndarray:
-    partner = match_greedy(
-        mask_iou(guess["masks"], truth["masks"]),
-        _finite_scores(guess, image_id),
-        iou_threshold=iou_threshold,
-    )
-    hit = np.flatnonzero(partner >= 0)
-    values = invisible_iou(
-        truth["masks"][partner[hit]],
-        truth["modal_masks"][partner[hit]],
-        guess["masks"][hit],
-        guess["modal_masks"][hit],
-    )
-    values = values[~np.isnan(values)]
-    objects = (truth["masks"] & ~truth["modal_masks"]).any(axis=(1, 2)).sum()
-    return np.array([values.sum(), len(values), objects], dtype=float)
 
 
 def _counts(counts: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
@@ -725,115 +789,169 @@ def _best_partner(
 # ------------------------------------------------------------------------- scorers of a data set
 
 
-def compressed(image: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an image with RLE masks and without order matrix, to save memory.
-
-    Args:
-        image: an image of this module; "masks" and "modal_masks" that are RLE already are kept.
-    """
-    kept = {key: value for key, value in image.items() if key not in ("occlusion", "levels")}
-    for key in {"masks", "modal_masks"} & kept.keys():
-        if isinstance(kept[key], np.ndarray):
-            kept[key] = [mask_tools.encode(mask) for mask in kept[key]]
-    return kept
-
-
-class _MaskScorer(Scorer[tuple[dict[str, Any], dict[str, Any]]]):
-    """Base class of metrics that need the masks of all images at once."""
-
-    def __init__(
-        self, rows: Iterable[tuple[dict[str, Any], dict[str, Any]]] = (), **options: Any
-    ) -> None:
-        super().__init__(rows)
-        self._options = options
-
-    def row(
-        self, truth: Mapping[str, Any], prediction: Mapping[str, Any]
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return both sides of one image with RLE masks.
-
-        Args:
-            truth: "image_id", "masks" and the other keys of the metric.
-            prediction: likewise, with "scores".
-        """
-        return compressed(truth), compressed(prediction)
-
-    def sides(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Return ground truth and predictions of all images, with RLE masks."""
-        return [row[0] for row in self.rows], [row[1] for row in self.rows]
-
-
-class ClassAPScorer(_MaskScorer):
+class ClassAPScorer(_APScorer):
     """AP and AR of masks of a data set, averaged over classes.
 
     Args:
-        rows: rows of images that were already evaluated.
         class_agnostic: treat all instances as one class.
-        options: options of :func:`class_scores`.
+        min_occlusion: see :func:`class_scores`.
+        max_detections: see :func:`class_scores`.
     """
 
     def __init__(
         self,
-        rows: Iterable[tuple[dict[str, Any], dict[str, Any]]] = (),
         *,
         class_agnostic: bool = False,
-        **options: Any,
+        min_occlusion: Sequence[float] = (0.15, 0.25, 0.40),
+        max_detections: Sequence[int] = (1, 10, 100),
     ) -> None:
-        super().__init__(rows, **options)
-        self._agnostic = class_agnostic
-
-    def sides(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Return ground truth and predictions of all images, of one class if class-agnostic."""
-        truth, guess = super().sides()
-        if not self._agnostic:
-            return truth, guess
-        first, second = (
-            [{**image, "classes": np.zeros(len(image["masks"]), np.int64)} for image in side]
-            for side in (truth, guess)
+        super().__init__(
+            class_agnostic=class_agnostic,
+            min_occlusion=tuple(min_occlusion),
+            max_detections=tuple(max_detections),
         )
-        return first, second
+
+    def _subsets(self) -> list[tuple[float, float] | None]:
+        return [None, *((low, np.inf) for low in self.options["min_occlusion"])]
+
+    def row(self, truth: Mapping[str, Any], prediction: Mapping[str, Any] | None) -> ImageRecords:
+        """Return the matches of an image.
+
+        Args:
+            truth: an image of `class_scores`.
+            prediction: likewise, with "scores"; None = no predictions.
+
+        Raises:
+            ValueError: as `class_scores`.
+        """
+        agnostic, subsets = self.options["class_agnostic"], self._subsets()
+        needed = ["classes"] * (not agnostic) + ["occlude_rate"] * (len(subsets) > 1)
+        image = _image(truth, prediction, needed)
+        image.ignore, image.pred_ignore = (
+            np.stack([_outside(side, band, "") for band in subsets])
+            for side in (image.gt, image.pred)
+        )
+        if agnostic:
+            return self._matched(image, [EVERY_CLASS])
+        if image.pred.classes is None:
+            raise ValueError(f"image {image.image_id}: prediction has no 'classes'")
+        classes = np.union1d(_classes(image.gt), image.pred.classes).astype(int)
+        return self._matched(image, classes.tolist())
 
     def compute(self) -> dict[str, float]:
         """Compute :func:`class_scores` of all images."""
-        return class_scores(*self.sides(), **self._options)
+        curves, most = self._curves(), self.options["max_detections"]
+        scores = _summary(curves, 0, most)
+        for index, low in enumerate(self.options["min_occlusion"], start=1):
+            for name, value in _summary(curves, index, most).items():
+                scores[f"{name}_occ{round(100 * low)}"] = value
+        return scores
 
 
-class AmodalAPScorer(_MaskScorer):
+class AmodalAPScorer(_APScorer):
     """Class-agnostic AP and AR of masks of a data set, by occlusion and things / stuff.
 
     Args:
-        rows: rows of images that were already evaluated.
-        options: options of :func:`amodal_scores`.
+        bands: see :func:`amodal_scores`.
+        things_and_stuff: see :func:`amodal_scores`.
+        max_detections: see :func:`amodal_scores`.
+        compat: see :func:`amodal_scores`.
+
+    Raises:
+        ValueError: unknown `compat`.
     """
+
+    def __init__(
+        self,
+        *,
+        bands: Mapping[str, tuple[float, float]] | None = None,
+        things_and_stuff: bool = True,
+        max_detections: Sequence[int] = (1, 10, 100),
+        compat: str | None = None,
+    ) -> None:
+        if compat not in (None, "sln"):
+            raise ValueError(f"compat must be None or 'sln', got {compat!r}")
+        super().__init__(
+            bands=dict(OCCLUSION_BANDS if bands is None else bands),
+            things_and_stuff=things_and_stuff,
+            max_detections=tuple(max_detections),
+            compat=compat,
+        )
+
+    def _subsets(self) -> list[tuple[str, str]]:
+        kinds = ["", "things", "stuff"] if self.options["things_and_stuff"] else [""]
+        return [(kind, band) for kind in kinds for band in ("", *self.options["bands"])]
+
+    def row(self, truth: Mapping[str, Any], prediction: Mapping[str, Any] | None) -> ImageRecords:
+        """Return the matches of an image.
+
+        Args:
+            truth: an image of `amodal_scores`.
+            prediction: likewise, with "scores"; None = no predictions.
+
+        Raises:
+            ValueError: as `amodal_scores`.
+        """
+        bands = self.options["bands"]
+        needed = ["occlude_rate"] * bool(bands) + ["is_stuff"] * self.options["things_and_stuff"]
+        image = _image(truth, prediction, needed)
+        image.ignore = np.stack(
+            [_outside(image.gt, bands.get(band), kind) for kind, band in self._subsets()]
+        )
+        image.pred_ignore = np.zeros((len(image.ignore), image.pred.num), dtype=bool)
+        left_out = self.options["compat"] == "sln" and not image.pred.num
+        return self._matched(image, [] if left_out else [EVERY_CLASS])
 
     def compute(self) -> dict[str, float]:
         """Compute :func:`amodal_scores` of all images."""
-        return amodal_scores(*self.sides(), **self._options)
+        curves = self._curves(without_last=self.options["compat"] == "sln")
+        scores = {}
+        for index, (kind, band) in enumerate(self._subsets()):
+            for name, value in _summary(curves, index, self.options["max_detections"]).items():
+                scores[(f"{kind}/" if kind else "") + name + (f"_{band}" if band else "")] = value
+        return scores
 
 
 class InvisibleScorer(Scorer[np.ndarray]):
-    """IoU of the invisible parts over a data set."""
+    """IoU of the invisible parts over a data set.
 
-    def row(self, truth: Mapping[str, Any], prediction: Mapping[str, Any]) -> np.ndarray:
+    Args:
+        iou_threshold: see :func:`invisible_scores`.
+    """
+
+    def __init__(self, *, iou_threshold: float = 0.5) -> None:
+        super().__init__(iou_threshold=iou_threshold)
+
+    def empty(self) -> dict[str, Any]:
+        """Return the state: sums of the :func:`invisible_counts`."""
+        return {"counts": ExactSums(3)}
+
+    def row(self, truth: Mapping[str, Any], prediction: Mapping[str, Any] | None) -> np.ndarray:
         """Return the :func:`invisible_counts` of an image."""
-        return invisible_counts(truth, prediction)
+        return invisible_counts(truth, prediction, **self.options)
+
+    def add(self, row: np.ndarray) -> None:
+        """Add the counts of an image."""
+        self.state["counts"].add(row)
 
     def compute(self) -> dict[str, float]:
         """Compute :func:`invisible_summary` of all images."""
-        return invisible_summary(self.rows)
+        return invisible_summary(self.state["counts"].totals()[None])
 
 
 class PairOrderScorer(Scorer[np.ndarray]):
     """Order of the annotated pairs of amodal masks over a data set.
 
     Args:
-        rows: rows of images that were already evaluated.
         min_iou: minimum IoU of an object's prediction.
     """
 
-    def __init__(self, rows: Iterable[np.ndarray] = (), *, min_iou: float = 0.0) -> None:
-        super().__init__(rows)
-        self._min_iou = min_iou
+    def __init__(self, *, min_iou: float = 0.0) -> None:
+        super().__init__(min_iou=min_iou)
+
+    def empty(self) -> dict[str, Any]:
+        """Return the state: sums of the counts."""
+        return {"counts": np.zeros(3, np.int64)}
 
     def row(self, truth: Mapping[str, Any], prediction: Mapping[str, Any]) -> np.ndarray:
         """Return the counts of an image.
@@ -844,11 +962,15 @@ class PairOrderScorer(Scorer[np.ndarray]):
                 :func:`matched_order_counts`.
         """
         counts = region_order_counts if "levels" in prediction else matched_order_counts
-        return counts(truth, prediction, min_iou=self._min_iou)
+        return counts(truth, prediction, **self.options)
+
+    def add(self, row: np.ndarray) -> None:
+        """Add the counts of an image."""
+        self.state["counts"] += row
 
     def compute(self) -> dict[str, float]:
         """Compute :func:`region_order_summary` of all images."""
-        return region_order_summary(np.array(self.rows).reshape(-1, 3))
+        return region_order_summary(self.state["counts"][None])
 
 
 # --------------------------------------------------------------------------------------- checking
@@ -877,29 +999,25 @@ def _require(image: Mapping[str, Any], keys: Sequence[str], name: str) -> None:
             raise ValueError(f"{name} has no {key!r}, which this score needs")
 
 
-def _pair_images(gt: Images, pred: Images, needed: list[str]) -> Iterator[_Image]:
-    """Yield validated images.
-
-    Equal scores are ranked by image, so the images are sorted: the order of the lists is
-    irrelevant.
-    """
-    by_id = _by_id(pred, gt)
-    for truth in sorted(gt, key=lambda one: (str(type(one["image_id"])), one["image_id"])):
-        name = f"image {truth['image_id']}"
-        _require(truth, ["masks", *needed], f"{name}: ground truth")
-        guess = by_id.get(truth["image_id"])
-        side = _instances(truth, f"{name}: ground truth")
-        if guess is None:
-            empty = np.zeros(0)
-            other = _Side([], None, 0, empty, empty.astype(bool), classes=empty)
-        else:
-            _require(guess, ("masks", "scores"), f"{name}: prediction")
-            other = _instances(guess, f"{name}: prediction")
-            other.scores = _finite_scores(guess, truth["image_id"])
-        if side.num and other.num and side.size != other.size:
-            raise ValueError(f"{name}: masks are {side.size}, predictions {other.size}")
-        ignore, pred_ignore = (np.zeros((1, one.num), bool) for one in (side, other))
-        yield _Image(truth["image_id"], side, other, ignore, pred_ignore)
+def _image(
+    truth: Mapping[str, Any], guess: Mapping[str, Any] | None, needed: Sequence[str]
+) -> _Image:
+    """Return a validated image; `guess` None = no predictions."""
+    _require(truth, ("image_id",), "ground truth")
+    name = f"image {truth['image_id']}"
+    _require(truth, ["masks", *needed], f"{name}: ground truth")
+    side = _instances(truth, f"{name}: ground truth")
+    if guess is None:
+        empty = np.zeros(0)
+        other = _Side([], None, 0, empty, empty.astype(bool), classes=empty)
+    else:
+        _require(guess, ("masks", "scores"), f"{name}: prediction")
+        other = _instances(guess, f"{name}: prediction")
+        other.scores = _finite_scores(guess, truth["image_id"])
+    if side.num and other.num and side.size != other.size:
+        raise ValueError(f"{name}: masks are {side.size}, predictions {other.size}")
+    ignore, pred_ignore = (np.zeros((1, one.num), bool) for one in (side, other))
+    return _Image(truth["image_id"], side, other, ignore, pred_ignore)
 
 
 def _instances(image: Mapping[str, Any], name: str) -> _Side:
@@ -951,28 +1069,6 @@ def _finite_scores(image: Mapping[str, Any], image_id: Any) -> np.ndarray:
     if not np.isfinite(scores).all():
         raise ValueError(f"image {image_id}: scores must be finite, got {scores.tolist()}")
     return scores
-
-
-def _pair_arrays(gt: Images, pred: Images, extra: list[str]):
-    """Yield (image id, ground truth, prediction), masks as bool arrays."""
-    by_id = _by_id(pred, gt)
-    for truth in gt:
-        image_id = truth["image_id"]
-        keys = ["masks", *extra]
-        _require(truth, keys, f"image {image_id}: ground truth")
-        guess = by_id.get(image_id)
-        if guess is None:
-            nothing = np.zeros((0, *np.shape(truth["masks"])[1:]), dtype=bool)
-            guess = {"scores": [], **dict.fromkeys(keys, nothing)}
-        _require(guess, [*keys, "scores"], f"image {image_id}: prediction")
-        sides = []
-        for side in (truth, guess):
-            try:
-                stacks = _same_shape({key: side[key] for key in keys})
-            except ValueError as error:
-                raise ValueError(f"image {image_id}: {error}") from error
-            sides.append({**side, **dict(zip(keys, stacks, strict=True))})
-        yield image_id, *sides
 
 
 def _same_shape(stacks: dict[str, np.ndarray]) -> list[np.ndarray]:

@@ -15,7 +15,6 @@ parallel.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -136,33 +135,39 @@ class BoundaryScorer(Scorer[np.ndarray]):
     """POR and boundary scores of a data set.
 
     Args:
-        rows: :func:`boundary_counts` of images that were already evaluated.
         thresholds: see :func:`boundary_counts`.
         options: options of :func:`boundary_counts`: max_distance, thin, border.
     """
 
-    def __init__(
-        self,
-        rows: Iterable[np.ndarray] = (),
-        *,
-        thresholds: int | np.ndarray = 99,
-        **options: Any,
-    ) -> None:
-        super().__init__(rows)
-        self.thresholds, self._options = threshold_values(thresholds), options
+    def __init__(self, *, thresholds: int | np.ndarray = 99, **options: Any) -> None:
+        super().__init__(thresholds=threshold_values(thresholds).tolist(), **options)
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """The thresholds, float64 (T,)."""
+        return np.array(self.options["thresholds"])
+
+    def empty(self) -> dict[str, Any]:
+        """Return the state: counts at each threshold, and at the best one of each image."""
+        shape = len(self.options["thresholds"]), len(COUNT_COLUMNS)
+        return {"pooled": np.zeros(shape, np.int64), "best": np.zeros((2, 4), np.int64)}
 
     def row(self, truth: BoundaryMaps, prediction: BoundaryMaps) -> np.ndarray:
         """Return the :func:`boundary_counts` of one image."""
-        return boundary_counts(truth, prediction, thresholds=self.thresholds, **self._options)
+        return boundary_counts(truth, prediction, **self.options)
 
-    def counts(self) -> np.ndarray:
-        """Return the counts of all images, int64 (I, T, 4)."""
-        shape = (0, len(self.thresholds), len(COUNT_COLUMNS))
-        return np.stack(self.rows) if self.rows else np.zeros(shape, np.int64)
+    def add(self, row: np.ndarray) -> None:
+        """Add the counts of an image, int64 (T, 4)."""
+        self.state["pooled"] += row
+        self.state["best"] += _best_counts(row[None])
+
+    def curves(self) -> dict[str, np.ndarray]:
+        """Return the :func:`boundary_curves` of all images."""
+        return boundary_curves(self.state["pooled"][None])
 
     def compute(self) -> dict[str, float]:
         """Compute the fractions of :func:`boundary_summary`."""
-        return boundary_summary(self.counts(), thresholds=self.thresholds)
+        return _summary(self.state["pooled"], self.state["best"], self.thresholds)
 
 
 def boundary_curves(counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -224,20 +229,24 @@ def boundary_summary(
     values = None if thresholds is None else threshold_values(thresholds)
     if values is not None and len(values) != counts.shape[1]:
         raise ValueError(f"{len(values)} thresholds but counts of {counts.shape[1]}")
+    return _summary(counts.sum(axis=0), _best_counts(counts), values)
+
+
+def _summary(pooled: np.ndarray, best: np.ndarray, values: np.ndarray | None) -> dict[str, float]:
+    """Compute `boundary_summary` from the counts of all images (T, 4) and `_best_counts`."""
     scores = {}
-    for prefix, hit in (("", 1), ("boundary_", 0)):
-        triple = counts[..., [0, 2, hit, 3]]
-        f, position = _best_dataset_f(triple.sum(axis=0))
+    for prefix, columns, chosen in zip(("", "boundary_"), _RECALL_PRECISION, best, strict=True):
+        triple = pooled[:, columns]
+        f, position = _best_dataset_f(triple)
         scores[f"{prefix}ods"] = f
-        scores[f"{prefix}ois"] = _best_image_f(triple)
-        ap, ap_doc = _average_precision(triple.sum(axis=0))
+        scores[f"{prefix}ois"] = float(_f_measure(chosen))
+        ap, ap_doc = _average_precision(triple)
         scores[f"{prefix}ap"], scores[f"{prefix}ap_doc"] = ap, ap_doc
         if prefix == "" and values is not None:
             scores["ods_threshold"] = float(np.interp(position, np.arange(len(values)), values))
-    has_gt = counts[..., 2].any()
-    curves = boundary_curves(counts)
-    best = int(np.argmax(_f_measure(counts[..., [0, 2, 0, 3]].sum(axis=0))))
-    scores["aor"] = float(curves["orientation"][best])
+    has_gt = pooled[:, 2].any()
+    place = int(np.argmax(_f_measure(pooled[:, _RECALL_PRECISION[1]])))
+    scores["aor"] = float(boundary_curves(pooled[None])["orientation"][place])
     return {name: float(score) if has_gt else float("nan") for name, score in scores.items()}
 
 
@@ -264,7 +273,9 @@ def threshold_values(thresholds: int | np.ndarray) -> np.ndarray:
     return values
 
 
-# The functions below take counts whose last axis is (recall hits, gt, precision hits, pred).
+_RECALL_PRECISION = ([0, 2, 1, 3], [0, 2, 0, 3])
+"""Columns of the counts of POR and of the boundary without orientation, so that the last axis is
+(recall hits, gt, precision hits, pred), as the functions below take it."""
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -300,13 +311,20 @@ def _best_dataset_f(counts: np.ndarray) -> tuple[float, float]:
     return float(f[best]), float(best[0] + step[best[1]])
 
 
-def _best_image_f(counts: np.ndarray) -> float:
-    """Return F of the pooled counts with the best threshold of each image."""
-    if len(counts) == 0:
-        return float("nan")
-    f = _f_measure(counts)
-    best = f.shape[1] - 1 - np.argmax(f[:, ::-1], axis=1)
-    return float(_f_measure(counts[np.arange(len(counts)), best].sum(axis=0)))
+def _best_counts(counts: np.ndarray) -> np.ndarray:
+    """Sum the counts (I, T, 4) of the images, each at its threshold with the best F.
+
+    Returns:
+        int64 (2, 4): with the best POR F, with the best F without orientation; last axis as
+        `_RECALL_PRECISION`.
+    """
+    sums = []
+    for columns in _RECALL_PRECISION:
+        of_kind = counts[..., columns]
+        # Of equal values the last one, which has the fewest predictions.
+        best = counts.shape[1] - 1 - np.argmax(_f_measure(of_kind)[:, ::-1], axis=1)
+        sums.append(of_kind[np.arange(len(counts)), best].sum(axis=0))
+    return np.stack(sums)
 
 
 def _average_precision(counts: np.ndarray) -> tuple[float, float]:

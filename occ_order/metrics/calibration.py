@@ -14,7 +14,9 @@ from pycocotools import mask as mask_utils
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from occ_order.metrics.matching import match_greedy
+from occ_order.metrics.matching import mask_iou, match_greedy
+from occ_order.metrics.scorer import Scorer
+from occ_order.metrics.sums import ImageRecords
 
 LIMIT = 1e-6
 """Scores are clipped to this distance from 0 and 1 before the logit."""
@@ -26,8 +28,10 @@ def calibration_scores(
     """Compute the calibration of the scores of all detections of a data set.
 
     Args:
-        gt: images with "masks" and "classes" (N,) integers, see `class_scores`.
-        pred: the same images with "masks", "classes" and "scores" in [0, 1].
+        gt: images with "masks" and "classes" (N,) integers, see `class_scores`; with other
+            "image_id" than their positions, these decide which half of the cross-validation they
+            are in.
+        pred: the same images in the same order with "masks", "classes" and "scores" in [0, 1].
 
     Returns:
         "ece", the expected calibration error, percent; "threshold", the score threshold with the
@@ -35,37 +39,81 @@ def calibration_scores(
         undefined; "ece_platt", percent, the error after Platt scaling with two-fold
         cross-validation.
     """
-    found_scores: list[float] = []
-    matches: list[bool] = []
-    halves: list[int] = []
+    scorer = CalibrationScorer()
     for k, (truth, found) in enumerate(zip(gt, pred, strict=True)):
-        iou = _iou(found["masks"], truth["masks"])
+        scorer.update({"image_id": k, **truth}, found)
+    return scorer.compute()
+
+
+class CalibrationScorer(Scorer[tuple[ImageRecords, int]]):
+    """Calibration of the scores of the detections of a data set.
+
+    The error after Platt scaling needs all detections: 13 bytes of each are kept.
+
+    Args:
+        class_agnostic: also match instances of different classes.
+    """
+
+    def __init__(self, *, class_agnostic: bool = False) -> None:
+        super().__init__(class_agnostic=class_agnostic)
+
+    def empty(self) -> dict[str, Any]:
+        """Return the state: records of detections, and the number of ground-truth instances."""
+        fields = [("score", np.float64), ("right", np.bool_)]
+        return {"images": ImageRecords(detections=fields), "num_gt": np.zeros(1, np.int64)}
+
+    def row(
+        self, truth: Mapping[str, Any], prediction: Mapping[str, Any]
+    ) -> tuple[ImageRecords, int]:
+        """Return the detections of an image, and the number of ground-truth instances.
+
+        Args:
+            truth: "image_id", "masks" (N, H, W) or N run-length encodings, and "classes" (N,).
+            prediction: "masks", "classes" and "scores" in [0, 1].
+        """
+        agnostic = self.options["class_agnostic"]
+        classes = {"pred_classes": prediction["classes"], "gt_classes": truth["classes"]}
         matched = match_greedy(
-            iou, found["scores"], pred_classes=found["classes"], gt_classes=truth["classes"]
+            _iou(prediction["masks"], truth["masks"]),
+            prediction["scores"],
+            **({} if agnostic else classes),
         )
-        found_scores.extend(found["scores"])
-        matches.extend(matched >= 0)
-        halves.extend([k % 2] * len(matched))
-    scores, right = np.array(found_scores, float), np.array(matches, bool)
-    half = np.array(halves, int)
-    threshold, f1 = best_f1(scores, right, sum(len(truth["masks"]) for truth in gt))
-    scale, shift = _platt_or_nan(scores, right)
-    crossed = np.full(len(scores), np.nan)
-    for part in (0, 1):
-        fitted = _platt_or_nan(scores[half != part], right[half != part])
-        crossed[half == part] = platt_scaled(scores[half == part], *fitted)
-    left = float("nan") if np.isnan(crossed).any() else expected_calibration_error(crossed, right)
-    return {
-        "ece": 100 * expected_calibration_error(scores, right),
-        "ece_platt": 100 * left,
-        "threshold": threshold,
-        "f1": 100 * f1,
-        "platt_scale": scale,
-        "platt_shift": shift,
-    }
+        found = self.empty()["images"]
+        detections = {"score": prediction["scores"], "right": matched >= 0}
+        found.add(truth["image_id"], detections=detections)
+        return found, len(truth["masks"])
+
+    def add(self, row: tuple[ImageRecords, int]) -> None:
+        """Add the detections of an image."""
+        self.state["images"] += row[0]
+        self.state["num_gt"] += row[1]
+
+    def compute(self) -> dict[str, float]:
+        """Compute :func:`calibration_scores` of all images."""
+        detections = self.state["images"].sorted("detections")
+        scores, right = detections["score"], detections["right"]
+        half = detections["image"] % 2
+        threshold, f1 = best_f1(scores, right, int(self.state["num_gt"][0]))
+        scale, shift = _platt_or_nan(scores, right)
+        crossed = np.full(len(scores), np.nan)
+        for part in (0, 1):
+            fitted = _platt_or_nan(scores[half != part], right[half != part])
+            crossed[half == part] = platt_scaled(scores[half == part], *fitted)
+        unknown = np.isnan(crossed).any()
+        left = float("nan") if unknown else expected_calibration_error(crossed, right)
+        return {
+            "ece": 100 * expected_calibration_error(scores, right),
+            "ece_platt": 100 * left,
+            "threshold": threshold,
+            "f1": 100 * f1,
+            "platt_scale": scale,
+            "platt_shift": shift,
+        }
 
 
-def _iou(found: Sequence[dict], truth: Sequence[dict]) -> np.ndarray:
+def _iou(found: Sequence[dict] | np.ndarray, truth: Sequence[dict] | np.ndarray) -> np.ndarray:
+    if isinstance(found, np.ndarray):
+        return mask_iou(found, truth)
     if not len(found) or not len(truth):
         return np.zeros((len(found), len(truth)))
     return np.asarray(mask_utils.iou(list(found), list(truth), [0] * len(truth)))

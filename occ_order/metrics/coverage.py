@@ -10,6 +10,7 @@ import numpy as np
 from occ_order.metrics.matching import iou_from_counts, overlap_counts
 from occ_order.metrics.matrices import image_pairs, mean_or_nan
 from occ_order.metrics.scorer import Scorer
+from occ_order.metrics.sums import ExactSums
 
 
 def weighted_coverage(gt_masks, pred_masks, *, normalizer: str = "instances") -> float:
@@ -95,6 +96,10 @@ def mean_weighted_coverage(gt_images, pred_images, *, normalizer: str = "instanc
 class CoverageScorer(Scorer[tuple[float, float]]):
     """Weighted coverage over a data set."""
 
+    def empty(self) -> dict[str, Any]:
+        """Return the state: sums of the coverages of the images."""
+        return {"coverage": ExactSums(2)}
+
     def row(
         self,
         truth: Mapping[str, Any],
@@ -125,23 +130,14 @@ class CoverageScorer(Scorer[tuple[float, float]]):
         )
         return by_instances, by_pixels
 
-    def update(
-        self,
-        truth: Mapping[str, Any],
-        prediction: Mapping[str, Any],
-        *,
-        iou: np.ndarray | None = None,
-    ) -> tuple[float, float]:
-        """Add an image; see `row` for the arguments."""
-        self.rows.append(self.row(truth, prediction, iou=iou))
-        return self.rows[-1]
+    def add(self, row: tuple[float, float]) -> None:
+        """Add the coverages of an image."""
+        self.state["coverage"].add(row)
 
     def compute(self) -> dict[str, float]:
         """Return {"weighted", "weighted_all_pixels"}: means over the images, percent.
 
         Images without ground truth are ignored; NaN if there are no others.
         """
-        names = ("weighted", "weighted_all_pixels")
-        return {
-            name: 100.0 * mean_or_nan([row[k] for row in self.rows]) for k, name in enumerate(names)
-        }
+        by_instances, by_pixels = self.state["coverage"].means().tolist()
+        return {"weighted": 100.0 * by_instances, "weighted_all_pixels": 100.0 * by_pixels}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -10,6 +10,7 @@ import numpy as np
 
 from occ_order.metrics.matrices import mean_or_nan
 from occ_order.metrics.scorer import Scorer
+from occ_order.metrics.sums import ExactSums
 
 DEPTH_ERRORS = ("abs_rel", "sq_rel", "rmse", "rmse_log", "d1", "d2", "d3", "silog")
 
@@ -268,13 +269,16 @@ class DepthMapScorer(Scorer[dict[str, Any]]):
     """Disparity maps vs. measured depth over a data set.
 
     Args:
-        rows: rows of images that were already evaluated.
         max_depth: metres; see :func:`depth_errors`.
     """
 
-    def __init__(self, rows: Iterable[dict[str, Any]] = (), *, max_depth: float = 80.0) -> None:
-        super().__init__(rows)
-        self._limit: dict[str, Any] = {"max_depth": max_depth}
+    def __init__(self, *, max_depth: float = 80.0) -> None:
+        super().__init__(max_depth=max_depth)
+
+    def empty(self) -> dict[str, Any]:
+        """Return the state: sums of the errors of the images."""
+        sizes = {"median": len(DEPTH_ERRORS), "aligned": len(DEPTH_ERRORS), "correlation": 1}
+        return {name: ExactSums(size) for name, size in sizes.items()}
 
     def row(self, truth: np.ndarray, prediction: np.ndarray) -> dict[str, Any]:
         """Return the errors of an image.
@@ -290,12 +294,18 @@ class DepthMapScorer(Scorer[dict[str, Any]]):
         # A map of zeros cannot be converted to depth; use the same depth everywhere.
         flat = disparity.size and disparity.max() <= 0
         relative = np.ones_like(truth) if flat else disparity_to_depth(disparity)
-        aligned = aligned_depth(disparity, truth, **self._limit)
+        aligned = aligned_depth(disparity, truth, **self.options)
         return {
-            "median": depth_errors(truth, relative, **self._limit),
-            "aligned": depth_errors(truth, aligned, scale="none", **self._limit),
-            "correlation": disparity_correlation(disparity, truth, **self._limit),
+            "median": depth_errors(truth, relative, **self.options),
+            "aligned": depth_errors(truth, aligned, scale="none", **self.options),
+            "correlation": disparity_correlation(disparity, truth, **self.options),
         }
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Add the errors of an image."""
+        for name in ("median", "aligned"):
+            self.state[name].add([row[name][error] for error in DEPTH_ERRORS])
+        self.state["correlation"].add([row["correlation"]])
 
     def compute(self) -> dict[str, Any]:
         """Return means over the images with valid pixels.
@@ -305,15 +315,20 @@ class DepthMapScorer(Scorer[dict[str, Any]]):
             KITTI, "aligned": errors after least-squares scale and shift of the disparity,
             "correlation": with 1 / depth}; see `DEPTH_ERRORS` for the errors.
         """
+        means = {name: sums.means().tolist() for name, sums in self.state.items()}
         return {
-            "median": mean_depth_errors(row["median"] for row in self.rows),
-            "aligned": mean_depth_errors(row["aligned"] for row in self.rows),
-            "correlation": mean_or_nan([row["correlation"] for row in self.rows]),
+            "median": dict(zip(DEPTH_ERRORS, means["median"], strict=True)),
+            "aligned": dict(zip(DEPTH_ERRORS, means["aligned"], strict=True)),
+            "correlation": means["correlation"][0],
         }
 
 
 class DIWScorer(Scorer[tuple[str, str]]):
     """Relations of the two points in each image of Depth in the Wild."""
+
+    def empty(self) -> dict[str, Any]:
+        """Return the state: numbers of correct and wrong relations."""
+        return {"counts": np.zeros(2, np.int64)}
 
     def row(self, truth: Mapping[str, Any], prediction: np.ndarray) -> tuple[str, str]:
         """Return the ground-truth and the predicted relation of an image.
@@ -325,9 +340,18 @@ class DIWScorer(Scorer[tuple[str, str]]):
         points = truth["point_a"], truth["point_b"]
         return truth["relation"], diw_relation(prediction, *points)
 
+    def add(self, row: tuple[str, str]) -> None:
+        """Add the relations of an image.
+
+        Raises:
+            ValueError: as :func:`diw_whdr`.
+        """
+        truth, said = row
+        wrong = diw_whdr([truth], [said]) > 0
+        self.state["counts"] += (not wrong, wrong)
+
     def compute(self) -> dict[str, float]:
         """Return {"correct", "wrong"}: number of images, and "whdr": percentage of wrong ones."""
-        gt, pred = zip(*self.rows, strict=True) if self.rows else ((), ())
-        wrong = sum(true != said for true, said in zip(gt, pred, strict=True))
-        counts = {"correct": float(len(gt) - wrong), "wrong": float(wrong)}
-        return {**counts, "whdr": diw_whdr(gt, pred)}
+        correct, wrong = self.state["counts"].tolist()
+        rate = 100.0 * (wrong / (correct + wrong)) if correct + wrong else float("nan")
+        return {"correct": float(correct), "wrong": float(wrong), "whdr": rate}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from occ_order.metrics.amodal import invisible_iou
 from occ_order.metrics.scorer import Scorer
+from occ_order.metrics.sums import ExactSums
 
 SCORES = ("iou", "occluded_iou", "hidden_iou")
 
@@ -41,17 +43,18 @@ def given_amodal_scores(rows: Iterable[np.ndarray]) -> dict[str, float]:
         Percent, NaN if undefined: "iou" of the amodal masks of all instances, "occluded_iou" of
         those of partly hidden instances, and "hidden_iou" of their hidden parts.
     """
-    values = np.concatenate([np.zeros((0, 2)), *rows])
-    occluded = ~np.isnan(values[:, 1])
-    parts = values[:, 0], values[occluded, 0], values[occluded, 1]
-    return {
-        name: 100 * float(part.mean()) if len(part) else float("nan")
-        for name, part in zip(SCORES, parts, strict=True)
-    }
+    scorer = GivenAmodalScorer()
+    for row in rows:
+        scorer.add(row)
+    return scorer.compute()
 
 
 class GivenAmodalScorer(Scorer[np.ndarray]):
     """Amodal masks predicted for modal input masks over a data set."""
+
+    def empty(self) -> dict[str, Any]:
+        """Return the state: sums over the instances."""
+        return {"scores": ExactSums(len(SCORES))}
 
     def row(
         self, truth: Mapping[str, np.ndarray], prediction: Mapping[str, np.ndarray]
@@ -64,6 +67,12 @@ class GivenAmodalScorer(Scorer[np.ndarray]):
         """
         return given_amodal_row(truth["amodal"], truth["modal"], prediction["amodal"])
 
+    def add(self, row: np.ndarray) -> None:
+        """Add the IoUs of the instances of an image."""
+        for whole, hidden in row:
+            self.state["scores"].add((whole, np.nan if np.isnan(hidden) else whole, hidden))
+
     def compute(self) -> dict[str, float]:
         """Compute `given_amodal_scores` of all images."""
-        return given_amodal_scores(self.rows)
+        means = zip(SCORES, self.state["scores"].means().tolist(), strict=True)
+        return {name: 100 * mean for name, mean in means}

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from occ_order.metrics.occlusion import direction_accuracy
+from occ_order.metrics.occlusion import direction_accuracy_from_counts, direction_counts
 from occ_order.metrics.orders import OrderScorer, order_pairs
-from occ_order.metrics.scorer import Scorer
 
 
 def given_mask_row(
@@ -46,22 +45,20 @@ def given_mask_scores(rows: Iterable[Mapping[str, tuple]]) -> dict[str, float]:
         rows: results of `given_mask_row`.
 
     Returns:
-        {"task/metric": percent}, always with the same keys, NaN if undefined: those of
-        `occlusion_scalars` and `depth_scalars`, and "direction/all" and "direction/objects", the
-        `direction_accuracy` of all pairs and of those without "stuff" (wall, sky).
+        As `GivenMaskScorer.compute`.
     """
-    rows = list(rows)
-    directions = [row["direction"] for row in rows if "direction" in row]
-    truth, prob, objects = zip(*directions, strict=True) if directions else [()] * 3
-    return {
-        **OrderScorer(rows).compute(),
-        "direction/all": direction_accuracy(truth, prob),
-        "direction/objects": direction_accuracy(truth, prob, among=objects),
-    }
+    scorer = GivenMaskScorer()
+    for row in rows:
+        scorer.add(row)
+    return scorer.compute()
 
 
-class GivenMaskScorer(Scorer[Mapping[str, tuple]]):
+class GivenMaskScorer(OrderScorer):
     """All metrics of the order of input masks over a data set."""
+
+    def empty(self) -> dict[str, Any]:
+        """Return the state of `OrderScorer`, and counts of directions: of all, of objects."""
+        return {**super().empty(), "direction": np.zeros((2, 2), np.int64)}
 
     def row(
         self, truth: Mapping[str, Any], prediction: Mapping[str, np.ndarray | None]
@@ -75,6 +72,28 @@ class GivenMaskScorer(Scorer[Mapping[str, tuple]]):
         keys = ("occlusion", "occlusion_prob", "depth")
         return given_mask_row(truth, **{key: prediction.get(key) for key in keys})
 
+    def add(self, row: Mapping[str, tuple]) -> None:
+        """Add the pairs of an image.
+
+        Raises:
+            ValueError: as `OrderScorer.add` and `direction_counts`.
+        """
+        counts = np.zeros((2, 2), np.int64)
+        if "direction" in row:
+            truth, score, objects = row["direction"]
+            members = np.ones(len(objects), bool), objects
+            counts = np.stack([direction_counts(truth, score, member) for member in members])
+        super().add(row)
+        self.state["direction"] += counts
+
     def compute(self) -> dict[str, float]:
-        """Compute `given_mask_scores` of all images."""
-        return given_mask_scores(self.rows)
+        """Compute the scores over all images.
+
+        Returns:
+            {"task/metric": percent}, always with the same keys, NaN if undefined: those of
+            `OrderScorer`, and "direction/all" and "direction/objects", the `direction_accuracy` of
+            all pairs and of those without "stuff" (wall, sky).
+        """
+        found = map(direction_accuracy_from_counts, self.state["direction"])
+        names = ("direction/all", "direction/objects")
+        return {**super().compute(), **dict(zip(names, found, strict=True))}

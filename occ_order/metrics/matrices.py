@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,10 +105,23 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray, undefined: float) -> n
 
 
 def mean_or_nan(values: ArrayLike) -> float:
-    """Return the mean of the entries that are not NaN; NaN if there are none."""
+    """Return the mean of the entries that are not NaN; NaN if there are none.
+
+    The sum is correctly rounded, hence independent of the order, as that of
+    `occ_order.metrics.sums.ExactSums`.
+    """
     defined = np.asarray(values, float)
     defined = defined[~np.isnan(defined)]
-    return float(defined.mean()) if defined.size else float("nan")
+    return math.fsum(defined.ravel().tolist()) / defined.size if defined.size else float("nan")
+
+
+@contextmanager
+def of_one_image() -> Iterator[None]:
+    """Leave out "image 0: " from the errors of a function of lists that is given one image."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix("image 0: ")) from error
 
 
 def image_pairs(

@@ -9,7 +9,6 @@ Shape letters: G ground-truth instances, P predictions, E ground-truth edges, T 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,31 +19,32 @@ from occ_order.metrics.matching import mask_iou, mask_stack, match_greedy_sweep
 from occ_order.metrics.matrices import image_pairs
 from occ_order.metrics.scorer import Scorer
 from occ_order.order.encoding import check_occlusion
-from occ_order.order.graph import instances_in_cycles
+from occ_order.order.graph import instances_in_cycles, reachability
 
 IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 """0.50, 0.55 ... 0.95: IoU thresholds of the curve by IoU."""
 
 
-def _reachable(occlusion: np.ndarray) -> np.ndarray:
-    """Compute the transitive closure of occlusion matrices.
+def path_scores(occlusion: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Compute the largest score threshold at which there is a path between each two instances.
+
+    A path exists at a threshold if all instances on it, including both ends, have at least that
+    score: this is the maximum over all paths of the lowest score on the path, computed as in the
+    algorithm of Floyd and Warshall.
 
     Args:
-        occlusion: (..., N, N), 1 = row occludes column; the diagonal is ignored.
+        occlusion: (N, N), 1 = row occludes column; the diagonal is ignored.
+        scores: float (N,).
 
     Returns:
-        bool (..., N, N), True where a path of at least one edge leads from row to column; the
-        diagonal is True for instances on a cycle. The batched form of
-        `occ_order.order.graph.reachability`.
+        float64 (N, N), of the path from row to column; -inf without one. The diagonal is undefined.
     """
+    scores = np.asarray(scores, float)
     edges = np.asarray(occlusion) == 1
-    reach = edges & ~np.eye(edges.shape[-1], dtype=bool)
-    found, before = int(np.count_nonzero(reach)), 0
-    while found > before:  # each step doubles the path length
-        step = reach.astype(np.float32)
-        reach = (step + step @ step) > 0
-        before, found = found, int(np.count_nonzero(reach))
-    return reach
+    best = np.where(edges, np.minimum(scores[:, None], scores), -np.inf)
+    for middle in np.flatnonzero(edges.any(0) & edges.any(1)):
+        np.maximum(best, np.minimum(best[:, middle, None], best[middle]), out=best)
+    return best
 
 
 @dataclass(frozen=True)
@@ -67,51 +67,33 @@ class EdgeMatches:
         recovered: np.ndarray = np.all(self.ends >= 0, axis=-1)
         correct = recovered
         if recovered.any():
-            reach = _reachable(self.occlusion)
+            reach = reachability(self.occlusion)
             first, second = self.ends[..., 0], self.ends[..., 1]
             correct = recovered & reach[first, second] & ~reach[second, first]
-        return _counts(recovered, correct)
+        counts = np.full((len(recovered), 3), recovered.shape[1], np.int64)
+        counts[:, 1] = recovered.sum(1)
+        counts[:, 2] = correct.sum(1)
+        return counts
 
     def edge_scores(self) -> np.ndarray:
-        """Return the lower score of the two ends of each edge recovered at the first threshold.
-
-        Float (R,), R recovered edges.
-        """
-        assert self.scores is not None
-        ends = self.ends[0]
-        return self.scores[ends[(ends >= 0).all(-1)]].min(-1)
-
-    def counts_above(self, scores: np.ndarray) -> np.ndarray:
-        """Compute `counts` at the first IoU threshold for each of S score thresholds.
+        """Compute the score thresholds between which edges are recovered and correct.
 
         Matching is greedy by descending score, so dropping low-scoring predictions does not change
-        the matches of the others, and no image has to be matched again.
-
-        Args:
-            scores: float (S,); predictions with a lower score and their edges are dropped. NaN
-                drops all.
+        the matches of the others. At the first IoU threshold and a score threshold t, an edge is
+        recovered if t <= the first column, and correct if third column < t <= second column.
 
         Returns:
-            int64 (S, 3): edges, recovered edges, recovered and correct edges.
+            float64 (R, 3), of the R edges that are recovered at the first IoU threshold: the lower
+            score of both ends, and the `path_scores` in the direction of the edge and in the
+            opposite one.
         """
-        keep = self.scores >= np.asarray(scores)[:, None]
-        first, second = self.ends[0].T
-        matched = (first >= 0) & (second >= 0)
-        recovered = np.zeros((len(keep), len(matched)), bool)
-        recovered[:, matched] = keep[:, first[matched]] & keep[:, second[matched]]
-        correct = recovered
-        if recovered.any():
-            reach = _reachable((self.occlusion == 1) & keep[:, :, None] & keep[:, None, :])
-            correct = recovered & reach[:, first, second] & ~reach[:, second, first]
-        return _counts(recovered, correct)
-
-
-def _counts(recovered: np.ndarray, correct: np.ndarray) -> np.ndarray:
-    """Count the edges in two bool (T, E) arrays: int64 (T, 3), all, recovered, correct."""
-    counts = np.full((len(recovered), 3), recovered.shape[1], np.int64)
-    counts[:, 1] = recovered.sum(1)
-    counts[:, 2] = correct.sum(1)
-    return counts
+        assert self.scores is not None
+        first, second = self.ends[0][(self.ends[0] >= 0).all(-1)].T
+        if not len(first):
+            return np.zeros((0, 3))
+        paths = path_scores(self.occlusion, self.scores)
+        lower = np.minimum(self.scores[first], self.scores[second])
+        return np.stack([lower, paths[first, second], paths[second, first]], 1)
 
 
 def edge_matches(
@@ -282,7 +264,7 @@ def oair_by_confidence(
     Raises:
         ValueError: as `oair`, predictions without scores, or `num_points` below 1.
     """
-    images = []
+    edges, scores = 0, [np.zeros((0, 3))]
     for index, (gt, pred) in image_pairs(gt_images, pred_images):
         try:
             if pred.get("scores") is None:
@@ -296,15 +278,19 @@ def oair_by_confidence(
             )
         except ValueError as error:
             raise ValueError(f"image {index}: {error}") from error
-        images.append(found)
-    return confidence_curve(images, num_points=num_points)
+        edges += found.ends.shape[1]
+        scores.append(found.edge_scores())
+    return confidence_curve(edges, np.concatenate(scores), num_points=num_points)
 
 
-def confidence_curve(images: list[EdgeMatches], *, num_points: int = 6) -> dict[str, list[float]]:
-    """Compute `oair_by_confidence` from matched images, at the first of their IoU thresholds.
+def confidence_curve(
+    edges: int, edge_scores: np.ndarray, *, num_points: int = 6
+) -> dict[str, list[float]]:
+    """Compute `oair_by_confidence` from matched edges.
 
     Args:
-        images: results of `edge_matches` for predictions with scores.
+        edges: number of ground-truth edges.
+        edge_scores: (R, 3), `EdgeMatches.edge_scores` of all images, in any order.
         num_points: number of points.
 
     Returns:
@@ -315,12 +301,14 @@ def confidence_curve(images: list[EdgeMatches], *, num_points: int = 6) -> dict[
     """
     if num_points < 1:
         raise ValueError(f"num_points must be at least 1, got {num_points}")
-    scores = np.sort(np.concatenate([np.empty(0), *(image.edge_scores() for image in images)]))
-    wanted = [-(-point * len(scores) // num_points) for point in range(1, num_points + 1)]
-    thresholds = [float(scores[-count]) if count else float("nan") for count in wanted]
-    counts = np.zeros((num_points, 3), np.int64)
-    for image in images:
-        counts += image.counts_above(np.array(thresholds))
+    lower, forward, backward = edge_scores.T
+    ranked = np.sort(lower)
+    wanted = [-(-point * len(ranked) // num_points) for point in range(1, num_points + 1)]
+    thresholds = [float(ranked[-count]) if count else float("nan") for count in wanted]
+    counts = np.full((num_points, 3), edges, np.int64)
+    for point, threshold in enumerate(thresholds):
+        correct = (forward >= threshold) & (backward < threshold)
+        counts[point, 1:] = (lower >= threshold).sum(), correct.sum()
     curve = oair_from_counts(counts, thresholds)
     curve["score_threshold"] = curve.pop("iou_threshold")
     return curve
@@ -329,32 +317,34 @@ def confidence_curve(images: list[EdgeMatches], *, num_points: int = 6) -> dict[
 class OAIRScorer(Scorer[EdgeMatches]):
     """OAIR curves of a data set.
 
+    The curve by confidence needs the scores of all recovered edges: 24 bytes of each are kept.
+
     Args:
-        rows: :func:`edge_matches` of images that were already evaluated.
         gt_edges: see :func:`edge_matches`.
         class_agnostic: see :func:`edge_matches`.
     """
 
-    def __init__(
-        self,
-        rows: Iterable[EdgeMatches] = (),
-        *,
-        gt_edges: str = "touching",
-        class_agnostic: bool = False,
-    ) -> None:
-        super().__init__(rows)
-        self._options: dict[str, Any] = {"gt_edges": gt_edges, "class_agnostic": class_agnostic}
+    def __init__(self, *, gt_edges: str = "touching", class_agnostic: bool = False) -> None:
+        super().__init__(gt_edges=gt_edges, class_agnostic=class_agnostic)
+
+    def empty(self) -> dict[str, Any]:
+        """Return the state: counts by IoU threshold; edges of predictions with scores."""
+        return {
+            "counts": np.zeros((len(IOU_THRESHOLDS), 3), np.int64),
+            "edges": np.zeros(1, np.int64),
+            "edge_scores": bytearray(),
+        }
 
     def row(self, truth: dict, prediction: dict, *, iou: np.ndarray | None = None) -> EdgeMatches:
         """Return the matches of an image; see :func:`edge_matches` for the arguments."""
-        return edge_matches(truth, prediction, iou=iou, **self._options)
+        return edge_matches(truth, prediction, iou=iou, **self.options)
 
-    def update(
-        self, truth: dict, prediction: dict, *, iou: np.ndarray | None = None
-    ) -> EdgeMatches:
-        """Add an image; see :func:`edge_matches` for the arguments."""
-        self.rows.append(self.row(truth, prediction, iou=iou))
-        return self.rows[-1]
+    def add(self, row: EdgeMatches) -> None:
+        """Add the matches of an image, at the IoU thresholds `IOU_THRESHOLDS`."""
+        self.state["counts"] += row.counts()
+        if row.scores is not None:
+            self.state["edges"] += row.ends.shape[1]
+            self.state["edge_scores"] += row.edge_scores().tobytes()
 
     def compute(self, *, num_points: int = 6) -> dict[str, dict[str, list[float]]]:
         """Compute "by_iou" as :func:`oair` and "by_confidence" as :func:`oair_by_confidence`.
@@ -364,17 +354,23 @@ class OAIRScorer(Scorer[EdgeMatches]):
         Args:
             num_points: number of points of "by_confidence".
         """
-        counts = np.zeros((len(IOU_THRESHOLDS), 3), np.int64)
-        counts = sum((image.counts() for image in self.rows), counts)
-        scored = [image for image in self.rows if image.scores is not None]
         return {
-            "by_iou": oair_from_counts(counts, IOU_THRESHOLDS),
-            "by_confidence": confidence_curve(scored, num_points=num_points),
+            "by_iou": oair_from_counts(self.state["counts"], IOU_THRESHOLDS),
+            "by_confidence": self.by_confidence(num_points),
         }
+
+    def by_confidence(self, num_points: int) -> dict[str, list[float]]:
+        """Compute the curve by confidence with a number of points."""
+        scores = np.frombuffer(bytes(self.state["edge_scores"])).reshape(-1, 3)
+        return confidence_curve(int(self.state["edges"][0]), scores, num_points=num_points)
 
 
 class CycleScorer(Scorer[tuple[int, int]]):
     """Fraction of instances in cycles over a data set."""
+
+    def empty(self) -> dict[str, Any]:
+        """Return the state: numbers of instances on a cycle and of all instances."""
+        return {"counts": np.zeros(2, np.int64)}
 
     def row(self, truth: object, prediction: dict) -> tuple[int, int]:
         """Return the numbers of instances on a cycle and of all instances of an image.
@@ -389,9 +385,13 @@ class CycleScorer(Scorer[tuple[int, int]]):
         cyclic = instances_in_cycles(prediction["occlusion"])
         return int(cyclic.sum()), len(cyclic)
 
+    def add(self, row: tuple[int, int]) -> None:
+        """Add the numbers of an image."""
+        self.state["counts"] += row
+
     def compute(self) -> dict[str, float]:
         """Return {"instances"}: percentage of all instances; NaN without instances."""
-        cyclic, number = (sum(row[k] for row in self.rows) for k in range(2))
+        cyclic, number = self.state["counts"].tolist()
         return {"instances": 100.0 * _fraction(cyclic, number)}
 
 

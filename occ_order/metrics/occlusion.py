@@ -6,6 +6,9 @@ import numpy as np
 
 from occ_order.metrics.matrices import flatten, mean_or_nan, ratio
 
+OCCLUSION_RATIOS = ("recall", "precision", "f1")
+"""Scores of `occlusion_scores`."""
+
 
 def occlusion_counts(gt, pred, *, bidirectional: bool = True) -> np.ndarray:
     """Count true positives, false negatives and false positives of every image.
@@ -98,16 +101,31 @@ def occlusion_scores_from_counts(
     if average not in ("global", "image"):
         raise ValueError(f"average must be 'global' or 'image', got {average!r}")
     if len(counts) == 0:
-        return dict.fromkeys(("recall", "precision", "f1"), float("nan"))
+        return dict.fromkeys(OCCLUSION_RATIOS, float("nan"))
     if average == "global":
         counts = counts.sum(0, keepdims=True)
+    ratios = occlusion_ratios(counts, zero_division=zero_division)
+    scores = zip(OCCLUSION_RATIOS, ratios.T, strict=True)
+    return {name: 100.0 * mean_or_nan(values) for name, values in scores}
+
+
+def occlusion_ratios(counts: np.ndarray, *, zero_division: float = 1.0) -> np.ndarray:
+    """Compute recall, precision and F1 of each row of counts.
+
+    Args:
+        counts: (M, 3), true positives, false negatives, false positives.
+        zero_division: value of 0 / 0.
+
+    Returns:
+        float64 (M, 3), fractions, in the order of `OCCLUSION_RATIOS`.
+    """
     hit, missed, wrong = counts.T
-    scores = {
-        "recall": ratio(hit, hit + missed, zero_division),
-        "precision": ratio(hit, hit + wrong, zero_division),
-        "f1": ratio(2 * hit, 2 * hit + missed + wrong, zero_division),
-    }
-    return {name: 100.0 * mean_or_nan(values) for name, values in scores.items()}
+    ratios = (
+        ratio(hit, hit + missed, zero_division),
+        ratio(hit, hit + wrong, zero_division),
+        ratio(2 * hit, 2 * hit + missed + wrong, zero_division),
+    )
+    return np.stack(ratios, 1)
 
 
 def pair_accuracy(gt, pred) -> dict[str, float]:
@@ -128,15 +146,28 @@ def pair_accuracy(gt, pred) -> dict[str, float]:
     Raises:
         ValueError: as `occlusion_counts`.
     """
+    return pair_accuracy_from_counts(pair_accuracy_counts(gt, pred))
+
+
+def pair_accuracy_counts(gt, pred) -> np.ndarray:
+    """Count the pairs of a data set for `pair_accuracy`, which has the same arguments and errors.
+
+    Returns:
+        int64 (2, 2): right pairs and pairs, [0] of all pairs, [1] of those with an occlusion.
+    """
     pairs = flatten({"gt": gt, "pred": pred}, {"gt": (-1, 1), "pred": (-1, 1)})
     truth, said = pairs.values["gt"], pairs.values["pred"]
     there, back = truth, truth[pairs.transposed]
     counted = (pairs.row < pairs.col) & (there >= 0) & (back >= 0)
     right = (said == there) & (said[pairs.transposed] == back)
-    return {
-        "all": 100.0 * mean_or_nan(right[counted]),
-        "occluding": 100.0 * mean_or_nan(right[counted & ((there == 1) | (back == 1))]),
-    }
+    groups = counted, counted & ((there == 1) | (back == 1))
+    return np.array([[right[group].sum(), group.sum()] for group in groups], np.int64)
+
+
+def pair_accuracy_from_counts(counts: np.ndarray) -> dict[str, float]:
+    """Compute `pair_accuracy` from the sum of `pair_accuracy_counts`."""
+    fractions = ratio(counts[:, 0], counts[:, 1], float("nan")).tolist()
+    return {n: 100.0 * value for n, value in zip(("all", "occluding"), fractions, strict=True)}
 
 
 def direction_accuracy(gt, score, *, among=None) -> float:
@@ -163,14 +194,42 @@ def direction_accuracy(gt, score, *, among=None) -> float:
     members = [np.ones(len(m), bool) for m in gt] if among is None else list(among)
     if not len(gt) == len(score) == len(members):
         raise ValueError(f"{len(gt)} images, but {len(score)} of scores, {len(members)} of members")
-    right = [np.zeros(0)]
-    for index, (truth, value, member) in enumerate(zip(gt, score, members, strict=True)):
-        side = len(truth)
-        found = truth.shape, value.shape, np.shape(member)
-        if found != ((side, side), (side, side), (side,)):
-            raise ValueError(f"image {index}: expected (N, N), (N, N) and (N,), got {found}")
-        if not np.isfinite(value).all():
-            raise ValueError(f"image {index}: a score is not finite")
-        one_way = (truth == 1) & (truth.T == 0) & np.outer(member, member)
-        right.append(((np.sign(value - value.T) + 1) / 2)[one_way])
-    return 100.0 * mean_or_nan(np.concatenate(right))
+    counts = np.zeros(2, np.int64)
+    for index, image in enumerate(zip(gt, score, members, strict=True)):
+        try:
+            counts += direction_counts(*image)
+        except ValueError as error:
+            raise ValueError(f"image {index}: {error}") from error
+    return direction_accuracy_from_counts(counts)
+
+
+def direction_counts(gt: np.ndarray, score: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """Count the one-way occlusions of an image for `direction_accuracy`.
+
+    Args:
+        gt: (N, N), see `direction_accuracy`.
+        score: (N, N).
+        member: bool (N,), instances whose pairs are evaluated.
+
+    Returns:
+        int64 (2,): twice the number of correct directions, where equal scores count 1/2, and the
+        number of pairs.
+
+    Raises:
+        ValueError: different shapes; a score that is not finite.
+    """
+    gt, score = np.asarray(gt), np.asarray(score, float)
+    found, side = (gt.shape, score.shape, np.shape(member)), len(gt)
+    if found != ((side, side), (side, side), (side,)):
+        raise ValueError(f"expected (N, N), (N, N) and (N,), got {found}")
+    if not np.isfinite(score).all():
+        raise ValueError("a score is not finite")
+    one_way = (gt == 1) & (gt.T == 0) & np.outer(member, member)
+    halves = np.sign(score - score.T)[one_way] + 1
+    return np.array([halves.sum(), len(halves)], np.int64)
+
+
+def direction_accuracy_from_counts(counts: np.ndarray) -> float:
+    """Compute `direction_accuracy` from the sum of `direction_counts`."""
+    halves, pairs = counts.tolist()
+    return 100.0 * (halves / (2 * pairs)) if pairs else float("nan")

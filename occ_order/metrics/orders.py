@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from occ_order.metrics.occlusion import occlusion_scores, pair_accuracy
+from occ_order.metrics.matrices import of_one_image
+from occ_order.metrics.occlusion import (
+    OCCLUSION_RATIOS,
+    occlusion_counts,
+    occlusion_ratios,
+    pair_accuracy_counts,
+    pair_accuracy_from_counts,
+)
 from occ_order.metrics.scorer import Scorer
-from occ_order.metrics.whdr import WHDR_CELLS, whdr
+from occ_order.metrics.sums import ExactSums
+from occ_order.metrics.whdr import WHDR_CELLS, whdr_rates, whdr_weights
 
 Pairs = Mapping[str, tuple[np.ndarray, ...]]
 """Result of :func:`order_pairs` for one image."""
@@ -65,6 +73,17 @@ def pair_counts(pairs: Pairs, found: np.ndarray) -> dict[str, int]:
 class OrderScorer(Scorer[Pairs]):
     """Occlusion and depth orders over a data set."""
 
+    def empty(self) -> dict[str, Any]:
+        """Return the state: counts and sums of ratios, with and without mutual occlusions first."""
+        variants, cells = len(_BIDIRECTIONAL), len(WHDR_CELLS)
+        return {
+            "occlusion": np.zeros((variants, 3), np.int64),
+            "occlusion_ratios": ExactSums(variants * len(OCCLUSION_RATIOS)),
+            "pair_accuracy": np.zeros((2, 2), np.int64),
+            "depth_weights": ExactSums(cells * 2),
+            "depth_rates": ExactSums(cells),
+        }
+
     def row(self, truth: Mapping[str, Any], prediction: Mapping[str, Any]) -> Pairs:
         """Return the pairs of an image.
 
@@ -76,52 +95,63 @@ class OrderScorer(Scorer[Pairs]):
         said = {key: prediction.get(key) for key in ("occlusion", "depth")}
         return order_pairs(truth, **said)
 
+    def add(self, row: Pairs) -> None:
+        """Add the pairs of an image.
+
+        Raises:
+            ValueError: as `occlusion_counts` and `whdr_weights`.
+        """
+        with of_one_image():
+            parts = self._of_occlusion(row) | self._of_depth(row)
+        for name, part in parts.items():
+            if isinstance(self.state[name], ExactSums):
+                self.state[name].add(part.ravel())
+            else:
+                self.state[name] += part
+
+    def _of_occlusion(self, row: Pairs) -> dict[str, np.ndarray]:
+        if "occlusion" not in row:
+            return {}
+        gt, pred = ([matrix] for matrix in row["occlusion"])
+        counts = [occlusion_counts(gt, pred, bidirectional=both) for both in _BIDIRECTIONAL]
+        return {
+            "occlusion": np.concatenate(counts),
+            "occlusion_ratios": occlusion_ratios(np.concatenate(counts)),
+            "pair_accuracy": pair_accuracy_counts(gt, pred),
+        }
+
+    def _of_depth(self, row: Pairs) -> dict[str, np.ndarray]:
+        if "depth" not in row:
+            return {}
+        weights = whdr_weights(*([matrix] for matrix in row["depth"]))
+        return {"depth_weights": weights, "depth_rates": whdr_rates(weights)}
+
     def compute(self) -> dict[str, float]:
-        """Compute the scores of :func:`occlusion_scalars` and :func:`depth_scalars`."""
-        occlusion, depth = (
-            [row[key] for row in self.rows if key in row] for key in ("occlusion", "depth")
-        )
-        return {**occlusion_scalars(occlusion), **depth_scalars(depth)}
+        """Compute pair accuracy, and the variants of F1 and WHDR in published tables.
+
+        Returns:
+            {"occlusion/f1", "depth/whdr_all", ...}: percent over the data set, NaN if undefined;
+            "per_image" averages over images as published (Tables 2 and 3), "unidirectional" ignores
+            mutual occlusions (Table A1).
+        """
+        state, scalars = self.state, {}
+        means = state["occlusion_ratios"].means().reshape(len(_BIDIRECTIONAL), -1)
+        overall = occlusion_ratios(state["occlusion"], zero_division=math.nan)
+        for group, ratios in (("occlusion", overall), ("occlusion_per_image", means)):
+            for suffix, values in zip(("", "_unidirectional"), ratios, strict=True):
+                scalars.update(_percent(f"{group}{suffix}/", OCCLUSION_RATIOS, values))
+        accuracy = pair_accuracy_from_counts(state["pair_accuracy"])
+        scalars.update({f"pair_accuracy/{name}": value for name, value in accuracy.items()})
+        weights = state["depth_weights"].totals().reshape(1, -1, 2)
+        scalars.update(_percent("depth/whdr_", WHDR_CELLS, whdr_rates(weights)[0]))
+        rates = state["depth_rates"].means()
+        return scalars | _percent("depth_per_image/whdr_", WHDR_CELLS, rates)
 
 
-def occlusion_scalars(pairs: list[tuple[np.ndarray, ...]]) -> dict[str, float]:
-    """Compute pair accuracy, and the variants of recall, precision and F1 in published tables.
-
-    Args:
-        pairs: ground truth and prediction, (N, N) each, of every image.
-
-    Returns:
-        {"occlusion/f1", ...}: percent over the data set, NaN if undefined; "per_image" averages
-        over images as published (Table 2), "unidirectional" ignores mutual occlusions (A1).
-    """
-    gt, pred = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    ways: dict[str, dict[str, Any]] = {
-        "occlusion": {"zero_division": math.nan},
-        "occlusion_unidirectional": {"zero_division": math.nan, "bidirectional": False},
-        "occlusion_per_image": {"average": "image"},
-        "occlusion_per_image_unidirectional": {"average": "image", "bidirectional": False},
-    }
-    scalars = {
-        f"{group}/{name}": value
-        for group, options in ways.items()
-        for name, value in occlusion_scores(gt, pred, **options).items()
-    }
-    accuracy = pair_accuracy(gt, pred)
-    return {**scalars, **{f"pair_accuracy/{name}": value for name, value in accuracy.items()}}
+_BIDIRECTIONAL = (True, False)
+"""Whether mutual occlusions count: variants of the occlusion counts."""
 
 
-def depth_scalars(pairs: list[tuple[np.ndarray, ...]]) -> dict[str, float]:
-    """Compute the WHDR over the data set, and averaged over images as published (Table 3).
-
-    Args:
-        pairs: depth, overlap, count and prediction, (N, N) each, of every image.
-
-    Returns:
-        {"depth/whdr_all", "depth_per_image/whdr_all", ...}: percent, NaN without pairs.
-    """
-    columns = list(zip(*pairs, strict=True)) if pairs else [[]] * 4
-    scalars = {}
-    for group, average in (("depth", "global"), ("depth_per_image", "image")):
-        rates = whdr(*columns, average=average)
-        scalars.update({f"{group}/whdr_{cell}": rates[cell] for cell in WHDR_CELLS})
-    return scalars
+def _percent(prefix: str, names: Iterable[str], fractions: np.ndarray) -> dict[str, float]:
+    values = zip(names, fractions.tolist(), strict=True)
+    return {prefix + name: 100.0 * value for name, value in values}

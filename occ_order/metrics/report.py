@@ -55,6 +55,11 @@ class _Scorers:
     invisible: InvisibleScorer
     region_order: PairOrderScorer
 
+    def merge(self, other: _Scorers) -> None:
+        """Add the images of other scorers."""
+        for name, scorer in vars(self).items():
+            scorer.merge(getattr(other, name))
+
 
 def _scorers(gt_edges: str, class_agnostic: bool) -> _Scorers:
     return _Scorers(
@@ -80,7 +85,7 @@ def evaluate_results(
     gt_edges: str = "touching",
     things_only: bool = False,
     watch: Callable[[list], Iterable] = iter,
-    spread: Callable[[Callable, Iterable], Iterable] = map,
+    spread: Callable[[Callable, Iterable], Iterable] | None = None,
 ) -> dict:
     """Evaluate the images of an `order_results.json` against ground truth.
 
@@ -99,7 +104,9 @@ def evaluate_results(
         gt_edges: "touching" or "all", for OAIR.
         things_only: ignore annotations with "is_stuff" and their pairs.
         watch: wraps the list of images in an iterable of the same entries, for a progress bar.
-        spread: replacement for `map`, for example of a process pool; must keep the order.
+        spread: applies a function to parts, lists of any size, of an iterable and returns an
+            iterable of the results in any order, for example from other processes; None = a single
+            part. The report does not depend on the parts.
 
     Returns:
         {"scalars": {name: float}, percent, NaN where undefined; "curves": {"oair_by_iou",
@@ -114,12 +121,12 @@ def evaluate_results(
     notes: list[str] = []
     pairs = _pair_images(records, images, notes)
     given = _available(records, images, notes)
-    score = _ImageScores(given, match, iou_threshold, class_agnostic, gt_edges, things_only)
+    score = _PartScores(given, match, iou_threshold, class_agnostic, gt_edges, things_only)
     scorers, counts = _scorers(gt_edges, class_agnostic), Counter[str]()
-    for rows, counted in spread(score, watch(pairs)):
+    watched = watch(pairs)
+    for part, counted in [score(watched)] if spread is None else spread(score, watched):
         counts.update(counted)
-        for name, found in rows.items():
-            getattr(scorers, name).rows.extend(found)
+        scorers.merge(part)
     counts.update(images=len(pairs), images_without_predictions=len(pairs) - len(images))
     _note_unmatched(counts, notes)
     scalars, curves = _summarise(scorers)
@@ -132,8 +139,8 @@ def evaluate_results(
 
 
 @dataclass(frozen=True)
-class _ImageScores:
-    """Evaluate a single image, so that images can be distributed over processes.
+class _PartScores:
+    """Evaluate some of the images, so that they can be distributed over processes.
 
     Attributes: see the arguments of `evaluate_results`; `given` is the result of `_available`.
     """
@@ -145,29 +152,30 @@ class _ImageScores:
     gt_edges: str
     things_only: bool
 
-    def __call__(self, pair: tuple[dict, dict | None]) -> tuple[dict[str, list], dict[str, int]]:
-        """Return the rows of each scorer, and counts.
+    def __call__(self, pairs: Iterable[tuple[dict, dict | None]]) -> tuple[_Scorers, Counter[str]]:
+        """Return the scorers of some images, and counts.
 
         Raises:
             ValueError: names the image.
         """
-        record, image = pair
-        if self.things_only:
-            record = _without_stuff(record)
-        scorers = _scorers(self.gt_edges, self.class_agnostic)
-        try:
-            counted = _score_image(
-                record,
-                image,
-                self.given,
-                scorers,
-                match=self.match,
-                iou_threshold=self.iou_threshold,
-                class_agnostic=self.class_agnostic,
-            )
-        except ValueError as error:
-            raise ValueError(f"image {record['image_id']}: {error}") from error
-        return {name: scorer.rows for name, scorer in vars(scorers).items()}, counted
+        scorers, counts = _scorers(self.gt_edges, self.class_agnostic), Counter[str]()
+        for record, image in pairs:
+            name = f"image {record['image_id']}: "
+            try:
+                counts.update(
+                    _score_image(
+                        _without_stuff(record) if self.things_only else record,
+                        image,
+                        self.given,
+                        scorers,
+                        match=self.match,
+                        iou_threshold=self.iou_threshold,
+                        class_agnostic=self.class_agnostic,
+                    )
+                )
+            except ValueError as error:  # some scorers name the image themselves
+                raise ValueError(name + str(error).removeprefix(name)) from error
+        return scorers, counts
 
 
 _COUNTS = (
@@ -298,8 +306,9 @@ def _score_image(
             f"predicted for size {(image['height'], image['width'])}, ground truth has "
             f"{(height, width)} (height, width)"
         )
-    gt = _side(record["annotations"], height, width, "annotation")
-    pred = _side(image["instances"], height, width, "instance")
+    image_id = record["image_id"]
+    gt = _side(image_id, record["annotations"], height, width, "annotation")
+    pred = _side(image_id, image["instances"], height, width, "instance")
     iou = iou_from_counts(*overlap_counts(pred["masks"], gt["masks"]))
     partner = _partners(gt, pred, iou, match, iou_threshold, class_agnostic)
     occlusion, depth, _ = matrices(image)
@@ -309,25 +318,24 @@ def _score_image(
     }
     pairs = scorers.orders.update(record, said)
     scorers.coverage.update(gt, pred, iou=iou)
-    scorers.modal.update(
-        *(_kept(side, record) | {"is_crowd": side["is_crowd"]} for side in (gt, pred))
-    )
+    scorers.modal.update(gt, pred)
     if occlusion is not None:
         scorers.cycles.update(record, {"occlusion": occlusion})
     truth = pairs["occlusion"][0] if "occlusion" in pairs else None
     if "amodal" in given:
-        _update_amodal(scorers, record, gt, pred, truth)
+        _update_amodal(scorers, gt, pred, truth)
     if truth is not None:
         graph = np.zeros((len(iou),) * 2, np.int8) if occlusion is None else occlusion
         scorers.oair.update({**gt, "occlusion": truth}, {**pred, "occlusion": graph}, iou=iou)
     return {**_instance_counts(partner, len(iou)), **pair_counts(pairs, partner >= 0)}
 
 
-def _side(instances: list[dict], height: int, width: int, name: str) -> dict:
+def _side(image_id: Any, instances: list[dict], height: int, width: int, name: str) -> dict:
     """Return the instances of an image as arrays: masks, classes, scores (if present), ids."""
     names = [f"{name} {one['id']}" for one in instances]
     segmentations = [one["segmentation"] for one in instances]
     side = {
+        "image_id": image_id,
         "masks": mask_tools.decode_all(segmentations, height, width, names=names),
         "classes": np.array([one["category_id"] for one in instances], np.int64),
         "ids": [one["id"] for one in instances],
@@ -361,55 +369,30 @@ def _instance_counts(partner: np.ndarray, num_pred: int) -> dict[str, int]:
     }
 
 
-def _kept(side: dict, record: dict, kind: str = "segmentation", masks=None) -> dict:
-    """Return the instances as input of `occ_order.metrics.amodal`, with RLE masks."""
-    stack = side["masks"] if masks is None else masks
-    pairs = zip(side["instances"], stack, strict=True)
-    return {
-        "image_id": record["image_id"],
-        "masks": [_compressed(one[kind], mask) for one, mask in pairs],
-        "classes": side["classes"],
-        "scores": side.get("scores"),
-    }
-
-
-def _update_amodal(
-    scorers: _Scorers, record: dict, gt: dict, pred: dict, occlusion: np.ndarray | None
-) -> None:
+def _update_amodal(scorers: _Scorers, gt: dict, pred: dict, occlusion: np.ndarray | None) -> None:
     """Add the amodal masks of an image, and the order implied by their hidden parts."""
-    size, key = (record["height"], record["width"]), "amodal_segmentation"
-    stacks, kept = [], []
-    for side in (gt, pred):
-        names = [f"amodal mask of {number}" for number in side["ids"]]
-        segmentations = [one[key] for one in side["instances"]]
-        stacks.append(mask_tools.decode_all(segmentations, *size, names=names))
-        kept.append(_kept(side, record, key, stacks[-1]))
-    rate, kept[1]["occlude_rate"] = (
-        np.nan_to_num(occlude_rate(whole, side["masks"]))
-        for whole, side in zip(stacks, (gt, pred), strict=True)
-    )
-    annotations = gt["instances"]
-    kept[0]["is_stuff"] = np.array([one.get("is_stuff", 0) for one in annotations], bool)
-    kept[0]["occlude_rate"] = [
-        one.get("occlude_rate", value) for one, value in zip(annotations, rate, strict=True)
+    truth, guess = (_amodal(side) for side in (gt, pred))
+    annotations, rates = gt["instances"], truth["occlude_rate"]
+    truth["is_stuff"] = np.array([one.get("is_stuff", 0) for one in annotations], bool)
+    truth["occlude_rate"] = [
+        one.get("occlude_rate", rate) for one, rate in zip(annotations, rates, strict=True)
     ]
-    scorers.amodal.update(*kept)
-    scorers.amodal_classes.update(*kept)
-    truth, guess = (
-        {"image_id": record["image_id"], "masks": whole, "modal_masks": side["masks"]}
-        for whole, side in zip(stacks, (gt, pred), strict=True)
-    )
-    guess["scores"] = kept[1]["scores"]
-    scorers.invisible.update(truth, guess)
+    for scorer in (scorers.amodal, scorers.amodal_classes, scorers.invisible):
+        scorer.update(truth, guess)
     if occlusion is not None:
-        levels = np.where(stacks[1], np.where(pred["masks"], 0, 1), -1).astype(np.int8)
+        whole, visible = guess["masks"], guess["modal_masks"]
+        levels = np.where(whole, np.where(visible, 0, 1), -1).astype(np.int8)
         scorers.region_order.update({**truth, "occlusion": occlusion}, {**guess, "levels": levels})
 
 
-def _compressed(segmentation, mask: np.ndarray) -> dict:
-    """Return the segmentation itself if it is compressed RLE already, else encode the mask."""
-    done = isinstance(segmentation, dict) and isinstance(segmentation["counts"], (str, bytes))
-    return segmentation if done else mask_tools.encode(mask)
+def _amodal(side: dict) -> dict:
+    """Return the instances as input of `occ_order.metrics.amodal`, with amodal masks."""
+    segmentations = [one["amodal_segmentation"] for one in side["instances"]]
+    names = [f"amodal mask of {number}" for number in side["ids"]]
+    whole = mask_tools.decode_all(segmentations, *side["masks"].shape[1:], names=names)
+    rate = np.nan_to_num(occlude_rate(whole, side["masks"]))
+    kept = {key: side.get(key) for key in ("image_id", "classes", "scores")}
+    return {**kept, "masks": whole, "modal_masks": side["masks"], "occlude_rate": rate}
 
 
 def _note_unmatched(counts: Counter, notes: list[str]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from occ_order.metrics.matrices import flatten, mean_or_nan, ratio
+from occ_order.metrics.matrices import flatten, mean_or_nan, of_one_image, ratio
 from occ_order.metrics.scorer import Scorer
+from occ_order.metrics.sums import ExactSums
 from occ_order.order.baselines import disparity_order
 
 _ANY_COUNT = np.iinfo(np.int32).max
@@ -116,31 +118,32 @@ def whdr_from_weights(weights: np.ndarray, *, average: str = "global") -> dict[s
     if average not in ("global", "image"):
         raise ValueError(f"average must be 'global' or 'image', got {average!r}")
     if average == "global":
-        weights = weights.sum(0, keepdims=True)
-    rates = ratio(weights[..., 0], weights[..., 1], float("nan"))
-    cells = zip(WHDR_CELLS, rates.T, strict=True)
+        sums = [math.fsum(column) for column in weights.reshape(len(weights), 18).T.tolist()]
+        weights = np.reshape(sums, (1, 9, 2))
+    cells = zip(WHDR_CELLS, whdr_rates(weights).T, strict=True)
     return {name: 100.0 * mean_or_nan(rate) for name, rate in cells}
+
+
+def whdr_rates(weights: np.ndarray) -> np.ndarray:
+    """Return wrong / all of weights (M, 9, 2): float64 (M, 9), NaN for cells without pairs."""
+    return ratio(weights[..., 0], weights[..., 1], float("nan"))
 
 
 class DisparityOrderScorer(Scorer[np.ndarray]):
     """WHDR of depth orders derived from disparity maps.
 
     Args:
-        rows: rows of images that were already evaluated.
         statistic: disparity of an instance, "mean" or "median" of its pixels; see
             :func:`occ_order.order.disparity_order`.
         compat: see :func:`occ_order.order.disparity_order`.
     """
 
-    def __init__(
-        self,
-        rows: Iterable[np.ndarray] = (),
-        *,
-        statistic: str = "mean",
-        compat: str | None = None,
-    ) -> None:
-        super().__init__(rows)
-        self._options: dict[str, Any] = {"statistic": statistic, "compat": compat}
+    def __init__(self, *, statistic: str = "mean", compat: str | None = None) -> None:
+        super().__init__(statistic=statistic, compat=compat)
+
+    def empty(self) -> dict[str, Any]:
+        """Return the state: sums of the rates of the images."""
+        return {"rates": ExactSums(len(WHDR_CELLS))}
 
     def row(self, truth: Mapping[str, Any], prediction: np.ndarray) -> np.ndarray:
         """Return the :func:`whdr_weights` of an image, (1, 9, 2).
@@ -149,11 +152,16 @@ class DisparityOrderScorer(Scorer[np.ndarray]):
             truth: "masks" bool (N, H, W), "depth", "overlap" and "count" (N, N).
             prediction: (H, W) disparity, larger = nearer.
         """
-        order = disparity_order(prediction, truth["masks"], **self._options)
+        order = disparity_order(prediction, truth["masks"], **self.options)
         depth, overlap, count = ([truth[key]] for key in ("depth", "overlap", "count"))
-        return whdr_weights(depth, overlap, count, [order])
+        with of_one_image():
+            return whdr_weights(depth, overlap, count, [order])
+
+    def add(self, row: np.ndarray) -> None:
+        """Add the weights of an image."""
+        self.state["rates"].add(whdr_rates(row)[0])
 
     def compute(self) -> dict[str, float]:
         """Compute the rates of :func:`whdr`, averaged over images as published, in percent."""
-        weights = np.concatenate([np.zeros((0, 9, 2)), *self.rows])
-        return whdr_from_weights(weights, average="image")
+        rates = zip(WHDR_CELLS, self.state["rates"].means().tolist(), strict=True)
+        return {name: 100.0 * rate for name, rate in rates}

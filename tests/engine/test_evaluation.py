@@ -25,7 +25,7 @@ def everywhere(ask, tmp_path_factory):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_two_and_three_processes_give_the_same(everywhere, name):
-    """Uneven shards out of order, an image that two processes saw, a process without any image."""
+    """Uneven shards out of order, a process without any image."""
     (alone,) = everywhere[1]
     results, files = alone[name]["results"], alone[name]["files"]
     assert results[0] == results[1]  # evaluate() twice
@@ -35,6 +35,22 @@ def test_one_two_and_three_processes_give_the_same(everywhere, name):
         assert first[name]["results"] == results, number
         assert first[name]["files"] == files, number
         assert all(other[name]["results"][0] in ("None", "{}", "OrderedDict()") for other in others)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_image_counts_once_or_is_refused(toy, tmp_path, name, monkeypatch):
+    records = toy.rich_records(tmp_path)
+    evaluator = toy.evaluator_of(name, tmp_path, tmp_path / "out")
+    with pytest.raises(ValueError, match=r"image 3 was processed before: call reset\(\)"):
+        toy.feed(evaluator, name, [records[3], records[4], records[3]])
+    toy.feed(evaluator, name, records[3:])
+    monkeypatch.setattr("occ_order.methods.common.evaluator.comm.get_world_size", lambda: 2)
+    monkeypatch.setattr(
+        "occ_order.methods.common.evaluator.comm.gather",
+        lambda own: [own, ({records[3]["image_id"]}, None)],
+    )
+    with pytest.raises(ValueError, match=r"1 images were processed by several processes.*\[3\]"):
+        evaluator.evaluate()
 
 
 def test_evaluators_write_their_files(everywhere):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from occ_order.metrics import IOU_THRESHOLDS, oair, oair_by_confidence, percent_in_cycles
-from occ_order.metrics.oair import _reachable, edge_matches, oair_from_counts
+from occ_order.metrics.oair import edge_matches, oair_from_counts, path_scores
 from occ_order.order.graph import reachability
 
 GT_EDGES = "1-2 2-4 2-3 3-4 4-5"
@@ -240,10 +240,26 @@ def test_counts_of_parts_can_be_added():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_paths_agree_with_the_graph_module(seed):
-    stack = (np.random.default_rng(seed).random((3, 8, 8)) < 0.2).astype(np.int8)
-    stack[:, range(8), range(8)] = 0
-    np.testing.assert_array_equal(_reachable(stack), [reachability(one) for one in stack])
+def test_paths_vanish_at_their_score_and_not_before(seed):
+    rng = np.random.default_rng(seed)
+    occlusion = (rng.random((8, 8)) < 0.25).astype(np.int8)
+    np.fill_diagonal(occlusion, 0)
+    scores = rng.integers(1, 6, 8) / 10
+    found, other = path_scores(occlusion, scores), ~np.eye(8, dtype=bool)
+    for threshold in (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6):
+        keep = scores >= threshold
+        left = reachability(occlusion * np.outer(keep, keep))
+        np.testing.assert_array_equal((found >= threshold)[other], left[other])
+
+
+def test_path_scores_by_hand():
+    # 0 -> 1 -> 2 through a score of .2, and 0 -> 3 -> 2 through .4; nothing leads back.
+    occlusion = np.zeros((4, 4), int)
+    occlusion[[0, 1, 0, 3], [1, 2, 3, 2]] = 1
+    found = path_scores(occlusion, [0.9, 0.2, 0.8, 0.4])
+    assert found[0].tolist()[1:] == [0.2, 0.4, 0.4] and found[1, 2] == 0.2
+    assert (found[2] == -np.inf).all() and found[3, 2] == 0.4 and found[1, 0] == -np.inf
+    assert path_scores(np.zeros((0, 0)), []).shape == (0, 0)
 
 
 def test_percent_in_cycles_over_a_data_set():

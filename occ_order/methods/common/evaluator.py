@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import weakref
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
 from fvcore.common.registry import Registry
+
+from occ_order.metrics.scorer import Scorer
 
 EVALUATOR_REGISTRY = Registry("EVALUATOR")
 EVALUATOR_REGISTRY.__doc__ = (
@@ -33,10 +36,11 @@ them: reading decodes every mask of some formats, which takes longer than the sc
 
 
 class OrderEvaluator(DatasetEvaluator):
-    """Stores one row per image and computes the scores from all rows at the end.
+    """Adds the images to scorers, and merges the scorers of all processes at the end.
 
-    A subclass implements `row` and `scores`. Rows of all processes are gathered; an image processed
-    by two of them counts once. `evaluate` can be called repeatedly.
+    A subclass implements `scorers`, `update` and `scores`. What is kept of an image is its id and
+    its part of the scorers' states, so it must not be processed twice, by one process or by two.
+    `evaluate` can be called repeatedly.
 
     Attributes:
         needs: required keys of a ground-truth record (class attribute).
@@ -52,7 +56,7 @@ class OrderEvaluator(DatasetEvaluator):
         self.dataset_name = dataset_name
         self.metadata = MetadataCatalog.get(dataset_name)
         self.output_dir = output_dir
-        self._rows: dict[Any, Any] = {}
+        self.reset()
 
     @functools.cached_property
     def records(self) -> dict[Any, dict[str, Any]]:
@@ -77,17 +81,24 @@ class OrderEvaluator(DatasetEvaluator):
             _SHARED[key] = found
         return found
 
-    def row(self, record: dict[str, Any], output: dict[str, Any]) -> Any:
-        """Return the result to store for one image: plain Python or NumPy, to be pickled.
+    def scorers(self) -> dict[str, Scorer]:
+        """Return new scorers by name, without images."""
+        raise NotImplementedError(f"{type(self).__name__} has no scorers()")
+
+    def update(
+        self, scorers: dict[str, Any], record: dict[str, Any], output: dict[str, Any]
+    ) -> None:
+        """Add an image to the scorers.
 
         Args:
+            scorers: as of `scorers`.
             record: ground truth, from `records`.
             output: the model's output for the image.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no row()")
+        raise NotImplementedError(f"{type(self).__name__} has no update()")
 
-    def scores(self, rows: dict[Any, Any]) -> Mapping[str, Mapping[str, float]]:
-        """Compute the scores from the rows of all images, in the order of image ids.
+    def scores(self, scorers: dict[str, Any]) -> Mapping[str, Mapping[str, float]]:
+        """Compute the scores from scorers with all images.
 
         Returns:
             {task: {metric: float}}: the same keys for any data, NaN where undefined.
@@ -95,22 +106,28 @@ class OrderEvaluator(DatasetEvaluator):
         raise NotImplementedError(f"{type(self).__name__} has no scores()")
 
     def reset(self) -> None:
-        """Discard the rows of all images."""
-        self._rows = {}
+        """Discard all images."""
+        self._seen: set[Any] = set()
+        self._scorers: dict[str, Scorer] | None = None
 
     def process(self, inputs: Sequence[dict[str, Any]], outputs: Sequence[dict[str, Any]]) -> None:
-        """Compute and store the rows of a batch.
+        """Add a batch to the scorers.
 
         Raises:
-            ValueError: an image is not in the data set or lacks a required key; a score of an
-                instance is not finite.
+            ValueError: an image is not in the data set, lacks a required key or was processed
+                before; a score of an instance is not finite.
         """
+        if self._scorers is None:
+            self._scorers = self.scorers()
         for item, output in zip(inputs, outputs, strict=True):
             image_id = item["image_id"]
             if image_id not in self.records:
                 raise ValueError(f"image {image_id!r} is not in the data set {self.dataset_name!r}")
             self._check(self.records[image_id], output)
-            self._rows[image_id] = self.row(self.records[image_id], output)
+            if image_id in self._seen:
+                raise ValueError(f"image {image_id!r} was processed before: call reset()")
+            self.update(self._scorers, self.records[image_id], output)
+            self._seen.add(image_id)
 
     def _check(self, record: dict[str, Any], output: dict[str, Any]) -> None:
         for key in self.needs:
@@ -129,10 +146,25 @@ class OrderEvaluator(DatasetEvaluator):
                 )
 
     def evaluate(self) -> Mapping[str, Mapping[str, float]] | None:
-        """Compute the scores over the images of all processes; None except in the main process."""
-        parts = comm.gather(self._rows) if comm.get_world_size() > 1 else [self._rows]
+        """Compute the scores over the images of all processes; None except in the main process.
+
+        Raises:
+            ValueError: several processes have processed the same image.
+        """
+        own = self._seen, self._scorers
+        parts = comm.gather(own) if comm.get_world_size() > 1 else [own]
         if not comm.is_main_process():
             return None
-        rows = {image_id: row for part in parts for image_id, row in part.items()}
-        order = sorted(rows, key=lambda image_id: (str(type(image_id)), image_id))
-        return self.scores({image_id: rows[image_id] for image_id in order})
+        times = Counter(image_id for seen, _ in parts for image_id in seen)
+        repeated = sorted((image_id for image_id in times if times[image_id] > 1), key=str)
+        if repeated:
+            raise ValueError(
+                f"{len(repeated)} images were processed by several processes, such as "
+                f"{repeated[:3]}: use a sampler that does not repeat images, such as Detectron2's "
+                "InferenceSampler"
+            )
+        merged = self.scorers()
+        for _, scorers in parts:
+            for name, scorer in (scorers or {}).items():
+                merged[name].merge(scorer)
+        return self.scores(merged)

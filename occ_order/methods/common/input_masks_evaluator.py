@@ -8,6 +8,7 @@ import numpy as np
 
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
 from occ_order.metrics.input_masks import GivenMaskScorer
+from occ_order.metrics.scorer import Scorer
 
 
 @EVALUATOR_REGISTRY.register()
@@ -25,8 +26,14 @@ class GivenMaskOrder(OrderEvaluator):
       the data set; depth_per_image: averages over images, as reported in the papers.
     """
 
-    def row(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, tuple]:
-        """Return the matrices of one image: ground truth and prediction.
+    def scorers(self) -> dict[str, Scorer]:
+        """Return the scorer of all tasks."""
+        return {"orders": GivenMaskScorer()}
+
+    def update(
+        self, scorers: dict[str, Any], record: dict[str, Any], output: dict[str, Any]
+    ) -> None:
+        """Add the orders of an image.
 
         Raises:
             ValueError: prediction and ground truth differ in the number of instances.
@@ -43,12 +50,12 @@ class GivenMaskOrder(OrderEvaluator):
             "depth": "depth",
         }
         orders = {key: _matrix(found.get(name)) for key, name in names.items() if found.has(name)}
-        return GivenMaskScorer().row(record, orders)
+        scorers["orders"].update(record, orders)
 
-    def scores(self, rows: dict[Any, dict[str, tuple]]) -> dict[str, dict[str, float]]:
+    def scores(self, scorers: dict[str, Any]) -> dict[str, dict[str, float]]:
         """Compute the scores listed in the class docstring."""
         result: dict[str, dict[str, float]] = {}
-        for name, value in GivenMaskScorer(rows.values()).compute().items():
+        for name, value in scorers["orders"].compute().items():
             task, metric = name.split("/", 1)
             result.setdefault(task, {})[metric] = float(value)
         return result

@@ -9,6 +9,7 @@ import numpy as np
 from occ_order import masks as mask_tools
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
 from occ_order.metrics.given_amodal import GivenAmodalScorer
+from occ_order.metrics.scorer import Scorer
 
 TASKS = ("amodal", "amodal_visible_mask", "amodal_convex_hull", "amodal_hull_behind")
 
@@ -23,8 +24,14 @@ class GivenMaskAmodal(OrderEvaluator):
     predicted order. Instances without amodal annotation are ignored.
     """
 
-    def row(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Return the mask overlaps of one image.
+    def scorers(self) -> dict[str, Scorer]:
+        """Return the scorers of the tasks."""
+        return {name: GivenAmodalScorer() for name in TASKS}
+
+    def update(
+        self, scorers: dict[str, Any], record: dict[str, Any], output: dict[str, Any]
+    ) -> None:
+        """Add the amodal masks of an image.
 
         Raises:
             ValueError: prediction and ground truth differ in the number of instances, or the
@@ -54,10 +61,9 @@ class GivenMaskAmodal(OrderEvaluator):
             "amodal_hull_behind": modal | (hulls & behind),
         }
         sides = {"amodal": truth, "modal": modal}
-        return {name: GivenAmodalScorer().row(sides, {"amodal": guesses[name]}) for name in TASKS}
+        for name in TASKS:
+            scorers[name].update(sides, {"amodal": guesses[name]})
 
-    def scores(self, rows: dict[Any, dict[str, np.ndarray]]) -> dict[str, dict[str, float]]:
+    def scores(self, scorers: dict[str, Any]) -> dict[str, dict[str, float]]:
         """Compute the scores listed in the class docstring."""
-        return {
-            name: GivenAmodalScorer(row[name] for row in rows.values()).compute() for name in TASKS
-        }
+        return {name: scorers[name].compute() for name in TASKS}

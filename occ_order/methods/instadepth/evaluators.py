@@ -19,7 +19,8 @@ from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluato
 from occ_order.methods.common.input_masks_evaluator import GivenMaskOrder
 from occ_order.methods.instadepth.losses import erode
 from occ_order.metrics.depth import DepthMapScorer, DIWScorer
-from occ_order.metrics.matrices import mean_or_nan
+from occ_order.metrics.scorer import Scorer
+from occ_order.metrics.sums import ExactSums
 from occ_order.metrics.whdr import DisparityOrderScorer
 
 STATISTICS = ("mean", "median")
@@ -64,8 +65,15 @@ class DisparityOrderEvaluator(_DisparityEvaluator):
     disjoint masks, mean over all distinct pairs, with masks eroded as in training.
     """
 
-    def row(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Return WHDR weights (1, 9, 2) of each statistic, and Equation 1 of each distinct pair.
+    def scorers(self) -> dict[str, Scorer]:
+        """Return the scorers of both statistics and of the violation."""
+        orders = {n: DisparityOrderScorer(statistic=n, compat=self.compat) for n in STATISTICS}
+        return {**orders, "violation": ViolationScorer()}
+
+    def update(
+        self, scorers: dict[str, Any], record: dict[str, Any], output: dict[str, Any]
+    ) -> None:
+        """Add the disparity map of an image.
 
         Raises:
             ValueError: the record has no depth order.
@@ -76,22 +84,42 @@ class DisparityOrderEvaluator(_DisparityEvaluator):
         segmentations = [annotation["segmentation"] for annotation in record["annotations"]]
         masks = decode_all(segmentations, record["height"], record["width"])
         truth = {"masks": masks, **{key: record[key] for key in ("depth", "overlap", "count")}}
-        row = {
-            name: DisparityOrderScorer(statistic=name, compat=self.compat).row(truth, disparity)
-            for name in STATISTICS
-        }
-        shares = pair_violations(disparity, masks, record["depth"], record["overlap"])
-        return {**row, "violation": shares}
+        for scorer in scorers.values():
+            scorer.update(truth, disparity)
 
-    def scores(self, rows: dict[Any, Any]) -> dict[str, dict[str, float]]:
+    def scores(self, scorers: dict[str, Any]) -> dict[str, dict[str, float]]:
         """Compute means over images, and over pairs for the violation."""
         scores = {}
         for name in STATISTICS:
-            rates = DisparityOrderScorer(row[name] for row in rows.values()).compute()
+            rates = scorers[name].compute()
             scores[f"disparity_{name}"] = {f"whdr_{cell}": rates[cell] for cell in COLUMNS}
-        shares = np.concatenate([np.zeros(0), *(row["violation"] for row in rows.values())])
-        scores["disparity"] = {"violation": 100.0 * mean_or_nan(shares.tolist())}
-        return scores
+        return {**scores, "disparity": scorers["violation"].compute()}
+
+
+class ViolationScorer(Scorer[np.ndarray]):
+    """Equation 1 of the distinct pairs of a data set."""
+
+    def empty(self) -> dict[str, Any]:
+        """Return the state: sum over the pairs."""
+        return {"shares": ExactSums(1)}
+
+    def row(self, truth: dict[str, Any], prediction: np.ndarray) -> np.ndarray:
+        """Return the :func:`pair_violations` of an image.
+
+        Args:
+            truth: "masks" bool (N, H, W), "depth" and "overlap" (N, N).
+            prediction: float (H, W) disparity, larger = nearer.
+        """
+        return pair_violations(prediction, truth["masks"], truth["depth"], truth["overlap"])
+
+    def add(self, row: np.ndarray) -> None:
+        """Add the pairs of an image."""
+        for share in row:
+            self.state["shares"].add([share])
+
+    def compute(self) -> dict[str, float]:
+        """Return {"violation"}: mean over the pairs in percent, NaN without pairs."""
+        return {"violation": 100.0 * float(self.state["shares"].means()[0])}
 
 
 def pair_violations(
@@ -134,13 +162,19 @@ class DIWEvaluator(_DisparityEvaluator):
     not; {"whdr"}: percentage of wrong ones.
     """
 
-    def row(self, record: dict[str, Any], output: dict[str, Any]) -> tuple[str, str]:
-        """Return the ground-truth and predicted relation of the image's two points."""
-        return DIWScorer().row(record, self.disparity(record, output))
+    def scorers(self) -> dict[str, Scorer]:
+        """Return the scorer."""
+        return {"diw": DIWScorer()}
 
-    def scores(self, rows: dict[Any, Any]) -> dict[str, dict[str, float]]:
-        """Count correct and wrong relations and compute the WHDR."""
-        return {"diw": DIWScorer(rows.values()).compute()}
+    def update(
+        self, scorers: dict[str, Any], record: dict[str, Any], output: dict[str, Any]
+    ) -> None:
+        """Add the relation of the image's two points."""
+        scorers["diw"].update(record, self.disparity(record, output))
+
+    def scores(self, scorers: dict[str, Any]) -> dict[str, dict[str, float]]:
+        """Return the numbers of correct and wrong relations, and the WHDR."""
+        return {"diw": scorers["diw"].compute()}
 
 
 @EVALUATOR_REGISTRY.register()
@@ -154,8 +188,14 @@ class KITTIDepthEvaluator(_DisparityEvaluator):
     the image.
     """
 
-    def row(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
-        """Return the errors of an image.
+    def scorers(self) -> dict[str, Scorer]:
+        """Return the scorer."""
+        return {"depth": DepthMapScorer(max_depth=self.max_depth)}
+
+    def update(
+        self, scorers: dict[str, Any], record: dict[str, Any], output: dict[str, Any]
+    ) -> None:
+        """Add the errors of an image.
 
         Raises:
             ValueError: the disparity map differs in size from the ground truth; names the file.
@@ -169,11 +209,11 @@ class KITTIDepthEvaluator(_DisparityEvaluator):
                 f"{record['depth_file_name']}: the depth map is {gt.shape}, the disparity "
                 f"{disparity.shape}"
             )
-        return DepthMapScorer(max_depth=self.max_depth).row(gt, disparity)
+        scorers["depth"].update(gt, disparity)
 
-    def scores(self, rows: dict[Any, Any]) -> dict[str, dict[str, float]]:
+    def scores(self, scorers: dict[str, Any]) -> dict[str, dict[str, float]]:
         """Return the means over all images with valid pixels."""
-        found = DepthMapScorer(rows.values()).compute()
+        found = scorers["depth"].compute()
         return {
             "kitti": found["median"],
             "kitti_aligned": found["aligned"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from occ_order.draw import draw_accuracy_recall, png_bytes
 from occ_order.files import write_bytes, write_json
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
 from occ_order.methods.oosis.truth import instance_map
-from occ_order.metrics.boundary import BoundaryScorer, boundary_curves
+from occ_order.metrics.boundary import BoundaryScorer
 from occ_order.metrics.report import without_nan
+from occ_order.metrics.scorer import Scorer
 from occ_order.targets.oriented_boundary import oriented_boundary
 
 
@@ -35,25 +36,28 @@ class OrientedBoundary(OrderEvaluator):
         self.use_stuff = cfg.INPUT.OOSIS.USE_STUFF
         self.over_background = cfg.INPUT.OOSIS.OVER_BACKGROUND
 
-    def row(self, record: dict[str, Any], output: Mapping[str, Any]) -> np.ndarray:
-        """Return the counts of an image, int64 (T, 4)."""
+    def scorers(self) -> dict[str, Scorer]:
+        """Return the scorer."""
+        return {"boundary": BoundaryScorer(thresholds=self.thresholds)}
+
+    def update(
+        self, scorers: dict[str, Any], record: dict[str, Any], output: Mapping[str, Any]
+    ) -> None:
+        """Add the boundary of an image."""
         composed = output["occ_boundary"].cpu().numpy()
         truth = instance_map(record, use_stuff=self.use_stuff).resized(composed.shape[1:])
         gt = oriented_boundary(truth.ids, truth.occlusion, over_background=self.over_background)
         prob = np.clip(1 - composed[4], 0, 1)
-        return self._scorer().row(gt, (prob, composed[:4]))
+        scorers["boundary"].update(gt, (prob, composed[:4]))
 
-    def scores(self, rows: dict[Any, np.ndarray]) -> dict[str, dict[str, float]]:
+    def scores(self, scorers: dict[str, Any]) -> dict[str, dict[str, float]]:
         """Compute the scores of the pooled counts and write the curves."""
-        scorer = self._scorer(rows.values())
+        scorer = scorers["boundary"]
         found = scorer.compute()
         threshold = found.pop("ods_threshold")
         scores = {name: 100 * value for name, value in found.items()}
-        self._write(scorer.thresholds, boundary_curves(scorer.counts()))
+        self._write(scorer.thresholds, scorer.curves())
         return {"boundary": {**scores, "ods_threshold": threshold}}
-
-    def _scorer(self, rows: Iterable[np.ndarray] = ()) -> BoundaryScorer:
-        return BoundaryScorer(rows, thresholds=self.thresholds)
 
     def _write(self, thresholds: np.ndarray, curves: dict[str, np.ndarray]) -> None:
         folder = Path(self.output_dir)

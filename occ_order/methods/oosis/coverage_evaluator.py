@@ -10,7 +10,8 @@ from detectron2.config import CfgNode
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
 from occ_order.methods.oosis.truth import ground_truth, prediction
 from occ_order.metrics import ClassAPScorer, CoverageScorer
-from occ_order.metrics.calibration import calibration_scores
+from occ_order.metrics.calibration import CalibrationScorer
+from occ_order.metrics.scorer import Scorer
 
 
 @EVALUATOR_REGISTRY.register()
@@ -25,14 +26,20 @@ class WeightedCoverage(OrderEvaluator):
         super().__init__(cfg, dataset_name, output_dir)
         self.use_stuff, self.size = cfg.INPUT.OOSIS.USE_STUFF, cfg.INPUT.OUTPUT_SIZE
 
-    def row(self, record: dict[str, Any], output: Mapping[str, Any]) -> tuple[float, float]:
-        """Return the two coverages of an image; NaN if it has no instances."""
-        truth = ground_truth(record, size=self.size, use_stuff=self.use_stuff)
-        return CoverageScorer().row(truth, prediction(record["image_id"], output))
+    def scorers(self) -> dict[str, Scorer]:
+        """Return the scorer."""
+        return {"coverage": CoverageScorer()}
 
-    def scores(self, rows: dict[Any, tuple[float, float]]) -> dict[str, dict[str, float]]:
+    def update(
+        self, scorers: dict[str, Any], record: dict[str, Any], output: Mapping[str, Any]
+    ) -> None:
+        """Add the instances of an image."""
+        truth = ground_truth(record, size=self.size, use_stuff=self.use_stuff)
+        scorers["coverage"].update(truth, prediction(record["image_id"], output))
+
+    def scores(self, scorers: dict[str, Any]) -> dict[str, dict[str, float]]:
         """Return the means over the images."""
-        found = CoverageScorer(rows.values()).compute()
+        found = scorers["coverage"].compute()
         return {"coverage": {"wc": found["weighted"], "wc_pixels": found["weighted_all_pixels"]}}
 
 
@@ -49,20 +56,26 @@ class InstanceAP(OrderEvaluator):
         super().__init__(cfg, dataset_name, output_dir)
         self.size, self.use_stuff = cfg.INPUT.OUTPUT_SIZE, cfg.INPUT.OOSIS.USE_STUFF
         self.calibration = cfg.TEST.OOSIS.CALIBRATION
-        self.options = {
-            "class_agnostic": cfg.TEST.OOSIS.CLASS_AGNOSTIC,
-            "min_occlusion": (),
+        self.class_agnostic = cfg.TEST.OOSIS.CLASS_AGNOSTIC
+
+    def scorers(self) -> dict[str, Scorer]:
+        """Return the scorers of AP and AR, and of the calibration of the scores if configured."""
+        scorers: dict[str, Scorer] = {
+            "instances": ClassAPScorer(class_agnostic=self.class_agnostic, min_occlusion=())
         }
-
-    def row(self, record: dict[str, Any], output: Mapping[str, Any]) -> tuple[dict, dict]:
-        """Return the ground truth and prediction of an image with RLE masks."""
-        truth = ground_truth(record, size=self.size, use_stuff=self.use_stuff)
-        return ClassAPScorer().row(truth, prediction(record["image_id"], output))
-
-    def scores(self, rows: dict[Any, tuple[dict, dict]]) -> dict[str, dict[str, float]]:
-        """Compute AP and AR over all images, and the calibration of the scores if configured."""
-        scorer = ClassAPScorer(rows.values(), **self.options)
-        scores = {"instances": scorer.compute()}
         if self.calibration:
-            scores["calibration"] = calibration_scores(*scorer.sides())
-        return scores
+            scorers["calibration"] = CalibrationScorer(class_agnostic=self.class_agnostic)
+        return scorers
+
+    def update(
+        self, scorers: dict[str, Any], record: dict[str, Any], output: Mapping[str, Any]
+    ) -> None:
+        """Add the instances of an image."""
+        truth = ground_truth(record, size=self.size, use_stuff=self.use_stuff)
+        guess = prediction(record["image_id"], output)
+        for scorer in scorers.values():
+            scorer.update(truth, guess)
+
+    def scores(self, scorers: dict[str, Any]) -> dict[str, dict[str, float]]:
+        """Compute the scores over all images."""
+        return {task: scorer.compute() for task, scorer in scorers.items()}

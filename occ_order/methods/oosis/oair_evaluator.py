@@ -13,8 +13,9 @@ from occ_order.draw import draw_accuracy_recall, png_bytes
 from occ_order.files import write_bytes, write_json
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
 from occ_order.methods.oosis.truth import ground_truth, prediction
-from occ_order.metrics.oair import EdgeMatches, OAIRScorer, confidence_curve, percent_in_cycles
+from occ_order.metrics.oair import CycleScorer, EdgeMatches, OAIRScorer
 from occ_order.metrics.report import without_nan
+from occ_order.metrics.scorer import Scorer
 from occ_order.order import break_cycles
 
 RECALLS = (5, 10, 15, 20, 30, 40, 50, 60, 70, 80)
@@ -44,26 +45,35 @@ class OAIR(OrderEvaluator):
         self.size = cfg.INPUT.OUTPUT_SIZE
         self.use_stuff, self.seeds = cfg.INPUT.OOSIS.USE_STUFF, own.DECYCLE_SEEDS
 
-    def row(self, record: dict[str, Any], output: Mapping[str, Any]) -> list[EdgeMatches]:
-        """Return the matched edges of the prediction, then those of its decycled versions."""
+    def scorers(self) -> dict[str, Scorer]:
+        """Return the scorers of the prediction, of its cycles and of its decycled versions."""
+        versions = ["plain", *self._decycled]
+        oair = {name: OAIRScorer(**self.options) for name in versions}
+        return {**oair, "cycles": CycleScorer()}
+
+    @property
+    def _decycled(self) -> list[str]:
+        return [f"decycled {seed}" for seed in range(self.seeds)]
+
+    def update(
+        self, scorers: dict[str, Any], record: dict[str, Any], output: Mapping[str, Any]
+    ) -> None:
+        """Add the matched edges of the prediction and of its decycled versions."""
         pred = prediction(record["image_id"], output)
         gt = ground_truth(record, size=self.size, use_stuff=self.use_stuff)
-        plain = OAIRScorer(**self.options).row(gt, pred)
-        rows = [plain]
-        for seed in range(self.seeds):
+        plain = scorers["plain"].update(gt, pred)
+        scorers["cycles"].update(gt, pred)
+        for seed, name in enumerate(self._decycled):
             # Seed by image, so that the result does not depend on the process that evaluates it.
             rng = np.random.default_rng([seed, _number(record["image_id"])])
             broken = break_cycles(pred["occlusion"], rng=rng)
-            rows.append(EdgeMatches(plain.ends, broken, plain.scores))
-        return rows
+            scorers[name].add(EdgeMatches(plain.ends, broken, plain.scores))
 
-    def scores(self, rows: dict[Any, list[EdgeMatches]]) -> dict[str, dict[str, float]]:
+    def scores(self, scorers: dict[str, Any]) -> dict[str, dict[str, float]]:
         """Compute the scores over all images and write the curves."""
-        versions = [[row[k] for row in rows.values()] for k in range(1 + self.seeds)]
-        curves = [curves_of(images) for images in versions]
-        plain, decycled = curves[0], curves[1:]
+        plain, *decycled = (curves_of(scorers[name]) for name in ("plain", *self._decycled))
         found = {name: 100 * value for name, value in summary(plain).items()}
-        found["in_cycles"] = percent_in_cycles([m.occlusion for m in versions[0]])
+        found["in_cycles"] = scorers["cycles"].compute()["instances"]
         summaries = [summary(one) for one in decycled]
         for name in summary(plain):
             found[f"{name}_decycled"] = _mean([100 * one[name] for one in summaries])
@@ -82,15 +92,14 @@ class OAIR(OrderEvaluator):
         write_bytes(folder / "oair.png", png_bytes(image))
 
 
-def curves_of(images: Sequence[EdgeMatches]) -> dict[str, dict[str, list]]:
-    """Compute the curves of one version of the predictions from the matches of all images.
+def curves_of(scorer: OAIRScorer) -> dict[str, dict[str, list]]:
+    """Compute the curves of one version of the predictions.
 
     Returns:
         {"by_iou", "by_confidence", "fine"}, see `occ_order.metrics.oair`; "fine" is the curve by
         confidence in steps of one percent of the largest recall.
     """
-    curves = OAIRScorer(images).compute(num_points=POINTS)
-    return {**curves, "fine": confidence_curve(list(images), num_points=100)}
+    return {**scorer.compute(num_points=POINTS), "fine": scorer.by_confidence(100)}
 
 
 def summary(curves: dict[str, dict[str, list]]) -> dict[str, float]:

@@ -12,8 +12,8 @@ from detectron2.structures import Instances
 from occ_order import masks as mask_tools
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
 from occ_order.metrics.matching import in_gt_order, mask_iou, match_greedy, partners
-from occ_order.metrics.occlusion import occlusion_scores
-from occ_order.metrics.orders import OrderScorer, pair_counts
+from occ_order.metrics.orders import OrderScorer, Pairs, pair_counts
+from occ_order.metrics.scorer import Scorer
 
 COUNTS = (
     "gt_instances",
@@ -55,12 +55,18 @@ class HolisticOrder(OrderEvaluator):
         self.iou_threshold, self.score_threshold = own.IOU_THRESH, own.SCORE_THRESH
         self.class_agnostic = own.CLASS_AGNOSTIC
 
-    def row(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
-        """Return matrices of an image in the order of the ground truth, and its counts."""
+    def scorers(self) -> dict[str, Scorer]:
+        """Return the scorers: all pairs, pairs of matched instances, all predictions, counts."""
+        names = ("holistic", "matched", "strict")
+        return {**{name: OrderScorer() for name in names}, "counts": CountScorer()}
+
+    def update(
+        self, scorers: dict[str, Any], record: dict[str, Any], output: dict[str, Any]
+    ) -> None:
+        """Add the orders of an image, in the order of the ground truth."""
         found = output["instances"].to("cpu")
         found = found[found.scores >= self.score_threshold]
         partner = self._partners(record, found)
-        row: dict[str, Any] = {"found": partner >= 0}
         counts = dict.fromkeys(COUNTS, 0)
         counts.update(
             gt_instances=len(partner),
@@ -74,32 +80,30 @@ class HolisticOrder(OrderEvaluator):
             if found.has(name)
         }
         ordered = {name: in_gt_order(matrix, partner) for name, matrix in said.items()}
-        pairs = OrderScorer().row(record, ordered)
+        pairs = scorers["holistic"].update(record, ordered)
+        scorers["matched"].add(_of_found(pairs, partner >= 0))
         counted = pair_counts(pairs, partner >= 0)
         if "occlusion" in pairs:
             truth, matrix = pairs["occlusion"][0], said["occlusion"]
-            row["strict"] = with_unmatched(truth, matrix, partner)
+            scorers["strict"].add({"occlusion": with_unmatched(truth, matrix, partner)})
             matched = np.isin(np.arange(len(found)), partner)
             theirs = pair_counts({"occlusion": (matrix,)}, matched)
             for kind, numbers in (("gt", counted), ("predicted", theirs)):
                 counts[f"{kind}_occlusions"] = numbers.pop("occlusion_pairs")
                 counts[f"{kind}_occlusions_unmatched"] = numbers.pop("occlusion_pairs_unmatched")
-        return {**row, **pairs, "counts": {**counts, **counted}}
+        scorers["counts"].add({**counts, **counted})
 
-    def scores(self, rows: dict[Any, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    def scores(self, scorers: dict[str, Any]) -> dict[str, dict[str, float]]:
         """Compute all scores; see the class."""
         result: dict[str, dict[str, float]] = {}
         for kind in ("holistic", "matched"):
-            for name, value in _scalars(list(rows.values()), only_found=kind == "matched").items():
+            for name, value in scorers[kind].compute().items():
                 task, metric = f"{kind}_{name}".split("/", 1)
                 result.setdefault(task, {})[metric] = float(value)
-        pairs = [row["strict"] for row in rows.values() if "strict" in row]
-        columns = zip(*pairs, strict=True) if pairs else ([], [])
-        strict = occlusion_scores(*columns, zero_division=math.nan)
+        strict = scorers["strict"].compute()
         for name in ("precision", "f1"):
-            result["holistic_occlusion"][f"{name}_strict"] = strict[name]
-        result["holistic_counts"] = _totals([row["counts"] for row in rows.values()])
-        return result
+            result["holistic_occlusion"][f"{name}_strict"] = strict[f"occlusion/{name}"]
+        return {**result, "holistic_counts": scorers["counts"].compute()}
 
     def _partners(self, record: dict[str, Any], found: Instances) -> np.ndarray:
         """Return the matched prediction of each ground-truth instance, int64 (G,), -1 = none."""
@@ -141,21 +145,27 @@ def with_unmatched(
     return whole, in_gt_order(said, both)
 
 
-def _scalars(rows: list[dict[str, Any]], *, only_found: bool) -> dict[str, float]:
-    """Compute the scores over all annotated pairs, or over those with two matched instances."""
-    images = []
-    for row in rows:
-        keep = np.flatnonzero(row["found"]) if only_found else np.arange(len(row["found"]))
-        square = np.ix_(keep, keep)
-        names = {"occlusion", "depth"} & row.keys()
-        images.append({name: tuple(matrix[square] for matrix in row[name]) for name in names})
-    return OrderScorer(images).compute()
+def _of_found(pairs: Pairs, found: np.ndarray) -> Pairs:
+    """Return the pairs of two matched instances; `found` is bool (G,)."""
+    square = np.ix_(np.flatnonzero(found), np.flatnonzero(found))
+    return {name: tuple(matrix[square] for matrix in pairs[name]) for name in pairs}
 
 
-def _totals(counts: list[dict[str, int]]) -> dict[str, float]:
-    """Sum the counts over images; compute recall and precision of the instances in percent."""
-    total = {name: float(sum(one[name] for one in counts)) for name in COUNTS}
-    for name, kind in (("instance_recall", "gt"), ("instance_precision", "predicted")):
-        number, lost = total[f"{kind}_instances"], total[f"{kind}_instances_unmatched"]
-        total[name] = 100 * (number - lost) / number if number else math.nan
-    return total
+class CountScorer(Scorer[dict[str, int]]):
+    """Sums of `COUNTS` over a data set, and recall and precision of the instances."""
+
+    def empty(self) -> dict[str, Any]:
+        """Return the state: the sums."""
+        return {"counts": np.zeros(len(COUNTS), np.int64)}
+
+    def add(self, row: dict[str, int]) -> None:
+        """Add the counts of an image."""
+        self.state["counts"] += [row[name] for name in COUNTS]
+
+    def compute(self) -> dict[str, float]:
+        """Return the sums, and recall and precision of the instances in percent."""
+        total = dict(zip(COUNTS, map(float, self.state["counts"]), strict=True))
+        for name, kind in (("instance_recall", "gt"), ("instance_precision", "predicted")):
+            number, lost = total[f"{kind}_instances"], total[f"{kind}_instances_unmatched"]
+            total[name] = 100 * (number - lost) / number if number else math.nan
+        return total

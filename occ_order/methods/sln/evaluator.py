@@ -13,11 +13,13 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
 
+from occ_order import masks as mask_tools
 from occ_order.files import write_json
 from occ_order.formats.sem_dist import save_sem_dist
 from occ_order.formats.table import FORMATS
 from occ_order.methods.common.evaluator import EVALUATOR_REGISTRY, OrderEvaluator
 from occ_order.methods.common.reading import read_masks
+from occ_order.methods.common.results import Collected
 from occ_order.methods.sln.decode import sem_dist_maps
 from occ_order.methods.sln.order_net import OrderNetOnFound
 from occ_order.metrics.amodal import (
@@ -25,10 +27,10 @@ from occ_order.metrics.amodal import (
     ClassAPScorer,
     InvisibleScorer,
     PairOrderScorer,
-    compressed,
     occlude_rate,
     predicted_pairs,
 )
+from occ_order.metrics.scorer import Scorer
 
 NEEDED: dict[str, str] = {"things_stuff": "is_stuff", "order": "occlusion"}
 """Score -> field of the data set that it needs beside the masks."""
@@ -77,96 +79,87 @@ class AmodalEvaluator(OrderEvaluator):
         self.export = own.EXPORT_SEM_DIST
         self.order_nets = dict(order_nets or {})
 
-    def row(self, record: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
-        """Masks as run lengths on both sides, and the counts of what needs them as arrays."""
+    def scorers(self) -> dict[str, Scorer]:
+        """Return the scorers of the tasks, and the predictions to write."""
+        most: dict[str, Any] = {"max_detections": self.max_detections}
+        scorers: dict[str, Scorer] = {"predictions": Collected()}
+        if "regions" in self.wanted:
+            kinds = "things_stuff" in self.wanted
+            scorers["amodal"] = AmodalAPScorer(things_and_stuff=kinds, compat=self.compat, **most)
+        if "classes" in self.wanted:
+            scorers["amodal_classes"] = ClassAPScorer(**most)
+        if "modal" in self.wanted:
+            scorers["modal"] = AmodalAPScorer(bands={}, things_and_stuff=False, **most)
+            if "classes" in self.wanted:
+                scorers["modal_classes"] = ClassAPScorer(**most)
+        if "invisible" in self.wanted:
+            scorers["invisible"] = InvisibleScorer()
+        if "order" in self.wanted:
+            for task in ("order", *(f"order_{name}" for name in self.order_nets)):
+                scorers[task] = PairOrderScorer(min_iou=self.min_iou)
+        return scorers
+
+    def update(
+        self, scorers: dict[str, Any], record: dict[str, Any], output: dict[str, Any]
+    ) -> None:
+        """Add an image; visible masks and orders only where they are predicted."""
         instances: Instances = output["instances"].to("cpu")
         truth = ground_truth(record, self.wanted, self.dataset_name)
         guess = prediction(instances, record["image_id"])
-        row: dict[str, Any] = {"truth": compressed(truth), "guess": compressed(guess)}
-        if "modal_masks" in guess and "invisible" in self.wanted:
-            row["invisible"] = InvisibleScorer().row(truth, guess)
+        scorers["predictions"].update(record, self._coco_entries(guess))
+        tasks = ["amodal", "amodal_classes"]
+        if "modal_masks" in guess:
+            tasks.append("invisible")
+            for task in {"modal", "modal_classes"} & scorers.keys():
+                scorers[task].update(_visible(truth), _visible(guess))
+        for task in scorers.keys() & set(tasks):
+            scorers[task].update(truth, guess)
         if "order" in self.wanted:
-            row["pairs"] = self._pairs(record, truth, guess, instances)
+            self._add_pairs(scorers, record, truth, guess, instances)
         if self.export and instances.has("pred_levels"):
             folder = Path(self.output_dir, "sem_dist")
             name = f"{record['image_id']}.{self.export}"
             save_sem_dist(folder / name, sem_dist_maps(instances))
-        return row
 
-    def _pairs(
+    def _add_pairs(
         self,
+        scorers: dict[str, Any],
         record: dict[str, Any],
         truth: dict[str, Any],
         guess: dict[str, Any],
         instances: Instances,
-    ) -> dict[str, np.ndarray]:
-        """Count of `PairOrderScorer` by task; none for an order that is not predicted."""
-        counts, scorer = {}, PairOrderScorer(min_iou=self.min_iou)
+    ) -> None:
+        """Add the pairs of each order that is predicted."""
         if "occlusion" in guess:
-            counts["order"] = scorer.row(truth, guess)
+            scorers["order"].update(truth, guess)
         for name, net in self.order_nets.items():
             if net.can_order(instances):
                 _, *pairs = predicted_pairs(truth, guess, min_iou=self.min_iou)
                 other = {**guess, "occlusion": net(record, instances, np.unique(pairs))}
-                counts[f"order_{name}"] = scorer.row(truth, other)
-        return counts
+                scorers[f"order_{name}"].update(truth, other)
 
-    def scores(self, rows: dict[Any, Any]) -> dict[str, Mapping[str, float]]:
-        """Return the tasks of the class's table."""
-        self._save_coco(rows)
-        sides = [(row["truth"], row["guess"]) for row in rows.values()]
-        result: dict[str, Mapping[str, float]] = {}
-        if "regions" in self.wanted:
-            result["amodal"] = AmodalAPScorer(
-                sides,
-                things_and_stuff="things_stuff" in self.wanted,
-                max_detections=self.max_detections,
-                compat=self.compat,
-            ).compute()
-        if "classes" in self.wanted:
-            scorer = ClassAPScorer(sides, max_detections=self.max_detections)
-            result["amodal_classes"] = scorer.compute()
-        if "modal" in self.wanted:
-            result.update(self._modal(sides))
-        if "invisible" in self.wanted:
-            counts = [row["invisible"] for row in rows.values() if "invisible" in row]
-            result["invisible"] = InvisibleScorer(counts).compute()
-        if "order" in self.wanted:
-            for task in ("order", *(f"order_{name}" for name in self.order_nets)):
-                pairs = [row["pairs"][task] for row in rows.values() if task in row["pairs"]]
-                result[task] = PairOrderScorer(pairs).compute()
-        return result
+    def scores(self, scorers: dict[str, Any]) -> dict[str, Mapping[str, float]]:
+        """Write the amodal masks as a COCO results file; return the tasks of the class's table."""
+        found = {task: scorer.compute() for task, scorer in scorers.items()}
+        entries = found.pop("predictions")["entries"]
+        write_json(Path(self.output_dir, COCO_FILE), [one for image in entries for one in image])
+        return found
 
-    def _modal(
-        self, sides: Sequence[tuple[dict[str, Any], dict[str, Any]]]
-    ) -> dict[str, Mapping[str, float]]:
-        """Scores of visible masks; those of no image, so NaN, where the network has none."""
-        known = all("modal_masks" in guess for _, guess in sides)
-        visible = [(_visible(truth), _visible(guess)) for truth, guess in sides if known]
-        options: dict[str, Any] = {"max_detections": self.max_detections}
-        regions = AmodalAPScorer(visible, bands={}, things_and_stuff=False, **options)
-        result: dict[str, Mapping[str, float]] = {"modal": regions.compute()}
-        if "classes" in self.wanted:
-            result["modal_classes"] = ClassAPScorer(visible, **options).compute()
-        return result
-
-    def _save_coco(self, rows: dict[Any, Any]) -> None:
-        """Write the amodal masks as a COCO results file."""
+    def _coco_entries(self, guess: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the amodal masks of an image as in a COCO results file."""
         contiguous = self.metadata.get("thing_dataset_id_to_contiguous_id") or {}
         original = {ours: theirs for theirs, ours in contiguous.items()}
-        entries = [
+        return [
             {
-                "image_id": image_id,
+                "image_id": guess["image_id"],
                 "category_id": original.get(int(category), int(category)),
-                "segmentation": rle,
+                "segmentation": mask_tools.encode(mask),
                 "score": float(score),
             }
-            for image_id, row in rows.items()
-            for rle, category, score in zip(
-                *(row["guess"][key] for key in ("masks", "classes", "scores")), strict=True
+            for mask, category, score in zip(
+                *(guess[key] for key in ("masks", "classes", "scores")), strict=True
             )
         ]
-        write_json(Path(self.output_dir, COCO_FILE), entries)
 
 
 def wanted_scores(names: Sequence[str], kind: str | None, dataset_name: str) -> tuple[str, ...]:

@@ -163,8 +163,9 @@ def test_the_benchmark_crop_is_taken_of_image_and_truth(tiny_cfg, scenes, tmp_pa
     assert x["image"].shape == (3, 352, 1216) and (x["height"], x["width"]) == (352, 1216)
     evaluator = build_evaluator(cfg, "tiny_kitti", tmp_path)._evaluators[0]
     disparity = torch.from_numpy((1 / gt[23:, 13:1229]).astype(np.float32))
-    row = evaluator.row(record, {"disparity": disparity})
-    assert row["aligned"]["d1"] == 1
+    scorers = evaluator.scorers()
+    evaluator.update(scorers, record, {"disparity": disparity})
+    assert evaluator.scores(scorers)["kitti_aligned"]["d1"] == 1
     small = {"file_name": str(tmp_path / "small.png"), "image_id": 1}
     Image.new("RGB", (100, 50)).save(small["file_name"])
     with pytest.raises(ValueError, match="small.png: the KITTI benchmark crop needs"):
@@ -187,9 +188,11 @@ def test_depth_of_photographs_has_the_unit_of_its_record(tiny_cfg, scenes, tmp_p
     metres = np.kron(values, np.ones((2, 2))) * 1e-4
     disparity = torch.from_numpy((1 / np.maximum(metres, 0.1)).astype(np.float32))
     evaluator = build_evaluator(cfg, "tiny_kitti", tmp_path)._evaluators[0]
-    row = evaluator.row(record, {"disparity": disparity})
-    assert row["aligned"]["rmse"] == pytest.approx(0, abs=1e-3)
-    assert row["correlation"] == pytest.approx(1)
+    scorers = evaluator.scorers()
+    evaluator.update(scorers, record, {"disparity": disparity})
+    scores = evaluator.scores(scorers)
+    assert scores["kitti_aligned"]["rmse"] == pytest.approx(0, abs=1e-3)
+    assert scores["disparity_truth"]["correlation"] == pytest.approx(1)
 
 
 # --- no image, no network's answer, another data set

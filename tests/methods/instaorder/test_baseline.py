@@ -96,25 +96,20 @@ def test_what_cannot_be_done_is_said(cfg, annotated, build):
 
 
 @pytest.fixture
-def rows(cfg, records, build):
-    """Rows of the evaluator for three scenes ordered by area."""
+def scored(cfg, records, build):
+    """Three scenes, the evaluator, and its scorers of the scenes ordered by area."""
     cfg.INPUT.MAPPER = "InstanceOrderMapper"
     mapper, net = build_mapper(cfg, is_train=False), build(cfg, "area")
     evaluator = GivenMaskOrder(cfg, "unused", "")
     scenes = records(3)
-    outputs = net([mapper(record) for record in scenes])
-    return (
-        scenes,
-        evaluator,
-        {
-            record["image_id"]: evaluator.row(record, output)
-            for record, output in zip(scenes, outputs, strict=True)
-        },
-    )
+    scorers = evaluator.scorers()
+    for record, output in zip(scenes, net([mapper(one) for one in scenes]), strict=True):
+        evaluator.update(scorers, record, output)
+    return scenes, evaluator, scorers
 
 
-def test_scores_are_those_of_the_metrics(rows):
-    scenes, evaluator, found = rows
+def test_scores_are_those_of_the_metrics(scored):
+    scenes, evaluator, found = scored
     scores = evaluator.scores(found)
     masks = [evaluator_masks(record) for record in scenes]
     said = [area_order(stack) for stack in masks]
@@ -140,11 +135,13 @@ def evaluator_masks(record):
     return decode_all(stacks, record["height"], record["width"])
 
 
-def test_the_same_keys_whatever_the_data(rows):
-    _, evaluator, found = rows
+def test_the_same_keys_whatever_the_data(scored):
+    scenes, evaluator, found = scored
     scores = evaluator.scores(found)
-    nothing = evaluator.scores({})
-    half = evaluator.scores({1: {"occlusion": found[1]["occlusion"]}})
+    nothing = evaluator.scores(evaluator.scorers())
+    only = evaluator.scorers()
+    only["orders"].add({"occlusion": (scenes[1]["occlusion"],) * 2})
+    half = evaluator.scores(only)
     names = {task: set(values) for task, values in scores.items()}
     for other in (nothing, half):
         assert {task: set(values) for task, values in other.items()} == names
@@ -155,7 +152,8 @@ def test_the_same_keys_whatever_the_data(rows):
 def test_another_number_of_instances_is_refused(cfg, records, annotated, build):
     output = build(cfg, "area")([annotated(2)])[0]
     with pytest.raises(ValueError, match="image 0: 2 instances came back of 4 input masks"):
-        GivenMaskOrder(cfg, "unused", "").row(records(1)[0], output)
+        evaluator = GivenMaskOrder(cfg, "unused", "")
+        evaluator.update(evaluator.scorers(), records(1)[0], output)
 
 
 def test_a_disparity_network_by_its_name(cfg, build):

@@ -133,11 +133,12 @@ def test_several_processes_give_what_one_gives(data, tmp_path, name, monkeypatch
     halves = [evaluator(name, tmp_path) for _ in range(2)]
     for k, judge in enumerate(halves):
         judge.reset()
-        for one in (data[2], data[k]):  # both processes see the last image
+        for one in ((data[2], data[0]), (data[1],))[k]:
             output = answers[one["image_id"]](one)
             judge.process([{"image_id": one["image_id"]}], [output])
     monkeypatch.setattr(base.comm, "get_world_size", lambda: 2)
-    monkeypatch.setattr(base.comm, "gather", lambda rows: [h._rows for h in reversed(halves)])
+    parts = [(half._seen, half._scorers) for half in reversed(halves)]
+    monkeypatch.setattr(base.comm, "gather", lambda own: parts)
     together = halves[0].evaluate()
     for task, scores in alone.items():
         assert together[task] == pytest.approx(scores, nan_ok=True)
@@ -269,13 +270,14 @@ def test_the_mappers_ask_for_results_of_that_size(tmp_path):
 def test_boundary_truth_of_a_smaller_resolution_is_that_of_the_mapper(data, tmp_path, monkeypatch):
     """The truth that training sees is resized by Pillow, between pixel centres."""
     seen = []
-    monkeypatch.setattr(BoundaryScorer, "row", lambda self, truth, prediction: seen.append(truth))
+    monkeypatch.setattr(BoundaryScorer, "update", lambda self, truth, _: seen.append(truth))
     judge = EVALUATOR_REGISTRY.get("OrientedBoundary")(get_cfg(), DATA, str(tmp_path))
     for record in data:
         truth = instance_map(record)
         ids, occlusion = truth.ids, truth.occlusion
         size = ids.shape[0] * 2 // 3, ids.shape[1] * 2 // 3
-        judge.row(record, as_output(np.zeros((0, *size)), np.zeros((0, 0))))
+        output = as_output(np.zeros((0, *size)), np.zeros((0, 0)))
+        judge.update(judge.scorers(), record, output)
         image = Image.fromarray(ids.astype(np.uint8)).resize(size[::-1], Image.Resampling.NEAREST)
         expected = oriented_boundary(np.asarray(image).astype(np.int64), occlusion)
         assert all(map(np.array_equal, seen.pop(), expected))
