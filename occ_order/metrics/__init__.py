@@ -15,10 +15,12 @@
 | `input_masks` | all metrics of the order of input masks | percent |
 | `given_amodal` | amodal masks predicted for modal input masks | percent |
 | `scorer` | base class of the scorers | |
+| `sums` | sums and records of images, of which scorers consist | |
 | `report` | all metrics that a data set and a results file allow | percent |
 
 Each metric has a scorer with `update(truth, prediction)` per image and `compute()` at the end, used
-by evaluators, `occ-order score` and reports, and an equivalent function of lists.
+by evaluators, `occ-order score` and reports, and an equivalent function of lists. Scorers keep sums
+instead of images and can be merged (`merge(other)`), with the same scores whatever the parts.
 """
 
 from occ_order.metrics.amodal import (

@@ -72,8 +72,8 @@ def _add_test(cfg: CfgNode) -> None:
     cfg.TEST.AMODAL.MAX_DETECTIONS = [1, 10, 100]  # an image; AP uses the last
     # An object whose best prediction overlaps less has none when orders are counted.
     cfg.TEST.AMODAL.ORDER_MIN_IOU = 0.0
-    # Leave out what the published evaluation leaves out (the last image, images without
-    # predictions).
+    # Leave out what the published evaluation leaves out (the image with the largest id, images
+    # without predictions).
     cfg.TEST.AMODAL.SLN_COMPATIBLE = False
     # Write the sem-dist map of each image: "" (no), "npz" or "png".
     cfg.TEST.AMODAL.EXPORT_SEM_DIST = ""
