@@ -101,9 +101,16 @@ def recorded(graph: Graph, records: Sequence[Record]) -> list[dict[str, np.ndarr
 
 
 def quantize(source: Path, target: Path, inputs: Sequence[dict[str, np.ndarray]]) -> None:
-    """Write a graph in 8 bits, calibrated on `inputs`."""
-    from onnxruntime import quantization
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    """Write a graph in 8 bits, calibrated on `inputs`.
+
+    Raises:
+        ImportError: onnx is not installed.
+    """
+    try:
+        from onnxruntime import quantization
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+    except ImportError as error:
+        raise ImportError(f'quantization needs onnx: pip install ".[export]" ({error})') from error
 
     class Inputs(quantization.CalibrationDataReader):
         def __init__(self) -> None:

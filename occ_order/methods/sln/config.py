@@ -37,7 +37,7 @@ def _add_encoder(sln: CfgNode) -> None:
     sln.ENCODER.CHANNELS = 256  # that each stage is reduced to
     sln.ENCODER.STRIDE = 4  # of the result
     sln.ENCODER.NORM = ""
-    # Compute the inside of the ResNet again for its gradient instead of keeping it; memory.
+    # Compute the insides of the ResNet and of the GLM again for their gradients; saves memory.
     sln.ENCODER.RECOMPUTE = False
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
-from detectron2.modeling import BACKBONE_REGISTRY, RPN_HEAD_REGISTRY, Backbone
-from detectron2.modeling.proposal_generator.rpn import StandardRPNHead
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -50,8 +50,7 @@ class ConcatenatedStages(Backbone):
             gradients need it: less memory, more time, the same numbers.
 
     Raises:
-        ValueError: no stage has the stride; `recompute` with a normalisation that counts batches,
-            which would count each twice.
+        ValueError: no stage has the stride.
     """
 
     def __init__(
@@ -64,9 +63,6 @@ class ConcatenatedStages(Backbone):
         recompute: bool = False,
     ) -> None:
         super().__init__()
-        counting = [name for name, m in bottom_up.named_modules() if isinstance(m, _BatchNorm)]
-        if recompute and counting:
-            raise ValueError(f"recompute: {counting[0]} would count every batch twice")
         self.recompute = recompute
         shapes = bottom_up.output_shape()
         strides = {name: shape.stride for name, shape in shapes.items()}
@@ -119,41 +115,29 @@ def build_concatenated_stages_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> 
     )
 
 
-ROWS = 16
-"""Rows of a map that `RecomputingRPNHead` works on at a time."""
+def recomputed(module: nn.Module, x: torch.Tensor, *, active: bool) -> Any:
+    """Return the output of a module; what it keeps for gradients is computed again when needed.
 
-
-@RPN_HEAD_REGISTRY.register()
-class RecomputingRPNHead(StandardRPNHead):
-    """Detectron2's RPN head, with the same weights, that never has a whole hidden map in training.
-
-    On features of stride 4 with 1,024 channels the hidden map of an image of 800 x 1088 pixels
-    takes 223 MB, its gradient, the gradient before the activation and what convolutions copy as
-    much each. So `ROWS` rows are taken at a time, with one more on either side for each 3 x 3
-    convolution, and computed again for their gradients.
+    Args:
+        module: its batch norms count a batch once.
+        x: input.
+        active: False = keep everything, as without this function.
     """
-
-    def forward(self, features: list[torch.Tensor]) -> tuple[list, list]:
-        """As of `StandardRPNHead`."""
-        if not self.training:
-            return super().forward(features)
-        maps = [self._by_rows(x) for x in features]
-        return [logits for logits, _ in maps], [deltas for _, deltas in maps]
-
-    def _by_rows(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        parts = []
-        reach = len(self.conv) if isinstance(self.conv, nn.Sequential) else 1
-        for start in range(0, x.shape[2], ROWS):
-            above = min(start, reach)  # rows of the map; at its border there is padding, as ever
-            strip = x[:, :, start - above : start + ROWS + reach]
-            outputs = recomputed(super().forward, [strip], active=True)
-            parts.append([part[:, :, above : above + ROWS] for (part,) in outputs])
-        logits, deltas = (torch.cat(strips, dim=2) for strips in zip(*parts, strict=True))
-        return logits, deltas
-
-
-def recomputed(function: Callable, *args: Any, active: bool) -> Any:
-    """Return result of a function; what it keeps for its gradient is computed again when needed."""
     if not active or not torch.is_grad_enabled():
-        return function(*args)
-    return checkpoint(function, *args, use_reentrant=False)
+        return module(x)
+    contexts = nullcontext(), _without_counting(module)
+    return checkpoint(module, x, use_reentrant=False, context_fn=lambda: contexts)
+
+
+@contextmanager
+def _without_counting(module: nn.Module) -> Iterator[None]:
+    """Let batch norms normalise by the batch, and leave their running statistics as they are."""
+    norms = [one for one in module.modules() if isinstance(one, _BatchNorm)]
+    known = [(one.momentum, one.num_batches_tracked) for one in norms]
+    for one in norms:
+        one.momentum, one.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for one, (momentum, counted) in zip(norms, known, strict=True):
+            one.momentum, one.num_batches_tracked = momentum, counted

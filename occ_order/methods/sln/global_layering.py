@@ -11,8 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from occ_order.methods.sln.blocks import ConvBlock
-from occ_order.methods.sln.encoder import concatenate_levels
+from occ_order.methods.sln.encoder import concatenate_levels, recomputed
 from occ_order.methods.sln.losses import layer_logits
+from occ_order.methods.sln.mixing import MixedLater, identity_mix, mixed
 
 LAYER_MAPS = "layer_maps"
 """Name of M_G among the features."""
@@ -32,6 +33,7 @@ class GlobalLayering(nn.Module):
         num_levels: K.
         channels: channels in between.
         norm: Detectron2's name of a normalisation.
+        recompute: see `ConcatenatedStages`.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class GlobalLayering(nn.Module):
         num_levels: int,
         channels: int,
         norm: str = "BN",
+        recompute: bool = False,
     ) -> None:
         super().__init__()
+        self.recompute = recompute
         self.in_features = list(in_features)
         self.finest = min(self.in_features, key=lambda name: input_shape[name].stride)
         self.stride = input_shape[self.finest].stride
@@ -57,43 +61,12 @@ class GlobalLayering(nn.Module):
         Those of M_G are `occ_order.methods.sln.losses.layer_logits` of it.
         """
         size = features[self.finest].shape[-2:]
-        return self.block(concatenate_levels([features[k] for k in self.in_features], size))
+        x = concatenate_levels([features[k] for k in self.in_features], size)
+        return recomputed(self.block, x, active=self.recompute and self.training)
 
     def layer_maps(self, count_logits: torch.Tensor) -> torch.Tensor:
         """M_G, float32 (B, K, H / stride, W / stride): probability of more than l objects."""
         return layer_logits(count_logits).sigmoid()
-
-
-def identity_mix(channels: int, num_levels: int) -> nn.Conv2d:
-    """Return a 1x1 convolution of features and M_G, concatenated, that begins as the features.
-
-    So what comes after it, pretrained or not, starts from what it knows.
-
-    Args:
-        channels: channels of the features, and of the result.
-        num_levels: K, channels of M_G.
-    """
-    mix = nn.Conv2d(channels + num_levels, channels, kernel_size=1)
-    nn.init.zeros_(mix.bias)
-    with torch.no_grad():
-        mix.weight.zero_()
-        mix.weight[:, :channels, 0, 0] = torch.eye(channels)
-    return mix
-
-
-def mixed(mix: nn.Conv2d, features: torch.Tensor, layer_maps: torch.Tensor) -> torch.Tensor:
-    """`identity_mix` of features and maps of one size, without a copy of both behind one another.
-
-    Args:
-        mix: of `identity_mix`.
-        features: float (B, C, H, W).
-        layer_maps: float (B, K, H, W).
-
-    Returns:
-        float (B, C, H, W).
-    """
-    own, added = mix.weight.split([features.shape[1], layer_maps.shape[1]], dim=1)
-    return F.conv2d(features, own, mix.bias).add_(F.conv2d(layer_maps, added))
 
 
 class LayerFusion(nn.Module):
@@ -102,16 +75,21 @@ class LayerFusion(nn.Module):
     Args:
         channels: channels of each feature, before and after.
         num_levels: K, channels of M_G.
+        later: return `MixedLater`, for `RecomputingRPNHead`.
     """
 
-    def __init__(self, channels: int, num_levels: int) -> None:
+    def __init__(self, channels: int, num_levels: int, *, later: bool = False) -> None:
         super().__init__()
         self.mix = identity_mix(channels, num_levels)
+        self.later = later
 
-    def forward(self, features: Features, layer_maps: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(
+        self, features: Features, layer_maps: torch.Tensor
+    ) -> dict[str, torch.Tensor | MixedLater]:
         """Features of any sizes -> features of the same names, shapes and sizes."""
+        make = MixedLater if self.later else mixed
         return {
-            name: mixed(self.mix, x, concatenate_levels([layer_maps.to(x.dtype)], x.shape[-2:]))
+            name: make(self.mix, x, concatenate_levels([layer_maps.to(x.dtype)], x.shape[-2:]))
             for name, x in features.items()
         }
 

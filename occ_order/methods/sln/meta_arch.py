@@ -25,6 +25,8 @@ from occ_order.methods.sln.global_layering import (
     overlap_layers,
 )
 from occ_order.methods.sln.losses import global_layering_loss
+from occ_order.methods.sln.mixing import MixedLater
+from occ_order.methods.sln.rpn_head import RecomputingRPNHead
 from occ_order.methods.sln.stages import Freezer, Stages
 
 Losses = dict[str, torch.Tensor]
@@ -95,9 +97,14 @@ class SemanticsLayeringNetwork(GeneralizedRCNN):
                 num_levels=sln.NUM_LEVELS,
                 channels=sln.GLOBAL_LAYERING.CONV_DIM,
                 norm=sln.GLOBAL_LAYERING.NORM,
+                recompute=sln.ENCODER.RECOMPUTE,
             )
             channels = shapes[cfg.MODEL.RPN.IN_FEATURES[0]].channels
-            result["layer_fusion"] = LayerFusion(channels, sln.NUM_LEVELS)
+            result["layer_fusion"] = LayerFusion(
+                channels,
+                sln.NUM_LEVELS,
+                later=RecomputingRPNHead.__name__ == cfg.MODEL.RPN.HEAD_NAME,
+            )
             stride = result["global_layering"].stride
             shapes[LAYER_MAPS] = ShapeSpec(channels=sln.NUM_LEVELS, stride=stride)
         if list(sln.STAGES) != ["joint"]:
@@ -194,7 +201,7 @@ class SemanticsLayeringNetwork(GeneralizedRCNN):
 
     def _features(
         self, images: ImageList, truth: list[Instances] | None = None
-    ) -> tuple[Losses, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    ) -> tuple[Losses, dict[str, torch.Tensor], dict[str, torch.Tensor | MixedLater]]:
         """Loss of the GLM (with `truth`), features for the heads, features for the RPN."""
         features = self.backbone(images.tensor)
         if self.global_layering is None:

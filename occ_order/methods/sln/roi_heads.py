@@ -19,7 +19,8 @@ from detectron2.modeling.roi_heads import (
 from detectron2.structures import Boxes
 from torch import nn
 
-from occ_order.methods.sln.global_layering import LAYER_MAPS, identity_mix, mixed
+from occ_order.methods.sln.global_layering import LAYER_MAPS
+from occ_order.methods.sln.mixing import identity_mix, mixed
 
 
 class LayeredPooler(nn.Module):

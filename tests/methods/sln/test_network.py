@@ -14,10 +14,12 @@ from occ_order.config import load_cfg
 from occ_order.methods.common.backbone.mini_resnet import make_mini_resnet
 from occ_order.methods.common.pair_matrix import PairMatrix
 from occ_order.methods.sln.blocks import ConvBlock
-from occ_order.methods.sln.encoder import ROWS, ConcatenatedStages, RecomputingRPNHead
-from occ_order.methods.sln.global_layering import LayerFusion, mixed, overlap_layers
+from occ_order.methods.sln.encoder import ConcatenatedStages
+from occ_order.methods.sln.global_layering import GlobalLayering, LayerFusion, overlap_layers
 from occ_order.methods.sln.level_maps import LevelMaps
+from occ_order.methods.sln.mixing import MixedLater, mixed
 from occ_order.methods.sln.roi_heads import LayeredPooler
+from occ_order.methods.sln.rpn_head import ROWS, RecomputingRPNHead
 from occ_order.methods.sln.stages import Freezer, Stages
 from occ_order.targets import global_layers
 
@@ -351,10 +353,72 @@ def test_recomputing_gives_the_same_losses_and_gradients(conv_dims, on_device) -
         torch.testing.assert_close(other, one)
 
 
-def test_recomputing_must_not_count_batches_twice(on_device) -> None:
-    stages = make_mini_resnet(width=4, out_features=STAGE_NAMES)
-    with pytest.raises(ValueError, match="would count every batch twice"):
-        on_device(ConcatenatedStages(stages, channels=6, stride=4, recompute=True))
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_mixing_a_few_rows_at_a_time_gives_the_same_losses_and_gradients(dtype, on_device) -> None:
+    """Gradients of the features, of M_G, of the mixture and of the head; also with autocast."""
+    generator = torch.Generator().manual_seed(2)
+    given = [torch.rand(2, c, ROWS + 5, 9, generator=generator) for c in (6, 3)]
+    found = []
+    for later in (False, True):
+        torch.manual_seed(0)
+        fusion = on_device(LayerFusion(6, 3, later=later))
+        torch.nn.init.normal_(fusion.mix.weight)
+        head = on_device(RecomputingRPNHead(in_channels=6, num_anchors=2, conv_dims=[-1])).train()
+        x, maps = (on_device(part).requires_grad_() for part in given)
+        with torch.autocast(x.device.type, dtype, enabled=dtype is not None):
+            fused = fusion({"enc": x}, maps)["enc"]
+            assert isinstance(fused, MixedLater) == later and fused.shape == x.shape
+            logits, deltas = head([fused]) if later else head.eval()([fused])
+        (logits[0].square().mean() + deltas[0].square().mean()).backward()
+        weights = [*fusion.parameters(), *head.parameters()]
+        found.append((logits[0], deltas[0], x.grad, maps.grad, *(p.grad for p in weights)))
+        with torch.no_grad(), torch.autocast(x.device.type, dtype, enabled=dtype is not None):
+            head.eval()
+            found[-1] += tuple(part for (part,) in head([fused]))
+    assert len(found[0]) == len(found[1]) == 14
+    near = {} if dtype is None else {"atol": 2e-3, "rtol": 2e-2}
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, one, **near)
+
+
+def test_what_needs_no_gradient_gets_none() -> None:
+    """A frozen encoder, as in the stage of the RPN, and a frozen head, as in that of the GLM."""
+    torch.manual_seed(0)
+    head = RecomputingRPNHead(in_channels=4, num_anchors=1, conv_dims=[-1]).train()
+    x = torch.rand(1, 4, ROWS + 1, 5)
+    sum(part.sum() for (part,) in head([x])).backward()
+    assert x.grad is None and all(p.grad is not None for p in head.parameters())
+    head.zero_grad()
+    head.requires_grad_(False)
+    x.requires_grad_()
+    sum(part.sum() for (part,) in head([x])).backward()
+    assert x.grad is not None and all(p.grad is None for p in head.parameters())
+    with torch.no_grad():
+        assert not head([x])[0][0].requires_grad
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_recomputing_counts_a_batch_once(momentum, on_device) -> None:
+    """The same losses, gradients, running statistics and number of batches as without."""
+    found = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        shapes = {"enc": ShapeSpec(channels=6, stride=4)}
+        glm = GlobalLayering(
+            shapes, in_features=["enc"], num_levels=2, channels=5, recompute=recompute
+        )
+        glm = on_device(glm).train()
+        for norm in (one for one in glm.modules() if isinstance(one, torch.nn.BatchNorm2d)):
+            norm.momentum = momentum
+        x = torch.rand(2, 6, 7, 8, generator=torch.Generator().manual_seed(1), requires_grad=True)
+        for _ in range(2):
+            scores = glm({"enc": x})
+            scores.square().sum().backward()
+        found.append([scores, x.grad, *(p.grad for p in glm.parameters()), *glm.buffers()])
+    assert len(found[0]) == len(found[1]) == 2 + 8 + 6
+    assert [int(part) for part in found[1] if part.dtype == torch.int64] == [2, 2]
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, one)
 
 
 def test_mixing_in_the_layer_maps_is_the_convolution_of_both() -> None:
