@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import glob
+import hashlib
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 
 from occ_order.commands.stores import SHARDS, Place, is_address, listed, read
-from occ_order.files import as_image, list_images, read_bytes, read_text
+from occ_order.files import as_image, list_images, read_bytes, read_text, sha256_of
 from occ_order.formats.user_masks import load_masks, masks_file
 from occ_order.instances import OrderedInstances
 
@@ -71,6 +72,12 @@ class Input:
         if self.image is not None:
             return self.image
         return as_image(self.file, content=self.content)
+
+    def sha256(self) -> str:
+        """Return the digest of the image file."""
+        if self.content is not None:
+            return hashlib.sha256(self.content).hexdigest()
+        return sha256_of(self.file)
 
 
 def find_inputs(patterns: Sequence[str], column: str = "") -> list[Input]:

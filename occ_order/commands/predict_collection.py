@@ -11,7 +11,7 @@ import argparse
 import functools
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -48,15 +48,19 @@ ASKED = (
 
 
 def entry_of(chain: Photographs, one: Input, options: argparse.Namespace) -> Entry:
-    """Return the result of an image, or the error."""
+    """Return the result of an image and the digest of its file, or the error."""
     try:
-        result = result_of(chain, one, options)
+        result, content = result_of(chain, one, options), one.sha256()
     except (ValueError, OSError) as error:
         unread = isinstance(error, OSError)
         where = f" (on {socket.gethostname()})" if unread else ""
         return {"name": one.name, "error": f"{error}{where}", "again": unread}
-    said = None if says_nothing(result) else result.to_dict()
-    return {"name": one.name, "image_id": result.image_id, "result": said}
+    return {
+        "name": one.name,
+        "sha256": content,
+        "image_id": result.image_id,
+        "result": None if says_nothing(result) else result.to_dict(),
+    }
 
 
 def build_work(options: argparse.Namespace, folder: str) -> Work:
@@ -167,16 +171,24 @@ def run(options: argparse.Namespace) -> int:
     with folder_lock(options.output) if alone else nullcontext():
         collection.start(options.output, plan)
         parts = collection.parts_of(inputs, options.part_size)
+        for k in own(options, range(len(parts))):
+            files = [one.file if one.place is None else None for one in parts[k]]
+            collection.check_images(options.output, k, files, plan=digest(plan))
         predict_missing(parts, digest(plan), options)
         return joined(parts, digest(plan), options.output)
+
+
+def own(options: argparse.Namespace, parts: Iterable[int]) -> list[int]:
+    """Return the indices of those parts that are of this shard."""
+    shard, shards = options.shard or (0, 1)
+    return [k for k in parts if k % shards == shard]
 
 
 def predict_missing(
     parts: Sequence[Sequence[Input]], plan: str, options: argparse.Namespace
 ) -> None:
     """Predict and write the missing parts of this shard."""
-    shard, shards = options.shard or (0, 1)
-    todo = [k for k in collection.missing(options.output, len(parts)) if k % shards == shard]
+    todo = own(options, collection.missing(options.output, len(parts)))
     told = False
     made = worked_on([parts[k] for k in todo], options)
     for place, (about, entries) in progress(made, "predict", total=len(todo), unit="part"):

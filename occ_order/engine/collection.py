@@ -4,12 +4,16 @@ A part is a sequence of consecutive images. Its results are one file, written at
 part is complete, so that a killed process loses only its current part. Another run computes only
 the missing parts; `merge` combines all into one `order_results.json` in the order of the images.
 
-The plan of the folder contains digests of everything that the results depend on. Every part names
-its plan, so that results of different models or images are never merged.
+The plan of the folder contains digests of everything that the results depend on; of the images,
+names and sizes in bytes. Every part names its plan, so that results of different models or images
+are never merged. A part has the digests of its images as they were read, which a resumed run
+compares with the files (`check_images`): to plan with them, every process of a run would have to
+read the whole collection.
 
 The result of an image is an entry::
 
-    {"name": ..., "image_id": ..., "result": dict of one image (occ_order.order.io) or null}
+    {"name": ..., "sha256": of the file, "image_id": ...,
+     "result": dict of one image (occ_order.order.io) or null}
     {"name": ..., "error": reason, "again": whether the image could not be read}
 
 A part with an unreadable image is PARTIAL and is computed again by the next run, since a disk or
@@ -24,12 +28,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from occ_order.files import atomic_writer, read_json, resolve_inside
+from occ_order.files import atomic_writer, read_json, resolve_inside, sha256_of
 from occ_order.order import io
 
 PLAN = "plan.json"
-FORMAT = "occ_order_collection/3"
+FORMAT = "occ_order_collection/4"
 PARTIAL = "partial.json"
+
+_REMEDY = "delete it and run the same command again"
 
 Entry = dict[str, Any]
 T = TypeVar("T")
@@ -109,6 +115,30 @@ def missing(output: Path, number: int) -> list[int]:
     return [k for k in range(number) if not part_file(output, k).is_file()]
 
 
+def check_images(output: Path, index: int, files: Sequence[Path | None], *, plan: str = "") -> None:
+    """Check that the images of a part are those that its results were made of.
+
+    Args:
+        output: folder of the results.
+        index: index of the part; nothing is checked if it is missing or partial.
+        files: its images, in order; None = not a file of this machine, not checked.
+        plan: `digest` of the plan.
+
+    Raises:
+        ValueError: an image has changed, or the part is damaged; names the file and the remedy.
+        OSError: a file cannot be read.
+    """
+    part = part_file(output, index)
+    if not part.is_file():
+        return
+    for entry, file in zip(_entries_of(part, plan), files, strict=False):
+        if file is not None and "error" not in entry and sha256_of(file) != entry["sha256"]:
+            raise ValueError(
+                f"{file}: is another image than the one that {part} was made of; delete that part "
+                "and run the same command again"
+            )
+
+
 def write_part(output: Path, index: int, entries: Sequence[Entry], *, plan: str = "") -> None:
     """Write one part.
 
@@ -185,20 +215,25 @@ def _read_part(file: Path, names: Sequence[str], plan: str) -> list[Entry]:
     Raises:
         ValueError: names the file and the remedy.
     """
-    content, remedy = read_json(file), "delete it and run the same command again"
-    if content.get("plan") != plan:
-        raise ValueError(
-            f"{file}: belongs to another plan ({content.get('plan')!r:.20}, expected "
-            f"{plan!r:.20}), perhaps with other weights; {remedy}"
-        )
-    entries = content.get("entries")
-    if not isinstance(entries, list) or not all(map(_is_entry, entries)):
-        raise ValueError(f"{file}: 'entries' must be a list of results of images; {remedy}")
+    entries = _entries_of(file, plan)
     if [entry["name"] for entry in entries] != list(names):
         raise ValueError(
             f"{file}: has {len(entries)} images, expected {len(names)}: {names[0]!r} to "
-            f"{names[-1]!r}; {remedy}"
+            f"{names[-1]!r}; {_REMEDY}"
         )
+    return entries
+
+
+def _entries_of(file: Path, plan: str) -> list[Entry]:
+    content = read_json(file)
+    if content.get("plan") != plan:
+        raise ValueError(
+            f"{file}: belongs to another plan ({content.get('plan')!r:.20}, expected "
+            f"{plan!r:.20}), perhaps with other weights; {_REMEDY}"
+        )
+    entries = content.get("entries")
+    if not isinstance(entries, list) or not all(map(_is_entry, entries)):
+        raise ValueError(f"{file}: 'entries' must be a list of results of images; {_REMEDY}")
     return entries
 
 
@@ -207,5 +242,5 @@ def _is_entry(entry: Any) -> bool:
         return False
     if "error" in entry:
         return isinstance(entry["error"], str)
-    known = isinstance(entry.get("image_id"), int | str)
+    known = isinstance(entry.get("image_id"), int | str) and isinstance(entry.get("sha256"), str)
     return known and isinstance(entry.get("result", 0), dict | type(None))

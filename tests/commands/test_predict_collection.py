@@ -173,6 +173,22 @@ def test_a_run_that_would_predict_something_else_is_refused(place, capsys, chang
     assert "holds the results of another run (" in capsys.readouterr().err
 
 
+def test_an_image_that_changed_since_it_was_predicted_is_named(place, capsys):
+    """Of the same size in bytes, so that the plan is the same."""
+    command = words(place, "--part-size", "2", "--shard")
+    assert main([*command, "0/2"]) == 0
+    file = place / "images" / "a.png"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    capsys.readouterr()
+    assert main([*command, "1/2"]) == 1  # its images are those that they were
+    assert main([*command, "0/2"]) == 2
+    part = place / "out" / "parts" / "000000.json"
+    assert f"{file}: is another image than the one that {part} was" in capsys.readouterr().err
+    part.unlink()
+    assert main([*command, "0/2"]) == 1
+
+
 def test_images_that_cannot_be_read_stop_nothing_and_are_named(place, capsys, caplog):
     strange = io.BytesIO()
     Image.new("RGB", (8, 8)).save(strange, "DDS")

@@ -14,7 +14,7 @@ PARTS = collection.parts_of(NAMES, 3)
 
 def entry(name, **more):
     result = {"image_id": name, "height": 4, "width": 5, "instances": []}
-    return {"name": name, "image_id": name, "result": result, **more}
+    return {"name": name, "sha256": "0" * 64, "image_id": name, "result": result, **more}
 
 
 def failed(name, *, again):
@@ -99,8 +99,12 @@ SPOILED = {
     "twice": (lambda c: {**c, "entries": c["entries"] * 2}, "has 6 images"),
     "another order": (lambda c: {**c, "entries": c["entries"][::-1]}, "has 3 images"),
     "of no name": (changed(entries=[{}]), "must be a list"),
-    "no id": (changed(entries=[{"name": "03", "result": None}]), "must be a list"),
-    "no result": (changed(entries=[{"name": "03", "image_id": 1}]), "must be a list"),
+    "no id": (changed(entries=[{"name": "03", "sha256": "0", "result": None}]), "must be a list"),
+    "no digest": (
+        changed(entries=[{"name": "03", "image_id": 1, "result": None}]),
+        "must be a list",
+    ),
+    "no result": (changed(entries=[{"name": "03", "sha256": "", "image_id": 1}]), "must be a list"),
     "no error": (changed(entries=[{"name": "03", "error": 3}]), "must be a list"),
 }
 
