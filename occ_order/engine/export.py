@@ -6,9 +6,8 @@ tensors and their dynamic axes; the description is also written to a JSON file.
 
 ONNX is exported by tracing, with PyTorch's older exporter, which PyTorch deprecates. The newer one,
 based on `torch.export`, requires another package, cannot export the segmenter
-(`Graph.no_program`), and agreed within 1e-5 for the others, in 10 to 45 times the time (5 to 27 s
-instead of 0.3 to 1.1 s of CPU time for tiny networks). A test fails once PyTorch removes the older
-one or changes its announcement. Tracing is the only use of `torch.jit` here, apart from Detectron2,
+(`Graph.no_program`), and for the others takes many times as long to say the same. A test fails once
+PyTorch removes the older one or changes its announcement. Tracing is the only use of `torch.jit` here, apart from Detectron2,
 which compiles some of its functions on import.
 
 Not exported are **the CRF of OOSIS** (a sequence of minimum cuts, not a network), and instance
