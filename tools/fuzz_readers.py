@@ -443,7 +443,7 @@ def _user_targets(folder: Path, records: list[dict[str, Any]]) -> list[Target]:
     names_of = sorted(os.listdir(image_files))
     merged = ours / "merged"
     merged.mkdir()
-    entries = [{"name": n, "image_id": n, "result": image} for n in names]
+    entries = [{"name": n, "sha256": "0", "image_id": n, "result": image} for n in names]
     part = {"plan": "x", "entries": [*entries, {"name": "c.png", "error": "damaged"}]}
 
     def joined(path: str) -> None:
