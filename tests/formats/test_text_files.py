@@ -162,8 +162,8 @@ def test_sizes_of_images_without_instances_are_checked(tmp_path, change):
     ("change", "message"),
     [
         ({"is_stuff": [1]}, "image 7: instance 1: 'is_stuff' must be 0 or 1"),
-        ({"name": 3}, "image 7: instance 1: 'name' must be a string"),
-        ({"category": ["x"]}, "'category' must be a string"),
+        ({"name": 3}, "image 7: instance 0: 'name' must be a string"),
+        ({"category": ["x"]}, "image 7: instance 0: 'category' must be a string"),
     ],
 )
 def test_what_converters_add_to_results_is_checked(folder, change, message):
