@@ -7,8 +7,8 @@ tensors and their dynamic axes; the description is also written to a JSON file.
 ONNX is exported by tracing, with PyTorch's older exporter, which PyTorch deprecates. The newer one,
 based on `torch.export`, requires another package, cannot export the segmenter
 (`Graph.no_program`), and for the others takes many times as long to say the same. A test fails once
-PyTorch removes the older one or changes its announcement. Tracing is the only use of `torch.jit` here, apart from Detectron2,
-which compiles some of its functions on import.
+PyTorch removes the older one or changes its announcement. Tracing is the only use of `torch.jit`
+here, apart from Detectron2, which compiles some of its functions on import.
 
 Not exported are **the CRF of OOSIS** (a sequence of minimum cuts, not a network), and instance
 segmentation with several classes (use Detectron2's own export).

@@ -15,7 +15,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 from scipy import ndimage, sparse
 
 from occ_order import masks as mask_tools
@@ -161,12 +160,7 @@ def prepared(
         Name -> array; int64 (N,), index of the instance at each position.
     """
     size = resized_shape(image.shape[:2], settings.min_size, settings.max_size)
-    moved = np.stack(
-        [
-            np.asarray(Image.fromarray(mask.view(np.uint8)).resize(size[::-1], 0)) > 0
-            for mask in np.ascontiguousarray(masks)
-        ]
-    )
+    moved = mask_tools.resize_nearest(masks, size)
     padding = [(0, -side % DIVISIBILITY) for side in size]
     moved = np.pad(moved, [(0, 0), *padding])
     cover = covered(moved, STRIDE)
