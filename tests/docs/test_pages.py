@@ -129,16 +129,25 @@ def run_page(page: str, after: dict[str, object] | None = None, names: dict | No
     return names
 
 
+DATA = os.getenv("DETECTRON2_DATASETS", "datasets")
+
+
 def register_anew() -> None:
-    """Register the data sets below $DETECTRON2_DATASETS, as a new process would."""
+    """Register the data sets below $DETECTRON2_DATASETS, as a new process would.
+
+    Those that other tests have registered, in folders of other names, stay.
+    """
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
     from occ_order.formats import builtin
 
-    for name in list(builtin._registered):
-        del builtin._registered[name]
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    for name, known in list(builtin._registered.items()):
+        if any(
+            "datasets" in Path(path).parts or str(path).startswith(DATA) for path in known["paths"]
+        ):
+            del builtin._registered[name]
+            DatasetCatalog.remove(name)
+            MetadataCatalog.remove(name)
     builtin.register_all(os.getenv("DETECTRON2_DATASETS", "datasets"))
 
 
