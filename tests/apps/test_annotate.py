@@ -3,7 +3,6 @@
 import http.client
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -696,25 +695,11 @@ def test_a_half_written_line_that_comes_while_the_program_runs_is_cut_off(projec
     assert Project(data, tmp_path / "asked", EVERYTHING).next_pair("a") == project.pairs[2]
 
 
-@contextmanager
-def disk_of(size):
-    """No file may become longer than `size` bytes, as on a disk that is full."""
-    resource = pytest.importorskip("resource")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
-def test_a_full_disk_costs_one_answer_and_is_told(server, project, data, tmp_path):
+def test_a_full_disk_costs_one_answer_and_is_told(server, project, data, tmp_path, full_disk):
     say(project, "a")
     path = tmp_path / "asked" / "answers.jsonl"
     before = path.read_bytes()
-    with disk_of(len(before) + 20):  # half a line fits
+    with full_disk(len(before) + 20):  # half a line fits
         status, body, _ = request(server, "POST", "/answers", answer_of(project), **JSON)
         assert status == 507
         error = json.loads(body)["error"]
