@@ -360,31 +360,58 @@ def mask_views(
     left, right = columns.min(axis=(1, 2)), columns.max(axis=(1, 2)) + 1
     rows -= top[:, None, None]
     columns -= left[:, None, None]
+    left_out = rival[near[:, 0]] | rival[near[:, 1]]
+    left_out[np.arange(len(near))[:, None], near] = False
+    rivalled = left_out.any(axis=1)
+    # Sparse: for such small dense products, threads take longer than the sums.
+    from_rows, from_columns = (
+        _Interpolation(size, maps.shape[1]),
+        _Interpolation(size, maps.shape[2]),
+    )
     for k, (i, j) in enumerate(near):
-        # Use only the area of the view. Sparse: for such small dense products, threads take longer
-        # than the sums.
-        window = slice(top[k], bottom[k]), slice(left[k], right[k])
-        left_out = rival[i] | rival[j]
-        left_out[[i, j]] = False
+        window = slice(top[k], bottom[k]), slice(left[k], right[k])  # the area of the view
         every = everything[window]
-        if left_out.any():
-            every = every - maps[left_out, window[0], window[1]].sum(axis=0, dtype=np.float32)
-        seen = np.concatenate([maps[i][window], maps[j][window], every], axis=1, dtype=np.float32)
-        seen = _sparse(rows[k], row_weights[k], len(seen)) @ seen
-        seen = seen.reshape(size * 3, -1).T
-        seen = _sparse(columns[k], column_weights[k], len(seen)) @ np.ascontiguousarray(seen)
-        first, second, covers = seen.reshape(size, size, 3).T
-        others = np.clip(covers - first - second, 0, 1)
-        shown[0, k, :3] = first, second, others
-        shown[1, k, :3] = second, first, others
+        if rivalled[k]:
+            every = every - maps[left_out[k], window[0], window[1]].sum(axis=0, dtype=np.float32)
+        seen = from_rows.room(3 * every.shape[1])
+        np.concatenate([maps[i][window], maps[j][window], every], axis=1, out=seen[: len(every)])
+        seen = from_rows(rows[k], row_weights[k], seen).reshape(3 * size, -1).T
+        turned = from_columns.room(3 * size)
+        turned[: len(seen)] = seen
+        seen = from_columns(columns[k], column_weights[k], turned)
+        shown[0, k, :3] = seen.reshape(size, size, 3).T
+    first, second, others = shown[0, :, 0], shown[0, :, 1], shown[0, :, 2]
+    others -= first
+    others -= second
+    np.clip(others, 0, 1, out=others)
+    shown[1, :, 0], shown[1, :, 1], shown[1, :, 2] = second, first, others
     return shown.reshape(-1, 4, size, size)
 
 
-def _sparse(places: np.ndarray, weights: np.ndarray, length: int) -> sparse.csr_array:
-    """Build a sparse float32 matrix (S, length) with weights (S, 2 `SAMPLES`) at their places."""
-    ends = np.arange(0, places.size + 1, places.shape[1], dtype=np.int32)
-    shape = (len(places), length)
-    return sparse.csr_array((weights.ravel(), places.ravel(), ends), shape=shape)
+class _Interpolation:
+    """Weighted sums of rows of maps, by one sparse matrix whose entries are replaced.
+
+    To construct a matrix for each view takes longer than to multiply by it.
+
+    Args:
+        size: S.
+        length: maximum number of rows of a map.
+    """
+
+    def __init__(self, size: int, length: int) -> None:
+        self._length = length
+        ends = np.arange(0, 2 * SAMPLES * size + 1, 2 * SAMPLES, dtype=np.int32)
+        empty = np.zeros(ends[-1], np.float32), np.zeros(ends[-1], np.int32)
+        self._matrix = sparse.csr_array((*empty, ends), shape=(size, length))
+
+    def room(self, width: int) -> np.ndarray:
+        """Return a map for :meth:`__call__` to be filled from the top, float32 (length, width)."""
+        return np.empty((self._length, width), np.float32)
+
+    def __call__(self, places: np.ndarray, weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return float32 (S, width), sums of rows by places and weights (S, 2 `SAMPLES`)."""
+        self._matrix.indices, self._matrix.data = places.ravel(), weights.ravel()
+        return self._matrix @ rows
 
 
 def mask_cues(masks: np.ndarray) -> np.ndarray:
