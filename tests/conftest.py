@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import importlib.util
 import io
 import json
@@ -38,6 +39,17 @@ COCOA_DEMO = "OCC_ORDER_COCOA_DEMO"
 PHOTOS = "OCC_ORDER_PHOTOS"
 DEVICE = "OCC_ORDER_TEST_DEVICE"
 LOOPBACK = {"localhost", "::1", "", None}
+
+
+def pytest_collection() -> None:
+    """Leave garbage alone while modules are imported, which make almost none and take long."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from here on, without what the libraries and the tests consist of."""
+    gc.freeze()
+    gc.enable()
 
 
 class NetworkBlocked(RuntimeError):

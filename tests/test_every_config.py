@@ -122,7 +122,7 @@ def untaught(cfg, names):
 def step_of(name):
     """What one training step depends on: rows often change only weights, schedule or evaluation."""
     cfg = narrowed(name)
-    return cfg.MODEL.dump(), cfg.INPUT.dump(), format_of(cfg)
+    return repr(cfg.MODEL), repr(cfg.INPUT), format_of(cfg)
 
 
 LEARNING = [*CONFIGS, *(name for name, row in ROWS.items() if trained(row))]

@@ -130,6 +130,15 @@ def resnet_shapes() -> dict[str, torch.Size]:
         return {name: value.shape for name, value in convert_resnet(weights, 5).items()}
 
 
+@pytest.fixture(scope="session")
+def starts(tmp_path_factory):
+    """The files that a recipe makes before its training."""
+    folder = tmp_path_factory.mktemp("starts")
+    stored(folder, "midas_v21.pth", midas_shapes())
+    stored(folder, "resnet50_pairs.pth", resnet_shapes())
+    return folder
+
+
 # --- the commands
 
 
@@ -160,11 +169,9 @@ def cfg_of(row: dict, output: Path):
 
 @pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter")
 @pytest.mark.parametrize(("table", "name"), ROWS)
-def test_a_row_of_the_papers_starts(table, name, downloads, tmp_path, monkeypatch):
+def test_a_row_of_the_papers_starts(table, name, downloads, starts, tmp_path, monkeypatch):
     monkeypatch.setenv("FVCORE_CACHE", str(downloads))
-    monkeypatch.chdir(tmp_path)
-    stored(tmp_path, "midas_v21.pth", midas_shapes())
-    stored(tmp_path, "resnet50_pairs.pth", resnet_shapes())
+    monkeypatch.chdir(starts)
     row = ROWS[table, name]
     cfg = cfg_of(row, tmp_path)
     model = network(cfg)

@@ -88,6 +88,12 @@ def tree_of(name: str) -> ast.Module:
     return ast.parse(text_of(name))
 
 
+@functools.cache
+def nodes_of(tree: ast.AST) -> tuple[ast.AST, ...]:
+    """All nodes of a syntax tree, which many checks go through."""
+    return tuple(ast.walk(tree))
+
+
 def text_files() -> list[str]:
     """Everything but images and weights."""
     return [name for name in all_files() if Path(name).suffix.lower() not in IMAGES]
@@ -116,7 +122,7 @@ def discarded_comparisons(tree: ast.AST) -> list[int]:
     """Calls that compare and whose result nobody looks at; ruff finds ``a == b``."""
     return [
         node.lineno
-        for node in ast.walk(tree)
+        for node in nodes_of(tree)
         if isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Call)
         and last_name(node.value.func) in COMPARES
@@ -125,7 +131,7 @@ def discarded_comparisons(tree: ast.AST) -> list[int]:
 
 def always_true_asserts(tree: ast.AST) -> list[int]:
     """``assert True`` and ``assert "text"``; ruff finds ``assert (a, b)``."""
-    asserts = [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+    asserts = [node for node in nodes_of(tree) if isinstance(node, ast.Assert)]
     return [n.lineno for n in asserts if isinstance(n.test, ast.Constant) and n.test.value]
 
 
@@ -133,7 +139,7 @@ def cuda_calls(tree: ast.AST) -> list[int]:
     """``x.cuda()``: fails without a GPU; ``.to(device)`` does not."""
     return [
         node.lineno
-        for node in ast.walk(tree)
+        for node in nodes_of(tree)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr == "cuda"
@@ -142,7 +148,7 @@ def cuda_calls(tree: ast.AST) -> list[int]:
 
 def collected_tests(tree: ast.AST) -> list[ast.FunctionDef]:
     """Functions that pytest collects, also in classes."""
-    found = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    found = (node for node in nodes_of(tree) if isinstance(node, ast.FunctionDef))
     return [node for node in found if node.name.startswith("test_")]
 
 
@@ -184,7 +190,7 @@ def unsafe_calls(tree: ast.AST) -> list[int]:
             or (called[1] == "merge_from_file" and options.get("allow_unsafe", True))
         )
 
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    calls = [node for node in nodes_of(tree) if isinstance(node, ast.Call)]
     return [node.lineno for node in calls if unsafe(node)]
 
 
@@ -552,7 +558,7 @@ UNMAINTAINED = ("fvcore", "iopath", "yacs", "antlr4", "omegaconf", "hydra")
 def imported_from(tree: ast.AST, package: str) -> set[str]:
     """Names that a module imports from a package; the package itself by its whole name."""
     found = set()
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == package:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.Import):

@@ -127,10 +127,22 @@ def part_of(module: str) -> str:
     return ".".join(parts[:3] if below(module, inner) else parts[:2])
 
 
+@functools.cache
+def tree_of(source: str) -> ast.Module:
+    """Syntax tree of a module's text."""
+    return ast.parse(source)
+
+
+@functools.cache
+def nodes_of(tree: ast.AST) -> tuple[ast.AST, ...]:
+    """All nodes of a syntax tree."""
+    return tuple(ast.walk(tree))
+
+
 def type_checking_only(tree: ast.AST) -> set[ast.AST]:
     """Nodes inside ``if TYPE_CHECKING:``, which never run."""
     guarded = set()
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, ast.If) and last_name(node.test) == "TYPE_CHECKING":
             guarded.update(inner for statement in node.body for inner in ast.walk(statement))
     return guarded
@@ -142,10 +154,10 @@ def imported(source: str, module: str, is_package: bool) -> set[str]:
 
     ``from a.b import c`` gives ``a.b.c``, whether ``c`` is a module or not.
     """
-    tree = ast.parse(source)
+    tree = tree_of(source)
     skipped = type_checking_only(tree)
     names = set()
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if node in skipped:
             continue
         if isinstance(node, ast.Import):
@@ -484,7 +496,7 @@ OPENING_OF = {
 
 def opened(source: str, module: str = "m") -> list[int]:
     """Lines of a module's text that open a file, other than through `occ_order.files`."""
-    tree = ast.parse(source)
+    tree = tree_of(source)
     ours = {
         name.rpartition(".")[2]
         for name in imported(source, module, False)
@@ -492,7 +504,7 @@ def opened(source: str, module: str = "m") -> list[int]:
     }
     short = {"np": "numpy", "numpy": "numpy", "torch": "torch"}
     lines = []
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if not isinstance(node, ast.Call):
             continue
         name, of = last_name(node.func), last_name(getattr(node.func, "value", None))
