@@ -7,7 +7,9 @@
   order (eight edges per node), a total order, a chain, and a cycle;
 * all scores of an increasing number of images (`occ-order score`), whose annotations and
   predictions are in memory already: ``peak_mb`` is what the scorers take in addition;
-* statistics of an increasing number of annotated pairs (`occ-order stats`), with and without masks.
+* statistics of an increasing number of annotated pairs (`occ-order stats`), with and without masks;
+* reading made-up InstaOrder files of an increasing number of images, with as many instances and
+  points of outlines as COCO has, up to the data set that training draws from.
 
 ``power`` is the exponent of the growth of time since the previous row: 1 = linear in instances,
 pixels or nodes, 2 = quadratic. ``peak_mb`` is the maximum growth of the process memory (Linux; NaN
@@ -19,6 +21,7 @@ from __future__ import annotations
 import argparse
 import functools
 import math
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,6 +29,7 @@ import numpy as np
 
 from occ_order import model_zoo, order
 from occ_order.benchmarks.crowds import crowd
+from occ_order.benchmarks.like_coco import write_like_coco
 from occ_order.benchmarks.load import peak_growth
 from occ_order.benchmarks.many_images import PER_IMAGE, many_images
 from occ_order.benchmarks.timing import in_turns
@@ -57,6 +61,18 @@ def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         what = f"pairs/stats, {'with' if looks else 'without'} masks"
         made = functools.partial(_statistics, looks)
         yield from _grown(what, arguments.pairs, made, arguments.repeats)
+    yield from _grown("images/read", arguments.listed, _reading, arguments.repeats)
+
+
+def _reading(images: float) -> Callable[[], Any]:
+    """Return a call that reads a data set as training does, from files that it writes."""
+    from occ_order.engine.loader import serialized
+    from occ_order.formats.builtin import register_instaorder
+
+    folder = tempfile.TemporaryDirectory()
+    name, (orders, instances) = f"made_up_{images:g}", write_like_coco(folder.name, int(images))
+    register_instaorder(name, orders, instances, folder.name)
+    return lambda: (folder, serialized(name, filter_empty=True))
 
 
 def _of_networks(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:

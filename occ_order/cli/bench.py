@@ -155,6 +155,7 @@ def _add_timings(kinds) -> None:
     growth.add_argument("--nodes", type=at_least_one, nargs="*", default=[500, 5000])
     growth.add_argument("--images", type=at_least_one, nargs="*", default=[2_000, 20_000])
     growth.add_argument("--pairs", type=at_least_one, nargs="*", default=[100_000, 1_000_000])
+    growth.add_argument("--listed", type=at_least_one, nargs="*", default=[10_000, 118_287])
     load = timing("load", "reading annotations and results, against straightforward readers")
     load.add_argument("--images", type=at_least_one, default=10_000, help="images per large file")
     load.add_argument("--instances", type=at_least_one, nargs="+", default=[100, 300])

@@ -15,9 +15,10 @@ file's ids to them.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -207,28 +208,49 @@ def register(
             f"now with {_described(arguments)}"
         )
 
-    def load() -> list[dict[str, Any]]:
-        found = _expanded(name, places)
-        for path in found[:-1]:
-            if not os.path.isfile(path):
-                variable = _variable(places[0]) or "DETECTRON2_DATASETS"
-                raise FileNotFoundError(
-                    f"data set {name!r}: no file {path}; datasets/README.md says what belongs "
-                    f"there ({variable} is {os.getenv(variable, 'not set')})"
-                )
-        assert row.load is not None  # all registrable formats are loaded
-        records = row.load(*found, **arguments["options"])
-        if row.categories is None:
-            return [{**record, "image_id": k} for k, record in enumerate(records)]
-        return _for_detectron2(name, records, categories or row.categories(*found[:-1]))
-
-    DatasetCatalog.register(name, load)
+    DatasetCatalog.register(name, functools.partial(_listed, name))
     entry = MetadataCatalog.get(name)
     files = dict(zip(("json_file", "instances_json"), places[:-1], strict=False))
     entry.set(evaluator_type=format, image_root=places[-1], **files)
     if categories is not None:
         _set_categories(name, categories)
     _registered[name] = arguments
+
+
+def _listed(name: str) -> list[dict[str, Any]]:
+    return list(iterate(name))
+
+
+def iterate(name: str) -> Iterator[dict[str, Any]]:
+    """Yield the records of a data set one after the other, as `DatasetCatalog.get` lists them.
+
+    InstaOrder's are read one by one, so that COCO's annotations need not fit in memory.
+
+    Raises:
+        FileNotFoundError: a file or the variable that names its folder is missing.
+        ValueError: invalid data, as in the readers.
+    """
+    reader = DatasetCatalog.data.get(name)
+    if getattr(reader, "func", None) is not _listed:  # another package's
+        yield from DatasetCatalog.get(name)
+        return
+    arguments = _registered[name]
+    places, categories = arguments["paths"], arguments["categories"]
+    found, row = _expanded(name, places), row_of(arguments["format"], registrable())
+    for path in found[:-1]:
+        if not os.path.isfile(path):
+            variable = _variable(places[0]) or "DETECTRON2_DATASETS"
+            raise FileNotFoundError(
+                f"data set {name!r}: no file {path}; datasets/README.md says what belongs "
+                f"there ({variable} is {os.getenv(variable, 'not set')})"
+            )
+    read = row.iterate or row.load
+    assert read is not None  # all registrable formats are loaded
+    records = read(*found, **arguments["options"])
+    if row.categories is None:
+        yield from ({**record, "image_id": k} for k, record in enumerate(records))
+    else:
+        yield from _for_detectron2(name, records, categories or row.categories(*found[:-1]))
 
 
 def _absolute(path: str | os.PathLike) -> str:
@@ -281,8 +303,8 @@ def _set_categories(name: str, categories: Categories) -> dict[int, int]:
 
 
 def _for_detectron2(
-    name: str, records: list[dict[str, Any]], categories: Categories
-) -> list[dict[str, Any]]:
+    name: str, records: Iterable[dict[str, Any]], categories: Categories
+) -> Iterator[dict[str, Any]]:
     """Add bbox_mode, make category ids contiguous and RLE compressed, in place."""
     contiguous = _set_categories(name, categories)
     for record in records:
@@ -299,9 +321,9 @@ def _for_detectron2(
             for key in ("segmentation", "amodal_segmentation"):
                 if isinstance(annotation.get(key), dict):  # Detectron2 needs compressed RLE
                     size = record["height"], record["width"]
-                    name = f"image {record['image_id']}: annotation {annotation['id']}"
-                    annotation[key] = as_rle(annotation[key], *size, name=name)
-    return records
+                    where = f"image {record['image_id']}: annotation {annotation['id']}"
+                    annotation[key] = as_rle(annotation[key], *size, name=where)
+        yield record
 
 
 def validation_arguments(name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeGuard
 
 from occ_order.files import DataError, show
+from occ_order.formats.stored_json import StoredList
 
 logger = logging.getLogger(__name__)
 
@@ -104,21 +105,21 @@ def size_mismatch(stated: tuple[Any, Any], found: tuple[int, int]) -> str:
     return text
 
 
-def _is_int(value: object) -> TypeGuard[int]:
-    # Larger numbers do not fit in int64 arrays.
+def is_integer(value: object) -> TypeGuard[int]:
+    """Return whether a value is an integer that fits in an int64 array."""
     return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
 def _is_number(value: object) -> bool:
-    return _is_int(value) or (isinstance(value, float) and math.isfinite(value))
+    return is_integer(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 _KINDS: dict[str, Callable[[object], bool]] = {
-    "an integer": _is_int,
-    "a positive integer": lambda value: _is_int(value) and value > 0,
+    "an integer": is_integer,
+    "a positive integer": lambda value: is_integer(value) and value > 0,
     "a finite number": _is_number,
     "a string": lambda value: isinstance(value, str),
-    "a list": lambda value: isinstance(value, list),
+    "a list": lambda value: isinstance(value, list | StoredList),
     "an object": lambda value: isinstance(value, dict),
     "0 or 1": lambda value: value in (0, 1) and isinstance(value, int),
     "true or false": lambda value: isinstance(value, bool),
@@ -168,7 +169,7 @@ def entries(
     data: dict, key: str, report: Report, default: Any = _REQUIRED
 ) -> Iterator[tuple[int, dict]]:
     """Yield (index, dict) of the list `data[key]`; report elements that are no objects."""
-    items: list = []
+    items: Sequence[Any] = []
     with report.at():
         items = field(data, key, "a list", default)
     for index, entry in enumerate(items):

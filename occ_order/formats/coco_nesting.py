@@ -7,8 +7,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from occ_order.files import DataError, join_path, read_json, relative_name
+from occ_order.files import DataError, join_path, relative_name
 from occ_order.formats.checks import Report, entries, field
+from occ_order.formats.stored_json import StoredList, read_stored
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def read_categories(json_file: str | os.PathLike) -> list[dict[str, Any]]:
     Raises:
         ValueError: names the file and the wrong entry.
     """
-    data, report = read_json(json_file), Report(json_file)
+    data, report = read_stored(json_file, "annotations"), Report(json_file)
     if "categories" not in data and is_cocoa(data):
         return [{"id": 1, "name": "object"}]
     with report.at("categories"):
@@ -68,7 +69,7 @@ def read_categories(json_file: str | os.PathLike) -> list[dict[str, Any]]:
 def is_cocoa(data: dict) -> bool:
     """Return whether parsed JSON has the COCOA layout (one annotation per image with regions)."""
     annotations = data.get("annotations")
-    nested = isinstance(annotations, list) and (
+    nested = isinstance(annotations, list | StoredList) and (
         not annotations or (isinstance(annotations[0], dict) and "regions" in annotations[0])
     )
     return "regions" in data or (nested and "images" in data and "categories" not in data)

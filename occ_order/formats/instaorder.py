@@ -14,11 +14,12 @@ annotations of the image are left out. Entries are looked up by image id.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from occ_order import masks
-from occ_order.files import read_json, show, write_json
-from occ_order.formats.checks import Report, entries, field
+from occ_order.files import show, write_json
+from occ_order.formats.checks import Report, entries, field, is_integer
 from occ_order.formats.coco_nesting import (
     category_of,
     image_of,
@@ -27,6 +28,7 @@ from occ_order.formats.coco_nesting import (
     read_images,
 )
 from occ_order.formats.mask_fields import checked_mask, xywh, xyxy
+from occ_order.formats.stored_json import read_stored
 from occ_order.order import (
     depth_from_instaorder,
     depth_to_instaorder,
@@ -64,19 +66,33 @@ def load_instaorder(
     Raises:
         ValueError: names file, image id and annotation id or order string of the first error.
     """
+    return list(iterate_instaorder(order_json, instances_json, image_root, problems=problems))
+
+
+def iterate_instaorder(
+    order_json: str | os.PathLike,
+    instances_json: str | os.PathLike,
+    image_root: str | os.PathLike,
+    *,
+    problems: list[str] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Yield the records of `load_instaorder`; both files are read entry by entry.
+
+    Arguments and errors are those of `load_instaorder`.
+    """
     report = Report(order_json, problems)
-    data = read_json(order_json)
+    data = read_stored(order_json, "annotations")
     instances = _InstancesFile(instances_json, image_root, problems)
-    records: dict[int, dict[str, Any]] = {}
+    seen: set[int] = set()
     for index, entry in entries(data, "annotations", report):
         before = report.count
         with report.at(f"image {entry.get('image_id', f'number {index}')}"):
             record = _read_entry(entry, instances)
-            if record["image_id"] in records:
+            if record["image_id"] in seen:
                 raise ValueError("the image has two entries")
             if report.count == before:
-                records[record["image_id"]] = record
-    return list(records.values())
+                seen.add(record["image_id"])
+                yield record
 
 
 def _read_entry(entry: dict, instances: _InstancesFile) -> dict[str, Any]:
@@ -107,26 +123,35 @@ class _InstancesFile:
         image_root: str | os.PathLike,
         problems: list[str] | None,
     ) -> None:
-        data = read_json(path)
+        data = read_stored(path, "annotations")
         self.report = Report(path, problems)
         self.images = read_images(data, image_root, self.report)
         categories = parse_categories(data, self.report)
         self.category_ids = {category["id"] for category in categories}
-        self.annotations: dict[int, dict] = {}
+        self._annotations = data.get("annotations", [])
+        ids = getattr(self._annotations, "ids", [])
+        self._places = {number: k for k, number in enumerate(ids) if is_integer(number)}
+        if len(self._places) != len(self._annotations) or data.get("annotations") is None:
+            self._places = self._found(data)
+
+    def _found(self, data: dict[str, Any]) -> dict[int, int]:
+        """Return the index of each annotation by its id, and report what is wrong with ids."""
+        places: dict[int, int] = {}
         for index, annotation in entries(data, "annotations", self.report):
             number = annotation.get("id", f"number {index}")
             with self.report.at(f"annotation {number}"):
-                if field(annotation, "id", "an integer") in self.annotations:
+                if field(annotation, "id", "an integer") in places:
                     raise ValueError("the annotation id is used twice")
-                self.annotations[number] = annotation
+                places[number] = index
+        return places
 
     def read(self, number: object, image: dict[str, Any]) -> dict[str, Any]:
         """Return annotation `number` of `image` as an annotation of a record."""
         if isinstance(number, bool) or not isinstance(number, int):
             raise ValueError(f"'instance_ids' must hold integers, got {show(number)}")
-        if number not in self.annotations:
+        if number not in self._places:
             raise ValueError(f"instance id {number} is not an annotation of the instances file")
-        annotation, result = self.annotations[number], {}
+        annotation, result = self._annotations[self._places[number]], {}
         with self.report.at(f"image {image['image_id']}"), self.report.at(f"annotation {number}"):
             if field(annotation, "image_id", "an integer") != image["image_id"]:
                 raise ValueError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,11 @@ from occ_order.formats.cocoa import cocoa_pages, load_cocoa, save_cocoa
 from occ_order.formats.cocoa_cls import load_cocoa_cls, save_cocoa_cls
 from occ_order.formats.cvat import cvat_pages, save_cvat
 from occ_order.formats.diw import load_diw
-from occ_order.formats.instaorder import load_instaorder, save_instaorder
+from occ_order.formats.instaorder import (
+    iterate_instaorder,
+    load_instaorder,
+    save_instaorder,
+)
 from occ_order.formats.kins import is_2020, load_kins, save_kins
 from occ_order.formats.kitti_depth import load_kitti_depth
 from occ_order.formats.label_studio import is_label_studio, label_studio_pages, save_label_studio
@@ -82,6 +86,7 @@ class Format:
             formats that are written as a folder.
         inputs: number of `files` that the reader needs.
         load: (`inputs` paths, image_root, ...) -> records.
+        iterate: as `load`, one record after the other, for files that do not fit in memory.
         read: (path, image_root, Given) -> records and categories; default: `load` with the files
             beside the first one, and `categories`.
         categories: (`inputs` paths) -> [{"id", "name"}].
@@ -111,6 +116,7 @@ class Format:
     name: str
     what: str
     load: Callable[..., Records] | None = None
+    iterate: Callable[..., Iterator[dict[str, Any]]] | None = None
     files: tuple[str, ...] = ()
     inputs: int = 1
     read: Callable[[Path, str, Given], tuple[Records, Categories]] | None = None
@@ -327,6 +333,7 @@ ROWS = (
         files=("instaorder.json", "instances.json"),
         inputs=2,
         load=load_instaorder,
+        iterate=iterate_instaorder,
         categories=_last_categories,
         save=save_instaorder,
         fit=_check_ordered,

@@ -578,7 +578,7 @@ def _read_items(
     seen: dict[tuple[int, int], str] = {}
     result = []
     for k, item in enumerate(items):
-        if not isinstance(item, Mapping) or not isinstance(item.get("order"), str):
+        if not isinstance(item, (dict, Mapping)) or not isinstance(item.get("order"), str):
             raise ValueError(f"{where}{kind} item {k} must have an 'order' string, got {item!r}")
         what = f"{where}{kind} order {item['order']!r}"
         i, j, relation = _read_order(item["order"], what)
@@ -611,7 +611,8 @@ def _read_count(item: Mapping[str, Any], name: str) -> int:
     if "count" not in item:
         return UNKNOWN
     count = item["count"]
-    if isinstance(count, bool) or not isinstance(count, Integral) or not 1 <= int(count) <= 32767:
+    whole = isinstance(count, (int, Integral)) and not isinstance(count, bool)
+    if not whole or not 1 <= int(count) <= 32767:
         where = f"{name}: " if name else ""
         raise ValueError(
             f"{where}order {item['order']!r}: count must be an integer in 1 .. 32767, got {count!r}"

@@ -41,7 +41,7 @@ def test_the_orders_are_what_they_are_called():
 def test_growth_has_a_power_from_the_second_size_on():
     pytest.importorskip("onnxruntime")
     chosen = argparse.Namespace(
-        instances=[3, 1], megapixels=[0.01], nodes=[4, 8], images=[], pairs=[], repeats=1
+        instances=[3, 1], megapixels=[0.01], nodes=[4, 8], images=[], pairs=[], listed=[], repeats=1
     )
     found = list(growth.rows(chosen))
     cases = [row["case"] for row in found]

@@ -9,7 +9,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from occ_order.config import get_cfg
 from occ_order.engine import loader
@@ -129,3 +129,26 @@ def test_data_sets_of_other_classes_are_named(caplog):
     assert not caplog.records
     loader._compare_classes(["same_a", "same_b", "other_c"])
     assert "same_a and other_c differ in classes" in caplog.text
+
+
+def test_records_in_blocks_are_those_of_the_data_set(monkeypatch):
+    """In the order of the data set, without images that show nothing, counted by class."""
+    kinds = [[(0, 0)], [], [(2, 0), (0, 0)], [(1, 1)], [(1, 0), (1, 1)]]
+    known = [
+        {"image_id": k, "annotations": [{"category_id": c, "iscrowd": i} for c, i in kind]}
+        for k, kind in enumerate(kinds)
+    ]
+    DatasetCatalog.register("five_in_blocks", lambda: known)
+    MetadataCatalog.get("five_in_blocks").thing_classes = ["cup", "dog", "hat"]
+    monkeypatch.setattr(loader, "BLOCK", 2)
+    try:
+        for filtered, left in ((True, [0, 2, 4]), (False, [0, 1, 2, 3, 4])):
+            found, counted = loader.serialized("five_in_blocks", filter_empty=filtered)
+            assert [found[k] for k in range(len(found))] == [known[k] for k in left]
+            assert [c["annotations"] for c in counted] == [known[k]["annotations"] for k in left]
+        known[:] = known[1:2]
+        with pytest.raises(ValueError, match="'five_in_blocks' has no images to train on"):
+            loader.serialized("five_in_blocks", filter_empty=True)
+    finally:
+        DatasetCatalog.remove("five_in_blocks")
+        MetadataCatalog.remove("five_in_blocks")
