@@ -153,8 +153,14 @@ def field(entry: dict, key: str, kind: str, default: Any = _REQUIRED) -> Any:
 
 def listed(data: dict, key: str) -> list[dict]:
     """Return the dicts in the list `data[key]`; [] if there is no such list."""
+    return list(each_listed(data, key))
+
+
+def each_listed(data: dict, key: str) -> Iterator[dict]:
+    """Yield the dicts in the list `data[key]`; none if there is no such list."""
     items = data.get(key)
-    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    if isinstance(items, list | StoredList):
+        yield from (item for item in items if isinstance(item, dict))
 
 
 def finite(numbers: list[int | float]) -> bool:

@@ -15,12 +15,14 @@ from typing import Any
 from occ_order.formats.checks import Report, field
 from occ_order.formats.coco_order import entries_of
 from occ_order.formats.pages import UNNAMED, Page, Tolerance, gathered
+from occ_order.formats.stored_json import StoredList
 from occ_order.instances import OrderedInstances
 
 
 def is_sa_1b(data: dict[str, Any], keys: set[str]) -> bool:
     """Return whether parsed JSON is of the layout."""
-    return isinstance(data.get("image"), dict) and isinstance(data.get("annotations"), list)
+    annotations = data.get("annotations")
+    return isinstance(data.get("image"), dict) and isinstance(annotations, list | StoredList)
 
 
 def sa_1b_pages(path: Path, data: dict[str, Any]) -> list[Page]:

@@ -8,6 +8,7 @@ format is one module with a reader and a writer, and one row of `FORMATS`.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 
 from occ_order.files import DataError, files_below, parse_json, show
 from occ_order.formats.arrays import npy_page, npz_page
-from occ_order.formats.checks import listed, settle_problems
+from occ_order.formats.checks import each_listed, settle_problems
 from occ_order.formats.coco_nesting import is_cocoa, read_categories
 from occ_order.formats.coco_order import (
     VISIBLE_KEYS,
@@ -216,7 +217,7 @@ def entry_keys(data: Any) -> set[str]:
     if isinstance(data, list):
         found = [entry for entry in data[:1000] if isinstance(entry, dict)]
     elif isinstance(data, dict) and not is_cocoa(data):
-        found = listed(data, "annotations")[:1000]
+        found = list(itertools.islice(each_listed(data, "annotations"), 1000))
     else:
         found = []
     return set().union(*(entry.keys() for entry in found))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,10 +18,11 @@ import numpy as np
 from occ_order import masks
 from occ_order.files import DataError, image_size, parse_json, read_json
 from occ_order.formats import read_depth, read_depth_png
-from occ_order.formats.checks import Report, field, listed, size_mismatch
+from occ_order.formats.checks import Report, each_listed, field, listed, size_mismatch
 from occ_order.formats.coco_nesting import read_images
 from occ_order.formats.mask_fields import checked_mask, read_rate
 from occ_order.formats.pages import Tolerance, size_of_image
+from occ_order.formats.stored_json import StoredList, read_stored
 from occ_order.formats.table import FORMATS, Format, checkable, entry_keys, row_of
 from occ_order.formats.user_masks import read_page
 from occ_order.order import instances_in_cycles
@@ -56,7 +57,7 @@ def validate(
     instances: str | os.PathLike | None = None,
     limit: int | None = None,
     options: dict[str, Any] | None = None,
-    watch: Callable[[list], Iterable] = iter,
+    watch: Callable[[Sequence], Iterable] = iter,
 ) -> Validation:
     """Check a data file.
 
@@ -86,6 +87,8 @@ def validate(
     if isinstance(data, Validation):
         return data
     row = row_of(format or detect_format(path, data), checkable())
+    if row.iterate is None and isinstance(data, dict):
+        data = read_json(path)
     if row.load is None:
         return _validate_pages(path, row, data, root)
     if row.ending:
@@ -96,22 +99,73 @@ def validate(
         paths.append(os.fspath(instances or _beside(path)))
     try:
         root = root or _folder_of(path, data)
-        records = row.load(*paths, root, problems=result.errors, **(options or {}))
+        read = row.iterate or row.load
+        records = read(*paths, root, problems=result.errors, **(options or {}))
+        found = _read(records, path, limit, look_at_images=images is not None)
     except DataError as error:  # the file as a whole
         result.errors.append(str(error))
         return result
     assert row.mask_keys is not None  # of every format whose JSON is loaded
     keys = row.mask_keys(data)
+    wanted = None
     if row.inputs == 2:
-        path, data = paths[1], _listed_instances(data, paths[1])
-    shown = records[:limit]
-    _check_pixels(path, data, keys, records, result, limit, watch)
-    for record in records:
-        _check_order(record, os.path.basename(path), result)
-    if images is not None:
-        _check_images(shown, path, result)
-    result.counts = _counts(records)
+        wanted, path, data = _instance_ids(data), paths[1], read_stored(paths[1], "annotations")
+    found.sizes |= _sizes(path, data)
+    _check_pixels(path, data, keys, found, result, wanted, watch)
+    result.errors += found.errors
+    result.notes += found.notes
+    result.counts = found.counted()
     return result
+
+
+@dataclasses.dataclass
+class _Read:
+    """What the records of a file say, which are not kept.
+
+    Attributes:
+        sizes: image id -> (height, width).
+        shown: ids of the images whose masks are checked; None = all.
+        errors: errors of image files.
+        notes: notes on cycles.
+        counts: see `Validation`.
+        images: number of records.
+        instances: number of annotations.
+    """
+
+    sizes: dict[int, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    shown: set[int] | None = None
+    errors: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    counts: dict[str, int] = dataclasses.field(default_factory=dict)
+    images: int = 0
+    instances: int = 0
+
+    def counted(self) -> dict[str, int]:
+        """Return all numbers by name."""
+        return {"images": self.images, "instances": self.instances, **self.counts}
+
+    def count(self, name: str, number: Any) -> None:
+        """Add to the number of a name."""
+        self.counts[name] = self.counts.get(name, 0) + int(number)
+
+
+def _read(
+    records: Iterable[dict[str, Any]], path: str, limit: int | None, *, look_at_images: bool
+) -> _Read:
+    """Go through the records of a file once: count, find cycles, look at the first image files."""
+    found = _Read(shown=None if limit is None else set())
+    for record in records:
+        first = limit is None or found.images < limit
+        found.images += 1
+        found.instances += len(record["annotations"])
+        found.sizes[record["image_id"]] = record["height"], record["width"]
+        if first and found.shown is not None:
+            found.shown.add(record["image_id"])
+        if first and look_at_images:
+            _check_image(record, path, found.errors)
+        _count_orders(record, found)
+        _check_order(record, os.path.basename(path), found.notes)
+    return found
 
 
 def _parse(path: str) -> dict | list | Validation | None:
@@ -121,7 +175,7 @@ def _parse(path: str) -> dict | list | Validation | None:
     if not start.startswith((b"{", b"[")) and path.lower().endswith((".csv", ".txt")):
         return None
     try:
-        data = parse_json(path)
+        data = read_stored(path, "annotations") if start.startswith(b"{") else parse_json(path)
         return data if any(row.told(data) for row in FORMATS.values()) else read_json(path)
     except ValueError as error:
         return Validation(errors=[str(error)])
@@ -199,61 +253,71 @@ def _folder_of(path: str, data: dict) -> str:
     return os.path.dirname(path) if "regions" in data else ""
 
 
-def _listed_instances(order: dict, instances: str) -> dict:
-    """Return the parsed instances file with only the annotations listed in InstaOrder entries."""
+def _instance_ids(order: dict) -> set[int]:
+    """Return the ids of the annotations that InstaOrder entries list."""
     wanted: set[int] = set()
-    for entry in listed(order, "annotations"):
+    for entry in each_listed(order, "annotations"):
         ids = entry.get("instance_ids")
         wanted.update(n for n in (ids if isinstance(ids, list) else ()) if isinstance(n, int))
-    data = read_json(instances)
-    kept = [
-        annotation
-        for annotation in listed(data, "annotations")
-        if isinstance(annotation.get("id"), int) and annotation["id"] in wanted
-    ]
-    return {**data, "annotations": kept}
+    return wanted
 
 
 def _check_pixels(
     path: str,
     data: dict,
     keys: Mapping[str, str],
-    records: list[dict[str, Any]],
+    found: _Read,
     result: Validation,
-    limit: int | None,
-    watch: Callable[[list], Iterable],
+    wanted: set[int] | None,
+    watch: Callable[[Sequence], Iterable],
 ) -> None:
-    """Decode all masks of the file, including those of images rejected for another error."""
-    sizes = _sizes(path, data, records)
-    shown = {record["image_id"] for record in records[:limit]}
+    """Decode all masks of the file, including those of images rejected for another error.
+
+    Args:
+        path: the file.
+        data: its content.
+        keys: see `Format.mask_keys`.
+        found: sizes of the images, and those to look at.
+        result: takes the errors and notes.
+        wanted: ids of the annotations to look at; None = all.
+        watch: wraps the iteration over the entries of the file.
+    """
     known = {line[len(path) + 2 :] for line in result.errors if line.startswith(path)}
     known = {": ".join(line.split(": ")[:depth]) for line in known for depth in (2, 3)}
-    for image_id, place, entry in watch(list(_mask_entries(data))):
-        if image_id not in sizes or place in known or (limit is not None and image_id not in shown):
+    for image_id, place, entry in _mask_entries(data, wanted, watch):
+        chosen = found.shown is None or image_id in found.shown
+        if image_id not in found.sizes or place in known or not chosen:
             continue
         report = Report(path, result.errors)
         with report.at(place):
-            _check_masks(entry, keys, sizes[image_id], report, result)
+            _check_masks(entry, keys, found.sizes[image_id], report, result)
 
 
-def _sizes(path: str, data: dict, records: list[dict[str, Any]]) -> dict[int, tuple[int, int]]:
+def _sizes(path: str, data: dict) -> dict[int, tuple[int, int]]:
     """Return image id -> (height, width) of all images with a valid entry."""
-    images = list(records)
-    if "annotations" in data:  # errors of the `images` list were reported by the reader
-        images += read_images(data, "", Report(path, [])).values()
+    if "annotations" not in data:
+        return {}
+    # Errors of the `images` list were reported by the reader.
+    images = read_images(data, "", Report(path, [])).values()
     return {image["image_id"]: (image["height"], image["width"]) for image in images}
 
 
-def _mask_entries(data: dict) -> Iterator[tuple[Any, str, dict]]:
+def _mask_entries(
+    data: dict, wanted: set[int] | None, watch: Callable[[Sequence], Iterable]
+) -> Iterator[tuple[Any, str, dict]]:
     """Yield (image id, location, object with masks)."""
     for entry in listed(data, "instances"):
         if isinstance(entry.get("image_id"), int):
             place = f"image {entry['image_id']}: instance {entry.get('id')}"
             yield entry["image_id"], place, {k: v for k, v in entry.items() if v is not None}
-    for index, entry in enumerate([data] if "regions" in data else listed(data, "annotations")):
+    items = [data] if "regions" in data else data.get("annotations", [])
+    items = items if isinstance(items, list | StoredList) else []
+    for index, entry in enumerate(entry for entry in watch(items) if isinstance(entry, dict)):
         image_id = entry.get("image_id", "(none)")
         place = f"image {image_id}: annotation {entry.get('id', f'number {index}')}"
         if not isinstance(image_id, int):
+            continue
+        if wanted is not None and not (isinstance(entry.get("id"), int) and entry["id"] in wanted):
             continue
         if not isinstance(entry.get("regions"), list):
             yield image_id, place, entry
@@ -329,7 +393,7 @@ def _check_rate(entry: dict, key: str, decoded: dict[str, np.ndarray], report: R
         report.add(f"{key!r} is {entry[key]:.4f}, but the masks give {counted:.4f}")
 
 
-def _check_order(record: dict[str, Any], file_name: str, result: Validation) -> None:
+def _check_order(record: dict[str, Any], file_name: str, notes: list[str]) -> None:
     """Add notes about cycles, which are valid, but whose instances share a layer."""
     occlusion = record.get("occlusion")
     if occlusion is None or not len(occlusion):
@@ -338,41 +402,35 @@ def _check_order(record: dict[str, Any], file_name: str, result: Validation) -> 
     inside = np.flatnonzero(instances_in_cycles(one_way))
     if len(inside):
         ids = [record["annotations"][k]["id"] for k in inside]
-        result.notes.append(f"{file_name}: image {record['image_id']}: occlusion cycle among {ids}")
+        notes.append(f"{file_name}: image {record['image_id']}: occlusion cycle among {ids}")
 
 
-def _check_images(records: list[dict[str, Any]], path: str, result: Validation) -> None:
-    for record in records:
-        report = Report(path, result.errors)
-        with report.at(f"image {record['image_id']}"):
-            width, height = image_size(record["file_name"])
-            if (height, width) != (record["height"], record["width"]):
-                stated = record["height"], record["width"]
-                raise ValueError(f"{record['file_name']}: {size_mismatch(stated, (height, width))}")
-            if "depth_file_name" in record:
-                read_depth(record)
+def _check_image(record: dict[str, Any], path: str, errors: list[str]) -> None:
+    """Check that an image file exists and has the stated size, and its depth map, if any."""
+    report = Report(path, errors)
+    with report.at(f"image {record['image_id']}"):
+        width, height = image_size(record["file_name"])
+        if (height, width) != (record["height"], record["width"]):
+            stated = record["height"], record["width"]
+            raise ValueError(f"{record['file_name']}: {size_mismatch(stated, (height, width))}")
+        if "depth_file_name" in record:
+            read_depth(record)
 
 
-def _counts(records: list[dict[str, Any]]) -> dict[str, int]:
-    counts = {
-        "images": len(records),
-        "instances": sum(len(record["annotations"]) for record in records),
-    }
-    occlusions = [record["occlusion"] for record in records if "occlusion" in record]
-    if occlusions:
-        mutual = sum(int(((o == 1) & (o.T == 1)).sum()) // 2 for o in occlusions)
-        counts["one-way occlusions"] = sum(int((o == 1).sum()) for o in occlusions) - 2 * mutual
-        counts["mutual occlusions"] = mutual
-        counts["pairs without known occlusion"] = sum(
-            int((np.triu(o, 1) == -1).sum()) for o in occlusions
-        )
-    depths = [record["depth"] for record in records if "depth" in record]
-    if depths:
-        upper = np.concatenate([depth[np.triu_indices(len(depth), 1)] for depth in depths])
-        counts["closer/farther pairs"] = int(np.isin(upper, (0, 1)).sum())
-        counts["equally deep pairs"] = int((upper == 2).sum())
-        counts["pairs without known depth"] = int((upper == -1).sum())
-    return counts
+def _count_orders(record: dict[str, Any], found: _Read) -> None:
+    """Add the pairs of a record to the counts."""
+    if "occlusion" in record:
+        occlusion = record["occlusion"]
+        mutual = ((occlusion == 1) & (occlusion.T == 1)).sum() // 2
+        found.count("one-way occlusions", (occlusion == 1).sum() - 2 * mutual)
+        found.count("mutual occlusions", mutual)
+        unknown = (np.triu(occlusion, 1) == -1).sum()
+        found.count("pairs without known occlusion", unknown)
+    if "depth" in record:
+        upper = record["depth"][np.triu_indices(len(record["depth"]), 1)]
+        found.count("closer/farther pairs", np.isin(upper, (0, 1)).sum())
+        found.count("equally deep pairs", (upper == 2).sum())
+        found.count("pairs without known depth", (upper == -1).sum())
 
 
 def _validate_points(
