@@ -28,7 +28,7 @@ from occ_order.formats.coco_nesting import (
     read_images,
 )
 from occ_order.formats.mask_fields import checked_mask, xywh, xyxy
-from occ_order.formats.stored_json import read_stored
+from occ_order.formats.stored_json import StoredList, read_stored
 from occ_order.order import (
     depth_from_instaorder,
     depth_to_instaorder,
@@ -128,11 +128,13 @@ class _InstancesFile:
         self.images = read_images(data, image_root, self.report)
         categories = parse_categories(data, self.report)
         self.category_ids = {category["id"] for category in categories}
-        self._annotations = data.get("annotations", [])
-        ids = getattr(self._annotations, "ids", [])
-        self._places = {number: k for k, number in enumerate(ids) if is_integer(number)}
-        if len(self._places) != len(self._annotations) or data.get("annotations") is None:
-            self._places = self._found(data)
+        self._annotations = data.get("annotations")
+        places: dict[int, int] = {}
+        if isinstance(self._annotations, StoredList):
+            ids = self._annotations.ids
+            places = {number: k for k, number in enumerate(ids) if is_integer(number)}
+        complete = places and len(places) == len(ids)
+        self._places = places if complete else self._found(data)
 
     def _found(self, data: dict[str, Any]) -> dict[int, int]:
         """Return the index of each annotation by its id, and report what is wrong with ids."""
@@ -151,6 +153,7 @@ class _InstancesFile:
             raise ValueError(f"'instance_ids' must hold integers, got {show(number)}")
         if number not in self._places:
             raise ValueError(f"instance id {number} is not an annotation of the instances file")
+        assert self._annotations is not None  # a list in which the number was found
         annotation, result = self._annotations[self._places[number]], {}
         with self.report.at(f"image {image['image_id']}"), self.report.at(f"annotation {number}"):
             if field(annotation, "image_id", "an integer") != image["image_id"]:

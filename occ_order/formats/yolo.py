@@ -16,6 +16,7 @@ import numpy as np
 
 from occ_order.files import read_text, show
 from occ_order.formats import outlines
+from occ_order.formats.checks import is_integer
 from occ_order.formats.pages import Found, Page, Tolerance, gathered
 from occ_order.instances import OrderedInstances
 
@@ -60,7 +61,7 @@ def _instance(
     except ValueError:
         raise ValueError(f"expected numbers, got {show(' '.join(words))}") from None
     kind = int(values[0])
-    if kind != values[0] or kind < 0:
+    if kind != values[0] or kind < 0 or not is_integer(kind):
         raise ValueError(f"begins with the number of a class, 0 or more, got {words[0]!r}")
     if names and kind >= len(names):
         raise ValueError(f"class {kind} is not among the {len(names)} names beside the file")

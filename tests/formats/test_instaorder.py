@@ -168,3 +168,22 @@ def test_an_annotation_without_segmentation_or_an_image_without_order_is_refused
         load_instaorder(*files_of(BOTH, data), "")
     with pytest.raises(ValueError, match="image 7: .*neither 'occlusion' nor 'depth'"):
         load_instaorder(*files_of({"instance_ids": [1, 2]}), "")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data.update(annotations=3), "'annotations' must be a list, got 3"),
+        (lambda data: data.pop("annotations"), "key 'annotations' is missing"),
+        (lambda data: data["annotations"].append(5), r"annotations\[\d+\]: must be an object"),
+        (lambda data: data["annotations"][0].update(id=2**70), "'id' must be an integer, got"),
+        (lambda data: data["annotations"][0].update(id=True), "'id' must be an integer, got True"),
+        (lambda data: data["annotations"][0].pop("id"), "annotation number 0: key 'id' is missing"),
+        (lambda data: data["annotations"][0].update(id=2), "annotation 2: the annotation id is"),
+    ],
+)
+def test_what_is_wrong_with_ids_of_instances_is_named(tiny, files_of, change, message):
+    data = tiny.cocoa_cls()
+    change(data)
+    with pytest.raises(ValueError, match=f"instances.json: .*{message}"):
+        load_instaorder(*files_of(BOTH, data), "")

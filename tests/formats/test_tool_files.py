@@ -171,6 +171,7 @@ def test_yolo(tmp_path):
         (YOLO_CUP + " x", "expected numbers"),
         ("0.5" + YOLO_CUP[1:], "begins with the number of a class"),
         ("-1" + YOLO_CUP[1:], "begins with the number of a class"),
+        ("1e20" + YOLO_CUP[1:], "begins with the number of a class"),
         ("7" + YOLO_CUP[1:], "class 7 is not among the 2 names"),
         (YOLO_CUP.replace("0.5", "50"), "shares of the image, from 0 to 1, got 50"),
         (YOLO_CUP + " 3", "score at its end must be from 0 to 1, got 3"),
