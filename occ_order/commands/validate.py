@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
                 f"{options.data} should be in {path}: no such file "
                 "(data sets are looked for below $DETECTRON2_DATASETS, ./datasets if unset)"
             )
-    watch = functools.partial(progress, what="validate", unit="entry")
+    watch = functools.partial(progress, what="validate", unit="annotation")
     result = validate(path, **arguments, watch=watch)
     print(result.text())
     return 1 if result.errors else 0

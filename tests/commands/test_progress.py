@@ -49,7 +49,7 @@ def test_long_conversions_and_checks_tell_how_far_they_are(tmp_path, monkeypatch
     now = iter(range(0, 10_000, 3))
     monkeypatch.setattr(progress_module.time, "monotonic", lambda: float(next(now)))
     assert main(["validate", str(path)]) == 0
-    assert capsys.readouterr().err.startswith("validate: 1 of 3 masks in 00:06, 00:12 left\n")
+    assert capsys.readouterr().err.startswith("validate: 1 of 3 annotations in 00:06, 00:12 left\n")
     arguments = ["--from", "coco", "--to", "coco", "--output", str(tmp_path / "out")]
     assert main(["convert", "--input", str(path), *arguments]) == 0
     said = capsys.readouterr().err
