@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import functools
 import math
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -70,9 +71,10 @@ def _reading(images: float) -> Callable[[], Any]:
     from occ_order.formats.builtin import register_instaorder
 
     folder = tempfile.TemporaryDirectory()
-    name, (orders, instances) = f"made_up_{images:g}", write_like_coco(folder.name, int(images))
-    register_instaorder(name, orders, instances, folder.name)
-    return lambda: (folder, serialized(name, filter_empty=True))
+    name = f"made_up_{os.path.basename(folder.name)}"
+    register_instaorder(name, *write_like_coco(folder.name, int(images)), folder.name)
+    # The result holds the folder, which would be removed with its last reference.
+    return lambda: (serialized(name, filter_empty=True), folder)
 
 
 def _of_networks(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:

@@ -364,10 +364,8 @@ def mask_views(
     left_out[np.arange(len(near))[:, None], near] = False
     rivalled = left_out.any(axis=1)
     # Sparse: for such small dense products, threads take longer than the sums.
-    from_rows, from_columns = (
-        _Interpolation(size, maps.shape[1]),
-        _Interpolation(size, maps.shape[2]),
-    )
+    from_rows = _Interpolation(size, maps.shape[1])
+    from_columns = _Interpolation(size, maps.shape[2])
     for k, (i, j) in enumerate(near):
         window = slice(top[k], bottom[k]), slice(left[k], right[k])  # the area of the view
         every = everything[window]
@@ -405,7 +403,10 @@ class _Interpolation:
         self._matrix = sparse.csr_array((*empty, ends), shape=(size, length))
 
     def room(self, width: int) -> np.ndarray:
-        """Return a map for :meth:`__call__` to be filled from the top, float32 (length, width)."""
+        """Return a map for :meth:`__call__`, float32 (length, width), to be filled from the top.
+
+        Rows that no place refers to may stay unfilled: they are not read.
+        """
         return np.empty((self._length, width), np.float32)
 
     def __call__(self, places: np.ndarray, weights: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -39,8 +39,8 @@ def test_files_like_those_of_coco_are_valid(tmp_path):
 
 
 def test_rows_of_images_and_pairs():
-    sizes = {"instances": [], "megapixels": [], "nodes": [], "images": [2, 1], "pairs": [45]}
-    sizes["listed"] = [3]
+    sizes = {"instances": [], "megapixels": [], "nodes": []}
+    sizes |= {"images": [2, 1], "pairs": [45], "listed": [3]}
     rows = list(growth.rows(argparse.Namespace(**sizes, repeats=1)))
     assert [row["case"] for row in rows] == [
         "score/1 images",
