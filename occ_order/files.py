@@ -18,8 +18,8 @@ import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -141,14 +141,26 @@ def atomic_writer(
             affected.
     """
     path = os.fspath(path)
-    with naming(path):
-        folder = os.path.dirname(path) or "."
-        if make_folder:
-            os.makedirs(folder, exist_ok=True)
+    folder = os.path.dirname(path) or "."
+    with naming(path), _made(folder) if make_folder else nullcontext():
         handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".part")
         yield from _written(handle, temporary, path, mode, sync)
         if sync:
             _sync_folder(folder)
+
+
+@contextmanager
+def _made(folder: str) -> Iterator[None]:
+    """Create a folder if necessary; remove it again, if it is empty, when the block raises."""
+    absent = [part for part in (Path(folder), *Path(folder).parents) if not part.exists()]
+    os.makedirs(folder, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for part in absent:
+                part.rmdir()
+        raise
 
 
 def copy_file(source: str | os.PathLike, path: str | os.PathLike) -> None:
@@ -320,9 +332,62 @@ def write_json(path: str | os.PathLike, data: dict | list, *, indent: int | None
         data: content.
         indent: indentation for files that people read; None = a single line.
     """
-    # json.dumps is several times faster than json.dump, which does not use the C encoder.
-    text = json.dumps(data, allow_nan=False, ensure_ascii=False, indent=indent)
+    text = _json_of(data, indent)
     write_text(path, text if indent is None else text + "\n")
+
+
+@contextmanager
+def growing_json(
+    path: str | os.PathLike, content: Mapping[str, Any]
+) -> Iterator[Callable[[str, Any], None]]:
+    """Write a JSON object with lists that need not fit in memory; the bytes of `write_json`.
+
+    Entries are collected in temporary files in the same folder, one for each list. The file is
+    written when the block ends, and not if it raises.
+
+    Args:
+        path: the file.
+        content: the object; entries can be added to its lists that are empty.
+
+    Yields:
+        A function that adds an entry: (key of the list, entry). NaN and infinity raise a
+        ValueError.
+
+    Raises:
+        OSError: a file cannot be written, or the disk is full; names it.
+    """
+    folder, path = os.path.dirname(path) or ".", os.fspath(path)
+    with naming(path), _made(folder), ExitStack() as stack:
+        parts = {
+            key: stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder))
+            for key, value in content.items()
+            if value == []
+        }
+
+        begun: set[str] = set()
+
+        def add(key: str, entry: Any) -> None:
+            parts[key].write((", " if key in begun else "") + _json_of(entry))
+            begun.add(key)
+
+        yield add
+        with atomic_writer(path) as file:
+            file.write("{")
+            for k, (key, value) in enumerate(content.items()):
+                file.write(f"{', ' if k else ''}{_json_of(key)}: ")
+                if key not in parts:
+                    file.write(_json_of(value))
+                    continue
+                parts[key].seek(0)
+                file.write("[")
+                shutil.copyfileobj(parts[key], file, 2**20)
+                file.write("]")
+            file.write("}")
+
+
+def _json_of(value: Any, indent: int | None = None) -> str:
+    # json.dumps is several times faster than json.dump, which does not use the C encoder.
+    return json.dumps(value, allow_nan=False, ensure_ascii=False, indent=indent)
 
 
 def read_bytes(path: str | os.PathLike, most: int = -1) -> bytes:

@@ -59,15 +59,10 @@ def decode(segmentation: Any, height: int, width: int, *, name: str = "") -> np.
     """
     where = f"{name}: " if name else ""
     height, width = _check_size(height, width, where)
-    parsed = _parse(segmentation, height, width, where)
-    if isinstance(parsed, list):
-        from pycocotools import mask as coco_mask
-
-        rles = coco_mask.frPyObjects([polygon.tolist() for polygon in parsed], height, width)
-        parsed = _runs(coco_mask.merge(rles), height, width, where)
-    inside = np.arange(len(parsed)) % 2 == 1
+    runs = _runs_of(segmentation, height, width, where)
+    inside = np.arange(len(runs)) % 2 == 1
     # COCO's RLE is column-major; OpenCV transposes several times faster than NumPy.
-    columns = np.repeat(inside, parsed).reshape(width, height)
+    columns = np.repeat(inside, runs).reshape(width, height)
     return cv2.transpose(columns.view(np.uint8)).reshape(height, width).view(bool)
 
 
@@ -90,24 +85,28 @@ def check(segmentation: Any, height: int, width: int, *, name: str = "") -> None
     _parse(segmentation, height, width, where)
 
 
-def box_of(segmentation: Any, height: int, width: int, *, name: str = "") -> np.ndarray:
-    """Return the bounding box of a COCO segmentation; an RLE is not decoded.
+def area_and_box(
+    segmentation: Any, height: int, width: int, *, name: str = ""
+) -> tuple[int, np.ndarray]:
+    """Return the area and the bounding box of a COCO segmentation, which is not decoded.
 
     Args:
         segmentation, height, width, name: see `decode`.
 
     Returns:
-        int64 (4,): x0, y0, x1, y1, ends exclusive; zeros for an empty mask.
+        The number of pixels; x0, y0, x1, y1 as int64 (4,), ends exclusive, zeros for an empty mask.
 
     Raises:
         ValueError: see `decode`.
     """
     where = f"{name}: " if name else ""
     height, width = _check_size(height, width, where)
-    parsed = _parse(segmentation, height, width, where)
-    if isinstance(parsed, list):
-        return bounding_box(decode(segmentation, height, width, name=name))
-    ends = np.cumsum(parsed)
+    runs = _runs_of(segmentation, height, width, where)
+    return int(runs[1::2].sum()), _box_of_runs(runs, height)
+
+
+def _box_of_runs(runs: np.ndarray, height: int) -> np.ndarray:
+    ends = np.cumsum(runs)
     first, last = ends[0 : len(ends) - 1 : 2], ends[1::2] - 1  # pixels of the runs that are inside
     first, last = first[first <= last], last[first <= last]
     if not len(first):
@@ -521,6 +520,17 @@ def _check_size(height: Any, width: Any, where: str) -> tuple[int, int]:
     if int(height) * int(width) > MAX_PIXELS:
         raise ValueError(f"{where}image of {height} x {width} has more than {MAX_PIXELS} pixels")
     return int(height), int(width)
+
+
+def _runs_of(segmentation: Any, height: int, width: int, where: str) -> np.ndarray:
+    """Check a segmentation, and return the run lengths of its pixels, int64, column by column."""
+    parsed = _parse(segmentation, height, width, where)
+    if not isinstance(parsed, list):
+        return parsed
+    from pycocotools import mask as coco_mask
+
+    rles = coco_mask.frPyObjects([polygon.tolist() for polygon in parsed], height, width)
+    return _runs(coco_mask.merge(rles), height, width, where)
 
 
 def _parse(segmentation: Any, height: int, width: int, where: str) -> np.ndarray | list[np.ndarray]:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import occ_order
+from occ_order import files
 from occ_order.files import (
     atomic_writer,
     files_below,
@@ -160,3 +161,46 @@ def test_a_link_that_leads_out_is_not_followed(tmp_path):
         with pytest.raises(ValueError):
             resolve_inside(root, name)
     assert list_images(root) == []
+
+
+# --- lists that grow
+
+
+def test_a_growing_file_has_the_bytes_of_one_written_at_once(tmp_path):
+    content = {"a": [{"ü": 1.5}, [], "x"], "info": {"b": None}, "empty": [], "given": [1, 2]}
+    files.write_json(tmp_path / "once.json", content)
+    with files.growing_json(tmp_path / "grown.json", {**content, "a": []}) as add:
+        for entry in content["a"]:
+            add("a", entry)
+    assert (tmp_path / "grown.json").read_bytes() == (tmp_path / "once.json").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["grown.json", "once.json"]
+
+
+@pytest.mark.parametrize("entry", [float("nan"), {1, 2}])
+def test_what_is_no_json_leaves_the_file_before_and_no_folder(tmp_path, entry):
+    (tmp_path / "a.json").write_text("before")
+    for path in (tmp_path / "a.json", tmp_path / "new" / "deep" / "a.json"):
+        with pytest.raises((ValueError, TypeError)), files.growing_json(path, {"x": []}) as add:
+            add("x", 1)
+            add("x", entry)
+    assert [path.name for path in tmp_path.rglob("*")] == ["a.json"]
+    assert (tmp_path / "a.json").read_text() == "before"
+
+
+def test_a_full_disk_is_told_by_the_name_of_a_growing_file(tmp_path, full_disk):
+    with (
+        full_disk(100),
+        pytest.raises(OSError, match=r"a\.json"),
+        files.growing_json(tmp_path / "a.json", {"x": []}) as add,
+    ):
+        for k in range(10_000):
+            add("x", k)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_goes_with_the_file_that_failed(tmp_path):
+    (tmp_path / "kept").mkdir()
+    for folder in ("kept", "new/deep"):
+        with pytest.raises(KeyError), files.atomic_writer(tmp_path / folder / "a.txt"):
+            raise KeyError
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]

@@ -442,15 +442,17 @@ def test_resizing_is_that_of_pillow(dtype):
 def test_boxes_without_decoding(mask):
     segmentation = masks.encode(mask)
     expected = masks.bounding_box(mask).tolist()
-    assert masks.box_of(segmentation, *mask.shape).tolist() == expected
+    area, box = masks.area_and_box(segmentation, *mask.shape)
+    assert box.tolist() == expected and area == mask.sum()
 
 
 def test_boxes_of_polygons_and_of_damaged_masks():
     square = [[1.0, 2.0, 5.0, 2.0, 5.0, 7.0, 1.0, 7.0]]
     expected = masks.bounding_box(masks.decode(square, 9, 8)).tolist()
-    assert masks.box_of(square, 9, 8).tolist() == expected
+    area, box = masks.area_and_box(square, 9, 8)
+    assert area == 20 and box.tolist() == expected
     with pytest.raises(ValueError, match="x: .*size"):
-        masks.box_of({"size": [2, 2], "counts": "04"}, 3, 3, name="x")
+        masks.area_and_box({"size": [2, 2], "counts": "04"}, 3, 3, name="x")
 
 
 @pytest.mark.parametrize("side", [12, 20, 40])

@@ -8,8 +8,9 @@
 * all scores of an increasing number of images (`occ-order score`), whose annotations and
   predictions are in memory already: ``peak_mb`` is what the scorers take in addition;
 * statistics of an increasing number of annotated pairs (`occ-order stats`), with and without masks;
-* reading made-up InstaOrder files of an increasing number of images, with as many instances and
-  points of outlines as COCO has, up to the data set that training draws from.
+* made-up InstaOrder files of an increasing number of images, with as many instances and points of
+  outlines as COCO has: read up to the data set that training draws from, and converted to COCO with
+  an order table, which is read back and compared (`occ-order convert`).
 
 ``power`` is the exponent of the growth of time since the previous row: 1 = linear in instances,
 pixels or nodes, 2 = quadratic. ``peak_mb`` is the maximum growth of the process memory (Linux; NaN
@@ -34,6 +35,7 @@ from occ_order.benchmarks.like_coco import write_like_coco
 from occ_order.benchmarks.load import peak_growth
 from occ_order.benchmarks.many_images import PER_IMAGE, many_images
 from occ_order.benchmarks.timing import in_turns
+from occ_order.formats.convert import convert, read_dataset
 from occ_order.formats.statistics import order_statistics
 from occ_order.lite import from_zoo
 from occ_order.metrics.report import evaluate_results
@@ -63,18 +65,33 @@ def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         made = functools.partial(_statistics, looks)
         yield from _grown(what, arguments.pairs, made, arguments.repeats)
     yield from _grown("images/read", arguments.listed, _reading, arguments.repeats)
+    yield from _grown("images/convert", arguments.listed, _converting, arguments.repeats)
+
+
+# The results of the following calls hold the folder, which is removed with its last reference.
 
 
 def _reading(images: float) -> Callable[[], Any]:
-    """Return a call that reads a data set as training does, from files that it writes."""
+    """Return a call that reads a data set as training does, from files that this writes."""
     from occ_order.engine.loader import serialized
     from occ_order.formats.builtin import register_instaorder
 
     folder = tempfile.TemporaryDirectory()
     name = f"made_up_{os.path.basename(folder.name)}"
     register_instaorder(name, *write_like_coco(folder.name, int(images)), folder.name)
-    # The result holds the folder, which would be removed with its last reference.
     return lambda: (serialized(name, filter_empty=True), folder)
+
+
+def _converting(images: float) -> Callable[[], Any]:
+    """Return a call that converts a data set, from files that this writes."""
+    folder = tempfile.TemporaryDirectory()
+    order_file, instances = write_like_coco(folder.name, int(images))
+
+    def call() -> Any:
+        data = read_dataset("instaorder", order_file, instances=instances, stream=True)
+        return convert(data, "coco", os.path.join(folder.name, "coco")), folder
+
+    return call
 
 
 def _of_networks(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:

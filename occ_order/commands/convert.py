@@ -34,10 +34,10 @@ def _check_output(options: argparse.Namespace) -> None:
 def run(options: argparse.Namespace) -> int:
     """Convert, and print what was lost; return the exit status."""
     _check_output(options)
-    data = read_input(options)
-    check_images(data, watch=functools.partial(progress, what="check"))
+    data = read_input(options, stream=True)
+    images, instances = check_images(data, watch=functools.partial(progress, what="check"))
     if options.copy_images:
-        copied = functools.partial(progress, what="copy")
+        copied = functools.partial(progress, what="copy", total=images)
         data = copy_images(data, options.output, watch=copied)
     files, differences = convert(
         data,
@@ -46,11 +46,10 @@ def run(options: argparse.Namespace) -> int:
         allow_changes=options.allow_changes,
         assume_whole=options.assume_whole,
         assume_none=options.assume_none,
-        watch=functools.partial(progress, what="compare"),
+        watch=functools.partial(progress, total=images),
     )
     for line in differences.lines():
         print(line, file=sys.stderr)
-    count = sum(len(record["annotations"]) for record in data.records)
     shown = ", ".join(str(path) for path in files[-2:])
-    print(f"{len(data.records):,} images, {count:,} instances -> {shown}")
+    print(f"{images:,} images, {instances:,} instances -> {shown}")
     return 0

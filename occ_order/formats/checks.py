@@ -69,13 +69,16 @@ class Report:
             self._places.pop()
 
 
-def settle_problems(path: str | os.PathLike, problems: Sequence[str], skip: bool) -> None:
+def settle_problems(
+    path: str | os.PathLike, problems: Sequence[str], skip: bool, *, level: int = logging.WARNING
+) -> None:
     """Raise collected problems as one error, or log their number.
 
     Args:
         path: the file.
         problems: messages with file and location.
         skip: whether the user asked to skip damaged entries.
+        level: at which their number is logged.
 
     Raises:
         ValueError: there are problems and `skip` is False.
@@ -86,7 +89,7 @@ def settle_problems(path: str | os.PathLike, problems: Sequence[str], skip: bool
     text = "\n".join([*problems[:_MOST_PROBLEMS], *([f"and {more} more"] if more > 0 else [])])
     if not skip:
         raise DataError(text)
-    logger.warning("%s: %d damaged entries left out:\n%s", path, len(problems), text)
+    logger.log(level, "%s: %d damaged entries left out:\n%s", path, len(problems), text)
 
 
 def size_mismatch(stated: tuple[Any, Any], found: tuple[int, int]) -> str:

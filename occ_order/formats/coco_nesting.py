@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from occ_order.files import DataError, join_path, relative_name
+from occ_order.files import DataError, growing_json, join_path, relative_name
 from occ_order.formats.checks import Report, entries, field
 from occ_order.formats.stored_json import StoredList, read_stored
 
@@ -87,7 +88,7 @@ def category_of(annotation: dict, known: set[int]) -> int:
     return category_id
 
 
-def image_of(annotation: dict, records: dict[int, dict[str, Any]]) -> dict[str, Any]:
+def image_of(annotation: dict, records: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
     """Return the record that an annotation belongs to.
 
     Raises:
@@ -103,9 +104,7 @@ def read_annotations(
     data: dict,
     records: dict[int, dict[str, Any]],
     report: Report,
-    read: Callable[[dict, dict[str, Any]], tuple[dict[str, Any] | None, Any]],
-    *,
-    keep_images: bool = False,
+    read: Callable[[dict, dict[str, Any]], tuple[dict[str, Any], Any]],
 ) -> dict[int, list[Any]]:
     """Read the flat `annotations` list of a COCO-style file into its records.
 
@@ -114,9 +113,8 @@ def read_annotations(
         records: image id -> record; annotations are appended in the order of the file, and images
             with an invalid annotation are removed.
         report: collects the errors.
-        read: (annotation, its record) -> (annotation of the record, or None to skip it; a value
-            from which the order of the image is computed).
-        keep_images: keep images with an invalid annotation, without that annotation.
+        read: (annotation, its record) -> (annotation of the record, a value from which the order of
+            the image is computed).
 
     Returns:
         Image id -> the second values of `read`, in the order of its annotations.
@@ -133,87 +131,108 @@ def read_annotations(
                 raise ValueError("the annotation id is used twice")
             seen.add(number)
             result, extra = read(annotation, record)
-            if result is None:
-                continue
             record["annotations"].append(result)
             extras[image_id].append(extra)
-        if report.count > before and isinstance(image_id, int) and not keep_images:
+        if report.count > before and isinstance(image_id, int):
             bad.add(image_id)
     for image_id in bad & records.keys():
         del records[image_id]
     return extras
 
 
-def new_coco(
-    records: list[dict[str, Any]],
-    categories: list[dict[str, Any]],
-    report: Report,
+@contextmanager
+def growing_coco(
+    path: str | os.PathLike,
+    categories: Sequence[Mapping[str, Any]],
     image_root: str | os.PathLike | None,
-) -> dict[str, Any]:
-    """Start a COCO-style file: images and categories of the records, no annotations yet.
+) -> Iterator[Callable[[Mapping[str, Any], Sequence[Mapping[str, Any]]], None]]:
+    """Write a COCO-style file image by image; see `growing_json`.
 
-    Raises:
-        ValueError: an image id or annotation id is used twice, or a category id is not in
-        `categories`.
+    Args:
+        path: the file.
+        categories: [{"id", "name"}], all that are used.
+        image_root: file names are written relative to this folder; None writes them as they are.
+
+    Yields:
+        A function that adds an image: (record, its annotations in the layout of the file). It
+        raises ValueError if the id of the image or of an annotation of the record was used before,
+        or a category id is not in `categories`.
     """
-    known = {category["id"] for category in categories}
+    report, known = Report(path), {category["id"] for category in categories}
+    images: set[int] = set()
     seen: set[int] = set()
-    for record in records:
-        for annotation in record["annotations"]:
-            with (
-                report.at(f"image {record['image_id']}"),
-                report.at(f"annotation {annotation['id']}"),
-            ):
-                category_of(annotation, known)
-                if annotation["id"] in seen:
-                    raise ValueError("the annotation id is used twice")
-                seen.add(annotation["id"])
-    return {
-        "images": written_images(records, report, image_root),
-        "annotations": [],
-        "categories": [{"id": int(c["id"]), "name": str(c["name"])} for c in categories],
-    }
+    listed = [{"id": int(c["id"]), "name": str(c["name"])} for c in categories]
+
+    def add_image(record: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]]) -> None:
+        with report.at(f"image {record['image_id']}"):
+            add("images", image_entry(record, image_root, images))
+            for annotation in record["annotations"]:
+                with report.at(f"annotation {annotation['id']}"):
+                    category_of(annotation, known)
+                    if annotation["id"] in seen:
+                        raise ValueError("the annotation id is used twice")
+                    seen.add(annotation["id"])
+            for annotation in annotations:
+                add("annotations", annotation)
+
+    content = {"images": [], "annotations": [], "categories": listed}
+    with growing_json(path, content) as add:
+        yield add_image
 
 
-def written_images(
-    records: list[dict[str, Any]], report: Report, image_root: str | os.PathLike | None
-) -> list[dict[str, Any]]:
-    """Return the `images` list of a COCO-style file.
+def image_entry(
+    record: Mapping[str, Any], image_root: str | os.PathLike | None, seen: set[int]
+) -> dict[str, Any]:
+    """Return an entry of the `images` list of a COCO-style file.
+
+    Args:
+        record: the record.
+        image_root: see `growing_coco`.
+        seen: ids of the images before; the one of the record is added.
 
     Raises:
-        ValueError: an image id is used twice, or a file is not inside `image_root`.
+        ValueError: the image id is used twice, or the file is not inside `image_root`.
     """
-    images: dict[int, dict[str, Any]] = {}
-    for record in records:
-        with report.at(f"image {record['image_id']}"):
-            if record["image_id"] in images:
-                raise ValueError("the image id is used twice")
-            images[record["image_id"]] = {
-                "id": int(record["image_id"]),
-                "file_name": relative_name(record["file_name"], image_root),
-                "height": int(record["height"]),
-                "width": int(record["width"]),
-            }
-    return list(images.values())
+    if record["image_id"] in seen:
+        raise ValueError("the image id is used twice")
+    seen.add(record["image_id"])
+    return {
+        "id": int(record["image_id"]),
+        "file_name": relative_name(record["file_name"], image_root),
+        "height": int(record["height"]),
+        "width": int(record["width"]),
+    }
 
 
 def without_crowds(path: str | os.PathLike, entries: Sequence[dict]) -> list[dict]:
     """Remove crowd annotations and log their number.
 
     Raises:
-        ValueError: all annotations are crowds, which rather indicates brush masks of CVAT.
+        ValueError: see `tell_crowds`.
     """
     single = [entry for entry in entries if entry.get("iscrowd") != 1]
-    if entries and not single:
+    tell_crowds(path, len(entries) - len(single), len(entries))
+    return single
+
+
+def tell_crowds(
+    path: str | os.PathLike, crowds: int, total: int, *, level: int = logging.WARNING
+) -> None:
+    """Log the number of crowd annotations that are left out, at a level.
+
+    Raises:
+        ValueError: all annotations are crowds, which rather indicates brush masks of CVAT.
+    """
+    if crowds and crowds == total:
         raise DataError(
-            f"{os.fspath(path)}: all {len(entries)} annotations have 'iscrowd' 1, as CVAT marks "
+            f"{os.fspath(path)}: all {total} annotations have 'iscrowd' 1, as CVAT marks "
             "masks that are drawn with a brush; if they are single objects, keep crowds "
             "(--keep-crowds, keep_crowds=True)"
         )
-    if len(single) < len(entries):
-        logger.warning(
+    if crowds:
+        logger.log(
+            level,
             "%s: %d crowd annotations ('iscrowd' 1) left out; --keep-crowds takes them",
             path,
-            len(entries) - len(single),
+            crowds,
         )
-    return single

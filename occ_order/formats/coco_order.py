@@ -14,32 +14,35 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
 
 from occ_order import masks
-from occ_order.files import DataError, read_json, show, write_json
-from occ_order.formats.checks import Report, field, finite, listed, settle_problems
+from occ_order.files import DataError, show
+from occ_order.formats.checks import Report, entries, field, finite, settle_problems
 from occ_order.formats.coco_nesting import (
     category_of,
-    new_coco,
+    growing_coco,
+    image_of,
     parse_categories,
-    read_annotations,
     read_images,
+    tell_crowds,
     without_crowds,
 )
 from occ_order.formats.mask_fields import checked_mask, mask_box, xywh
 from occ_order.formats.order_table import (
     Row,
+    growing_order_table,
     matrices_of,
     read_order_table,
     rows_of,
-    write_order_table,
 )
 from occ_order.formats.pages import UNNAMED, Found, Page, Tolerance, gathered, integer_ids
+from occ_order.formats.stored_json import read_stored
 from occ_order.instances import OrderedInstances
 
 VISIBLE_KEYS = ("visible_mask", "inmodal_seg", "i_segm", "segmentation")
@@ -64,12 +67,25 @@ def load_coco_order(
     instances_json: str | os.PathLike,
     image_root: str | os.PathLike,
     order_csv: str | os.PathLike | None = None,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """Return the records of `iterate_coco_order`, with the same arguments and errors."""
+    return list(iterate_coco_order(instances_json, image_root, order_csv, **options))
+
+
+def iterate_coco_order(
+    instances_json: str | os.PathLike,
+    image_root: str | os.PathLike,
+    order_csv: str | os.PathLike | None = None,
     *,
     keep_crowds: bool = False,
     skip_damaged: bool = False,
     problems: list[str] | None = None,
-) -> list[dict[str, Any]]:
-    """Read COCO instances, with their order if there is a table.
+    level: int = logging.WARNING,
+) -> Iterator[dict[str, Any]]:
+    """Read COCO instances, with their order if there is a table, image by image.
+
+    Annotations are parsed when they are read; only the table is held in memory.
 
     Args:
         instances_json: file of the layout of `instances_val2017.json`.
@@ -80,8 +96,9 @@ def load_coco_order(
             table, and log their number.
         problems: None = raise one error about all invalid annotations after reading the file; a
             list = collect messages (images with an error are then left out).
+        level: at which is logged what is left out or covers no pixel.
 
-    Returns:
+    Yields:
         One record per image of the file, with the orders of the table. Boxes are computed from the
         masks.
 
@@ -89,57 +106,90 @@ def load_coco_order(
         ValueError: invalid data; names file, image and annotations, or the line of the table. Also
             a file of an amodal format, whose `segmentation` is not the modal mask.
     """
-    data, report = read_json(instances_json), Report(instances_json, problems)
-    _check_modal(instances_json, data)
+    data, report = read_stored(instances_json, "annotations"), Report(instances_json, problems)
     records = read_images(data, image_root, report)
     known = {category["id"] for category in parse_categories(data, report)}
-    if not keep_crowds:
-        kept = without_crowds(instances_json, listed(data, "annotations"))
-        data = {**data, "annotations": kept}
+    orders = {} if order_csv is None else read_order_table(order_csv)
+    unknown = orders.keys() - {str(image_id) for image_id in records}
+    if unknown:
+        word = min(unknown)
+        raise DataError(f"{orders[word][0].place}: no image has the id {word!r}")
     found: list[str] = []
-    left_out = _read_all(data, records, Report(instances_json, found), known, skip_damaged)
+    collected = Report(instances_json, found)
+    places, damaged = _places(instances_json, data, records, collected, keep_crowds, level)
+    empty: list[int] = []
+    for image_id in list(records):
+        record = records.pop(image_id)
+        annotations = [data["annotations"][k] for k in places.pop(image_id)]
+        left_out = _read_all(annotations, record, collected, known)
+        empty += [a["id"] for a in record["annotations"] if not any(a["bbox"])]
+        if skip_damaged or not (left_out or image_id in damaged):
+            _add_orders(record, orders.pop(str(image_id), []), left_out)
+            yield record
     if problems is None:
-        settle_problems(instances_json, found, skip_damaged)
+        settle_problems(instances_json, found, skip_damaged, level=level)
     else:
         problems += found
-    empty = [a["id"] for r in records.values() for a in r["annotations"] if not any(a["bbox"])]
     if empty:
-        logger.warning(
-            "%s: %d annotations cover no pixel: %s", instances_json, len(empty), show(empty)
+        logger.log(
+            level, "%s: %d annotations cover no pixel: %s", instances_json, len(empty), show(empty)
         )
-    if order_csv is not None:
-        _add_orders(records, order_csv, left_out)
-    return list(records.values())
 
 
-def _check_modal(path: str | os.PathLike, data: dict) -> None:
+def _places(
+    path: str | os.PathLike,
+    data: dict,
+    records: Mapping[int, Any],
+    report: Report,
+    keep_crowds: bool,
+    level: int,
+) -> tuple[dict[int, array[int]], set[Any]]:
+    """Return the indices of the annotations of each image, and the images with invalid ids."""
+    places = {image_id: array("q") for image_id in records}
+    damaged: set[Any] = set()
+    seen: set[int] = set()
+    crowds = total = 0
+    for index, annotation in entries(data, "annotations", report, []):
+        total += 1
+        _check_modal(path, annotation)
+        if annotation.get("iscrowd") == 1 and not keep_crowds:
+            crowds += 1
+            continue
+        before, image_id = report.count, annotation.get("image_id", "(none)")
+        number = annotation.get("id", f"number {index}")
+        with report.at(f"image {image_id}"), report.at(f"annotation {number}"):
+            image_of(annotation, records)
+            if field(annotation, "id", "an integer") in seen:
+                raise ValueError("the annotation id is used twice")
+            seen.add(number)
+            places[image_id].append(index)
+        if report.count > before and isinstance(image_id, int):
+            damaged.add(image_id)
+    tell_crowds(path, crowds, total, level=level)
+    return places, damaged
+
+
+def _check_modal(path: str | os.PathLike, annotation: dict) -> None:
     """Check that `segmentation` is the modal mask, not the amodal mask as in `AMODAL_FORMATS`."""
-    for annotation in listed(data, "annotations"):
-        for key, format in AMODAL_FORMATS.items():
-            if key in annotation:
-                raise DataError(
-                    f"{os.fspath(path)}: annotation {show(annotation.get('id'))} has {key!r}, so "
-                    f"'segmentation' is an amodal mask; read the file in the format {format}"
-                )
+    for key, format in AMODAL_FORMATS.items():
+        if key in annotation:
+            raise DataError(
+                f"{os.fspath(path)}: annotation {show(annotation.get('id'))} has {key!r}, so "
+                f"'segmentation' is an amodal mask; read the file in the format {format}"
+            )
 
 
 def _read_all(
-    data: dict, records: dict[int, dict[str, Any]], report: Report, known: set[int], skip: bool
+    annotations: Sequence[dict], record: dict[str, Any], report: Report, known: set[int]
 ) -> set[str]:
-    """Read the annotations into the records; return the ids of skipped ones as strings."""
+    """Read the annotations of an image into its record; return the ids of invalid ones."""
     left_out: set[str] = set()
-
-    def read(annotation: dict, record: dict[str, Any]) -> tuple[dict[str, Any] | None, None]:
-        try:
-            return _read_annotation(annotation, record, known), None
-        except ValueError as error:
-            if not skip:
-                raise
-            report.add(error)
-            left_out.add(str(annotation["id"]))
-            return None, None
-
-    read_annotations(data, records, report, read, keep_images=skip)
+    for annotation in annotations:
+        before, number = report.count, annotation["id"]
+        with report.at(f"image {record['image_id']}"), report.at(f"annotation {number}"):
+            record["annotations"].append(_read_annotation(annotation, record, known))
+        if report.count > before:
+            left_out.add(str(number))
     return left_out
 
 
@@ -163,27 +213,20 @@ def _read_annotation(annotation: dict, record: dict[str, Any], known: set[int]) 
     return result
 
 
-def _add_orders(
-    records: dict[int, dict[str, Any]], order_csv: str | os.PathLike, left_out: set[str]
-) -> None:
-    by_word = {str(image_id): record for image_id, record in records.items()}
-    for word, rows in read_order_table(order_csv).items():
-        if word not in by_word:
-            raise DataError(f"{rows[0].place}: no image has the id {word!r}")
-        record = by_word[word]
-        places = {str(a["id"]): k for k, a in enumerate(record["annotations"])}
+def _add_orders(record: dict[str, Any], rows: Sequence[Row], left_out: set[str]) -> None:
+    places = {str(a["id"]): k for k, a in enumerate(record["annotations"])}
 
-        def index_of(name: str, places: dict[str, int] = places, word: str = word) -> int:
-            if name not in places:
-                raise ValueError(f"image {word} has no annotation with the id {name!r}")
-            return places[name]
+    def index_of(name: str) -> int:
+        if name not in places:
+            raise ValueError(f"image {record['image_id']} has no annotation with the id {name!r}")
+        return places[name]
 
-        rows = [row for row in rows if not {row.first, row.second} & left_out]
-        record.update(matrices_of(rows, len(places), index_of))
+    rows = [row for row in rows if not {row.first, row.second} & left_out]
+    record.update(matrices_of(rows, len(places), index_of))
 
 
 def save_coco_order(
-    records: list[dict[str, Any]],
+    records: Iterable[dict[str, Any]],
     instances_json: str | os.PathLike,
     order_csv: str | os.PathLike,
     categories: list[dict[str, Any]],
@@ -203,28 +246,29 @@ def save_coco_order(
         ValueError: names the image and annotation that cannot be written.
     """
     report = Report(instances_json)
-    coco = new_coco(records, categories, report, image_root)
-    rows: list[Row] = []
-    for record in records:
-        word = str(record["image_id"])
-        rows += rows_of(record, word, [str(a["id"]) for a in record["annotations"]])
-        with report.at(f"image {word}"):
-            coco["annotations"] += [_written(a, record) for a in record["annotations"]]
-    write_json(instances_json, coco)
-    write_order_table(order_csv, rows)
+    with (
+        growing_order_table(order_csv) as add_rows,
+        growing_coco(instances_json, categories, image_root) as add_image,
+    ):
+        for record in records:
+            word = str(record["image_id"])
+            add_rows(rows_of(record, word, [str(a["id"]) for a in record["annotations"]]))
+            with report.at(f"image {word}"):
+                add_image(record, [_written(a, record) for a in record["annotations"]])
 
 
 def _written(annotation: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
     size, name = (record["height"], record["width"]), f"annotation {annotation['id']}"
-    mask = masks.decode(annotation["segmentation"], *size, name=name)
+    mask = annotation["segmentation"]
+    area, box = masks.area_and_box(mask, *size, name=name)
     extra = ("amodal_segmentation", "name", "is_stuff")
     return {
         "id": annotation["id"],
         "image_id": record["image_id"],
         "category_id": annotation["category_id"],
-        "segmentation": annotation["segmentation"],
-        "area": float(mask.sum()),
-        "bbox": xywh(masks.bounding_box(mask).tolist()),
+        "segmentation": mask,
+        "area": float(area),
+        "bbox": xywh(box.tolist()),
         "iscrowd": 0,
         **{key: annotation[key] for key in extra if key in annotation},
     }

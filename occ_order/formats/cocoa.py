@@ -23,15 +23,16 @@ import functools
 import itertools
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from occ_order import masks
-from occ_order.files import image_size, read_json, show, write_json
+from occ_order.files import growing_json, image_size, read_json, show
 from occ_order.formats.checks import Report, entries, field, listed
-from occ_order.formats.coco_nesting import image_of, read_images, written_images
+from occ_order.formats.coco_nesting import image_entry, image_of, read_images
 from occ_order.formats.mask_fields import (
     as_polygons,
     as_rle,
@@ -249,7 +250,7 @@ def _as_file(
 
 
 def save_cocoa(
-    records: list[dict[str, Any]],
+    records: Iterable[dict[str, Any]],
     json_file: str | os.PathLike,
     *,
     image_root: str | os.PathLike | None = None,
@@ -275,15 +276,17 @@ def save_cocoa(
             annotated.
     """
     report = Report(json_file)
-    images = written_images(records, report, image_root)
-    written: dict[int, dict[str, Any]] = {}
-    for record in records:
-        with report.at(f"image {record['image_id']}"):
-            entry = _written_entry(record, report)
-            if entry["id"] in written:
-                raise ValueError(f"two images would have the annotation id {entry['id']}")
-            written[entry["id"]] = entry
-    write_json(json_file, {"images": images, "annotations": list(written.values())})
+    images: set[int] = set()
+    written: set[int] = set()
+    with growing_json(json_file, {"images": [], "annotations": []}) as add:
+        for record in records:
+            with report.at(f"image {record['image_id']}"):
+                add("images", image_entry(record, image_root, images))
+                entry = _written_entry(record, report)
+                if entry["id"] in written:
+                    raise ValueError(f"two images would have the annotation id {entry['id']}")
+                written.add(entry["id"])
+                add("annotations", entry)
 
 
 def _written_entry(record: dict[str, Any], report: Report) -> dict[str, Any]:

@@ -17,16 +17,17 @@ Files `COCO_amodal_{train,val}2014_with_classes.json`,
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from occ_order import masks
-from occ_order.files import read_json, write_json
+from occ_order.files import read_json
 from occ_order.formats.checks import Report, field
 from occ_order.formats.coco_nesting import (
     category_of,
-    new_coco,
+    growing_coco,
     parse_categories,
     read_annotations,
     read_images,
@@ -117,7 +118,7 @@ def _read_annotation(annotation: dict, record: dict[str, Any], known: set[int]) 
 
 
 def save_cocoa_cls(
-    records: list[dict[str, Any]],
+    records: Iterable[dict[str, Any]],
     json_file: str | os.PathLike,
     categories: list[dict[str, Any]],
     *,
@@ -138,17 +139,20 @@ def save_cocoa_cls(
         ValueError: names the image and annotation that cannot be written.
     """
     report = Report(json_file)
-    coco = new_coco(records, categories, report, image_root)
-    for record in records:
-        with report.at(f"image {record['image_id']}"):
-            depths = layers(record["occlusion"]) if "occlusion" in record else None
-            for k, annotation in enumerate(record["annotations"]):
-                with report.at(f"annotation {annotation['id']}"):
-                    written = _written_annotation(annotation, record)
-                    if depths is not None:
-                        written["occl_depth"] = int(depths[k])
-                    coco["annotations"].append(written)
-    write_json(json_file, coco)
+    with growing_coco(json_file, categories, image_root) as add_image:
+        for record in records:
+            with report.at(f"image {record['image_id']}"):
+                add_image(record, _written_annotations(record, report))
+
+
+def _written_annotations(record: dict[str, Any], report: Report) -> list[dict[str, Any]]:
+    depths = layers(record["occlusion"]) if "occlusion" in record else None
+    written = []
+    for k, annotation in enumerate(record["annotations"]):
+        with report.at(f"annotation {annotation['id']}"):
+            entry = _written_annotation(annotation, record)
+            written.append(entry if depths is None else {**entry, "occl_depth": int(depths[k])})
+    return written
 
 
 def _written_annotation(annotation: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,12 @@ from occ_order.formats.results import image_of, read_names, results_of
 from occ_order.order import load_results
 
 
-def read_input(options: argparse.Namespace) -> DataSet:
+def read_input(options: argparse.Namespace, *, stream: bool = False) -> DataSet:
     """Read the data set given by the options of `occ_order.cli.common.add_input_options`.
+
+    Args:
+        options: the options.
+        stream: see `read_dataset`.
 
     Raises:
         ValueError: names file and entry of what is wrong.
@@ -33,6 +37,7 @@ def read_input(options: argparse.Namespace) -> DataSet:
         names_from=options.names_from,
         keep_crowds=options.keep_crowds,
         skip_damaged=options.skip_damaged,
+        stream=stream,
     )
 
 

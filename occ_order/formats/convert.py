@@ -2,34 +2,53 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from occ_order.files import copy_file, image_size, relative_name, resolve_inside
 from occ_order.formats.checks import Report, settle_problems, size_mismatch
 from occ_order.formats.differences import Differences, compare
-from occ_order.formats.table import Given, convertible, readable, row_of
+from occ_order.formats.table import Format, Given, convertible, readable, row_of
 from occ_order.order import UNKNOWN
+
+Records = TypeVar("Records", bound=Iterable[dict[str, Any]])
 
 
 @dataclass
-class DataSet:
-    """A data set in memory.
+class DataSet(Generic[Records]):
+    """A data set.
 
     Attributes:
-        records: see `occ_order.formats`.
+        records: see `occ_order.formats`; a list, or `StreamedRecords`.
         categories: [{"id": int, "name": str}].
         image_root: image folder; None = file names are not changed when written.
     """
 
-    records: list[dict[str, Any]]
+    records: Records
     categories: list[dict[str, Any]]
     image_root: str | None = None
+
+
+class StreamedRecords:
+    """Records that do not fit in memory: read from their file each time they are iterated over.
+
+    Args:
+        read: returns an iterator over the records, given the level at which it logs what is left
+            out; after the records were read to the end, that is `logging.DEBUG`.
+    """
+
+    def __init__(self, read: Callable[[int], Iterator[dict[str, Any]]]) -> None:
+        self._read, self._level = read, logging.WARNING
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        yield from self._read(self._level)
+        self._level = logging.DEBUG
 
 
 def read_dataset(
@@ -44,6 +63,7 @@ def read_dataset(
     names_from: str | os.PathLike | None = None,
     keep_crowds: bool = False,
     skip_damaged: bool = False,
+    stream: bool = False,
 ) -> DataSet:
     """Read a data set.
 
@@ -59,6 +79,8 @@ def read_dataset(
         names_from: results: a COCO-style file with file names and categories.
         keep_crowds: COCO and panoptic: also read annotations with `iscrowd` 1.
         skip_damaged: skip entries that cannot be read, and log their number.
+        stream: return `StreamedRecords` for the formats in which large data sets come (InstaOrder,
+            COCO); what is wrong with them is then raised while they are iterated over.
 
     Returns:
         The data set.
@@ -71,7 +93,11 @@ def read_dataset(
     folder = path if path.is_dir() else path.parent
     root = os.fspath(images if images is not None else folder)
     given = Given(images, instances, order, classes, whole, names_from, keep_crowds, skip_damaged)
-    return DataSet(*row.read_from(path, root, given), root)
+    if not stream or row.stream is None:
+        return DataSet(*row.read_from(path, root, given), root)
+    read = row.stream
+    records = StreamedRecords(lambda level: read(path, root, replace(given, level=level)))
+    return DataSet(records, row.categories_of(path, given), root)
 
 
 def write_dataset(
@@ -101,7 +127,7 @@ def write_dataset(
         OSError: a file cannot be written.
     """
     row, folder, root = row_of(format, convertible()), Path(folder), data.image_root
-    records = prepared(format, data, assume_whole=assume_whole, assume_none=assume_none)
+    records = _prepared(row, data, assume_whole=assume_whole, assume_none=assume_none)
     assert row.save is not None  # all convertible formats are saved
     if not row.files:
         return row.save(records, folder, data.categories, image_root=root)
@@ -110,17 +136,15 @@ def write_dataset(
     return files
 
 
-def prepared(
-    format: str, data: DataSet, *, assume_whole: bool = False, assume_none: bool = False
-) -> list[dict[str, Any]]:
-    """Return a copy of the records adapted to a format, with assumptions filled in.
+def _prepared(
+    row: Format, data: DataSet, *, assume_whole: bool = False, assume_none: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Yield copies of the records adapted to a format, with assumptions filled in.
 
     Raises:
-        ValueError: an unknown format, or an image that the format cannot express.
+        ValueError: an image that the format cannot express.
     """
-    row = row_of(format, convertible())
     names = {category["id"]: category["name"] for category in data.categories}
-    result = []
     for record in data.records:
         record = {**record, "annotations": [dict(a) for a in record["annotations"]]}
         for annotation in record["annotations"]:
@@ -132,8 +156,7 @@ def prepared(
             _assume_none(record)
         if row.fit is not None:
             row.fit(record, names)
-        result.append(record)
-    return result
+        yield record
 
 
 def _assume_none(record: dict[str, Any]) -> None:
@@ -150,18 +173,19 @@ def convert(
     allow_changes: bool = False,
     assume_whole: bool = False,
     assume_none: bool = False,
-    watch: Callable[[Sequence], Iterable] = iter,
+    watch: Callable[[Iterable, str], Iterable] = lambda records, what: records,
 ) -> tuple[list[Path], Differences]:
-    """Write a data set, read it back and compare.
+    """Write a data set, read it back and compare, in little more memory than `data` takes.
 
     Args:
-        data: the data set.
+        data: the data set; streamed records are iterated over twice.
         format: one of `table.convertible()`.
         folder: output folder.
         allow_changes: keep the files even if they contradict the data.
         assume_whole: see :func:`write_dataset`; assumptions do not count as changes.
         assume_none: likewise.
-        watch: wraps the iteration over the compared records, for progress reports.
+        watch: wraps the iteration over the records, for progress reports; its second argument is
+            "write" or "compare".
 
     Returns:
         The files written, and the information that was not kept.
@@ -171,14 +195,15 @@ def convert(
             are removed again (images copied for labelme are kept).
     """
     options = {"assume_whole": assume_whole, "assume_none": assume_none}
-    files = write_dataset(format, data, folder, **options)
-    folders = not row_of(format, convertible()).files
-    source = folder if folders else files[0]
-    root = None if folders else data.image_root
+    files = write_dataset(
+        format, replace(data, records=watch(data.records, "write")), folder, **options
+    )
+    row = row_of(format, convertible())
+    source, root = (files[0], data.image_root) if row.files else (folder, None)
     classes = [c["name"] for c in data.categories]
-    back = read_dataset(format, source, images=root, classes=classes)
-    before = prepared(format, data, **options)
-    differences = compare(before, back.records, data.categories, back.categories, watch=watch)
+    back = read_dataset(format, source, images=root, classes=classes, stream=True)
+    before = watch(_prepared(row, data, **options), "compare")
+    differences = compare(before, back.records, data.categories, back.categories)
     if differences.changed and not allow_changes:
         for path in files:
             path.unlink()
@@ -190,18 +215,23 @@ def convert(
     return files, differences
 
 
-def check_images(data: DataSet, *, watch: Callable[[Sequence], Iterable] = iter) -> None:
+def check_images(data: DataSet, *, watch: Callable[[Iterable], Iterable] = iter) -> tuple[int, int]:
     """Check the image files of a data set, as far as they exist, for damage and wrong sizes.
 
     Args:
         data: the data set.
         watch: wraps the iteration over the records, for progress reports.
 
+    Returns:
+        The number of images and of instances.
+
     Raises:
         ValueError: names every image whose file is damaged or has another size.
     """
     problems: list[str] = []
+    images = instances = 0
     for record in watch(data.records):
+        images, instances = images + 1, instances + len(record["annotations"])
         if os.path.isfile(record["file_name"]):
             with Report(record["file_name"], problems).at(f"image {record['image_id']}"):
                 width, height = image_size(record["file_name"])
@@ -209,10 +239,11 @@ def check_images(data: DataSet, *, watch: Callable[[Sequence], Iterable] = iter)
                 if stated != (height, width):
                     raise ValueError(f"the annotation {size_mismatch(stated, (height, width))}")
     settle_problems(data.image_root or "images", problems, False)
+    return images, instances
 
 
 def copy_images(
-    data: DataSet, folder: str | os.PathLike, *, watch: Callable[[Sequence], Iterable] = iter
+    data: DataSet, folder: str | os.PathLike, *, watch: Callable[[Iterable], Iterable] = iter
 ) -> DataSet:
     """Copy the images of a data set into ``folder/images``.
 
@@ -222,25 +253,36 @@ def copy_images(
         watch: wraps the iteration over the records, for progress reports.
 
     Returns:
-        The data set with its images in the new folder.
+        The data set with its images in the new folder; its records are streamed if those of `data`
+        are.
 
     Raises:
         ValueError: an image does not exist, two have the same name, or a symbolic link leads out of
             the folder; names the image.
     """
-    root, records = Path(folder) / "images", []
+    root = Path(folder) / "images"
     seen: dict[str, Any] = {}
+
+    def name_of(record: dict[str, Any]) -> str:
+        if data.image_root is None:
+            return os.path.basename(record["file_name"])
+        return relative_name(record["file_name"], data.image_root)
+
+    def path_of(record: dict[str, Any]) -> Path:
+        return resolve_inside(folder, f"{root.name}/{name_of(record)}")
+
+    def copied(level: int = logging.DEBUG) -> Iterator[dict[str, Any]]:
+        yield from ({**r, "file_name": str(path_of(r))} for r in data.records)
+
     for record in watch(data.records):
         with Report(root).at(f"image {record['image_id']}"):
-            name = os.path.basename(record["file_name"])
-            if data.image_root is not None:
-                name = relative_name(record["file_name"], data.image_root)
-            path = resolve_inside(folder, f"{root.name}/{name}")
+            path = path_of(record)
             if seen.setdefault(str(path), record["file_name"]) != record["file_name"]:
-                raise ValueError(f"another image is called {name!r}, too")
+                raise ValueError(f"another image is called {name_of(record)!r}, too")
             if not os.path.isfile(record["file_name"]):
                 raise ValueError(f"no such image: {record['file_name']}")
             if path.resolve() != Path(record["file_name"]).resolve():
                 copy_file(record["file_name"], path)
-        records.append({**record, "file_name": str(path)})
+    streamed = isinstance(data.records, StreamedRecords)
+    records = StreamedRecords(copied) if streamed else list(copied())
     return DataSet(records, data.categories, str(root))

@@ -330,7 +330,7 @@ def _written(mask: np.ndarray) -> dict[str, str]:
 
 
 def save_cvat(
-    records: list[dict[str, Any]],
+    records: Iterable[dict[str, Any]],
     path: str | os.PathLike,
     categories: list[dict[str, Any]],
     *,

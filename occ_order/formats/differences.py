@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,40 +37,43 @@ class Differences:
 
 
 def compare(
-    before: Sequence[Mapping[str, Any]],
-    after: Sequence[Mapping[str, Any]],
+    before: Iterable[Mapping[str, Any]],
+    after: Iterable[Mapping[str, Any]],
     categories_before: Sequence[Mapping[str, Any]] = (),
     categories_after: Sequence[Mapping[str, Any]] = (),
-    *,
-    watch: Callable[[Sequence], Iterable] = iter,
 ) -> Differences:
     """Compare records by image id and annotation id, independent of their order.
 
-    If annotation ids were not kept, annotations are matched by their masks.
+    If annotation ids were not kept, annotations are matched by their masks. Both are iterated over
+    once, side by side; records wait in memory for their partner only where the order differs.
 
     Args:
         before: original records.
         after: records read back.
         categories_before: [{"id", "name"}] of `before`; classes are compared by name.
         categories_after: [{"id", "name"}] of `after`.
-        watch: wraps the iteration over the records, for progress reports.
 
     Returns:
         The differences. Boxes are not compared, since they follow from the masks or the format.
     """
-    found, rest = Differences(), {record["image_id"]: record for record in after}
+    found = Differences()
     classes = [
         {c["id"]: c["name"] for c in categories}
         for categories in (categories_before, categories_after)
     ]
-    for record in watch(before):
-        other = rest.pop(record["image_id"], None)
-        if other is None:
-            found.lost["images"] += 1
-        else:
-            _compare_images(record, other, classes, found)
-    found.changed["images that were not there"] += len(rest)
-    found.changed += Counter()  # drops counts of zero
+    waiting: list[dict[Any, Mapping[str, Any]]] = [{}, {}]
+    for pair in itertools.zip_longest(before, after):
+        for mine, others, record in zip(waiting, waiting[::-1], pair, strict=True):
+            if record is None:
+                continue
+            mine[record["image_id"]] = record
+            if record["image_id"] in others:
+                one, other = (side.pop(record["image_id"]) for side in waiting)
+                _compare_images(one, other, classes, found)
+    found.lost["images"] += len(waiting[0])
+    found.changed["images that were not there"] += len(waiting[1])
+    found.lost += Counter()  # drops counts of zero
+    found.changed += Counter()
     return found
 
 

@@ -14,16 +14,16 @@ annotations of the image are left out. Entries are looked up by image id.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from occ_order import masks
-from occ_order.files import show, write_json
+from occ_order.files import growing_json, show
 from occ_order.formats.checks import Report, entries, field, is_integer
 from occ_order.formats.coco_nesting import (
     category_of,
+    growing_coco,
     image_of,
-    new_coco,
     parse_categories,
     read_images,
 )
@@ -173,7 +173,7 @@ class _InstancesFile:
 
 
 def save_instaorder(
-    records: list[dict[str, Any]],
+    records: Iterable[dict[str, Any]],
     order_json: str | os.PathLike,
     instances_json: str | os.PathLike,
     categories: list[dict[str, Any]],
@@ -197,15 +197,14 @@ def save_instaorder(
         ValueError: names the image and annotation that cannot be written.
     """
     report = Report(order_json)
-    coco = new_coco(records, categories, report, image_root)
-    entries = []
-    for record in records:
-        with report.at(f"image {record['image_id']}"):
-            entries.append(_written_entry(record))
-            for annotation in record["annotations"]:
-                coco["annotations"].append(_written_instance(annotation, record))
-    write_json(instances_json, coco)
-    write_json(order_json, {"annotations": entries})
+    with (
+        growing_json(order_json, {"annotations": []}) as add_entry,
+        growing_coco(instances_json, categories, image_root) as add_image,
+    ):
+        for record in records:
+            with report.at(f"image {record['image_id']}"):
+                add_entry("annotations", _written_entry(record))
+                add_image(record, [_written_instance(a, record) for a in record["annotations"]])
 
 
 def _written_entry(record: dict[str, Any]) -> dict[str, Any]:
@@ -223,14 +222,14 @@ def _written_entry(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _written_instance(annotation: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
-    name = f"annotation {annotation['id']}"
-    mask = masks.decode(annotation["segmentation"], record["height"], record["width"], name=name)
+    name, size = f"annotation {annotation['id']}", (record["height"], record["width"])
+    area, _ = masks.area_and_box(annotation["segmentation"], *size, name=name)
     return {
         "id": annotation["id"],
         "image_id": record["image_id"],
         "category_id": annotation["category_id"],
         "segmentation": annotation["segmentation"],
-        "area": float(mask.sum()),
+        "area": float(area),
         "bbox": xywh(annotation["bbox"]),
         "iscrowd": 0,
     }

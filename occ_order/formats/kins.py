@@ -18,16 +18,17 @@ mix their registrations.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from occ_order import masks
-from occ_order.files import read_json, write_json
-from occ_order.formats.checks import Report, field, listed
+from occ_order.files import read_json
+from occ_order.formats.checks import Report, each_listed, field
 from occ_order.formats.coco_nesting import (
     category_of,
-    new_coco,
+    growing_coco,
     parse_categories,
     read_annotations,
     read_images,
@@ -106,7 +107,7 @@ def load_kins(
 
 def is_2020(data: dict) -> bool:
     """Return whether the annotations of a parsed file have the keys of the 2020 files."""
-    for annotation in listed(data, "annotations"):
+    for annotation in each_listed(data, "annotations"):
         if "a_segm" in annotation or "i_segm" in annotation:
             return True
         if "inmodal_seg" in annotation:
@@ -155,7 +156,7 @@ def _occlusion_2019(record: dict[str, Any]) -> np.ndarray:
 
 
 def save_kins(
-    records: list[dict[str, Any]],
+    records: Iterable[dict[str, Any]],
     json_file: str | os.PathLike,
     categories: list[dict[str, Any]],
     *,
@@ -177,21 +178,22 @@ def save_kins(
         ValueError: names the image and annotation that cannot be written.
     """
     report = Report(json_file)
-    coco = new_coco(records, categories, report, image_root)
-    for record in records:
-        with report.at(f"image {record['image_id']}"):
-            if "occlusion" not in record:
-                raise ValueError("KINS 2020 cannot hold an image without occlusion order")
-            clusters, ranks = occlusion_to_kins(record["occlusion"])
-            for annotation, cluster, rank in zip(
-                record["annotations"], clusters, ranks, strict=True
-            ):
-                with report.at(f"annotation {annotation['id']}"):
-                    written = _written_annotation(annotation, record)
-                    coco["annotations"].append(
-                        {**written, "oco_id": int(cluster), "ico_id": int(rank)}
-                    )
-    write_json(json_file, coco)
+    with growing_coco(json_file, categories, image_root) as add_image:
+        for record in records:
+            with report.at(f"image {record['image_id']}"):
+                add_image(record, _written_annotations(record, report))
+
+
+def _written_annotations(record: dict[str, Any], report: Report) -> list[dict[str, Any]]:
+    if "occlusion" not in record:
+        raise ValueError("KINS 2020 cannot hold an image without occlusion order")
+    places = zip(*occlusion_to_kins(record["occlusion"]), strict=True)
+    written = []
+    for annotation, (cluster, rank) in zip(record["annotations"], places, strict=True):
+        with report.at(f"annotation {annotation['id']}"):
+            entry = _written_annotation(annotation, record)
+            written.append({**entry, "oco_id": int(cluster), "ico_id": int(rank)})
+    return written
 
 
 def _written_annotation(annotation: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:

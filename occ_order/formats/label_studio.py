@@ -26,7 +26,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -417,7 +417,7 @@ def _relations(result: OrderedInstances) -> list[dict[str, Any]]:
 
 
 def save_label_studio(
-    records: list[dict[str, Any]],
+    records: Iterable[dict[str, Any]],
     path: str | os.PathLike,
     categories: list[dict[str, Any]],
     *,

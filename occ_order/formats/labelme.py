@@ -24,7 +24,7 @@ import itertools
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -431,7 +431,7 @@ def _add_shape(
 
 
 def save_labelme(
-    records: list[dict[str, Any]],
+    records: Iterable[dict[str, Any]],
     folder: str | os.PathLike,
     categories: list[dict[str, Any]],
     *,
@@ -457,7 +457,8 @@ def save_labelme(
             the image.
     """
     names = {category["id"]: str(category["name"]) for category in categories}
-    written, rows = [], []
+    written: list[Path] = []
+    rows: list[Row] = []
     for record, path in _places(records, Path(folder), image_root):
         with Report(path).at(f"image {record['image_id']}"):
             page = _written_page(record, path.name, names)
@@ -475,7 +476,7 @@ def save_labelme(
 
 
 def _places(
-    records: list[dict[str, Any]], folder: Path, image_root: str | os.PathLike | None
+    records: Iterable[dict[str, Any]], folder: Path, image_root: str | os.PathLike | None
 ) -> Iterator[tuple[dict[str, Any], Path]]:
     """Yield each record with the path of its image in the folder."""
     seen: dict[Path, Any] = {}

@@ -126,7 +126,7 @@ def modal_and_amodal(
 
 def mask_box(segmentation: Any, height: int, width: int, *, name: str = "") -> list[float]:
     """Return the tight box [x0, y0, x1, y1] of a mask, zeros if it is empty."""
-    return masks.box_of(segmentation, height, width, name=name).tolist()
+    return masks.area_and_box(segmentation, height, width, name=name)[1].tolist()
 
 
 def as_rle(segmentation: Any, height: int, width: int, *, name: str = "") -> dict[str, Any]:

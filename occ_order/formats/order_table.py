@@ -27,9 +27,11 @@ The names of images and instances are defined by the format that the table belon
 from __future__ import annotations
 
 import csv
-import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,10 +45,11 @@ HEADER = ("image", "first", "relation", "second", "range", "count")
 
 _OCCLUDES = ("in front of", "occludes")
 _DEPTHS = {"closer": CLOSER, "equal": EQUAL}
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _RANGES = {"": UNKNOWN, "distinct": DISTINCT, "overlap": OVERLAPPING}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One line of the table, with its location for error messages."""
 
@@ -56,7 +59,13 @@ class Row:
     second: str
     range: str = ""
     count: int = UNKNOWN
-    place: str = ""
+    path: str = ""
+    line: int = 0
+
+    @property
+    def place(self) -> str:
+        """File and line, for error messages."""
+        return f"{self.path}, line {self.line}"
 
 
 def read_order_table(path: str | os.PathLike) -> dict[str, list[Row]]:
@@ -72,32 +81,32 @@ def read_order_table(path: str | os.PathLike) -> dict[str, list[Row]]:
         ValueError: an invalid header, number of columns or value; names file and line.
         OSError: the file cannot be read.
     """
+    path = os.fspath(path)
     rows: dict[str, list[Row]] = {}
-    lines = _lines(path)
-    start = 0
-    while start < len(lines) and (not any(lines[start]) or _is_sep(lines[start][0])):
-        start += 1
-    header = _fitted([word.lower() for word in lines[start]], 0) if start < len(lines) else []
+    lines = ((k, words) for k, words in enumerate(_lines(path), start=1) if any(words))
+    header = next((words for _, words in lines if not _is_sep(words[0])), [])
+    header = _fitted([word.lower() for word in header], 0)
     if header not in (list(HEADER), list(HEADER[:4]), list(HEADER[:5])):
-        raise DataError(f"{os.fspath(path)}: the header must be {','.join(HEADER)}, got {header}")
-    for number, words in enumerate(lines[start + 1 :], start=start + 2):
-        place = f"{os.fspath(path)}, line {number}"
-        if any(words):
-            row = _row(_fitted(words, len(header)), len(header), place)
-            rows.setdefault(row.image, []).append(row)
+        raise DataError(f"{path}: the header must be {','.join(HEADER)}, got {header}")
+    for number, words in lines:
+        row = _row(_fitted(words, len(header)), len(header), path, number)
+        rows.setdefault(row.image, []).append(row)
     return rows
 
 
-def _lines(path: str | os.PathLike) -> list[list[str]]:
-    """Return the cells of each line."""
+def _lines(path: str) -> Iterator[list[str]]:
+    """Yield the cells of each line."""
     text = read_text(path)
-    first = next((line for line in text.splitlines() if line.strip() and not _is_sep(line)), "")
+    filled = (found[0] for found in _LINE.finditer(text) if found[0].strip())
+    first = next((line for line in filled if not _is_sep(line)), "")
     delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader((found[0] for found in _LINE.finditer(text)), delimiter=delimiter)
     try:
-        return [[word.strip() for word in line] for line in reader]
+        for line in reader:
+            # Millions of lines repeat few words.
+            yield [sys.intern(word.strip()) for word in line]
     except csv.Error as error:
-        raise DataError(f"{os.fspath(path)}: not a CSV file ({error})") from error
+        raise DataError(f"{path}: not a CSV file ({error})") from error
 
 
 def _is_sep(line: str) -> bool:
@@ -113,7 +122,8 @@ def _fitted(words: list[str], columns: int) -> list[str]:
     return [*words, *("" for column in optional if column >= len(words))]
 
 
-def _row(words: list[str], columns: int, place: str) -> Row:
+def _row(words: list[str], columns: int, path: str, line: int) -> Row:
+    place = f"{path}, line {line}"
     if len(words) != columns:
         raise DataError(f"{place}: expected {columns} columns, got {len(words)}: {words}")
     image, first, relation, second, ranges, count = [*words, "", ""][:6]
@@ -130,7 +140,8 @@ def _row(words: list[str], columns: int, place: str) -> Row:
         )
     if count and (not count.isdecimal() or not 1 <= int(count) <= 32767):
         raise DataError(f"{place}: count must be an integer in 1 .. 32767 or empty, got {count!r}")
-    return Row(image, first, relation, second, ranges, int(count or UNKNOWN), place)
+    relation, ranges = sys.intern(relation), sys.intern(ranges)
+    return Row(image, first, relation, second, ranges, int(count or UNKNOWN), path, line)
 
 
 def matrices_of(
@@ -227,13 +238,26 @@ def _depth_rows(record: Mapping[str, Any], image: str, names: Sequence[str]) -> 
     return rows
 
 
-def write_order_table(path: str | os.PathLike, rows: Sequence[Row]) -> None:
+def write_order_table(path: str | os.PathLike, rows: Iterable[Row]) -> None:
     """Write the table atomically."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(HEADER)
-    for row in rows:
-        count = "" if row.count == UNKNOWN else row.count
-        writer.writerow([row.image, row.first, row.relation, row.second, row.range, count])
+    with growing_order_table(path) as add:
+        add(rows)
+
+
+@contextmanager
+def growing_order_table(path: str | os.PathLike) -> Iterator[Callable[[Iterable[Row]], None]]:
+    """Write the table image by image; it replaces a file if the block does not raise.
+
+    Yields:
+        A function that adds rows.
+    """
     with atomic_writer(path) as file:
-        file.write(buffer.getvalue())
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(HEADER)
+
+        def add(rows: Iterable[Row]) -> None:
+            for row in rows:
+                count = "" if row.count == UNKNOWN else row.count
+                writer.writerow([row.image, row.first, row.relation, row.second, row.range, count])
+
+        yield add

@@ -38,7 +38,7 @@ import numpy as np
 from occ_order import masks
 from occ_order.files import join_path, read_grey_png, read_json, show, write_json
 from occ_order.formats.checks import Report, entries, field
-from occ_order.formats.coco_nesting import written_images
+from occ_order.formats.coco_nesting import image_entry
 from occ_order.formats.mask_fields import checked_mask, mask_box
 from occ_order.order.encoding import (
     CLOSER,
@@ -405,7 +405,11 @@ def save_photos(
     """
     report = Report(json_file)
     names = {category["id"]: category["name"] for category in categories}
-    images = written_images(records, report, image_root)
+    seen: set[int] = set()
+    images = []
+    for record in records:
+        with report.at(f"image {record['image_id']}"):
+            images.append(image_entry(record, image_root, seen))
     content: dict[str, Any] = {
         "source": source,
         "categories": sorted(names.values()),

@@ -271,7 +271,7 @@ def ordered_record(
 
 
 def save_results_records(
-    records: list[dict[str, Any]],
+    records: Iterable[dict[str, Any]],
     path: str | os.PathLike,
     categories: Categories,
     *,

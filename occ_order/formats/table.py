@@ -23,6 +23,7 @@ from occ_order.formats.coco_nesting import is_cocoa, read_categories
 from occ_order.formats.coco_order import (
     VISIBLE_KEYS,
     coco_pages,
+    iterate_coco_order,
     load_coco_order,
     results_list_page,
     save_coco_order,
@@ -74,6 +75,8 @@ class Given:
     names_from: str | os.PathLike | None = None
     keep_crowds: bool = False
     skip_damaged: bool = False
+    level: int = logging.WARNING
+    """Level at which a stream logs what is left out."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,9 @@ class Format:
         inputs: number of `files` that the reader needs.
         load: (`inputs` paths, image_root, ...) -> records.
         iterate: as `load`, one record after the other, for files that do not fit in memory.
-        read: (path, image_root, Given) -> records and categories; default: `load` with the files
-            beside the first one, and `categories`.
+        stream: (path, image_root, Given) -> records, one after the other.
+        read: (path, image_root, Given) -> records and categories; default: `stream`, or `load` with
+            the files beside the first one; and `categories`.
         categories: (`inputs` paths) -> [{"id", "name"}].
         one_class: the only class of a format without classes.
         save: (records, paths of `files`, categories, image_root=) -> None.
@@ -120,6 +124,7 @@ class Format:
     iterate: Callable[..., Iterator[dict[str, Any]]] | None = None
     files: tuple[str, ...] = ()
     inputs: int = 1
+    stream: Callable[[Path, str, Given], Iterator[dict[str, Any]]] | None = None
     read: Callable[[Path, str, Given], tuple[Records, Categories]] | None = None
     categories: Callable[..., Categories] | None = read_categories
     one_class: str | None = None
@@ -156,12 +161,22 @@ class Format:
             pages = self.pages_below(path)
             return records_of(path, pages, image_root, tolerance, classes=given.classes)
         assert self.categories is not None  # formats without are read by the evaluation alone
-        beside = [given.instances or path.parent / name for name in self.files[1 : self.inputs]]
-        paths = [path, *beside]
+        if self.stream is not None:
+            return list(self.stream(path, image_root, given)), self.categories_of(path, given)
         problems: list[str] = []
-        records = self.load(*paths, image_root, problems=problems)
+        records = self.load(path, image_root, problems=problems)
         settle_problems(path, problems, given.skip_damaged and bool(records))
-        return records, self.categories(*paths)
+        return records, self.categories(path)
+
+    def categories_of(self, path: Path, given: Given) -> Categories:
+        """Return the categories of a data set whose reader does not return them.
+
+        Raises:
+            ValueError: names file and entry of what is wrong.
+            OSError: a file cannot be read.
+        """
+        assert self.categories is not None  # formats without are read by the evaluation alone
+        return self.categories(path if self.inputs == 1 else _instances_beside(path, given))
 
     def pages_below(self, path: Path) -> list[Page]:
         """Return the pages of a file, or of all files of the format in a folder.
@@ -240,6 +255,19 @@ def _last_categories(*paths: str | os.PathLike) -> Categories:
     return read_categories(paths[-1])
 
 
+def _instances_beside(path: Path, given: Given) -> str | os.PathLike:
+    return given.instances or path.parent / "instances.json"
+
+
+def _stream_instaorder(path: Path, root: str, given: Given) -> Iterator[dict[str, Any]]:
+    problems: list[str] = []
+    instances, kept = _instances_beside(path, given), False
+    for record in iterate_instaorder(path, instances, root, problems=problems):
+        kept = True
+        yield record
+    settle_problems(path, problems, given.skip_damaged and kept, level=given.level)
+
+
 def _read_labelme(path: Path, root: str, given: Given) -> tuple[Records, Categories]:
     return load_labelme(
         path,
@@ -250,11 +278,13 @@ def _read_labelme(path: Path, root: str, given: Given) -> tuple[Records, Categor
     )
 
 
-def _read_coco(path: Path, root: str, given: Given) -> tuple[Records, Categories]:
+def _stream_coco(path: Path, root: str, given: Given) -> Iterator[dict[str, Any]]:
     beside = path.parent / "order.csv"
     order = given.order or (beside if beside.is_file() else None)
-    skip: dict[str, Any] = {"keep_crowds": given.keep_crowds, "skip_damaged": given.skip_damaged}
-    return load_coco_order(path, root, order, **skip), read_categories(path)
+    crowds, skip = given.keep_crowds, given.skip_damaged
+    return iterate_coco_order(
+        path, root, order, keep_crowds=crowds, skip_damaged=skip, level=given.level
+    )
 
 
 def _read_results(path: Path, root: str, given: Given) -> tuple[Records, Categories]:
@@ -335,6 +365,7 @@ ROWS = (
         inputs=2,
         load=load_instaorder,
         iterate=iterate_instaorder,
+        stream=_stream_instaorder,
         categories=_last_categories,
         save=save_instaorder,
         fit=_check_ordered,
@@ -404,7 +435,8 @@ ROWS = (
         what="instances.json and order.csv; keeps everything",
         files=("instances.json", "order.csv"),
         load=load_coco_order,
-        read=_read_coco,
+        iterate=iterate_coco_order,
+        stream=_stream_coco,
         save=save_coco_order,
         pages=coco_pages,
         tell=lambda data, keys: (

@@ -87,9 +87,8 @@ def validate(
     if isinstance(data, Validation):
         return data
     row = row_of(format or detect_format(path, data), checkable())
-    if row.iterate is None and isinstance(data, dict):
-        data = read_json(path)
     if row.load is None:
+        data = read_json(path) if isinstance(data, dict) else data
         return _validate_pages(path, row, data, root)
     if row.ending:
         return _validate_points(path, row, root, limit, options or {})

@@ -48,5 +48,6 @@ def test_rows_of_images_and_pairs():
         "stats, without masks/45 pairs",
         "stats, with masks/45 pairs",
         "read/3 images",
+        "convert/3 images",
     ]
     assert "power" in rows[1] and "power" not in rows[0]

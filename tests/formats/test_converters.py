@@ -2,8 +2,10 @@
 
 import base64
 import io
+import itertools
 import json
 import logging
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from occ_order import masks
 from occ_order.cli import main
 from occ_order.formats.convert import (
     DataSet,
+    StreamedRecords,
     convert,
     copy_images,
     read_dataset,
@@ -145,6 +148,81 @@ def test_real_photographs_convert_between_cocoa_and_the_rest(cocoa_demo, tmp_pat
     back = read_dataset("labelme", tmp_path / "labelme")
     _, differences = convert(back, "cocoa", tmp_path / "again")
     assert not differences.changed and set(differences.lost) <= {"classes"}
+
+
+# --- large data sets
+
+
+class Counted(dict):
+    """A record that can be counted while somebody holds it."""
+
+    __hash__ = object.__hash__
+
+
+@pytest.mark.parametrize("format", ["instaorder", "coco", "kins", "cocoa", "cocoa_cls"])
+def test_records_are_written_and_compared_one_after_the_other(data, format, tmp_path):
+    alive, most = weakref.WeakSet(), 0
+    first = data.records[0]
+
+    def many(level):
+        nonlocal most
+        for k in range(12):
+            record = Counted(first, image_id=k, file_name=f"{data.image_root}/{k}.png")
+            record["annotations"] = [
+                {**a, "id": 1000 * k + n, "iscrowd": 0}
+                for n, a in enumerate(first["annotations"], 1)
+            ]
+            alive.add(record)
+            most = max(most, len(alive))
+            yield record
+
+    streamed = DataSet(StreamedRecords(many), data.categories, data.image_root)
+    options = {"allow_changes": True, "assume_none": True, "assume_whole": True}
+    files, differences = convert(streamed, format, tmp_path / "out", **options)
+    assert most <= 3
+    held = DataSet(list(many(0)), data.categories, data.image_root)
+    again, same = convert(held, format, tmp_path / "again", **options)
+    assert [path.read_bytes() for path in files] == [path.read_bytes() for path in again]
+    assert differences == same
+
+
+@pytest.mark.parametrize("format", ["instaorder", "coco"])
+def test_what_is_streamed_is_what_is_read(data, format, tmp_path):
+    path = write_dataset(format, data, tmp_path / "out")[0]
+    read, streamed = (
+        read_dataset(format, path, images=data.image_root, stream=stream)
+        for stream in (False, True)
+    )
+    assert isinstance(streamed.records, StreamedRecords) and streamed.categories == read.categories
+    for _ in range(2):
+        names = read.categories, streamed.categories
+        assert compare(read.records, streamed.records, *names).lines() == []
+        assert [r["image_id"] for r in streamed.records] == [r["image_id"] for r in read.records]
+
+
+def test_what_is_left_out_is_told_once(data, tmp_path, caplog):
+    path, _ = write_dataset("coco", data, tmp_path / "in")
+    page = json.loads(path.read_text())
+    page["annotations"].append({**page["annotations"][0], "id": 5, "iscrowd": 1})
+    page["annotations"].append({**page["annotations"][0], "id": 6, "segmentation": []})
+    path.write_text(json.dumps(page))
+    common = ["--from", "coco", "--input", str(path), "--images", data.image_root, "--to", "coco"]
+    with caplog.at_level(logging.WARNING):
+        assert main(["convert", *common, "--output", str(tmp_path / "out")]) == 2
+        assert not (tmp_path / "out").exists()  # found before anything is written
+        caplog.clear()
+        assert main(["convert", *common, "--skip-damaged", "--output", str(tmp_path / "out")]) == 0
+    assert caplog.text.count("1 crowd annotations ('iscrowd' 1) left out") == 1
+    assert caplog.text.count("1 damaged entries left out") == 1
+
+
+def test_records_are_compared_in_any_order(data):
+    third = {**data.records[1], "image_id": 77}
+    before = [*data.records, third]
+    for after in itertools.permutations(before):
+        assert compare(before, iter(after), data.categories, data.categories).lines() == []
+        found = compare(before, after[1:], data.categories, data.categories)
+        assert found.lines() == ["lost: images: 1"]
 
 
 # --- what a format cannot hold
@@ -299,7 +377,7 @@ def test_a_damaged_table_is_refused(tmp_path, text, message):
     ],
 )
 def test_contradictions_name_their_line(rows, message):
-    table = [Row("x", *words, place=f"line {k}") for k, words in enumerate(rows)]
+    table = [Row("x", *words, path="o.csv", line=k) for k, words in enumerate(rows)]
     with pytest.raises(ValueError, match=message):
         matrices_of(table, 2, ["a", "b"].index)
 
