@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -178,6 +178,31 @@ def growing_coco(
     content = {"images": [], "annotations": [], "categories": listed}
     with growing_json(path, content) as add:
         yield add_image
+
+
+def save_images(
+    path: str | os.PathLike,
+    records: Iterable[dict[str, Any]],
+    categories: Sequence[Mapping[str, Any]],
+    image_root: str | os.PathLike | None,
+    written: Callable[[dict[str, Any], Report], list[dict[str, Any]]],
+) -> None:
+    """Write records as a COCO-style file.
+
+    Args:
+        path, categories, image_root: see `growing_coco`.
+        records: the records.
+        written: (record, report at the place of the image) -> its annotations in the layout of the
+            file.
+
+    Raises:
+        ValueError: names the image and annotation that cannot be written.
+    """
+    report = Report(path)
+    with growing_coco(path, categories, image_root) as add_image:
+        for record in records:
+            with report.at(f"image {record['image_id']}"):
+                add_image(record, written(record, report))
 
 
 def image_entry(

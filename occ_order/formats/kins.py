@@ -28,10 +28,10 @@ from occ_order.files import read_json
 from occ_order.formats.checks import Report, each_listed, field
 from occ_order.formats.coco_nesting import (
     category_of,
-    growing_coco,
     parse_categories,
     read_annotations,
     read_images,
+    save_images,
 )
 from occ_order.formats.mask_fields import (
     amodal_overlaps,
@@ -177,11 +177,7 @@ def save_kins(
     Raises:
         ValueError: names the image and annotation that cannot be written.
     """
-    report = Report(json_file)
-    with growing_coco(json_file, categories, image_root) as add_image:
-        for record in records:
-            with report.at(f"image {record['image_id']}"):
-                add_image(record, _written_annotations(record, report))
+    save_images(json_file, records, categories, image_root, _written_annotations)
 
 
 def _written_annotations(record: dict[str, Any], report: Report) -> list[dict[str, Any]]:
