@@ -59,7 +59,9 @@ def decode(segmentation: Any, height: int, width: int, *, name: str = "") -> np.
     """
     where = f"{name}: " if name else ""
     height, width = _check_size(height, width, where)
-    runs = _runs_of(segmentation, height, width, where)
+    runs = _parse(segmentation, height, width, where)
+    if isinstance(runs, list):
+        runs = _runs(_rasterised(runs, height, width), height, width, where)
     inside = np.arange(len(runs)) % 2 == 1
     # COCO's RLE is column-major; OpenCV transposes several times faster than NumPy.
     columns = np.repeat(inside, runs).reshape(width, height)
@@ -101,8 +103,15 @@ def area_and_box(
     """
     where = f"{name}: " if name else ""
     height, width = _check_size(height, width, where)
-    runs = _runs_of(segmentation, height, width, where)
-    return int(runs[1::2].sum()), _box_of_runs(runs, height)
+    parsed = _parse(segmentation, height, width, where)
+    if not isinstance(parsed, list):
+        return int(parsed[1::2].sum()), _box_of_runs(parsed, height)
+    from pycocotools import mask as coco_mask
+
+    rle = _rasterised(parsed, height, width)
+    x, y, w, h = coco_mask.toBbox(rle).astype(np.int64).tolist()
+    box = np.array([x, y, x + w, y + h]) if w and h else np.zeros(4, np.int64)
+    return int(coco_mask.area(rle)), box
 
 
 def _box_of_runs(runs: np.ndarray, height: int) -> np.ndarray:
@@ -522,15 +531,12 @@ def _check_size(height: Any, width: Any, where: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _runs_of(segmentation: Any, height: int, width: int, where: str) -> np.ndarray:
-    """Check a segmentation, and return the run lengths of its pixels, int64, column by column."""
-    parsed = _parse(segmentation, height, width, where)
-    if not isinstance(parsed, list):
-        return parsed
+def _rasterised(polygons: list[np.ndarray], height: int, width: int) -> dict[str, Any]:
+    """Return the union of checked polygons as compressed RLE of pycocotools."""
     from pycocotools import mask as coco_mask
 
-    rles = coco_mask.frPyObjects([polygon.tolist() for polygon in parsed], height, width)
-    return _runs(coco_mask.merge(rles), height, width, where)
+    flat = [polygon.tolist() for polygon in polygons]
+    return coco_mask.merge(coco_mask.frPyObjects(flat, height, width))
 
 
 def _parse(segmentation: Any, height: int, width: int, where: str) -> np.ndarray | list[np.ndarray]:

@@ -446,6 +446,22 @@ def test_boxes_without_decoding(mask):
     assert box.tolist() == expected and area == mask.sum()
 
 
+@given(
+    st.lists(
+        st.lists(st.floats(-20, 30, width=32), min_size=6, max_size=12).filter(
+            lambda points: len(points) % 2 == 0
+        ),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_areas_and_boxes_of_polygons_are_those_of_their_pixels(polygons):
+    mask = masks.decode(polygons, 9, 12)
+    area, box = masks.area_and_box(polygons, 9, 12)
+    assert area == mask.sum() and box.tolist() == masks.bounding_box(mask).tolist()
+    assert box.dtype == np.int64
+
+
 def test_boxes_of_polygons_and_of_damaged_masks():
     square = [[1.0, 2.0, 5.0, 2.0, 5.0, 7.0, 1.0, 7.0]]
     expected = masks.bounding_box(masks.decode(square, 9, 8)).tolist()
