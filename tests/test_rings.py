@@ -437,7 +437,7 @@ except ImportError as error:
 def test_masks_and_orders_need_neither_pytorch_nor_detectron2_nor_pymaxflow(run_bare):
     f1, layers, message = run_bare(WITHOUT_PYTORCH).stdout.splitlines()
     assert (f1, layers) == ("100.0", "True")
-    assert "needs PyMaxflow: pip install PyMaxflow" in message
+    assert 'the CRF needs numba: pip install "occ_order[crf]"' in message
 
 
 OPTIONAL = {"wandb", "gradio", "onnx", "onnxruntime", "psd_tools", "supervision", "safetensors"}

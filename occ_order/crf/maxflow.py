@@ -23,7 +23,8 @@ def library() -> ModuleType:
         import maxflow
     except ImportError as error:
         raise ImportError(
-            'backend="pymaxflow" needs PyMaxflow: pip install PyMaxflow (or use backend="grid")'
+            'the CRF needs numba: pip install "occ_order[crf]"; or, for its reference solver '
+            '(backend="pymaxflow"), PyMaxflow, which is GPL: pip install "occ_order[reference]"'
         ) from error
     return maxflow
 
