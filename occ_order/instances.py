@@ -259,10 +259,8 @@ class OrderedInstances:
         Raises:
             ValueError: there is no such order.
         """
-        import networkx as nx
-
         self._order(order)
-        result = nx.DiGraph(image_id=self.image_id, order=order)
+        result = order_graph.graph_library().DiGraph(image_id=self.image_id, order=order)
         for k, number in enumerate(self.ids):
             name = self.names[k] if self.names else ""
             values = {"category_id": int(self.classes[k]), "score": float(self.scores[k])}

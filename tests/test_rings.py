@@ -86,7 +86,17 @@ ONLY_IN = {
 SINGLE = ("maxflow", "numba", "ray")
 """Of these, exactly one file of the whole package imports each: GPL, compiled, and an engine."""
 
-HEAVY = ("torch", "torchvision", "detectron2", "fvcore", "iopath", "matplotlib", "numba", "maxflow")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "detectron2",
+    "fvcore",
+    "iopath",
+    "matplotlib",
+    "networkx",
+    "numba",
+)
+HEAVY += ("maxflow",)
 
 
 def module_name(path: Path, root: Path = ROOT) -> str:
@@ -419,7 +429,7 @@ def test_ring_0_works_where_the_heavy_libraries_are_missing(run_python, package)
 
 
 WITHOUT_PYTORCH = """
-sys.modules["maxflow"] = None
+sys.modules["maxflow"] = sys.modules["networkx"] = None
 import numpy as np
 from occ_order import crf, masks, metrics, order, scenes, targets
 scene = scenes.generate(0, size=(32, 40))
@@ -427,17 +437,23 @@ ids = masks.paint(scene.modal, occlusion=scene.occlusion)
 occludes = crf.occludes_from_target(*targets.oriented_boundary(ids, scene.occlusion))
 print(metrics.occlusion_scores([scene.occlusion], [scene.occlusion])["f1"])
 print(order.layers(scene.occlusion).shape == (len(scene.modal),))
-try:
-    crf.solve((ids == 0).astype(float), occludes, backend="pymaxflow")
-except ImportError as error:
-    print(error)
+for call in (
+    lambda: crf.solve((ids == 0).astype(float), occludes, backend="pymaxflow"),
+    lambda: order.to_networkx(scene.occlusion),
+    lambda: order.simple_cycles(scene.occlusion),
+):
+    try:
+        call()
+    except ImportError as error:
+        print(error)
 """
 
 
 def test_masks_and_orders_need_neither_pytorch_nor_detectron2_nor_pymaxflow(run_bare):
-    f1, layers, message = run_bare(WITHOUT_PYTORCH).stdout.splitlines()
+    f1, layers, solver, *graphs = run_bare(WITHOUT_PYTORCH).stdout.splitlines()
     assert (f1, layers) == ("100.0", "True")
-    assert 'the CRF needs numba: pip install "occ_order[crf]"' in message
+    assert 'the CRF needs numba: pip install "occ_order[crf]"' in solver
+    assert graphs == ['this needs networkx: pip install "occ_order[report]"'] * 2
 
 
 OPTIONAL = {"wandb", "gradio", "onnx", "onnxruntime", "psd_tools", "supervision", "safetensors"}

@@ -81,9 +81,7 @@ class GridJumps:
 
     def __init__(self, problem: Problem) -> None:
         if not COMPILED:
-            raise ImportError(
-                'backend="grid" needs numba: pip install "occ_order[crf]"'
-            )
+            raise ImportError('backend="grid" needs numba: pip install "occ_order[crf]"')
         from occ_order.crf._kernels import arcs, flow, fusion, sweep
 
         self._arcs, self._flow = arcs, flow

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -153,12 +154,11 @@ def simple_cycles(occ: np.ndarray, *, limit: int = 100) -> list[list[int]]:
 
     Raises:
         ValueError: ``occ`` is not an occlusion matrix or ``limit`` is negative.
+        ImportError: see `graph_library`.
     """
     if limit < 0:
         raise ValueError(f"limit must be at least 0, got {limit}")
-    import networkx as nx
-
-    found = islice(nx.simple_cycles(to_networkx(occ)), limit)
+    found = islice(graph_library().simple_cycles(to_networkx(occ)), limit)
     starts = ((cycle, cycle.index(min(cycle))) for cycle in found)
     return sorted(cycle[start:] + cycle[:start] for cycle, start in starts)
 
@@ -309,6 +309,19 @@ def resolve_cycles(occ: np.ndarray, probability: np.ndarray | None = None) -> np
     return occ
 
 
+def graph_library() -> ModuleType:
+    """Return networkx.
+
+    Raises:
+        ImportError: it is not installed; says what to install.
+    """
+    try:
+        import networkx
+    except ImportError as error:
+        raise ImportError('this needs networkx: pip install "occ_order[report]"') from error
+    return networkx
+
+
 def to_networkx(
     occ: np.ndarray, *, attributes: Sequence[Mapping[str, Any]] | None = None
 ) -> networkx.DiGraph:
@@ -320,13 +333,12 @@ def to_networkx(
 
     Raises:
         ValueError: ``occ`` is not an occlusion matrix, or there are not N attribute mappings.
+        ImportError: see `graph_library`.
     """
-    import networkx as nx
-
     edges = _edges(occ)
     if attributes is not None and len(attributes) != len(edges):
         raise ValueError(f"got {len(attributes)} attributes for {len(edges)} instances")
-    graph = nx.DiGraph()
+    graph = graph_library().DiGraph()
     for i in range(len(edges)):
         graph.add_node(i, **(attributes[i] if attributes is not None else {}))
     graph.add_edges_from(np.argwhere(edges).tolist())

@@ -537,9 +537,9 @@ def save_graphml(
 
     Raises:
         ValueError: the image has no such order, or there are not N names.
+        ImportError: see `graph_library`.
     """
-    import networkx as nx
-
+    nx = graph.graph_library()
     result = nx.DiGraph(image_id=str(image["image_id"]), order=order)
     edges = _graph_edges(image, order)
     for k, instance in enumerate(image["instances"]):
