@@ -118,51 +118,31 @@ class OrderedInstances:
         where = f"image {self.image_id!r}"
         size = (int(self.size[0]), int(self.size[1]))
         n = len(self.modal)
-        self._set(size=size)
+        values: dict[str, Any] = {"size": size}
         for key in ("modal", "amodal"):
-            if getattr(self, key) is not None:
+            if (stack := getattr(self, key)) is not None:
                 try:
-                    self._set(**{key: mask_codec.as_bool(getattr(self, key), 3)})
+                    values[key] = mask_codec.as_bool(stack, 3)
                 except ValueError as error:
                     raise ValueError(f"{where}: {key}: {error}") from None
         for key in _STACKS:
             stack = getattr(self, key)
             if stack is not None and np.shape(stack) != (n, *size):
                 raise ValueError(f"{where}: {key} must be {(n, *size)}, got {np.shape(stack)}")
-        self._set(
-            classes=np.ones(n, np.int64) if self.classes is None else np.asarray(self.classes),
-            scores=np.ones(n) if self.scores is None else np.asarray(self.scores, np.float64),
-            ids=tuple(range(1, n + 1)) if self.ids is None else tuple(self.ids),
-            names=None if self.names is None else tuple(map(str, self.names)),
-        )
+        values |= {
+            "classes": np.ones(n, np.int64) if self.classes is None else np.asarray(self.classes),
+            "scores": np.ones(n) if self.scores is None else np.asarray(self.scores, np.float64),
+            "ids": tuple(range(1, n + 1)) if self.ids is None else tuple(self.ids),
+            "names": None if self.names is None else tuple(map(str, self.names)),
+        }
         for key in ("classes", "scores", "ids", "names"):
-            values = getattr(self, key)
-            if values is not None and len(values) != n:
-                raise ValueError(f"{where}: got {len(values)} {key} for {n} instances")
-        if len(set(self.ids)) != n:
-            raise ValueError(f"{where}: an id stands twice in {list(self.ids)}")
-        self._check_orders(where)
-
-    def _set(self, **values: Any) -> None:
+            if values[key] is not None and len(values[key]) != n:
+                raise ValueError(f"{where}: got {len(values[key])} {key} for {n} instances")
+        if len(set(values["ids"])) != n:
+            raise ValueError(f"{where}: an id stands twice in {list(values['ids'])}")
+        values |= _checked_orders({key: getattr(self, key) for key in _PAIRS}, n, where)
         for key, value in values.items():
-            object.__setattr__(self, key, value)
-
-    def _check_orders(self, where: str) -> None:
-        n = len(self)
-        for key in _PAIRS:
-            matrix = getattr(self, key)
-            if matrix is not None and np.shape(matrix) != (n, n):
-                raise ValueError(f"{where}: {key} must be {(n, n)}, got {np.shape(matrix)}")
-            if matrix is not None and key.endswith("_prob"):
-                self._set(**{key: np.asarray(matrix, np.float64)})
-        if self.occlusion is not None:
-            name = f"{where}: occlusion"
-            self._set(occlusion=check_occlusion(np.asarray(self.occlusion), name=name))
-        if self.depth is not None:
-            depth, overlap, count = check_depth(
-                np.asarray(self.depth), self.overlap, self.count, name=f"{where}: depth"
-            )
-            self._set(depth=depth, overlap=overlap, count=count)
+            object.__setattr__(self, key, value)  # the class is frozen
 
     # --- instances -------------------------------------------------------------------------
 
@@ -566,6 +546,25 @@ def load_all(path: str | os.PathLike[str]) -> list[OrderedInstances]:
         OSError: the file cannot be read.
     """
     return [OrderedInstances.from_dict(image) for image in io.load_results(path)]
+
+
+def _checked_orders(matrices: Mapping[str, Any], n: int, where: str) -> dict[str, np.ndarray]:
+    """Return the matrices of pairs that are not None, checked and with the dtypes of the class."""
+    given = {key: np.asarray(matrix) for key, matrix in matrices.items() if matrix is not None}
+    for key, matrix in given.items():
+        if matrix.shape != (n, n):
+            raise ValueError(f"{where}: {key} must be {(n, n)}, got {matrix.shape}")
+        if key.endswith("_prob"):
+            given[key] = matrix.astype(np.float64, copy=False)
+    if "occlusion" in given:
+        given["occlusion"] = check_occlusion(given["occlusion"], name=f"{where}: occlusion")
+    if "depth" in given:
+        depth, overlap, count = check_depth(
+            given["depth"], given.get("overlap"), given.get("count"), name=f"{where}: depth"
+        )
+        checked = {"depth": depth, "overlap": overlap, "count": count}
+        given |= {key: matrix for key, matrix in checked.items() if matrix is not None}
+    return given
 
 
 def _counted(number: int, word: str) -> str:

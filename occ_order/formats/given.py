@@ -139,6 +139,8 @@ def of_image(
         known = {"file_name": given.file_name or name}
     if classes is not None:
         known["classes"] = np.asarray(classes, np.int64)
+    elif all(getattr(given, key) == value for key, value in known.items()):
+        return given
     return given.replace(**known)
 
 
@@ -182,7 +184,8 @@ def _from_list(
 ) -> OrderedInstances:
     """Convert a list of masks or of dictionaries, or the parsed JSON of a list of tasks."""
     entries = [item if isinstance(item, Mapping) else {"segmentation": item} for item in items]
-    if entries and all(is_label_studio(dict(entry), set()) for entry in entries):
+    tasks = [item for item in items if isinstance(item, Mapping)]
+    if tasks and len(tasks) == len(items) and all(is_label_studio(dict(t), set()) for t in tasks):
         return _from_parsed(list(items), size, image_name)
     entries = [{"segmentation": e} if "counts" in e else e for e in entries]
     stack = np.zeros((len(entries), *size), bool)

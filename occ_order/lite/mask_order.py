@@ -89,7 +89,10 @@ class MaskOrderer:
         Raises:
             ValueError: another dtype or shape.
         """
-        image, masks = _checked(image, masks)
+        image, masks = check_image(image), mask_tools.as_bool(masks, 3)
+        if masks.shape[1:] != image.shape[:2]:
+            size = f"(N, {image.shape[0]}, {image.shape[1]})"
+            raise ValueError(f"masks must be {size} as the image is, got {masks.shape}")
         own, shape = self.settings, image.shape[:2]
         # The graph has no axes of length 0: without instances, an empty mask stands for one.
         given, order = prepared(image, masks if len(masks) else np.zeros((1, *shape), bool), own)
@@ -129,15 +132,6 @@ def matrices(occlusion: np.ndarray, depth: np.ndarray, threshold: float) -> dict
 def _sigmoid(values: np.ndarray) -> np.ndarray:
     small = np.exp(-np.abs(values))
     return np.where(values >= 0, 1, small) / (1 + small)
-
-
-def _checked(image: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    image = check_image(image)
-    masks = mask_tools.as_bool(masks, 3)
-    if masks.shape[1:] != image.shape[:2]:
-        size = f"(N, {image.shape[0]}, {image.shape[1]})"
-        raise ValueError(f"masks must be {size} as the image is, got {masks.shape}")
-    return image, masks
 
 
 # --- inputs of the graph
