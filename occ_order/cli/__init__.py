@@ -115,6 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if problem := options.check(options) if "check" in options else None:
         options.parser.error(problem)
     _quiet()
+    # Before the work is imported: libraries read their variables when they are loaded.
+    os.environ.update(options.environment if "environment" in options else {})
     try:
         return importlib.import_module(options.work).run(options)
     except KeyboardInterrupt:

@@ -54,7 +54,8 @@ precision."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    parser.set_defaults(work="occ_order.commands.bench")
+    # Otherwise NumPy's threads spin after each small product, which counts as CPU time.
+    parser.set_defaults(work="occ_order.commands.bench", environment={"OMP_NUM_THREADS": "1"})
     kinds = parser.add_subparsers(dest="name", metavar="NAME", required=True)
     _add_timings(kinds)
     raw = argparse.RawDescriptionHelpFormatter

@@ -50,6 +50,7 @@ class Graph:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or _threads_of_environment()
         options.log_severity_level = 3
+        options.enable_mem_pattern = False  # a plan for each shape, and photographs differ in shape
         self.name = os.fspath(path)
         self._session = onnxruntime.InferenceSession(
             self.name, options, providers=["CPUExecutionProvider"]

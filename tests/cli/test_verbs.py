@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib
+import os
 import runpy
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -210,3 +213,21 @@ def test_every_verb_has_help(verb, capsys):
         main([verb, "--help"])
     assert end.value.code == 0
     assert f"usage: occ-order {verb}" in capsys.readouterr().out
+
+
+def test_benchmarks_are_of_one_thread_of_every_library(monkeypatch):
+    """NumPy's BLAS reads the variable when it is loaded, so it is set before anything is."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    seen = []
+
+    def load(name):
+        if name.startswith("occ_order.cli."):
+            return real(name)
+        seen.append((name, os.environ["OMP_NUM_THREADS"]))
+        return types.SimpleNamespace(run=lambda options: 0)
+
+    real = importlib.import_module
+    monkeypatch.setattr(cli.importlib, "import_module", load)
+    assert main(["stats", "any"]) == 0
+    assert main(["bench", "growth"]) == 0
+    assert seen == [("occ_order.commands.stats", "8"), ("occ_order.commands.bench", "1")]
