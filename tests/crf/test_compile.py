@@ -170,4 +170,4 @@ def test_the_compiled_solver_says_what_it_needs():
         "crf.solve(np.zeros((2, 2)), np.zeros((4, 2, 2), bool), backend='grid')"
     )
     result = run(code)
-    assert result.returncode != 0 and "pip install numba" in result.stderr
+    assert result.returncode != 0 and 'pip install "occ_order[crf]"' in result.stderr

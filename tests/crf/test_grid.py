@@ -341,5 +341,5 @@ def test_threads_do_not_disturb_each_other():
 
 def test_says_what_to_install(monkeypatch):
     monkeypatch.setattr(grid, "COMPILED", False)
-    with pytest.raises(ImportError, match="pip install numba"):
+    with pytest.raises(ImportError, match=r'pip install "occ_order\[crf\]"'):
         GridJumps(random_problem(np.random.default_rng(0), 3, 3))
