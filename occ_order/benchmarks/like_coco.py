@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import random
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any
 
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 
-from occ_order.files import atomic_writer
+from occ_order.files import growing_json
 
 INSTANCES = 7.27
 """Mean number of instances of an image: 860,001 in the 118,287 of train2017."""
@@ -42,30 +41,24 @@ def write_like_coco(folder: str | Path, images: int) -> tuple[Path, Path]:
     shapes = [_shape(draw) for _ in range(NUM_SHAPES)]
     ends = [round(INSTANCES * k) for k in range(images + 1)]
     paths = Path(folder, "order.json"), Path(folder, "instances.json")
-    listed = [
-        {"id": k, "file_name": f"{k:012d}.jpg", "height": SIZE[0], "width": SIZE[1]}
-        for k in range(images)
-    ]
-    with atomic_writer(paths[0]) as orders, atomic_writer(paths[1]) as instances:
-        orders.write('{"annotations": [')
-        instances.write(f'{{"images": {json.dumps(listed)}, "categories": {json.dumps(CLASSES)}, ')
-        instances.write('"annotations": [')
+    coco: dict[str, Any] = {"images": [], "annotations": [], "categories": CLASSES}
+    with (
+        growing_json(paths[0], {"annotations": []}) as add_order,
+        growing_json(paths[1], coco) as add,
+    ):
         for image, (first, end) in enumerate(itertools.pairwise(ends)):
-            comma = ", " if image else ""
-            made = [
-                {
+            size = {"height": SIZE[0], "width": SIZE[1]}
+            add("images", {"id": image, "file_name": f"{image:012d}.jpg", **size})
+            for number in range(first, end):
+                made = {
                     **draw.choice(shapes),
                     "id": number,
                     "image_id": image,
                     "category_id": draw.choice(CLASSES)["id"],
                     "iscrowd": 0,
                 }
-                for number in range(first, end)
-            ]
-            instances.write(comma + json.dumps(made)[1:-1])
-            orders.write(comma + json.dumps(_entry(draw, image, range(first, end)[:ORDERED])))
-        instances.write("]}")
-        orders.write("]}")
+                add("annotations", made)
+            add_order("annotations", _entry(draw, image, range(first, end)[:ORDERED]))
     return paths
 
 
