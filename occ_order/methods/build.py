@@ -33,6 +33,7 @@ from occ_order.methods.order_head import roi_heads as order_roi_heads
 from occ_order.methods.segmenter import mapper as segmenter_mapper
 from occ_order.methods.segmenter import partly_labelled
 from occ_order.methods.sln import encoder, mask_heads
+from occ_order.methods.sln import input_masks as layering_of_masks
 from occ_order.methods.sln import mapper as sln_mapper
 from occ_order.methods.sln import meta_arch as sln
 from occ_order.methods.sln import roi_heads as layering_roi_heads
@@ -79,6 +80,7 @@ __all__ = [
     "insta_depth_net",
     "instadepth_mapper",
     "instance_mapper",
+    "layering_of_masks",
     "layering_roi_heads",
     "mask_completion_mapper",
     "mask_completion_net",

@@ -53,7 +53,8 @@ class LayeringMapper(InstanceOrderMapper):
     As `InstanceOrderMapper`, with the fields of `layering_instances` in `instances`. Masks are
     moved first and levels taken afterwards, so that crops and flips cannot tear them apart. An
     object is dropped when nothing of its whole mask is in the image any more, not when nothing
-    of it is visible.
+    of it is visible. At test time the modal masks are there as well, `gt_masks`, for networks with
+    input masks.
     """
 
     def _instances(
@@ -70,7 +71,10 @@ class LayeringMapper(InstanceOrderMapper):
             stacks.append(transform_masks(stack, transforms, size))
         modal, amodal = stacks
         found = layering_instances(record, modal & amodal, amodal)
-        return found[found.gt_boxes.nonempty()] if self.is_train else found
+        if self.is_train:
+            return found[found.gt_boxes.nonempty()]
+        found.gt_masks = BitMasks(torch.from_numpy(modal))
+        return found
 
 
 @MAPPER_REGISTRY.register()
