@@ -43,6 +43,7 @@ PURE = {
     f"{METHODS}.completion.network": 1,
     f"{METHODS}.instaorder.unet": 1,
     f"{METHODS}.mask_order.views": 1,
+    f"{METHODS}.segmenter.mirrored": 0,
     f"{METHODS}.sln.level_maps": 1,
     f"{METHODS}.sln.stages": 1,
 }

@@ -50,6 +50,7 @@ from occ_order.methods.instadepth.meta_arch import STRIDE, InstaDepthNet
 from occ_order.methods.instaorder.order_net import PairwiseOrderNet
 from occ_order.methods.mask_order.meta_arch import MaskOrderNet
 from occ_order.methods.order_head.meta_arch import OrderRCNN
+from occ_order.methods.segmenter.meta_arch import MirroredRCNN
 
 OPSET = 20
 PARTS = ("orders", "disparity")
@@ -73,7 +74,7 @@ LOGITS = {
 """Description of the outputs for an ordered pair (`occ_order.methods.common.pair_labels`)."""
 
 
-LITE = (MaskOrderNet, MaskCompletionNet, GeneralizedRCNN)
+LITE = (MaskOrderNet, MaskCompletionNet, GeneralizedRCNN, MirroredRCNN)
 """Models supported by `occ_order.lite`."""
 
 
@@ -154,7 +155,7 @@ def graph_of(
     if part not in PARTS:
         raise ValueError(f"part must be one of {PARTS}, got {part!r}")
     model = model.eval()
-    if type(model) in LITE:  # subclasses of GeneralizedRCNN are not supported by lite
+    if type(model) in LITE:  # other subclasses of GeneralizedRCNN are not supported by lite
         if cfg is None:
             raise ValueError(f"a {type(model).__name__} needs its config for export: pass cfg")
         return _lite_graph(model, cfg)

@@ -20,6 +20,7 @@ from torch import nn
 from torchvision.ops import nms
 
 from occ_order.lite import segmenter as lite
+from occ_order.methods.segmenter.meta_arch import MirroredRCNN
 
 
 class SegmenterGraph(nn.Module):
@@ -132,7 +133,10 @@ def _pooled(
 
 
 def settings_of(model: GeneralizedRCNN, cfg: CfgNode) -> lite.Settings:
-    """Return the settings for the metadata of the graph."""
+    """Return the settings for the metadata of the graph.
+
+    The graph sees one image: that of a `MirroredRCNN` is run twice.
+    """
     red, green, blue = (float(value) for value in model.pixel_mean.flatten())
     return lite.Settings(
         min_size=cfg.INPUT.MIN_SIZE_TEST,
@@ -140,6 +144,8 @@ def settings_of(model: GeneralizedRCNN, cfg: CfgNode) -> lite.Settings:
         channels=cfg.INPUT.FORMAT,
         mean=(red, green, blue),
         divisibility=model.backbone.size_divisibility,
+        mirror=isinstance(model, MirroredRCNN),
+        most=model.roi_heads.box_predictor.test_topk_per_image,
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from occ_order.lite.graph import Graph
 from occ_order.lite.image import check_image, network_image, resized_shape
+from occ_order.methods.segmenter.mirrored import Boxed, merged, mirrored
 
 SETTINGS = "occ_order_segmenter"
 """Key of the settings in the graph's metadata."""
@@ -31,6 +32,8 @@ class Settings:
         channels: "RGB" or "BGR".
         mean: padding value of each channel, on the bottom and right.
         divisibility: the sides of the network's input are multiples of this.
+        mirror: also see the mirror image and merge both (`occ_order.methods.segmenter.mirrored`).
+        most: maximum number of instances.
     """
 
     min_size: int
@@ -38,6 +41,8 @@ class Settings:
     channels: str
     mean: tuple[float, float, float]
     divisibility: int
+    mirror: bool = False
+    most: int = 100
 
 
 @dataclass(frozen=True)
@@ -81,19 +86,28 @@ class Segmenter:
         image, own = check_image(image), self.settings
         height, width = image.shape[:2]
         size = resized_shape((height, width), own.min_size, own.max_size)
-        given = {
-            "image": network_image(
-                image, size, channels=own.channels, mean=own.mean, divisibility=own.divisibility
-            ),
-            "size": np.array(size, np.int64),
-        }
-        boxes, scores, small = self._graph.run(("boxes", "scores", "masks"), given)
+        found = self._seen(image, size)
+        if own.mirror:
+            other = self._seen(np.ascontiguousarray(image[:, ::-1]), size)
+            found = merged(found, mirrored(other, size[1]), most=own.most)
+        boxes, scores, small = found
         scale = np.array([width / size[1], height / size[0]] * 2).astype(np.float32)
         limits = np.array([width, height] * 2, np.float32)
         boxes = np.clip(boxes * scale, 0, limits)
         kept = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         boxes, scores, small = boxes[kept], scores[kept], small[kept]
         return Found(boxes, scores, pasted(small, boxes, (height, width)))
+
+    def _seen(self, image: np.ndarray, size: tuple[int, int]) -> Boxed:
+        """Run the network on an image that is resized to (height, width)."""
+        own = self.settings
+        given = {
+            "image": network_image(
+                image, size, channels=own.channels, mean=own.mean, divisibility=own.divisibility
+            ),
+            "size": np.array(size, np.int64),
+        }
+        return Boxed(*self._graph.run(("boxes", "scores", "masks"), given))
 
 
 def pasted(small: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -31,6 +31,7 @@ from occ_order.methods.oosis import meta_arch as oosis
 from occ_order.methods.order_head import meta_arch as order_rcnn
 from occ_order.methods.order_head import roi_heads as order_roi_heads
 from occ_order.methods.segmenter import mapper as segmenter_mapper
+from occ_order.methods.segmenter import meta_arch as mirrored_rcnn
 from occ_order.methods.segmenter import partly_labelled
 from occ_order.methods.sln import encoder, mask_heads
 from occ_order.methods.sln import input_masks as layering_of_masks
@@ -88,6 +89,7 @@ __all__ = [
     "mask_order_mapper",
     "mask_order_net",
     "mini_resnet",
+    "mirrored_rcnn",
     "oosis",
     "oosis_head",
     "oosis_mapper",

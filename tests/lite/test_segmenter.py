@@ -16,15 +16,16 @@ from occ_order.lite.segmenter import pasted
 from occ_order.model_zoo import settings_file
 
 CONFIG = "Photos/segmenter_lite0_fpn.yaml"
+MIRRORED = "Photos/segmenter_mirrored.yaml"
 
 
-@pytest.fixture(scope="module")
-def both(tmp_path_factory):
+@pytest.fixture(scope="module", params=[CONFIG, MIRRORED])
+def both(tmp_path_factory, request):
     """A network with random weights that is certain of some things, and its graph."""
     pytest.importorskip("onnxruntime")
     opts = ["MODEL.WEIGHTS", "", "MODEL.DEVICE", "cpu"]
     sizes = ["INPUT.MIN_SIZE_TEST", 96, "INPUT.MAX_SIZE_TEST", 160]
-    cfg = load_cfg(settings_file(CONFIG), [*opts, *sizes])
+    cfg = load_cfg(settings_file(request.param), [*opts, *sizes])
     torch.manual_seed(1)
     model = build_model(cfg).eval()
     heads = model.roi_heads
