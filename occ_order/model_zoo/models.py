@@ -15,6 +15,7 @@ from occ_order.config import check_settings, load_cfg
 from occ_order.engine.checkpoint import OrderCheckpointer, as_half, write_checkpoint
 from occ_order.files import sha256_of
 from occ_order.methods.completion.meta_arch import MaskCompletionNet
+from occ_order.methods.sln.input_masks import InputMaskLayering
 from occ_order.model_zoo.order_of_masks import OrderOfMasks
 from occ_order.model_zoo.zoo import checkpoint_file, config_file
 
@@ -53,10 +54,22 @@ def completion_with_order(cfg: CfgNode) -> MaskCompletionNet:
     The order model is loaded on first use; its weights are not part of the state dict. Training is
     that of MaskCompletionNet.
     """
-    name, device = cfg.MODEL.COMPLETION.ORDER, cfg.MODEL.DEVICE
-    model = MaskCompletionNet(cfg).to(torch.device(device))
-    model.order = OrderOfMasks(lambda: get_cfg(name, device=device), build)
+    model = MaskCompletionNet(cfg).to(torch.device(cfg.MODEL.DEVICE))
+    model.order = _order_of_zoo(cfg)
     return model
+
+
+@META_ARCH_REGISTRY.register()
+def layering_with_order(cfg: CfgNode) -> InputMaskLayering:
+    """Build SLN for input masks that uses MODEL.COMPLETION.ORDER, as `completion_with_order`."""
+    model = InputMaskLayering(cfg).to(torch.device(cfg.MODEL.DEVICE))
+    model.order = _order_of_zoo(cfg)
+    return model
+
+
+def _order_of_zoo(cfg: CfgNode) -> OrderOfMasks:
+    name, device = cfg.MODEL.COMPLETION.ORDER, cfg.MODEL.DEVICE
+    return OrderOfMasks(lambda: get_cfg(name, device=device), build)
 
 
 def save_checkpoint(weights: dict[str, torch.Tensor], path: str | os.PathLike[str]) -> str:

@@ -12,7 +12,8 @@ def add_completion_config(cfg: CfgNode) -> None:
     own.WIDTHS = [24, 48, 96, 128, 160]  # channels of the levels of the U-Net
     own.REACH = 3.0  # maximum side of a view, relative to the longer side of the modal mask's box
     own.MARGIN = 1.1  # side of the view, relative to the longer side of its contents
-    # For META_ARCHITECTURE completion_with_order: model of the zoo that predicts the order.
+    # For META_ARCHITECTURE completion_with_order and layering_with_order: model of the zoo that
+    # predicts the order.
     own.ORDER = "mask_order_photos"
     # Minimum occlusion probability of an occluder; masks are completed behind occluders only.
     own.OCCLUDER_THRESHOLD = 0.5

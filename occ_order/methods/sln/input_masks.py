@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, Instances
@@ -23,10 +25,13 @@ class InputMaskLayering(SemanticsLayeringNetwork):
     predicts the layers in it. The result is {"instances"} for each image: the input instances with
     `pred_amodal_masks` bool (N, H, W) and, if the head has more than one level, `occlusion`. An
     amodal mask is the modal mask, extended behind other input masks: what no mask covers would be
-    visible, so it is not a hidden part. Pairs of unknown order are -1.
+    visible, so it is not a hidden part. Pairs of unknown order are -1. With an order network, the
+    order is its order, and masks are extended behind its occluders alone.
     """
 
     requires_masks = accepts_masks = True  # read by `OrderPredictor`
+    order: Callable[[np.ndarray, np.ndarray], dict[str, Any]] | None = None
+    """(image uint8 (H, W, 3) RGB, masks bool (N, H, W)) -> {"instances"} with `occlusion`."""
 
     @torch.no_grad()
     def inference(
@@ -82,12 +87,24 @@ class InputMaskLayering(SemanticsLayeringNetwork):
         region.index = torch.arange(len(given), device=self.device)
         layers = decode_instances(region, *given.image_size, nms=1.0, **self.decoding)
         index = layers.index  # regions with an empty box are not among them
-        hidden = layers.pred_masks & modal.any(0) if len(modal) else layers.pred_masks
-        amodal = modal.clone()
-        amodal[index] |= hidden
         order = torch.full((len(given), len(given)), -1, dtype=torch.int8, device=self.device)
         order.fill_diagonal_(0)
-        if layers.has("occlusion"):
+        if self.order is not None:
+            order = self._order_of(item, modal)
+        elif layers.has("occlusion"):
             order[index[:, None], index] = layers.occlusion.tensor.to(torch.int8)
+        amodal = modal.clone()
+        for row, mask in zip(index.tolist(), layers.pred_masks, strict=True):
+            others = modal if self.order is None else modal[order[:, row] == 1]
+            amodal[row] |= mask & others.any(0)
         fields = {"pred_amodal_masks": amodal, "occlusion": order}
         return with_orders(item, given, fields)
+
+    def _order_of(self, item: dict[str, Any], modal: torch.Tensor) -> torch.Tensor:
+        """Return the occlusion, int8 (N, N), that the order network predicts."""
+        assert self.order is not None
+        image = item["image"].permute(1, 2, 0).cpu().numpy()
+        if self.input_format != "RGB":
+            image = image[..., ::-1]
+        found = self.order(np.ascontiguousarray(image), modal.cpu().numpy())["instances"]
+        return found.occlusion.tensor.to(self.device, torch.int8)

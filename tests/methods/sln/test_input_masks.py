@@ -6,14 +6,16 @@ from detectron2.data import DatasetCatalog
 from detectron2.structures import Instances
 
 from occ_order.methods.build import build_mapper
+from occ_order.methods.common.pair_matrix import PairMatrix
 
 ARCH = ["MODEL.META_ARCHITECTURE", "InputMaskLayering"]
 
 
 def with_masks(one: dict, boxes) -> dict:
-    """Return the input with rectangles x0, y0, x1, y1 as its input masks."""
+    """Return the input with rectangles x0, y0, x1, y1 as input masks; later ones are in front."""
     masks = torch.zeros((len(boxes), *one["image"].shape[1:]), dtype=torch.bool)
     for mask, (x0, y0, x1, y1) in zip(masks, boxes, strict=True):
+        masks[:, y0:y1, x0:x1] = False
         mask[y0:y1, x0:x1] = True
     given = Instances(tuple(masks.shape[1:]))
     given.pred_masks = masks
@@ -26,11 +28,12 @@ def test_what_is_hidden_of_input_masks_lies_behind_other_ones(
 ) -> None:
     # A threshold near 0: everything in the box of an instance belongs to it.
     net = tiny_net(name, *ARCH, "MODEL.SLN.THRESHOLD", 1e-6).eval()
-    one = with_masks(layered_input(), [(4, 4, 30, 30), (30, 10, 44, 40), (50, 50, 60, 60)])
+    one = with_masks(layered_input(), [(4, 4, 30, 30), (20, 10, 44, 40), (50, 50, 60, 60)])
     found = net([one])[0]["instances"]
     modal, amodal = one["instances"].pred_masks, found.pred_amodal_masks
     assert torch.equal(found.pred_masks, modal)
     assert not (modal & ~amodal).any()
+    assert (amodal[0] & modal[1]).any()
     assert not (amodal & ~modal.any(0)).any()
     order = found.occlusion.tensor
     assert order.shape == (3, 3)
@@ -48,8 +51,8 @@ def test_the_region_of_an_instance_is_the_box_that_the_box_head_makes_of_its_mas
         box.weight.zero_()
         # Twice as wide, by Detectron2's weights of box deltas (10, 10, 5, 5).
         box.bias.copy_(torch.tensor([0.0, 0, 5 * torch.log(torch.tensor(2.0)), 0]).repeat(1))
-    one = with_masks(layered_input(), [(20, 20, 30, 30), (0, 0, 64, 64)])
-    amodal = net([one])[0]["instances"].pred_amodal_masks[0]
+    one = with_masks(layered_input(), [(0, 0, 64, 64), (20, 20, 30, 30)])
+    amodal = net([one])[0]["instances"].pred_amodal_masks[1]
     rows, columns = amodal.nonzero().unbind(1)
     assert (rows.min(), rows.max()) == (20, 29)
     assert (columns.min(), columns.max()) == (15, 34)
@@ -73,6 +76,31 @@ def test_results_have_the_size_of_the_original_image(tiny_net, layered_input) ->
     found = net([{**one, "height": 48, "width": 80}])[0]["instances"]
     assert found.pred_amodal_masks.shape == found.pred_masks.shape == (2, 48, 80)
     assert not (found.pred_masks & ~found.pred_amodal_masks).any()
+
+
+def test_with_an_order_network_masks_are_extended_behind_its_occluders_alone(
+    tiny_net, layered_input
+) -> None:
+    net = tiny_net("ARCNN + visible", *ARCH, "MODEL.SLN.THRESHOLD", 1e-6).eval()
+    one = with_masks(layered_input(), [(4, 4, 30, 30), (20, 10, 44, 40), (10, 20, 18, 34)])
+    modal = one["instances"].pred_masks
+    seen = []
+
+    def order(image, masks):
+        seen.append((image.shape, masks.shape))
+        found = Instances((64, 64))
+        matrix = torch.zeros((3, 3), dtype=torch.int8)
+        matrix[1, 0] = 1
+        found.occlusion = PairMatrix(matrix)
+        return {"instances": found}
+
+    net.order = order
+    found = net([one])[0]["instances"]
+    assert seen == [((64, 64, 3), (3, 64, 64))]
+    assert found.occlusion.tensor.tolist() == [[0, 0, 0], [1, 0, 0], [0, 0, 0]]
+    hidden = found.pred_amodal_masks & ~modal
+    assert hidden[0].any() and not (hidden[0] & ~modal[1]).any()
+    assert not hidden[1:].any()
 
 
 def test_detections_of_others_are_refused(tiny_net, layered_input) -> None:
