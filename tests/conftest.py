@@ -8,12 +8,14 @@ import gc
 import importlib.util
 import io
 import json
+import logging
 import os
 import random
 import signal
 import socket
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 # Before any library is imported: they read these once. One thread per process, because a second
@@ -23,6 +25,7 @@ os.environ["MKL_NUM_THREADS"] = "1"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 
+import cv2
 import hypothesis
 import numpy as np
 import pytest
@@ -34,6 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 hypothesis.settings.register_profile("occ_order", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("occ_order")
+cv2.setNumThreads(1)  # its threads would not survive a fork, either
 
 COCOA_DEMO = "OCC_ORDER_COCOA_DEMO"
 PHOTOS = "OCC_ORDER_PHOTOS"
@@ -337,35 +341,89 @@ def toy(load_script):
     return load_script("tests/toy.py")
 
 
+class Forked:
+    """A copy of this process that calls a function and ends.
+
+    It has everything that is imported here, where a new process would import it for seconds. What
+    it prints goes to files in a folder.
+    """
+
+    def __init__(self, folder: Path, function, *args) -> None:
+        self.files = [folder / "stdout", folder / "stderr"]
+        sys.stdout.flush(), sys.stderr.flush()
+        self.pid = os.fork()
+        if not self.pid:
+            self._run(function, args)
+
+    def _run(self, function, args) -> None:
+        status = 1
+        try:
+            with open(self.files[0], "w", 1) as out, open(self.files[1], "w", 1) as err:
+                os.dup2(out.fileno(), 1), os.dup2(err.fileno(), 2)
+                sys.stdout, sys.stderr = out, err
+                logging.root.handlers.clear()  # pytest's
+                try:
+                    function(*args)
+                    status = 0
+                except BaseException:
+                    traceback.print_exc()
+        finally:  # whatever happens, nothing may return to pytest
+            os._exit(status)
+
+    def wait(self) -> subprocess.CompletedProcess[str]:
+        """Wait for its end; the status is negative where a signal ended it."""
+        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        self.pid = 0
+        return subprocess.CompletedProcess([], status, *(path.read_text() for path in self.files))
+
+    def kill(self) -> None:
+        """End it at once, if it has not ended."""
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            self.wait()
+
+
 @pytest.fixture(scope="session")
-def ask(tmp_path_factory):
-    """ask(function, *args): calls a function of toy.py in a process that may fork and be killed."""
+def forked(tmp_path_factory):
+    """Function that starts a :class:`Forked`; those that still run at the end are killed."""
     _needs_fork()
-    errors = tmp_path_factory.mktemp("toy") / "stderr"
-    with open(errors, "w", encoding="utf-8") as stderr:
-        server = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests" / "toy.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
+    started = []
+
+    def forked(function, *args) -> Forked:
+        started.append(Forked(tmp_path_factory.mktemp("forked"), function, *args))
+        return started[-1]
+
+    yield forked
+    for one in started:
+        one.kill()
+
+
+@pytest.fixture(scope="session")
+def ask(forked, toy):
+    """ask(function, *args): calls a function of toy.py in a process that may fork and be killed."""
+    (their_in, our_out), (our_in, their_out) = os.pipe(), os.pipe()
+
+    def serve() -> None:
+        os.close(our_out), os.close(our_in)
+        os.chdir(ROOT)
+        with open(their_in, encoding="utf-8") as questions, open(their_out, "w") as answers:
+            toy.serve(questions, answers)
+
+    server = forked(serve)
+    os.close(their_in), os.close(their_out)
+    with open(our_out, "w", encoding="utf-8") as questions, open(our_in) as answers:
 
         def call(name, *args):
-            server.stdin.write(json.dumps([name, args]) + "\n")
-            server.stdin.flush()
-            line = server.stdout.readline()
-            assert line, errors.read_text(encoding="utf-8")
+            print(json.dumps([name, args]), file=questions, flush=True)
+            line = answers.readline()
+            errors = server.files[1].read_text(encoding="utf-8")
+            assert line, errors
             answer = json.loads(line)
-            assert "value" in answer, answer["error"] + errors.read_text(encoding="utf-8")
+            assert "value" in answer, answer["error"] + errors
             return answer["value"]
 
         yield call
         server.kill()  # it keeps nothing that an orderly end would save, and that takes seconds
-        server.wait()
-        server.stdin.close(), server.stdout.close()
 
 
 # --- files that must run nothing

@@ -1,6 +1,6 @@
 """A network of a few weights and a data set of ten small images, for tests of the training loop.
 
-Run as a script it does, in a process of its own, what must not be done in the tests' process.
+`serve` does, in a process of its own, what must not be done in the tests' process.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import random
 import resource
 import signal
 import socket
-import sys
 import tempfile
 import time
 import traceback
@@ -254,7 +253,8 @@ def kills(folder, number, seed, period=2):
     # Long enough that twice as fast a machine does not finish before the last child is killed.
     opts = ("SOLVER.MAX_ITER", 10 * number, "SOLVER.CHECKPOINT_PERIOD", period)
     write_images(folder)
-    whole = train(config(folder, Path(folder, "whole"), *opts))
+    at_the_end = ("SOLVER.CHECKPOINT_PERIOD", 10 * number)
+    whole = train(config(folder, Path(folder, "whole"), *opts, *at_the_end))
     cfg = config(folder, Path(folder, "killed"), *opts)
     starts, children = Path(folder, "starts"), []
     for k in range(number + 1):
@@ -590,12 +590,11 @@ def digest(model):
 # --- a process that does this for the tests: one line of JSON in, one out
 
 
-def serve():
+def serve(questions, answers):
     """Answers `[name of a function, arguments]` until the input ends."""
     torch.set_num_threads(1)
     logging.disable(logging.CRITICAL)
-    answers, sys.stdout = sys.stdout, sys.stderr
-    for line in sys.stdin:
+    for line in questions:
         name, args = json.loads(line)
         try:
             answer = {"value": SERVED[name](*args)}
@@ -613,6 +612,3 @@ SERVED = {
     "spoiled_together": spoiled_together,
     "staged_together": staged_together,
 }
-
-if __name__ == "__main__":
-    serve()

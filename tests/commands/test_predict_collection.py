@@ -4,7 +4,6 @@ import io
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -109,39 +108,25 @@ def test_what_could_not_be_read_is_read_by_the_next_run(place, monkeypatch, caps
     assert results(place) == results(place, "alone")
 
 
-KILLED = """
-import sys, time
-from occ_order.cli import main
-from occ_order.commands import predict_collection
-
-real = predict_collection.result_of
-
-def slow(chain, one, options):
-    if one.name == "a_2":
-        print("there", flush=True)
-        time.sleep(600)
-    return real(chain, one, options)
-
-predict_collection.result_of = slow
-main(sys.argv[1:])
-"""
-
-
-def test_a_killed_process_loses_the_part_in_hand_alone(place, alone):
+def test_a_killed_process_loses_the_part_in_hand_alone(place, alone, forked, monkeypatch):
     command = words(place, "--part-size", "2", "--shard", "0/1")
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, *command],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert "there\n" in iter(process.stdout.readline, "")
-        process.send_signal(signal.SIGKILL)
-        assert process.wait(timeout=60) == -signal.SIGKILL
-    finally:
-        process.kill()
-        process.stdout.close()
+    real = predict_collection.result_of
+    theirs, ours = os.pipe()
+
+    def slow(chain, one, options):
+        if one.name == "a_2":
+            os.write(ours, b"there")
+            time.sleep(600)
+        return real(chain, one, options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predict_collection, "result_of", slow)
+        process = forked(main, command)
+    os.close(ours)
+    assert os.read(theirs, 5) == b"there"
+    os.close(theirs)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait().returncode == -signal.SIGKILL
     made = times(place)
     assert set(made) == {"000000.json"}
     time.sleep(0.01)
