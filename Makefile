@@ -29,8 +29,9 @@ demo: $(SOLVER_STAMP) ## run the main job and write the report output/demo/index
 	@echo "Report: $(CURDIR)/$(DEMO_OUTPUT)/index.html"
 
 # One thread per process: several threads in each of several processes slow PyTorch down tenfold.
+# Bytecode is kept whatever the environment says: each process would compile for half a minute.
 test: $(SOLVER_STAMP) ## run the test suite (PYTEST_ARGS="-k crf" runs a part)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 # The project itself is read from its files, not imported; a warning stops it.
 docs: $(INSTALL_STAMP) ## write the documentation site output/site/index.html

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
+import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from detectron2.utils.events import EventStorage
@@ -67,12 +70,22 @@ NARROW = [
 ]
 
 
+parsed = functools.cache(yaml.safe_load)
+
+
+def parse_once(stream):
+    """As `yaml.safe_load`; a text is parsed once, since hundreds of files have few bases."""
+    text = stream if isinstance(stream, str | bytes) else stream.read()
+    return copy.deepcopy(parsed(text))
+
+
 @functools.cache
 def loaded(name):
     """Settings of a file, or of a row of a table."""
-    if name not in ROWS:
-        return load_cfg(FOLDER / name)
-    return load_cfg(ROOT / ROWS[name]["config"], settings_of(ROWS[name], Path("output")))
+    with mock.patch.object(yaml, "safe_load", parse_once):
+        if name not in ROWS:
+            return load_cfg(FOLDER / name)
+        return load_cfg(ROOT / ROWS[name]["config"], settings_of(ROWS[name], Path("output")))
 
 
 def narrowed(name, device="cpu"):
