@@ -60,6 +60,8 @@ def source(tmp_path_factory) -> Path:
     shutil.copytree(ROOT / "configs", folder / "configs")
     for path in [*map(ROOT.joinpath, BUILT_BY), *ROOT.glob("*.md")]:
         shutil.copy(path, folder)
+    # Weights hardly become smaller, and take most of the time of a build.
+    (folder / "setup.cfg").write_text("[bdist_wheel]\ncompression = stored\n", encoding="utf-8")
     return folder
 
 

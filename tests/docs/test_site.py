@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import importlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -94,10 +95,11 @@ def test_roles_and_tables_of_docstrings_become_markdown(tool):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
-    """The site, built as `make docs` does."""
+    """The site, built as `make docs` does but for the colours of code, which take half as long."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    plain = {**os.environ, "OCC_ORDER_DOCS_COLOURS": "false"}
+    done = subprocess.run(command, cwd=ROOT, env=plain, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
