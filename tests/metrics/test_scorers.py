@@ -1,5 +1,6 @@
 """Scorers, fed image by image and merged in any way, give what all images at once give."""
 
+import functools
 import pickle
 
 import numpy as np
@@ -315,19 +316,30 @@ def same(found, expected):
             assert found[name] == pytest.approx(value, rel=1e-12, abs=0, nan_ok=True), name
 
 
-def fed(name, images=None):
-    """A scorer with all images of a case, or with some."""
+@functools.cache
+def rows(name):
+    """What each image of a case contributes, pickled: no scorer shares it with another."""
     scorer_class, options, truths, predictions, _ = CASES[name]
     scorer = scorer_class(**options)
+    return [pickle.dumps(scorer.row(*pair)) for pair in zip(truths, predictions, strict=True)]
+
+
+def fed(name, images=None):
+    """A scorer with all images of a case, or with some."""
+    scorer_class, options, truths, _, _ = CASES[name]
+    scorer = scorer_class(**options)
     for k in range(len(truths)) if images is None else images:
-        scorer.update(truths[k], predictions[k])
+        scorer.add(pickle.loads(rows(name)[k]))
     return scorer
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_image_by_image_is_all_at_once(name):
-    _, _, truths, predictions, function = CASES[name]
-    same(fed(name).compute(), function(truths, predictions))
+    scorer_class, options, truths, predictions, function = CASES[name]
+    scorer = scorer_class(**options)
+    for pair in zip(truths, predictions, strict=True):
+        scorer.update(*pair)
+    same(scorer.compute(), function(truths, predictions))
 
 
 @pytest.mark.parametrize("seed", range(4))
