@@ -247,8 +247,8 @@ def test_the_map_learns_order_from_the_disparity_loss_alone(
     """Four images by heart: Equation 1 nearly 0 with the loss; the head alone teaches no map.
 
     Without the loss the map is free, and single steps of it come near any order by chance: the mean
-    over the training is judged. It was above 0.7 with each of nine seeds, and 0.05 or less at the
-    end with the loss.
+    over the training is judged. It was at least 0.35 with each of three seeds, and 0.01 or less at
+    the end with the loss.
     """
     torch.manual_seed(1)
     opts = ("MODEL.DISPARITY.INPUT_SIZE", "[32, 32]", "MODEL.DISPARITY.HEADS", "['depth']")
@@ -256,7 +256,7 @@ def test_the_map_learns_order_from_the_disparity_loss_alone(
     batch = [make_input(3, size=(32, 32), seed=k) for k in range(4)]
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     violations, losses = [], []
-    for _ in range(80):
+    for _ in range(40):
         found, logged = losses_of(model, batch)
         violations.append(logged["order_violation"][0])
         losses.append(found["loss_depth"].item())
