@@ -23,10 +23,10 @@ class InputMaskLayering(SemanticsLayeringNetwork):
     Trained as `SemanticsLayeringNetwork`. At test time the regions are not those of the RPN: the
     box head turns the box of each modal mask into that of the amodal mask, and the mask head
     predicts the layers in it. The result is {"instances"} for each image: the input instances with
-    `pred_amodal_masks` bool (N, H, W) and, if the head has more than one level, `occlusion`. An
-    amodal mask is the modal mask, extended behind other input masks: what no mask covers would be
-    visible, so it is not a hidden part. Pairs of unknown order are -1. With an order network, the
-    order is its order, and masks are extended behind its occluders alone.
+    `pred_amodal_masks` bool (N, H, W) and `occlusion`, -1 (unknown) for all pairs if the head has
+    one level. An amodal mask is the modal mask, extended behind other input masks: what no mask
+    covers would be visible, so it is not a hidden part. With an order network, the order is its
+    order, and masks are extended behind its occluders alone.
     """
 
     requires_masks = accepts_masks = True  # read by `OrderPredictor`
@@ -43,7 +43,7 @@ class InputMaskLayering(SemanticsLayeringNetwork):
         """Return the input instances with amodal masks; see the class docstring.
 
         Raises:
-            ValueError: `detected_instances` is given, or an input has no masks.
+            ValueError: `detected_instances` are given, no postprocessing, or an input has no masks.
         """
         if detected_instances is not None or not do_postprocess:
             raise ValueError("the instances of InputMaskLayering are those of its inputs")

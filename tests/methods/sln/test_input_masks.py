@@ -50,7 +50,7 @@ def test_the_region_of_an_instance_is_the_box_that_the_box_head_makes_of_its_mas
     with torch.no_grad():
         box.weight.zero_()
         # Twice as wide, by Detectron2's weights of box deltas (10, 10, 5, 5).
-        box.bias.copy_(torch.tensor([0.0, 0, 5 * torch.log(torch.tensor(2.0)), 0]).repeat(1))
+        box.bias.copy_(torch.tensor([0.0, 0, 5 * torch.log(torch.tensor(2.0)), 0]))
     one = with_masks(layered_input(), [(0, 0, 64, 64), (20, 20, 30, 30)])
     amodal = net([one])[0]["instances"].pred_amodal_masks[1]
     rows, columns = amodal.nonzero().unbind(1)
