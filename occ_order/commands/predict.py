@@ -62,9 +62,11 @@ def run(options: argparse.Namespace) -> int:
         from occ_order.commands import predict_collection
 
         return predict_collection.run(options)
-    if not options.json_only and importlib.util.find_spec("matplotlib") is None:
+    needed = [name for name in ("matplotlib", "networkx") if importlib.util.find_spec(name) is None]
+    if needed and not options.json_only:
         raise ValueError(
-            'images need Matplotlib: pip install "occ_order[report]"; without them: --json-only'
+            f'images need {" and ".join(needed)}: pip install "occ_order[report]"; without them: '
+            "--json-only"
         )
     inputs = find_inputs(options.input, options.column)
     chain = build_predict(options)
